@@ -1,0 +1,237 @@
+//! `sealwright client`: the trusted apps that get tokens.
+
+mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use clap::Subcommand;
+
+use super::{
+    Database,
+    error::Error,
+    output::{NewLifetime, Output, new_lifetime, positive_duration, say, token_lifetime},
+};
+use crate::{
+    protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
+    server::{
+        model::{Client, ClientChange, Permission, TokenLifetime},
+        registry,
+        secret::SecretId,
+        store::{self, Store},
+    },
+};
+use view::{ClientView, NewSecretView};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register a client, and show its first secret once
+    Create {
+        /// Its id: 1 to 64 of a-z, 0-9, dot, underscore and hyphen
+        id: ClientId,
+        /// A grant type that it may use: client_credentials, password or refresh_token; repeat for more
+        #[arg(long = "grant", value_name = "GRANT")]
+        grants: Vec<GrantType>,
+        /// What it may have at a resource; repeat for more
+        #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
+        allow: Vec<Allowance>,
+        /// A resource whose tokens it may introspect; repeat for more
+        #[arg(long, value_name = "RESOURCE")]
+        introspects: Vec<Audience>,
+        /// The one way in which it may send its secret, client_secret_basic or client_secret_post; both unless given
+        #[arg(long = "auth-method", value_name = "METHOD")]
+        auth_methods: Vec<AuthMethod>,
+        /// How long its tokens are good at most, unless the server's default is to hold
+        #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
+        token_lifetime: Option<TokenLifetime>,
+        /// How long its first secret is good; until it is dropped unless given
+        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+        secret_expires_in: Option<Duration>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List all clients
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one client
+    Show {
+        id: ClientId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Change a client
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
+    Update {
+        id: ClientId,
+        /// A grant type to give; repeat for more
+        #[arg(long, value_name = "GRANT", group = "change")]
+        add_grant: Vec<GrantType>,
+        /// A grant type to take away; repeat for more
+        #[arg(long, value_name = "GRANT", group = "change")]
+        remove_grant: Vec<GrantType>,
+        /// What it may have at a resource from now on, instead of what it had there; repeat for more resources
+        #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
+        allow: Vec<Allowance>,
+        /// A resource where it may have nothing any more; repeat for more
+        #[arg(long, value_name = "RESOURCE", group = "change")]
+        disallow: Vec<Audience>,
+        /// A resource whose tokens it may introspect from now on; repeat for more
+        #[arg(long, value_name = "RESOURCE", group = "change")]
+        add_introspects: Vec<Audience>,
+        /// A resource whose tokens it may not introspect any more; repeat for more
+        #[arg(long, value_name = "RESOURCE", group = "change")]
+        remove_introspects: Vec<Audience>,
+        /// The ways in which it may send its secret from now on; repeat for both
+        #[arg(long = "auth-method", value_name = "METHOD", group = "change")]
+        auth_methods: Vec<AuthMethod>,
+        /// How long its tokens are good at most, or `default`
+        #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
+        token_lifetime: Option<NewLifetime>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Disable a client: it gets no more tokens until it is enabled
+    Disable {
+        id: ClientId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Enable a client again
+    Enable {
+        id: ClientId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delete a client and its secrets
+    Delete { id: ClientId },
+    /// Give a client one more secret, and show it once; those that it has go on
+    AddSecret {
+        id: ClientId,
+        /// How long it is good; until it is dropped unless given
+        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Take a secret from a client
+    DropSecret {
+        id: ClientId,
+        /// The secret's id, as `client show` prints it
+        #[arg(value_name = "SECRET_ID")]
+        secret: SecretId,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// What a client may have at one resource.
+#[derive(Debug, Clone)]
+pub(super) struct Allowance {
+    audience: Audience,
+    scope: Scope,
+}
+
+/// Parses `RESOURCE=SCOPE,SCOPE`. A URI may hold an equals sign; the scopes of a resource do not.
+fn allowance(text: &str) -> Result<Allowance, String> {
+    let (audience, scopes) = text.rsplit_once('=').ok_or("it has the form RESOURCE=SCOPE,SCOPE")?;
+    let audience = audience.parse().map_err(|malformed: crate::protocol::Malformed| malformed.to_string())?;
+    let scope: Result<Scope, crate::protocol::Malformed> = scopes.split(',').map(str::parse).collect();
+    Ok(Allowance { audience, scope: scope.map_err(|malformed| malformed.to_string())? })
+}
+
+/// The same resource may be named twice: both count.
+fn by_resource(allowances: Vec<Allowance>) -> BTreeMap<Audience, Scope> {
+    let mut all = BTreeMap::<Audience, Scope>::new();
+    for Allowance { audience, scope } in allowances {
+        let place = all.entry(audience).or_default();
+        *place = place.iter().chain(scope.iter()).cloned().collect();
+    }
+    all
+}
+
+impl Command {
+    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
+        let Database { store, clock } = database;
+        let now = clock.now();
+        match self {
+            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, secret_expires_in, output } => {
+                let auth_methods = if auth_methods.is_empty() { AuthMethod::ALL.to_vec() } else { auth_methods };
+                let permission = |(audience, scope)| (audience, Permission { scope, token_lifetime: None });
+                let client = Client {
+                    id,
+                    auth_methods: auth_methods.into_iter().collect(),
+                    grants: grants.into_iter().collect(),
+                    permissions: by_resource(allow).into_iter().map(permission).collect(),
+                    introspects: introspects.into_iter().collect(),
+                    token_lifetime,
+                    created_at: now,
+                    disabled_at: None,
+                    secrets: Vec::new(),
+                };
+                let (client, secret) = registry::register_client(store, client, secret_expires_in).await?;
+                output.print(&ClientView::new(&client, now).with_secret(&secret), ClientView::for_people)
+            }
+            Self::List { output } => {
+                let clients = store.list_clients().await?;
+                let views: Vec<ClientView> = clients.iter().map(|client| ClientView::new(client, now)).collect();
+                output.print(&views[..], ClientView::list_for_people)
+            }
+            Self::Show { id, output } => show(store, &id, now, output).await,
+            Self::Update {
+                id,
+                add_grant,
+                remove_grant,
+                allow,
+                disallow,
+                add_introspects,
+                remove_introspects,
+                auth_methods,
+                token_lifetime,
+                output,
+            } => {
+                let auth_methods: BTreeSet<_> = auth_methods.into_iter().collect();
+                let change = ClientChange {
+                    auth_methods: (!auth_methods.is_empty()).then_some(auth_methods),
+                    add_grants: add_grant.into_iter().collect(),
+                    remove_grants: remove_grant.into_iter().collect(),
+                    allow: by_resource(allow),
+                    disallow: disallow.into_iter().collect(),
+                    add_introspects: add_introspects.into_iter().collect(),
+                    remove_introspects: remove_introspects.into_iter().collect(),
+                    token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
+                };
+                let client = store.update_client(id, change).await?;
+                output.print(&ClientView::new(&client, now), ClientView::for_people)
+            }
+            Self::Disable { id, output } => {
+                store.set_client_disabled(id.clone(), Some(now)).await?;
+                show(store, &id, now, output).await
+            }
+            Self::Enable { id, output } => {
+                store.set_client_disabled(id.clone(), None).await?;
+                show(store, &id, now, output).await
+            }
+            Self::Delete { id } => {
+                store.delete_client(id.clone()).await?;
+                say(&format!("deleted the client {id}"))
+            }
+            Self::AddSecret { id, expires_in, output } => {
+                let secret = registry::add_secret(store, id.clone(), expires_in, now).await?;
+                output.print(&NewSecretView::new(&id, &secret), NewSecretView::for_people)
+            }
+            Self::DropSecret { id, secret, output } => {
+                store.delete_client_secret(id.clone(), secret).await?;
+                show(store, &id, now, output).await
+            }
+        }
+    }
+}
+
+async fn show(store: &Store, id: &ClientId, now: crate::clock::Timestamp, output: Output) -> Result<(), Error> {
+    let client = store.find_client(id).await?.ok_or_else(|| store::Error::Missing(format!("client {id}")))?;
+    output.print(&ClientView::new(&client, now), ClientView::for_people)
+}

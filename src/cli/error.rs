@@ -1,0 +1,32 @@
+use std::io;
+
+use crate::server::{self, config, keys, store};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("the runtime could not be started: {0}")]
+    Runtime(io::Error),
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error("{source} (looked at {url})")]
+    Database { url: String, source: store::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    #[error("the demo needs a folder for throwaway files: {0}")]
+    DemoFolder(io::Error),
+    #[error("signals cannot be waited for: {0}")]
+    Signals(io::Error),
+    #[error("standard input cannot be read: {0}")]
+    Input(io::Error),
+    #[error("the output could not be written: {0}")]
+    Output(io::Error),
+    #[error("this is no token: {0}")]
+    NoToken(&'static str),
+    #[error("not everything is usable; see above")]
+    CheckFailed,
+}

@@ -1,0 +1,78 @@
+//! `sealwright key`: the signing keys.
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    Database,
+    error::Error,
+    output::{Output, or_never, rfc3339, rfc3339_if_any, table},
+};
+use crate::{
+    clock::Timestamp,
+    server::{
+        model::{KeyState, SigningKeyRow},
+        store,
+    },
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List all signing keys, the newest first
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
+        let Self::List { output } = self;
+        let now = database.clock.now();
+        let keys: Result<Vec<SigningKeyRow>, store::Error> = database.store.list_signing_keys().await?.into_iter().collect();
+        let views: Vec<KeyView> = keys?.into_iter().map(|key| KeyView::new(key, now)).collect();
+        output.print(&views, |views| {
+            let row = |view: &KeyView| {
+                [
+                    view.kid.clone(),
+                    view.alg.clone(),
+                    view.state.to_string(),
+                    view.activates_at.clone(),
+                    or_never(view.retires_at.clone()),
+                    or_never(view.expires_at.clone()),
+                ]
+            };
+            table(["KEY", "ALG", "STATE", "ACTIVATES", "RETIRES", "EXPIRES"], views.iter().map(row))
+        })
+    }
+}
+
+/// A signing key as it is printed: nothing of it is secret.
+#[derive(Serialize)]
+struct KeyView {
+    kid: String,
+    alg: String,
+    generation: i64,
+    state: KeyState,
+    published_at: String,
+    activates_at: String,
+    retires_at: Option<String>,
+    expires_at: Option<String>,
+    revoked_at: Option<String>,
+}
+
+impl KeyView {
+    fn new(key: SigningKeyRow, now: Timestamp) -> Self {
+        Self {
+            state: key.state(now),
+            alg: key.algorithm.to_string(),
+            generation: key.generation,
+            published_at: rfc3339(key.published_at),
+            activates_at: rfc3339(key.activates_at),
+            retires_at: rfc3339_if_any(key.retires_at),
+            expires_at: rfc3339_if_any(key.expires_at),
+            revoked_at: rfc3339_if_any(key.revoked_at),
+            kid: key.kid,
+        }
+    }
+}

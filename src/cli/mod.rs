@@ -1,0 +1,120 @@
+//! The terminal door: one command, one file.
+
+mod check;
+mod client;
+mod demo;
+mod error;
+mod key;
+mod output;
+mod resource;
+mod serve;
+mod settings;
+mod token;
+
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use error::Error;
+use settings::SettingFlags;
+
+use crate::{
+    clock::{SharedClock, SystemClock},
+    server::{
+        Config,
+        config::Sources,
+        store::{Opening, Store},
+    },
+};
+
+/// Issues signed access tokens to trusted apps, and publishes the keys by which every API checks them offline.
+#[derive(Debug, Parser)]
+#[command(name = "sealwright", version, propagate_version = true, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(flatten)]
+    settings: SettingFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a throwaway issuer with a demo resource and app, and print requests to paste
+    Demo,
+    /// Serve; creates the database, the sealing key and the first signing key on first start
+    Serve,
+    /// Resources: the APIs that tokens are for
+    #[command(subcommand)]
+    Resource(resource::Command),
+    /// Clients: the trusted apps that get tokens
+    #[command(subcommand)]
+    Client(client::Command),
+    /// Signing keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Say whether configuration, database and sealing key are usable, and if not, why
+    Check(check::Check),
+}
+
+/// Why a command did not do what it was asked. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Failed(#[from] Error);
+
+/// Parses the command line of this process and runs it.
+///
+/// # Errors
+///
+/// When the command did not do what it was asked; the text says why and what to do. A command line that cannot be parsed
+/// ends the process with exit code 2.
+pub fn run() -> Result<(), Failed> {
+    let CommandLine { settings, command } = CommandLine::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    Ok(runtime.block_on(command.run(settings))?)
+}
+
+impl Command {
+    async fn run(self, settings: SettingFlags) -> Result<(), Error> {
+        match self {
+            Self::Demo => demo::run(settings).await,
+            Self::Serve => serve::run(settings.load()?).await,
+            Self::Check(check) => check.run(settings).await,
+            Self::Token(command) => command.run(),
+            Self::Resource(command) => Database::lend(settings, async |database| command.run(database).await).await,
+            Self::Client(command) => Database::lend(settings, async |database| command.run(database).await).await,
+            Self::Key(command) => Database::lend(settings, async |database| command.run(database).await).await,
+        }
+    }
+}
+
+/// The database of a server that has run before: what every command but `serve` and `demo` works on.
+#[derive(Debug)]
+struct Database {
+    store: Store,
+    clock: SharedClock,
+}
+
+impl Database {
+    async fn open(config: &Config) -> Result<Self, Error> {
+        let opened = Store::open(&config.store, Opening::Existing).await;
+        let store = opened.map_err(|source| Error::Database { url: config.store.url.to_string(), source })?;
+        Ok(Self { store, clock: Arc::new(SystemClock) })
+    }
+
+    /// Opens the database for one command, and closes it whatever comes of that.
+    async fn lend(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
+        let database = Self::open(&settings.load()?).await?;
+        let outcome = command(&database).await;
+        database.store.close().await;
+        outcome
+    }
+}
+
+impl SettingFlags {
+    fn load(self) -> Result<Config, Error> {
+        Ok(Config::load(Sources::of_process(self.flags, self.file))?)
+    }
+}

@@ -1,0 +1,146 @@
+//! The one source of time: everything that asks what time it is, or waits for a time, asks a [`Clock`].
+
+use std::{
+    fmt,
+    future::Future,
+    ops::{Add, Sub},
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::watch;
+
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z. Tokens and the database hold it in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The time at `seconds` since 1970-01-01T00:00:00Z, kept within ±292 million years.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// How long after `earlier` this is; zero when it is not.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(millis(duration)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+}
+
+/// Tells the time and waits for it.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// What time it is.
+    fn now(&self) -> Timestamp;
+
+    /// Returns once it is `time` or later.
+    fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// A clock that many share.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's own clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system clock")]
+    fn now(&self) -> Timestamp {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => Timestamp(millis(after)),
+            Err(before) => Timestamp(-millis(before.duration())),
+        }
+    }
+
+    fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(time.since(self.now())))
+    }
+}
+
+/// A clock that stands still until it is moved: how tests make time pass.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sealwright::clock::{Clock, ManualClock, Timestamp};
+///
+/// let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+/// clock.advance(Duration::from_secs(90));
+/// assert_eq!(clock.now().seconds(), 1_795_500_090);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<watch::Sender<Timestamp>>);
+
+impl ManualClock {
+    /// A clock that shows `time`.
+    #[must_use]
+    pub fn at(time: Timestamp) -> Self {
+        Self(Arc::new(watch::Sender::new(time)))
+    }
+
+    /// Lets time pass and wakes who waited for it.
+    pub fn advance(&self, by: Duration) {
+        self.0.send_modify(|now| *now = *now + by);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+
+    fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut shown = self.0.subscribe();
+        Box::pin(async move {
+            // The sender lives as long as `self`, so waiting cannot fail before the time has come.
+            let _ = shown.wait_for(|now| *now >= time).await;
+        })
+    }
+}
+
+/// Measures how long something took, whatever the clock on the wall does meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts measuring.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the monotonic clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since it was started.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}

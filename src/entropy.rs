@@ -1,0 +1,52 @@
+//! The one source of randomness: the operating system's, by way of aws-lc-rs.
+
+use std::convert::Infallible;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use rand_core::{TryCryptoRng, TryRng};
+
+/// `N` unpredictable bytes.
+///
+/// # Panics
+///
+/// When the operating system has no randomness to give. There is nothing to go on with then: every secret, key and token
+/// id that could still be made would be guessable.
+#[must_use]
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    fill(&mut bytes);
+    bytes
+}
+
+/// 128 unpredictable bits as 22 characters of base64url: unique without asking anybody.
+#[must_use]
+pub(crate) fn unique_id() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes::<16>())
+}
+
+fn fill(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes");
+}
+
+/// The same source for libraries that draw from it themselves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemRng;
+
+impl TryRng for SystemRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(u32::from_ne_bytes(bytes()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(u64::from_ne_bytes(bytes()))
+    }
+
+    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
+        fill(dst);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for SystemRng {}

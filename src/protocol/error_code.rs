@@ -1,0 +1,39 @@
+//! The error codes of OAuth 2: RFC 6749 section 5.2 and what later RFCs added.
+
+/// Why a request was refused, in the one word that the caller's code reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// RFC 6749 5.2: a parameter is missing, malformed or repeated, or two ways of authenticating were mixed.
+    InvalidRequest,
+    /// RFC 6749 5.2: the client is unknown, its secret is wrong, or it sent none.
+    InvalidClient,
+    /// RFC 6749 5.2: the client may not use this grant type.
+    UnauthorizedClient,
+    /// RFC 6749 5.2: this server does not serve this grant type.
+    UnsupportedGrantType,
+    /// RFC 6749 5.2: the scope is malformed, unknown, or more than the client may have.
+    InvalidScope,
+    /// RFC 8707 2: the resource is malformed, unknown, or not one for this client.
+    InvalidTarget,
+    /// RFC 6749 4.1.2.1 lends the word: the fault is the server's.
+    ServerError,
+    /// RFC 6749 4.1.2.1 lends the word: the server cannot answer now; the same request may succeed later.
+    TemporarilyUnavailable,
+}
+
+impl ErrorCode {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Who and what a token names: issuer, audience, client, and the words by which a client may ask.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use serde::Serialize;
+use url::{Host, Url};
+
+use super::{Malformed, parsed_text};
+
+const MAX_URI_LEN: usize = 255;
+
+/// Whether `text` is printable ASCII without what must be escaped in a URI (RFC 3986 appendix A), in JSON or in a header.
+///
+/// `url::Url` would quietly drop line breaks and escape the rest; an identifier is compared byte by byte, so it is refused.
+fn is_plain_uri_text(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b))
+}
+
+/// The issuer identifier (RFC 8414 section 2): an `https` URL without query and fragment, kept and compared byte by byte.
+///
+/// Plain `http` is lawful for a loopback host alone. At most 255 characters.
+///
+/// ```
+/// use sealwright::protocol::Issuer;
+///
+/// let issuer: Issuer = "https://example.com/auth".parse().unwrap();
+/// assert_eq!(issuer.path(), "/auth");
+/// assert_eq!(issuer.endpoint("/oauth/token"), "https://example.com/auth/oauth/token");
+/// assert!("http://example.com".parse::<Issuer>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Issuer(String);
+
+parsed_text!(Issuer);
+
+impl Issuer {
+    /// The path below which every route stands, without a slash at its end: `""` or `"/auth"`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        let authority = self.0.find("://").map_or(0, |at| at + 3);
+        let path = self.0[authority..].find('/').map_or("", |at| &self.0[authority + at..]);
+        path.trim_end_matches('/')
+    }
+
+    /// The URL of the endpoint at `route` (which begins with a slash), below the issuer's own path.
+    #[must_use]
+    pub fn endpoint(&self, route: &str) -> String {
+        format!("{}{route}", self.0.trim_end_matches('/'))
+    }
+}
+
+impl FromStr for Issuer {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let refuse = |rule| Malformed { what: "issuer", rule };
+        if text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
+            return Err(refuse("it is a URL of at most 255 printable ASCII characters"));
+        }
+        let url = Url::parse(text).map_err(|_| refuse("it is a URL such as https://auth.example"))?;
+        let secure = match url.scheme() {
+            "https" => true,
+            "http" => url.host().is_some_and(|host| is_loopback(&host)),
+            _ => false,
+        };
+        if !secure {
+            return Err(refuse("it begins with https:// (http:// is for localhost and loopback addresses alone)"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(refuse("it has neither query nor fragment (RFC 8414 section 2)"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refuse("it holds no user name and no password"));
+        }
+        // What the URL parser had to change (case of the host, `..`, a missing `//`) would not compare equal elsewhere.
+        if url.as_str().trim_end_matches('/') != text.trim_end_matches('/') || url.path().contains("//") {
+            return Err(refuse("it is written in its normal form: lower-case host, no default port, no empty or dotted path segments"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(ip) => IpAddr::from(*ip).is_loopback(),
+        Host::Ipv6(ip) => IpAddr::from(*ip).is_loopback(),
+    }
+}
+
+/// The name of a resource (a protected API) in the `aud` of its tokens and the `resource` parameter: an absolute URI
+/// without a fragment (RFC 8707 section 2), kept and compared byte by byte. At most 255 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Audience(String);
+
+parsed_text!(Audience);
+
+impl FromStr for Audience {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let refuse = |rule| Malformed { what: "resource", rule };
+        if text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
+            return Err(refuse("it is a URI of at most 255 printable ASCII characters"));
+        }
+        let url = Url::parse(text).map_err(|_| refuse("it is an absolute URI such as https://orders.example"))?;
+        if url.fragment().is_some() {
+            return Err(refuse("it has no fragment (RFC 8707 section 2)"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The name of a client, as it was typed at its creation.
+///
+/// ```text
+/// client-id = ( %x61-7A / DIGIT ) *63( %x61-7A / DIGIT / "." / "_" / "-" )
+/// ```
+///
+/// Never a UUID: the `sub` of a user is one, so that no client can take a user's name (RFC 9700 section 4.15).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(String);
+
+parsed_text!(ClientId);
+
+impl FromStr for ClientId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let refuse = |rule| Malformed { what: "client id", rule };
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+        if !first || !rest || text.len() > 64 {
+            return Err(refuse("it is 1 to 64 of a-z, 0-9, dot, underscore and hyphen, and begins with a letter or digit"));
+        }
+        if is_uuid_shaped(text) {
+            return Err(refuse("it does not have the form of a UUID, which is how users are named"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Hexadecimal digits in groups of 8-4-4-4-12, or all 32 without hyphens.
+fn is_uuid_shaped(text: &str) -> bool {
+    let hyphen_at = [8, 13, 18, 23];
+    let hex = |b: u8| b.is_ascii_hexdigit();
+    match text.len() {
+        32 => text.bytes().all(hex),
+        36 => text.bytes().enumerate().all(|(at, b)| if hyphen_at.contains(&at) { b == b'-' } else { hex(b) }),
+        _ => false,
+    }
+}
+
+/// A word that is one of a few: it parses from and prints as its registered name.
+macro_rules! registered_words {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),+
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The registered name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),+
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or(Malformed { what: $what, rule: $rule })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+registered_words! {
+    /// A grant type (RFC 6749 section 4, registered by RFC 7591 section 2).
+    GrantType, "grant type", "it is client_credentials, password or refresh_token", {
+        /// RFC 6749 section 4.4: a trusted app asks for itself.
+        ClientCredentials = "client_credentials",
+        /// RFC 6749 section 4.3: an app passes on a user's password.
+        Password = "password",
+        /// RFC 6749 section 6: an app goes on with what a password began.
+        RefreshToken = "refresh_token",
+    }
+}
+
+registered_words! {
+    /// How a client may send its secret (RFC 6749 section 2.3.1, registered by RFC 7591 section 2).
+    AuthMethod, "authentication method", "it is client_secret_basic or client_secret_post", {
+        /// In the `Authorization` header.
+        ClientSecretBasic = "client_secret_basic",
+        /// In the body of the request.
+        ClientSecretPost = "client_secret_post",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_is_what_one_can_type_and_never_a_uuid() {
+        for lawful in ["a", "0", "billing", "orders-api", "a.b_c-d", &"x".repeat(64)] {
+            assert!(lawful.parse::<ClientId>().is_ok(), "{lawful:?}");
+        }
+        let uuids = ["0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "0197a1b2c3d47e5f8a9b0c1d2e3f4a5b"];
+        for unlawful in ["", "-a", ".a", "Billing", "a b", "a:b", "ü", "a\n", &"x".repeat(65), uuids[0], uuids[1]] {
+            assert!(unlawful.parse::<ClientId>().is_err(), "{unlawful:?}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_https_or_loopback_and_keeps_its_text() {
+        for lawful in [
+            "https://auth.example",
+            "https://auth.example/",
+            "https://auth.example:8443/a/b",
+            "http://localhost:8080",
+            "http://127.0.0.1:1",
+            "http://[::1]:8080",
+        ] {
+            assert_eq!(lawful.parse::<Issuer>().map(|issuer| issuer.to_string()), Ok(lawful.to_owned()));
+        }
+        for unlawful in [
+            "",
+            "auth.example",
+            "http://auth.example",
+            "ftp://auth.example",
+            "https://auth.example?x",
+            "https://auth.example#x",
+            "https://u:p@auth.example",
+            "https://AUTH.example",
+            "https://auth.example:443",
+            "https://auth.example/a/../b",
+            "https://auth.example//a",
+            "https://auth.example/{a}",
+            "https://a b",
+        ] {
+            assert!(unlawful.parse::<Issuer>().is_err(), "{unlawful:?}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_knows_the_path_that_its_routes_stand_below() {
+        for (text, path) in
+            [("https://a.example", ""), ("https://a.example/", ""), ("https://a.example/x", "/x"), ("https://a.example/x/y/", "/x/y")]
+        {
+            let issuer: Issuer = text.parse().unwrap();
+            assert_eq!(issuer.path(), path);
+            assert_eq!(issuer.endpoint("/e"), format!("https://a.example{path}/e"));
+        }
+    }
+
+    #[test]
+    fn an_audience_is_an_absolute_uri_without_fragment() {
+        for lawful in ["https://orders.example", "https://orders.example/", "urn:example:orders", "https://orders.example/v1?x=y"] {
+            assert!(lawful.parse::<Audience>().is_ok(), "{lawful:?}");
+        }
+        for unlawful in
+            ["", "orders", "/orders", "https://orders.example#x", "https://a b", "https://a\n.example", "https://\"", "https://é.example"]
+        {
+            assert!(unlawful.parse::<Audience>().is_err(), "{unlawful:?}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The server's description of itself: RFC 8414 section 2.
+
+use serde::Serialize;
+
+use super::{AuthMethod, GrantType, Issuer};
+
+/// What `/.well-known/oauth-authorization-server` answers.
+///
+/// `response_types_supported` is missing, since there is no authorization endpoint and section 3.2 forbids empty arrays.
+/// `subject_types_supported` is an OpenID Connect word; Spring Security reads the document by its OpenID name first and
+/// fails without it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerMetadata {
+    issuer: Issuer,
+    token_endpoint: String,
+    jwks_uri: String,
+    grant_types_supported: Vec<GrantType>,
+    token_endpoint_auth_methods_supported: &'static [AuthMethod],
+    subject_types_supported: [&'static str; 1],
+}
+
+impl ServerMetadata {
+    /// Where the token endpoint stands below the issuer.
+    pub const TOKEN_ROUTE: &'static str = "/oauth/token";
+    /// Where the public keys stand below the issuer.
+    pub const JWKS_ROUTE: &'static str = "/.well-known/jwks.json";
+    /// Where this document stands: before the issuer's path (RFC 8414 section 3.1), and behind it for who appends.
+    pub const ROUTE: &'static str = "/.well-known/oauth-authorization-server";
+    /// The same document for libraries that know the OpenID Connect path alone.
+    pub const ALIAS_ROUTE: &'static str = "/.well-known/openid-configuration";
+
+    /// The description of the server at `issuer` that serves `grant_types`.
+    #[must_use]
+    pub fn new(issuer: Issuer, grant_types: Vec<GrantType>) -> Self {
+        Self {
+            token_endpoint: issuer.endpoint(Self::TOKEN_ROUTE),
+            jwks_uri: issuer.endpoint(Self::JWKS_ROUTE),
+            issuer,
+            grant_types_supported: grant_types,
+            token_endpoint_auth_methods_supported: AuthMethod::ALL,
+            subject_types_supported: ["public"],
+        }
+    }
+}

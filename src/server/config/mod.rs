@@ -1,0 +1,164 @@
+//! Configuration: flags over environment over a file over defaults. Every room owns its own policy; this composes them.
+
+mod settings;
+mod sources;
+
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+
+pub use settings::{SETTINGS, Setting};
+pub use sources::Sources;
+
+use super::{
+    issuer, keys,
+    model::TokenLifetime,
+    registry,
+    secret::Redacted,
+    store::{self, DatabaseUrl},
+    telemetry,
+};
+use crate::protocol::{Issuer, Malformed};
+
+/// A configuration that can be served: every value has been parsed and is in range.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `None`: `http://localhost` with the port of the listener.
+    pub(crate) issuer: Option<Issuer>,
+    pub(crate) listen: SocketAddr,
+    /// How long requests may finish once the server is told to stop.
+    pub(crate) drain: Duration,
+    pub(crate) store: store::Policy,
+    pub(crate) keys: keys::Policy,
+    pub(crate) registry: registry::Policy,
+    pub(crate) tokens: issuer::Policy,
+    pub(crate) telemetry: telemetry::Policy,
+}
+
+/// Why a configuration is refused. Every text names the setting and what would be right.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read or is no TOML.
+    #[error("the configuration file {} cannot be used: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A name that no setting has.
+    #[error("there is no setting {name} ({origin}){}", nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// Where it was given.
+        origin: String,
+        /// A setting with a similar name.
+        nearest: Option<&'static str>,
+    },
+    /// A value that the setting does not take.
+    #[error("the setting {name} is {value} ({origin}): {}allowed is {allowed}", why.as_deref().map(|why| format!("{why}; ")).unwrap_or_default())]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// The value that was given, unless it is secret.
+        value: String,
+        /// Where it was given.
+        origin: String,
+        /// What is wrong with this value, where it is not plain to see.
+        why: Option<String>,
+        /// What it takes.
+        allowed: &'static str,
+    },
+}
+
+impl Config {
+    /// Composes the configuration, and refuses what is unknown or out of range.
+    ///
+    /// ```
+    /// use sealwright::server::{Config, config::Sources};
+    ///
+    /// let flags = [("listen".to_owned(), "127.0.0.1:0".to_owned())];
+    /// assert!(Config::load(Sources { flags: flags.into(), ..Sources::default() }).is_ok());
+    ///
+    /// let flags = [("listne".to_owned(), "127.0.0.1:0".to_owned())];
+    /// let error = Config::load(Sources { flags: flags.into(), ..Sources::default() }).unwrap_err();
+    /// assert_eq!(error.to_string(), "there is no setting listne (from a flag); did you mean listen?");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When a source cannot be read, a name is unknown, or a value is not allowed.
+    pub fn load(sources: Sources) -> Result<Self, Error> {
+        let values = sources.read()?;
+        let listen = values.parse("listen", |text| text.parse::<SocketAddr>().map_err(none))?;
+        if !listen.ip().is_loopback() {
+            let why = "plain HTTP is served on loopback addresses alone; let a TLS proxy on this host pass requests on";
+            return Err(values.refuse("listen", Some(why.to_owned())));
+        }
+        Ok(Self {
+            issuer: values.parse_if_any("issuer", |text| text.parse().map_err(rule))?,
+            listen,
+            drain: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
+            store: store::Policy {
+                url: values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(rule))?,
+                connections: values.parse("database_connections", number(1, 100))?,
+            },
+            keys: keys::Policy {
+                dir: values.parse("keys_dir", |text| Ok(PathBuf::from(text)))?,
+                sealing_key: values.parse_if_any("sealing_key", |text| Ok(Redacted::new(text.to_owned())))?,
+                publish_lead: values
+                    .parse("key_publish_lead", duration(keys::Policy::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,
+                rsa_bits: values.parse("rsa_bits", |text| match text {
+                    "2048" => Ok(2048),
+                    "3072" => Ok(3072),
+                    "4096" => Ok(4096),
+                    _ => Err(None),
+                })?,
+                signing_threads: values.parse_if_any("signing_threads", number(1, 256))?.unwrap_or_else(cores),
+                signing_queue: values.parse("signing_queue", number(1, 100_000))?,
+            },
+            registry: registry::Policy {
+                stale_for: values.parse("registry_stale_for", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+                cached_clients: values.parse("cached_clients", number(1, 1_000_000))?,
+            },
+            tokens: issuer::Policy {
+                token_lifetime: values.parse("token_lifetime", |text| parse_duration(text).and_then(TokenLifetime::new).ok_or(None))?,
+            },
+            telemetry: telemetry::Policy {
+                filter: values.parse("log", |text| telemetry::Filter::parse(text).map_err(Some))?,
+                format: values.parse("log_format", |text| telemetry::Format::parse(text).ok_or(None))?,
+            },
+        })
+    }
+}
+
+/// What a value parser says of a value that it does not take: perhaps why, in words for a person.
+type Why = Option<String>;
+
+fn none(_: impl Display) -> Why {
+    None
+}
+
+fn rule(malformed: Malformed) -> Why {
+    Some(malformed.rule.to_owned())
+}
+
+fn number<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Result<T, Why> {
+    move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or(None)
+    }
+}
+
+fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration, Why> {
+    move |text| parse_duration(text).filter(|duration| (least..=most).contains(duration)).ok_or(None)
+}
+
+/// A duration as people write it (`90s`, `10m`, `1h 30m`), or a number of seconds.
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_secs).or_else(|| humantime::parse_duration(text).ok())
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,85 @@
+/// One thing that can be set: by `--its-name`, by `SEALWRIGHT_ITS_NAME`, or by `its_name` in the file.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is for, in a phrase.
+    pub help: &'static str,
+    /// What it takes, in words.
+    pub allowed: &'static str,
+    /// What it is unless set. Without one, `help` says what happens.
+    pub default: Option<&'static str>,
+    /// Whether its value must not be shown. There is no flag for such a setting: others can read a command line.
+    pub secret: bool,
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str, allowed: &'static str) -> Setting {
+    Setting { name, help, allowed, default, secret: false }
+}
+
+/// All settings. The command line, the environment, the file and the error messages follow this table.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "issuer",
+        None,
+        "the issuer identifier, which every token carries and under whose path every route stands; by default http://localhost with the listener's port",
+        "an https URL without query and fragment, such as https://auth.example",
+    ),
+    setting(
+        "listen",
+        Some("127.0.0.1:8080"),
+        "where to serve",
+        "a loopback IP address and a port, such as 127.0.0.1:8080 or [::1]:8080; port 0 takes a free one",
+    ),
+    setting("database_url", Some("sqlite://sealwright.db"), "the database", crate::server::store::DatabaseUrl::ALLOWED),
+    setting("database_connections", Some("8"), "connections to the database at most", "a number from 1 to 100"),
+    setting("keys_dir", Some("keys"), "the folder of sealing.key", "a path"),
+    Setting {
+        name: "sealing_key",
+        help: "the sealing key itself, instead of the file: the text of a sealing.key",
+        allowed: "a JWK set with at least one oct key of 256 bits that has a kid",
+        default: None,
+        secret: true,
+    },
+    setting(
+        "key_publish_lead",
+        Some("24h"),
+        "how long a new key is published before it signs; verifiers may keep the keys for less than this",
+        "a duration from 2h to 30days",
+    ),
+    setting(
+        "rsa_bits",
+        Some("2048"),
+        "the size of new RSA keys; a signature by 3072 bits takes about 3 times as long, by 4096 about 7 times",
+        "2048, 3072 or 4096",
+    ),
+    setting("signing_threads", None, "threads that sign; by default one per core", "a number from 1 to 256"),
+    setting(
+        "signing_queue",
+        Some("1024"),
+        "signatures that wait at most; a request beyond it is answered 503",
+        "a number from 1 to 100000",
+    ),
+    setting(
+        "token_lifetime",
+        Some("10m"),
+        "how long a token is good when neither its client nor its resource says so",
+        crate::server::model::TokenLifetime::RANGE,
+    ),
+    setting(
+        "registry_stale_for",
+        Some("10s"),
+        "for how long known clients are served while the database is out of reach",
+        "a duration from 1s to 1h",
+    ),
+    setting("cached_clients", Some("10000"), "clients kept in memory at most", "a number from 1 to 1000000"),
+    setting(
+        "drain_timeout",
+        Some("20s"),
+        "how long requests under way may go on once the server is told to stop",
+        "a duration from 0s to 5m",
+    ),
+    setting("log", Some("info"), "what is logged", "off, error, warn, info, debug, trace, or a list such as info,sqlx=warn"),
+    setting("log_format", Some("auto"), "how it is logged; auto is text on a terminal and JSON otherwise", "auto, text or json"),
+];

@@ -1,0 +1,110 @@
+use std::{collections::HashMap, ffi::OsString, path::PathBuf};
+
+use config::{Environment, File, FileFormat, Value, ValueKind};
+
+use super::{Error, SETTINGS, Setting, Why};
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// Settings of the command line, by their names; the strongest.
+    pub flags: Vec<(String, String)>,
+    /// `SEALWRIGHT_*` variables, by their whole names.
+    pub environment: Vec<(String, String)>,
+    /// A TOML file that must be there; the weakest but for the defaults.
+    pub file: Option<PathBuf>,
+}
+
+const PREFIX: &str = "SEALWRIGHT";
+/// Names the file, and so is not a setting itself.
+const FILE_VARIABLE: &str = "SEALWRIGHT_CONFIG";
+const DEFAULT_FILE: &str = "sealwright.toml";
+
+impl Sources {
+    /// The sources of this process: these flags, its environment, and `file`, else `SEALWRIGHT_CONFIG`, else
+    /// `sealwright.toml` if there is one.
+    #[must_use]
+    pub fn of_process(flags: Vec<(String, String)>, file: Option<PathBuf>) -> Self {
+        let ours = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("SEALWRIGHT_"))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        };
+        let (files, environment): (Vec<_>, Vec<_>) = std::env::vars_os().filter_map(ours).partition(|(name, _)| name == FILE_VARIABLE);
+        let named = files.into_iter().map(|(_, value)| value).find(|value| !value.is_empty()).map(PathBuf::from);
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+        Self { flags, environment, file: file.or(named).or_else(default) }
+    }
+
+    /// Lays them over each other, and refuses names that no setting has.
+    pub(super) fn read(self) -> Result<Values, Error> {
+        let mut builder = config::Config::builder();
+        let path = self.file.unwrap_or_default();
+        if !path.as_os_str().is_empty() {
+            builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
+        }
+        let environment: HashMap<String, String> = self.environment.into_iter().collect();
+        builder = builder.add_source(Environment::with_prefix(PREFIX).ignore_empty(true).source(Some(environment)));
+        let read = builder.build().map_err(|error| Error::File { path: path.clone(), why: error.to_string() })?;
+        let mut values = HashMap::new();
+        for (name, value) in read.cache.into_table().map_err(|error| Error::File { path, why: error.to_string() })? {
+            let origin = match value.origin() {
+                Some("the environment") => format!("from the environment variable {PREFIX}_{}", name.to_uppercase()),
+                Some(file) => format!("from {file}"),
+                None => String::new(),
+            };
+            values.insert(name, (text(value), origin));
+        }
+        values.extend(self.flags.into_iter().map(|(name, value)| (name, (value, "from a flag".to_owned()))));
+        if let Some((name, (_, origin))) = values.iter().find(|(name, _)| find(name).is_none()) {
+            return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: nearest(name) });
+        }
+        Ok(Values(values))
+    }
+}
+
+/// A value as text; tables and lists, which no setting takes, as what no parser takes.
+fn text(value: Value) -> String {
+    match value.kind {
+        ValueKind::Table(_) => "a table".to_owned(),
+        ValueKind::Array(_) => "a list".to_owned(),
+        _ => value.into_string().unwrap_or_default(),
+    }
+}
+
+fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The setting whose name is most like `name`, if one is at all.
+fn nearest(name: &str) -> Option<&'static str> {
+    let likeness = |setting: &Setting| strsim::jaro_winkler(&name.to_lowercase(), setting.name);
+    let best = SETTINGS.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(best) > 0.7).then_some(best.name)
+}
+
+/// What was set, with where it was set.
+#[derive(Debug)]
+pub(super) struct Values(HashMap<String, (String, String)>);
+
+impl Values {
+    /// The value of a setting that has a default.
+    pub(super) fn parse<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<T, Error> {
+        self.parse_if_any(name, parse)?.ok_or_else(|| self.refuse(name, None))
+    }
+
+    /// The value of a setting that may be absent.
+    pub(super) fn parse_if_any<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<Option<T>, Error> {
+        let given = self.0.get(name).map(|(value, _)| value.as_str());
+        let value = given.or_else(|| find(name).and_then(|setting| setting.default));
+        value.map(parse).transpose().map_err(|why| self.refuse(name, why))
+    }
+
+    /// Says what is wrong with the value of a setting.
+    pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
+        let (value, origin) = self.0.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "nowhere set".to_owned()));
+        // A URL that does not parse may still hold a password.
+        let hidden = find(name).is_none_or(|setting| setting.secret) || name == "database_url" && value.contains('@');
+        let shown = if hidden { "not shown, for it may be secret".to_owned() } else { format!("{value:?}") };
+        Error::Value { name, value: shown, origin, why, allowed: find(name).map_or("", |setting| setting.allowed) }
+    }
+}

@@ -1,0 +1,78 @@
+//! Notices within half a second what another process changed in the database.
+
+use std::time::Duration;
+
+use super::{
+    keys::{self, KeyRing},
+    registry::Registry,
+    store::{self, Epochs, Store},
+};
+use crate::clock::{SharedClock, Timestamp};
+
+/// How often the epochs are read.
+const EVERY: Duration = Duration::from_millis(500);
+/// How long one look may take before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the last use of secrets is written down.
+const STAMP_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct EpochWatch {
+    clock: SharedClock,
+    store: Store,
+    keys: KeyRing,
+    registry: Registry,
+    known: Epochs,
+    /// Whether the last look failed: an outage is reported when it begins and when it ends.
+    blind: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    #[error("the database did not answer within {} s", PATIENCE.as_secs())]
+    Slow(#[from] tokio::time::error::Elapsed),
+}
+
+impl EpochWatch {
+    pub(super) const fn new(clock: SharedClock, store: Store, keys: KeyRing, registry: Registry, known: Epochs) -> Self {
+        Self { clock, store, keys, registry, known, blind: false }
+    }
+
+    /// Looks again and again, until it is dropped.
+    pub(super) async fn run(mut self) {
+        let mut stamped = self.clock.now();
+        loop {
+            self.clock.sleep_until(self.clock.now() + EVERY).await;
+            let now = self.clock.now();
+            let outcome = self.look(now).await;
+            match &outcome {
+                Ok(()) if self.blind => tracing::info!("the database can be read again"),
+                Err(error) if !self.blind => tracing::error!(%error, "the database cannot be read; serving from memory"),
+                _ => {}
+            }
+            self.blind = outcome.is_err();
+            if !self.blind && now.since(stamped) >= STAMP_EVERY {
+                self.registry.stamp_last_use().await;
+                stamped = now;
+            }
+        }
+    }
+
+    /// Reads the epochs, and anew what has changed since the last look. `now` is before the reading: what is confirmed held
+    /// at least then.
+    async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
+        let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
+        if epochs.keys == self.known.keys {
+            self.keys.confirm(now);
+        } else {
+            tokio::time::timeout(PATIENCE, self.keys.reload(now)).await??;
+        }
+        self.registry.confirm(epochs.registry, now);
+        self.known = epochs;
+        Ok(())
+    }
+}

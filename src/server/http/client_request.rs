@@ -1,0 +1,106 @@
+//! A request by a client: a form, and the client's credentials in the header or in the form.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, header, request::Parts},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::{
+    error::Failure,
+    form::{self, Form},
+};
+use crate::{
+    protocol::AuthMethod,
+    server::{registry::Credentials, secret::Redacted},
+};
+
+/// Bytes of a body at most.
+const BODY_LIMIT: usize = 64 * 1024;
+/// Time for the body to arrive.
+const BODY_TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a client sent, read but not yet believed.
+#[derive(Debug)]
+pub(super) struct ClientRequest {
+    pub(super) form: Form,
+    pub(super) credentials: Credentials,
+}
+
+impl ClientRequest {
+    pub(super) async fn read(request: Request) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        if parts.uri.query().is_some() {
+            // RFC 6749 section 2.3.1: a URL ends up in logs, so credentials must not be there.
+            return Err(Failure::invalid_request("Parameters belong into the body, not into the URL."));
+        }
+        require_form(&parts)?;
+        let form = Form::parse(&read_body(body).await?)?;
+        let credentials = credentials(&parts.headers, &form)?;
+        Ok(Self { form, credentials })
+    }
+}
+
+/// Requires `Content-Type: application/x-www-form-urlencoded`, whatever its parameters (RFC 6749 appendix B).
+fn require_form(parts: &Parts) -> Result<(), Failure> {
+    let mut values = parts.headers.get_all(header::CONTENT_TYPE).iter();
+    let essence = values.next().and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") && values.next().is_none() {
+        Ok(())
+    } else {
+        Err(Failure::invalid_request("The Content-Type must be application/x-www-form-urlencoded."))
+    }
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Failure> {
+    match tokio::time::timeout(BODY_TIME_LIMIT, Limited::new(body, BODY_LIMIT).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large("The body is larger than 64 KiB.")),
+        Ok(Err(_)) => Err(Failure::invalid_request("The body did not arrive whole.")),
+        Err(_) => Err(Failure::too_slow("The body took longer than 10 s to arrive.")),
+    }
+}
+
+/// The credentials of a request: by one method, never by two (RFC 6749 section 2.3).
+fn credentials(headers: &HeaderMap, form: &Form) -> Result<Credentials, Failure> {
+    let (id, secret) = (form.get("client_id"), form.get("client_secret"));
+    let Some(basic) = basic_credentials(headers)? else {
+        let Some(id) = id else {
+            return Err(Failure::invalid_client(None, "no client was named".to_owned()));
+        };
+        let secret = secret.map(|secret| Redacted::new(secret.to_owned()));
+        return Ok(Credentials { client_id: id.to_owned(), secret, method: AuthMethod::ClientSecretPost });
+    };
+    if secret.is_some() {
+        return Err(Failure::invalid_request("The client authenticates in the header and in the body; do one."));
+    }
+    if id.is_some_and(|id| id != basic.client_id) {
+        return Err(Failure::invalid_request("The header and the body name different clients."));
+    }
+    Ok(basic)
+}
+
+/// `Authorization: Basic`, whose two halves are form-encoded before they are joined (RFC 6749 section 2.3.1).
+fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Failure::invalid_request("The Authorization header is there twice."));
+    }
+    let refuse = |cause: &str| Failure::invalid_client(None, cause.to_owned());
+    let value = value.to_str().map_err(|_| refuse("the Authorization header is not ASCII"))?;
+    // RFC 9110 section 11.1: the scheme's case does not count.
+    let (scheme, encoded) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(refuse("the Authorization header is not Basic"));
+    }
+    let decoded = BASE64_STANDARD.decode(encoded.trim_matches(' ')).map_err(|_| refuse("the Authorization header is not base64"))?;
+    let colon = decoded.iter().position(|&byte| byte == b':').ok_or_else(|| refuse("the Authorization header has no colon"))?;
+    let halves = form::decode(&decoded[..colon]).zip(form::decode(&decoded[colon + 1..]));
+    let (client_id, secret) = halves.ok_or_else(|| refuse("the Authorization header is not form-encoded"))?;
+    Ok(Some(Credentials { client_id, secret: Some(Redacted::new(secret)), method: AuthMethod::ClientSecretBasic }))
+}

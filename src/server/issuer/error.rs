@@ -1,0 +1,46 @@
+use crate::{
+    protocol::ErrorCode,
+    server::{keys::SignError, workers::Unserved},
+};
+
+/// Whose fault it is that there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The caller's.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Ours.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A request that is refused, and what to tell who sent it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{description}")]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    /// For the developer of the client (RFC 6749 section 5.2). Our own fixed words: what was sent is never repeated.
+    pub(crate) description: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn new(code: ErrorCode, description: &'static str) -> Self {
+        Self { code, description }
+    }
+}
+
+/// A request that could not be served. The cause is for the log alone.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub(crate) struct Fault {
+    /// Whether the same request may succeed a little later.
+    pub(crate) transient: bool,
+    pub(crate) cause: String,
+}
+
+impl From<SignError> for Error {
+    fn from(error: SignError) -> Self {
+        let transient = matches!(error, SignError::Unserved(Unserved::Full) | SignError::NoActiveKey);
+        Fault { transient, cause: error.to_string() }.into()
+    }
+}

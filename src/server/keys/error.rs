@@ -1,0 +1,33 @@
+use std::{io, path::PathBuf, sync::Arc};
+
+use crate::server::store;
+
+/// Why there are no keys to sign with.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(
+        "the database has a sealing key, but there is none at {}: copy sealing.key there from the node that founded the issuer ({origin}) or from its backup; nothing was changed",
+        place.display()
+    )]
+    SealingKeyMissing { place: PathBuf, origin: String },
+    #[error(
+        "the sealing key from {place} is not the one that this database was sealed with: copy the file from the node that founded the issuer ({origin}, sealing key {wanted}) or from its backup; nothing was changed"
+    )]
+    SealingKeyWrong { place: String, origin: String, wanted: String },
+    #[error("the sealing key from {place} cannot be read: {why}; restore it from its backup, nothing was changed")]
+    SealingKeyMalformed { place: String, why: String },
+    #[error("the sealing key {} can be read by others (its mode is {mode:o}): chmod 600 it, and consider who may have read it", place.display())]
+    SealingKeyExposed { place: PathBuf, mode: u32 },
+    #[error("the file {} cannot be used: {source}", place.display())]
+    File { place: PathBuf, source: Arc<io::Error> },
+    #[error("the database holds no sealing key yet: start the server first, which makes one")]
+    NotFounded,
+    #[error("what is sealed does not open: {0}")]
+    Unopened(String),
+    #[error("a signing key could not be made: {0}")]
+    Generation(String),
+    #[error("the signing threads could not be started: {0}")]
+    Threads(Arc<io::Error>),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}

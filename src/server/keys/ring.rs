@@ -1,0 +1,185 @@
+//! The keys in memory: read without a lock, replaced whole.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+
+use super::{Error, Policy, SKEW, SealingKeys, rotation, sealing::Sealed, signer::SoftwareSigner};
+use crate::{
+    clock::Timestamp,
+    protocol::{AccessTokenClaims, JwkSet},
+    server::{
+        model::{KeyState, SigningKeyRow},
+        store::Store,
+        workers::{Unserved, Workers},
+    },
+};
+
+/// The signing keys of this process, as fresh as the last look at the database.
+#[derive(Clone)]
+pub(crate) struct KeyRing {
+    policy: Policy,
+    sealing: SealingKeys,
+    store: Store,
+    signing: Workers,
+    view: Arc<ArcSwap<View>>,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("keys", &self.view.load().keys.0).finish_non_exhaustive()
+    }
+}
+
+/// What this process knows, and since when.
+struct View {
+    keys: Arc<Keys>,
+    jwks: Arc<JwksDocument>,
+    /// When the database was last known to hold these keys and no others.
+    read_at: Timestamp,
+}
+
+/// The published keys as the bytes that go out, rendered once per change.
+#[derive(Debug)]
+pub(crate) struct JwksDocument {
+    pub(crate) body: Bytes,
+    /// Quoted, strong: the SHA-256 of the body (RFC 9110 section 8.8.3).
+    pub(crate) etag: String,
+    kids: Vec<String>,
+}
+
+/// Why a token was not signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SignError {
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
+    #[error("no signing key is active")]
+    NoActiveKey,
+    #[error("signing failed: {0}")]
+    Failed(String),
+}
+
+impl KeyRing {
+    /// Opens the keys of the database, making the first one where there is none.
+    pub(crate) async fn open(policy: Policy, sealing: SealingKeys, store: Store, now: Timestamp) -> Result<Self, Error> {
+        let signing = Workers::start("sign", policy.signing_threads, policy.signing_queue).map_err(|e| Error::Threads(Arc::new(e)))?;
+        rotation::ensure_active_key(&policy, &sealing, &store, now).await?;
+        let keys = Keys::open(read_rows(&store).await?, &sealing);
+        let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
+        Ok(Self { policy, sealing, store, signing, view })
+    }
+
+    /// Reads all keys again. `read_at` is a time before the look at the epochs that led here.
+    pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
+        let keys = Keys::open(read_rows(&self.store).await?, &self.sealing);
+        self.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
+        Ok(())
+    }
+
+    /// Notes that at `read_at` the database still held these keys, and takes in what time alone has changed.
+    pub(crate) fn confirm(&self, read_at: Timestamp) {
+        let view = self.view.load();
+        let jwks = if view.keys.published_kids(read_at) == view.jwks.kids {
+            Arc::clone(&view.jwks)
+        } else {
+            match view.keys.render(read_at) {
+                Ok(jwks) => Arc::new(jwks),
+                Err(error) => return tracing::error!(%error, "the JWKS could not be rendered"),
+            }
+        };
+        self.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
+    }
+
+    /// Signs `claims` with the key that is active at `now`, on a signing thread.
+    pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
+        let signer = self.view.load().keys.active(now).cloned().ok_or(SignError::NoActiveKey)?;
+        let signed = self.signing.run(move || signer.sign_token(&claims)).await?;
+        signed.map_err(|error| SignError::Failed(error.to_string()))
+    }
+
+    /// The published keys.
+    pub(crate) fn jwks(&self) -> Arc<JwksDocument> {
+        Arc::clone(&self.view.load().jwks)
+    }
+
+    /// For how long a verifier may go on with the JWKS that it fetches at `now`: a whole number of seconds, at most an hour.
+    ///
+    /// A node that last read the keys at S knows every key that will sign before S + lead. At zero it may already be missing
+    /// one, and is not ready.
+    pub(crate) fn jwks_max_age(&self, now: Timestamp) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let known_until = self.view.load().read_at + self.policy.publish_lead - 2 * SKEW;
+        Duration::from_secs(known_until.since(now).min(LONGEST).as_secs())
+    }
+
+    /// Whether there is a key that signs at `now`.
+    pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
+        self.view.load().keys.active(now).is_some()
+    }
+}
+
+impl View {
+    fn new(keys: Arc<Keys>, read_at: Timestamp, now: Timestamp) -> Result<Self, Error> {
+        let jwks = Arc::new(keys.render(now)?);
+        Ok(Self { keys, jwks, read_at })
+    }
+}
+
+/// The readable rows of the database, the newest generation first.
+pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error> {
+    let readable = |row| match row {
+        Ok(row) => Some(row),
+        Err(error) => {
+            tracing::error!(%error, "a signing key is damaged and stays out of use");
+            None
+        }
+    };
+    Ok(store.list_signing_keys().await?.into_iter().filter_map(readable).collect())
+}
+
+/// Keys whose private half has been opened, the newest generation first.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    row: SigningKeyRow,
+    /// `None`: it did not open. It stays published, since what it signed is still good.
+    signer: Option<SoftwareSigner>,
+}
+
+impl Keys {
+    pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys) -> Self {
+        let open = |row: SigningKeyRow| {
+            let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
+            let signer = private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk));
+            let signer =
+                signer.inspect_err(|error| tracing::error!(key.id = row.kid, %error, "a signing key does not open and will not sign"));
+            Key { row, signer: signer.ok() }
+        };
+        Self(rows.into_iter().map(open).collect())
+    }
+
+    /// The signer of the newest generation that may sign at `now`.
+    pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
+        self.0.iter().filter(|key| key.row.state(now) == KeyState::Active).find_map(|key| key.signer.as_ref())
+    }
+
+    fn published(&self, now: Timestamp) -> impl Iterator<Item = &SigningKeyRow> {
+        self.0.iter().map(|key| &key.row).filter(move |row| row.state(now).is_published())
+    }
+
+    fn published_kids(&self, now: Timestamp) -> Vec<String> {
+        self.published(now).map(|row| row.kid.clone()).collect()
+    }
+
+    fn render(&self, now: Timestamp) -> Result<JwksDocument, Error> {
+        let set = JwkSet { keys: self.published(now).map(|row| row.public_jwk.clone()).collect() };
+        let body = serde_json::to_vec(&set).map_err(|e| Error::Generation(e.to_string()))?;
+        let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body)));
+        Ok(JwksDocument { body: body.into(), etag, kids: self.published_kids(now) })
+    }
+}

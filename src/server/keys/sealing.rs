@@ -1,0 +1,272 @@
+//! The sealing key: the symmetric key under which private keys lie in the database.
+//!
+//! What is sealed is a JWE (RFC 7516) with `dir` and `A256GCM`. The header's `kid` names the sealing key; `sealed_kid` and
+//! `sealed_generation` name what is sealed, so that one row's text in another row's place does not open.
+
+use std::{
+    fmt, fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use josekit::{
+    JoseError, JoseHeader, Value,
+    jwe::{self, Dir, JweDecrypter, JweHeader, alg::direct::DirectJweDecrypter},
+    jwk::{Jwk, JwkSet},
+};
+use zeroize::Zeroizing;
+
+use super::{Error, Policy};
+use crate::{
+    entropy,
+    server::{
+        secret::Redacted,
+        store::{Canary, Store},
+    },
+};
+
+const CANARY: Sealed<'static> = Sealed { kid: "canary", generation: 0 };
+const CANARY_TEXT: &[u8] = b"sealwright";
+
+/// Names what is sealed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sealed<'a> {
+    pub(super) kid: &'a str,
+    pub(super) generation: i64,
+}
+
+/// The sealing keys. The first seals; all of them open, so that a key can be replaced while its texts are still there.
+///
+/// ```text
+/// {"keys": [{"kty": "oct", "use": "enc", "kid": "...", "k": "<256 bits in base64url>"}]}      a JWK set, RFC 7517
+/// ```
+#[derive(Clone)]
+pub(crate) struct SealingKeys {
+    keys: Arc<Vec<Jwk>>,
+    /// Where they came from, for messages.
+    place: String,
+}
+
+impl fmt::Debug for SealingKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kids: Vec<_> = self.keys.iter().map(Jwk::key_id).collect();
+        f.debug_struct("SealingKeys").field("kids", &kids).field("place", &self.place).finish()
+    }
+}
+
+impl SealingKeys {
+    /// The sealing keys of this database, founding it with a new one where there is none.
+    ///
+    /// The file is made before the canary, so that no database can exist whose sealing key was never written.
+    pub(crate) async fn found(policy: &Policy, store: &Store) -> Result<Self, Error> {
+        if store.find_canary().await?.is_none() {
+            let keys = Self::read(policy)?.map_or_else(|| Self::create(policy), Ok)?;
+            let canary = Canary { sealed: keys.seal(CANARY, CANARY_TEXT)?, origin: origin(&keys.place) };
+            store.insert_canary_unless_there(canary).await?;
+        }
+        // Another node may have founded the database a moment ago with a key of its own.
+        Self::existing(policy, store).await
+    }
+
+    /// The sealing keys of a database that has been founded.
+    pub(crate) async fn existing(policy: &Policy, store: &Store) -> Result<Self, Error> {
+        let canary = store.find_canary().await?.ok_or(Error::NotFounded)?;
+        let Some(keys) = Self::read(policy)? else {
+            return Err(Error::SealingKeyMissing { place: file(policy), origin: canary.origin });
+        };
+        match keys.open(CANARY, &canary.sealed) {
+            Ok(text) if *text == CANARY_TEXT => Ok(keys),
+            _ => Err(Error::SealingKeyWrong { place: keys.place, origin: canary.origin, wanted: sealing_kid(&canary.sealed) }),
+        }
+    }
+
+    /// Where they came from, for messages.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn read(policy: &Policy) -> Result<Option<Self>, Error> {
+        if let Some(text) = &policy.sealing_key {
+            return Self::parse(text, "the setting sealing_key".to_owned()).map(Some);
+        }
+        let path = file(policy);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Redacted::new(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::File { place: path, source: Arc::new(error) }),
+        };
+        refuse_exposed(&path)?;
+        Self::parse(&text, path.display().to_string()).map(Some)
+    }
+
+    fn parse(text: &Redacted, place: String) -> Result<Self, Error> {
+        let refuse = |why: &str| Error::SealingKeyMalformed { place: place.clone(), why: why.to_owned() };
+        // josekit's own words may repeat what they could not read: they stay inside.
+        let set = JwkSet::from_bytes(text.expose()).map_err(|_| refuse("it is not a JWK set"))?;
+        let keys: Vec<Jwk> = set.keys().into_iter().cloned().collect();
+        if keys.is_empty() {
+            return Err(refuse("it holds no key"));
+        }
+        for key in &keys {
+            if key.key_type() != "oct" || key.key_id().is_none_or(str::is_empty) || key.key_value().is_none_or(|value| value.len() != 32) {
+                return Err(refuse("each of its keys has kty oct, a kid, and 256 bits in k"));
+            }
+        }
+        Ok(Self { keys: Arc::new(keys), place })
+    }
+
+    /// Makes a new sealing key and its file, which appears whole or not at all.
+    fn create(policy: &Policy) -> Result<Self, Error> {
+        let path = file(policy);
+        let failed = |source: io::Error| Error::File { place: path.clone(), source: Arc::new(source) };
+        let mut key = Jwk::new("oct");
+        key.set_key_use("enc");
+        key.set_key_id(entropy::unique_id());
+        key.set_key_value(Zeroizing::new(entropy::bytes::<32>()).as_ref());
+        let text = Zeroizing::new(format!("{{\"keys\":[{key}]}}\n"));
+
+        fs::create_dir_all(&policy.dir).map_err(failed)?;
+        // A temporary file has mode 0600 from the start.
+        let mut file = tempfile::NamedTempFile::new_in(&policy.dir).map_err(failed)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => fs::File::open(&policy.dir).and_then(|dir| dir.sync_all()).map_err(failed)?,
+            // A process beside this one was first; its key is the key.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error.error)),
+        }
+        Self::read(policy)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+    }
+
+    pub(super) fn seal(&self, what: Sealed<'_>, plain: &[u8]) -> Result<String, Error> {
+        let sealed = || {
+            let mut header = JweHeader::new();
+            header.set_content_encryption("A256GCM");
+            header.set_claim("sealed_kid", Some(what.kid.into()))?;
+            header.set_claim("sealed_generation", Some(what.generation.into()))?;
+            // josekit draws the nonce from OpenSSL's generator. At 96 random bits, four billion texts are safe.
+            jwe::serialize_compact(plain, &header, &Dir.encrypter_from_jwk(&self.keys[0])?)
+        };
+        sealed().map_err(|error: JoseError| Error::Unopened(error.to_string()))
+    }
+
+    /// Opens what [`Self::seal`] made under one of these keys, for this very purpose.
+    pub(super) fn open(&self, what: Sealed<'_>, text: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let refuse = |why: &str| JoseError::InvalidJweFormat(io::Error::other(why.to_owned()).into());
+        let open = || {
+            let decrypters = self.keys.iter().map(|key| Dir.decrypter_from_jwk(key)).collect::<Result<Vec<DirectJweDecrypter>, _>>()?;
+            // josekit 0.10 takes a GCM tag that was cut short, which would let a forger guess it byte by byte.
+            if text.rsplit('.').next().is_none_or(|tag| tag.len() != 22) {
+                return Err(refuse("its tag is not of 128 bits"));
+            }
+            jwe::deserialize_compact_with_selector(text, |header| {
+                if header.algorithm() != Some("dir") || header.content_encryption() != Some("A256GCM") {
+                    return Err(refuse("it is not dir with A256GCM"));
+                }
+                if header.claim("zip").is_some() || header.claim("crit").is_some() {
+                    return Err(refuse("its header asks for what is not supported"));
+                }
+                if header.claim("sealed_kid") != Some(&Value::from(what.kid))
+                    || header.claim("sealed_generation") != Some(&Value::from(what.generation))
+                {
+                    return Err(refuse("it was sealed for another purpose"));
+                }
+                let key = decrypters.iter().find(|decrypter| decrypter.key_id() == header.key_id());
+                Ok(key.map(|key| key as &dyn JweDecrypter))
+            })
+        };
+        open().map(|(plain, _)| Zeroizing::new(plain)).map_err(|error: JoseError| Error::Unopened(error.to_string()))
+    }
+}
+
+fn file(policy: &Policy) -> PathBuf {
+    let dir = std::path::absolute(&policy.dir).unwrap_or_else(|_| policy.dir.clone());
+    dir.join("sealing.key")
+}
+
+/// The file of the key, and on Linux the machine: where to look for it when it is missing elsewhere.
+fn origin(place: &str) -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.trim() {
+        "" => place.to_owned(),
+        host => format!("{host}: {place}"),
+    }
+}
+
+/// The sealing key that a JWE names. For messages: it has not been verified.
+fn sealing_kid(jwe: &str) -> String {
+    let header = jwe.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+    let header: Option<Value> = header.and_then(|json| serde_json::from_slice(&json).ok());
+    header.and_then(|header| Some(header.get("kid")?.as_str()?.to_owned())).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Refuses a file that others than its owner and group may read, or others than its owner may write.
+#[cfg(unix)]
+fn refuse_exposed(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let metadata = fs::metadata(path).map_err(|source| Error::File { place: path.to_owned(), source: Arc::new(source) })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o027 == 0 { Ok(()) } else { Err(Error::SealingKeyExposed { place: path.to_owned(), mode }) }
+}
+
+#[cfg(not(unix))]
+fn refuse_exposed(_: &Path) -> Result<(), Error> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealing_keys(kid: &str, byte: u8) -> SealingKeys {
+        let mut key = Jwk::new("oct");
+        key.set_key_id(kid);
+        key.set_key_value([byte; 32]);
+        SealingKeys::parse(&Redacted::new(format!("{{\"keys\":[{key}]}}")), "a test".to_owned()).unwrap()
+    }
+
+    const WHAT: Sealed<'static> = Sealed { kid: "k", generation: 7 };
+
+    #[test]
+    fn what_was_sealed_opens_under_the_same_key_for_the_same_purpose_alone() {
+        let keys = sealing_keys("one", 1);
+        let text = keys.seal(WHAT, b"plain").unwrap();
+        assert_eq!(*keys.open(WHAT, &text).unwrap(), b"plain");
+        assert_eq!(sealing_kid(&text), "one");
+
+        assert!(keys.open(Sealed { generation: 8, ..WHAT }, &text).is_err());
+        assert!(keys.open(Sealed { kid: "other", ..WHAT }, &text).is_err());
+        assert!(sealing_keys("one", 2).open(WHAT, &text).is_err(), "another key under the same id");
+        assert!(sealing_keys("two", 1).open(WHAT, &text).is_err(), "the same key under another id");
+    }
+
+    #[test]
+    fn a_sealed_text_that_was_cut_or_rewritten_does_not_open() {
+        let keys = sealing_keys("one", 1);
+        let text = keys.seal(WHAT, b"plain").unwrap();
+        let (body, tag) = text.rsplit_once('.').unwrap();
+        let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).unwrap();
+        for kept in [0, 1, 4, 12, 15] {
+            let cut = format!("{body}.{}", BASE64_URL_SAFE_NO_PAD.encode(&tag[..kept]));
+            assert!(keys.open(WHAT, &cut).is_err(), "{kept} bytes of the tag");
+        }
+        // A thief of the database writes the generation that is wanted into the header.
+        let (header, rest) = text.split_once('.').unwrap();
+        let header = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap().replace(":7", ":8");
+        let rewritten = format!("{}.{rest}", BASE64_URL_SAFE_NO_PAD.encode(header));
+        assert!(keys.open(Sealed { generation: 8, ..WHAT }, &rewritten).is_err());
+    }
+
+    #[test]
+    fn a_sealing_key_that_is_not_one_is_refused_without_repeating_it() {
+        for text in
+            ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"c2hvcnQ"}]}"#, r#"{"keys":[{"kty":"RSA","kid":"a"}]}"#]
+        {
+            let error = SealingKeys::parse(&Redacted::new(text.to_owned()), "a test".to_owned()).unwrap_err().to_string();
+            assert!(error.contains("a test") && !error.contains("c2hvcnQ"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! One signing key, ready to sign.
+
+use std::{io, sync::Arc};
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    rand::SystemRandom,
+    signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use josekit::{
+    JoseError,
+    jws::{JwsAlgorithm, JwsHeader, JwsSigner, RS256},
+    jwt::{self, JwtPayload},
+};
+use rsa::{pkcs8::EncodePrivateKey, traits::PublicKeyParts};
+use zeroize::Zeroizing;
+
+use super::Error;
+use crate::{
+    entropy::SystemRng,
+    protocol::{AccessTokenClaims, Algorithm, PublicJwk},
+};
+
+/// A key pair whose private half is in this process's memory.
+#[derive(Debug, Clone)]
+pub(super) struct SoftwareSigner {
+    key: Arc<RsaKeyPair>,
+    kid: String,
+}
+
+/// A key pair that was just made.
+pub(super) struct NewKey {
+    pub(super) public_jwk: PublicJwk,
+    /// PKCS#8, DER (RFC 5208).
+    pub(super) pkcs8: Zeroizing<Vec<u8>>,
+}
+
+/// Makes an RSA key pair for RS256 with e = 65537. Takes a tenth of a second to several: not for the runtime's threads.
+pub(super) fn generate(bits: usize) -> Result<NewKey, Error> {
+    let failed = |error: String| Error::Generation(error);
+    let key = rsa::PrivateKey::new(&mut SystemRng, bits).map_err(|e| failed(e.to_string()))?;
+    let document = key.to_pkcs8_der().map_err(|e| failed(e.to_string()))?;
+    let n = key.n().to_be_bytes_trimmed_vartime();
+    let e = key.e().to_be_bytes_trimmed_vartime();
+    Ok(NewKey { public_jwk: public_jwk(&n, &e), pkcs8: Zeroizing::new(document.as_bytes().to_vec()) })
+}
+
+/// The published form of an RSA public key: modulus and exponent without leading zeros (RFC 7518 section 6.3.1), the kid its
+/// RFC 7638 thumbprint.
+fn public_jwk(n: &[u8], e: &[u8]) -> PublicJwk {
+    let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(n), BASE64_URL_SAFE_NO_PAD.encode(e));
+    let thumbprint = digest(&SHA256, PublicJwk::rsa_thumbprint_input(&n, &e).as_bytes());
+    PublicJwk::rsa(BASE64_URL_SAFE_NO_PAD.encode(thumbprint), Algorithm::Rs256, n, e)
+}
+
+impl SoftwareSigner {
+    /// Reads a private key and refuses it when it is not the other half of `public_jwk`.
+    pub(super) fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
+        let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(|e| Error::Unopened(format!("it holds no RSA key: {e}")))?;
+        let public = key.public_key();
+        let found =
+            self::public_jwk(public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero());
+        if found != *public_jwk {
+            return Err(Error::Unopened("the private key does not belong to the public key beside it".to_owned()));
+        }
+        Ok(Self { key: Arc::new(key), kid: public_jwk.kid().to_owned() })
+    }
+
+    /// The signed token. Takes a quarter of a millisecond to one: belongs on the signing threads.
+    pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
+        let unfit = |error: serde_json::Error| JoseError::InvalidJson(error.into());
+        let serde_json::Value::Object(claims) = serde_json::to_value(claims).map_err(unfit)? else {
+            return Err(JoseError::InvalidJson(io::Error::other("claims are an object").into()));
+        };
+        let mut header = JwsHeader::new();
+        header.set_token_type(AccessTokenClaims::TYPE);
+        jwt::encode_with_signer(&JwtPayload::from_map(claims)?, &header, self)
+    }
+}
+
+impl JwsSigner for SoftwareSigner {
+    fn algorithm(&self) -> &dyn JwsAlgorithm {
+        &RS256
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        Some(&self.kid)
+    }
+
+    fn signature_len(&self) -> usize {
+        self.key.public_modulus_len()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, JoseError> {
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .map_err(|_| JoseError::InvalidSignature(io::Error::other("RSA signing failed").into()))?;
+        Ok(signature)
+    }
+
+    fn box_clone(&self) -> Box<dyn JwsSigner> {
+        Box::new(self.clone())
+    }
+}

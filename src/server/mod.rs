@@ -1,0 +1,148 @@
+//! The authorization server: wires the rooms together and runs them.
+
+pub mod config;
+mod epoch_watch;
+pub(crate) mod http;
+pub(crate) mod issuer;
+pub(crate) mod keys;
+mod meters;
+pub(crate) mod model;
+pub(crate) mod registry;
+pub(crate) mod secret;
+pub(crate) mod store;
+pub(crate) mod telemetry;
+mod workers;
+
+use std::{
+    future::Future,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+pub use config::Config;
+pub use meters::{Counter, Meters};
+
+use crate::{clock::SharedClock, protocol::Issuer};
+use epoch_watch::EpochWatch;
+use issuer::{Grant, TokenIssuer};
+use keys::{KeyRing, SealingKeys};
+use registry::Registry;
+use store::{Opening, Store};
+
+/// A server that is ready to run: its database is open, its keys are in memory, its port is bound.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    issuer: Issuer,
+    router: Router,
+    store: Store,
+    registry: Registry,
+    watch: EpochWatch,
+    drain: Duration,
+    meters: Arc<Meters>,
+}
+
+/// Why a server did not start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(#[from] pub(crate) StartError);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Keys(#[from] keys::Error),
+    #[error("{addr} cannot be listened on: {source}; is a server running already? --listen takes another address")]
+    Listen { addr: SocketAddr, source: io::Error },
+}
+
+impl Error {
+    /// Whether another process has the port.
+    pub(crate) fn is_address_in_use(&self) -> bool {
+        matches!(&self.0, StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+impl Server {
+    /// Opens everything, founding the database, the sealing key and the first signing key where they are missing.
+    ///
+    /// The port is bound last: a server that cannot serve never listens.
+    ///
+    /// # Errors
+    ///
+    /// When the database, the sealing key or the port cannot be used. Nothing has been rewritten then.
+    pub async fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
+        Ok(Self::open(config, clock).await?)
+    }
+
+    async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let meters = Arc::new(Meters::default());
+        let store = Store::open(&config.store, Opening::Found).await?;
+        let sealing = SealingKeys::found(&config.keys, &store).await?;
+        // The epochs first: what is read after them is at least as new as they say.
+        let now = clock.now();
+        let epochs = store.read_epochs().await?;
+        let keys = KeyRing::open(config.keys, sealing, store.clone(), now).await?;
+        let registry = Registry::new(config.registry, store.clone(), Arc::clone(&meters), epochs.registry, now);
+        let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), epochs);
+
+        let failed = |source| StartError::Listen { addr: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let issuer = config.issuer.unwrap_or_else(|| loopback_issuer(local_addr));
+        let metadata = http::describe(issuer.clone(), Grant::SERVED);
+        let tokens = TokenIssuer::new(config.tokens, issuer.clone(), keys.clone(), Arc::clone(&meters));
+        let app = http::App::new(clock, registry.clone(), tokens, keys, &metadata);
+        let router = http::router(app, &issuer);
+        Ok(Self { listener, local_addr, issuer, router, store, registry, watch, drain: config.drain, meters })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// In whose name it issues.
+    #[must_use]
+    pub const fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// What it counts.
+    #[must_use]
+    pub fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+
+    /// Serves until `shutdown` comes, then lets the requests under way finish.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let watch = tokio::spawn(self.watch.run());
+        tracing::info!(issuer = self.issuer.as_str(), listen = %self.local_addr, "serving");
+        http::serve(self.listener, self.router, shutdown, self.drain).await;
+        watch.abort();
+        // It may be in the middle of a write; what it holds is let go before the database is closed.
+        let _ = watch.await;
+        self.registry.stamp_last_use().await;
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// The issuer of a server that was given none: it can be reached from this machine alone.
+fn loopback_issuer(addr: SocketAddr) -> Issuer {
+    let text = match addr {
+        SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::LOCALHOST => format!("http://localhost:{}", addr.port()),
+        _ => format!("http://{addr}"),
+    };
+    // Port 80 is left out of a URL in its normal form.
+    let text = text.strip_suffix(":80").unwrap_or(&text);
+    text.parse().expect("a loopback address makes a lawful issuer")
+}

@@ -1,0 +1,99 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    clock::Timestamp,
+    protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
+    server::secret::{SecretDigest, SecretId},
+};
+
+use super::TokenLifetime;
+
+/// A trusted app.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) id: ClientId,
+    /// How it may send its secret; never empty.
+    pub(crate) auth_methods: BTreeSet<AuthMethod>,
+    pub(crate) grants: BTreeSet<GrantType>,
+    /// What it may have, resource by resource.
+    pub(crate) permissions: BTreeMap<Audience, Permission>,
+    /// The resources whose tokens it may introspect.
+    pub(crate) introspects: BTreeSet<Audience>,
+    pub(crate) token_lifetime: Option<TokenLifetime>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) disabled_at: Option<Timestamp>,
+    pub(crate) secrets: Vec<StoredSecret>,
+}
+
+/// What a client may have at one resource.
+#[derive(Debug, Clone)]
+pub(crate) struct Permission {
+    /// Never empty.
+    pub(crate) scope: Scope,
+    /// The resource's own limit.
+    pub(crate) token_lifetime: Option<TokenLifetime>,
+}
+
+/// What is remembered of a client secret: enough to know it again, not enough to say it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredSecret {
+    pub(crate) id: SecretId,
+    pub(crate) digest: SecretDigest,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) last_used_at: Option<Timestamp>,
+}
+
+impl StoredSecret {
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// What an update asks for; what is `None` or empty stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClientChange {
+    pub(crate) auth_methods: Option<BTreeSet<AuthMethod>>,
+    pub(crate) add_grants: BTreeSet<GrantType>,
+    pub(crate) remove_grants: BTreeSet<GrantType>,
+    /// Replaces what the client may have at each of these resources.
+    pub(crate) allow: BTreeMap<Audience, Scope>,
+    pub(crate) disallow: BTreeSet<Audience>,
+    pub(crate) add_introspects: BTreeSet<Audience>,
+    pub(crate) remove_introspects: BTreeSet<Audience>,
+    /// `Some(None)` goes back to the default.
+    pub(crate) token_lifetime: Option<Option<TokenLifetime>>,
+}
+
+impl ClientChange {
+    /// The client as the change leaves it. Refuses to take away what is not there: a typing error would pass for success.
+    pub(crate) fn apply(self, mut client: Client) -> Result<Client, String> {
+        if let Some(methods) = self.auth_methods {
+            client.auth_methods = methods;
+        }
+        for grant in &self.remove_grants {
+            if !client.grants.remove(grant) {
+                return Err(format!("the client {} does not have the grant {grant}", client.id));
+            }
+        }
+        client.grants.extend(self.add_grants);
+        for audience in &self.disallow {
+            if client.permissions.remove(audience).is_none() {
+                return Err(format!("the client {} is allowed nothing at {audience}", client.id));
+            }
+        }
+        for (audience, scope) in self.allow {
+            client.permissions.insert(audience, Permission { scope, token_lifetime: None });
+        }
+        for audience in &self.remove_introspects {
+            if !client.introspects.remove(audience) {
+                return Err(format!("the client {} does not introspect tokens of {audience}", client.id));
+            }
+        }
+        client.introspects.extend(self.add_introspects);
+        if let Some(lifetime) = self.token_lifetime {
+            client.token_lifetime = lifetime;
+        }
+        Ok(client)
+    }
+}

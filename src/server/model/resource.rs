@@ -1,0 +1,42 @@
+use crate::{
+    clock::Timestamp,
+    protocol::{Audience, Scope},
+};
+
+use super::TokenLifetime;
+
+/// A protected API.
+#[derive(Debug, Clone)]
+pub(crate) struct Resource {
+    pub(crate) audience: Audience,
+    /// The scope tokens that it owns; never empty.
+    pub(crate) scope: Scope,
+    pub(crate) token_lifetime: Option<TokenLifetime>,
+    pub(crate) created_at: Timestamp,
+}
+
+/// What an update asks for; what is `None` or empty stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ResourceChange {
+    pub(crate) add: Scope,
+    pub(crate) remove: Scope,
+    /// `Some(None)` goes back to the server's default.
+    pub(crate) token_lifetime: Option<Option<TokenLifetime>>,
+}
+
+impl ResourceChange {
+    /// The resource as the change leaves it. Refuses to remove what is not there and to leave no scope at all.
+    pub(crate) fn apply(self, mut resource: Resource) -> Result<Resource, String> {
+        if let Some(token) = self.remove.iter().find(|token| !resource.scope.contains(token)) {
+            return Err(format!("the resource {} has no scope {token}", resource.audience));
+        }
+        resource.scope = resource.scope.iter().filter(|token| !self.remove.contains(token)).chain(self.add.iter()).cloned().collect();
+        if resource.scope.is_empty() {
+            return Err(format!("the resource {} would be left without any scope; delete it instead", resource.audience));
+        }
+        if let Some(lifetime) = self.token_lifetime {
+            resource.token_lifetime = lifetime;
+        }
+        Ok(resource)
+    }
+}

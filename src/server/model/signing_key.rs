@@ -1,0 +1,85 @@
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    clock::Timestamp,
+    protocol::{Algorithm, PublicJwk},
+};
+
+/// A signing key as the database holds it. What state it is in follows from its times and `now`, so that nodes agree
+/// without talking to each other.
+#[derive(Debug, Clone)]
+pub(crate) struct SigningKeyRow {
+    pub(crate) kid: String,
+    pub(crate) algorithm: Algorithm,
+    /// Counts the keys of one algorithm; unique, so that of several nodes that make the next key one wins.
+    pub(crate) generation: i64,
+    pub(crate) public_jwk: PublicJwk,
+    /// The private key, as a JWE under the sealing key.
+    pub(crate) sealed: String,
+    pub(crate) published_at: Timestamp,
+    pub(crate) activates_at: Timestamp,
+    /// When it stops signing; `None` as long as no successor was planned.
+    pub(crate) retires_at: Option<Timestamp>,
+    /// When it stops being published.
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) revoked_at: Option<Timestamp>,
+}
+
+/// What a signing key is for at a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyState {
+    /// Published, so that verifiers know it before it signs.
+    Published,
+    /// Published, and signs (unless a later generation does).
+    Active,
+    /// Published, so that what it signed can still be verified.
+    Retired,
+    /// No longer published.
+    Expired,
+    /// Withdrawn before its time.
+    Revoked,
+}
+
+impl KeyState {
+    /// Whether verifiers may know a key in this state.
+    pub(crate) const fn is_published(self) -> bool {
+        matches!(self, Self::Published | Self::Active | Self::Retired)
+    }
+}
+
+impl SigningKeyRow {
+    pub(crate) fn state(&self, now: Timestamp) -> KeyState {
+        let past = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
+        if past(self.revoked_at) {
+            KeyState::Revoked
+        } else if past(self.expires_at) {
+            KeyState::Expired
+        } else if past(self.retires_at) {
+            KeyState::Retired
+        } else if self.activates_at <= now {
+            KeyState::Active
+        } else {
+            KeyState::Published
+        }
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Published => "published",
+            Self::Active => "active",
+            Self::Retired => "retired",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        })
+    }
+}
+
+impl Serialize for KeyState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,106 @@
+//! Whether a client is who it says it is: RFC 6749 section 2.3.1.
+
+use std::{fmt, sync::Arc};
+
+use super::{Error, Registry};
+use crate::{
+    clock::Timestamp,
+    protocol::{AuthMethod, ClientId},
+    server::{
+        model::{Client, StoredSecret},
+        secret::{ClientSecret, Redacted, SecretDigest},
+    },
+};
+
+/// What a request says of who sends it.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    /// As it was sent; no lawful client id yet.
+    pub(crate) client_id: String,
+    /// `None`: the request names a client and proves nothing.
+    pub(crate) secret: Option<Redacted>,
+    pub(crate) method: AuthMethod,
+}
+
+/// Why a request's client was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthenticationError {
+    /// The caller learns that it was refused and nothing else; the cause is for the log.
+    #[error(transparent)]
+    Rejected(Rejection),
+    #[error(transparent)]
+    Fault(#[from] Error),
+}
+
+/// The cause of a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("unknown client")]
+    UnknownClient,
+    #[error("no secret was sent")]
+    NoSecret,
+    #[error("unknown secret")]
+    UnknownSecret,
+    #[error("wrong secret")]
+    WrongSecret,
+    #[error("expired secret")]
+    ExpiredSecret,
+    #[error("disabled client")]
+    DisabledClient,
+    #[error("the client may not authenticate in this way")]
+    MethodNotAllowed,
+}
+
+impl fmt::Display for Credentials {
+    /// The name that was sent, fit for a log: cut, and without what could forge a line of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.client_id.chars().take(64).flat_map(char::escape_default);
+        shown.into_iter().try_for_each(|c| fmt::Write::write_char(f, c))
+    }
+}
+
+impl Registry {
+    /// The client that `credentials` prove, at `now`.
+    ///
+    /// Every attempt costs one look-up and one digest, whether the client is known or not.
+    pub(crate) async fn authenticate(&self, credentials: &Credentials, now: Timestamp) -> Result<Arc<Client>, AuthenticationError> {
+        let client = match credentials.client_id.parse::<ClientId>() {
+            Ok(id) => self.find_client(&id, now).await?,
+            Err(_) => None,
+        };
+        self.meters.secret_digests.increment();
+        judge(client, credentials, now)
+            .map_err(AuthenticationError::Rejected)
+            .inspect(|(_, secret)| {
+                self.last_use.note(&secret.id, now);
+            })
+            .map(|(client, _)| client)
+    }
+}
+
+fn judge(client: Option<Arc<Client>>, credentials: &Credentials, now: Timestamp) -> Result<(Arc<Client>, StoredSecret), Rejection> {
+    let sent = credentials.secret.as_ref().map_or("", Redacted::expose);
+    let id = ClientSecret::id_within(sent);
+    let stored = client.as_ref().and_then(|client| client.secrets.iter().find(|secret| Some(&secret.id) == id.as_ref())).cloned();
+    let wanted = stored.as_ref().map_or(&SecretDigest::NONE, |secret| &secret.digest);
+    let matches = SecretDigest::of(sent).matches(wanted);
+
+    let client = client.ok_or(Rejection::UnknownClient)?;
+    if credentials.secret.is_none() {
+        return Err(Rejection::NoSecret);
+    }
+    let stored = stored.ok_or(Rejection::UnknownSecret)?;
+    if !matches {
+        return Err(Rejection::WrongSecret);
+    }
+    if !stored.is_live(now) {
+        return Err(Rejection::ExpiredSecret);
+    }
+    if client.disabled_at.is_some() {
+        return Err(Rejection::DisabledClient);
+    }
+    if !client.auth_methods.contains(&credentials.method) {
+        return Err(Rejection::MethodNotAllowed);
+    }
+    Ok((client, stored))
+}

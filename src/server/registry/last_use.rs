@@ -1,0 +1,34 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{clock::Timestamp, server::secret::SecretId};
+
+/// When secrets were last used, until it is written down in a batch.
+#[derive(Debug, Default)]
+pub(super) struct LastUse(Mutex<BTreeMap<SecretId, Timestamp>>);
+
+impl LastUse {
+    /// Secrets that are remembered between two batches. What exceeds it is not noted: a stamp is a courtesy.
+    const MAX: usize = 10_000;
+
+    pub(super) fn note(&self, id: &SecretId, at: Timestamp) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = used.get_mut(id) {
+            *last = at.max(*last);
+        } else if used.len() < Self::MAX {
+            used.insert(id.clone(), at);
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<(SecretId, Timestamp)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+
+    pub(super) fn put_back(&self, used: Vec<(SecretId, Timestamp)>) {
+        for (id, at) in used {
+            self.note(&id, at);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Secrets: what they look like, what is remembered of them, and why they cannot be printed by accident.
+
+use std::{fmt, str::FromStr};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::{entropy, protocol::Malformed};
+
+/// A text that must not appear in a log, an error or a dump, and that is wiped from memory when it is no longer needed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Redacted(String);
+
+impl Redacted {
+    pub(crate) const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself. Every call is a place where a secret could leave.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Redacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The public half of a client secret's name: 64 random bits as 16 hexadecimal digits. It is looked up by, and may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SecretId(String);
+
+impl SecretId {
+    const LEN: usize = 16;
+
+    fn generate() -> Self {
+        Self(format!("{:016x}", u64::from_be_bytes(entropy::bytes())))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SecretId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let lawful = text.len() == Self::LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        lawful.then(|| Self(text.to_owned())).ok_or(Malformed { what: "secret id", rule: "it is 16 hexadecimal digits" })
+    }
+}
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A client secret.
+///
+/// ```text
+/// sw_ <16 hex digits: its id> <43 characters of base64url: 256 random bits> <6 characters of base64url: CRC-32 of all before>
+/// ```
+///
+/// The prefix and the checksum let leak scanners find it and dismiss look-alikes; every character may stand in a URL.
+pub(crate) struct ClientSecret {
+    id: SecretId,
+    text: Redacted,
+}
+
+impl ClientSecret {
+    const PREFIX: &str = "sw_";
+    const KEY_LEN: usize = 43;
+    const CHECKSUM_LEN: usize = 6;
+    const LEN: usize = Self::PREFIX.len() + SecretId::LEN + Self::KEY_LEN + Self::CHECKSUM_LEN;
+
+    pub(crate) fn generate() -> Self {
+        let id = SecretId::generate();
+        let mut key = entropy::bytes::<32>();
+        // Room for all of it from the start: a string that grows leaves its earlier copies in memory.
+        let mut text = String::with_capacity(Self::LEN);
+        text.push_str(Self::PREFIX);
+        text.push_str(id.as_str());
+        BASE64_URL_SAFE_NO_PAD.encode_string(key, &mut text);
+        key.zeroize();
+        text.push_str(&Self::checksum(&text));
+        Self { id, text: Redacted::new(text) }
+    }
+
+    fn checksum(text: &str) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(crc32fast::hash(text.as_bytes()).to_be_bytes())
+    }
+
+    /// The id that `text` claims to carry, when it has the form of a client secret.
+    pub(crate) fn id_within(text: &str) -> Option<SecretId> {
+        if text.len() != Self::LEN || !text.is_ascii() {
+            return None;
+        }
+        let (body, checksum) = text.split_at(Self::LEN - Self::CHECKSUM_LEN);
+        let id = body.strip_prefix(Self::PREFIX)?.get(..SecretId::LEN)?.parse().ok()?;
+        (Self::checksum(body) == checksum).then_some(id)
+    }
+
+    pub(crate) const fn id(&self) -> &SecretId {
+        &self.id
+    }
+
+    /// The whole secret. It is shown once, at its making.
+    pub(crate) fn expose(&self) -> &str {
+        self.text.expose()
+    }
+
+    pub(crate) fn digest(&self) -> SecretDigest {
+        SecretDigest::of(self.expose())
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSecret").field("id", &self.id).field("text", &self.text).finish()
+    }
+}
+
+/// The SHA-256 of a secret. A secret of 256 random bits cannot be guessed, so it needs no slow hash and no salt.
+///
+/// It has no `PartialEq`: digests are compared in constant time or not at all.
+#[derive(Debug, Clone)]
+pub(crate) struct SecretDigest([u8; 32]);
+
+impl SecretDigest {
+    /// What no secret has: stands in for the secret that an unknown client does not have.
+    pub(crate) const NONE: Self = Self([0; 32]);
+
+    pub(crate) fn of(text: &str) -> Self {
+        let mut out = [0; 32];
+        out.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+        Self(out)
+    }
+
+    pub(crate) fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    pub(crate) fn to_text(&self) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.0)
+    }
+}
+
+impl FromStr for SecretDigest {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or(Malformed { what: "secret digest", rule: "it is 32 bytes in base64url" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ca9_ten_thousand_secrets_carry_256_random_bits_each_and_never_repeat() {
+        let mut seen = HashSet::new();
+        for _ in 0..10_000 {
+            let secret = ClientSecret::generate();
+            let key = &secret.expose()[ClientSecret::PREFIX.len() + SecretId::LEN..][..ClientSecret::KEY_LEN];
+            let key: [u8; 32] = BASE64_URL_SAFE_NO_PAD.decode(key).unwrap().try_into().unwrap();
+            assert!(seen.insert(key));
+            assert_eq!(ClientSecret::id_within(secret.expose()).as_ref(), Some(secret.id()));
+        }
+        // Random bits: half of all bits are set, within six standard deviations (800 of 2,560,000).
+        let ones: u32 = seen.iter().flatten().map(|byte| byte.count_ones()).sum();
+        assert!(ones.abs_diff(1_280_000) < 6 * 800, "{ones} of 2,560,000 bits are set");
+    }
+
+    #[test]
+    fn a_secret_with_one_character_changed_is_not_looked_up() {
+        let secret = ClientSecret::generate();
+        for at in 0..ClientSecret::LEN {
+            let mut text = secret.expose().as_bytes().to_vec();
+            text[at] = if text[at] == b'0' { b'1' } else { b'0' };
+            let changed = String::from_utf8(text).unwrap();
+            assert_eq!(ClientSecret::id_within(&changed), None, "at {at}");
+        }
+        for text in ["", "sw_", "ü", &"x".repeat(ClientSecret::LEN), &"ü".repeat(ClientSecret::LEN / 2)] {
+            assert_eq!(ClientSecret::id_within(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ca11_secrets_are_compared_in_constant_time_as_digests_of_one_length() {
+        let (one, other) = (ClientSecret::generate(), ClientSecret::generate());
+        assert!(one.digest().matches(&SecretDigest::of(one.expose())));
+        assert!(!one.digest().matches(&other.digest()));
+        assert!(!SecretDigest::of("").matches(&SecretDigest::NONE));
+        // The only comparison there is goes through `subtle`.
+        let source = include_str!("secret.rs");
+        assert!(source.contains("self.0.ct_eq(&other.0)"));
+        assert!(!source.split("mod tests").next().unwrap().contains("PartialEq)]\npub(crate) struct SecretDigest"));
+    }
+
+    #[test]
+    fn secrets_do_not_show_when_they_are_printed_for_debugging() {
+        let secret = ClientSecret::generate();
+        let key = &secret.expose()[ClientSecret::PREFIX.len() + SecretId::LEN..];
+        assert!(!format!("{secret:?}").contains(key));
+        assert_eq!(format!("{:?}", Redacted::new("hunter2".to_owned())), "[redacted]");
+    }
+}

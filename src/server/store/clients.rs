@@ -1,0 +1,304 @@
+use std::collections::BTreeMap;
+
+use sqlx::{AnyConnection, any::AnyRow};
+
+use super::{
+    Error, Store,
+    epochs::{self, Kind},
+    resources,
+    row::{joined, lifetime_if_any, lifetime_seconds, parsed, text, time, time_if_any, words},
+};
+use crate::{
+    clock::Timestamp,
+    protocol::{Audience, ClientId, Scope, ScopeToken},
+    server::{
+        model::{Client, ClientChange, Permission, StoredSecret},
+        secret::SecretId,
+    },
+};
+
+/// Selects of one client and of all clients differ by their end alone.
+macro_rules! select {
+    (clients $end:literal) => { concat!("SELECT id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at FROM clients ", $end) };
+    (scopes $end:literal) => {
+        concat!(
+            "SELECT cs.client_id, cs.scope, cs.audience, r.token_lifetime FROM client_scopes cs JOIN resources r ON r.audience = cs.audience ",
+            $end
+        )
+    };
+    (introspects $end:literal) => { concat!("SELECT client_id, audience FROM client_introspects ", $end) };
+    (secrets $end:literal) => {
+        concat!("SELECT client_id, id, digest, created_at, expires_at, last_used_at FROM client_secrets ", $end, " ORDER BY created_at, id")
+    };
+}
+
+impl Store {
+    pub(crate) async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        find(&mut connection, id).await
+    }
+
+    /// Every client, in alphabetical order.
+    pub(crate) async fn list_clients(&self) -> Result<Vec<Client>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = Rows {
+            clients: sqlx::query(select!(clients "")).fetch_all(&mut *connection).await?,
+            scopes: sqlx::query(select!(scopes "")).fetch_all(&mut *connection).await?,
+            introspects: sqlx::query(select!(introspects "")).fetch_all(&mut *connection).await?,
+            secrets: sqlx::query(select!(secrets "")).fetch_all(&mut *connection).await?,
+        };
+        Ok(rows.read()?.into_values().collect())
+    }
+
+    pub(crate) async fn insert_client(&self, client: Client) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                let inserted = sqlx::query(
+                    "INSERT INTO clients (id, auth_methods, grants, token_lifetime, created_at, disabled_at)
+                     VALUES ($1, '', '', NULL, $2, NULL) ON CONFLICT DO NOTHING",
+                )
+                .bind(client.id.to_string())
+                .bind(client.created_at.seconds())
+                .execute(&mut *connection)
+                .await?;
+                if inserted.rows_affected() == 0 {
+                    return Err(Error::Exists(format!("the client {}", client.id)));
+                }
+                save(connection, &client).await?;
+                for secret in &client.secrets {
+                    insert_secret(connection, &client.id, secret).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Applies `change` and gives back the client as it is now.
+    pub(crate) async fn update_client(&self, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
+                let after = change.apply(before).map_err(Error::Refused)?;
+                save(connection, &after).await?;
+                Ok(after)
+            })
+        })
+        .await
+    }
+
+    /// Disables a client at `now`, or enables it again. One that is in that state already stays as it is.
+    pub(crate) async fn set_client_disabled(&self, id: ClientId, disabled_at: Option<Timestamp>) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                // Disabling again keeps the time of the first.
+                let sql = match disabled_at {
+                    Some(_) => "UPDATE clients SET disabled_at = COALESCE(disabled_at, $2) WHERE id = $1",
+                    None => "UPDATE clients SET disabled_at = $2 WHERE id = $1",
+                };
+                let updated = sqlx::query(sql).bind(id.to_string()).bind(disabled_at.map(Timestamp::seconds)).execute(connection).await?;
+                if updated.rows_affected() == 0 { Err(missing(&id)) } else { Ok(()) }
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_client(&self, id: ClientId) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                for sql in [
+                    "DELETE FROM client_scopes WHERE client_id = $1",
+                    "DELETE FROM client_introspects WHERE client_id = $1",
+                    "DELETE FROM client_secrets WHERE client_id = $1",
+                ] {
+                    sqlx::query(sql).bind(id.to_string()).execute(&mut *connection).await?;
+                }
+                let deleted = sqlx::query("DELETE FROM clients WHERE id = $1").bind(id.to_string()).execute(connection).await?;
+                if deleted.rows_affected() == 0 { Err(missing(&id)) } else { Ok(()) }
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn insert_client_secret(&self, id: ClientId, secret: StoredSecret) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                if sqlx::query(select!(clients "WHERE id = $1")).bind(id.to_string()).fetch_optional(&mut *connection).await?.is_none() {
+                    return Err(missing(&id));
+                }
+                insert_secret(connection, &id, &secret).await
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_client_secret(&self, id: ClientId, secret: SecretId) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                let deleted = sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND id = $2")
+                    .bind(id.to_string())
+                    .bind(secret.to_string())
+                    .execute(connection)
+                    .await?;
+                if deleted.rows_affected() == 0 { Err(Error::Missing(format!("secret {secret} of the client {id}"))) } else { Ok(()) }
+            })
+        })
+        .await
+    }
+
+    /// Notes when secrets were last used. Nobody decides by it, so it raises no epoch.
+    pub(crate) async fn stamp_secrets_used(&self, used: Vec<(SecretId, Timestamp)>) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                for (id, at) in used {
+                    // Several nodes stamp the same secret, each in its own time.
+                    sqlx::query(
+                        "UPDATE client_secrets SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+                    )
+                    .bind(id.to_string())
+                    .bind(at.seconds())
+                    .execute(&mut *connection)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+fn missing(id: &ClientId) -> Error {
+    Error::Missing(format!("client {id}"))
+}
+
+async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
+    let clients = sqlx::query(select!(clients "WHERE id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?;
+    if clients.is_empty() {
+        return Ok(None);
+    }
+    let rows = Rows {
+        clients,
+        scopes: sqlx::query(select!(scopes "WHERE cs.client_id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?,
+        introspects: sqlx::query(select!(introspects "WHERE client_id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?,
+        secrets: sqlx::query(select!(secrets "WHERE client_id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?,
+    };
+    Ok(rows.read()?.into_values().next())
+}
+
+/// The rows that make up clients.
+struct Rows {
+    clients: Vec<AnyRow>,
+    scopes: Vec<AnyRow>,
+    introspects: Vec<AnyRow>,
+    secrets: Vec<AnyRow>,
+}
+
+impl Rows {
+    fn read(self) -> Result<BTreeMap<ClientId, Client>, Error> {
+        let mut clients = BTreeMap::new();
+        for row in &self.clients {
+            let id: ClientId = parsed(row, "client_id")?;
+            let client = Client {
+                id: id.clone(),
+                auth_methods: words(row, "auth_methods")?,
+                grants: words(row, "grants")?,
+                permissions: BTreeMap::new(),
+                introspects: Default::default(),
+                token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+                created_at: time(row, "created_at")?,
+                disabled_at: time_if_any(row, "disabled_at")?,
+                secrets: Vec::new(),
+            };
+            clients.insert(id, client);
+        }
+        // A row whose client is not among them was written between two of our reads: the epoch tells us to read again.
+        let mut held: BTreeMap<(ClientId, Audience), (Vec<ScopeToken>, _)> = BTreeMap::new();
+        for row in &self.scopes {
+            let place = held.entry((parsed(row, "client_id")?, parsed(row, "audience")?)).or_default();
+            place.0.push(parsed(row, "scope")?);
+            place.1 = lifetime_if_any(row, "token_lifetime")?;
+        }
+        for ((id, audience), (tokens, token_lifetime)) in held {
+            if let Some(client) = clients.get_mut(&id) {
+                client.permissions.insert(audience, Permission { scope: tokens.into_iter().collect::<Scope>(), token_lifetime });
+            }
+        }
+        for row in &self.introspects {
+            if let Some(client) = clients.get_mut(&parsed(row, "client_id")?) {
+                client.introspects.insert(parsed(row, "audience")?);
+            }
+        }
+        for row in &self.secrets {
+            if let Some(client) = clients.get_mut(&parsed(row, "client_id")?) {
+                client.secrets.push(StoredSecret {
+                    id: parsed(row, "id")?,
+                    digest: text(row, "digest")?.parse().map_err(Error::corrupt("secret digest"))?,
+                    created_at: time(row, "created_at")?,
+                    expires_at: time_if_any(row, "expires_at")?,
+                    last_used_at: time_if_any(row, "last_used_at")?,
+                });
+            }
+        }
+        Ok(clients)
+    }
+}
+
+/// Writes everything of a client but its secrets over what is there.
+async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Error> {
+    let id = client.id.as_str();
+    sqlx::query("UPDATE clients SET auth_methods = $2, grants = $3, token_lifetime = $4, disabled_at = $5 WHERE id = $1")
+        .bind(id.to_owned())
+        .bind(joined(client.auth_methods.iter().map(|method| method.as_str())))
+        .bind(joined(client.grants.iter().map(|grant| grant.as_str())))
+        .bind(lifetime_seconds(client.token_lifetime))
+        .bind(client.disabled_at.map(Timestamp::seconds))
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM client_scopes WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
+    for (audience, permission) in &client.permissions {
+        let resource = resources::find(connection, audience).await?.ok_or_else(|| resources::missing(audience))?;
+        for token in permission.scope.iter() {
+            if !resource.scope.contains(token) {
+                return Err(Error::Missing(format!("scope {token} at the resource {audience}, which has: {}", resource.scope)));
+            }
+            sqlx::query("INSERT INTO client_scopes (client_id, scope, audience) VALUES ($1, $2, $3)")
+                .bind(id.to_owned())
+                .bind(token.to_string())
+                .bind(audience.to_string())
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    sqlx::query("DELETE FROM client_introspects WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
+    for audience in &client.introspects {
+        if resources::find(connection, audience).await?.is_none() {
+            return Err(resources::missing(audience));
+        }
+        sqlx::query("INSERT INTO client_introspects (client_id, audience) VALUES ($1, $2)")
+            .bind(id.to_owned())
+            .bind(audience.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn insert_secret(connection: &mut AnyConnection, client: &ClientId, secret: &StoredSecret) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO client_secrets (id, client_id, digest, created_at, expires_at, last_used_at) VALUES ($1, $2, $3, $4, $5, NULL)",
+    )
+    .bind(secret.id.to_string())
+    .bind(client.to_string())
+    .bind(secret.digest.to_text())
+    .bind(secret.created_at.seconds())
+    .bind(secret.expires_at.map(Timestamp::seconds))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

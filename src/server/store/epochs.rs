@@ -1,0 +1,51 @@
+use sqlx::{AnyConnection, Row};
+
+use super::{Error, Store};
+
+/// A kind of data that nodes keep in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Registry,
+    Keys,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registry => "registry",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// How often each kind of data has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Epochs {
+    pub(crate) registry: i64,
+    pub(crate) keys: i64,
+}
+
+impl Store {
+    /// Reads all epochs, in one statement.
+    pub(crate) async fn read_epochs(&self) -> Result<Epochs, Error> {
+        let mut epochs = Epochs::default();
+        for row in sqlx::query("SELECT kind, n FROM epochs").fetch_all(&self.pool).await? {
+            let (kind, n): (String, i64) = (row.try_get("kind")?, row.try_get("n")?);
+            match kind.as_str() {
+                "registry" => epochs.registry = n,
+                "keys" => epochs.keys = n,
+                _ => {}
+            }
+        }
+        Ok(epochs)
+    }
+}
+
+/// Says that data of this kind is about to change, in the same transaction.
+///
+/// It comes first in every write: on PostgreSQL the lock on this row is what lets one change of a kind follow the other,
+/// so that what a write reads stays true until it commits.
+pub(super) async fn raise(connection: &mut AnyConnection, kind: Kind) -> Result<(), Error> {
+    sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = $1").bind(kind.as_str()).execute(connection).await?;
+    Ok(())
+}

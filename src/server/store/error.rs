@@ -1,0 +1,82 @@
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use crate::protocol::{Audience, ClientId, Malformed, ScopeToken};
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Error {
+    /// A name that is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// A name that is not there.
+    #[error("there is no {0}")]
+    Missing(String),
+    /// A scope token that another resource owns: a scope token belongs to one resource.
+    #[error("the scope {scope} belongs to the resource {owner}")]
+    ScopeTaken { scope: ScopeToken, owner: Audience },
+    /// Something that others still lean on.
+    #[error("{what} is in use by {}", Names(.by))]
+    InUse { what: String, by: Vec<ClientId> },
+    /// A change that does not fit what it would change.
+    #[error("{0}")]
+    Refused(String),
+    /// The database file is not there, and this command does not make one.
+    #[error("there is no database at {}: run this command where the server runs, or name its database by --database-url", .0.display())]
+    NoFile(PathBuf),
+    /// The database file can be neither opened nor made.
+    #[error("the database file {} cannot be used: {source}", path.display())]
+    File { path: PathBuf, source: Arc<std::io::Error> },
+    /// A database in which no server has ever run.
+    #[error("the database holds no issuer yet: run this command against the server's database, or start the server first")]
+    NotFounded,
+    /// A schema that a later version of this program made.
+    #[error(
+        "the database was made by a newer version of sealwright (its schema has step {0}, which this version does not know): use that version"
+    )]
+    Newer(i64),
+    /// A schema that this version would have to bring up to date first.
+    #[error("the database was made by an older version of sealwright: start this version's server once, which brings it up to date")]
+    Older,
+    /// A row that does not say what it should.
+    #[error("the database holds a {what} that cannot be read: {why}")]
+    Corrupt { what: &'static str, why: String },
+    /// More writes wait than are let in.
+    #[error("too many writes are waiting for the database")]
+    Busy,
+    /// The database did not answer, or answered with an error.
+    #[error("the database failed: {0}")]
+    Database(Arc<sqlx::Error>),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+impl Error {
+    pub(super) fn corrupt(what: &'static str) -> impl Fn(Malformed) -> Self {
+        move |malformed| Self::Corrupt { what, why: malformed.to_string() }
+    }
+
+    /// Whether the same call may succeed a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy | Self::Database(_))
+    }
+}
+
+struct Names<'a>(&'a [ClientId]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 10;
+        f.write_str(if self.0.len() == 1 { "the client " } else { "the clients " })?;
+        for (index, name) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{name}", if index > 0 { ", " } else { "" })?;
+        }
+        if self.0.len() > SHOWN {
+            write!(f, " and {} more", self.0.len() - SHOWN)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Remembers: all the SQL there is, one file per noun.
+//!
+//! Every statement is valid in SQLite and in PostgreSQL and goes through sqlx's `Any`. What that costs: no BOOLEAN, no
+//! `EXISTS` as a result, no database time; times are bound as whole seconds.
+
+mod canary;
+mod clients;
+mod epochs;
+mod error;
+mod resources;
+mod row;
+mod schema;
+mod signing_keys;
+mod url;
+mod write;
+
+use std::time::Duration;
+
+use sqlx::{AnyPool, Executor, any::AnyPoolOptions};
+
+pub(crate) use canary::Canary;
+pub(crate) use epochs::Epochs;
+pub(crate) use error::Error;
+pub(crate) use url::DatabaseUrl;
+
+/// What the store obeys.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) url: DatabaseUrl,
+    /// Connections kept at most.
+    pub(crate) connections: u32,
+}
+
+/// Whether opening may found a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Creates the file and the schema where they are missing, and brings an older schema up to date: what a server does.
+    Found,
+    /// Takes only what a server has founded: what every other command does.
+    Existing,
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pool: AnyPool,
+    writer: write::Writer,
+}
+
+impl Store {
+    /// How long a caller waits for a connection before it is told that the database is not available.
+    const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// Opens the database at the policy's URL.
+    pub(crate) async fn open(policy: &Policy, opening: Opening) -> Result<Self, Error> {
+        sqlx::any::install_default_drivers();
+        if let Some(path) = policy.url.sqlite_path() {
+            url::prepare_file(path, opening)?;
+        }
+        let sqlite = policy.url.sqlite_path().is_some();
+        let pool = AnyPoolOptions::new()
+            .max_connections(policy.connections)
+            .acquire_timeout(Self::ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    // FULL: what was answered is on the disk, also after a loss of power. SQLite's own foreign keys are
+                    // off by default. On PostgreSQL no statement may hold a request longer than the request may last.
+                    let settings = if sqlite {
+                        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
+                    } else {
+                        "SET statement_timeout = '5s'"
+                    };
+                    connection.execute(settings).await.map(drop)
+                })
+            })
+            .connect(&policy.url.to_connect())
+            .await?;
+        let writer = write::Writer::new(pool.clone(), sqlite);
+        let store = Self { pool, writer };
+        match opening {
+            Opening::Found => store.migrate().await?,
+            Opening::Existing => store.require_schema().await?,
+        }
+        Ok(store)
+    }
+
+    /// Closes every connection, so that SQLite folds its log into the database file.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,154 @@
+use std::collections::BTreeMap;
+
+use sqlx::{AnyConnection, Row};
+
+use super::{
+    Error, Store,
+    epochs::{self, Kind},
+    row::{lifetime_if_any, lifetime_seconds, parsed, time},
+};
+use crate::{
+    protocol::{Audience, ClientId, Scope, ScopeToken},
+    server::model::{Resource, ResourceChange},
+};
+
+impl Store {
+    pub(crate) async fn insert_resource(&self, resource: Resource) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                let inserted =
+                    sqlx::query("INSERT INTO resources (audience, token_lifetime, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                        .bind(resource.audience.to_string())
+                        .bind(lifetime_seconds(resource.token_lifetime))
+                        .bind(resource.created_at.seconds())
+                        .execute(&mut *connection)
+                        .await?;
+                if inserted.rows_affected() == 0 {
+                    return Err(Error::Exists(format!("the resource {}", resource.audience)));
+                }
+                insert_scopes(connection, &resource.audience, &resource.scope).await
+            })
+        })
+        .await
+    }
+
+    /// Every resource, in alphabetical order.
+    pub(crate) async fn list_resources(&self) -> Result<Vec<Resource>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut resources = BTreeMap::new();
+        for row in sqlx::query("SELECT audience, token_lifetime, created_at FROM resources").fetch_all(&mut *connection).await? {
+            let resource = read(&row, Scope::default())?;
+            resources.insert(resource.audience.clone(), (resource, Vec::new()));
+        }
+        for row in sqlx::query("SELECT scope, audience FROM scopes").fetch_all(&mut *connection).await? {
+            if let Some((_, tokens)) = resources.get_mut(&parsed::<Audience>(&row, "audience")?) {
+                tokens.push(parsed::<ScopeToken>(&row, "scope")?);
+            }
+        }
+        Ok(resources.into_values().map(|(resource, tokens)| Resource { scope: tokens.into_iter().collect(), ..resource }).collect())
+    }
+
+    pub(crate) async fn find_resource(&self, audience: &Audience) -> Result<Option<Resource>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        find(&mut connection, audience).await
+    }
+
+    /// Applies `change` and gives back the resource as it is now. A scope token that clients hold is not removed.
+    pub(crate) async fn update_resource(&self, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                let before = find(connection, &audience).await?.ok_or_else(|| missing(&audience))?;
+                for token in change.remove.iter() {
+                    let holders = sqlx::query("SELECT client_id AS id FROM client_scopes WHERE scope = $1 ORDER BY client_id");
+                    refuse_if_used(connection, holders.bind(token.to_string()), || format!("the scope {token}")).await?;
+                }
+                let after = change.apply(before).map_err(Error::Refused)?;
+                sqlx::query("UPDATE resources SET token_lifetime = $2 WHERE audience = $1")
+                    .bind(audience.to_string())
+                    .bind(lifetime_seconds(after.token_lifetime))
+                    .execute(&mut *connection)
+                    .await?;
+                for token in scopes_of(connection, &audience).await?.iter().filter(|token| !after.scope.contains(token)) {
+                    sqlx::query("DELETE FROM scopes WHERE scope = $1").bind(token.to_string()).execute(&mut *connection).await?;
+                }
+                insert_scopes(connection, &audience, &after.scope).await?;
+                Ok(after)
+            })
+        })
+        .await
+    }
+
+    /// Deletes a resource that no client is allowed at and no client introspects.
+    pub(crate) async fn delete_resource(&self, audience: Audience) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Registry).await?;
+                let users = sqlx::query(
+                    "SELECT client_id AS id FROM client_scopes WHERE audience = $1
+                     UNION SELECT client_id AS id FROM client_introspects WHERE audience = $1 ORDER BY id",
+                );
+                refuse_if_used(connection, users.bind(audience.to_string()), || format!("the resource {audience}")).await?;
+                sqlx::query("DELETE FROM scopes WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
+                let deleted =
+                    sqlx::query("DELETE FROM resources WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
+                if deleted.rows_affected() == 0 { Err(missing(&audience)) } else { Ok(()) }
+            })
+        })
+        .await
+    }
+}
+
+pub(super) fn missing(audience: &Audience) -> Error {
+    Error::Missing(format!("resource {audience}"))
+}
+
+pub(super) async fn find(connection: &mut AnyConnection, audience: &Audience) -> Result<Option<Resource>, Error> {
+    let row = sqlx::query("SELECT audience, token_lifetime, created_at FROM resources WHERE audience = $1");
+    let Some(row) = row.bind(audience.to_string()).fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let scope = scopes_of(connection, audience).await?;
+    read(&row, scope).map(Some)
+}
+
+fn read(row: &sqlx::any::AnyRow, scope: Scope) -> Result<Resource, Error> {
+    Ok(Resource {
+        audience: parsed(row, "audience")?,
+        scope,
+        token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+async fn scopes_of(connection: &mut AnyConnection, audience: &Audience) -> Result<Scope, Error> {
+    let rows = sqlx::query("SELECT scope FROM scopes WHERE audience = $1").bind(audience.to_string()).fetch_all(connection).await?;
+    rows.iter().map(|row| parsed::<ScopeToken>(row, "scope")).collect()
+}
+
+/// Inserts what is not there yet, and refuses what belongs to another resource.
+async fn insert_scopes(connection: &mut AnyConnection, audience: &Audience, scope: &Scope) -> Result<(), Error> {
+    for token in scope.iter() {
+        sqlx::query("INSERT INTO scopes (scope, audience) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(token.to_string())
+            .bind(audience.to_string())
+            .execute(&mut *connection)
+            .await?;
+        let row = sqlx::query("SELECT audience FROM scopes WHERE scope = $1").bind(token.to_string()).fetch_one(&mut *connection).await?;
+        let owner: Audience = parsed(&row, "audience")?;
+        if owner != *audience {
+            return Err(Error::ScopeTaken { scope: token.clone(), owner });
+        }
+    }
+    Ok(())
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
+
+/// Refuses when `users`, which selects client ids, finds any.
+async fn refuse_if_used(connection: &mut AnyConnection, users: Query<'_>, what: impl FnOnce() -> String) -> Result<(), Error> {
+    let mut by: Vec<ClientId> = Vec::new();
+    for row in users.fetch_all(connection).await? {
+        by.push(row.try_get::<String, _>("id")?.parse().map_err(Error::corrupt("client id"))?);
+    }
+    if by.is_empty() { Ok(()) } else { Err(Error::InUse { what: what(), by }) }
+}

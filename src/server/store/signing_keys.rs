@@ -1,0 +1,65 @@
+use sqlx::{Row, any::AnyRow};
+
+use super::{
+    Error, Store,
+    epochs::{self, Kind},
+    row::{parsed, text, time, time_if_any},
+};
+use crate::server::model::SigningKeyRow;
+
+impl Store {
+    /// Every signing key, the newest generation first. A row that cannot be read does not hide the others.
+    pub(crate) async fn list_signing_keys(&self) -> Result<Vec<Result<SigningKeyRow, Error>>, Error> {
+        let rows = sqlx::query(
+            "SELECT kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at
+             FROM signing_keys ORDER BY algorithm, generation DESC",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.iter().map(read).collect())
+    }
+
+    /// Inserts the next generation of its algorithm. False: another node was first, and its key stands.
+    pub(crate) async fn insert_signing_key(&self, key: SigningKeyRow) -> Result<bool, Error> {
+        let public_jwk = serde_json::to_string(&key.public_jwk).map_err(|e| Error::Refused(e.to_string()))?;
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                let inserted = sqlx::query(
+                    "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+                )
+                .bind(key.kid)
+                .bind(key.algorithm.as_str())
+                .bind(key.generation)
+                .bind(public_jwk)
+                .bind(key.sealed)
+                .bind(key.published_at.seconds())
+                .bind(key.activates_at.seconds())
+                .bind(key.retires_at.map(|t| t.seconds()))
+                .bind(key.expires_at.map(|t| t.seconds()))
+                .bind(key.revoked_at.map(|t| t.seconds()))
+                .execute(connection)
+                .await?;
+                Ok(inserted.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+}
+
+fn read(row: &AnyRow) -> Result<SigningKeyRow, Error> {
+    let public_jwk = serde_json::from_str(&text(row, "public_jwk")?);
+    Ok(SigningKeyRow {
+        kid: text(row, "kid")?,
+        algorithm: parsed(row, "algorithm")?,
+        generation: row.try_get("generation")?,
+        public_jwk: public_jwk.map_err(|e| Error::Corrupt { what: "public key", why: e.to_string() })?,
+        sealed: text(row, "sealed")?,
+        published_at: time(row, "published_at")?,
+        activates_at: time(row, "activates_at")?,
+        retires_at: time_if_any(row, "retires_at")?,
+        expires_at: time_if_any(row, "expires_at")?,
+        revoked_at: time_if_any(row, "revoked_at")?,
+    })
+}

@@ -1,0 +1,125 @@
+use std::{
+    fmt,
+    fs::OpenOptions,
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+use super::{Error, Opening};
+use crate::protocol::Malformed;
+
+/// Where the database is. Printing it shows no password.
+#[derive(Clone)]
+pub(crate) enum DatabaseUrl {
+    /// An SQLite file, absolute.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(Url),
+}
+
+impl DatabaseUrl {
+    pub(crate) const ALLOWED: &str = "sqlite://FILE (sqlite:///FILE for an absolute path) or postgres://USER:PASSWORD@HOST/DATABASE";
+
+    pub(super) fn sqlite_path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// What sqlx connects to; holds the password.
+    pub(super) fn to_connect(&self) -> String {
+        const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+        match self {
+            // The file is there by now, made with our own permissions: never let SQLite make one.
+            Self::Sqlite(path) => format!("sqlite://{}?mode=rw", utf8_percent_encode(&path.to_string_lossy(), KEPT)),
+            Self::Postgres(url) => url.as_str().to_owned(),
+        }
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let refuse = |rule| Malformed { what: "database URL", rule };
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.contains([':', '?', '#', '\0']) || path.ends_with('/') {
+                return Err(refuse("behind sqlite:// stands the path of a file, without parameters"));
+            }
+            return std::path::absolute(path).map(Self::Sqlite).map_err(|_| refuse("the current directory is not there any more"));
+        }
+        match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") && url.path().len() > 1 => Ok(Self::Postgres(url)),
+            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Err(refuse("behind the host stands the name of the database")),
+            _ => Err(refuse("it begins with sqlite:// or postgres://")),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            // Parameters may hold a password as well.
+            Self::Postgres(url) => write!(
+                f,
+                "postgres://{}{}{}",
+                url.host_str().unwrap_or("localhost"),
+                url.port().map(|port| format!(":{port}")).unwrap_or_default(),
+                url.path()
+            ),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Makes the database file, readable by its owner alone (SQLite gives its log files the same permissions), or refuses.
+pub(super) fn prepare_file(path: &Path, opening: Opening) -> Result<(), Error> {
+    let failed = |source: io::Error| Error::File { path: path.to_owned(), source: Arc::new(source) };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    if opening == Opening::Found {
+        options.create(true);
+    }
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && opening == Opening::Existing => Err(Error::NoFile(path.to_owned())),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_url_shows_no_password() {
+        let url: DatabaseUrl = "postgres://sw:hunter2@db.example:5433/sealwright?password=hunter3".parse().unwrap();
+        assert_eq!(url.to_string(), "postgres://db.example:5433/sealwright");
+        assert!(!format!("{url:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn a_database_url_names_a_file_or_a_server() {
+        for lawful in ["sqlite://sealwright.db", "sqlite:///var/lib/sealwright.db", "sqlite:a b.db", "postgresql://h/d"] {
+            assert!(lawful.parse::<DatabaseUrl>().is_ok(), "{lawful}");
+        }
+        for unlawful in ["", "sealwright.db", "sqlite:", "sqlite::memory:", "sqlite://a?mode=memory", "mysql://h/d", "postgres://h"] {
+            assert!(unlawful.parse::<DatabaseUrl>().is_err(), "{unlawful}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A fixed number of threads behind a bounded queue, for work that would hold up the runtime.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use tokio::sync::oneshot;
+use tracing::Span;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that run one job at a time. They end once the last handle is gone and the queue is empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    queue: Sender<Job>,
+}
+
+/// Why a job was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unserved {
+    /// As many jobs wait as may wait. A little later there may be room.
+    #[error("the queue of waiting work is full")]
+    Full,
+    /// The job panicked.
+    #[error("the work was abandoned")]
+    Lost,
+}
+
+impl Workers {
+    /// Starts `count` threads; at most `waiting` jobs wait for one of them.
+    pub(crate) fn start(name: &str, count: usize, waiting: usize) -> io::Result<Self> {
+        let (queue, jobs) = crossbeam_channel::bounded(waiting);
+        for index in 0..count {
+            let jobs = jobs.clone();
+            thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(&jobs))?;
+        }
+        Ok(Self { queue })
+    }
+
+    /// Runs `job` on one of the threads. Refuses at once when the queue is full; a caller that went away costs nothing.
+    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Unserved> {
+        let (answer, answered) = oneshot::channel();
+        let span = Span::current();
+        let job = Box::new(move || {
+            if !answer.is_closed() {
+                // Who asked may go away while the job runs; then nobody wants the answer.
+                let _ = answer.send(span.in_scope(job));
+            }
+        });
+        self.queue.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => Unserved::Full,
+            TrySendError::Disconnected(_) => Unserved::Lost,
+        })?;
+        answered.await.map_err(|_| Unserved::Lost)
+    }
+}
+
+fn work(jobs: &Receiver<Job>) {
+    for job in jobs {
+        // A panic costs its own job. The hook has reported it; dropping the answer's sender tells the caller.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_at_once_and_a_panic_costs_one_job() {
+        let workers = Workers::start("test", 1, 1).unwrap();
+        assert_eq!(workers.run(|| 7).await, Ok(7));
+        assert_eq!(workers.run(|| -> u8 { panic!("meant to") }).await, Err(Unserved::Lost));
+
+        let (started, has_started) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let busy = tokio::spawn({
+            let workers = workers.clone();
+            async move {
+                let wait = move || {
+                    started.send(()).unwrap();
+                    released.recv().unwrap();
+                };
+                workers.run(wait).await
+            }
+        });
+        tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
+        // One runs, one waits, the next is refused.
+        workers.queue.try_send(Box::new(|| {})).unwrap();
+        assert_eq!(workers.run(|| 7).await, Err(Unserved::Full));
+
+        release.send(()).unwrap();
+        assert_eq!(busy.await.unwrap(), Ok(()));
+    }
+}

@@ -9,8 +9,8 @@ pub(super) enum Error {
     Runtime(io::Error),
     #[error(transparent)]
     Config(#[from] config::Error),
-    #[error("{source} (looked at {url})")]
-    Database { url: String, source: store::Error },
+    #[error(transparent)]
+    Database(#[from] store::OpenError),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]

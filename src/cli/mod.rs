@@ -99,8 +99,7 @@ struct Database {
 
 impl Database {
     async fn open(config: &Config) -> Result<Self, Error> {
-        let opened = Store::open(&config.store, Opening::Existing).await;
-        let store = opened.map_err(|source| Error::Database { url: config.store.url.to_string(), source })?;
+        let store = Store::open(&config.store, Opening::Existing).await?;
         Ok(Self { store, clock: Arc::new(SystemClock) })
     }
 

@@ -1,9 +1,10 @@
 //! Notices within half a second what another process changed in the database.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     keys::{self, KeyRing},
+    meters::Meters,
     registry::Registry,
     store::{self, Epochs, Store},
 };
@@ -22,6 +23,7 @@ pub(super) struct EpochWatch {
     store: Store,
     keys: KeyRing,
     registry: Registry,
+    meters: Arc<Meters>,
     known: Epochs,
     /// Whether the last look failed: an outage is reported when it begins and when it ends.
     blind: bool,
@@ -38,8 +40,15 @@ enum LookError {
 }
 
 impl EpochWatch {
-    pub(super) const fn new(clock: SharedClock, store: Store, keys: KeyRing, registry: Registry, known: Epochs) -> Self {
-        Self { clock, store, keys, registry, known, blind: false }
+    pub(super) const fn new(
+        clock: SharedClock,
+        store: Store,
+        keys: KeyRing,
+        registry: Registry,
+        meters: Arc<Meters>,
+        known: Epochs,
+    ) -> Self {
+        Self { clock, store, keys, registry, meters, known, blind: false }
     }
 
     /// Looks again and again, until it is dropped.
@@ -73,6 +82,7 @@ impl EpochWatch {
         }
         self.registry.confirm(epochs.registry, now);
         self.known = epochs;
+        self.meters.epoch_looks.increment();
         Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub struct Meters {
     pub secret_digests: Counter,
     /// Clients read from the database, because the cache had none of them.
     pub client_reads: Counter,
+    /// Looks at the epochs that succeeded.
+    pub epoch_looks: Counter,
     /// Tokens signed.
     pub tokens_issued: Counter,
 }

@@ -56,6 +56,8 @@ pub struct Error(#[from] pub(crate) StartError);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     #[error(transparent)]
+    Database(#[from] store::OpenError),
+    #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     Keys(#[from] keys::Error),
@@ -91,7 +93,7 @@ impl Server {
         let epochs = store.read_epochs().await?;
         let keys = KeyRing::open(config.keys, sealing, store.clone(), now).await?;
         let registry = Registry::new(config.registry, store.clone(), Arc::clone(&meters), epochs.registry, now);
-        let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), epochs);
+        let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);
 
         let failed = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;

@@ -1,6 +1,15 @@
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::protocol::{Audience, ClientId, Malformed, ScopeToken};
+
+/// Why the database could not be opened, and which it was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{source} (database {url})")]
+pub(crate) struct OpenError {
+    /// Without its password.
+    pub(super) url: String,
+    pub(super) source: Error,
+}
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,11 +30,11 @@ pub(crate) enum Error {
     #[error("{0}")]
     Refused(String),
     /// The database file is not there, and this command does not make one.
-    #[error("there is no database at {}: run this command where the server runs, or name its database by --database-url", .0.display())]
-    NoFile(PathBuf),
+    #[error("there is no database file: run this command where the server runs, or name its database by --database-url")]
+    NoFile,
     /// The database file can be neither opened nor made.
-    #[error("the database file {} cannot be used: {source}", path.display())]
-    File { path: PathBuf, source: Arc<std::io::Error> },
+    #[error("the database file cannot be used: {0}")]
+    File(Arc<std::io::Error>),
     /// A database in which no server has ever run.
     #[error("the database holds no issuer yet: run this command against the server's database, or start the server first")]
     NotFounded,

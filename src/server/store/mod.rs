@@ -16,11 +16,11 @@ mod write;
 
 use std::time::Duration;
 
-use sqlx::{AnyPool, Executor, any::AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor, any::AnyPoolOptions};
 
 pub(crate) use canary::Canary;
 pub(crate) use epochs::Epochs;
-pub(crate) use error::Error;
+pub(crate) use error::{Error, OpenError};
 pub(crate) use url::DatabaseUrl;
 
 /// What the store obeys.
@@ -52,28 +52,34 @@ impl Store {
     const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
     /// Opens the database at the policy's URL.
-    pub(crate) async fn open(policy: &Policy, opening: Opening) -> Result<Self, Error> {
+    pub(crate) async fn open(policy: &Policy, opening: Opening) -> Result<Self, OpenError> {
+        let opened = Self::connect(policy, opening).await;
+        opened.map_err(|source| OpenError { url: policy.url.to_string(), source })
+    }
+
+    async fn connect(policy: &Policy, opening: Opening) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         if let Some(path) = policy.url.sqlite_path() {
             url::prepare_file(path, opening)?;
         }
         let sqlite = policy.url.sqlite_path().is_some();
+        // FULL: what was answered is on the disk, also after a loss of power. SQLite's own foreign keys are off by default. On
+        // PostgreSQL no statement may hold a request longer than the request may last.
+        let settings = if sqlite {
+            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
+        } else {
+            "SET statement_timeout = '5s'"
+        };
+        let url = policy.url.to_connect();
+        // A pool tries again until its time is over and then knows only that; one connection says what is wrong.
+        let mut probe = AnyConnection::connect(&url).await?;
+        probe.execute(settings).await?;
+        probe.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(policy.connections)
             .acquire_timeout(Self::ACQUIRE_TIMEOUT)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    // FULL: what was answered is on the disk, also after a loss of power. SQLite's own foreign keys are
-                    // off by default. On PostgreSQL no statement may hold a request longer than the request may last.
-                    let settings = if sqlite {
-                        "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
-                    } else {
-                        "SET statement_timeout = '5s'"
-                    };
-                    connection.execute(settings).await.map(drop)
-                })
-            })
-            .connect(&policy.url.to_connect())
+            .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }))
+            .connect(&url)
             .await?;
         let writer = write::Writer::new(pool.clone(), sqlite);
         let store = Self { pool, writer };

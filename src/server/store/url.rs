@@ -87,7 +87,6 @@ impl fmt::Debug for DatabaseUrl {
 
 /// Makes the database file, readable by its owner alone (SQLite gives its log files the same permissions), or refuses.
 pub(super) fn prepare_file(path: &Path, opening: Opening) -> Result<(), Error> {
-    let failed = |source: io::Error| Error::File { path: path.to_owned(), source: Arc::new(source) };
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     #[cfg(unix)]
@@ -97,8 +96,8 @@ pub(super) fn prepare_file(path: &Path, opening: Opening) -> Result<(), Error> {
     }
     match options.open(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && opening == Opening::Existing => Err(Error::NoFile(path.to_owned())),
-        Err(error) => Err(failed(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && opening == Opening::Existing => Err(Error::NoFile),
+        Err(error) => Err(Error::File(Arc::new(error))),
     }
 }
 

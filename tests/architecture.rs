@@ -1,0 +1,96 @@
+//! Holds the house rules: which room may use which, what stays behind one door, and that every requirement owed has a test.
+//!
+//! Each rule is a function from a source to what it finds there. Here they are held over the crate; beside each, in
+//! `architecture/`, stands the proof that it finds what it is there for.
+
+#[path = "architecture/features.rs"]
+mod features;
+#[path = "architecture/files.rs"]
+mod files;
+#[path = "architecture/imports.rs"]
+mod imports;
+#[path = "architecture/one_door.rs"]
+mod one_door;
+#[path = "architecture/requirements.rs"]
+mod requirements;
+#[path = "architecture/source.rs"]
+mod source;
+#[path = "architecture/unfinished.rs"]
+mod unfinished;
+
+use std::{fs, path::Path};
+
+use source::{Finding, files_under, sources_under};
+
+/// Fails with all that was found, one line each.
+fn assert_none(found: Vec<Finding>) {
+    let lines: String = found.iter().map(|finding| format!("\n  {finding}")).collect();
+    assert!(found.is_empty(), "{} found:{lines}", found.len());
+}
+
+#[test]
+fn every_file_stands_in_a_room() {
+    assert_none(sources_under("src").iter().flat_map(imports::no_room).collect());
+}
+
+#[test]
+fn imports_run_one_way() {
+    assert_none(sources_under("src").iter().flat_map(imports::upward).collect());
+}
+
+#[test]
+fn sql_is_spoken_in_the_store_alone() {
+    assert_none(sources_under("src").iter().flat_map(one_door::sql).collect());
+}
+
+#[test]
+fn the_system_clock_is_read_in_one_file() {
+    assert_none(sources_under("src").iter().flat_map(one_door::clock).collect());
+}
+
+#[test]
+fn randomness_is_drawn_in_one_file() {
+    assert_none(sources_under("src").iter().flat_map(one_door::randomness).collect());
+}
+
+#[test]
+fn features_gate_whole_modules() {
+    assert_none(sources_under("src").iter().flat_map(features::scattered).collect());
+}
+
+#[test]
+fn nothing_is_unsafe_unfinished_or_skipped() {
+    assert_none(sources_under("src").iter().chain(&sources_under("tests")).flat_map(unfinished::left_over).collect());
+}
+
+#[test]
+fn no_file_is_over_400_lines() {
+    assert_none(files_under("src").iter().chain(&files_under("tests")).filter_map(files::too_long).collect());
+}
+
+#[test]
+fn every_module_is_named_after_what_it_is() {
+    assert_none(files_under("src").iter().filter_map(files::named_after_nothing).collect());
+}
+
+#[test]
+fn every_requirement_that_a_test_names_exists() {
+    assert_none(sources_under("src").iter().chain(&sources_under("tests")).flat_map(requirements::unknown).collect());
+}
+
+#[test]
+fn every_requirement_owed_has_a_test() {
+    let mut sources = sources_under("src");
+    sources.extend(sources_under("tests"));
+    let missing = requirements::untested(&sources);
+    assert!(missing.is_empty(), "no test's name begins with: {}", missing.join(", "));
+}
+
+/// The table of requirements is kept beside the checkout; who has it not is held to the list in `requirements` alone.
+#[test]
+fn the_list_of_requirements_is_the_tables() {
+    let Ok(table) = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/requirements.md")) else {
+        return;
+    };
+    assert_eq!(requirements::known(), requirements::ids_of_table(&table), "left: tests/architecture/requirements.rs, right: the table");
+}

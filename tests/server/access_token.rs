@@ -1,0 +1,77 @@
+//! What is signed, and that others can check it: RFC 9068.
+
+use josekit::{jwk::Jwk, jws::RS256, jwt};
+
+use crate::support::{Backend, TestApp, claims_of, header_of, on_both_databases};
+
+on_both_databases![
+    at1_a_token_has_the_form_of_rfc_9068,
+    at2_the_issuer_is_the_same_text_everywhere,
+    openssl_verifies_what_was_signed,
+    every_token_has_an_id_of_its_own,
+];
+
+async fn at1_a_token_has_the_form_of_rfc_9068(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let answer = app.plain_token(&client).await.granted();
+    let token = answer["access_token"].as_str().unwrap();
+
+    let jwks = app.get("/.well-known/jwks.json").await.json();
+    let header = header_of(token);
+    let mut names: Vec<_> = header.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["alg", "kid", "typ"], "no jku, x5u, jwk or x5c");
+    assert_eq!((header["typ"].as_str(), header["alg"].as_str()), (Some("at+jwt"), Some("RS256")));
+    assert_eq!(header["kid"], jwks["keys"][0]["kid"]);
+
+    let claims = claims_of(token);
+    let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["aud", "client_id", "exp", "iat", "iss", "jti", "scope", "sub"]);
+    assert_eq!(claims["aud"], "https://orders.example");
+    assert_eq!(claims["scope"], "orders:read orders:write");
+    let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+    assert_eq!(iat, app.now().seconds());
+    assert_eq!(exp - iat, answer["expires_in"].as_i64().unwrap());
+    assert!(claims["iat"].is_i64() && claims["exp"].is_i64(), "whole numbers: {claims}");
+}
+
+async fn at2_the_issuer_is_the_same_text_everywhere(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let metadata = app.get("/.well-known/oauth-authorization-server").await.json();
+    let claims = app.plain_token(&client).await.claims();
+    assert_eq!(claims["iss"], metadata["issuer"]);
+    assert_eq!(claims["iss"], format!("http://localhost:{}", app.addr.port()));
+}
+
+async fn openssl_verifies_what_was_signed(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let answer = app.plain_token(&client).await.granted();
+    let token = answer["access_token"].as_str().unwrap();
+    let jwks = app.get("/.well-known/jwks.json").await.json();
+    let jwk = Jwk::from_map(jwks["keys"][0].as_object().unwrap().clone()).unwrap();
+    let verifier = RS256.verifier_from_jwk(&jwk).unwrap();
+    let (payload, header) = jwt::decode_with_verifier(token, &verifier).unwrap();
+    assert_eq!(payload.subject(), Some("billing"));
+    assert_eq!(header.token_type(), Some("at+jwt"));
+
+    // One character changed in the middle of the signature, where every bit counts.
+    let middle = token.len() - 100;
+    let other = if token.as_bytes()[middle] == b'A' { "B" } else { "A" };
+    let forged = format!("{}{other}{}", &token[..middle], &token[middle + 1..]);
+    assert!(jwt::decode_with_verifier(&forged, &verifier).is_err());
+}
+
+async fn every_token_has_an_id_of_its_own(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let jti = app.plain_token(&client).await.claims()["jti"].as_str().unwrap().to_owned();
+        assert_eq!(jti.len(), 22, "128 bits in base64url");
+        assert!(seen.insert(jti));
+    }
+}

@@ -1,0 +1,207 @@
+//! Who a client is: RFC 6749 sections 2.3 and 5.2.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use reqwest::header::HeaderMap;
+
+use crate::support::{Answer, Backend, Credential, TestApp, on_both_databases};
+
+on_both_databases![
+    ca1_the_halves_of_basic_are_form_encoded,
+    ca2_a_client_authenticates_by_one_method_and_one_name,
+    ca3_a_client_that_is_restricted_to_one_method_gets_nothing_by_the_other,
+    ca4_a_wrong_secret_is_challenged,
+    ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same_answer_for_the_same_work,
+    ca7_a_client_without_a_secret_gets_nothing,
+    ca12_the_basic_header_is_read_strictly,
+    several_secrets_live_side_by_side_until_each_expires_or_is_dropped,
+    the_last_use_of_a_secret_is_noted,
+];
+
+const BODY: &str = "grant_type=client_credentials";
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+async fn with_header(app: &TestApp, value: impl AsRef<[u8]>) -> Answer {
+    Answer::to(app.token_request(BODY).header("authorization", value.as_ref())).await
+}
+
+async fn ca1_the_halves_of_basic_are_form_encoded(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing.eu-1_a");
+    let encoded = Credential { id: percent_encoded(&client.id), secret: percent_encoded(&client.secret) };
+    app.plain_token(&encoded).await.granted();
+    Answer::to(app.token_request(&format!("{BODY}&client_id={}&client_secret={}", encoded.id, encoded.secret))).await.granted();
+
+    // What no id and no secret of ours holds is read all the same, and then it is wrong, not malformed.
+    for odd in ["a:b%c+d e ü", "%", "+", "sw_"] {
+        let odd = Credential { id: client.id.clone(), secret: percent_encoded(odd) };
+        app.plain_token(&odd).await.refused(401, "invalid_client");
+    }
+    // A secret that was not encoded holds a colon: everything behind the first one is the secret.
+    app.plain_token(&Credential { secret: "a:b:c".to_owned(), ..client }).await.refused(401, "invalid_client");
+}
+
+async fn ca2_a_client_authenticates_by_one_method_and_one_name(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    app.token(&client, &format!("{BODY}&client_id=billing&client_secret={}", client.secret)).await.refused(400, "invalid_request");
+    app.token(&client, &format!("{BODY}&client_secret={}", client.secret)).await.refused(400, "invalid_request");
+    app.token(&client, &format!("{BODY}&client_id=other")).await.refused(400, "invalid_request");
+    app.token(&client, &format!("{BODY}&client_id=billing")).await.granted();
+    let twice = app.token_request(BODY).basic_auth("billing", Some(&client.secret)).basic_auth("billing", Some(&client.secret));
+    Answer::to(twice).await.refused(400, "invalid_request");
+}
+
+async fn ca3_a_client_that_is_restricted_to_one_method_gets_nothing_by_the_other(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let registered = |id: &str, method: &str| {
+        app.client_with(id, &["--grant", "client_credentials", "--allow", "https://orders.example=orders:read", "--auth-method", method])
+    };
+    let (basic, post, both) = (registered("b", "client_secret_basic"), registered("p", "client_secret_post"), app.client("both"));
+    let by_header = |client: Credential| async {
+        let client = client;
+        app.plain_token(&client).await
+    };
+    let by_body =
+        |client: &Credential| Answer::to(app.token_request(&format!("{BODY}&client_id={}&client_secret={}", client.id, client.secret)));
+    by_header(basic.clone()).await.granted();
+    by_body(&basic).await.refused(401, "invalid_client");
+    by_header(post.clone()).await.refused(401, "invalid_client");
+    by_body(&post).await.granted();
+    by_header(both.clone()).await.granted();
+    by_body(&both).await.granted();
+}
+
+async fn ca4_a_wrong_secret_is_challenged(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let wrong = Credential { secret: client.secret.replace(&client.secret[30..34], "AAAA"), ..client };
+    let answers = [
+        app.plain_token(&wrong).await,
+        Answer::to(app.token_request(&format!("{BODY}&client_id=billing&client_secret={}", wrong.secret))).await,
+        Answer::to(app.token_request(&format!("{BODY}&client_id=billing"))).await,
+        Answer::to(app.token_request(BODY)).await,
+    ];
+    for answer in answers {
+        answer.refused(401, "invalid_client");
+        assert!(answer.header("www-authenticate").unwrap().starts_with("Basic realm="), "{answer:?}");
+    }
+}
+
+async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same_answer_for_the_same_work(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let (client, disabled, other) = (app.client("billing"), app.client("disabled"), app.client("other"));
+    app.run(&["client", "disable", "disabled"]).succeeded();
+    app.client_with("bare", &["--grant", "client_credentials"]);
+    let with = |id: &str, secret: &str| Credential { id: id.to_owned(), secret: secret.to_owned() };
+    let attempts = [
+        with("unknown", &client.secret),
+        with("not a lawful id", &client.secret),
+        with("billing", "wrong"),
+        with("billing", ""),
+        with("billing", &other.secret),
+        with("bare", &client.secret),
+        disabled,
+    ];
+    let mut seen = Vec::new();
+    for attempt in &attempts {
+        let before = app.meters.secret_digests.value();
+        let answer = app.plain_token(attempt).await;
+        assert_eq!(app.meters.secret_digests.value() - before, 1, "{attempt:?}");
+        answer.refused(401, "invalid_client");
+        let mut headers: HeaderMap = answer.headers.clone();
+        // They differ from any answer to any other.
+        headers.remove("date").unwrap();
+        headers.remove("x-request-id").unwrap();
+        seen.push((answer.status, headers, answer.body));
+    }
+    for other in &seen[1..] {
+        assert_eq!(*other, seen[0]);
+    }
+    // Asked again, an unknown client is remembered as well as a known one: neither goes to the database.
+    let reads = app.meters.client_reads.value();
+    for attempt in &attempts {
+        app.plain_token(attempt).await.refused(401, "invalid_client");
+    }
+    assert_eq!(app.meters.client_reads.value(), reads);
+}
+
+async fn ca7_a_client_without_a_secret_gets_nothing(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let shown = app.run_json(&["client", "show", "billing"]);
+    app.run(&["client", "drop-secret", "billing", shown["secrets"][0]["id"].as_str().unwrap()]).succeeded();
+    Answer::to(app.token_request(&format!("{BODY}&client_id=billing"))).await.refused(401, "invalid_client");
+    Answer::to(app.token_request(&format!("{BODY}&client_id=billing&client_secret="))).await.refused(401, "invalid_client");
+    app.plain_token(&Credential { secret: String::new(), ..client.clone() }).await.refused(401, "invalid_client");
+    app.plain_token(&client).await.refused(401, "invalid_client");
+}
+
+async fn ca12_the_basic_header_is_read_strictly(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let encoded = BASE64_STANDARD.encode(format!("billing:{}", client.secret));
+    for scheme in ["Basic", "basic", "BASIC", "bAsIc"] {
+        with_header(&app, format!("{scheme} {encoded}")).await.granted();
+    }
+    let no_colon = BASE64_STANDARD.encode("billing");
+    let not_encoded = BASE64_STANDARD.encode("billing:%zz");
+    let not_utf8 = BASE64_STANDARD.encode(b"billing:\xff");
+    let nul = BASE64_STANDARD.encode(b"billing:\0");
+    for value in [
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic YQ",
+        "Bearer x",
+        "",
+        &format!("Basic {no_colon}"),
+        &format!("Basic {not_encoded}"),
+        &format!("Basic {not_utf8}"),
+        &format!("Basic {nul}"),
+        &encoded,
+    ] {
+        with_header(&app, value).await.refused(401, "invalid_client");
+    }
+    with_header(&app, b"Basic \xff\xff").await.refused(401, "invalid_client");
+    let huge = with_header(&app, format!("Basic {}", "A".repeat(100_000))).await;
+    assert_eq!(huge.status, 431, "{huge:?}");
+    app.plain_token(&client).await.granted();
+}
+
+async fn several_secrets_live_side_by_side_until_each_expires_or_is_dropped(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let first = app.client("billing");
+    let added = app.run_json(&["client", "add-secret", "billing", "--expires-in", "1h"]);
+    assert!(added["secret"]["expires_at"].is_string());
+    let second = Credential { secret: added["secret"]["value"].as_str().unwrap().to_owned(), ..first.clone() };
+    app.plain_token(&first).await.granted();
+    app.plain_token(&second).await.granted();
+
+    app.clock.advance(std::time::Duration::from_secs(3601));
+    app.settle().await;
+    app.plain_token(&first).await.granted();
+    app.plain_token(&second).await.refused(401, "invalid_client");
+
+    let shown = app.run_json(&["client", "show", "billing"]);
+    let id = &first.secret[3..19];
+    assert!(shown["secrets"].as_array().unwrap().iter().any(|secret| secret["id"] == id), "{shown}");
+    app.run(&["client", "drop-secret", "billing", id]).succeeded();
+    app.settle().await;
+    app.plain_token(&first).await.refused(401, "invalid_client");
+}
+
+async fn the_last_use_of_a_secret_is_noted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    assert!(app.run_json(&["client", "show", "billing"])["secrets"][0]["last_used_at"].is_null());
+    app.plain_token(&client).await.granted();
+    let used = app.now().seconds();
+    let epochs = app.database.contents().await;
+    // What was not written down yet is written down when the server stops.
+    let database = app.stop().await;
+    assert_eq!(database.texts("SELECT CAST(last_used_at AS TEXT) FROM client_secrets").await, [used.to_string()]);
+    assert_eq!(database.contents().await, epochs, "a stamp raises no epoch");
+}

@@ -1,0 +1,142 @@
+//! `sealwright client`.
+
+use serde_json::json;
+
+use crate::support::{Backend, TestApp, on_both_databases};
+
+on_both_databases![
+    a_client_is_created_listed_shown_updated_and_deleted,
+    a_secret_is_shown_once_and_kept_as_a_digest,
+    a_client_is_allowed_only_what_is_there,
+    disabling_keeps_its_first_time_and_enabling_ends_it,
+    ten_clients_registered_at_once_are_all_there,
+];
+
+const ALLOW: [&str; 2] = ["--allow", "https://orders.example=orders:read,orders:write"];
+
+async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let grants = ["--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token"];
+    let mut created = app.run_json(&[&["client", "create", "billing"], &grants[..], &ALLOW].concat());
+    let secret = created.as_object_mut().unwrap().remove("secret").unwrap();
+    assert_eq!(secret["expires_at"], json!(null));
+    assert_eq!(secret["id"], created["secrets"][0]["id"]);
+    assert_eq!(created["client_id"], "billing");
+    assert_eq!(created["grant_types"], json!(["client_credentials", "password", "refresh_token"]));
+    assert_eq!(created["allow"], json!({ "https://orders.example": ["orders:read", "orders:write"] }));
+    assert_eq!(created["auth_methods"], json!(["client_secret_basic", "client_secret_post"]));
+
+    assert_eq!(app.run_json(&["client", "show", "billing"]), created);
+    assert_eq!(app.run_json(&["client", "list"]), json!([created]));
+    let table = app.run(&["client", "list"]).succeeded().stdout;
+    assert!(table.starts_with(" CLIENT") && table.contains("billing") && table.contains("orders:read orders:write"), "{table}");
+    app.run(&["client", "create", "billing"]).failed_saying(&["the client billing exists already"]);
+
+    let updated = app.run_json(&[
+        "client",
+        "update",
+        "billing",
+        "--remove-grant",
+        "password",
+        "--remove-grant",
+        "refresh_token",
+        "--allow",
+        "https://orders.example=orders:read",
+        "--add-introspects",
+        "https://orders.example",
+        "--auth-method",
+        "client_secret_post",
+        "--token-lifetime",
+        "2m",
+    ]);
+    assert_eq!(updated["grant_types"], json!(["client_credentials"]));
+    assert_eq!(updated["allow"], json!({ "https://orders.example": ["orders:read"] }));
+    assert_eq!(updated["introspects"], json!(["https://orders.example"]));
+    assert_eq!(updated["auth_methods"], json!(["client_secret_post"]));
+    assert_eq!(updated["token_lifetime"], 120);
+    assert_eq!(app.run_json(&["client", "show", "billing"]), updated);
+    app.run(&["client", "update", "billing", "--remove-grant", "password"]).failed_saying(&["does not have the grant password"]);
+    app.run(&["client", "update", "billing", "--disallow", "https://other.example"])
+        .failed_saying(&["allowed nothing at https://other.example"]);
+    assert_eq!(app.run(&["client", "update", "billing"]).status.code(), Some(2), "an update without a change");
+
+    app.run(&["client", "delete", "billing"]).succeeded();
+    assert_eq!(app.run_json(&["client", "list"]), json!([]));
+    for arguments in [
+        &["client", "show", "billing"][..],
+        &["client", "delete", "billing"],
+        &["client", "disable", "billing"],
+        &["client", "enable", "billing"],
+        &["client", "add-secret", "billing"],
+        &["client", "update", "billing", "--add-grant", "password"],
+    ] {
+        app.run(arguments).failed_saying(&["there is no client billing"]);
+    }
+}
+
+async fn a_secret_is_shown_once_and_kept_as_a_digest(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let created = app.run_json(&["client", "create", "billing", "--secret-expires-in", "90days"]);
+    let value = created["secret"]["value"].as_str().unwrap();
+    assert!(value.starts_with("sw_") && value.len() == 68, "{value}");
+    assert!(value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)), "{value}");
+    let added = app.run(&["client", "add-secret", "billing"]).succeeded().stdout;
+    let second = added.lines().find_map(|line| line.strip_prefix("secret  ")).unwrap();
+
+    let shown =
+        app.run(&["client", "show", "billing", "--json"]).succeeded().stdout + &app.run(&["client", "show", "billing"]).succeeded().stdout;
+    for secret in [value, second] {
+        assert!(!shown.contains(&secret[19..]), "{shown}");
+        assert!(shown.contains(&secret[3..19]), "its id is shown: {shown}");
+    }
+    let stored = app.database.texts("SELECT digest FROM client_secrets").await;
+    assert!(
+        stored.iter().all(|digest| digest.len() == 43 && !value.contains(digest.as_str()) && !second.contains(digest.as_str())),
+        "{stored:?}"
+    );
+
+    app.run(&["client", "drop-secret", "billing", &value[3..19]]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &value[3..19]]).failed_saying(&["there is no secret"]);
+    assert_eq!(app.run_json(&["client", "show", "billing"])["secrets"].as_array().unwrap().len(), 1);
+    assert_eq!(app.run(&["client", "add-secret", "billing", "--expires-in", "0s"]).status.code(), Some(2));
+}
+
+async fn a_client_is_allowed_only_what_is_there(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let create = |allow: &str| app.run(&["client", "create", "billing", "--allow", allow]);
+    create("https://orders.example=orders:delete").failed_saying(&["there is no scope orders:delete", "orders:read orders:write"]);
+    create("https://other.example=orders:read").failed_saying(&["there is no resource https://other.example"]);
+    app.run(&["client", "create", "billing", "--introspects", "https://other.example"])
+        .failed_saying(&["there is no resource https://other.example"]);
+    for unlawful in ["https://orders.example", "https://orders.example=", "=orders:read", "https://orders.example=a,,b"] {
+        assert_eq!(create(unlawful).status.code(), Some(2), "{unlawful}");
+    }
+    for id in ["", "Billing", "a b", "-a", "ä", &"a".repeat(65)] {
+        assert_eq!(app.run(&["client", "create", "--", id]).status.code(), Some(2), "{id}");
+    }
+    assert_eq!(app.run_json(&["client", "list"]), json!([]), "nothing of them was kept");
+}
+
+async fn disabling_keeps_its_first_time_and_enabling_ends_it(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.client("billing");
+    let first = app.run_json(&["client", "disable", "billing"]);
+    assert!(first["disabled_at"].is_string());
+    app.database.execute("UPDATE clients SET disabled_at = 1000000000").await;
+    assert_eq!(app.run_json(&["client", "disable", "billing"])["disabled_at"], "2001-09-09T01:46:40Z");
+    assert_eq!(app.run_json(&["client", "enable", "billing"])["disabled_at"], json!(null));
+    assert_eq!(app.run_json(&["client", "enable", "billing"])["disabled_at"], json!(null));
+}
+
+async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    std::thread::scope(|scope| {
+        for number in 0..10 {
+            let app = &app;
+            scope.spawn(move || app.client(&format!("app-{number}")));
+        }
+    });
+    assert_eq!(app.run_json(&["client", "list"]).as_array().unwrap().len(), 10);
+    let epoch = app.database.texts("SELECT CAST(n AS TEXT) FROM epochs WHERE kind = 'registry'").await;
+    assert_eq!(epoch, ["12"], "one for the resource, one for each client");
+}

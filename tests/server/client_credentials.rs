@@ -1,0 +1,116 @@
+//! The client credentials grant: RFC 6749 section 4.4, RFC 8707 and the rules of which resource is meant.
+
+use crate::support::{Answer, Backend, TestApp, on_both_databases};
+
+on_both_databases![
+    ca8_a_client_asks_only_by_the_grants_that_it_was_given,
+    cc1_there_is_no_refresh_token,
+    cc2_nothing_outside_the_clients_list_is_granted,
+    cc3_a_client_is_never_named_like_a_user,
+    at3_a_token_is_for_one_resource,
+    a_cached_client_costs_no_database_read,
+    the_shortest_lifetime_wins,
+];
+
+async fn ca8_a_client_asks_only_by_the_grants_that_it_was_given(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let allow = ["--allow", "https://orders.example=orders:read"];
+    let none = app.client_with("none", &allow);
+    let others = app.client_with("others", &[&allow[..], &["--grant", "password", "--grant", "refresh_token"]].concat());
+    app.plain_token(&none).await.refused(400, "unauthorized_client");
+    app.plain_token(&others).await.refused(400, "unauthorized_client");
+}
+
+async fn cc1_there_is_no_refresh_token(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let grants = ["--grant", "client_credentials", "--grant", "refresh_token", "--grant", "password"];
+    let client = app.client_with("billing", &[&grants[..], &["--allow", "https://orders.example=orders:read"]].concat());
+    let body = app.plain_token(&client).await.granted();
+    let mut names: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["access_token", "expires_in", "scope", "token_type"]);
+}
+
+async fn cc2_nothing_outside_the_clients_list_is_granted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
+    let reader = app.client_with("reader", &["--grant", "client_credentials", "--allow", "https://orders.example=orders:read"]);
+    for scope in ["orders:write", "orders:read+orders:write", "stock:read", "orders:read+stock:read", "unknown", "orders"] {
+        for resource in ["", "&resource=https://orders.example"] {
+            let body = format!("grant_type=client_credentials&scope={scope}{resource}");
+            app.token(&reader, &body).await.refused(400, "invalid_scope");
+        }
+    }
+    assert_eq!(app.plain_token(&reader).await.granted()["scope"], "orders:read");
+}
+
+async fn cc3_a_client_is_never_named_like_a_user(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    for uuid in ["0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "0197a1b2c3d47e5f8a9b0c1d2e3f4a5b"] {
+        let refused = app.run(&["client", "create", uuid]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("UUID"), "{refused:?}");
+    }
+    let client = app.client("billing");
+    let claims = app.plain_token(&client).await.claims();
+    assert_eq!((claims["sub"].as_str(), claims["client_id"].as_str()), (Some("billing"), Some("billing")));
+    assert!(claims.get("auth_time").is_none(), "nobody has signed in");
+}
+
+async fn at3_a_token_is_for_one_resource(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read", "--scope", "stock:write"]).succeeded();
+    let allow_orders = ["--grant", "client_credentials", "--allow", "https://orders.example=orders:read"];
+    let one = app.client_with("one", &allow_orders);
+    let two = app.client_with("two", &[&allow_orders[..], &["--allow", "https://stock.example=stock:read,stock:write"]].concat());
+    let none = app.client_with("none", &["--grant", "client_credentials"]);
+    let ask = async |client, rest: &str| app.token(client, &format!("grant_type=client_credentials{rest}")).await;
+
+    // Neither is named: the client's only one.
+    assert_eq!(ask(&one, "").await.claims()["aud"], "https://orders.example");
+    ask(&two, "").await.refused(400, "invalid_target");
+    ask(&none, "").await.refused(400, "invalid_target");
+    // By scope.
+    let claims = ask(&two, "&scope=stock:read").await.claims();
+    assert_eq!((claims["aud"].as_str(), claims["scope"].as_str()), (Some("https://stock.example"), Some("stock:read")));
+    ask(&two, "&scope=stock:read+orders:read").await.refused(400, "invalid_scope");
+    // By resource: all that the client may have there.
+    let claims = ask(&two, "&resource=https://stock.example").await.claims();
+    assert_eq!((claims["aud"].as_str(), claims["scope"].as_str()), (Some("https://stock.example"), Some("stock:read stock:write")));
+    ask(&two, "&resource=https://stock.example&scope=orders:read").await.refused(400, "invalid_scope");
+    for other in
+        ["https://stock.example/", "https://STOCK.example", "https://unknown.example", "stock", "https://stock.example%23x", "%0d%0a"]
+    {
+        ask(&two, &format!("&resource={other}")).await.refused(400, "invalid_target");
+    }
+    ask(&one, "&resource=https://stock.example").await.refused(400, "invalid_target");
+}
+
+async fn a_cached_client_costs_no_database_read(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    for _ in 0..20 {
+        app.plain_token(&client).await.granted();
+    }
+    assert_eq!(app.meters.client_reads.value(), 1);
+    assert_eq!(app.meters.tokens_issued.value(), 20, "one signature per token");
+}
+
+async fn the_shortest_lifetime_wins(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.run(&["resource", "create", "https://a.example", "--scope", "a", "--token-lifetime", "5m"]).succeeded();
+    app.run(&["resource", "create", "https://b.example", "--scope", "b"]).succeeded();
+    let allow = ["--grant", "client_credentials", "--allow", "https://a.example=a", "--allow", "https://b.example=b"];
+    let plain = app.client_with("plain", &allow);
+    let short = app.client_with("short", &[&allow[..], &["--token-lifetime", "60s"]].concat());
+    let long = app.client_with("long", &[&allow[..], &["--token-lifetime", "24h"]].concat());
+    for (client, scope, seconds) in
+        [(&plain, "a", 300), (&plain, "b", 600), (&short, "a", 60), (&short, "b", 60), (&long, "a", 300), (&long, "b", 86_400)]
+    {
+        let answer: Answer = app.token(client, &format!("grant_type=client_credentials&scope={scope}")).await;
+        assert_eq!(answer.granted()["expires_in"], seconds);
+        let claims = answer.claims();
+        assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), seconds);
+        assert_eq!(claims["iat"], app.now().seconds());
+    }
+}

@@ -1,0 +1,161 @@
+//! Flags over environment over file over defaults, and what is refused.
+
+use std::fs;
+
+use sealwright::server::{
+    Config,
+    config::{Error, SETTINGS, Sources},
+};
+use tempfile::TempDir;
+
+use crate::support::{Finished, command, finish};
+
+const EXAMPLE: &str = include_str!("../../examples/sealwright.toml");
+
+/// The settings of the example file, uncommented.
+fn example_settings() -> String {
+    let setting =
+        |line: &&str| line.strip_prefix('#').is_some_and(|rest| rest.trim_start().split_once(" = ").is_some_and(|(name, _)| is_name(name)));
+    EXAMPLE.lines().filter(setting).map(|line| line[1..].trim_start().to_owned() + "\n").collect()
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+fn load_file(text: &str) -> Result<Config, Error> {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("sealwright.toml");
+    fs::write(&path, text).unwrap();
+    Config::load(Sources { file: Some(path), ..Sources::default() })
+}
+
+/// `check` in a folder with this file, these variables and these flags.
+fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Finished {
+    let folder = TempDir::new().unwrap();
+    if !file.is_empty() {
+        fs::write(folder.path().join("sealwright.toml"), file).unwrap();
+    }
+    let mut command = command(folder.path());
+    command.arg("check").args(flags).envs(variables.iter().copied());
+    finish(command)
+}
+
+#[test]
+fn the_example_file_names_every_setting_and_loads() {
+    let settings = example_settings();
+    let mut named: Vec<_> = settings.lines().map(|line| line.split_once(" = ").unwrap().0).collect();
+    let mut known: Vec<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    named.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(named, known);
+    load_file(&settings).unwrap();
+    load_file(EXAMPLE).unwrap();
+    // What it shows for a setting that has a default is that default.
+    for (name, default) in SETTINGS.iter().filter_map(|setting| Some((setting.name, setting.default?))) {
+        let shown = settings.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap();
+        assert_eq!(shown.trim_matches('"'), default, "{name}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_a_variable_over_the_file_and_the_file_over_the_default() {
+    let looked_at = |finished: &Finished| {
+        let url = finished.stdout.split("(database sqlite://").nth(1).unwrap().split(')').next().unwrap().to_owned();
+        url.rsplit('/').next().unwrap().to_owned()
+    };
+    let (file, variable) = ("database_url = \"sqlite://of-file.db\"", ("SEALWRIGHT_DATABASE_URL", "sqlite://of-variable.db"));
+    let flag = ["--database-url", "sqlite://of-flag.db"];
+    assert_eq!(looked_at(&check("", &[], &[])), "sealwright.db");
+    assert_eq!(looked_at(&check(file, &[], &[])), "of-file.db");
+    assert_eq!(looked_at(&check(file, &[variable], &[])), "of-variable.db");
+    assert_eq!(looked_at(&check(file, &[variable], &flag)), "of-flag.db");
+    // An empty variable is one that is not set.
+    assert_eq!(looked_at(&check(file, &[("SEALWRIGHT_DATABASE_URL", "")], &[])), "of-file.db");
+}
+
+#[test]
+fn the_file_is_named_by_flag_or_variable_and_must_then_be_there() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("other.toml");
+    fs::write(&path, "database_url = \"sqlite://of-other.db\"").unwrap();
+    let path = path.to_str().unwrap();
+    assert!(check("", &[], &["--config", path]).stdout.contains("of-other.db"));
+    assert!(check("", &[("SEALWRIGHT_CONFIG", path)], &[]).stdout.contains("of-other.db"));
+    let missing = check("", &[], &["--config", "missing.toml"]);
+    assert!(missing.stdout.contains("the configuration file missing.toml cannot be used"), "{missing:?}");
+}
+
+#[test]
+fn an_unknown_setting_is_refused_wherever_it_stands_and_the_nearest_is_named() {
+    for (finished, origin) in [
+        (check("issuerr = \"https://auth.example\"", &[], &[]), "sealwright.toml"),
+        (check("", &[("SEALWRIGHT_ISSUERR", "https://auth.example")], &[]), "SEALWRIGHT_ISSUERR"),
+    ] {
+        assert_eq!(finished.status.code(), Some(1));
+        for said in ["there is no setting issuerr", "did you mean issuer?", origin] {
+            assert!(finished.stdout.contains(said), "{said} is not in {}", finished.stdout);
+        }
+    }
+    let flag = check("", &[], &["--issuerr", "x"]);
+    assert_eq!(flag.status.code(), Some(2));
+    assert!(flag.stderr.contains("--issuer"), "{flag:?}");
+    let serve = {
+        let folder = TempDir::new().unwrap();
+        let mut command = command(folder.path());
+        command.arg("serve").env("SEALWRIGHT_LISTNE", "x");
+        finish(command)
+    };
+    serve.failed_saying(&["there is no setting listne", "did you mean listen?"]);
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_what_is_allowed() {
+    let out_of_range = [
+        ("issuer", "http://auth.example"),
+        ("issuer", "https://auth.example?x"),
+        ("listen", "8080"),
+        ("listen", "0.0.0.0:8080"),
+        ("listen", "192.0.2.1:8080"),
+        ("database_url", "mysql://h/d"),
+        ("database_connections", "0"),
+        ("database_connections", "101"),
+        ("sealing_key", ""),
+        ("key_publish_lead", "119m"),
+        ("rsa_bits", "1024"),
+        ("signing_threads", "0"),
+        ("signing_queue", "-1"),
+        ("token_lifetime", "25h"),
+        ("token_lifetime", "10"),
+        ("registry_stale_for", "0s"),
+        ("cached_clients", "many"),
+        ("drain_timeout", "1h"),
+        ("log", "info,,=,"),
+        ("log_format", "xml"),
+    ];
+    for (name, value) in out_of_range {
+        if name == "sealing_key" {
+            continue;
+        }
+        let flags = vec![(name.to_owned(), value.to_owned())];
+        let error = Config::load(Sources { flags, ..Sources::default() }).expect_err(value).to_string();
+        let allowed = SETTINGS.iter().find(|setting| setting.name == name).unwrap().allowed;
+        assert!(error.contains(&format!("the setting {name} is {value:?}")) && error.contains(allowed), "{error}");
+        let error = load_file(&format!("{name} = \"{value}\"")).unwrap_err().to_string();
+        assert!(error.contains("sealwright.toml") && error.contains(allowed), "{error}");
+    }
+    for (name, value) in [("listen", "[\"127.0.0.1:1\"]"), ("rsa_bits", "{ a = 1 }"), ("signing_queue", "1.5")] {
+        assert!(load_file(&format!("{name} = {value}")).unwrap_err().to_string().contains(name));
+    }
+    assert!(load_file("rsa_bits = 3072\nsigning_queue = 5").is_ok(), "numbers may stand without quotation marks");
+    assert!(load_file("this is no TOML").unwrap_err().to_string().contains("cannot be used"));
+}
+
+#[test]
+fn a_refusal_shows_no_password() {
+    let error = load_file("database_url = \"postgres://sw:hunter2@db.example\"").unwrap_err().to_string();
+    assert!(error.contains("database_url") && !error.contains("hunter2"), "{error}");
+    assert!(!SETTINGS.iter().any(|setting| setting.name == "sealing_key" && !setting.secret));
+    let help = check("", &[], &["--help"]).stdout;
+    assert!(help.contains("--database-url") && !help.contains("--sealing-key"), "others can read a command line: {help}");
+}

@@ -1,0 +1,106 @@
+//! What callers see when something is wrong with us.
+
+use std::time::Duration;
+
+use crate::support::{Backend, TestApp, TestDatabase, on_both_databases};
+
+on_both_databases![
+    ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
+    known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on,
+    a_damaged_key_row_is_left_aside_and_a_new_key_signs,
+    two_key_rows_whose_sealed_texts_were_swapped_do_not_open,
+];
+
+async fn ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let (damaged, fresh) = (app.client("damaged"), app.client("fresh"));
+    app.database.execute("UPDATE clients SET grants = 'no_such_grant' WHERE id = 'damaged'").await;
+    let broken = app.plain_token(&damaged).await;
+    broken.refused(500, "server_error");
+    app.database.execute("ALTER TABLE clients RENAME TO clients_gone").await;
+    let unavailable = app.plain_token(&fresh).await;
+    unavailable.refused(503, "temporarily_unavailable");
+    for answer in [&broken, &unavailable] {
+        let id = answer.header("x-request-id").unwrap();
+        assert!(answer.json()["error_description"].as_str().unwrap().contains(id), "{answer:?}");
+        let shown = format!("{}{:?}", answer.body, answer.headers).to_lowercase();
+        let folder = app.database.folder().display().to_string();
+        for hidden in [
+            "select",
+            "clients",
+            "sqlite",
+            "sqlx",
+            "postgres",
+            "no_such_grant",
+            env!("CARGO_PKG_VERSION"),
+            "sealwright.db",
+            "panic",
+            "rust",
+            "hyper",
+            &folder,
+        ] {
+            assert!(!shown.contains(&hidden.to_lowercase()), "{hidden} is in {shown}");
+        }
+    }
+}
+
+async fn known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let (known, unknown) = (app.client("known"), app.client("unknown"));
+    app.settle().await;
+    app.plain_token(&known).await.granted();
+    app.database.execute("ALTER TABLE epochs RENAME TO epochs_gone").await;
+    app.database.execute("ALTER TABLE clients RENAME TO clients_gone").await;
+
+    app.clock.advance(Duration::from_secs(10));
+    app.plain_token(&known).await.granted();
+    app.plain_token(&unknown).await.refused(503, "temporarily_unavailable");
+    app.clock.advance(Duration::from_secs(1));
+    let answer = app.plain_token(&known).await;
+    answer.refused(503, "temporarily_unavailable");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(app.get("/.well-known/jwks.json").await.status, 200);
+    assert_eq!(app.get("/.well-known/oauth-authorization-server").await.status, 200);
+
+    app.database.execute("ALTER TABLE clients_gone RENAME TO clients").await;
+    app.database.execute("ALTER TABLE epochs_gone RENAME TO epochs").await;
+    app.settle().await;
+    app.plain_token(&known).await.granted();
+    app.plain_token(&unknown).await.granted();
+}
+
+async fn a_damaged_key_row_is_left_aside_and_a_new_key_signs(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let first = app.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let database = app.stop().await;
+    // One character of the ciphertext: the canary opens, this key does not.
+    let sealed = database.texts("SELECT sealed FROM signing_keys").await.remove(0);
+    let at = sealed.len() / 2;
+    let other = if &sealed[at..=at] == "A" { "B" } else { "A" };
+    database.execute(&format!("UPDATE signing_keys SET sealed = '{}{other}{}'", &sealed[..at], &sealed[at + 1..])).await;
+
+    let app = TestApp::start_with(database, &[]).await;
+    let token = app.plain_token(&client).await.granted();
+    let kid = crate::support::header_of(token["access_token"].as_str().unwrap())["kid"].as_str().unwrap().to_owned();
+    assert_ne!(kid, first);
+    let kids: Vec<_> =
+        app.get("/.well-known/jwks.json").await.json()["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
+    assert_eq!(kids, [kid.as_str(), first.as_str()], "what the damaged key signed can still be verified");
+}
+
+async fn two_key_rows_whose_sealed_texts_were_swapped_do_not_open(backend: Backend) {
+    // A second database under the same sealing key lends the other text.
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let sealing_key = std::fs::read_to_string(app.database.keys_dir().join("sealing.key")).unwrap();
+    let other = TestApp::start_with(TestDatabase::create(backend).await, &[("sealing_key", &sealing_key)]).await.stop().await;
+    let foreign = other.texts("SELECT sealed FROM signing_keys").await.remove(0);
+    let kid = app.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].clone();
+    let database = app.stop().await;
+    database.execute(&format!("UPDATE signing_keys SET sealed = '{foreign}'")).await;
+
+    let app = TestApp::start_with(database, &[]).await;
+    let token = app.plain_token(&client).await.granted();
+    assert_ne!(crate::support::header_of(token["access_token"].as_str().unwrap())["kid"], kid);
+}

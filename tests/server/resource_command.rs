@@ -1,0 +1,103 @@
+//! `sealwright resource`.
+
+use serde_json::json;
+
+use crate::support::{Backend, TestApp, on_both_databases};
+
+on_both_databases![
+    a_resource_is_created_listed_shown_updated_and_deleted,
+    a_scope_belongs_to_one_resource,
+    what_is_in_use_is_not_deleted_and_who_uses_it_is_named,
+    what_is_not_lawful_is_refused_before_anything_is_written,
+];
+
+const ORDERS: &str = "https://orders.example";
+
+async fn a_resource_is_created_listed_shown_updated_and_deleted(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let created =
+        app.run_json(&["resource", "create", ORDERS, "--scope", "orders:write", "--scope", "orders:read", "--token-lifetime", "5m"]);
+    assert_eq!(created["audience"], ORDERS);
+    assert_eq!(created["scopes"], json!(["orders:read", "orders:write"]));
+    assert_eq!(created["token_lifetime"], 300);
+    let time = created["created_at"].as_str().unwrap();
+    assert!(time.ends_with('Z') && time.len() == 20, "{time}");
+
+    assert_eq!(app.run_json(&["resource", "show", ORDERS]), created);
+    assert_eq!(app.run_json(&["resource", "list"]), json!([created]));
+    let table = app.run(&["resource", "list"]).succeeded().stdout;
+    assert!(table.starts_with(" RESOURCE") && table.contains(" orders:read orders:write ") && table.contains("5m"), "{table}");
+    app.run(&["resource", "create", ORDERS, "--scope", "other"]).failed_saying(&["the resource https://orders.example exists already"]);
+
+    let updated = app.run_json(&[
+        "resource",
+        "update",
+        ORDERS,
+        "--add-scope",
+        "orders:cancel",
+        "--remove-scope",
+        "orders:write",
+        "--token-lifetime",
+        "default",
+    ]);
+    assert_eq!((&updated["scopes"], &updated["token_lifetime"]), (&json!(["orders:cancel", "orders:read"]), &json!(null)));
+    app.run(&["resource", "update", ORDERS, "--remove-scope", "orders:write"]).failed_saying(&["has no scope orders:write"]);
+    app.run(&["resource", "update", ORDERS, "--remove-scope", "orders:read", "--remove-scope", "orders:cancel"])
+        .failed_saying(&["delete it instead"]);
+    let nothing = app.run(&["resource", "update", ORDERS]);
+    assert_eq!(nothing.status.code(), Some(2), "an update without a change: {nothing:?}");
+
+    app.run(&["resource", "delete", ORDERS]).succeeded();
+    assert_eq!(app.run_json(&["resource", "list"]), json!([]));
+    for arguments in
+        [&["resource", "show", ORDERS][..], &["resource", "delete", ORDERS], &["resource", "update", ORDERS, "--add-scope", "x"]]
+    {
+        app.run(arguments).failed_saying(&["there is no resource https://orders.example"]);
+    }
+    // Its scopes are free again.
+    app.run(&["resource", "create", "https://other.example", "--scope", "orders:read"]).succeeded();
+}
+
+async fn a_scope_belongs_to_one_resource(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let owner = &["the scope orders:read belongs to the resource https://orders.example"];
+    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read", "--scope", "orders:read"]).failed_saying(owner);
+    assert_eq!(app.run_json(&["resource", "list"]).as_array().unwrap().len(), 1, "nothing of it was kept");
+    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
+    app.run(&["resource", "update", "https://stock.example", "--add-scope", "orders:read"]).failed_saying(owner);
+}
+
+async fn what_is_in_use_is_not_deleted_and_who_uses_it_is_named(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.client_with("reader", &["--allow", "https://orders.example=orders:read"]);
+    app.client_with("orders-api", &["--introspects", ORDERS]);
+    app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the clients orders-api, reader"]);
+    app.run(&["resource", "update", ORDERS, "--remove-scope", "orders:read"])
+        .failed_saying(&["the scope orders:read is in use by the client reader"]);
+    app.run(&["resource", "update", ORDERS, "--remove-scope", "orders:write"]).succeeded();
+    app.run(&["client", "update", "reader", "--disallow", ORDERS]).succeeded();
+    app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the client orders-api"]);
+    app.run(&["client", "update", "orders-api", "--remove-introspects", ORDERS]).succeeded();
+    app.run(&["resource", "delete", ORDERS]).succeeded();
+}
+
+async fn what_is_not_lawful_is_refused_before_anything_is_written(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    for (audience, scope, lifetime) in [
+        ("orders", "a", "5m"),
+        ("https://orders.example#x", "a", "5m"),
+        (ORDERS, "a b", "5m"),
+        (ORDERS, "a,b", "5m"),
+        (ORDERS, "a=b", "5m"),
+        (ORDERS, "", "5m"),
+        (ORDERS, "a", "59s"),
+        (ORDERS, "a", "25h"),
+        (ORDERS, "a", "soon"),
+    ] {
+        let refused = app.run(&["resource", "create", audience, "--scope", scope, "--token-lifetime", lifetime]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("error:"), "{refused:?}");
+    }
+    assert_eq!(app.run(&["resource", "create", ORDERS]).status.code(), Some(2), "a resource without a scope");
+    assert_eq!(app.run_json(&["resource", "list"]), json!([]));
+}

@@ -1,0 +1,207 @@
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use reqwest::{Method, RequestBuilder, header::HeaderMap};
+use sealwright::{
+    clock::{Clock, ManualClock, Timestamp},
+    server::{Config, Meters, Server, config::Sources},
+};
+use serde_json::Value;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::{Backend, Finished, TestDatabase, sealwright};
+
+/// A server in this process, on a real port and a real database, whose time the test moves.
+pub(crate) struct TestApp {
+    pub(crate) database: TestDatabase,
+    pub(crate) clock: ManualClock,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) issuer: String,
+    pub(crate) http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+}
+
+/// A client's id and secret.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+/// An answer, read whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+pub(crate) const ORDERS: &str = "https://orders.example";
+
+impl TestApp {
+    pub(crate) async fn start(backend: Backend) -> Self {
+        Self::start_with(TestDatabase::create(backend).await, &[]).await
+    }
+
+    pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
+        let clock = ManualClock::at(sealwright::clock::SystemClock.now());
+        let mut flags = vec![
+            ("listen".to_owned(), "127.0.0.1:0".to_owned()),
+            ("database_url".to_owned(), database.url.clone()),
+            ("keys_dir".to_owned(), database.keys_dir().display().to_string()),
+        ];
+        flags.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+        let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
+        let (addr, issuer, meters) = (server.local_addr(), server.issuer().to_string(), server.meters());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(server.run_until(async move { drop(stopped.await) }));
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { database, clock, meters, addr, issuer, http, stop: Some(stop), running: Some(running) }
+    }
+
+    /// Stops the server and gives back its database.
+    pub(crate) async fn stop(mut self) -> TestDatabase {
+        drop(self.stop.take());
+        self.running.take().unwrap().await.unwrap();
+        self.database
+    }
+
+    /// Runs the real binary against the server's database.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
+        sealwright(&self.database, arguments)
+    }
+
+    /// Runs a command that must succeed, and reads the JSON that it prints.
+    pub(crate) fn run_json(&self, arguments: &[&str]) -> Value {
+        self.run(&[arguments, &["--json"]].concat()).json()
+    }
+
+    /// The resource `https://orders.example` with two scopes.
+    pub(crate) fn with_orders(self) -> Self {
+        self.run_json(&["resource", "create", ORDERS, "--scope", "orders:read", "--scope", "orders:write"]);
+        self
+    }
+
+    /// A client that may have both scopes of `https://orders.example` by client credentials.
+    pub(crate) fn client(&self, id: &str) -> Credential {
+        self.client_with(id, &["--grant", "client_credentials", "--allow", "https://orders.example=orders:read,orders:write"])
+    }
+
+    pub(crate) fn client_with(&self, id: &str, arguments: &[&str]) -> Credential {
+        let created = self.run_json(&[&["client", "create", id], arguments].concat());
+        Credential { id: id.to_owned(), secret: created["secret"]["value"].as_str().unwrap().to_owned() }
+    }
+
+    /// Lets half a second pass and waits until the server has taken in what changed meanwhile.
+    pub(crate) async fn settle(&self) {
+        // It sleeps between two looks: once it does, none is under way.
+        wait_until(|| self.clock.sleepers() > 0).await;
+        let looks = self.meters.epoch_looks.value();
+        self.clock.advance(Duration::from_millis(500));
+        wait_until(|| self.meters.epoch_looks.value() > looks).await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::to(self.request(Method::GET, path)).await
+    }
+
+    /// `POST /oauth/token` with this body, as a form.
+    pub(crate) fn token_request(&self, body: &str) -> RequestBuilder {
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        self.request(Method::POST, "/oauth/token").header(form.0, form.1).body(body.to_owned())
+    }
+
+    /// The same with the client's credentials in the header.
+    pub(crate) async fn token(&self, client: &Credential, body: &str) -> Answer {
+        Answer::to(self.token_request(body).basic_auth(&client.id, Some(&client.secret))).await
+    }
+
+    /// A token by client credentials, and nothing more said.
+    pub(crate) async fn plain_token(&self, client: &Credential) -> Answer {
+        self.token(client, "grant_type=client_credentials").await
+    }
+}
+
+impl Answer {
+    pub(crate) async fn to(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.text().await.unwrap() }
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Requires this status and, within it, RFC 6749's JSON with this error code and `no-store`.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
+        assert_eq!((self.status, self.json()["error"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        self.never_stored()
+    }
+
+    #[track_caller]
+    pub(crate) fn never_stored(&self) -> &Self {
+        assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
+        assert_eq!(self.header("pragma"), Some("no-cache"), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn granted(&self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()
+    }
+
+    /// What the access token in it says; nothing is verified.
+    #[track_caller]
+    pub(crate) fn claims(&self) -> Value {
+        claims_of(self.granted()["access_token"].as_str().unwrap())
+    }
+}
+
+/// The payload of a token, unverified.
+pub(crate) fn claims_of(token: &str) -> Value {
+    part_of(token, 1)
+}
+
+/// The header of a token, unverified.
+pub(crate) fn header_of(token: &str) -> Value {
+    part_of(token, 0)
+}
+
+fn part_of(token: &str, index: usize) -> Value {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap()
+}
+
+/// Waits for something that happens by itself; that it does is what is tested, not how soon.
+pub(crate) async fn wait_until(happened: impl Fn() -> bool) {
+    for _ in 0..3000 {
+        if happened() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not happen within 30 s");
+}

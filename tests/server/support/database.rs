@@ -1,0 +1,100 @@
+use std::{path::Path, sync::Once};
+
+use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+use tempfile::TempDir;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// A database of the test's own, and a folder for keys. Both go when it is dropped.
+pub(crate) struct TestDatabase {
+    pub(crate) url: String,
+    pub(crate) folder: TempDir,
+    postgres: Option<String>,
+}
+
+impl TestDatabase {
+    pub(crate) async fn create(backend: Backend) -> Self {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let folder = TempDir::with_prefix("sealwright-test-").unwrap();
+        match backend {
+            Backend::Sqlite => Self { url: format!("sqlite://{}", folder.path().join("sealwright.db").display()), folder, postgres: None },
+            Backend::Postgres => {
+                let name =
+                    folder.path().file_name().unwrap().to_str().unwrap().to_lowercase().replace('-', "_") + &std::process::id().to_string();
+                let mut server =
+                    AnyConnection::connect(&postgres_server()).await.expect("the PostgreSQL server of TEST_DATABASE_URL answers");
+                server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+                server.close().await.unwrap();
+                let url = format!("{}/{name}", postgres_server().rsplit_once('/').unwrap().0);
+                Self { url, folder, postgres: Some(name) }
+            }
+        }
+    }
+
+    pub(crate) fn keys_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("keys")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs a statement behind the server's back.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let mut connection = self.connect().await;
+        connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// The first column of every row, as text.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let mut connection = self.connect().await;
+        let rows = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        rows
+    }
+
+    /// Everything that a start could have rewritten.
+    pub(crate) async fn contents(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for sql in [
+            "SELECT sealed FROM sealing_canary",
+            "SELECT sealed FROM signing_keys ORDER BY kid",
+            "SELECT CAST(n AS TEXT) FROM epochs ORDER BY kind",
+            "SELECT CAST(version AS TEXT) FROM _sqlx_migrations ORDER BY version",
+        ] {
+            all.extend(self.texts(sql).await);
+        }
+        all
+    }
+
+    async fn connect(&self) -> AnyConnection {
+        let url = if self.postgres.is_some() { self.url.clone() } else { format!("{}?mode=rw", self.url) };
+        AnyConnection::connect(&url).await.unwrap()
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let Some(name) = self.postgres.take() else { return };
+        // Dropping cannot wait on this thread's runtime; the server of a test run is thrown away as a whole in any case.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut server = AnyConnection::connect(&postgres_server()).await.map_err(std::io::Error::other)?;
+                let sql = format!("DROP DATABASE {name} WITH (FORCE)");
+                server.execute(AssertSqlSafe(sql)).await.map_err(std::io::Error::other)
+            })
+        });
+        drop(dropped.join());
+    }
+}
+
+fn postgres_server() -> String {
+    std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL names a PostgreSQL server to test on: run tests/run, which starts one")
+}

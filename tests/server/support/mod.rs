@@ -1,0 +1,29 @@
+//! The small language in which the tests are written.
+
+mod app;
+mod database;
+mod process;
+
+pub(crate) use app::{Answer, Credential, TestApp, claims_of, header_of, wait_until};
+pub(crate) use database::{Backend, TestDatabase};
+pub(crate) use process::Finished;
+pub(crate) use process::{Process, command, finish, sealwright};
+
+/// Runs each of these tests on SQLite and on PostgreSQL.
+macro_rules! on_both_databases {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::support::Backend::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::support::Backend::Postgres).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_both_databases;

@@ -1,0 +1,165 @@
+//! `POST /oauth/token`: methods, answers and errors (RFC 6749 sections 3.2, 5.1 and 5.2).
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::support::{Answer, Backend, Credential, TestApp, on_both_databases};
+
+on_both_databases![
+    te1_only_post_gets_a_token,
+    te6_an_unknown_parameter_is_ignored,
+    te7_a_missing_grant_type_is_invalid_and_a_strange_one_unsupported,
+    te9_te13_a_success_says_what_was_granted,
+    te10_no_answer_is_ever_stored,
+    te11_an_error_repeats_nothing_of_the_request,
+    te12_invalid_client_is_401_and_every_other_refusal_is_400,
+    te14_a_scope_is_what_the_grammar_says_and_case_counts,
+    a_path_that_is_not_there_gets_json_too,
+];
+
+async fn te1_only_post_gets_a_token(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let query = format!("/oauth/token?grant_type=client_credentials&client_id=billing&client_secret={}", client.secret);
+    for method in ["GET", "PUT", "HEAD", "TRACE", "DELETE", "OPTIONS", "PATCH"] {
+        for path in ["/oauth/token", &query] {
+            let request = app.request(Method::from_bytes(method.as_bytes()).unwrap(), path);
+            let answer = Answer::to(request.basic_auth(&client.id, Some(&client.secret)).header("x-canary", "echoed")).await;
+            assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")), "{method} {answer:?}");
+            assert!(!answer.body.contains("access_token") && !answer.body.contains("echoed"), "{method} {answer:?}");
+            answer.never_stored();
+            if method != "HEAD" {
+                answer.refused(405, "invalid_request");
+            }
+        }
+    }
+    assert_eq!(app.meters.tokens_issued.value(), 0);
+}
+
+async fn te6_an_unknown_parameter_is_ignored(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    app.token(&client, "grant_type=client_credentials&foo=bar").await.granted();
+}
+
+async fn te7_a_missing_grant_type_is_invalid_and_a_strange_one_unsupported(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    app.token(&client, "scope=orders:read").await.refused(400, "invalid_request");
+    let junk = "x".repeat(1024);
+    for strange in ["authorization_code", "PASSWORD", "Client_Credentials", "client_credentials ", &junk] {
+        let answer = app.token(&client, &format!("grant_type={strange}")).await;
+        answer.refused(400, "unsupported_grant_type");
+    }
+}
+
+async fn te9_te13_a_success_says_what_was_granted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    for (asked, granted) in [
+        ("", "orders:read orders:write"),
+        ("&scope=orders:read", "orders:read"),
+        ("&scope=orders:write+orders:read", "orders:read orders:write"),
+    ] {
+        let answer = app.token(&client, &format!("grant_type=client_credentials{asked}")).await;
+        let body = answer.granted();
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(body["token_type"], "Bearer");
+        assert_eq!(body["expires_in"].as_u64(), Some(600));
+        assert_eq!(body["scope"], granted);
+        assert_eq!(answer.claims()["scope"], granted);
+        assert_eq!(body["access_token"].as_str().unwrap().split('.').count(), 3);
+    }
+}
+
+async fn te10_no_answer_is_ever_stored(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
+    app.plain_token(&client).await.never_stored();
+    app.token(&client, "").await.refused(400, "invalid_request");
+    app.plain_token(&wrong).await.refused(401, "invalid_client");
+
+    let fresh = app.client("fresh");
+    app.database.execute("ALTER TABLE clients RENAME TO clients_gone").await;
+    app.plain_token(&fresh).await.refused(503, "temporarily_unavailable");
+}
+
+async fn te11_an_error_repeats_nothing_of_the_request(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let evil = "%22%5C%0D%0Aevil%C3%BC%F0%9F%98%80";
+    let within = |name: &str| format!("grant_type=client_credentials&{name}={evil}");
+    let mut answers = Vec::new();
+    for name in ["scope", "resource", "client_id", "client_secret"] {
+        answers.push(app.token(&client, &within(name)).await);
+        answers.push(Answer::to(app.token_request(&within(name))).await);
+    }
+    answers.push(app.token(&client, &format!("grant_type={evil}")).await);
+    answers.push(app.token(&client, &format!("grant_type=client_credentials&{evil}=1&{evil}=2")).await);
+    answers.push(Answer::to(app.token_request("grant_type=client_credentials").basic_auth("evil\"\\ü", Some("evil"))).await);
+    for answer in answers {
+        assert!((400..500).contains(&answer.status), "{answer:?}");
+        let body = answer.json();
+        let members = body.as_object().unwrap();
+        assert!(members.keys().all(|name| ["error", "error_description", "error_uri"].contains(&name.as_str())), "{body}");
+        for text in members.values().map(|value| value.as_str().unwrap()) {
+            assert!(text.bytes().all(|b| matches!(b, 0x20 | 0x21 | 0x23..=0x5B | 0x5D..=0x7E)), "{text:?}");
+            assert!(!text.contains("evil"), "{text:?}");
+        }
+        assert!(!format!("{:?}", answer.headers).contains("evil"), "{answer:?}");
+    }
+}
+
+async fn te12_invalid_client_is_401_and_every_other_refusal_is_400(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let idle = app.client_with("idle", &["--allow", "https://orders.example=orders:read"]);
+    let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
+    app.plain_token(&wrong).await.refused(401, "invalid_client");
+    app.token(&client, "").await.refused(400, "invalid_request");
+    app.token(&client, "grant_type=implicit").await.refused(400, "unsupported_grant_type");
+    app.plain_token(&idle).await.refused(400, "unauthorized_client");
+    app.token(&client, "grant_type=client_credentials&scope=other").await.refused(400, "invalid_scope");
+    app.token(&client, "grant_type=client_credentials&resource=https://other.example").await.refused(400, "invalid_target");
+
+    // Trouble with the database is nobody's wrong secret and nobody's wrong grant.
+    let fresh = app.client("fresh");
+    app.database.execute("ALTER TABLE clients RENAME TO clients_gone").await;
+    let answer = app.plain_token(&fresh).await;
+    answer.refused(503, "temporarily_unavailable");
+    assert!(answer.header("retry-after").unwrap().parse::<u64>().is_ok());
+}
+
+async fn te14_a_scope_is_what_the_grammar_says_and_case_counts(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    // Ten thousand tokens, in as few bytes as they take; and as many times nothing.
+    let many = (0..10_000).map(|n| format!("{n:x}")).collect::<Vec<_>>().join("+");
+    let many_empty = "+".repeat(10_000);
+    for scope in [
+        "a++b",
+        "orders:read++orders:write",
+        "+orders:read",
+        "%22a",
+        "a%5Cb",
+        "orders:read%09",
+        "a%09b",
+        "ORDERS:READ",
+        "orders:read+Orders:Write",
+        &many,
+        &many_empty,
+    ] {
+        app.token(&client, &format!("grant_type=client_credentials&scope={scope}")).await.refused(400, "invalid_scope");
+    }
+}
+
+async fn a_path_that_is_not_there_gets_json_too(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    for path in ["/", "/oauth", "/oauth/token/", "/.well-known/other", "/%00", "/oauth/../oauth/nothing"] {
+        let answer = app.get(path).await;
+        answer.refused(404, "invalid_request");
+        let names: Vec<Value> = answer.json().as_object().unwrap().keys().map(|name| name.as_str().into()).collect();
+        assert_eq!(names, ["error", "error_description"]);
+    }
+}

@@ -1,4 +1,54 @@
-//! Sealwright issues signed access tokens.
+//! Sealwright issues signed access tokens: trusted apps exchange their credentials for one, and every API checks it by
+//! itself, offline, with the public keys that Sealwright publishes.
+//!
+//! # The map
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`protocol`] | the words on the wire; every type parses, cites its RFC, and does no input or output |
+//! | `clock` | the one source of time; tests move it |
+//! | `entropy` | the one source of randomness |
+//! | `server` | wires the rooms below together and runs them |
+//! | `server::config` | flags over environment over a file over defaults |
+//! | `server::http` | speaks HTTP and knows no rule: every route on one page, every error rendered in one place |
+//! | `server::issuer` | decides what a client may have, and what the token says; one grant, one file |
+//! | `server::registry` | knows who may ask: clients, their secrets, and the cache of both |
+//! | `server::keys` | signs: the sealing key, the signing keys, the ring that holds them, the published set |
+//! | `server::store` | remembers: all the SQL there is, one file per noun |
+//! | `server::model` | describes: plain data and its lawful transitions |
+//! | `cli` | the terminal door: one command, one file |
+//!
+//! Imports run one way, from the lower lines of this list to none above them:
+//! `cli → server → http → issuer → registry → keys → store → model → protocol → {clock, entropy}`. `tests/architecture.rs`
+//! holds that, and more.
+//!
+//! # Recipes
+//!
+//! **To add a grant**, touch in this order: `protocol/identifiers` (its `GrantType`), `issuer/<grant>` (its rule, ending in
+//! `mint`), `issuer/mod` (`Grant`, `Grant::SERVED`, `TokenIssuer::issue`), `http/token` (the form to the `Grant`). Metadata
+//! follows `Grant::SERVED`; `tests/server/discovery.rs` (MD4) tries what it advertises.
+//!
+//! **To add an endpoint**: `http/<noun>` (a handler that reads, calls one room, and answers), `http/mod` (its route),
+//! `http/error` (if it fails in a new way), `protocol/metadata` (if clients look it up), `tests/server/<noun>`.
+//!
+//! **To add a table**: `migrations/<next>.sql` (one text for both databases; it only adds), `store/schema` (its line),
+//! `model/<noun>` (the row as a type), `store/<noun>` (its SQL; every write through `Store::write`, raising its epoch first).
+//!
+//! **To add a claim**: `protocol/claims` (the member, citing its RFC), `issuer/mint` (its value),
+//! `tests/server/access_token.rs` (AT1 lists every member).
+//!
+//! **To add an algorithm**: `protocol/jwk` (`Algorithm` and its public form), `keys/signer` (`JwsSigner` over aws-lc-rs, and
+//! how a key is made), `keys/rotation` (which algorithms are in use), `tests/server/access_token.rs` (OpenSSL verifies it).
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `server` (default) | the authorization server and its command line |
+//! | `vendored` (default) | OpenSSL built from source for josekit, which needs `build-essential` alone |
+//!
+//! Without features there is [`protocol`] alone.
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "server")]

@@ -25,7 +25,6 @@ pub(crate) fn named_after_nothing(file: &File) -> Option<Finding> {
     Some(Finding { path: file.path.clone(), line: 1, what })
 }
 
-#[cfg(test)]
 fn file(path: &str, lines: usize) -> File {
     File { path: path.to_owned(), text: "\n".repeat(lines) }
 }

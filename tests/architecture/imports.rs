@@ -100,9 +100,12 @@ fn resolve(file: &[String], path: &Named) -> Option<Vec<String>> {
     let mut module = [file, &path.inside].concat();
     let mut segments = &path.segments[..];
     match segments[0].as_str() {
+        "crate" => module.clear(),
         // As `main.rs` calls the library.
-        "crate" | "sealwright" => module.clear(),
-        "self" | "super" if segments.len() > 1 || segments[0] == "super" => {}
+        "sealwright" if segments.len() > 1 => module.clear(),
+        "super" => {}
+        // `self` alone is a method's receiver.
+        "self" if segments.len() > 1 => {}
         _ => return None,
     }
     while let [first, rest @ ..] = segments {

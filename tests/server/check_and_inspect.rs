@@ -58,7 +58,7 @@ async fn a_token_is_inspected_from_an_argument_and_from_standard_input(backend: 
         let output = child.wait_with_output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    for input in [token.clone(), format!("  {token}\n"), answer.body.clone()] {
+    for input in [token.clone(), format!("  {token}\n"), answer.body] {
         let (code, stdout, stderr) = piped(&input);
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&stdout).unwrap(), by_argument);

@@ -12,7 +12,7 @@ on_both_databases![
     te4_a_parameter_comes_once,
     te5_a_parameter_without_a_value_is_absent,
     te8_what_is_not_form_encoded_utf8_is_refused_and_changes_nothing,
-    a_body_over_64_kib_is_refused_before_it_is_read,
+    a_body_over_64_kib_is_refused_and_the_answer_arrives,
     parameters_in_the_url_are_not_accepted,
 ];
 
@@ -105,7 +105,7 @@ async fn te8_what_is_not_form_encoded_utf8_is_refused_and_changes_nothing(backen
     assert_eq!(app.meters.client_reads.value(), 0, "none of them reached the database");
 }
 
-async fn a_body_over_64_kib_is_refused_before_it_is_read(backend: Backend) {
+async fn a_body_over_64_kib_is_refused_and_the_answer_arrives(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let padding = 64 * 1024 - BODY.len() - "&x=".len();

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::Request,
     http::{HeaderMap, header, request::Parts},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 
 use super::{
     error::Failure,
@@ -21,6 +21,8 @@ use crate::{
 
 /// Bytes of a body at most.
 const BODY_LIMIT: usize = 64 * 1024;
+/// Bytes that are read, and dropped, of a body that is too large.
+const DISCARD_LIMIT: usize = 4 * 1024 * 1024;
 /// Time for the body to arrive.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(10);
 
@@ -56,13 +58,29 @@ fn require_form(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Failure> {
-    match tokio::time::timeout(BODY_TIME_LIMIT, Limited::new(body, BODY_LIMIT).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large("The body is larger than 64 KiB.")),
-        Ok(Err(_)) => Err(Failure::invalid_request("The body did not arrive whole.")),
+async fn read_body(body: Body) -> Result<Vec<u8>, Failure> {
+    match tokio::time::timeout(BODY_TIME_LIMIT, collect(body)).await {
+        Ok(body) => body,
         Err(_) => Err(Failure::too_slow("The body took longer than 10 s to arrive.")),
     }
+}
+
+/// Collects a body. Of one that is too large the rest is read and dropped, up to a limit: who closes a connection while the
+/// other side still sends makes it lose the answer.
+async fn collect(mut body: Body) -> Result<Vec<u8>, Failure> {
+    let mut collected = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure::invalid_request("The body did not arrive whole."))?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len();
+        if length <= BODY_LIMIT {
+            collected.extend_from_slice(data);
+        } else if length > DISCARD_LIMIT {
+            break;
+        }
+    }
+    if length <= BODY_LIMIT { Ok(collected) } else { Err(Failure::too_large("The body is larger than 64 KiB.")) }
 }
 
 /// The credentials of a request: by one method, never by two (RFC 6749 section 2.3).

@@ -87,9 +87,9 @@ mod tests {
         assert_eq!((form.get("a"), form.get("b"), form.get("c"), form.get("d")), (Some("1"), None, None, None));
         assert_eq!(Form::parse(b"a=&a=").unwrap_err().code, ErrorCode::InvalidRequest);
         assert_eq!(Form::parse(b"resource=a&resource=b").unwrap_err().code, ErrorCode::InvalidTarget);
-        assert!(Form::parse("a=1&".repeat(1).as_bytes()).is_ok());
-        let many: String = (0..101).map(|n| format!("p{n}=1&")).collect();
-        assert!(Form::parse(many.as_bytes()).is_err());
+        let many = |count: usize| (0..count).map(|n| format!("p{n}=1&")).collect::<String>();
+        assert!(Form::parse(many(100).as_bytes()).is_ok());
+        assert!(Form::parse(many(101).as_bytes()).is_err());
         assert!(!format!("{:?}", Form::parse(b"client_secret=hunter2").unwrap()).contains("hunter2"));
     }
 }

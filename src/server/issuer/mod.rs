@@ -68,6 +68,7 @@ impl TokenIssuer {
     }
 
     /// Answers what an authenticated client asks at `now`, which is read once per request.
+    #[tracing::instrument(level = "debug", skip_all, fields(grant = grant.grant_type().as_str()))]
     pub(crate) async fn issue(&self, client: &Client, grant: Grant, now: Timestamp) -> Result<Issued, Error> {
         if !client.grants.contains(&grant.grant_type()) {
             return Err(Refusal::new(ErrorCode::UnauthorizedClient, "This client was not given this grant type.").into());

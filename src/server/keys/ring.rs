@@ -94,6 +94,7 @@ impl KeyRing {
     }
 
     /// Signs `claims` with the key that is active at `now`, on a signing thread.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
         let signer = self.view.load().keys.active(now).cloned().ok_or(SignError::NoActiveKey)?;
         let signed = self.signing.run(move || signer.sign_token(&claims)).await?;

@@ -104,3 +104,37 @@ impl JwsSigner for SoftwareSigner {
         Box::new(self.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rsa::{PrivateKey, pkcs8::DecodePrivateKey, traits::PrivateKeyParts};
+
+    use super::*;
+
+    #[test]
+    fn at6_a_generated_key_has_two_distant_primes_the_usual_exponent_and_one_algorithm() {
+        for bits in [2048, 3072] {
+            let new = generate(bits).unwrap();
+            let key = PrivateKey::from_pkcs8_der(&new.pkcs8).unwrap();
+            assert_eq!(key.n().bit_width(), u32::try_from(bits).unwrap());
+            assert_eq!(key.e().to_be_bytes_trimmed_vartime().as_ref(), [1, 0, 1]);
+            let [p, q] = key.primes() else { panic!("two primes") };
+            let (larger, smaller) = if p > q { (p, q) } else { (q, p) };
+            // Fermat's method finds primes that lie close together; FIPS 186-5 appendix A.1.3 wants them this far apart.
+            let distance = larger.as_ref().wrapping_sub(smaller.as_ref());
+            assert!(distance.bit_width() as usize > bits / 2 - 100, "{} bits between the primes", distance.bit_width());
+
+            let jwk = serde_json::to_value(&new.public_jwk).unwrap();
+            assert_eq!((jwk["alg"].as_str(), jwk["use"].as_str()), (Some("RS256"), Some("sig")));
+            let signer = SoftwareSigner::from_pkcs8(&new.pkcs8, &new.public_jwk).unwrap();
+            assert_eq!(signer.signature_len(), bits / 8);
+        }
+    }
+
+    #[test]
+    fn a_private_key_beside_another_public_key_is_refused() {
+        let (one, other) = (generate(2048).unwrap(), generate(2048).unwrap());
+        assert!(SoftwareSigner::from_pkcs8(&one.pkcs8, &other.public_jwk).is_err());
+        assert!(SoftwareSigner::from_pkcs8(b"junk", &one.public_jwk).is_err());
+    }
+}

@@ -7,8 +7,8 @@ use crate::{
     clock::Timestamp,
     protocol::{AuthMethod, ClientId},
     server::{
-        model::{Client, StoredSecret},
-        secret::{ClientSecret, Redacted, SecretDigest},
+        model::Client,
+        secret::{ClientSecret, Redacted, SecretDigest, SecretId},
     },
 };
 
@@ -20,6 +20,12 @@ pub(crate) struct Credentials {
     /// `None`: the request names a client and proves nothing.
     pub(crate) secret: Option<Redacted>,
     pub(crate) method: AuthMethod,
+}
+
+impl Credentials {
+    fn sent_secret(&self) -> &str {
+        self.secret.as_ref().map_or("", Redacted::expose)
+    }
 }
 
 /// Why a request's client was not accepted.
@@ -63,27 +69,35 @@ impl Registry {
     /// The client that `credentials` prove, at `now`.
     ///
     /// Every attempt costs one look-up and one digest, whether the client is known or not.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn authenticate(&self, credentials: &Credentials, now: Timestamp) -> Result<Arc<Client>, AuthenticationError> {
         let client = match credentials.client_id.parse::<ClientId>() {
             Ok(id) => self.find_client(&id, now).await?,
             Err(_) => None,
         };
+        let digest = self.digest(credentials.sent_secret());
+        let (client, secret) = judge(client.as_ref(), credentials, &digest, now).map_err(AuthenticationError::Rejected)?;
+        self.last_use.note(&secret, now);
+        Ok(client)
+    }
+
+    /// The digest of what was sent. It is counted here, where it is computed.
+    fn digest(&self, sent: &str) -> SecretDigest {
         self.meters.secret_digests.increment();
-        judge(client, credentials, now)
-            .map_err(AuthenticationError::Rejected)
-            .inspect(|(_, secret)| {
-                self.last_use.note(&secret.id, now);
-            })
-            .map(|(client, _)| client)
+        SecretDigest::of(sent)
     }
 }
 
-fn judge(client: Option<Arc<Client>>, credentials: &Credentials, now: Timestamp) -> Result<(Arc<Client>, StoredSecret), Rejection> {
-    let sent = credentials.secret.as_ref().map_or("", Redacted::expose);
-    let id = ClientSecret::id_within(sent);
-    let stored = client.as_ref().and_then(|client| client.secrets.iter().find(|secret| Some(&secret.id) == id.as_ref())).cloned();
-    let wanted = stored.as_ref().map_or(&SecretDigest::NONE, |secret| &secret.digest);
-    let matches = SecretDigest::of(sent).matches(wanted);
+/// Finds the client proven, and by which of its secrets; or why not.
+fn judge(
+    client: Option<&Arc<Client>>,
+    credentials: &Credentials,
+    digest: &SecretDigest,
+    now: Timestamp,
+) -> Result<(Arc<Client>, SecretId), Rejection> {
+    let id = ClientSecret::id_within(credentials.sent_secret());
+    let stored = client.into_iter().flat_map(|client| &client.secrets).find(|secret| Some(&secret.id) == id.as_ref());
+    let matches = digest.matches(stored.map_or(&SecretDigest::NONE, |secret| &secret.digest));
 
     let client = client.ok_or(Rejection::UnknownClient)?;
     if credentials.secret.is_none() {
@@ -102,5 +116,5 @@ fn judge(client: Option<Arc<Client>>, credentials: &Credentials, now: Timestamp)
     if !client.auth_methods.contains(&credentials.method) {
         return Err(Rejection::MethodNotAllowed);
     }
-    Ok((client, stored))
+    Ok((Arc::clone(client), stored.id.clone()))
 }

@@ -33,6 +33,7 @@ macro_rules! select {
 }
 
 impl Store {
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, Error> {
         let mut connection = self.pool.acquire().await?;
         find(&mut connection, id).await

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::protocol::{Audience, ClientId, Malformed, ScopeToken};
 
@@ -49,6 +49,9 @@ pub(crate) enum Error {
     /// A row that does not say what it should.
     #[error("the database holds a {what} that cannot be read: {why}")]
     Corrupt { what: &'static str, why: String },
+    /// A server that takes no notice.
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
     /// More writes wait than are let in.
     #[error("too many writes are waiting for the database")]
     Busy,

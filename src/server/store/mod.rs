@@ -48,6 +48,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// How long the database may take to answer at the start.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     /// How long a caller waits for a connection before it is told that the database is not available.
     const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -72,7 +74,8 @@ impl Store {
         };
         let url = policy.url.to_connect();
         // A pool tries again until its time is over and then knows only that; one connection says what is wrong.
-        let mut probe = AnyConnection::connect(&url).await?;
+        let connecting = tokio::time::timeout(Self::CONNECT_TIMEOUT, AnyConnection::connect(&url)).await;
+        let mut probe = connecting.map_err(|_| Error::Silent(Self::CONNECT_TIMEOUT))??;
         probe.execute(settings).await?;
         probe.close().await?;
         let pool = AnyPoolOptions::new()

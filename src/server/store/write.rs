@@ -61,6 +61,7 @@ impl Store {
     /// and nothing that others did.
     ///
     /// `write` holds the database's one turn to write: it waits for nothing but its own statements.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,

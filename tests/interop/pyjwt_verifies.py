@@ -17,7 +17,7 @@ assert metadata["issuer"] == issuer
 session = OAuth2Session(client=BackendApplicationClient(client_id=client["client_id"]))
 answer = session.fetch_token(metadata["token_endpoint"], client_id=client["client_id"], client_secret=client["secret"]["value"])
 token = answer["access_token"]
-assert answer["token_type"] == "Bearer" and answer.scope == ["orders:read", "orders:write"], answer
+assert answer["token_type"] == "Bearer" and sorted(answer["scope"]) == ["orders:read", "orders:write"], answer
 
 keys = jwt.PyJWKClient(metadata["jwks_uri"])
 required = {"require": ["iss", "exp", "aud", "sub", "client_id", "iat", "jti", "scope"]}

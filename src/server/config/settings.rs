@@ -51,7 +51,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "rsa_bits",
         Some("2048"),
-        "the size of new RSA keys; a signature by 3072 bits takes about 3 times as long, by 4096 about 7 times",
+        "the size of new RSA keys; a signature by 3072 bits takes about 3 times as long, by 4096 about 6 times",
         "2048, 3072 or 4096",
     ),
     setting("signing_threads", None, "threads that sign; by default one per core", "a number from 1 to 256"),

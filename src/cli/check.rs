@@ -51,15 +51,15 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
         Err(error) => return vec![Finding::new("configuration", Err(error.to_string()))],
     };
     let mut findings = vec![Finding::new("configuration", Ok("every setting is known and in range".to_owned()))];
-    let database = match Database::open(&config).await {
+    let database = match Database::open(config).await {
         Ok(database) => database,
         Err(error) => {
             findings.push(Finding::new("database", Err(error.to_string())));
             return findings;
         }
     };
-    findings.push(Finding::new("database", Ok(config.store.url.to_string())));
-    let sealing = SealingKeys::existing(&config.keys, &database.store).await;
+    findings.push(Finding::new("database", Ok(database.config.store.url.to_string())));
+    let sealing = SealingKeys::existing(&database.config.keys, &database.store).await;
     let sealing = sealing.map(|keys| format!("{} opens this database", keys.place())).map_err(|error| error.to_string());
     findings.push(Finding::new("sealing key", sealing));
     database.store.close().await;

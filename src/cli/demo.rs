@@ -7,12 +7,13 @@ use tempfile::TempDir;
 use super::{SettingFlags, error::Error, output::say, serve::told_to_stop};
 use crate::{
     clock::{Clock, SystemClock},
+    entropy,
     protocol::{Audience, AuthMethod, GrantType, Scope, ServerMetadata},
     server::{
         Config, Server,
         config::Sources,
-        model::{Client, Permission, Resource},
-        registry::{self, NewSecret},
+        model::{Client, Password, Permission, Resource},
+        registry::{self, NewSecret, PasswordHasher},
         store::{Opening, Store},
         telemetry,
     },
@@ -21,6 +22,7 @@ use crate::{
 const RESOURCE: &str = "https://orders.example";
 const SCOPE: &str = "orders:read orders:write";
 const CLIENT: &str = "billing";
+const USER: &str = "alice";
 
 /// Serves until told to stop. Neither environment nor configuration file is read: a demo is the same everywhere.
 pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
@@ -28,7 +30,7 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     // Dropping it removes all that is in it.
     let folder = TempDir::with_prefix("sealwright-demo-").map_err(Error::DemoFolder)?;
     let config = configure(&settings, folder.path(), None)?;
-    let secret = furnish(&config).await?;
+    let furniture = furnish(&config).await?;
 
     let clock = Arc::new(SystemClock);
     let telemetry = config.telemetry.clone();
@@ -39,7 +41,7 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
         }
         built => built?,
     };
-    say(&introduction(&server, &secret))?;
+    say(&introduction(&server, &furniture))?;
     telemetry::init(&telemetry);
     server.run_until(shutdown).await;
     folder.close().map_err(Error::DemoFolder)?;
@@ -57,8 +59,14 @@ fn configure(settings: &SettingFlags, folder: &Path, listen: Option<SocketAddr>)
     Ok(Config::load(Sources { flags, ..Sources::default() })?)
 }
 
-/// Registers one resource and one app.
-async fn furnish(config: &Config) -> Result<NewSecret, Error> {
+/// What nobody can know but who sees it printed.
+struct Furniture {
+    secret: NewSecret,
+    password: String,
+}
+
+/// Registers one resource, one app and one user.
+async fn furnish(config: &Config) -> Result<Furniture, Error> {
     let store = Store::open(&config.store, Opening::Found).await?;
     let now = SystemClock.now();
     let audience: Audience = RESOURCE.parse().expect("the demo's resource is lawful");
@@ -67,8 +75,8 @@ async fn furnish(config: &Config) -> Result<NewSecret, Error> {
     let client = Client {
         id: CLIENT.parse().expect("the demo's client id is lawful"),
         auth_methods: AuthMethod::ALL.iter().copied().collect(),
-        grants: [GrantType::ClientCredentials].into(),
-        permissions: BTreeMap::from([(audience, Permission { scope, token_lifetime: None })]),
+        grants: GrantType::ALL.iter().copied().collect(),
+        permissions: BTreeMap::from([(audience.clone(), Permission { scope: scope.clone(), token_lifetime: None })]),
         introspects: [].into(),
         token_lifetime: None,
         created_at: now,
@@ -76,26 +84,34 @@ async fn furnish(config: &Config) -> Result<NewSecret, Error> {
         secrets: Vec::new(),
     };
     let (_, secret) = registry::register_client(&store, client, None).await?;
+    let password = entropy::unique_id();
+    let hasher = PasswordHasher::start(config.registry.hashing, Default::default()).map_err(Error::Runtime)?;
+    let username = USER.parse().expect("the demo's user name is lawful");
+    let parsed = Password::parse(&password).expect("base64url makes a lawful password");
+    let permissions = BTreeMap::from([(audience, scope)]);
+    registry::register_user(&store, &config.passwords, &hasher, username, parsed, permissions, now).await?;
     store.close().await;
-    Ok(secret)
+    Ok(Furniture { secret, password })
 }
 
 /// What is printed: every request can be pasted as it stands, from any folder.
-fn introduction(server: &Server, secret: &NewSecret) -> String {
+fn introduction(server: &Server, furniture: &Furniture) -> String {
     let issuer = server.issuer();
     let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
-    let token = format!(
-        "curl -sS -u '{CLIENT}:{}' -d grant_type=client_credentials {}",
-        secret.secret.expose(),
-        issuer.endpoint(ServerMetadata::TOKEN_ROUTE)
-    );
-    let jwks = issuer.endpoint(ServerMetadata::JWKS_ROUTE);
+    let app = format!("curl -sS -u '{CLIENT}:{}'", furniture.secret.secret.expose());
+    let token_url = issuer.endpoint(ServerMetadata::TOKEN_ROUTE);
+    let revocation_url = issuer.endpoint(ServerMetadata::REVOCATION_ROUTE);
+    let jwks_url = issuer.endpoint(ServerMetadata::JWKS_ROUTE);
+    let token = format!("{app} -d grant_type=client_credentials {token_url}");
+    let sign_in = format!("{app} -d grant_type=password -d username={USER} --data-urlencode 'password={}' {token_url}", furniture.password);
+    let refresh_token = r#"sed -n 's/.*"refresh_token":"\([^"]*\)".*/\1/p' | tr -d '\n'"#;
     format!(
         "
 Sealwright issues tokens at {issuer}
 
   resource  {RESOURCE}, which owns the scopes {SCOPE}
   app       {CLIENT}, which may have both
+  user      {USER}, who may have both as well
 
 Paste these into another terminal.
 
@@ -105,11 +121,23 @@ The app exchanges its secret for a token:
 
 An API fetches the keys that check it:
 
-  curl -sS {jwks}
+  curl -sS {jwks_url}
 
 What the token says:
 
   {token} | {program} token inspect -
+
+A user signs in by the app:
+
+  {sign_in}
+
+They sign in, and stay in by the refresh token:
+
+  {sign_in} | {refresh_token} | {app} -d grant_type=refresh_token --data-urlencode refresh_token@- {token_url}
+
+They sign in, and go (200 is all that is said):
+
+  {sign_in} | {refresh_token} | {app} -w '%{{http_code}}\\n' --data-urlencode token@- {revocation_url}
 
 Ctrl-C ends the demo and leaves nothing behind. Until then, a line per request:
 "

@@ -1,6 +1,6 @@
 use std::io;
 
-use crate::server::{self, config, keys, store};
+use crate::server::{self, config, keys, registry, store};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,10 @@ pub(super) enum Error {
     Signals(io::Error),
     #[error("standard input cannot be read: {0}")]
     Input(io::Error),
+    #[error("{0}")]
+    Password(String),
+    #[error(transparent)]
+    Registration(#[from] registry::RegistrationError),
     #[error("the output could not be written: {0}")]
     Output(io::Error),
     #[error("this is no token: {0}")]

@@ -1,15 +1,18 @@
 //! The terminal door: one command, one file.
 
+mod allowance;
 mod check;
 mod client;
 mod demo;
 mod error;
 mod key;
+mod login;
 mod output;
 mod resource;
 mod serve;
 mod settings;
 mod token;
+mod user;
 
 use std::sync::Arc;
 
@@ -49,6 +52,12 @@ enum Command {
     /// Clients: the trusted apps that get tokens
     #[command(subcommand)]
     Client(client::Command),
+    /// Users: the people who sign in
+    #[command(subcommand)]
+    User(user::Command),
+    /// Logins: who is signed in
+    #[command(subcommand)]
+    Login(login::Command),
     /// Signing keys
     #[command(subcommand)]
     Key(key::Command),
@@ -85,6 +94,8 @@ impl Command {
             Self::Token(command) => command.run(),
             Self::Resource(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::Client(command) => Database::lend(settings, async |database| command.run(database).await).await,
+            Self::User(command) => Database::lend(settings, async |database| command.run(database).await).await,
+            Self::Login(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::Key(command) => Database::lend(settings, async |database| command.run(database).await).await,
         }
     }
@@ -95,17 +106,18 @@ impl Command {
 struct Database {
     store: Store,
     clock: SharedClock,
+    config: Config,
 }
 
 impl Database {
-    async fn open(config: &Config) -> Result<Self, Error> {
+    async fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(&config.store, Opening::Existing).await?;
-        Ok(Self { store, clock: Arc::new(SystemClock) })
+        Ok(Self { store, clock: Arc::new(SystemClock), config })
     }
 
     /// Opens the database for one command, and closes it whatever comes of that.
     async fn lend(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
-        let database = Self::open(&settings.load()?).await?;
+        let database = Self::open(settings.load()?).await?;
         let outcome = command(&database).await;
         database.store.close().await;
         outcome

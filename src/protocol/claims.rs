@@ -21,6 +21,9 @@ pub struct AccessTokenClaims {
     pub iat: i64,
     /// Unique per token: 128 random bits in base64url.
     pub jti: String,
+    /// When the user gave the password that this token goes back to (RFC 9068 section 2.2.1). None in a client's own token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
     /// What was granted (RFC 9068 section 2.2.3).
     pub scope: Scope,
 }

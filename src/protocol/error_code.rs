@@ -7,6 +7,8 @@ pub enum ErrorCode {
     InvalidRequest,
     /// RFC 6749 5.2: the client is unknown, its secret is wrong, or it sent none.
     InvalidClient,
+    /// RFC 6749 5.2: the user's password or the refresh token is wrong, has ended, or belongs to another client.
+    InvalidGrant,
     /// RFC 6749 5.2: the client may not use this grant type.
     UnauthorizedClient,
     /// RFC 6749 5.2: this server does not serve this grant type.
@@ -15,6 +17,8 @@ pub enum ErrorCode {
     InvalidScope,
     /// RFC 8707 2: the resource is malformed, unknown, or not one for this client.
     InvalidTarget,
+    /// RFC 7009 2.2.1: this server does not revoke tokens of this kind.
+    UnsupportedTokenType,
     /// RFC 6749 4.1.2.1 lends the word: the fault is the server's.
     ServerError,
     /// RFC 6749 4.1.2.1 lends the word: the server cannot answer now; the same request may succeed later.
@@ -28,10 +32,12 @@ impl ErrorCode {
         match self {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }

@@ -13,15 +13,19 @@ use super::{AuthMethod, GrantType, Issuer};
 pub struct ServerMetadata {
     issuer: Issuer,
     token_endpoint: String,
+    revocation_endpoint: String,
     jwks_uri: String,
     grant_types_supported: Vec<GrantType>,
     token_endpoint_auth_methods_supported: &'static [AuthMethod],
+    revocation_endpoint_auth_methods_supported: &'static [AuthMethod],
     subject_types_supported: [&'static str; 1],
 }
 
 impl ServerMetadata {
     /// Where the token endpoint stands below the issuer.
     pub const TOKEN_ROUTE: &'static str = "/oauth/token";
+    /// Where the revocation endpoint stands below the issuer (RFC 7009).
+    pub const REVOCATION_ROUTE: &'static str = "/oauth/revoke";
     /// Where the public keys stand below the issuer.
     pub const JWKS_ROUTE: &'static str = "/.well-known/jwks.json";
     /// Where this document stands: before the issuer's path (RFC 8414 section 3.1), and behind it for who appends.
@@ -34,10 +38,12 @@ impl ServerMetadata {
     pub fn new(issuer: Issuer, grant_types: Vec<GrantType>) -> Self {
         Self {
             token_endpoint: issuer.endpoint(Self::TOKEN_ROUTE),
+            revocation_endpoint: issuer.endpoint(Self::REVOCATION_ROUTE),
             jwks_uri: issuer.endpoint(Self::JWKS_ROUTE),
             issuer,
             grant_types_supported: grant_types,
             token_endpoint_auth_methods_supported: AuthMethod::ALL,
+            revocation_endpoint_auth_methods_supported: AuthMethod::ALL,
             subject_types_supported: ["public"],
         }
     }

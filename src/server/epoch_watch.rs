@@ -14,6 +14,10 @@ use crate::clock::{SharedClock, Timestamp};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long one look may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often logins that are long over are forgotten.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// How long a login is kept when it is over: longer than any token that it issued.
+const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the last use of secrets is written down.
 const STAMP_EVERY: Duration = Duration::from_secs(10);
 
@@ -54,6 +58,7 @@ impl EpochWatch {
     /// Looks again and again, until it is dropped.
     pub(super) async fn run(mut self) {
         let mut stamped = self.clock.now();
+        let mut purged = stamped - PURGE_EVERY;
         loop {
             self.clock.sleep_until(self.clock.now() + EVERY).await;
             let now = self.clock.now();
@@ -67,6 +72,14 @@ impl EpochWatch {
             if !self.blind && now.since(stamped) >= STAMP_EVERY {
                 self.registry.stamp_last_use().await;
                 stamped = now;
+            }
+            if !self.blind && now.since(purged) >= PURGE_EVERY {
+                match self.store.purge_logins(now - KEEP_LOGINS).await {
+                    Ok(0) => {}
+                    Ok(count) => tracing::info!(count, "forgot logins that have long been over"),
+                    Err(error) => tracing::warn!(%error, "logins that have long been over could not be forgotten; it will be tried again"),
+                }
+                purged = now;
             }
         }
     }

@@ -23,6 +23,8 @@ impl Counter {
 pub struct Meters {
     /// Digests of client secrets computed: one for every attempt, whatever its outcome.
     pub secret_digests: Counter,
+    /// Passwords checked by hashing: one for every attempt that got that far, whatever its outcome.
+    pub password_hashes: Counter,
     /// Clients read from the database, because the cache had none of them.
     pub client_reads: Counter,
     /// Looks at the epochs that succeeded.

@@ -8,6 +8,7 @@ pub(crate) mod keys;
 mod meters;
 pub(crate) mod model;
 pub(crate) mod registry;
+pub(crate) mod revocation;
 pub(crate) mod secret;
 pub(crate) mod store;
 pub(crate) mod telemetry;
@@ -27,11 +28,15 @@ use tokio::net::TcpListener;
 pub use config::Config;
 pub use meters::{Counter, Meters};
 
-use crate::{clock::SharedClock, protocol::Issuer};
+use crate::{
+    clock::SharedClock,
+    protocol::{Issuer, ServerMetadata},
+};
 use epoch_watch::EpochWatch;
-use issuer::{Grant, TokenIssuer};
-use keys::{KeyRing, SealingKeys};
+use issuer::TokenIssuer;
+use keys::{KeyRing, MacKey, SealingKeys};
 use registry::Registry;
+use revocation::Logins;
 use store::{Opening, Store};
 
 /// A server that is ready to run: its database is open, its keys are in memory, its port is bound.
@@ -61,6 +66,8 @@ pub(crate) enum StartError {
     Store(#[from] store::Error),
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    #[error("the threads that hash passwords could not be started: {0}")]
+    Threads(io::Error),
     #[error("{addr} cannot be listened on: {source}; is a server running already? --listen takes another address")]
     Listen { addr: SocketAddr, source: io::Error },
 }
@@ -88,19 +95,29 @@ impl Server {
         let meters = Arc::new(Meters::default());
         let store = Store::open(&config.store, Opening::Found).await?;
         let sealing = SealingKeys::found(&config.keys, &store).await?;
+        let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
         // The epochs first: what is read after them is at least as new as they say.
         let now = clock.now();
         let epochs = store.read_epochs().await?;
         let keys = KeyRing::open(config.keys, sealing, store.clone(), now).await?;
-        let registry = Registry::new(config.registry, store.clone(), Arc::clone(&meters), epochs.registry, now);
+        let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), &clock, epochs.registry, now);
+        let registry = opened.map_err(StartError::Threads)?;
+        let logins = Logins::new(config.logins, store.clone(), refresh_tokens);
         let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);
 
         let failed = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let issuer = config.issuer.unwrap_or_else(|| loopback_issuer(local_addr));
-        let metadata = http::describe(issuer.clone(), Grant::SERVED);
-        let tokens = TokenIssuer::new(config.tokens, issuer.clone(), keys.clone(), Arc::clone(&meters));
+        let metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
+        let tokens = TokenIssuer {
+            policy: config.tokens,
+            issuer: issuer.clone(),
+            registry: registry.clone(),
+            logins,
+            keys: keys.clone(),
+            meters: Arc::clone(&meters),
+        };
         let app = http::App::new(clock, registry.clone(), tokens, keys, &metadata);
         let router = http::router(app, &issuer);
         Ok(Self { listener, local_addr, issuer, router, store, registry, watch, drain: config.drain, meters })

@@ -10,12 +10,19 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 use tracing::Span;
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
-/// Threads that run one job at a time. They end once the last handle is gone and the queue is empty.
-#[derive(Debug, Clone)]
-pub(crate) struct Workers {
-    queue: Sender<Job>,
+/// Threads that each own a `W` (scratch memory, or nothing) and lend it to one job at a time. They end once the last handle is
+/// gone and the queue is empty.
+#[derive(Debug)]
+pub(crate) struct Workers<W> {
+    queue: Sender<Job<W>>,
+}
+
+impl<W> Clone for Workers<W> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone() }
+    }
 }
 
 /// Why a job was not done.
@@ -29,7 +36,7 @@ pub(crate) enum Unserved {
     Lost,
 }
 
-impl Workers {
+impl<W: Default + 'static> Workers<W> {
     /// Starts `count` threads; at most `waiting` jobs wait for one of them.
     pub(crate) fn start(name: &str, count: usize, waiting: usize) -> io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(waiting);
@@ -41,13 +48,13 @@ impl Workers {
     }
 
     /// Runs `job` on one of the threads. Refuses at once when the queue is full; a caller that went away costs nothing.
-    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Unserved> {
+    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, Unserved> {
         let (answer, answered) = oneshot::channel();
         let span = Span::current();
-        let job = Box::new(move || {
+        let job = Box::new(move |own: &mut W| {
             if !answer.is_closed() {
                 // Who asked may go away while the job runs; then nobody wants the answer.
-                let _ = answer.send(span.in_scope(job));
+                let _ = answer.send(span.in_scope(|| job(own)));
             }
         });
         self.queue.try_send(job).map_err(|refused| match refused {
@@ -58,10 +65,14 @@ impl Workers {
     }
 }
 
-fn work(jobs: &Receiver<Job>) {
+fn work<W: Default>(jobs: &Receiver<Job<W>>) {
+    let mut own = W::default();
     for job in jobs {
-        // A panic costs its own job. The hook has reported it; dropping the answer's sender tells the caller.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        // A panic costs its own job, and what it may have left behind. The hook has reported it; dropping the answer's sender
+        // tells the caller.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut own))).is_err() {
+            own = W::default();
+        }
     }
 }
 
@@ -73,16 +84,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_a_panic_costs_one_job() {
-        let workers = Workers::start("test", 1, 1).unwrap();
-        assert_eq!(workers.run(|| 7).await, Ok(7));
-        assert_eq!(workers.run(|| -> u8 { panic!("meant to") }).await, Err(Unserved::Lost));
+        let workers = Workers::<()>::start("test", 1, 1).unwrap();
+        assert_eq!(workers.run(|()| 7).await, Ok(7));
+        assert_eq!(workers.run(|()| -> u8 { panic!("meant to") }).await, Err(Unserved::Lost));
 
         let (started, has_started) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let busy = tokio::spawn({
             let workers = workers.clone();
             async move {
-                let wait = move || {
+                let wait = move |(): &mut ()| {
                     started.send(()).unwrap();
                     released.recv().unwrap();
                 };
@@ -91,8 +102,8 @@ mod tests {
         });
         tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
         // One runs, one waits, the next is refused.
-        workers.queue.try_send(Box::new(|| {})).unwrap();
-        assert_eq!(workers.run(|| 7).await, Err(Unserved::Full));
+        workers.queue.try_send(Box::new(|()| {})).unwrap();
+        assert_eq!(workers.run(|()| 7).await, Err(Unserved::Full));
 
         release.send(()).unwrap();
         assert_eq!(busy.await.unwrap(), Ok(()));

@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, TestApp, TestDatabase, on_both_databases};
+use crate::support::{Answer, Backend, SIGN_IN, TestApp, TestDatabase, on_both_databases};
 
 on_both_databases![
     jk1_the_jwks_shows_public_members_alone,
@@ -132,7 +132,8 @@ async fn md2_nothing_in_a_request_changes_the_issuer(backend: Backend) {
 
 async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let client = app.client("billing");
+    let client = app.app_for_users("billing");
+    app.user("alice");
     let metadata = app.get("/.well-known/oauth-authorization-server").await.json();
     let mut names: Vec<_> = metadata.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -140,6 +141,8 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
         "grant_types_supported",
         "issuer",
         "jwks_uri",
+        "revocation_endpoint",
+        "revocation_endpoint_auth_methods_supported",
         "subject_types_supported",
         "token_endpoint",
         "token_endpoint_auth_methods_supported",
@@ -149,33 +152,34 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     let path = |name: &str| metadata[name].as_str().unwrap().strip_prefix(&app.issuer).unwrap().to_owned();
     assert_eq!(path("token_endpoint"), "/oauth/token");
     assert_eq!(app.get(&path("jwks_uri")).await.status, 200);
-    for unadvertised in
-        ["/oauth/authorize", "/oauth/revoke", "/oauth/introspect", "/oauth/register", "/userinfo", "/oauth/device_authorization"]
-    {
+    for unadvertised in ["/oauth/authorize", "/oauth/introspect", "/oauth/register", "/userinfo", "/oauth/device_authorization"] {
         app.get(unadvertised).await.refused(404, "invalid_request");
         Answer::to(app.request(Method::POST, unadvertised)).await.refused(404, "invalid_request");
     }
 
     let words = |name: &str| metadata[name].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let grants = words("grant_types_supported");
-    assert_eq!(grants, ["client_credentials"]);
+    assert_eq!(grants, ["client_credentials", "password", "refresh_token"]);
+    let mut refresh_token = String::new();
     for grant in &grants {
-        app.token(&client, &format!("grant_type={grant}")).await.granted();
+        let answer = app.token(&client, &format!("grant_type={grant}&{SIGN_IN}&refresh_token={refresh_token}")).await.granted();
+        answer["refresh_token"].as_str().unwrap_or_default().clone_into(&mut refresh_token);
     }
+    let revoked =
+        Answer::to(app.form(&path("revocation_endpoint"), &format!("token={refresh_token}")).basic_auth(&client.id, Some(&client.secret)));
+    assert_eq!(revoked.await.status, 200);
     let unadvertised = [
-        "password",
-        "refresh_token",
         "authorization_code",
         "implicit",
         "urn:ietf:params:oauth:grant-type:device_code",
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
     ];
     for grant in unadvertised {
-        app.token(&client, &format!("grant_type={grant}&username=a&password=b&code=c&refresh_token=d"))
-            .await
-            .refused(400, "unsupported_grant_type");
+        app.token(&client, &format!("grant_type={grant}&{SIGN_IN}&code=c&refresh_token=d")).await.refused(400, "unsupported_grant_type");
     }
 
+    assert_eq!(words("revocation_endpoint_auth_methods_supported"), words("token_endpoint_auth_methods_supported"));
     assert_eq!(words("token_endpoint_auth_methods_supported"), ["client_secret_basic", "client_secret_post"]);
     app.plain_token(&client).await.granted();
     let by_body = format!("grant_type=client_credentials&client_id={}&client_secret={}", client.id, client.secret);

@@ -79,7 +79,7 @@ async fn a_request_is_logged_with_outcome_client_duration_and_id(backend: Backen
     assert_eq!(good.status(), 200);
     server.post("grant_type=client_credentials&client_id=billing&client_secret=wrong".to_owned()).await;
     server.post("grant_type=client_credentials&client_id=unknown&client_secret=wrong".to_owned()).await;
-    server.post(format!("grant_type=password&client_id=billing&client_secret={}", server.secret)).await;
+    server.post(format!("grant_type=implicit&client_id=billing&client_secret={}", server.secret)).await;
     let lines = server.lines();
     assert_eq!(lines.len(), 4);
     let field = |index: usize, name: &str| lines[index][name].as_str().unwrap().to_owned();

@@ -44,7 +44,7 @@ async fn a_second_server_goes_on_with_what_the_first_made(backend: Backend) {
     assert_eq!(app.database.contents().await, before);
 }
 
-async fn founded(backend: Backend) -> TestDatabase {
+async fn founded(backend: Backend) -> std::sync::Arc<TestDatabase> {
     TestApp::start(backend).await.stop().await
 }
 

@@ -2,20 +2,18 @@
 
 mod view;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use clap::Subcommand;
 
 use super::{
     Database,
+    allowance::{Allowance, allowance, by_resource},
     error::Error,
     output::{NewLifetime, Output, new_lifetime, positive_duration, say, token_lifetime},
 };
 use crate::{
-    protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
+    protocol::{Audience, AuthMethod, ClientId, GrantType},
     server::{
         model::{Client, ClientChange, Permission, TokenLifetime},
         registry,
@@ -128,34 +126,9 @@ pub(super) enum Command {
     },
 }
 
-/// What a client may have at one resource.
-#[derive(Debug, Clone)]
-pub(super) struct Allowance {
-    audience: Audience,
-    scope: Scope,
-}
-
-/// Parses `RESOURCE=SCOPE,SCOPE`. A URI may hold an equals sign; the scopes of a resource do not.
-fn allowance(text: &str) -> Result<Allowance, String> {
-    let (audience, scopes) = text.rsplit_once('=').ok_or("it has the form RESOURCE=SCOPE,SCOPE")?;
-    let audience = audience.parse().map_err(|malformed: crate::protocol::Malformed| malformed.to_string())?;
-    let scope: Result<Scope, crate::protocol::Malformed> = scopes.split(',').map(str::parse).collect();
-    Ok(Allowance { audience, scope: scope.map_err(|malformed| malformed.to_string())? })
-}
-
-/// The same resource may be named twice: both count.
-fn by_resource(allowances: Vec<Allowance>) -> BTreeMap<Audience, Scope> {
-    let mut all = BTreeMap::<Audience, Scope>::new();
-    for Allowance { audience, scope } in allowances {
-        let place = all.entry(audience).or_default();
-        *place = place.iter().chain(scope.iter()).cloned().collect();
-    }
-    all
-}
-
 impl Command {
     pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
-        let Database { store, clock } = database;
+        let Database { store, clock, .. } = database;
         let now = clock.now();
         match self {
             Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, secret_expires_in, output } => {
@@ -204,7 +177,7 @@ impl Command {
                     remove_introspects: remove_introspects.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
                 };
-                let client = store.update_client(id, change).await?;
+                let client = store.update_client(id, change, now).await?;
                 output.print(&ClientView::new(&client, now), ClientView::for_people)
             }
             Self::Disable { id, output } => {
@@ -216,7 +189,7 @@ impl Command {
                 show(store, &id, now, output).await
             }
             Self::Delete { id } => {
-                store.delete_client(id.clone()).await?;
+                store.delete_client(id.clone(), now).await?;
                 say(&format!("deleted the client {id}"))
             }
             Self::AddSecret { id, expires_in, output } => {

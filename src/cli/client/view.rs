@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
+    cli::allowance::in_words,
     cli::output::{facts, lifetime_for_people, or_dash, or_never, rfc3339, rfc3339_if_any, table},
     clock::Timestamp,
     protocol::ClientId,
@@ -61,10 +62,7 @@ const SHOWN_ONCE: &str = "The secret is shown this once; keep it where the app r
 
 impl ClientView {
     pub(super) fn new(client: &Client, now: Timestamp) -> Self {
-        let allow = client
-            .permissions
-            .iter()
-            .map(|(audience, permission)| (audience.to_string(), permission.scope.iter().map(ToString::to_string).collect()));
+        let allow = in_words(client.permissions.iter().map(|(audience, permission)| (audience, &permission.scope)));
         let secrets = client.secrets.iter().map(|secret| SecretView {
             id: secret.id.to_string(),
             created_at: rfc3339(secret.created_at),
@@ -76,7 +74,7 @@ impl ClientView {
             client_id: client.id.to_string(),
             secret: None,
             grant_types: client.grants.iter().map(ToString::to_string).collect(),
-            allow: allow.collect(),
+            allow,
             introspects: client.introspects.iter().map(ToString::to_string).collect(),
             auth_methods: client.auth_methods.iter().map(ToString::to_string).collect(),
             token_lifetime: client.token_lifetime.map(TokenLifetime::seconds),

@@ -3,7 +3,7 @@
 mod settings;
 mod sources;
 
-use std::{fmt::Display, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
@@ -11,7 +11,7 @@ pub use sources::Sources;
 use super::{
     issuer, keys,
     model::TokenLifetime,
-    registry,
+    registry, revocation,
     secret::Redacted,
     store::{self, DatabaseUrl},
     telemetry,
@@ -30,6 +30,8 @@ pub struct Config {
     pub(crate) keys: keys::Policy,
     pub(crate) registry: registry::Policy,
     pub(crate) tokens: issuer::Policy,
+    pub(crate) logins: revocation::Policy,
+    pub(crate) passwords: registry::PasswordRules,
     pub(crate) telemetry: telemetry::Policy,
 }
 
@@ -95,8 +97,8 @@ impl Config {
             let why = "plain HTTP is served on loopback addresses alone; let a TLS proxy on this host pass requests on";
             return Err(values.refuse("listen", Some(why.to_owned())));
         }
+        let issuer: Option<Issuer> = values.parse_if_any("issuer", |text| text.parse().map_err(rule))?;
         Ok(Self {
-            issuer: values.parse_if_any("issuer", |text| text.parse().map_err(rule))?,
             listen,
             drain: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
             store: store::Policy {
@@ -120,16 +122,45 @@ impl Config {
             registry: registry::Policy {
                 stale_for: values.parse("registry_stale_for", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                 cached_clients: values.parse("cached_clients", number(1, 1_000_000))?,
+                attempts: registry::AttemptsPolicy {
+                    burst: values.parse("failed_attempts_burst", number::<NonZeroU32>(1, 1000))?,
+                    interval: values.parse("failed_attempts_interval", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+                },
+                hashing: registry::HashingPolicy {
+                    memory_kib: values.parse("password_memory_kib", number(19_456, 1_048_576))?,
+                    passes: values.parse("password_passes", number(2, 20))?,
+                    threads: values.parse_if_any("password_threads", number(1, 64))?.unwrap_or_else(|| (cores() / 2).max(1)),
+                    queue: values.parse("password_queue", number(1, 10_000))?,
+                },
             },
             tokens: issuer::Policy {
                 token_lifetime: values.parse("token_lifetime", |text| parse_duration(text).and_then(TokenLifetime::new).ok_or(None))?,
+                password_grant: values.parse("password_grant", |text| text.parse().map_err(none))?,
             },
+            logins: revocation::Policy {
+                lifetime: values.parse("login_lifetime", duration(Duration::from_secs(3600), YEAR))?,
+                idle_lifetime: values.parse("login_idle_lifetime", duration(Duration::from_secs(300), YEAR))?,
+            },
+            passwords: registry::PasswordRules {
+                min_length: values.parse("password_min_length", number(8, 64))?,
+                service_names: service_names(issuer.as_ref()),
+            },
+            issuer,
             telemetry: telemetry::Policy {
                 filter: values.parse("log", |text| telemetry::Filter::parse(text).map_err(Some))?,
                 format: values.parse("log_format", |text| telemetry::Format::parse(text).ok_or(None))?,
             },
         })
     }
+}
+
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The names by which people know the service: each part of the issuer's host that says something.
+fn service_names(issuer: Option<&Issuer>) -> Vec<String> {
+    let host = issuer.map_or("", |issuer| issuer.as_str().split('/').nth(2).unwrap_or_default());
+    let parts = host.split(['.', ':']).map(str::to_owned);
+    parts.chain(["sealwright".to_owned()]).collect()
 }
 
 /// What a value parser says of a value that it does not take: perhaps why, in words for a person.
@@ -143,10 +174,10 @@ fn rule(malformed: Malformed) -> Why {
     Some(malformed.rule.to_owned())
 }
 
-fn number<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Result<T, Why> {
+fn number<T: FromStr>(least: u64, most: u64) -> impl Fn(&str) -> Result<T, Why> {
     move |text| {
-        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-        number.and_then(|number| T::try_from(number).ok()).ok_or(None)
+        let within = text.parse().is_ok_and(|number: u64| (least..=most).contains(&number));
+        text.parse().ok().filter(|_| within).ok_or(None)
     }
 }
 

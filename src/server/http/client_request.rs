@@ -1,6 +1,6 @@
 //! A request by a client: a form, and the client's credentials in the header or in the form.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,12 +11,15 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http_body_util::BodyExt;
 
 use super::{
+    App,
     error::Failure,
     form::{self, Form},
+    front::{Note, Source},
 };
 use crate::{
+    clock::Timestamp,
     protocol::AuthMethod,
-    server::{registry::Credentials, secret::Redacted},
+    server::{model::Client, registry::Credentials, secret::Redacted},
 };
 
 /// Bytes of a body at most.
@@ -26,15 +29,17 @@ const DISCARD_LIMIT: usize = 4 * 1024 * 1024;
 /// Time for the body to arrive.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a client sent, read but not yet believed.
+/// What an authenticated client sent.
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) form: Form,
-    pub(super) credentials: Credentials,
+    pub(super) client: Arc<Client>,
+    /// When it was authenticated: the one reading of the clock that decides about this request.
+    pub(super) now: Timestamp,
 }
 
 impl ClientRequest {
-    pub(super) async fn read(request: Request) -> Result<Self, Failure> {
+    pub(super) async fn read(app: &App, request: Request) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         if parts.uri.query().is_some() {
             // RFC 6749 section 2.3.1: a URL ends up in logs, so credentials must not be there.
@@ -43,7 +48,16 @@ impl ClientRequest {
         require_form(&parts)?;
         let form = Form::parse(&read_body(body).await?)?;
         let credentials = credentials(&parts.headers, &form)?;
-        Ok(Self { form, credentials })
+        let now = app.clock.now();
+        let source = parts.extensions.get::<Source>().map(|source| source.0.ip().to_string()).unwrap_or_default();
+        let authenticated = app.registry.authenticate(&credentials, &source, now).await;
+        let client = authenticated.map_err(|error| Failure::of_authentication(error, &credentials))?;
+        Ok(Self { form, client, now })
+    }
+
+    /// What the log is told of it, whatever becomes of it.
+    pub(super) fn note(&self) -> Note {
+        Note { client: Some(self.client.id.to_string()), ..Note::default() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The one place where an error becomes a response.
 
+use std::time::Duration;
+
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
@@ -12,7 +14,7 @@ use crate::{
     protocol::ErrorCode,
     server::{
         issuer::{self, Fault, Refusal},
-        registry::{self, AuthenticationError, Credentials},
+        registry::{AuthenticationError, Credentials},
     },
 };
 
@@ -23,15 +25,23 @@ pub(super) struct Failure {
     code: ErrorCode,
     /// Our own fixed words; `None` where the caller learns no more than whom to ask.
     description: Option<&'static str>,
+    /// Seconds after which the same request may be made again.
+    retry_after: Option<u64>,
     note: Note,
 }
 
 /// Seconds after which who met a passing trouble may come again.
-const RETRY_AFTER: &str = "1";
+const RETRY_AFTER: u64 = 1;
 
 impl Failure {
     fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        Self { status, code, description: Some(description), note: Note { cause: Some(description.to_owned()), ..Note::default() } }
+        Self {
+            status,
+            code,
+            description: Some(description),
+            retry_after: None,
+            note: Note { cause: Some(description.to_owned()), ..Note::default() },
+        }
     }
 
     /// A request that breaks RFC 6749 section 3.2 or 5.2.
@@ -65,25 +75,32 @@ impl Failure {
     }
 
     fn of(fault: Fault) -> Self {
-        let (status, code) = match fault.transient {
-            true => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable),
-            false => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError),
+        let (status, code, retry_after) = match fault.transient {
+            true => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Some(RETRY_AFTER)),
+            false => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError, None),
         };
-        Self { status, code, description: None, note: Note { cause: Some(fault.cause), ..Note::default() } }
+        Self { status, code, description: None, retry_after, note: Note { cause: Some(fault.cause), ..Note::default() } }
     }
 
     /// Authentication of `credentials` that did not succeed.
     pub(super) fn of_authentication(error: AuthenticationError, credentials: &Credentials) -> Self {
         match error {
             AuthenticationError::Rejected(cause) => Self::invalid_client(Some(credentials.to_string()), cause.to_string()),
-            AuthenticationError::Fault(error) => {
-                let transient = match &error {
-                    registry::Error::Stale(_) => true,
-                    registry::Error::Store(error) => error.is_transient(),
-                };
-                Self::of(Fault { transient, cause: error.to_string() })
+            AuthenticationError::Limited(limited) => {
+                let mut failure = Self::limited(limited.0);
+                failure.note.client = Some(credentials.to_string());
+                failure
             }
+            AuthenticationError::Fault(error) => Self::of(Fault { transient: error.is_transient(), cause: error.to_string() }),
         }
+    }
+
+    /// Too many failed attempts (RFC 6585 section 4). OAuth has no word of its own for it.
+    fn limited(wait: Duration) -> Self {
+        let description = "Too many failed attempts; wait as long as Retry-After says.";
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, description);
+        failure.retry_after = Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        failure
     }
 
     /// The same, with what is known by now for the log.
@@ -106,15 +123,12 @@ impl Failure {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match self.status {
+        if self.status == StatusCode::UNAUTHORIZED {
             // RFC 6749 section 5.2, RFC 7617 section 2.
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sealwright\""));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
-            }
-            _ => {}
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sealwright\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self.note);
         response
@@ -131,6 +145,12 @@ impl From<issuer::Error> for Failure {
     fn from(error: issuer::Error) -> Self {
         match error {
             issuer::Error::Refused(refusal) => refusal.into(),
+            issuer::Error::Rejected { refusal, cause } => {
+                let mut failure = Self::from(refusal);
+                failure.note.cause = Some(cause.to_owned());
+                failure
+            }
+            issuer::Error::Limited(wait) => Self::limited(wait),
             issuer::Error::Fault(fault) => Self::of(fault),
         }
     }

@@ -7,6 +7,7 @@ mod form;
 mod front;
 mod health;
 mod listener;
+mod revocation;
 mod token;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use axum::{
 
 use crate::{
     clock::SharedClock,
-    protocol::{GrantType, Issuer, ServerMetadata},
+    protocol::{Issuer, ServerMetadata},
     server::{issuer::TokenIssuer, keys::KeyRing, registry::Registry},
 };
 
@@ -48,6 +49,7 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
     let inserted = format!("{}{}", ServerMetadata::ROUTE, issuer.path());
     let mut router = Router::new()
         .route(&below(ServerMetadata::TOKEN_ROUTE), post(token::token))
+        .route(&below(ServerMetadata::REVOCATION_ROUTE), post(revocation::revoke))
         .route(&below(ServerMetadata::JWKS_ROUTE), get(discovery::jwks))
         .route(&inserted, get(discovery::metadata))
         .route(&below(ServerMetadata::ALIAS_ROUTE), get(discovery::metadata))
@@ -61,9 +63,4 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
         .fallback(error::not_found)
         .layer(middleware::from_fn(front::front))
         .with_state(app)
-}
-
-/// The description that the server publishes of itself.
-pub(crate) fn describe(issuer: Issuer, grant_types: &[GrantType]) -> ServerMetadata {
-    ServerMetadata::new(issuer, grant_types.to_vec())
 }

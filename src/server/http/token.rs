@@ -7,10 +7,13 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{App, client_request::ClientRequest, error::Failure, form::Form, front::Note};
+use super::{App, client_request::ClientRequest, error::Failure, form::Form};
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
-    server::issuer::{ClientCredentials, Grant, Refusal, TargetRequest},
+    server::{
+        issuer::{ClientCredentials, Grant, Password, Refresh, Refusal, TargetRequest},
+        secret::Redacted,
+    },
 };
 
 /// RFC 6749 section 5.1. `scope` is always there, also when it is what was asked for: some libraries read an absent one as none.
@@ -20,21 +23,24 @@ struct TokenResponse {
     token_type: &'static str,
     expires_in: u64,
     scope: Scope,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
 }
 
 pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Response, Failure> {
-    let ClientRequest { form, credentials } = ClientRequest::read(request).await?;
-    let now = app.clock.now();
-    let authenticated = app.registry.authenticate(&credentials, now).await;
-    let client = authenticated.map_err(|error| Failure::of_authentication(error, &credentials))?;
-    let mut note = Note { client: Some(client.id.to_string()), ..Note::default() };
-
-    let grant = read_grant(&form).map_err(|refusal| Failure::from(refusal).noted(note.clone()))?;
+    let request = ClientRequest::read(&app, request).await?;
+    let mut note = request.note();
+    let grant = read_grant(&app, &request.form).map_err(|refusal| Failure::from(refusal).noted(note.clone()))?;
     note.grant = Some(grant.grant_type());
-    let issued = app.issuer.issue(&client, grant, now).await.map_err(|error| Failure::from(error).noted(note.clone()))?;
-
-    let answer =
-        TokenResponse { access_token: issued.access_token, token_type: "Bearer", expires_in: issued.expires_in, scope: issued.scope };
+    let issued = app.issuer.issue(&request.client, grant, request.now).await;
+    let issued = issued.map_err(|error| Failure::from(error).noted(note.clone()))?;
+    let answer = TokenResponse {
+        access_token: issued.access_token,
+        token_type: "Bearer",
+        expires_in: issued.expires_in,
+        scope: issued.scope,
+        refresh_token: issued.refresh_token,
+    };
     let body = serde_json::to_vec(&answer).map_err(|error| Failure::broken(error.to_string()))?;
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     response.extensions_mut().insert(note);
@@ -42,16 +48,24 @@ pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Re
 }
 
 /// The grant that a form asks for.
-fn read_grant(form: &Form) -> Result<Grant, Refusal> {
-    let Some(grant_type) = form.get("grant_type") else {
-        return Err(Refusal::new(ErrorCode::InvalidRequest, "The parameter grant_type is missing."));
+fn read_grant(app: &App, form: &Form) -> Result<Grant, Refusal> {
+    let required = |name, description| form.get(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, description));
+    let grant_type = required("grant_type", "The parameter grant_type is missing.")?;
+    let Some(grant_type) = grant_type.parse().ok().filter(|grant| app.issuer.serves(*grant)) else {
+        let description = "This server does not serve this grant type; its metadata lists those that it does.";
+        return Err(Refusal::new(ErrorCode::UnsupportedGrantType, description));
     };
-    let target = || TargetRequest { resource: form.get("resource").map(str::parse), scope: form.get("scope").map(str::parse) };
-    match grant_type.parse() {
-        Ok(GrantType::ClientCredentials) => Ok(Grant::ClientCredentials(ClientCredentials { target: target() })),
-        Ok(GrantType::Password | GrantType::RefreshToken) | Err(_) => Err(Refusal::new(
-            ErrorCode::UnsupportedGrantType,
-            "This server does not serve this grant type; its metadata lists those that it does.",
-        )),
-    }
+    let target = TargetRequest { resource: form.get("resource").map(str::parse), scope: form.get("scope").map(str::parse) };
+    Ok(match grant_type {
+        GrantType::ClientCredentials => Grant::ClientCredentials(ClientCredentials { target }),
+        GrantType::Password => Grant::Password(Password {
+            username: required("username", "The parameter username is missing.")?.to_owned(),
+            password: Redacted::new(required("password", "The parameter password is missing.")?.to_owned()),
+            target,
+        }),
+        GrantType::RefreshToken => Grant::Refresh(Refresh {
+            refresh_token: Redacted::new(required("refresh_token", "The parameter refresh_token is missing.")?.to_owned()),
+            target,
+        }),
+    })
 }

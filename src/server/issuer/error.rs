@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use crate::{
     protocol::ErrorCode,
-    server::{keys::SignError, workers::Unserved},
+    server::{keys::SignError, store, workers::Unserved},
 };
 
 /// Whose fault it is that there is no token.
@@ -9,6 +11,12 @@ pub(crate) enum Error {
     /// The caller's.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The caller's, for a cause that only the log may know.
+    #[error("{cause}")]
+    Rejected { refusal: Refusal, cause: &'static str },
+    /// The caller's: too many failed attempts. After this long one more may be made.
+    #[error("too many failed attempts")]
+    Limited(Duration),
     /// Ours.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -36,6 +44,18 @@ pub(crate) struct Fault {
     /// Whether the same request may succeed a little later.
     pub(crate) transient: bool,
     pub(crate) cause: String,
+}
+
+impl From<store::Error> for Fault {
+    fn from(error: store::Error) -> Self {
+        Self { transient: error.is_transient(), cause: error.to_string() }
+    }
+}
+
+impl From<Unserved> for Fault {
+    fn from(unserved: Unserved) -> Self {
+        Self { transient: unserved == Unserved::Full, cause: unserved.to_string() }
+    }
 }
 
 impl From<SignError> for Error {

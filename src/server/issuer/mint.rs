@@ -1,27 +1,46 @@
 //! Turns a decision into a token: RFC 9068 section 2.
 
 use super::{Error, Issued, TokenIssuer, target::Target};
-use crate::{clock::Timestamp, entropy, protocol::AccessTokenClaims, server::model::Client};
+use crate::{
+    clock::Timestamp,
+    entropy,
+    protocol::AccessTokenClaims,
+    server::model::{Client, UserId},
+};
+
+/// For whom a token speaks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Subject {
+    /// The client itself.
+    Client,
+    /// A user who gave the password at `auth_time`.
+    User { id: UserId, auth_time: Timestamp },
+}
 
 impl TokenIssuer {
     /// Signs a token for `subject`, issued at `now`.
-    pub(super) async fn mint(&self, client: &Client, subject: String, target: Target<'_>, now: Timestamp) -> Result<Issued, Error> {
+    pub(super) async fn mint(&self, client: &Client, subject: Subject, target: Target<'_>, now: Timestamp) -> Result<Issued, Error> {
         // Whoever asked for a shorter life gets it: a resource's limit holds for every client, and the other way round.
         let limits = [client.token_lifetime, target.permission.token_lifetime];
         let lifetime = limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime);
         let iat = now.seconds();
+        let (sub, auth_time) = match subject {
+            Subject::Client => (client.id.to_string(), None),
+            Subject::User { id, auth_time } => (id.to_string(), Some(auth_time.seconds())),
+        };
         let claims = AccessTokenClaims {
             iss: self.issuer.clone(),
             exp: (now + lifetime.duration()).seconds(),
             aud: target.audience.clone(),
-            sub: subject,
+            sub,
             client_id: client.id.clone(),
             iat,
             jti: entropy::unique_id(),
+            auth_time,
             scope: target.scope.clone(),
         };
         let access_token = self.keys.sign(claims, now).await?;
         self.meters.tokens_issued.increment();
-        Ok(Issued { access_token, expires_in: lifetime.seconds(), scope: target.scope })
+        Ok(Issued { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None })
     }
 }

@@ -3,12 +3,17 @@
 mod client_credentials;
 mod error;
 mod mint;
+mod password;
+mod refresh;
+mod revoke;
 mod target;
 
 use std::sync::Arc;
 
 pub(crate) use client_credentials::ClientCredentials;
 pub(crate) use error::{Error, Fault, Refusal};
+pub(crate) use password::Password;
+pub(crate) use refresh::Refresh;
 pub(crate) use target::TargetRequest;
 
 use crate::{
@@ -18,6 +23,8 @@ use crate::{
         keys::KeyRing,
         meters::Meters,
         model::{Client, TokenLifetime},
+        registry::Registry,
+        revocation::Logins,
     },
 };
 
@@ -26,21 +33,31 @@ use crate::{
 pub(crate) struct Policy {
     /// How long a token is good when neither its client nor its resource says so.
     pub(crate) token_lifetime: TokenLifetime,
+    /// The server-wide switch of the password grant.
+    pub(crate) password_grant: bool,
+}
+
+impl Policy {
+    /// The grant types that are served.
+    pub(crate) fn served(&self) -> impl Iterator<Item = GrantType> {
+        GrantType::ALL.iter().copied().filter(|grant| *grant != GrantType::Password || self.password_grant)
+    }
 }
 
 /// A request for a token, by grant type.
 #[derive(Debug)]
 pub(crate) enum Grant {
     ClientCredentials(ClientCredentials),
+    Password(Password),
+    Refresh(Refresh),
 }
 
 impl Grant {
-    /// The grant types that this server serves.
-    pub(crate) const SERVED: &[GrantType] = &[GrantType::ClientCredentials];
-
     pub(crate) const fn grant_type(&self) -> GrantType {
         match self {
             Self::ClientCredentials(_) => GrantType::ClientCredentials,
+            Self::Password(_) => GrantType::Password,
+            Self::Refresh(_) => GrantType::RefreshToken,
         }
     }
 }
@@ -51,20 +68,24 @@ pub(crate) struct Issued {
     pub(crate) access_token: String,
     pub(crate) expires_in: u64,
     pub(crate) scope: Scope,
+    pub(crate) refresh_token: Option<String>,
 }
 
 /// Issues tokens in the name of one issuer.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenIssuer {
-    policy: Policy,
-    issuer: Issuer,
-    keys: KeyRing,
-    meters: Arc<Meters>,
+    pub(crate) policy: Policy,
+    pub(crate) issuer: Issuer,
+    pub(crate) registry: Registry,
+    pub(crate) logins: Logins,
+    pub(crate) keys: KeyRing,
+    pub(crate) meters: Arc<Meters>,
 }
 
 impl TokenIssuer {
-    pub(crate) const fn new(policy: Policy, issuer: Issuer, keys: KeyRing, meters: Arc<Meters>) -> Self {
-        Self { policy, issuer, keys, meters }
+    /// Whether this grant type is served.
+    pub(crate) fn serves(&self, grant: GrantType) -> bool {
+        self.policy.served().any(|served| served == grant)
     }
 
     /// Answers what an authenticated client asks at `now`, which is read once per request.
@@ -75,6 +96,8 @@ impl TokenIssuer {
         }
         match grant {
             Grant::ClientCredentials(request) => self.client_credentials(client, &request, now).await,
+            Grant::Password(request) => self.password(client, &request, now).await,
+            Grant::Refresh(request) => self.refresh(client, &request, now).await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Signs: the sealing key that guards what is at rest, the signing keys, and the ring that holds them in memory.
 
 mod error;
+mod mac_key;
 mod ring;
 mod rotation;
 mod sealing;
@@ -9,6 +10,7 @@ mod signer;
 use std::{path::PathBuf, time::Duration};
 
 pub(crate) use error::Error;
+pub(crate) use mac_key::MacKey;
 pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use sealing::SealingKeys;
 

@@ -24,7 +24,7 @@ pub(crate) struct KeyRing {
     policy: Policy,
     sealing: SealingKeys,
     store: Store,
-    signing: Workers,
+    signing: Workers<()>,
     view: Arc<ArcSwap<View>>,
 }
 
@@ -97,7 +97,7 @@ impl KeyRing {
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
         let signer = self.view.load().keys.active(now).cloned().ok_or(SignError::NoActiveKey)?;
-        let signed = self.signing.run(move || signer.sign_token(&claims)).await?;
+        let signed = self.signing.run(move |()| signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
 

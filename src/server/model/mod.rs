@@ -1,11 +1,19 @@
 //! Describes: plain data and its lawful transitions. No input, no output, no clock.
 
 mod client;
+mod login;
+mod password;
 mod resource;
 mod signing_key;
 mod token_lifetime;
+mod user;
+mod username;
 
 pub(crate) use client::{Client, ClientChange, Permission, StoredSecret};
+pub(crate) use login::{Ending, Login, LoginId, Standing};
+pub(crate) use password::Password;
 pub(crate) use resource::{Resource, ResourceChange};
 pub(crate) use signing_key::{KeyState, SigningKeyRow};
 pub(crate) use token_lifetime::TokenLifetime;
+pub(crate) use user::{User, UserChange, UserId};
+pub(crate) use username::Username;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Error, Registry};
+use super::{Error, Limited, Registry};
 use crate::{
     clock::Timestamp,
     protocol::{AuthMethod, ClientId},
@@ -34,6 +34,9 @@ pub(crate) enum AuthenticationError {
     /// The caller learns that it was refused and nothing else; the cause is for the log.
     #[error(transparent)]
     Rejected(Rejection),
+    /// It was not, and too often so from this source.
+    #[error("too many failed attempts")]
+    Limited(Limited),
     #[error(transparent)]
     Fault(#[from] Error),
 }
@@ -68,17 +71,30 @@ impl fmt::Display for Credentials {
 impl Registry {
     /// The client that `credentials` prove, at `now`.
     ///
-    /// Every attempt costs one look-up and one digest, whether the client is known or not.
+    /// Every attempt costs one look-up and one digest, whether the client is known or not. Failures are counted per client and
+    /// `source`; a right secret is right however many wrong ones came before it, since nobody guesses 256 bits.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub(crate) async fn authenticate(&self, credentials: &Credentials, now: Timestamp) -> Result<Arc<Client>, AuthenticationError> {
+    pub(crate) async fn authenticate(
+        &self,
+        credentials: &Credentials,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Client>, AuthenticationError> {
         let client = match credentials.client_id.parse::<ClientId>() {
             Ok(id) => self.find_client(&id, now).await?,
             Err(_) => None,
         };
         let digest = self.digest(credentials.sent_secret());
-        let (client, secret) = judge(client.as_ref(), credentials, &digest, now).map_err(AuthenticationError::Rejected)?;
-        self.last_use.note(&secret, now);
-        Ok(client)
+        match judge(client.as_ref(), credentials, &digest, now) {
+            Ok((client, secret)) => {
+                self.last_use.note(&secret, now);
+                Ok(client)
+            }
+            Err(rejection) => {
+                let counted = self.failed_secrets.count([&credentials.client_id, source]).await;
+                Err(counted.map_or_else(AuthenticationError::Limited, |()| AuthenticationError::Rejected(rejection)))
+            }
+        }
     }
 
     /// The digest of what was sent. It is counted here, where it is computed.

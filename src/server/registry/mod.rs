@@ -1,21 +1,29 @@
 //! Knows who may ask: which client this is, and whether its secret is right.
 
+mod attempts;
 mod authentication;
 mod last_use;
+mod password_hashing;
+mod password_rules;
 mod registration;
+mod sign_in;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use moka::future::Cache;
 
+pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
 pub(crate) use authentication::{AuthenticationError, Credentials};
-pub(crate) use registration::{NewSecret, add_secret, register_client};
+pub(crate) use password_hashing::{PasswordHasher, Policy as HashingPolicy, Verdict};
+pub(crate) use password_rules::Policy as PasswordRules;
+pub(crate) use registration::{NewSecret, RegistrationError, add_secret, register_client, register_user, set_password};
+pub(crate) use sign_in::SignInError;
 
 use last_use::LastUse;
 
 use crate::{
-    clock::Timestamp,
+    clock::{SharedClock, Timestamp},
     protocol::ClientId,
     server::{
         meters::Meters,
@@ -31,6 +39,8 @@ pub(crate) struct Policy {
     pub(crate) stale_for: Duration,
     /// Clients kept in memory at most.
     pub(crate) cached_clients: u64,
+    pub(crate) attempts: AttemptsPolicy,
+    pub(crate) hashing: HashingPolicy,
 }
 
 /// The clients, as fresh as the last look at the database.
@@ -44,6 +54,17 @@ pub(crate) struct Registry {
     clients: Cache<(i64, ClientId), Option<Arc<Client>>>,
     seen: Arc<ArcSwap<Seen>>,
     last_use: Arc<LastUse>,
+    /// Wrong secrets, per client and source.
+    failed_secrets: Attempts,
+    passwords: Passwords,
+}
+
+/// What checking passwords needs.
+#[derive(Debug, Clone)]
+struct Passwords {
+    hasher: PasswordHasher,
+    /// Wrong passwords, per client and name.
+    attempts: Attempts,
 }
 
 /// The last look at the epochs.
@@ -63,11 +84,44 @@ pub(crate) enum Error {
     Store(Arc<store::Error>),
 }
 
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl Error {
+    /// Whether the same call may succeed a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Stale(_) => true,
+            Self::Store(error) => error.is_transient(),
+        }
+    }
+}
+
 impl Registry {
-    pub(crate) fn new(policy: Policy, store: Store, meters: Arc<Meters>, epoch: i64, now: Timestamp) -> Self {
-        let clients = Cache::builder().max_capacity(policy.cached_clients).build();
-        let seen = Arc::new(ArcSwap::from_pointee(Seen { epoch, read_at: now }));
-        Self { policy, store, meters, clients, seen, last_use: Arc::default() }
+    /// A registry that was read at `now`, in `epoch`.
+    pub(crate) fn open(
+        policy: Policy,
+        store: Store,
+        meters: Arc<Meters>,
+        clock: &SharedClock,
+        epoch: i64,
+        now: Timestamp,
+    ) -> io::Result<Self> {
+        let attempts = || Attempts::new(policy.attempts, Arc::clone(clock));
+        let hasher = PasswordHasher::start(policy.hashing, Arc::clone(&meters))?;
+        Ok(Self {
+            store,
+            clients: Cache::builder().max_capacity(policy.cached_clients).build(),
+            seen: Arc::new(ArcSwap::from_pointee(Seen { epoch, read_at: now })),
+            last_use: Arc::default(),
+            failed_secrets: attempts(),
+            passwords: Passwords { hasher, attempts: attempts() },
+            policy,
+            meters,
+        })
     }
 
     /// Notes that at `read_at` the registry was in `epoch`.

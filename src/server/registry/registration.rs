@@ -1,14 +1,16 @@
 //! What the command line asks of the registry beyond plain reading and writing.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use super::{PasswordHasher, PasswordRules};
 use crate::{
     clock::Timestamp,
-    protocol::ClientId,
+    protocol::{Audience, ClientId, Scope},
     server::{
-        model::{Client, StoredSecret},
+        model::{Client, Password, StoredSecret, User, UserId, Username},
         secret::{ClientSecret, SecretId},
         store::{self, Store},
+        workers::Unserved,
     },
 };
 
@@ -49,4 +51,47 @@ pub(crate) async fn add_secret(store: &Store, id: ClientId, lifetime: Option<Dur
     let (secret, stored) = NewSecret::generate(now, lifetime);
     store.insert_client_secret(id, stored).await?;
     Ok(secret)
+}
+
+/// Why a user or a password was not registered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegistrationError {
+    #[error("the password cannot be used: {0}")]
+    Password(String),
+    #[error("the password could not be hashed: {0}")]
+    Unserved(#[from] Unserved),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Registers a user whose password the rules allow.
+pub(crate) async fn register_user(
+    store: &Store,
+    rules: &PasswordRules,
+    hasher: &PasswordHasher,
+    username: Username,
+    password: Password,
+    permissions: BTreeMap<Audience, Scope>,
+    now: Timestamp,
+) -> Result<User, RegistrationError> {
+    rules.judge(&password, &username).map_err(RegistrationError::Password)?;
+    let password_hash = hasher.hash(password).await?;
+    let user =
+        User { id: UserId::generate(), username, password_hash, permissions, created_at: now, disabled_at: None, signed_in_at: None };
+    store.insert_user(user.clone()).await?;
+    Ok(user)
+}
+
+/// Sets a password that the rules allow, which ends the user's logins.
+pub(crate) async fn set_password(
+    store: &Store,
+    rules: &PasswordRules,
+    hasher: &PasswordHasher,
+    username: Username,
+    password: Password,
+    now: Timestamp,
+) -> Result<(), RegistrationError> {
+    rules.judge(&password, &username).map_err(RegistrationError::Password)?;
+    let hash = hasher.hash(password).await?;
+    Ok(store.set_password_hash(username, hash, now).await?)
 }

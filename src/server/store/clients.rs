@@ -5,14 +5,15 @@ use sqlx::{AnyConnection, any::AnyRow};
 use super::{
     Error, Store,
     epochs::{self, Kind},
-    resources,
+    logins::{self, Of},
+    permissions, resources,
     row::{joined, lifetime_if_any, lifetime_seconds, parsed, text, time, time_if_any, words},
 };
 use crate::{
     clock::Timestamp,
-    protocol::{Audience, ClientId, Scope, ScopeToken},
+    protocol::{Audience, ClientId, GrantType},
     server::{
-        model::{Client, ClientChange, Permission, StoredSecret},
+        model::{Client, ClientChange, Ending, Permission, StoredSecret},
         secret::SecretId,
     },
 };
@@ -77,20 +78,26 @@ impl Store {
     }
 
     /// Applies `change` and gives back the client as it is now.
-    pub(crate) async fn update_client(&self, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+    ///
+    /// Withdrawing a grant that logins live by ends the client's logins.
+    pub(crate) async fn update_client(&self, id: ClientId, change: ClientChange, now: Timestamp) -> Result<Client, Error> {
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
+                let withdrawn = change.remove_grants.iter().any(|grant| matches!(grant, GrantType::Password | GrantType::RefreshToken));
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
+                if withdrawn {
+                    logins::end(connection, Of::Client(id), Ending::GrantWithdrawn, now).await?;
+                }
                 Ok(after)
             })
         })
         .await
     }
 
-    /// Disables a client at `now`, or enables it again. One that is in that state already stays as it is.
+    /// Disables a client at a time, which ends its logins, or enables it again.
     pub(crate) async fn set_client_disabled(&self, id: ClientId, disabled_at: Option<Timestamp>) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {
@@ -100,14 +107,22 @@ impl Store {
                     Some(_) => "UPDATE clients SET disabled_at = COALESCE(disabled_at, $2) WHERE id = $1",
                     None => "UPDATE clients SET disabled_at = $2 WHERE id = $1",
                 };
-                let updated = sqlx::query(sql).bind(id.to_string()).bind(disabled_at.map(Timestamp::seconds)).execute(connection).await?;
-                if updated.rows_affected() == 0 { Err(missing(&id)) } else { Ok(()) }
+                let updated =
+                    sqlx::query(sql).bind(id.to_string()).bind(disabled_at.map(Timestamp::seconds)).execute(&mut *connection).await?;
+                if updated.rows_affected() == 0 {
+                    return Err(missing(&id));
+                }
+                if let Some(now) = disabled_at {
+                    logins::end(connection, Of::Client(id), Ending::ClientDisabled, now).await?;
+                }
+                Ok(())
             })
         })
         .await
     }
 
-    pub(crate) async fn delete_client(&self, id: ClientId) -> Result<(), Error> {
+    /// Deletes a client and its secrets, and ends its logins.
+    pub(crate) async fn delete_client(&self, id: ClientId, now: Timestamp) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
@@ -118,8 +133,11 @@ impl Store {
                 ] {
                     sqlx::query(sql).bind(id.to_string()).execute(&mut *connection).await?;
                 }
-                let deleted = sqlx::query("DELETE FROM clients WHERE id = $1").bind(id.to_string()).execute(connection).await?;
-                if deleted.rows_affected() == 0 { Err(missing(&id)) } else { Ok(()) }
+                let deleted = sqlx::query("DELETE FROM clients WHERE id = $1").bind(id.to_string()).execute(&mut *connection).await?;
+                if deleted.rows_affected() == 0 {
+                    return Err(missing(&id));
+                }
+                logins::end(connection, Of::Client(id), Ending::ClientDeleted, now).await.map(drop)
             })
         })
         .await
@@ -219,16 +237,14 @@ impl Rows {
             clients.insert(id, client);
         }
         // A row whose client is not among them was written between two of our reads: the epoch tells us to read again.
-        let mut held: BTreeMap<(ClientId, Audience), (Vec<ScopeToken>, _)> = BTreeMap::new();
-        for row in &self.scopes {
-            let place = held.entry((parsed(row, "client_id")?, parsed(row, "audience")?)).or_default();
-            place.0.push(parsed(row, "scope")?);
-            place.1 = lifetime_if_any(row, "token_lifetime")?;
-        }
-        for ((id, audience), (tokens, token_lifetime)) in held {
-            if let Some(client) = clients.get_mut(&id) {
-                client.permissions.insert(audience, Permission { scope: tokens.into_iter().collect::<Scope>(), token_lifetime });
-            }
+        let limits = self.scopes.iter().map(|row| Ok((parsed::<Audience>(row, "audience")?, lifetime_if_any(row, "token_lifetime")?)));
+        let limits = limits.collect::<Result<BTreeMap<_, _>, Error>>()?;
+        for (id, held) in permissions::gather(&self.scopes, |row| parsed::<ClientId>(row, "client_id"))? {
+            let Some(client) = clients.get_mut(&id) else { continue };
+            client.permissions.extend(held.into_iter().map(|(audience, scope)| {
+                let token_lifetime = limits.get(&audience).copied().flatten();
+                (audience, Permission { scope, token_lifetime })
+            }));
         }
         for row in &self.introspects {
             if let Some(client) = clients.get_mut(&parsed(row, "client_id")?) {
@@ -261,21 +277,10 @@ async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Err
         .bind(client.disabled_at.map(Timestamp::seconds))
         .execute(&mut *connection)
         .await?;
-    sqlx::query("DELETE FROM client_scopes WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
-    for (audience, permission) in &client.permissions {
-        let resource = resources::find(connection, audience).await?.ok_or_else(|| resources::missing(audience))?;
-        for token in permission.scope.iter() {
-            if !resource.scope.contains(token) {
-                return Err(Error::Missing(format!("scope {token} at the resource {audience}, which has: {}", resource.scope)));
-            }
-            sqlx::query("INSERT INTO client_scopes (client_id, scope, audience) VALUES ($1, $2, $3)")
-                .bind(id.to_owned())
-                .bind(token.to_string())
-                .bind(audience.to_string())
-                .execute(&mut *connection)
-                .await?;
-        }
-    }
+    let statements =
+        ["DELETE FROM client_scopes WHERE client_id = $1", "INSERT INTO client_scopes (client_id, scope, audience) VALUES ($1, $2, $3)"];
+    let held = client.permissions.iter().map(|(audience, permission)| (audience, &permission.scope));
+    permissions::replace(connection, statements, id, held).await?;
     sqlx::query("DELETE FROM client_introspects WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
     for audience in &client.introspects {
         if resources::find(connection, audience).await?.is_none() {

@@ -1,6 +1,6 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use crate::protocol::{Audience, ClientId, Malformed, ScopeToken};
+use crate::protocol::{Audience, Malformed, ScopeToken};
 
 /// Why the database could not be opened, and which it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,8 +24,8 @@ pub(crate) enum Error {
     #[error("the scope {scope} belongs to the resource {owner}")]
     ScopeTaken { scope: ScopeToken, owner: Audience },
     /// Something that others still lean on.
-    #[error("{what} is in use by {}", Names(.by))]
-    InUse { what: String, by: Vec<ClientId> },
+    #[error("{what} is in use by {}", join_and(&[named("client", .clients), named("user", .users)]))]
+    InUse { what: String, clients: Vec<String>, users: Vec<String> },
     /// A change that does not fit what it would change.
     #[error("{0}")]
     Refused(String),
@@ -77,18 +77,17 @@ impl Error {
     }
 }
 
-struct Names<'a>(&'a [ClientId]);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 10;
-        f.write_str(if self.0.len() == 1 { "the client " } else { "the clients " })?;
-        for (index, name) in self.0.iter().take(SHOWN).enumerate() {
-            write!(f, "{}{name}", if index > 0 { ", " } else { "" })?;
-        }
-        if self.0.len() > SHOWN {
-            write!(f, " and {} more", self.0.len() - SHOWN)?;
-        }
-        Ok(())
+/// `the client a`, `the clients a, b`, or nothing; of many the first ten.
+fn named(noun: &str, names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let plural = if names.len() > 1 { "s" } else { "" };
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    match names {
+        [] => String::new(),
+        names => format!("the {noun}{plural} {}{more}", names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ")),
     }
+}
+
+fn join_and(parts: &[String]) -> String {
+    parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" and ")
 }

@@ -7,11 +7,15 @@ mod canary;
 mod clients;
 mod epochs;
 mod error;
+mod logins;
+mod mac_keys;
+mod permissions;
 mod resources;
 mod row;
 mod schema;
 mod signing_keys;
 mod url;
+mod users;
 mod write;
 
 use std::time::Duration;
@@ -21,6 +25,7 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor, any::AnyPoolOptions};
 pub(crate) use canary::Canary;
 pub(crate) use epochs::Epochs;
 pub(crate) use error::{Error, OpenError};
+pub(crate) use logins::{Of, PasswordProof};
 pub(crate) use url::DatabaseUrl;
 
 /// What the store obeys.

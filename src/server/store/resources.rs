@@ -8,7 +8,7 @@ use super::{
     row::{lifetime_if_any, lifetime_seconds, parsed, time},
 };
 use crate::{
-    protocol::{Audience, ClientId, Scope, ScopeToken},
+    protocol::{Audience, Scope, ScopeToken},
     server::model::{Resource, ResourceChange},
 };
 
@@ -61,8 +61,11 @@ impl Store {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &audience).await?.ok_or_else(|| missing(&audience))?;
                 for token in change.remove.iter() {
-                    let holders = sqlx::query("SELECT client_id AS id FROM client_scopes WHERE scope = $1 ORDER BY client_id");
-                    refuse_if_used(connection, holders.bind(token.to_string()), || format!("the scope {token}")).await?;
+                    let holders = [
+                        "SELECT client_id AS name FROM client_scopes WHERE scope = $1 ORDER BY client_id",
+                        "SELECT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.scope = $1 ORDER BY u.username",
+                    ];
+                    refuse_if_used(connection, holders, token.as_str(), format!("the scope {token}")).await?;
                 }
                 let after = change.apply(before).map_err(Error::Refused)?;
                 sqlx::query("UPDATE resources SET token_lifetime = $2 WHERE audience = $1")
@@ -85,11 +88,12 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
-                let users = sqlx::query(
-                    "SELECT client_id AS id FROM client_scopes WHERE audience = $1
-                     UNION SELECT client_id AS id FROM client_introspects WHERE audience = $1 ORDER BY id",
-                );
-                refuse_if_used(connection, users.bind(audience.to_string()), || format!("the resource {audience}")).await?;
+                let holders = [
+                    "SELECT client_id AS name FROM client_scopes WHERE audience = $1
+                     UNION SELECT client_id AS name FROM client_introspects WHERE audience = $1 ORDER BY name",
+                    "SELECT DISTINCT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.audience = $1 ORDER BY name",
+                ];
+                refuse_if_used(connection, holders, audience.as_str(), format!("the resource {audience}")).await?;
                 sqlx::query("DELETE FROM scopes WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
                 let deleted =
                     sqlx::query("DELETE FROM resources WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
@@ -142,13 +146,14 @@ async fn insert_scopes(connection: &mut AnyConnection, audience: &Audience, scop
     Ok(())
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
-
-/// Refuses when `users`, which selects client ids, finds any.
-async fn refuse_if_used(connection: &mut AnyConnection, users: Query<'_>, what: impl FnOnce() -> String) -> Result<(), Error> {
-    let mut by: Vec<ClientId> = Vec::new();
-    for row in users.fetch_all(connection).await? {
-        by.push(row.try_get::<String, _>("id")?.parse().map_err(Error::corrupt("client id"))?);
+/// Refuses when one of the statements, which select the names of clients and of users, finds any that hold `name`.
+async fn refuse_if_used(connection: &mut AnyConnection, holders: [&'static str; 2], name: &str, what: String) -> Result<(), Error> {
+    let mut found = [Vec::new(), Vec::new()];
+    for (names, sql) in found.iter_mut().zip(holders) {
+        for row in sqlx::query(sql).bind(name.to_owned()).fetch_all(&mut *connection).await? {
+            names.push(row.try_get::<String, _>("name")?);
+        }
     }
-    if by.is_empty() { Ok(()) } else { Err(Error::InUse { what: what(), by }) }
+    let [clients, users] = found;
+    if clients.is_empty() && users.is_empty() { Ok(()) } else { Err(Error::InUse { what, clients, users }) }
 }

@@ -8,11 +8,11 @@ use sealwright::{
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Backend, Finished, TestDatabase, sealwright};
+use super::{Backend, Finished, TestDatabase, process::sealwright_with_input, sealwright};
 
 /// A server in this process, on a real port and a real database, whose time the test moves.
 pub(crate) struct TestApp {
-    pub(crate) database: TestDatabase,
+    pub(crate) database: Arc<TestDatabase>,
     pub(crate) clock: ManualClock,
     pub(crate) meters: Arc<Meters>,
     pub(crate) addr: SocketAddr,
@@ -37,6 +37,10 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+pub(crate) const PASSWORD: &str = "plum trousers at the gate";
+/// What `alice` types, as a form.
+pub(crate) const SIGN_IN: &str = "username=alice&password=plum+trousers+at+the+gate";
+
 pub(crate) const ORDERS: &str = "https://orders.example";
 
 impl TestApp {
@@ -44,8 +48,17 @@ impl TestApp {
         Self::start_with(TestDatabase::create(backend).await, &[]).await
     }
 
-    pub(crate) async fn start_with(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
-        let clock = ManualClock::at(sealwright::clock::SystemClock.now());
+    pub(crate) async fn start_with(database: impl Into<Arc<TestDatabase>>, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(database.into(), settings, sealwright::clock::SystemClock.now()).await
+    }
+
+    /// Another server on the same database, whose time is its own.
+    pub(crate) async fn second_node(&self) -> Self {
+        Self::start_at(Arc::clone(&self.database), &[], self.now()).await
+    }
+
+    async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {
+        let clock = ManualClock::at(now);
         let mut flags = vec![
             ("listen".to_owned(), "127.0.0.1:0".to_owned()),
             ("database_url".to_owned(), database.url.clone()),
@@ -62,7 +75,7 @@ impl TestApp {
     }
 
     /// Stops the server and gives back its database.
-    pub(crate) async fn stop(mut self) -> TestDatabase {
+    pub(crate) async fn stop(mut self) -> Arc<TestDatabase> {
         drop(self.stop.take());
         self.running.take().unwrap().await.unwrap();
         self.database
@@ -94,13 +107,53 @@ impl TestApp {
         Credential { id: id.to_owned(), secret: created["secret"]["value"].as_str().unwrap().to_owned() }
     }
 
-    /// Lets half a second pass and waits until the server has taken in what changed meanwhile.
-    pub(crate) async fn settle(&self) {
+    /// A client by which users sign in and stay in, and that may have both scopes of `https://orders.example` itself.
+    pub(crate) fn app_for_users(&self, id: &str) -> Credential {
+        let grants = ["--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token"];
+        self.client_with(id, &[&grants[..], &["--allow", "https://orders.example=orders:read,orders:write"]].concat())
+    }
+
+    /// A user who may have both scopes of `https://orders.example`, with the password [`PASSWORD`].
+    pub(crate) fn user(&self, name: &str) -> Value {
+        self.user_with(name, PASSWORD, &["--allow", "https://orders.example=orders:read,orders:write"]).json()
+    }
+
+    pub(crate) fn user_with(&self, name: &str, password: &str, arguments: &[&str]) -> Finished {
+        let create = [&["user", "create", "--password-stdin", "--json"], arguments, &["--", name]].concat();
+        sealwright_with_input(&self.database, &create, password)
+    }
+
+    pub(crate) fn set_password(&self, name: &str, password: &str) -> Finished {
+        sealwright_with_input(&self.database, &["user", "set-password", name, "--password-stdin"], password)
+    }
+
+    /// The password grant for `alice` by `client`.
+    pub(crate) async fn sign_in(&self, client: &Credential) -> Answer {
+        self.token(client, &format!("grant_type=password&{SIGN_IN}")).await
+    }
+
+    /// The refresh grant.
+    pub(crate) async fn refresh(&self, client: &Credential, refresh_token: &str) -> Answer {
+        self.token(client, &format!("grant_type=refresh_token&refresh_token={refresh_token}")).await
+    }
+
+    /// `POST /oauth/revoke` with this body.
+    pub(crate) async fn revoke(&self, client: &Credential, body: &str) -> Answer {
+        Answer::to(self.form("/oauth/revoke", body).basic_auth(&client.id, Some(&client.secret))).await
+    }
+
+    /// Lets time pass and waits until the server has looked at its database again.
+    pub(crate) async fn pass(&self, time: Duration) {
         // It sleeps between two looks: once it does, none is under way.
         wait_until(|| self.clock.sleepers() > 0).await;
         let looks = self.meters.epoch_looks.value();
-        self.clock.advance(Duration::from_millis(500));
+        self.clock.advance(time);
         wait_until(|| self.meters.epoch_looks.value() > looks).await;
+    }
+
+    /// Lets half a second pass and waits until the server has taken in what changed meanwhile.
+    pub(crate) async fn settle(&self) {
+        self.pass(Duration::from_millis(500)).await;
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -121,8 +174,11 @@ impl TestApp {
 
     /// `POST /oauth/token` with this body, as a form.
     pub(crate) fn token_request(&self, body: &str) -> RequestBuilder {
-        let form = ("content-type", "application/x-www-form-urlencoded");
-        self.request(Method::POST, "/oauth/token").header(form.0, form.1).body(body.to_owned())
+        self.form("/oauth/token", body)
+    }
+
+    pub(crate) fn form(&self, path: &str, body: &str) -> RequestBuilder {
+        self.request(Method::POST, path).header("content-type", "application/x-www-form-urlencoded").body(body.to_owned())
     }
 
     /// The same with the client's credentials in the header.
@@ -171,6 +227,12 @@ impl Answer {
     pub(crate) fn granted(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         self.json()
+    }
+
+    /// The refresh token in it.
+    #[track_caller]
+    pub(crate) fn refresh_token(&self) -> String {
+        self.granted()["refresh_token"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
     /// What the access token in it says; nothing is verified.

@@ -1,5 +1,5 @@
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -67,6 +67,18 @@ pub(crate) fn sealwright(database: &TestDatabase, arguments: &[&str]) -> Finishe
     let mut command = command(database.folder());
     command.args(["--database-url", &database.url]).args(arguments);
     finish(command)
+}
+
+/// The same, with a line on standard input.
+pub(crate) fn sealwright_with_input(database: &TestDatabase, arguments: &[&str], line: &str) -> Finished {
+    let mut command = command(database.folder());
+    command.args(["--database-url", &database.url]).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that refuses early does not read it.
+    drop(writeln!(child.stdin.take().unwrap(), "{line}"));
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Finished { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// A server or demo that runs as a process of its own.

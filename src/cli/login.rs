@@ -1,0 +1,137 @@
+//! `sealwright login`: who is signed in.
+
+use std::collections::BTreeMap;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    Database,
+    error::Error,
+    output::{Output, rfc3339, rfc3339_if_any, say, table},
+    user::username,
+};
+use crate::{
+    clock::Timestamp,
+    protocol::ClientId,
+    server::{
+        model::{Ending, Login, LoginId, Username},
+        store::{self, Of},
+    },
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the logins that are kept, the newest first
+    List {
+        /// Of this user alone
+        #[arg(long, value_name = "NAME", value_parser = username)]
+        user: Option<Username>,
+        /// Of this client alone
+        #[arg(long, value_name = "ID")]
+        client: Option<ClientId>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End a login, or all of a user or of a client: their refresh tokens are no good any more
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
+    End {
+        #[arg(value_name = "LOGIN_ID", group = "which")]
+        id: Option<LoginId>,
+        #[arg(long, value_name = "NAME", value_parser = username, group = "which")]
+        user: Option<Username>,
+        #[arg(long, value_name = "ID", group = "which")]
+        client: Option<ClientId>,
+    },
+}
+
+impl Command {
+    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
+        let now = database.clock.now();
+        match self {
+            Self::List { user, client, output } => {
+                let names: BTreeMap<_, _> = database.store.list_users().await?.into_iter().map(|user| (user.id, user.username)).collect();
+                let of_user = |login: &Login| user.as_ref().is_none_or(|user| names.get(&login.user) == Some(user));
+                let of_client = |login: &Login| client.as_ref().is_none_or(|client| login.client == *client);
+                let logins = database.store.list_logins().await?;
+                let chosen = logins.into_iter().filter(|login| of_user(login) && of_client(login));
+                let views: Vec<View> = chosen.map(|login| View::new(&login, names.get(&login.user), now)).collect();
+                output.print(&views[..], View::list_for_people)
+            }
+            Self::End { id, user, client } => {
+                let of = match (id, user, client) {
+                    (Some(id), ..) => {
+                        let known = database.store.find_login(&id).await?;
+                        known.map(|login| Of::Id(login.id)).ok_or_else(|| store::Error::Missing(format!("login {id}")))?
+                    }
+                    (_, Some(name), _) => {
+                        let known = database.store.find_user(&name).await?;
+                        known.map(|user| Of::User(user.id)).ok_or_else(|| store::Error::Missing(format!("user {name}")))?
+                    }
+                    (.., Some(id)) => {
+                        let known = database.store.find_client(&id).await?;
+                        known.map(|client| Of::Client(client.id)).ok_or_else(|| store::Error::Missing(format!("client {id}")))?
+                    }
+                    (None, None, None) => return Ok(()),
+                };
+                let ended = database.store.end_logins(of, Ending::Operator, now).await?;
+                say(&format!("ended {ended} {}", if ended == 1 { "login" } else { "logins" }))
+            }
+        }
+    }
+}
+
+/// A login as it is printed.
+#[derive(Serialize)]
+struct View {
+    id: String,
+    sub: String,
+    /// None: the user was deleted.
+    username: Option<String>,
+    client_id: String,
+    resource: String,
+    scope: String,
+    created_at: String,
+    /// When it was last refreshed, or began.
+    last_used_at: String,
+    /// When it ends unless it is refreshed.
+    idle_ends_at: String,
+    /// When it ends at the latest.
+    absolute_ends_at: String,
+    ended_at: Option<String>,
+    ended_because: Option<String>,
+    over: bool,
+}
+
+impl View {
+    fn new(login: &Login, username: Option<&Username>, now: Timestamp) -> Self {
+        Self {
+            id: login.id.to_string(),
+            sub: login.user.to_string(),
+            username: username.map(ToString::to_string),
+            client_id: login.client.to_string(),
+            resource: login.audience.to_string(),
+            scope: login.scope.to_string(),
+            created_at: rfc3339(login.created_at),
+            last_used_at: rfc3339(login.stepped_at),
+            idle_ends_at: rfc3339(login.idle_ends_at),
+            absolute_ends_at: rfc3339(login.absolute_ends_at),
+            ended_at: rfc3339_if_any(login.ended_at),
+            ended_because: login.ended_because.clone(),
+            over: login.is_over(now),
+        }
+    }
+
+    fn list_for_people(views: &[Self]) -> String {
+        let row = |view: &Self| {
+            let state = match (&view.ended_because, view.over) {
+                (Some(because), _) => format!("ended: {because}"),
+                (None, true) => "ended by time".to_owned(),
+                (None, false) => format!("until {}", view.idle_ends_at),
+            };
+            let user = view.username.clone().unwrap_or_else(|| format!("({})", view.sub));
+            [view.id.clone(), user, view.client_id.clone(), view.scope.clone(), view.last_used_at.clone(), state]
+        };
+        table(["LOGIN", "USER", "CLIENT", "SCOPE", "LAST USED", "STATE"], views.iter().map(row))
+    }
+}

@@ -1,0 +1,208 @@
+//! `sealwright user`: the people who sign in.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{
+    Database,
+    allowance::{Allowance, allowance, by_resource, in_words},
+    error::Error,
+    output::{Output, facts, or_dash, or_never, rfc3339, rfc3339_if_any, say, table},
+};
+use crate::{
+    protocol::{Audience, Malformed},
+    server::{
+        model::{Password, User, UserChange, Username},
+        registry::{self, PasswordHasher},
+        store,
+    },
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register a user
+    Create {
+        /// The name by which they sign in; its case does not count
+        username: Username,
+        #[command(flatten)]
+        password: PasswordInput,
+        /// What they may have at a resource; repeat for more
+        #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
+        allow: Vec<Allowance>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List all users
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show one user
+    Show {
+        username: Username,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Change what a user may have
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
+    Update {
+        username: Username,
+        /// What they may have at a resource from now on, instead of what they had there; repeat for more resources
+        #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
+        allow: Vec<Allowance>,
+        /// A resource where they may have nothing any more; repeat for more
+        #[arg(long, value_name = "RESOURCE", group = "change")]
+        disallow: Vec<Audience>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Disable a user and end their logins
+    Disable {
+        username: Username,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Enable a user again
+    Enable {
+        username: Username,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delete a user and end their logins
+    Delete { username: Username },
+    /// Set a user's password and end their logins
+    SetPassword {
+        username: Username,
+        #[command(flatten)]
+        password: PasswordInput,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PasswordInput {
+    /// Read the password from standard input, up to the end of its first line
+    #[arg(long, required = true)]
+    password_stdin: bool,
+}
+
+/// More than any password takes.
+const INPUT_LIMIT: u64 = 64 * 1024;
+
+impl PasswordInput {
+    fn read(&self) -> Result<Password, Error> {
+        let mut text = Zeroizing::new(String::new());
+        io::stdin().lock().take(INPUT_LIMIT).read_to_string(&mut text).map_err(Error::Input)?;
+        Password::parse(text.lines().next().unwrap_or_default()).map_err(|malformed| Error::Password(malformed.to_string()))
+    }
+}
+
+impl Command {
+    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
+        let Database { store, clock, config } = database;
+        let now = clock.now();
+        let hasher = || {
+            PasswordHasher::start(registry::HashingPolicy { threads: 1, ..config.registry.hashing }, Default::default())
+                .map_err(Error::Runtime)
+        };
+        match self {
+            Self::Create { username, password, allow, output } => {
+                let password = password.read()?;
+                let permissions = by_resource(allow);
+                let user = registry::register_user(store, &config.passwords, &hasher()?, username, password, permissions, now).await?;
+                output.print(&View::from(&user), View::for_people)
+            }
+            Self::List { output } => {
+                let views: Vec<View> = store.list_users().await?.iter().map(View::from).collect();
+                output.print(&views[..], View::list_for_people)
+            }
+            Self::Show { username, output } => show(database, &username, output).await,
+            Self::Update { username, allow, disallow, output } => {
+                let change = UserChange { allow: by_resource(allow), disallow: disallow.into_iter().collect() };
+                let user = store.update_user(username, change).await?;
+                output.print(&View::from(&user), View::for_people)
+            }
+            Self::Disable { username, output } => {
+                store.set_user_disabled(username.clone(), Some(now)).await?;
+                show(database, &username, output).await
+            }
+            Self::Enable { username, output } => {
+                store.set_user_disabled(username.clone(), None).await?;
+                show(database, &username, output).await
+            }
+            Self::Delete { username } => {
+                store.delete_user(username.clone(), now).await?;
+                say(&format!("deleted the user {username}"))
+            }
+            Self::SetPassword { username, password } => {
+                let password = password.read()?;
+                registry::set_password(store, &config.passwords, &hasher()?, username.clone(), password, now).await?;
+                say(&format!("set the password of {username}, and ended their logins"))
+            }
+        }
+    }
+}
+
+async fn show(database: &Database, username: &Username, output: Output) -> Result<(), Error> {
+    let user = database.store.find_user(username).await?;
+    let user = user.ok_or_else(|| store::Error::Missing(format!("user {username}")))?;
+    output.print(&View::from(&user), View::for_people)
+}
+
+/// Parses a user name for other commands.
+pub(super) fn username(text: &str) -> Result<Username, String> {
+    text.parse().map_err(|malformed: Malformed| malformed.to_string())
+}
+
+/// A user as they are printed; nothing of the password is.
+#[derive(Serialize)]
+struct View {
+    sub: String,
+    username: String,
+    /// Scope tokens by resource.
+    allow: BTreeMap<String, Vec<String>>,
+    created_at: String,
+    disabled_at: Option<String>,
+    signed_in_at: Option<String>,
+}
+
+impl From<&User> for View {
+    fn from(user: &User) -> Self {
+        Self {
+            sub: user.id.to_string(),
+            username: user.username.to_string(),
+            allow: in_words(user.permissions.iter()),
+            created_at: rfc3339(user.created_at),
+            disabled_at: rfc3339_if_any(user.disabled_at),
+            signed_in_at: rfc3339_if_any(user.signed_in_at),
+        }
+    }
+}
+
+impl View {
+    fn for_people(&self) -> String {
+        let allow: Vec<_> = self.allow.iter().map(|(resource, scopes)| format!("{resource}: {}", scopes.join(" "))).collect();
+        facts([
+            ("user", self.username.clone()),
+            ("sub", self.sub.clone()),
+            ("state", self.disabled_at.as_ref().map_or_else(|| "enabled".to_owned(), |at| format!("disabled since {at}"))),
+            ("allowed", or_dash(allow.join("\n"))),
+            ("created", self.created_at.clone()),
+            ("signed in", or_never(self.signed_in_at.clone())),
+        ])
+    }
+
+    fn list_for_people(views: &[Self]) -> String {
+        let row = |view: &Self| {
+            let scopes: Vec<_> = view.allow.values().flatten().cloned().collect();
+            let state = if view.disabled_at.is_some() { "disabled" } else { "enabled" };
+            [view.username.clone(), state.to_owned(), or_dash(scopes.join(" ")), or_never(view.signed_in_at.clone()), view.sub.clone()]
+        };
+        table(["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], views.iter().map(row))
+    }
+}

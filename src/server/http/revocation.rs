@@ -1,0 +1,22 @@
+//! `POST /oauth/revoke`: RFC 7009.
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+
+use super::{App, client_request::ClientRequest, error::Failure};
+
+/// An empty 200, also for a token that is unknown: what the client wanted is the case (section 2.2).
+pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+    let request = ClientRequest::read(&app, request).await?;
+    let note = request.note();
+    let Some(token) = request.form.get("token") else {
+        return Err(Failure::invalid_request("The parameter token is missing.").noted(note));
+    };
+    let revoked = app.issuer.revoke(&request.client, token, request.now).await;
+    revoked.map_err(|error| Failure::from(error).noted(note.clone()))?;
+    let mut response = ().into_response();
+    response.extensions_mut().insert(note);
+    Ok(response)
+}

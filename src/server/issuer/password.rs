@@ -1,0 +1,56 @@
+//! The resource owner password credentials grant: RFC 6749 section 4.3.
+//!
+//! RFC 9700 section 2.4 says that it must not be used: it shows the user's password to the app. It is here for apps of the
+//! same house as the server, for clients that were given it, and a setting turns it off.
+
+use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject};
+use crate::{
+    clock::Timestamp,
+    protocol::{ErrorCode, GrantType},
+    server::{model::Client, registry::SignInError, revocation::NewLogin, secret::Redacted},
+};
+
+/// An app passes on what its user typed.
+#[derive(Debug)]
+pub(crate) struct Password {
+    pub(crate) username: String,
+    pub(crate) password: Redacted,
+    pub(crate) target: TargetRequest,
+}
+
+/// One answer for every cause: who guesses must not learn how close it came.
+const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The user name or the password is wrong.");
+
+impl TokenIssuer {
+    pub(super) async fn password(&self, client: &Client, request: &Password, now: Timestamp) -> Result<Issued, Error> {
+        // What does not depend on the user comes first: it costs no hash and counts as no failure.
+        let mut target = request.target.resolve(client)?;
+        let (user, proof) = self.registry.sign_in(&client.id, &request.username, request.password.expose()).await?;
+        // What the client may have there and the user may not is dropped; the answer's scope shows it.
+        let allowed = user.permissions.get(target.audience);
+        target.scope = allowed.map(|allowed| target.scope.intersection(allowed)).unwrap_or_default();
+        if target.scope.is_empty() {
+            return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed nothing of that scope.").into());
+        }
+        let new = NewLogin { user: user.id, client: &client.id, audience: target.audience, scope: &target.scope };
+        let login = self.logins.begin(new, proof, now).await.map_err(Fault::from)?.ok_or(Error::Refused(REFUSED))?;
+        let subject = Subject::User { id: login.user, auth_time: login.created_at };
+        let mut issued = self.mint(client, subject, target, now).await?;
+        if client.grants.contains(&GrantType::RefreshToken) {
+            issued.refresh_token = Some(self.logins.current_token(&login));
+        }
+        Ok(issued)
+    }
+}
+
+impl From<SignInError> for Error {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::TooLong => Refusal::new(ErrorCode::InvalidRequest, "The password is longer than 1,024 characters.").into(),
+            SignInError::Rejected(cause) => Self::Rejected { refusal: REFUSED, cause },
+            SignInError::Limited(limited) => Self::Limited(limited.0),
+            SignInError::Unserved(unserved) => Fault::from(unserved).into(),
+            SignInError::Fault(error) => Fault { transient: error.is_transient(), cause: error.to_string() }.into(),
+        }
+    }
+}

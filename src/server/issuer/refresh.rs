@@ -1,0 +1,93 @@
+//! The refresh grant: RFC 6749 section 6, with rotation as RFC 9700 section 4.14 asks, and one mercy: a repeated request gets
+//! the same successor for a little while, so that a lost answer signs nobody out.
+
+use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
+use crate::{
+    clock::Timestamp,
+    protocol::{ErrorCode, Scope},
+    server::{
+        model::{Client, Ending, Login, Permission, Standing},
+        secret::Redacted,
+    },
+};
+
+/// An app goes on with what a password began.
+#[derive(Debug)]
+pub(crate) struct Refresh {
+    pub(crate) refresh_token: Redacted,
+    pub(crate) target: TargetRequest,
+}
+
+/// Steps that others may take between our look and ours before we give up. One is enough: after it the token is the one before.
+const TRIES: usize = 3;
+
+const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The refresh token is not good (any more).");
+
+fn refuse(cause: &'static str) -> Error {
+    Error::Rejected { refusal: REFUSED, cause }
+}
+
+impl TokenIssuer {
+    pub(super) async fn refresh(&self, client: &Client, request: &Refresh, now: Timestamp) -> Result<Issued, Error> {
+        for _ in 0..TRIES {
+            let found = self.logins.find(request.refresh_token.expose()).await.map_err(Fault::from)?;
+            let (token, login) = found.ok_or_else(|| refuse("no such refresh token"))?;
+            if login.client != client.id {
+                return Err(refuse("the refresh token of another client"));
+            }
+            let login = match login.standing(token.generation, now) {
+                Standing::Over => return Err(refuse("the login is over")),
+                Standing::Replay => {
+                    self.logins.end(&login, Ending::Replay, now).await.map_err(Fault::from)?;
+                    return Err(refuse("replay of a used refresh token; its login has ended"));
+                }
+                Standing::Current | Standing::Repeat => login,
+            };
+            // Everything that can refuse comes before the step: a refused request leaves the token as it was.
+            let (permission, scope) = self.still_allowed(client, &login, &request.target).await?;
+            let login = if login.generation == token.generation {
+                match self.logins.step(&login, now).await.map_err(Fault::from)? {
+                    Some(stepped) => stepped,
+                    None => continue,
+                }
+            } else {
+                login
+            };
+            let target = Target { audience: &login.audience, permission, scope };
+            let subject = Subject::User { id: login.user, auth_time: login.created_at };
+            let mut issued = self.mint(client, subject, target, now).await?;
+            issued.refresh_token = Some(self.logins.current_token(&login));
+            return Ok(issued);
+        }
+        Err(Fault { transient: true, cause: "the login kept changing".to_owned() }.into())
+    }
+
+    /// What client and user may have today of what the login was granted; less, if the request asks for less.
+    async fn still_allowed<'a>(&self, client: &'a Client, login: &Login, asked: &TargetRequest) -> Result<(&'a Permission, Scope), Error> {
+        match &asked.resource {
+            Some(Ok(audience)) if *audience != login.audience => {
+                return Err(Refusal::new(ErrorCode::InvalidTarget, "The refresh token is for another resource.").into());
+            }
+            Some(Err(_)) => return Err(Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed.").into()),
+            Some(Ok(_)) | None => {}
+        }
+        // RFC 6749 section 6: never more than was granted at the beginning.
+        let wanted = match &asked.scope {
+            Some(Ok(scope)) if *scope <= login.scope => scope,
+            Some(_) => {
+                return Err(
+                    Refusal::new(ErrorCode::InvalidScope, "The scope is malformed or holds more than the login was granted.").into()
+                );
+            }
+            None => &login.scope,
+        };
+        let user = self.registry.find_enabled_user(login.user).await;
+        let user = user.map_err(|error| Fault { transient: error.is_transient(), cause: error.to_string() })?;
+        let user = user.ok_or_else(|| refuse("the user is disabled or deleted"))?;
+        let permission =
+            client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is not allowed at the resource any more"))?;
+        let of_user = user.permissions.get(&login.audience).ok_or_else(|| refuse("the user is not allowed at the resource any more"))?;
+        let scope = wanted.intersection(&permission.scope).intersection(of_user);
+        if scope.is_empty() { Err(refuse("nothing of the scope is allowed any more")) } else { Ok((permission, scope)) }
+    }
+}

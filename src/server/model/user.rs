@@ -1,0 +1,74 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+use uuid::{Builder, Uuid};
+
+use crate::{
+    clock::Timestamp,
+    entropy,
+    protocol::{Audience, Malformed, Scope},
+};
+
+use super::Username;
+
+/// The `sub` of a user's tokens: a random UUID. It says nothing of the user, and no client id has this form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UserId(Uuid);
+
+impl UserId {
+    pub(crate) fn generate() -> Self {
+        Self(Builder::from_random_bytes(entropy::bytes()).into_uuid())
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for UserId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        Uuid::try_parse(text).map(Self).map_err(|_| Malformed { what: "user id", rule: "it is a UUID" })
+    }
+}
+
+/// A person.
+#[derive(Debug, Clone)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) username: Username,
+    /// argon2id, in PHC form.
+    pub(crate) password_hash: String,
+    /// What the person may have, resource by resource.
+    pub(crate) permissions: BTreeMap<Audience, Scope>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) disabled_at: Option<Timestamp>,
+    pub(crate) signed_in_at: Option<Timestamp>,
+}
+
+/// What an update asks for; what is empty stays.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UserChange {
+    /// Replaces what the user may have at each of these resources.
+    pub(crate) allow: BTreeMap<Audience, Scope>,
+    pub(crate) disallow: BTreeSet<Audience>,
+}
+
+impl UserChange {
+    /// The user as the change leaves them. Refuses to take away what is not there.
+    pub(crate) fn apply(self, mut user: User) -> Result<User, String> {
+        for audience in &self.disallow {
+            if user.permissions.remove(audience).is_none() {
+                return Err(format!("the user {} is allowed nothing at {audience}", user.username));
+            }
+        }
+        user.permissions.extend(self.allow);
+        Ok(user)
+    }
+}

@@ -1,0 +1,117 @@
+//! Which passwords may be set: long enough, and not what everybody guesses first (NIST SP 800-63B-4 section 3.1.1.2). No
+//! rule says which characters to use, and none expires.
+
+use std::{collections::HashSet, sync::LazyLock};
+
+use crate::server::model::{Password, Username};
+
+/// What setting a password obeys.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    /// Characters at least; 8 at the least.
+    pub(crate) min_length: usize,
+    /// Names of the service, which everybody guesses.
+    pub(crate) service_names: Vec<String>,
+}
+
+/// The ten thousand passwords that leaks show most often, in lower case.
+static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| include_str!("common_passwords.txt").split_ascii_whitespace().collect());
+
+/// Characters that must be left when every known name has been taken out.
+const OWN_CHARS: usize = 8;
+/// A shorter name is too likely to stand in a good password by chance.
+const NAME_CHARS: usize = 4;
+
+impl Policy {
+    /// Says why `password` may not be set for `username`.
+    pub(crate) fn judge(&self, password: &Password, username: &Username) -> Result<(), String> {
+        if password.chars() < self.min_length {
+            return Err(format!(
+                "it has {} characters, and {} are needed; a few words in a row are easy to keep",
+                password.chars(),
+                self.min_length
+            ));
+        }
+        let lower = password.expose().to_lowercase();
+        let core = lower.trim_matches(|c: char| !c.is_alphabetic());
+        if [lower.as_str(), core, piece(&lower), piece(core)].iter().any(|text| COMMON.contains(text)) {
+            return Err("it is one of those that everybody guesses first, or one of them with something added".to_owned());
+        }
+        if piece(&lower).chars().count() < OWN_CHARS {
+            return Err("it repeats a short piece".to_owned());
+        }
+        let names = self.service_names.iter().map(String::as_str).chain([username.as_str()]);
+        for name in names.filter(|name| name.chars().count() >= NAME_CHARS) {
+            let rest = lower.replace(&name.to_lowercase(), "");
+            if rest.len() < lower.len() && rest.chars().filter(|c| c.is_alphanumeric()).count() < OWN_CHARS {
+                return Err("it is little more than the name of the user or of the service".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a text repeats, at least once and a half; else the text itself.
+fn piece(text: &str) -> &str {
+    let chars: Vec<(usize, char)> = text.char_indices().collect();
+    let repeats = |length: &usize| chars.iter().zip(&chars[*length..]).all(|((_, one), (_, other))| one == other);
+    match (1..=chars.len() * 2 / 3).find(repeats) {
+        Some(length) => &text[..chars[length].0],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(text: &str) -> Result<(), String> {
+        let policy = Policy { min_length: 15, service_names: vec!["sealwright".to_owned(), "orders".to_owned()] };
+        policy.judge(&Password::parse(text).unwrap(), &"alice.cooper".parse().unwrap())
+    }
+
+    #[test]
+    fn pw13_any_characters_will_do_and_fourteen_are_too_few() {
+        for good in [
+            "plumtrousergate",
+            "a b c d e f g h i",
+            "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕",
+            "correct horse battery",
+            "PLUMTROUSERGATE",
+            "483920571648302",
+        ] {
+            assert_eq!(judge(good), Ok(()), "{good}");
+        }
+        let short = judge("plumtrousergat").unwrap_err();
+        assert!(short.contains("14 characters") && short.contains("15 are needed"), "{short}");
+    }
+
+    #[test]
+    fn pw14_what_everybody_guesses_is_refused_with_the_reason() {
+        for common in
+            ["password12345678", "PassWord12345678", "passwordpassword", "1234567890123456", "qwertyuiop!!!!!!!!", "!!!iloveyou2026!!!"]
+        {
+            assert!(judge(common).unwrap_err().contains("everybody guesses"), "{common}");
+        }
+        for repeated in ["aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "zxvzxvzxvzxvzxvzx"] {
+            assert!(judge(repeated).is_err(), "{repeated}");
+        }
+        for name in ["alice.cooper-2026", "Sealwright-2026!", "sealwrightsealwright1", "my-alice.cooper-1"] {
+            assert!(
+                judge(name).unwrap_err().contains("name of the user or of the service") || judge(name).unwrap_err().contains("repeats"),
+                "{name}"
+            );
+        }
+        let with_a_name = "alice.cooper likes plums";
+        assert_eq!(judge(with_a_name), Ok(()));
+    }
+
+    #[test]
+    fn pw14_every_common_password_is_refused_whatever_the_least_length() {
+        let policy = Policy { min_length: 8, service_names: Vec::new() };
+        assert!(COMMON.len() >= 3000);
+        for common in COMMON.iter() {
+            assert!(policy.judge(&Password::parse(common).unwrap(), &"bob".parse().unwrap()).is_err(), "{common}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Logins: how they begin, take a step, and end.
+
+use super::{Policy, RefreshToken};
+use crate::{
+    clock::Timestamp,
+    protocol::{Audience, ClientId, Scope},
+    server::{
+        keys::MacKey,
+        model::{Ending, Login, LoginId, UserId},
+        store::{Error, Of, PasswordProof, Store},
+    },
+};
+
+/// The logins of this issuer.
+#[derive(Debug, Clone)]
+pub(crate) struct Logins {
+    policy: Policy,
+    store: Store,
+    key: MacKey,
+}
+
+/// What a login is about.
+#[derive(Debug)]
+pub(crate) struct NewLogin<'a> {
+    pub(crate) user: UserId,
+    pub(crate) client: &'a ClientId,
+    pub(crate) audience: &'a Audience,
+    pub(crate) scope: &'a Scope,
+}
+
+impl Logins {
+    /// The name of the key of refresh tokens in the database.
+    pub(crate) const KEY: &str = "refresh_token";
+
+    pub(crate) const fn new(policy: Policy, store: Store, key: MacKey) -> Self {
+        Self { policy, store, key }
+    }
+
+    /// Begins a login. `None`: meanwhile its user or client was disabled, or the password was changed.
+    pub(crate) async fn begin(&self, new: NewLogin<'_>, proof: PasswordProof, now: Timestamp) -> Result<Option<Login>, Error> {
+        let login = Login {
+            id: LoginId::generate(),
+            user: new.user,
+            client: new.client.clone(),
+            audience: new.audience.clone(),
+            scope: new.scope.clone(),
+            generation: 1,
+            created_at: now,
+            stepped_at: now,
+            idle_ends_at: now + self.policy.idle_lifetime.min(self.policy.lifetime),
+            absolute_ends_at: now + self.policy.lifetime,
+            ended_at: None,
+            ended_because: None,
+        };
+        Ok(self.store.insert_login(login.clone(), proof).await?.then_some(login))
+    }
+
+    /// The refresh token that `text` is, and its login as it stands now.
+    pub(crate) async fn find(&self, text: &str) -> Result<Option<(RefreshToken, Login)>, Error> {
+        let Some(token) = RefreshToken::read(text, &self.key) else { return Ok(None) };
+        let login = self.store.find_login(&token.login).await?;
+        Ok(login.map(|login| (token, login)))
+    }
+
+    /// The text of the current refresh token of `login`.
+    pub(crate) fn current_token(&self, login: &Login) -> String {
+        RefreshToken { login: login.id.clone(), generation: login.generation }.to_text(&self.key)
+    }
+
+    /// Takes `login` to its next generation. `None`: somebody else changed it first; look again.
+    pub(crate) async fn step(&self, login: &Login, now: Timestamp) -> Result<Option<Login>, Error> {
+        let idle_ends_at = (now + self.policy.idle_lifetime).min(login.absolute_ends_at);
+        let stepped = self.store.step_login(login.id.clone(), login.generation, now, idle_ends_at).await?;
+        Ok(stepped.then(|| Login { generation: login.generation + 1, stepped_at: now, idle_ends_at, ..login.clone() }))
+    }
+
+    /// Ends a login; whoever is first logs it.
+    pub(crate) async fn end(&self, login: &Login, because: Ending, now: Timestamp) -> Result<(), Error> {
+        if self.store.end_logins(Of::Id(login.id.clone()), because, now).await? == 1 {
+            let (login_id, client, user, because) = (login.id.as_str(), login.client.as_str(), login.user.to_string(), because.as_str());
+            tracing::warn!(login.id = login_id, client.id = client, user.id = user, because, "a login ended");
+        }
+        Ok(())
+    }
+}

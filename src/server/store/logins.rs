@@ -1,0 +1,160 @@
+use sqlx::{AnyConnection, Row, any::AnyRow};
+
+use super::{
+    Error, Store,
+    row::{parsed, time, time_if_any},
+};
+use crate::{
+    clock::Timestamp,
+    protocol::ClientId,
+    server::model::{Ending, Login, LoginId, UserId},
+};
+
+/// Which logins are meant.
+#[derive(Debug, Clone)]
+pub(crate) enum Of {
+    Id(LoginId),
+    User(UserId),
+    Client(ClientId),
+}
+
+/// A password that was right when it was checked: it counts if it still is when the login is written.
+#[derive(Debug, Clone)]
+pub(crate) struct PasswordProof {
+    /// The hash that it was checked against.
+    pub(crate) hash: String,
+    /// Its hash under parameters that were raised since.
+    pub(crate) rehash: Option<String>,
+}
+
+macro_rules! select {
+    ($end:literal) => {
+        concat!(
+            "SELECT id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at, ended_at, ended_because
+             FROM logins ",
+            $end
+        )
+    };
+}
+
+impl Store {
+    /// Writes a login down. False: meanwhile the user or the client was disabled or deleted, or the password was changed.
+    ///
+    /// User and client are touched first: on PostgreSQL that takes their rows' locks, so that who disables one of them either
+    /// comes before, and there is no login, or after, and ends it.
+    pub(crate) async fn insert_login(&self, login: Login, proof: PasswordProof) -> Result<bool, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let user = sqlx::query(
+                    "UPDATE users SET signed_in_at = $2, password_hash = $4 WHERE sub = $1 AND password_hash = $3 AND disabled_at IS NULL",
+                )
+                .bind(login.user.to_string())
+                .bind(login.created_at.seconds())
+                .bind(proof.hash.clone())
+                .bind(proof.rehash.unwrap_or(proof.hash))
+                .execute(&mut *connection)
+                .await?;
+                let client = sqlx::query("UPDATE clients SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL")
+                    .bind(login.client.to_string())
+                    .execute(&mut *connection)
+                    .await?;
+                if user.rows_affected() == 0 || client.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                sqlx::query(
+                    "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                )
+                .bind(login.id.to_string())
+                .bind(login.user.to_string())
+                .bind(login.client.to_string())
+                .bind(login.audience.to_string())
+                .bind(login.scope.to_string())
+                .bind(login.generation)
+                .bind(login.created_at.seconds())
+                .bind(login.stepped_at.seconds())
+                .bind(login.idle_ends_at.seconds())
+                .bind(login.absolute_ends_at.seconds())
+                .execute(connection)
+                .await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn find_login(&self, id: &LoginId) -> Result<Option<Login>, Error> {
+        let row = sqlx::query(select!("WHERE id = $1")).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Every login that is kept, the newest first.
+    pub(crate) async fn list_logins(&self) -> Result<Vec<Login>, Error> {
+        sqlx::query(select!("ORDER BY created_at DESC, id")).fetch_all(&self.pool).await?.iter().map(read).collect()
+    }
+
+    /// Takes a login from `generation` to the next, at `now`. False: somebody else did, or it is over.
+    pub(crate) async fn step_login(&self, id: LoginId, generation: i64, now: Timestamp, idle_ends_at: Timestamp) -> Result<bool, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let stepped = sqlx::query(
+                    "UPDATE logins SET generation = generation + 1, stepped_at = $3, idle_ends_at = $4
+                     WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND idle_ends_at > $3 AND absolute_ends_at > $3",
+                )
+                .bind(id.to_string())
+                .bind(generation)
+                .bind(now.seconds())
+                .bind(idle_ends_at.seconds())
+                .execute(connection)
+                .await?;
+                Ok(stepped.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    /// Ends logins that have not ended yet, and says how many.
+    pub(crate) async fn end_logins(&self, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {
+        self.write(move |connection| Box::pin(async move { end(connection, of, because, now).await })).await
+    }
+
+    /// Forgets logins that have been over since before `since`.
+    pub(crate) async fn purge_logins(&self, since: Timestamp) -> Result<u64, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let purged = sqlx::query("DELETE FROM logins WHERE absolute_ends_at < $1 OR idle_ends_at < $1 OR ended_at < $1");
+                Ok(purged.bind(since.seconds()).execute(connection).await?.rows_affected())
+            })
+        })
+        .await
+    }
+}
+
+pub(super) async fn end(connection: &mut AnyConnection, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {
+    let (sql, name) = match of {
+        Of::Id(id) => ("UPDATE logins SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL", id.to_string()),
+        Of::User(user) => ("UPDATE logins SET ended_at = $2, ended_because = $3 WHERE sub = $1 AND ended_at IS NULL", user.to_string()),
+        Of::Client(client) => {
+            ("UPDATE logins SET ended_at = $2, ended_because = $3 WHERE client_id = $1 AND ended_at IS NULL", client.to_string())
+        }
+    };
+    let ended = sqlx::query(sql).bind(name).bind(now.seconds()).bind(because.as_str()).execute(connection).await?;
+    Ok(ended.rows_affected())
+}
+
+fn read(row: &AnyRow) -> Result<Login, Error> {
+    Ok(Login {
+        id: parsed(row, "id")?,
+        user: parsed(row, "sub")?,
+        client: parsed(row, "client_id")?,
+        audience: parsed(row, "audience")?,
+        scope: parsed(row, "scope")?,
+        generation: row.try_get("generation")?,
+        created_at: time(row, "created_at")?,
+        stepped_at: time(row, "stepped_at")?,
+        idle_ends_at: time(row, "idle_ends_at")?,
+        absolute_ends_at: time(row, "absolute_ends_at")?,
+        ended_at: time_if_any(row, "ended_at")?,
+        ended_because: row.try_get("ended_because")?,
+    })
+}

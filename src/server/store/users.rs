@@ -1,0 +1,175 @@
+use std::collections::BTreeMap;
+
+use sqlx::{AnyConnection, any::AnyRow};
+
+use super::{
+    Error, Store,
+    logins::{self, Of},
+    permissions,
+    row::{parsed, text, time, time_if_any},
+};
+use crate::{
+    clock::Timestamp,
+    server::model::{Ending, User, UserChange, UserId, Username},
+};
+
+macro_rules! select {
+    (users $end:literal) => {
+        concat!("SELECT sub, username, password_hash, created_at, disabled_at, signed_in_at FROM users ", $end)
+    };
+    (scopes $end:literal) => {
+        concat!("SELECT sub, scope, audience FROM user_scopes ", $end)
+    };
+}
+
+impl Store {
+    pub(crate) async fn insert_user(&self, user: User) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let inserted = sqlx::query(
+                    "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at)
+                     VALUES ($1, $2, $3, $4, NULL, NULL) ON CONFLICT DO NOTHING",
+                )
+                .bind(user.id.to_string())
+                .bind(user.username.to_string())
+                .bind(user.password_hash.clone())
+                .bind(user.created_at.seconds())
+                .execute(&mut *connection)
+                .await?;
+                if inserted.rows_affected() == 0 {
+                    return Err(Error::Exists(format!("the user {}", user.username)));
+                }
+                save_permissions(connection, &user).await
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn find_user(&self, username: &Username) -> Result<Option<User>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        find(&mut connection, username).await
+    }
+
+    pub(crate) async fn find_user_by_id(&self, id: UserId) -> Result<Option<User>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let users = sqlx::query(select!(users "WHERE sub = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?;
+        read_one(&mut connection, users).await
+    }
+
+    /// Every user, in alphabetical order.
+    pub(crate) async fn list_users(&self) -> Result<Vec<User>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let users = sqlx::query(select!(users "")).fetch_all(&mut *connection).await?;
+        let scopes = sqlx::query(select!(scopes "")).fetch_all(&mut *connection).await?;
+        let mut users = read(&users, &scopes)?;
+        users.sort_by(|one, other| one.username.cmp(&other.username));
+        Ok(users)
+    }
+
+    /// Applies `change` and gives back the user as they are now.
+    pub(crate) async fn update_user(&self, username: Username, change: UserChange) -> Result<User, Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                // Takes the row's lock: what is read next stays true until this commits.
+                sqlx::query("UPDATE users SET username = username WHERE username = $1")
+                    .bind(username.to_string())
+                    .execute(&mut *connection)
+                    .await?;
+                let before = find(connection, &username).await?.ok_or_else(|| missing(&username))?;
+                let after = change.apply(before).map_err(Error::Refused)?;
+                save_permissions(connection, &after).await?;
+                Ok(after)
+            })
+        })
+        .await
+    }
+
+    /// Disables a user at a time, which ends their logins, or enables them again.
+    pub(crate) async fn set_user_disabled(&self, username: Username, disabled_at: Option<Timestamp>) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                // Disabling again keeps the time of the first.
+                let sql = match disabled_at {
+                    Some(_) => "UPDATE users SET disabled_at = COALESCE(disabled_at, $2) WHERE username = $1 RETURNING sub",
+                    None => "UPDATE users SET disabled_at = $2 WHERE username = $1 RETURNING sub",
+                };
+                let row = sqlx::query(sql)
+                    .bind(username.to_string())
+                    .bind(disabled_at.map(Timestamp::seconds))
+                    .fetch_optional(&mut *connection)
+                    .await?;
+                let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
+                if let Some(now) = disabled_at {
+                    logins::end(connection, Of::User(user), Ending::UserDisabled, now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Sets a password's hash, which ends the user's logins: who knew the old one may have begun them.
+    pub(crate) async fn set_password_hash(&self, username: Username, hash: String, now: Timestamp) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1 RETURNING sub");
+                let row = updated.bind(username.to_string()).bind(hash).fetch_optional(&mut *connection).await?;
+                let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
+                logins::end(connection, Of::User(user), Ending::PasswordSet, now).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Deletes a user and ends their logins.
+    pub(crate) async fn delete_user(&self, username: Username, now: Timestamp) -> Result<(), Error> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let locked = sqlx::query("UPDATE users SET username = username WHERE username = $1 RETURNING sub");
+                let row = locked.bind(username.to_string()).fetch_optional(&mut *connection).await?;
+                let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
+                sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
+                logins::end(connection, Of::User(user), Ending::UserDeleted, now).await.map(drop)
+            })
+        })
+        .await
+    }
+}
+
+fn missing(username: &Username) -> Error {
+    Error::Missing(format!("user {username}"))
+}
+
+async fn find(connection: &mut AnyConnection, username: &Username) -> Result<Option<User>, Error> {
+    let users = sqlx::query(select!(users "WHERE username = $1")).bind(username.to_string()).fetch_all(&mut *connection).await?;
+    read_one(connection, users).await
+}
+
+async fn read_one(connection: &mut AnyConnection, users: Vec<AnyRow>) -> Result<Option<User>, Error> {
+    let Some(row) = users.first() else { return Ok(None) };
+    let scopes = sqlx::query(select!(scopes "WHERE sub = $1")).bind(text(row, "sub")?).fetch_all(connection).await?;
+    Ok(read(&users, &scopes)?.pop())
+}
+
+fn read(users: &[AnyRow], scopes: &[AnyRow]) -> Result<Vec<User>, Error> {
+    let mut held: BTreeMap<UserId, _> = permissions::gather(scopes, |row| parsed(row, "sub"))?;
+    let user = |row: &AnyRow| {
+        let id = parsed(row, "sub")?;
+        Ok(User {
+            id,
+            username: parsed(row, "username")?,
+            password_hash: text(row, "password_hash")?,
+            permissions: held.remove(&id).unwrap_or_default(),
+            created_at: time(row, "created_at")?,
+            disabled_at: time_if_any(row, "disabled_at")?,
+            signed_in_at: time_if_any(row, "signed_in_at")?,
+        })
+    };
+    users.iter().map(user).collect()
+}
+
+async fn save_permissions(connection: &mut AnyConnection, user: &User) -> Result<(), Error> {
+    let statements = ["DELETE FROM user_scopes WHERE sub = $1", "INSERT INTO user_scopes (sub, scope, audience) VALUES ($1, $2, $3)"];
+    permissions::replace(connection, statements, &user.id.to_string(), user.permissions.iter()).await
+}

@@ -1,0 +1,140 @@
+//! Logins: the command line's view of them, and one login against a plain model.
+
+use std::time::Duration;
+
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use crate::{
+    refresh::users_app,
+    support::{Backend, Credential, TestApp, TestDatabase, on_both_databases},
+};
+
+on_both_databases![logins_are_listed_and_ended_by_id_user_and_client, one_login_behaves_like_a_plain_model_of_it];
+
+async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
+    let (app, shop) = users_app(backend).await;
+    let kiosk = app.app_for_users("kiosk");
+    app.user("bob");
+    let tokens =
+        [app.sign_in(&shop).await.refresh_token(), app.sign_in(&shop).await.refresh_token(), app.sign_in(&kiosk).await.refresh_token()];
+    let all = app.run_json(&["login", "list"]);
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    let ids: Vec<_> = tokens.iter().map(|token| token.split('.').next().unwrap()).collect();
+    let login = all.as_array().unwrap().iter().find(|login| login["id"] == ids[0]).unwrap();
+    let said = ["username", "client_id", "resource", "scope"].map(|name| login[name].as_str().unwrap());
+    assert_eq!(said, ["alice", "shop", "https://orders.example", "orders:read orders:write"]);
+    assert_eq!(login["over"], false);
+    assert_eq!(app.run_json(&["login", "list", "--client", "kiosk"]).as_array().unwrap().len(), 1);
+    assert_eq!(app.run_json(&["login", "list", "--user", "bob"]).as_array().unwrap().len(), 0);
+
+    assert_eq!(app.run(&["login", "end", "--", ids[0]]).succeeded().stdout, "ended 1 login\n");
+    assert_eq!(app.run(&["login", "end", "--", ids[0]]).succeeded().stdout, "ended 0 logins\n");
+    app.refresh(&shop, &tokens[0]).await.refused(400, "invalid_grant");
+    let next = app.refresh(&shop, &tokens[1]).await.refresh_token();
+    assert_eq!(app.run(&["login", "end", "--client", "kiosk"]).succeeded().stdout, "ended 1 login\n");
+    app.refresh(&kiosk, &tokens[2]).await.refused(400, "invalid_grant");
+    assert_eq!(app.run(&["login", "end", "--user", "alice"]).succeeded().stdout, "ended 1 login\n");
+    app.refresh(&shop, &next).await.refused(400, "invalid_grant");
+    let table = app.run(&["login", "list"]).succeeded().stdout;
+    assert_eq!(table.matches("ended: operator").count(), 3, "{table}");
+
+    app.run(&["login", "end", "--user", "nobody"]).failed_saying(&["there is no user nobody"]);
+    app.run(&["login", "end", "--client", "none"]).failed_saying(&["there is no client none"]);
+    app.run(&["login", "end", "AAAAAAAAAAAAAAAAAAAAAA"]).failed_saying(&["there is no login"]);
+    assert_eq!(app.run(&["login", "end"]).status.code(), Some(2));
+}
+
+/// What can happen to a login.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The token that was issued so many steps before the newest is presented.
+    Refresh {
+        back: usize,
+        narrow: bool,
+    },
+    Pass(u64),
+    Revoke {
+        back: usize,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        6 => (prop_oneof![6 => Just(0usize), 3 => Just(1), 1 => 2usize..4], any::<bool>()).prop_map(|(back, narrow)| Event::Refresh { back, narrow }),
+        4 => prop::sample::select(vec![1u64, 29, 30, 31, 150, 299, 300, 1800]).prop_map(Event::Pass),
+        1 => (0usize..3).prop_map(|back| Event::Revoke { back }),
+    ]
+}
+
+/// A login in the plainest words. Times are seconds since it began.
+struct Model {
+    now: u64,
+    tokens: Vec<String>,
+    stepped_at: u64,
+    idle_end: u64,
+    ended: bool,
+}
+
+impl Model {
+    const IDLE: u64 = 300;
+    const ABSOLUTE: u64 = 3600;
+
+    fn over(&self) -> bool {
+        self.ended || self.now >= self.idle_end || self.now >= Self::ABSOLUTE
+    }
+
+    async fn apply(&mut self, app: &TestApp, client: &Credential, event: &Event) {
+        let newest = self.tokens.len() - 1;
+        match event {
+            Event::Pass(seconds) => {
+                self.now += seconds;
+                app.pass(Duration::from_secs(*seconds)).await;
+            }
+            Event::Revoke { back } => {
+                let answer = app.revoke(client, &format!("token={}", self.tokens[newest.saturating_sub(*back)])).await;
+                assert_eq!(answer.status, 200);
+                self.ended = true;
+            }
+            Event::Refresh { back, narrow } => {
+                let presented = newest.saturating_sub(*back);
+                let scope = if *narrow { "&scope=orders:read" } else { "" };
+                let answer = app.token(client, &format!("grant_type=refresh_token&refresh_token={}{scope}", self.tokens[presented])).await;
+                if self.over() {
+                    answer.refused(400, "invalid_grant");
+                } else if presented == newest {
+                    let next = answer.refresh_token();
+                    assert!(!self.tokens.contains(&next));
+                    self.tokens.push(next);
+                    (self.stepped_at, self.idle_end) = (self.now, (self.now + Self::IDLE).min(Self::ABSOLUTE));
+                } else if presented + 1 == newest && self.now - self.stepped_at <= 30 {
+                    assert_eq!(answer.refresh_token(), self.tokens[newest]);
+                } else {
+                    answer.refused(400, "invalid_grant");
+                    self.ended = true;
+                }
+                if answer.status == 200 {
+                    assert_eq!(answer.granted()["scope"], if *narrow { "orders:read" } else { "orders:read orders:write" });
+                }
+            }
+        }
+    }
+}
+
+async fn one_login_behaves_like_a_plain_model_of_it(backend: Backend) {
+    let settings = [("login_idle_lifetime", "300s"), ("login_lifetime", "3600s")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
+    let client = app.app_for_users("shop");
+    app.user("alice");
+    let mut runner = TestRunner::new(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() });
+    let run = |events: Vec<Event>| {
+        tokio::runtime::Handle::current().block_on(async {
+            let first = app.sign_in(&client).await.refresh_token();
+            let mut model = Model { now: 0, tokens: vec![first], stepped_at: 0, idle_end: Model::IDLE, ended: false };
+            for event in &events {
+                model.apply(&app, &client, event).await;
+            }
+        });
+        Ok(())
+    };
+    tokio::task::block_in_place(|| runner.run(&prop::collection::vec(event(), 1..20), run)).unwrap();
+}

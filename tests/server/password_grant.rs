@@ -1,0 +1,316 @@
+//! The password grant: RFC 6749 section 4.3.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+
+use crate::support::{Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, on_both_databases, sealwright};
+
+on_both_databases![
+    pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_switched_off,
+    pw2_a_wrong_client_with_the_right_password_counts_against_nobody,
+    pw3_pw4_every_cause_gets_the_same_answer_for_one_hash,
+    pw10_a_forwarded_address_is_not_believed,
+    pw11_one_user_has_many_spellings_and_one_counter,
+    pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is_never_hashed,
+    pw13_pw14_a_password_is_refused_with_the_reason,
+    pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_were_raised,
+    a_sign_in_gives_what_client_and_user_both_may_have,
+    ten_failures_are_free_and_then_one_in_ten_seconds,
+];
+
+async fn users_app(backend: Backend) -> (TestApp, Credential) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.app_for_users("shop");
+    app.user("alice");
+    (app, client)
+}
+
+async fn try_password(app: &TestApp, client: &Credential, username: &str, password: &str) -> Answer {
+    app.token(client, &format!("grant_type=password&username={username}&password={password}")).await
+}
+
+async fn pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_switched_off(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let other = app.client("other");
+    app.sign_in(&client).await.granted();
+    app.sign_in(&other).await.refused(400, "unauthorized_client");
+    assert_eq!(app.meters.password_hashes.value(), 1);
+
+    let app = TestApp::start_with(app.stop().await, &[("password_grant", "false")]).await;
+    app.sign_in(&client).await.refused(400, "unsupported_grant_type");
+    let grants = app.get("/.well-known/oauth-authorization-server").await.json()["grant_types_supported"].clone();
+    assert_eq!(grants, serde_json::json!(["client_credentials", "refresh_token"]));
+}
+
+async fn pw2_a_wrong_client_with_the_right_password_counts_against_nobody(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
+    for _ in 0..5 {
+        app.sign_in(&wrong).await.refused(401, "invalid_client");
+    }
+    assert_eq!(app.meters.password_hashes.value(), 0);
+    // All ten failures of alice are still free, and the right one after nine passes.
+    for _ in 0..9 {
+        try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
+    }
+    app.sign_in(&client).await.granted();
+}
+
+/// What a caller sees of an answer, but for what differs between any two.
+fn seen(answer: &Answer) -> (u16, HeaderMap, String) {
+    let mut headers = answer.headers.clone();
+    headers.remove("date").unwrap();
+    headers.remove("x-request-id").unwrap();
+    (answer.status, headers, answer.body.clone())
+}
+
+async fn pw3_pw4_every_cause_gets_the_same_answer_for_one_hash(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    app.user("disabled");
+    app.run(&["user", "disable", "disabled"]).succeeded();
+    let right = PASSWORD.replace(' ', "+");
+    let long = "x".repeat(1000);
+    let attempts = [
+        ("alice", "wrong"),
+        ("unknown", "wrong"),
+        ("unknown", &right),
+        ("disabled", &right),
+        ("disabled", "wrong"),
+        ("alice", &long),
+        ("not%20a%20name", &right),
+        ("alice", "%1b%07"),
+    ];
+    let mut answers = Vec::new();
+    for (username, password) in attempts {
+        let before = app.meters.password_hashes.value();
+        let answer = try_password(&app, &client, username, password).await;
+        assert_eq!(app.meters.password_hashes.value() - before, 1, "{username}");
+        answer.refused(400, "invalid_grant");
+        answers.push(seen(&answer));
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+
+    let before = app.meters.password_hashes.value();
+    for body in ["username=alice&password=", "username=alice", "username=&password=x", "password=x", ""] {
+        app.token(&client, &format!("grant_type=password&{body}")).await.refused(400, "invalid_request");
+    }
+    assert_eq!(app.meters.password_hashes.value(), before, "nothing to hash");
+
+    // The same for a name that was tried too often.
+    let mut throttled = Vec::new();
+    for username in ["alice", "unknown"] {
+        let mut last = try_password(&app, &client, username, "wrong").await;
+        while last.status == 400 {
+            last = try_password(&app, &client, username, "wrong").await;
+        }
+        throttled.push(seen(&last));
+    }
+    assert_eq!(throttled[0], throttled[1]);
+    assert_eq!(throttled[0].0, 429);
+}
+
+async fn pw10_a_forwarded_address_is_not_believed(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let mut refused = 0;
+    for number in 0..15 {
+        let forwarded = ["203.0.113.7", "junk", "::1", "\"unknown\""][number % 4];
+        let request = app.token_request("grant_type=client_credentials").basic_auth(&client.id, Some("wrong"));
+        let request =
+            request.header("x-forwarded-for", format!("{forwarded}, 198.51.100.{number}")).header("forwarded", format!("for={forwarded}"));
+        refused += usize::from(Answer::to(request.header("x-real-ip", forwarded)).await.status == 429);
+    }
+    assert_eq!(refused, 5, "all count against the one address that they came from");
+}
+
+async fn pw11_one_user_has_many_spellings_and_one_counter(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let password = PASSWORD.replace(' ', "+");
+    let spellings = ["Alice", "+alice", "ALICE", "alice+", "%EF%BC%A1lice", "%ef%bd%81%ef%bd%8c%ef%bd%89%ef%bd%83%ef%bd%85"];
+    for spelling in spellings {
+        try_password(&app, &client, spelling, &password).await.granted();
+    }
+    for name in ["Alice", "ALICE", "\u{ff21}lice", " alice"] {
+        app.user_with(name, PASSWORD, &[]).failed_saying(&["the user alice exists already"]);
+    }
+    app.user("andré");
+    for spelling in ["andr%C3%A9", "andre%CC%81", "ANDR%C3%89"] {
+        try_password(&app, &client, spelling, &password).await.granted();
+    }
+    let tries = (0..12).map(|number| spellings[number % spellings.len()]);
+    let mut statuses = Vec::new();
+    for spelling in tries {
+        statuses.push(try_password(&app, &client, spelling, "wrong").await.status);
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 10, "{statuses:?}");
+}
+
+async fn pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is_never_hashed(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    for length in [64, 128, 1000, 1024] {
+        let password: String = (0..length).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();
+        let name = format!("user{length}");
+        app.user_with(&name, &password, &["--allow", "https://orders.example=orders:read"]).succeeded();
+        try_password(&app, &client, &name, &password).await.granted();
+        let changed = format!("{}!", &password[..length - 1]);
+        try_password(&app, &client, &name, &changed).await.refused(400, "invalid_grant");
+        try_password(&app, &client, &name, &password[..length - 1]).await.refused(400, "invalid_grant");
+    }
+    let hashes = app.meters.password_hashes.value();
+    try_password(&app, &client, "alice", &"x".repeat(1025)).await.refused(400, "invalid_request");
+    assert_eq!(app.meters.password_hashes.value(), hashes);
+    app.user_with("long", &"xyz".repeat(400), &[]).failed_saying(&["1 to 1,024 characters"]);
+}
+
+async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    for (number, good) in ["plumtrousergate", "a b c d e f g h i", "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕"].iter().enumerate()
+    {
+        app.user_with(&format!("good{number}"), good, &["--allow", "https://orders.example=orders:read"]).succeeded();
+    }
+    let emoji = "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕".bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    try_password(&app, &client, "good2", &emoji).await.granted();
+    for (bad, reason) in [
+        ("plumtrousergat", "14 characters, and 15 are needed"),
+        ("password12345678", "everybody guesses first"),
+        ("sealwright-12345", "name of the user or of the service"),
+        ("zxvzxvzxvzxvzxvzx", "repeats a short piece"),
+        ("bob.marley2026!!", "name of the user"),
+        ("tab\there is too long", "control"),
+        ("", "1 to 1,024 characters"),
+    ] {
+        app.user_with("bob.marley", bad, &[]).failed_saying(&[reason]);
+    }
+    for (bad, reason) in [("plumtrousergat", "14 characters"), ("Alice-1234567890", "everybody guesses"), ("", "1 to 1,024 characters")] {
+        app.set_password("alice", bad).failed_saying(&[reason]);
+    }
+    // Three years later it is still good: nothing expires.
+    app.pass(Duration::from_secs(3 * 365 * 24 * 3600)).await;
+    try_password(&app, &client, "good0", "plumtrousergate").await.granted();
+}
+
+async fn pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_were_raised(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    app.user("bob");
+    let hashes = app.database.texts("SELECT password_hash FROM users ORDER BY username").await;
+    for hash in &hashes {
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        let salt = hash.split('$').nth(4).unwrap();
+        assert_eq!(salt.len(), 22, "16 bytes in base64 without padding: {salt}");
+    }
+    assert_ne!(hashes[0], hashes[1], "the same password, another salt");
+
+    let app = TestApp::start_with(app.stop().await, &[("password_memory_kib", "20480"), ("password_passes", "3")]).await;
+    try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
+    assert_eq!(app.database.texts("SELECT password_hash FROM users ORDER BY username").await, hashes);
+    app.sign_in(&client).await.granted();
+    let after = app.database.texts("SELECT password_hash FROM users ORDER BY username").await;
+    assert!(after[0].starts_with("$argon2id$v=19$m=20480,t=3,p=1$"), "{after:?}");
+    assert_eq!(after[1], hashes[1]);
+    app.sign_in(&client).await.granted();
+    assert_eq!(app.database.texts("SELECT password_hash FROM users ORDER BY username").await, after);
+}
+
+async fn a_sign_in_gives_what_client_and_user_both_may_have(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let answer = app.sign_in(&client).await;
+    let claims = answer.claims();
+    let shown = app.run_json(&["user", "show", "alice"]);
+    assert_eq!(claims["sub"], shown["sub"]);
+    assert_eq!(shown["sub"].as_str().unwrap().len(), 36);
+    assert_eq!((claims["client_id"].as_str(), claims["auth_time"].as_i64()), (Some("shop"), Some(app.now().seconds())));
+    assert_eq!(answer.granted()["scope"], "orders:read orders:write");
+    assert!(shown["signed_in_at"].is_string());
+
+    // A client without the refresh grant gets no refresh token.
+    let short = app.client_with("short", &["--grant", "password", "--allow", "https://orders.example=orders:read"]);
+    let body = app.sign_in(&short).await.granted();
+    assert_eq!((body["scope"].as_str(), body.get("refresh_token")), (Some("orders:read"), None));
+    app.token(&short, &format!("grant_type=password&{SIGN_IN}&scope=orders:write")).await.refused(400, "invalid_scope");
+
+    // What the user may not have is dropped; nothing left is refused.
+    app.user_with("reader", PASSWORD, &["--allow", "https://orders.example=orders:read"]).succeeded();
+    let password = PASSWORD.replace(' ', "+");
+    let asked = |scope: &str| format!("grant_type=password&username=reader&password={password}{scope}");
+    for scope in ["", "&scope=orders:read+orders:write", "&resource=https://orders.example"] {
+        let answer = app.token(&client, &asked(scope)).await;
+        assert_eq!(answer.granted()["scope"], "orders:read");
+        assert_eq!(answer.claims()["scope"], "orders:read");
+    }
+    app.token(&client, &asked("&scope=orders:write")).await.refused(400, "invalid_scope");
+    app.user_with("nothing", PASSWORD, &[]).succeeded();
+    try_password(&app, &client, "nothing", &password).await.refused(400, "invalid_scope");
+}
+
+async fn ten_failures_are_free_and_then_one_in_ten_seconds(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let other = app.app_for_users("other");
+    for _ in 0..10 {
+        try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
+    }
+    let hashes = app.meters.password_hashes.value();
+    let limited = app.sign_in(&client).await;
+    limited.refused(429, "temporarily_unavailable");
+    assert_eq!(limited.header("retry-after"), Some("10"));
+    assert_eq!(app.meters.password_hashes.value(), hashes, "before any hashing");
+    // By another app alice still gets in, and so does everybody else by this one.
+    app.sign_in(&other).await.granted();
+    app.user("bob");
+    try_password(&app, &client, "bob", &PASSWORD.replace(' ', "+")).await.granted();
+    app.pass(Duration::from_secs(10)).await;
+    app.sign_in(&client).await.granted();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pw18_five_hundred_sign_ins_at_once_take_the_memory_of_the_permits_and_leave_clients_alone() {
+    let database = TestDatabase::create(Backend::Sqlite).await;
+    let mut server = Process::serve(&database);
+    let url = format!("http://{}/oauth/token", server.addr().await);
+    sealwright(&database, &["resource", "create", "https://orders.example", "--scope", "orders:read"]).succeeded();
+    let create = [
+        "client",
+        "create",
+        "shop",
+        "--grant",
+        "password",
+        "--grant",
+        "client_credentials",
+        "--allow",
+        "https://orders.example=orders:read",
+        "--json",
+    ];
+    let secret = sealwright(&database, &create).json()["secret"]["value"].as_str().unwrap().to_owned();
+    let http = reqwest::Client::new();
+    let post = |body: String| {
+        let request =
+            http.post(&url).basic_auth("shop", Some(&secret)).header("content-type", "application/x-www-form-urlencoded").body(body);
+        async move { request.send().await.unwrap() }
+    };
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(post("grant_type=client_credentials".to_owned()).await.status(), 200);
+    let before = memory();
+    let mut attempts = tokio::task::JoinSet::new();
+    for number in 0..500 {
+        attempts.spawn(post(format!("grant_type=password&username=user{number}&password=wrong")));
+    }
+    for _ in 0..20 {
+        assert_eq!(post("grant_type=client_credentials".to_owned()).await.status(), 200);
+    }
+    let mut counts = std::collections::BTreeMap::new();
+    while let Some(answer) = attempts.join_next().await {
+        let answer = answer.unwrap();
+        assert!(answer.status() != 503 || answer.headers().contains_key("retry-after"));
+        *counts.entry(answer.status().as_u16()).or_insert(0) += 1;
+    }
+    assert_eq!(counts.values().sum::<i32>(), 500);
+    assert!(counts.keys().all(|status| [400, 503].contains(status)), "{counts:?}");
+    assert!(counts[&400] >= 65, "those that ran and those that could wait: {counts:?}");
+    let permits = (std::thread::available_parallelism().unwrap().get() as u64 / 2).max(1);
+    // 500 connections have their buffers too; 500 hashes at once would take 9.5 GB.
+    let allowed = permits * 19_456 + 48 * 1024;
+    assert!(memory() - before <= allowed, "{} kB for {permits} permits", memory() - before);
+}

@@ -12,21 +12,22 @@
 //! | `server::config` | flags over environment over a file over defaults |
 //! | `server::http` | speaks HTTP and knows no rule: every route on one page, every error rendered in one place |
 //! | `server::issuer` | decides what a client may have, and what the token says; one grant, one file |
-//! | `server::registry` | knows who may ask: clients, their secrets, and the cache of both |
+//! | `server::registry` | knows who may ask: clients and users, how they prove it, and how often they may fail to |
+//! | `server::revocation` | logins: how they begin, take a step from refresh token to refresh token, and end |
 //! | `server::keys` | signs: the sealing key, the signing keys, the ring that holds them, the published set |
 //! | `server::store` | remembers: all the SQL there is, one file per noun |
 //! | `server::model` | describes: plain data and its lawful transitions |
 //! | `cli` | the terminal door: one command, one file |
 //!
 //! Imports run one way, from the lower lines of this list to none above them:
-//! `cli → server → http → issuer → registry → keys → store → model → protocol → {clock, entropy}`. `tests/architecture.rs`
+//! `cli → server → http → issuer → registry → revocation → keys → store → model → protocol → {clock, entropy}`. `tests/architecture.rs`
 //! holds that, and more.
 //!
 //! # Recipes
 //!
 //! **To add a grant**, touch in this order: `protocol/identifiers` (its `GrantType`), `issuer/<grant>` (its rule, ending in
-//! `mint`), `issuer/mod` (`Grant`, `Grant::SERVED`, `TokenIssuer::issue`), `http/token` (the form to the `Grant`). Metadata
-//! follows `Grant::SERVED`; `tests/server/discovery.rs` (MD4) tries what it advertises.
+//! `mint`), `issuer/mod` (`Grant`, `TokenIssuer::issue`, and `Policy::served` if a setting turns it off), `http/token` (the
+//! form to the `Grant`). Metadata follows `Policy::served`; `tests/server/discovery.rs` (MD4) tries what it advertises.
 //!
 //! **To add an endpoint**: `http/<noun>` (a handler that reads, calls one room, and answers), `http/mod` (its route),
 //! `http/error` (if it fails in a new way), `protocol/metadata` (if clients look it up), `tests/server/<noun>`.

@@ -14,7 +14,7 @@ use super::{
     App,
     error::Failure,
     form::{self, Form},
-    front::{Note, Source},
+    note::{Note, Source},
 };
 use crate::{
     clock::Timestamp,

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::front::Note;
+use super::note::Note;
 use crate::{
     protocol::ErrorCode,
     server::{

@@ -1,6 +1,6 @@
 //! What every request passes on its way in and every answer on its way out: an id, a span, a time limit, one line in the log.
 
-use std::{any::Any, net::SocketAddr, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     extract::Request,
@@ -11,27 +11,16 @@ use axum::{
 use futures_util::FutureExt;
 use tracing::{Instrument, info_span};
 
-use super::error::Failure;
+use super::{
+    error::Failure,
+    note::{Note, Source},
+};
 use crate::{clock::Stopwatch, entropy, protocol::GrantType};
 
 /// The longest that a request may take, reading its body included.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Who is at the other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Source(pub(super) SocketAddr);
-
-/// What a handler has to say for the log; it travels with the answer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Note {
-    /// The client's id, or what a refused request gave as one, fit for a log.
-    pub(super) client: Option<String>,
-    pub(super) grant: Option<GrantType>,
-    /// Why it was refused or failed; the caller may not learn it.
-    pub(super) cause: Option<String>,
-}
 
 pub(super) async fn front(request: Request, next: Next) -> Response {
     let stopwatch = Stopwatch::start();

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use super::front::Source;
+use super::note::Source;
 
 /// Time for the headers of a request to arrive.
 const HEADER_TIME_LIMIT: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ mod form;
 mod front;
 mod health;
 mod listener;
+mod note;
 mod revocation;
 mod token;
 

@@ -2,6 +2,7 @@
 
 mod error;
 mod mac_key;
+mod opened;
 mod ring;
 mod rotation;
 mod sealing;

@@ -3,16 +3,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use bytes::Bytes;
 
-use super::{Error, Policy, SKEW, SealingKeys, rotation, sealing::Sealed, signer::SoftwareSigner};
+use super::{
+    Error, Policy, SKEW, SealingKeys,
+    opened::{self, JwksDocument, Keys},
+    rotation,
+};
 use crate::{
     clock::Timestamp,
-    protocol::{AccessTokenClaims, JwkSet},
+    protocol::AccessTokenClaims,
     server::{
-        model::{KeyState, SigningKeyRow},
         store::Store,
         workers::{Unserved, Workers},
     },
@@ -30,7 +30,7 @@ pub(crate) struct KeyRing {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRing").field("keys", &self.view.load().keys.0).finish_non_exhaustive()
+        f.debug_struct("KeyRing").field("keys", &self.view.load().keys).finish_non_exhaustive()
     }
 }
 
@@ -40,15 +40,6 @@ struct View {
     jwks: Arc<JwksDocument>,
     /// When the database was last known to hold these keys and no others.
     read_at: Timestamp,
-}
-
-/// The published keys as the bytes that go out, rendered once per change.
-#[derive(Debug)]
-pub(crate) struct JwksDocument {
-    pub(crate) body: Bytes,
-    /// Quoted, strong: the SHA-256 of the body (RFC 9110 section 8.8.3).
-    pub(crate) etag: String,
-    kids: Vec<String>,
 }
 
 /// Why a token was not signed.
@@ -67,14 +58,14 @@ impl KeyRing {
     pub(crate) async fn open(policy: Policy, sealing: SealingKeys, store: Store, now: Timestamp) -> Result<Self, Error> {
         let signing = Workers::start("sign", policy.signing_threads, policy.signing_queue).map_err(|e| Error::Threads(Arc::new(e)))?;
         rotation::ensure_active_key(&policy, &sealing, &store, now).await?;
-        let keys = Keys::open(read_rows(&store).await?, &sealing);
+        let keys = Keys::open(opened::read_rows(&store).await?, &sealing);
         let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
         Ok(Self { policy, sealing, store, signing, view })
     }
 
     /// Reads all keys again. `read_at` is a time before the look at the epochs that led here.
     pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
-        let keys = Keys::open(read_rows(&self.store).await?, &self.sealing);
+        let keys = Keys::open(opened::read_rows(&self.store).await?, &self.sealing);
         self.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
         Ok(())
     }
@@ -126,61 +117,5 @@ impl View {
     fn new(keys: Arc<Keys>, read_at: Timestamp, now: Timestamp) -> Result<Self, Error> {
         let jwks = Arc::new(keys.render(now)?);
         Ok(Self { keys, jwks, read_at })
-    }
-}
-
-/// The readable rows of the database, the newest generation first.
-pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error> {
-    let readable = |row| match row {
-        Ok(row) => Some(row),
-        Err(error) => {
-            tracing::error!(%error, "a signing key is damaged and stays out of use");
-            None
-        }
-    };
-    Ok(store.list_signing_keys().await?.into_iter().filter_map(readable).collect())
-}
-
-/// Keys whose private half has been opened, the newest generation first.
-#[derive(Debug)]
-pub(super) struct Keys(Vec<Key>);
-
-#[derive(Debug)]
-struct Key {
-    row: SigningKeyRow,
-    /// `None`: it did not open. It stays published, since what it signed is still good.
-    signer: Option<SoftwareSigner>,
-}
-
-impl Keys {
-    pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys) -> Self {
-        let open = |row: SigningKeyRow| {
-            let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
-            let signer = private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk));
-            let signer =
-                signer.inspect_err(|error| tracing::error!(key.id = row.kid, %error, "a signing key does not open and will not sign"));
-            Key { row, signer: signer.ok() }
-        };
-        Self(rows.into_iter().map(open).collect())
-    }
-
-    /// The signer of the newest generation that may sign at `now`.
-    pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
-        self.0.iter().filter(|key| key.row.state(now) == KeyState::Active).find_map(|key| key.signer.as_ref())
-    }
-
-    fn published(&self, now: Timestamp) -> impl Iterator<Item = &SigningKeyRow> {
-        self.0.iter().map(|key| &key.row).filter(move |row| row.state(now).is_published())
-    }
-
-    fn published_kids(&self, now: Timestamp) -> Vec<String> {
-        self.published(now).map(|row| row.kid.clone()).collect()
-    }
-
-    fn render(&self, now: Timestamp) -> Result<JwksDocument, Error> {
-        let set = JwkSet { keys: self.published(now).map(|row| row.public_jwk.clone()).collect() };
-        let body = serde_json::to_vec(&set).map_err(|e| Error::Generation(e.to_string()))?;
-        let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body)));
-        Ok(JwksDocument { body: body.into(), etag, kids: self.published_kids(now) })
     }
 }

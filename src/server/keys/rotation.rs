@@ -2,7 +2,7 @@
 
 use tokio::task::spawn_blocking;
 
-use super::{Error, Policy, SealingKeys, ring, sealing::Sealed, signer};
+use super::{Error, Policy, SealingKeys, opened, sealing::Sealed, signer};
 use crate::{
     clock::Timestamp,
     protocol::Algorithm,
@@ -14,8 +14,8 @@ use crate::{
 /// Several nodes may do so at the same time; the (algorithm, generation) of one of them wins.
 pub(super) async fn ensure_active_key(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<(), Error> {
     // A key becomes readable only after it is there; once is enough unless the new row is damaged as well.
-    let rows = ring::read_rows(store).await?;
-    if ring::Keys::open(rows.clone(), sealing).active(now).is_some() {
+    let rows = opened::read_rows(store).await?;
+    if opened::Keys::open(rows.clone(), sealing).active(now).is_some() {
         return Ok(());
     }
     let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0) + 1;

@@ -1,0 +1,80 @@
+//! Keys whose private half has been opened, and the public halves as they are published.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+
+use super::{Error, SealingKeys, sealing::Sealed, signer::SoftwareSigner};
+use crate::{
+    clock::Timestamp,
+    protocol::JwkSet,
+    server::{
+        model::{KeyState, SigningKeyRow},
+        store::Store,
+    },
+};
+
+/// The published keys as the bytes that go out, rendered once per change.
+#[derive(Debug)]
+pub(crate) struct JwksDocument {
+    pub(crate) body: Bytes,
+    /// Quoted, strong: the SHA-256 of the body (RFC 9110 section 8.8.3).
+    pub(crate) etag: String,
+    pub(super) kids: Vec<String>,
+}
+
+/// The readable rows of the database, the newest generation first.
+pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error> {
+    let readable = |row| match row {
+        Ok(row) => Some(row),
+        Err(error) => {
+            tracing::error!(%error, "a signing key is damaged and stays out of use");
+            None
+        }
+    };
+    Ok(store.list_signing_keys().await?.into_iter().filter_map(readable).collect())
+}
+
+/// Keys whose private half has been opened, the newest generation first.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<Key>);
+
+#[derive(Debug)]
+struct Key {
+    row: SigningKeyRow,
+    /// `None`: it did not open. It stays published, since what it signed is still good.
+    signer: Option<SoftwareSigner>,
+}
+
+impl Keys {
+    pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys) -> Self {
+        let open = |row: SigningKeyRow| {
+            let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
+            let signer = private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk));
+            let signer =
+                signer.inspect_err(|error| tracing::error!(key.id = row.kid, %error, "a signing key does not open and will not sign"));
+            Key { row, signer: signer.ok() }
+        };
+        Self(rows.into_iter().map(open).collect())
+    }
+
+    /// The signer of the newest generation that may sign at `now`.
+    pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
+        self.0.iter().filter(|key| key.row.state(now) == KeyState::Active).find_map(|key| key.signer.as_ref())
+    }
+
+    fn published(&self, now: Timestamp) -> impl Iterator<Item = &SigningKeyRow> {
+        self.0.iter().map(|key| &key.row).filter(move |row| row.state(now).is_published())
+    }
+
+    pub(super) fn published_kids(&self, now: Timestamp) -> Vec<String> {
+        self.published(now).map(|row| row.kid.clone()).collect()
+    }
+
+    pub(super) fn render(&self, now: Timestamp) -> Result<JwksDocument, Error> {
+        let set = JwkSet { keys: self.published(now).map(|row| row.public_jwk.clone()).collect() };
+        let body = serde_json::to_vec(&set).map_err(|e| Error::Generation(e.to_string()))?;
+        let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body)));
+        Ok(JwksDocument { body: body.into(), etag, kids: self.published_kids(now) })
+    }
+}

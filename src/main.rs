@@ -1,12 +1,16 @@
 //! The `sealwright` binary: parses the command line, runs it, and turns the outcome into an exit code.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
     match sealwright::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sealwright: {error}");
+            // Where it cannot be said, the exit code still says that it failed.
+            let _ = writeln!(io::stderr(), "sealwright: {error}");
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ use super::{
     error::Error,
     output::{Output, table},
 };
-use crate::server::keys::SealingKeys;
+use crate::server::keys::{self, SealingKeys};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -59,9 +59,14 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
         }
     };
     findings.push(Finding::new("database", Ok(database.config.store.url.to_string())));
-    let sealing = SealingKeys::existing(&database.config.keys, &database.store).await;
-    let sealing = sealing.map(|keys| format!("{} opens this database", keys.place())).map_err(|error| error.to_string());
-    findings.push(Finding::new("sealing key", sealing));
+    match SealingKeys::existing(&database.config.keys, &database.store).await {
+        Ok(sealing) => {
+            findings.push(Finding::new("sealing key", Ok(format!("{} opens this database", sealing.place()))));
+            let keys = keys::check(&sealing, &database.store, database.clock.now()).await;
+            findings.push(Finding::new("signing keys", keys));
+        }
+        Err(error) => findings.push(Finding::new("sealing key", Err(error.to_string()))),
+    }
     database.store.close().await;
     findings
 }

@@ -26,16 +26,20 @@ const USER: &str = "alice";
 
 /// Serves until told to stop. Neither environment nor configuration file is read: a demo is the same everywhere.
 pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
-    let shutdown = told_to_stop()?;
-    // Dropping it removes all that is in it.
+    if let Some(flag) = settings.file.as_ref().map(|_| "config").or_else(|| settings.names_any(&["database_url", "keys_dir", "issuer"])) {
+        return Err(Error::NotInDemo(flag.replace('_', "-")));
+    }
+    // Dropping it removes all that is in it; so does who ends the demo by force.
     let folder = TempDir::with_prefix("sealwright-demo-").map_err(Error::DemoFolder)?;
+    let path = folder.path().to_owned();
+    let shutdown = told_to_stop(move || drop(std::fs::remove_dir_all(path)))?;
     let config = configure(&settings, folder.path(), None)?;
     let furniture = furnish(&config).await?;
 
     let clock = Arc::new(SystemClock);
     let telemetry = config.telemetry.clone();
     let server = match Server::build(config, clock.clone()).await {
-        Err(error) if error.is_address_in_use() && !settings.flags.iter().any(|(name, _)| name == "listen") => {
+        Err(error) if error.is_address_in_use() && settings.names_any(&["listen"]).is_none() => {
             let free = SocketAddr::from(([127, 0, 0, 1], 0));
             Server::build(configure(&settings, folder.path(), Some(free))?, clock).await?
         }
@@ -51,7 +55,8 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
 /// The flags that were given, with everything that is kept going into `folder`.
 fn configure(settings: &SettingFlags, folder: &Path, listen: Option<SocketAddr>) -> Result<Config, Error> {
     let own = |name: &str, value: String| (name.to_owned(), value);
-    let mut flags = vec![own("log_format", "text".to_owned())];
+    // Nobody waits for what still goes on when a demo ends.
+    let mut flags = vec![own("log_format", "text".to_owned()), own("drain_timeout", "1s".to_owned())];
     flags.extend(settings.flags.iter().cloned());
     flags.push(own("database_url", format!("sqlite://{}", folder.join("sealwright.db").display())));
     flags.push(own("keys_dir", folder.join("keys").display().to_string()));

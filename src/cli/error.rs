@@ -27,6 +27,12 @@ pub(super) enum Error {
     Password(String),
     #[error(transparent)]
     Registration(#[from] registry::RegistrationError),
+    #[error(
+        "the secret could not be shown ({source}) and is lost, though the client {client} has it: give it another by `client add-secret {client}`"
+    )]
+    SecretLost { client: String, source: io::Error },
+    #[error("--{0} cannot be used here: a demo keeps everything in a throwaway folder and answers on this machine alone")]
+    NotInDemo(String),
     #[error("the output could not be written: {0}")]
     Output(io::Error),
     #[error("this is no token: {0}")]

@@ -10,10 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    server::{
-        model::{KeyState, SigningKeyRow},
-        store,
-    },
+    server::model::{KeyState, SigningKeyRow},
 };
 
 #[derive(Debug, Subcommand)]
@@ -29,8 +26,8 @@ impl Command {
     pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
         let Self::List { output } = self;
         let now = database.clock.now();
-        let keys: Result<Vec<SigningKeyRow>, store::Error> = database.store.list_signing_keys().await?.into_iter().collect();
-        let views: Vec<KeyView> = keys?.into_iter().map(|key| KeyView::new(key, now)).collect();
+        let (good, bad): (Vec<_>, Vec<_>) = database.store.list_signing_keys().await?.into_iter().partition(Result::is_ok);
+        let views: Vec<KeyView> = good.into_iter().flatten().map(|key| KeyView::new(key, now)).collect();
         output.print(&views, |views| {
             let row = |view: &KeyView| {
                 [
@@ -43,7 +40,9 @@ impl Command {
                 ]
             };
             table(["KEY", "ALG", "STATE", "ACTIVATES", "RETIRES", "EXPIRES"], views.iter().map(row))
-        })
+        })?;
+        // The good ones are printed all the same.
+        bad.into_iter().find_map(Result::err).map_or(Ok(()), |damaged| Err(damaged.into()))
     }
 }
 

@@ -13,6 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::error::Error;
 use crate::{
     clock::Timestamp,
+    protocol::ClientId,
     server::{config::parse_duration, model::TokenLifetime},
 };
 
@@ -27,16 +28,31 @@ pub(super) struct Output {
 impl Output {
     /// Prints `data` as JSON, or what `for_people` makes of it.
     pub(super) fn print<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
-        let text =
-            if self.json { serde_json::to_string_pretty(data).map_err(|error| Error::Output(error.into()))? } else { for_people(data) };
+        let text = self.text(data, for_people)?;
         say(&text)
     }
 }
 
+impl Output {
+    /// Prints what holds the only copy of a secret of the client `id`: then a reader that has gone away is a failure too.
+    pub(super) fn print_secret<T: Serialize>(self, data: &T, id: &ClientId, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
+        let text = self.text(data, for_people)?;
+        write_line(&text).map_err(|source| Error::SecretLost { client: id.to_string(), source })
+    }
+
+    fn text<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<String, Error> {
+        if self.json { serde_json::to_string_pretty(data).map_err(|error| Error::Output(error.into())) } else { Ok(for_people(data)) }
+    }
+}
+
+fn write_line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
 /// Prints `text` and a line break. That the reader has gone away (`| head`) is no failure.
 pub(super) fn say(text: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match write_line(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
     }

@@ -10,29 +10,35 @@ use crate::{
 
 pub(super) async fn run(config: Config) -> Result<(), Error> {
     telemetry::init(&config.telemetry);
-    let shutdown = told_to_stop()?;
-    let server = Server::build(config, Arc::new(SystemClock)).await?;
+    let mut shutdown = Box::pin(told_to_stop(|| ())?);
+    let server = tokio::select! {
+        built = Server::build(config, Arc::new(SystemClock)) => built?,
+        () = &mut shutdown => return Ok(()),
+    };
     server.run_until(shutdown).await;
     Ok(())
 }
 
-/// Waits for Ctrl-C or SIGTERM. A second one ends the process at once.
+/// Waits for Ctrl-C, SIGTERM, or the terminal to be closed. A second one ends the process at once, after `at_once`.
 #[cfg(unix)]
-pub(super) fn told_to_stop() -> Result<impl Future<Output = ()> + Send, Error> {
+pub(super) fn told_to_stop(at_once: impl FnOnce() + Send + 'static) -> Result<impl Future<Output = ()> + Send, Error> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let mut next = async move || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
     };
     Ok(async move {
         next().await;
         tokio::spawn(async move {
             next().await;
+            at_once();
             process::exit(1);
         });
     })
@@ -40,7 +46,7 @@ pub(super) fn told_to_stop() -> Result<impl Future<Output = ()> + Send, Error> {
 
 /// Waits for Ctrl-C.
 #[cfg(not(unix))]
-pub(super) fn told_to_stop() -> Result<impl Future<Output = ()> + Send, Error> {
+pub(super) fn told_to_stop(_: impl FnOnce() + Send + 'static) -> Result<impl Future<Output = ()> + Send, Error> {
     Ok(async {
         // Where it cannot be waited for, the process goes on until it is ended from outside.
         if tokio::signal::ctrl_c().await.is_err() {

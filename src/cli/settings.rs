@@ -11,6 +11,13 @@ pub(super) struct SettingFlags {
     pub(super) file: Option<PathBuf>,
 }
 
+impl SettingFlags {
+    /// The first of these settings that a flag was given for.
+    pub(super) fn names_any(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| self.flags.iter().any(|(given, _)| given == name))
+    }
+}
+
 const FILE: &str = "config";
 
 impl clap::Args for SettingFlags {

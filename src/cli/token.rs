@@ -80,18 +80,35 @@ impl UnverifiedToken {
             let time = ["exp", "iat", "nbf", "auth_time"].contains(&name.as_str()).then(|| value.as_i64()).flatten();
             let shown = match (time, value) {
                 (Some(seconds), _) => format!("{seconds}  {}", rfc3339(Timestamp::from_seconds(seconds))),
-                // A token is somebody else's text: what could move the cursor is shown, not done.
-                (None, Value::String(text)) => {
-                    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-                }
+                (None, Value::String(text)) => text.clone(),
                 (None, value) => value.to_string(),
             };
-            (name.clone(), shown)
+            (harmless(name), harmless(&shown))
         };
         let part = |members: &serde_json::Map<String, Value>| {
             let rows: Vec<_> = members.iter().map(row).collect();
             facts(rows.iter().map(|(name, value)| (name.as_str(), value.clone())))
         };
         format!("header\n{}\n\nclaims\n{}\n\nThe signature was not checked.", part(&self.header), part(&self.claims))
+    }
+}
+
+/// A token is somebody else's text: what could move the cursor or turn the line around is shown, not done.
+fn harmless(text: &str) -> String {
+    let acts = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().flat_map(|c| if acts(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_token_moves_no_cursor() {
+        let encode = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
+        let claims = encode(r#"{"\u001b[31mname": "a\nb", "list": ["\u009b31m", "\u202e"]}"#);
+        let shown = UnverifiedToken::read(&format!("{}.{claims}.", encode("{}"))).unwrap().for_people();
+        assert!(!shown.chars().any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')), "{shown:?}");
+        assert!(shown.contains("name") && shown.contains("list"));
     }
 }

@@ -76,6 +76,10 @@ impl FromStr for Issuer {
         if url.as_str().trim_end_matches('/') != text.trim_end_matches('/') || url.path().contains("//") {
             return Err(refuse("it is written in its normal form: lower-case host, no default port, no empty or dotted path segments"));
         }
+        let odd = |segment: &str| segment.starts_with([':', '*']);
+        if url.path().split('/').any(odd) || url.path().starts_with("/.well-known") {
+            return Err(refuse("no segment of its path begins with a colon or an asterisk, and it is no well-known path itself"));
+        }
         Ok(Self(text.to_owned()))
     }
 }
@@ -258,6 +262,9 @@ mod tests {
             "https://auth.example//a",
             "https://auth.example/{a}",
             "https://a b",
+            "https://auth.example/:a",
+            "https://auth.example/a/*b",
+            "https://auth.example/.well-known/oauth-authorization-server",
         ] {
             assert!(unlawful.parse::<Issuer>().is_err(), "{unlawful:?}");
         }

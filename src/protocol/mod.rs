@@ -1,7 +1,7 @@
 //! The words on the wire.
 //!
-//! Every type here exists only when it is lawful: it is made by parsing, cites the RFC whose rule it keeps, and does no
-//! input or output.
+//! Every type here exists only when it is lawful: it is made by parsing, or of parsed parts; it cites the RFC
+//! whose rule it keeps, and does no input or output.
 
 mod claims;
 mod error_code;
@@ -19,7 +19,7 @@ pub use scope::{Scope, ScopeToken};
 
 /// Why a text is not what it should be. The text itself is not repeated: it came from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a {what}: {rule}")]
+#[error("no lawful {what}: {rule}")]
 pub struct Malformed {
     /// What the text should have been, such as `client id`.
     pub what: &'static str,

@@ -14,12 +14,6 @@ use crate::clock::{SharedClock, Timestamp};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long one look may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often logins that are long over are forgotten.
-const PURGE_EVERY: Duration = Duration::from_secs(3600);
-/// How long a login is kept when it is over: longer than any token that it issued.
-const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often the last use of secrets is written down.
-const STAMP_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct EpochWatch {
@@ -57,8 +51,6 @@ impl EpochWatch {
 
     /// Looks again and again, until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut stamped = self.clock.now();
-        let mut purged = stamped - PURGE_EVERY;
         loop {
             self.clock.sleep_until(self.clock.now() + EVERY).await;
             let now = self.clock.now();
@@ -69,18 +61,6 @@ impl EpochWatch {
                 _ => {}
             }
             self.blind = outcome.is_err();
-            if !self.blind && now.since(stamped) >= STAMP_EVERY {
-                self.registry.stamp_last_use().await;
-                stamped = now;
-            }
-            if !self.blind && now.since(purged) >= PURGE_EVERY {
-                match self.store.purge_logins(now - KEEP_LOGINS).await {
-                    Ok(0) => {}
-                    Ok(count) => tracing::info!(count, "forgot logins that have long been over"),
-                    Err(error) => tracing::warn!(%error, "logins that have long been over could not be forgotten; it will be tried again"),
-                }
-                purged = now;
-            }
         }
     }
 
@@ -88,12 +68,12 @@ impl EpochWatch {
     /// at least then.
     async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
         let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
+        self.registry.confirm(epochs.registry, now);
         if epochs.keys == self.known.keys {
             self.keys.confirm(now);
         } else {
             tokio::time::timeout(PATIENCE, self.keys.reload(now)).await??;
         }
-        self.registry.confirm(epochs.registry, now);
         self.known = epochs;
         self.meters.epoch_looks.increment();
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod config;
 mod epoch_watch;
+mod housekeeping;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod keys;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 pub use config::Config;
 pub use meters::{Counter, Meters};
@@ -33,11 +34,15 @@ use crate::{
     protocol::{Issuer, ServerMetadata},
 };
 use epoch_watch::EpochWatch;
+use housekeeping::Housekeeping;
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
 use registry::Registry;
 use revocation::Logins;
 use store::{Opening, Store};
+
+/// How long the database may take to be closed; what it has answered is on its disk in any case.
+const CLOSE_TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// A server that is ready to run: its database is open, its keys are in memory, its port is bound.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ pub struct Server {
     store: Store,
     registry: Registry,
     watch: EpochWatch,
+    housekeeping: Housekeeping,
     drain: Duration,
     meters: Arc<Meters>,
 }
@@ -105,6 +111,7 @@ impl Server {
         let logins = Logins::new(config.logins, store.clone(), refresh_tokens);
         let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);
 
+        let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());
         let failed = |source| StartError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
@@ -120,7 +127,7 @@ impl Server {
         };
         let app = http::App::new(clock, registry.clone(), tokens, keys, &metadata);
         let router = http::router(app, &issuer);
-        Ok(Self { listener, local_addr, issuer, router, store, registry, watch, drain: config.drain, meters })
+        Ok(Self { listener, local_addr, issuer, router, store, registry, watch, housekeeping, drain: config.drain, meters })
     }
 
     /// Where it listens.
@@ -143,14 +150,21 @@ impl Server {
 
     /// Serves until `shutdown` comes, then lets the requests under way finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
-        let watch = tokio::spawn(self.watch.run());
+        // Dropped with this future, they end with the server.
+        let mut beside = JoinSet::new();
+        beside.spawn(self.watch.run());
+        beside.spawn(self.housekeeping.run());
         tracing::info!(issuer = self.issuer.as_str(), listen = %self.local_addr, "serving");
         http::serve(self.listener, self.router, shutdown, self.drain).await;
-        watch.abort();
-        // It may be in the middle of a write; what it holds is let go before the database is closed.
-        let _ = watch.await;
-        self.registry.stamp_last_use().await;
-        self.store.close().await;
+        // What they hold is let go before the database is closed.
+        beside.shutdown().await;
+        let closed = tokio::time::timeout(CLOSE_TIME_LIMIT, async {
+            self.registry.stamp_last_use().await;
+            self.store.close().await;
+        });
+        if closed.await.is_err() {
+            tracing::warn!("the database could not be closed in time");
+        }
         tracing::info!("stopped");
     }
 }

@@ -8,6 +8,9 @@ on_both_databases![
     ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
     known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on,
     a_damaged_key_row_is_left_aside_and_a_new_key_signs,
+    who_can_write_to_the_database_cannot_publish_a_key,
+    a_client_stays_disabled_when_the_database_was_set_back,
+    a_slow_write_of_last_use_delays_no_change,
     two_key_rows_whose_sealed_texts_were_swapped_do_not_open,
 ];
 
@@ -84,9 +87,27 @@ async fn a_damaged_key_row_is_left_aside_and_a_new_key_signs(backend: Backend) {
     let token = app.plain_token(&client).await.granted();
     let kid = crate::support::header_of(token["access_token"].as_str().unwrap())["kid"].as_str().unwrap().to_owned();
     assert_ne!(kid, first);
-    let kids: Vec<_> =
-        app.get("/.well-known/jwks.json").await.json()["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
-    assert_eq!(kids, [kid.as_str(), first.as_str()], "what the damaged key signed can still be verified");
+    assert_eq!(kids(&app).await, [kid], "nothing vouches for what does not open");
+    let check = app.run(&["check"]);
+    assert!(!check.status.success() && check.stdout.contains("1 of 2 are damaged"), "{check:?}");
+}
+
+async fn kids(app: &TestApp) -> Vec<String> {
+    let jwks = app.get("/.well-known/jwks.json").await.json();
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn who_can_write_to_the_database_cannot_publish_a_key(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let ours = kids(&app).await;
+    let insert = "INSERT INTO signing_keys SELECT 'evil', algorithm, 99, public_jwk, 'junk', published_at, activates_at, NULL, NULL, NULL FROM signing_keys";
+    app.database.execute(insert).await;
+    app.database.execute("UPDATE signing_keys SET sealed = 'damaged' WHERE kid <> 'evil'").await;
+    app.database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'keys'").await;
+    app.settle().await;
+    assert_eq!(kids(&app).await, ours, "and a key that was open goes on");
+    app.plain_token(&client).await.granted();
 }
 
 async fn two_key_rows_whose_sealed_texts_were_swapped_do_not_open(backend: Backend) {
@@ -103,4 +124,42 @@ async fn two_key_rows_whose_sealed_texts_were_swapped_do_not_open(backend: Backe
     let app = TestApp::start_with(database, &[]).await;
     let token = app.plain_token(&client).await.granted();
     assert_ne!(crate::support::header_of(token["access_token"].as_str().unwrap())["kid"], kid);
+}
+
+async fn a_client_stays_disabled_when_the_database_was_set_back(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    app.settle().await;
+    app.plain_token(&client).await.granted();
+    // A backup is restored under the running server: the epoch goes back, and by the next change it is where it was.
+    app.database.execute("UPDATE epochs SET n = n - 1 WHERE kind = 'registry'").await;
+    app.settle().await;
+    app.run(&["client", "disable", "billing"]).succeeded();
+    app.settle().await;
+    app.plain_token(&client).await.refused(401, "invalid_client");
+}
+
+async fn a_slow_write_of_last_use_delays_no_change(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let (client, other) = (app.client("billing"), app.client("other"));
+    app.settle().await;
+    app.plain_token(&client).await.granted();
+    // The housekeeper will wait for this lock until it gives up.
+    let held = app.database.lock("UPDATE client_secrets SET last_used_at = 1").await;
+    app.pass(Duration::from_secs(10)).await;
+    if backend == Backend::Postgres {
+        app.run(&["client", "disable", "other"]).succeeded();
+    }
+    // The housekeeper does not sleep, so it is the looks that are waited for.
+    let looks = app.meters.epoch_looks.value();
+    crate::support::wait_until(|| {
+        app.clock.advance(Duration::from_millis(500));
+        app.meters.epoch_looks.value() > looks + 1
+    })
+    .await;
+    if backend == Backend::Postgres {
+        app.plain_token(&other).await.refused(401, "invalid_client");
+    }
+    app.plain_token(&client).await.granted();
+    held.release().await;
 }

@@ -84,7 +84,7 @@ async fn a_malformed_or_exposed_sealing_key_is_refused(backend: Backend) {
     }
     fs::write(&place, &good).unwrap();
     fs::set_permissions(&place, fs::Permissions::from_mode(0o644)).unwrap();
-    serve_and_fail(&database, &["can be read by others", "644", "chmod 600"]);
+    serve_and_fail(&database, &["can be read or written by others", "644", "chmod 600"]);
 }
 
 async fn the_sealing_key_may_come_from_the_environment(backend: Backend) {

@@ -146,7 +146,7 @@ impl Command {
                     secrets: Vec::new(),
                 };
                 let (client, secret) = registry::register_client(store, client, secret_expires_in).await?;
-                output.print(&ClientView::new(&client, now).with_secret(&secret), ClientView::for_people)
+                output.print_secret(&ClientView::new(&client, now).with_secret(&secret), &client.id, ClientView::for_people)
             }
             Self::List { output } => {
                 let clients = store.list_clients().await?;
@@ -194,7 +194,7 @@ impl Command {
             }
             Self::AddSecret { id, expires_in, output } => {
                 let secret = registry::add_secret(store, id.clone(), expires_in, now).await?;
-                output.print(&NewSecretView::new(&id, &secret), NewSecretView::for_people)
+                output.print_secret(&NewSecretView::new(&id, &secret), &id, NewSecretView::for_people)
             }
             Self::DropSecret { id, secret, output } => {
                 store.delete_client_secret(id.clone(), secret).await?;

@@ -106,7 +106,7 @@ impl Config {
                 connections: values.parse("database_connections", number(1, 100))?,
             },
             keys: keys::Policy {
-                dir: values.parse("keys_dir", |text| Ok(PathBuf::from(text)))?,
+                dir: values.parse("keys_dir", |text| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None))?,
                 sealing_key: values.parse_if_any("sealing_key", |text| Ok(Redacted::new(text.to_owned())))?,
                 publish_lead: values
                     .parse("key_publish_lead", duration(keys::Policy::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,

@@ -31,7 +31,8 @@ impl Sources {
         };
         let (files, environment): (Vec<_>, Vec<_>) = std::env::vars_os().filter_map(ours).partition(|(name, _)| name == FILE_VARIABLE);
         let named = files.into_iter().map(|(_, value)| value).find(|value| !value.is_empty()).map(PathBuf::from);
-        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists());
+        // Also a link that leads nowhere: who made it meant it.
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.symlink_metadata().is_ok());
         Self { flags, environment, file: file.or(named).or_else(default) }
     }
 
@@ -42,15 +43,23 @@ impl Sources {
         if !path.as_os_str().is_empty() {
             builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
         }
+        // Names are judged as they were given: a library may read structure into them.
+        for (variable, _) in &self.environment {
+            let name = variable.strip_prefix("SEALWRIGHT_").unwrap_or(variable).to_lowercase();
+            if find(&name).is_none() {
+                return Err(Error::Unknown { nearest: nearest(&name), name, origin: format!("from the environment variable {variable}") });
+            }
+        }
         let environment: HashMap<String, String> = self.environment.into_iter().collect();
         builder = builder.add_source(Environment::with_prefix(PREFIX).ignore_empty(true).source(Some(environment)));
-        let read = builder.build().map_err(|error| Error::File { path: path.clone(), why: error.to_string() })?;
+        let read = builder.build().map_err(|error| Error::File { path: path.clone(), why: without_excerpt(&error.to_string()) })?;
         let mut values = HashMap::new();
-        for (name, value) in read.cache.into_table().map_err(|error| Error::File { path, why: error.to_string() })? {
+        let table = read.cache.into_table().map_err(|error| Error::File { path: path.clone(), why: error.to_string() })?;
+        for (name, value) in table {
             let origin = match value.origin() {
                 Some("the environment") => format!("from the environment variable {PREFIX}_{}", name.to_uppercase()),
                 Some(file) => format!("from {file}"),
-                None => String::new(),
+                None => format!("from {}", path.display()),
             };
             values.insert(name, (text(value), origin));
         }
@@ -60,6 +69,12 @@ impl Sources {
         }
         Ok(Values(values))
     }
+}
+
+/// What is wrong with a file and where, without the lines themselves: they may hold a password.
+fn without_excerpt(why: &str) -> String {
+    let excerpt = |line: &&str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+    why.lines().filter(|line| !excerpt(line) && !line.trim().is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// A value as text; tables and lists, which no setting takes, as what no parser takes.
@@ -102,8 +117,8 @@ impl Values {
     /// Says what is wrong with the value of a setting.
     pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
         let (value, origin) = self.0.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "nowhere set".to_owned()));
-        // A URL that does not parse may still hold a password.
-        let hidden = find(name).is_none_or(|setting| setting.secret) || name == "database_url" && value.contains('@');
+        // A URL that does not parse may still hold a password, in more than one place.
+        let hidden = find(name).is_none_or(|setting| setting.secret) || name == "database_url";
         let shown = if hidden { "not shown, for it may be secret".to_owned() } else { format!("{value:?}") };
         Error::Value { name, value: shown, origin, why, allowed: find(name).map_or("", |setting| setting.allowed) }
     }

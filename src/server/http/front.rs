@@ -25,7 +25,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) async fn front(request: Request, next: Next) -> Response {
     let stopwatch = Stopwatch::start();
     let id = entropy::unique_id();
-    let method = request.method().clone();
+    let method: String = request.method().as_str().chars().take(20).collect();
     // The path alone: a query may hold what does not belong into a log.
     let path: String = request.uri().path().chars().take(200).collect();
     let source = request.extensions().get::<Source>().map(|source| source.0.ip().to_string()).unwrap_or_default();
@@ -50,7 +50,7 @@ pub(super) async fn front(request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
-    log(&id, method.as_str(), &path, &source, response.status(), &note, stopwatch.elapsed());
+    log(&id, &method, &path, &source, response.status(), &note, stopwatch.elapsed());
     response
 }
 

@@ -12,12 +12,21 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use super::note::Source;
 
 /// Time for the headers of a request to arrive.
 const HEADER_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Time for the first byte of a connection to arrive.
+const FIRST_BYTE_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How long a connection may send nothing, between two requests or amid one: longer than any request takes, since the other
+/// side is silent while it waits for its answer. It also ends what hyper's own limits do not see, such as half a preface of
+/// HTTP/2.
+const READ_TIME_LIMIT: Duration = Duration::from_secs(35);
+/// How long a connection may refuse to take what it is sent.
+const WRITE_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of the headers of a request at most; more is answered 431.
 const HEADER_LIMIT: usize = 32 * 1024;
 /// Connections that are open at once at most; one more waits to be accepted.
@@ -70,13 +79,19 @@ async fn connection(
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
+    if !matches!(tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
     // Answers are small: waiting to fill a packet only delays them. A socket that refuses serves all the same.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Source(peer));
         router.clone().oneshot(request)
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_read_timeout(Some(READ_TIME_LIMIT));
+    stream.set_write_timeout(Some(WRITE_TIME_LIMIT));
+    let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {
         // The other side went away or spoke no HTTP: its affair, and no request of ours.
         tracing::debug!(error, source = %peer.ip(), "a connection ended early");

@@ -16,7 +16,7 @@ pub(crate) enum Error {
     SealingKeyWrong { place: String, origin: String, wanted: String },
     #[error("the sealing key from {place} cannot be read: {why}; restore it from its backup, nothing was changed")]
     SealingKeyMalformed { place: String, why: String },
-    #[error("the sealing key {} can be read by others (its mode is {mode:o}): chmod 600 it, and consider who may have read it", place.display())]
+    #[error("the sealing key {} can be read or written by others (its mode is {mode:o}): chmod 600 it, and consider who may have read it", place.display())]
     SealingKeyExposed { place: PathBuf, mode: u32 },
     #[error("the file {} cannot be used: {source}", place.display())]
     File { place: PathBuf, source: Arc<io::Error> },

@@ -13,6 +13,7 @@ use std::{path::PathBuf, time::Duration};
 pub(crate) use error::Error;
 pub(crate) use mac_key::MacKey;
 pub(crate) use ring::{KeyRing, SignError};
+pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;
 
 use crate::server::secret::Redacted;

@@ -39,28 +39,38 @@ pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error
 #[derive(Debug)]
 pub(super) struct Keys(Vec<Key>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Key {
     row: SigningKeyRow,
-    /// `None`: it did not open. It stays published, since what it signed is still good.
-    signer: Option<SoftwareSigner>,
+    signer: SoftwareSigner,
 }
 
 impl Keys {
-    pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys) -> Self {
+    /// Opens every row. One that does not open stays out, of signing and of the JWKS: only the sealing key says that a public
+    /// key is ours, and whoever can write to the database must not be able to publish one.
+    ///
+    /// A key that was open before is kept as it was: damage that comes later does not take its tokens down.
+    pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys, before: Option<&Self>) -> Self {
         let open = |row: SigningKeyRow| {
             let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
-            let signer = private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk));
-            let signer =
-                signer.inspect_err(|error| tracing::error!(key.id = row.kid, %error, "a signing key does not open and will not sign"));
-            Key { row, signer: signer.ok() }
+            match private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk)) {
+                Ok(signer) => Some(Key { row, signer }),
+                Err(error) => {
+                    tracing::error!(key.id = row.kid, %error, "a signing key does not open and stays out of use");
+                    before?.0.iter().find(|key| key.row.kid == row.kid).cloned()
+                }
+            }
         };
-        Self(rows.into_iter().map(open).collect())
+        Self(rows.into_iter().filter_map(open).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// The signer of the newest generation that may sign at `now`.
     pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
-        self.0.iter().filter(|key| key.row.state(now) == KeyState::Active).find_map(|key| key.signer.as_ref())
+        self.0.iter().find(|key| key.row.state(now) == KeyState::Active).map(|key| &key.signer)
     }
 
     fn published(&self, now: Timestamp) -> impl Iterator<Item = &SigningKeyRow> {

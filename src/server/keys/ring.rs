@@ -58,14 +58,15 @@ impl KeyRing {
     pub(crate) async fn open(policy: Policy, sealing: SealingKeys, store: Store, now: Timestamp) -> Result<Self, Error> {
         let signing = Workers::start("sign", policy.signing_threads, policy.signing_queue).map_err(|e| Error::Threads(Arc::new(e)))?;
         rotation::ensure_active_key(&policy, &sealing, &store, now).await?;
-        let keys = Keys::open(opened::read_rows(&store).await?, &sealing);
+        let keys = Keys::open(opened::read_rows(&store).await?, &sealing, None);
         let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
         Ok(Self { policy, sealing, store, signing, view })
     }
 
     /// Reads all keys again. `read_at` is a time before the look at the epochs that led here.
     pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
-        let keys = Keys::open(opened::read_rows(&self.store).await?, &self.sealing);
+        let rows = opened::read_rows(&self.store).await?;
+        let keys = Keys::open(rows, &self.sealing, Some(&self.view.load().keys));
         self.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
         Ok(())
     }

@@ -9,13 +9,13 @@ use crate::{
     server::{model::SigningKeyRow, store::Store},
 };
 
-/// Makes a first key where no key can sign, active at once: there is no verifier yet that could know another.
+/// Makes a key where none can sign, active at once. For the very first no verifier can know another; after damage to the last
+/// one, verifiers that cached the old set refuse its tokens until they fetch anew, and no tokens at all would be worse.
 ///
 /// Several nodes may do so at the same time; the (algorithm, generation) of one of them wins.
 pub(super) async fn ensure_active_key(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<(), Error> {
-    // A key becomes readable only after it is there; once is enough unless the new row is damaged as well.
     let rows = opened::read_rows(store).await?;
-    if opened::Keys::open(rows.clone(), sealing).active(now).is_some() {
+    if opened::Keys::open(rows.clone(), sealing, None).active(now).is_some() {
         return Ok(());
     }
     let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
@@ -36,7 +36,27 @@ pub(super) async fn ensure_active_key(policy: &Policy, sealing: &SealingKeys, st
         revoked_at: None,
     };
     if store.insert_signing_key(row).await? {
-        tracing::info!(key.id = kid, key.generation = generation, "made a signing key");
+        if generation == 1 {
+            tracing::info!(key.id = kid, key.generation = generation, "made the first signing key");
+        } else {
+            tracing::error!(
+                key.id = kid,
+                key.generation = generation,
+                "no signing key could be used; made one that signs before verifiers know it"
+            );
+        }
     }
     Ok(())
+}
+
+/// Says whether the signing keys of a database can be used: how many there are, or which are damaged.
+pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<String, String> {
+    let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
+    let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
+    let keys = opened::Keys::open(readable, sealing, None);
+    match (keys.len(), rows.len(), keys.active(now)) {
+        (_, _, None) => Err("none can sign; the next start makes one".to_owned()),
+        (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and stay out of use", all - usable)),
+        (usable, ..) => Ok(format!("{usable}, of which one signs")),
+    }
 }

@@ -61,13 +61,28 @@ impl SealingKeys {
     ///
     /// The file is made before the canary, so that no database can exist whose sealing key was never written.
     pub(crate) async fn found(policy: &Policy, store: &Store) -> Result<Self, Error> {
+        let mut made = false;
         if store.find_canary().await?.is_none() {
-            let keys = Self::read(policy)?.map_or_else(|| Self::create(policy), Ok)?;
+            let keys = match Self::read(policy)? {
+                Some(keys) => keys,
+                None => {
+                    made = Self::create(policy)?;
+                    Self::read(policy)?
+                        .ok_or_else(|| Error::File { place: file(policy), source: Arc::new(io::ErrorKind::NotFound.into()) })?
+                }
+            };
             let canary = Canary { sealed: keys.seal(CANARY, CANARY_TEXT)?, origin: origin(&keys.place) };
             store.insert_canary_unless_there(canary).await?;
         }
-        // Another node may have founded the database a moment ago with a key of its own.
-        Self::existing(policy, store).await
+        match Self::existing(policy, store).await {
+            // Another machine founded the database a moment ago, with a key of its own; the one that was just made opens nothing.
+            Err(Error::SealingKeyWrong { origin, .. }) if made => {
+                let place = file(policy);
+                fs::remove_file(&place).map_err(|source| Error::File { place: place.clone(), source: Arc::new(source) })?;
+                Err(Error::SealingKeyMissing { place, origin })
+            }
+            outcome => outcome,
+        }
     }
 
     /// The sealing keys of a database that has been founded.
@@ -117,8 +132,8 @@ impl SealingKeys {
         Ok(Self { keys: Arc::new(keys), place })
     }
 
-    /// Makes a new sealing key and its file, which appears whole or not at all.
-    fn create(policy: &Policy) -> Result<Self, Error> {
+    /// Makes a new sealing key and its file, which appears whole or not at all. False: a process beside this one was first.
+    fn create(policy: &Policy) -> Result<bool, Error> {
         let path = file(policy);
         let failed = |source: io::Error| Error::File { place: path.clone(), source: Arc::new(source) };
         let mut key = Jwk::new("oct");
@@ -132,12 +147,10 @@ impl SealingKeys {
         let mut file = tempfile::NamedTempFile::new_in(&policy.dir).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
         match file.persist_noclobber(&path) {
-            Ok(_) => fs::File::open(&policy.dir).and_then(|dir| dir.sync_all()).map_err(failed)?,
-            // A process beside this one was first; its key is the key.
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error.error)),
+            Ok(_) => fs::File::open(&policy.dir).and_then(|dir| dir.sync_all()).map(|()| true).map_err(failed),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(failed(error.error)),
         }
-        Self::read(policy)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
     }
 
     pub(super) fn seal(&self, what: Sealed<'_>, plain: &[u8]) -> Result<String, Error> {

@@ -77,6 +77,9 @@ impl ClientChange {
             }
         }
         client.grants.extend(self.add_grants);
+        if let Some(audience) = self.disallow.iter().find(|audience| self.allow.contains_key(audience)) {
+            return Err(format!("{audience} is both to be allowed and not"));
+        }
         for audience in &self.disallow {
             if client.permissions.remove(audience).is_none() {
                 return Err(format!("the client {} is allowed nothing at {audience}", client.id));

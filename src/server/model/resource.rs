@@ -15,6 +15,18 @@ pub(crate) struct Resource {
     pub(crate) created_at: Timestamp,
 }
 
+impl Resource {
+    /// All its scopes go into one token, which APIs take up to 16 KiB long, and into one request, of at most 100 scopes.
+    pub(crate) fn require_fitting_scope(self) -> Result<Self, String> {
+        const MAX_TOKENS: usize = 100;
+        const MAX_LEN: usize = 4096;
+        if self.scope.iter().count() > MAX_TOKENS || self.scope.to_string().len() > MAX_LEN {
+            return Err(format!("a resource has at most {MAX_TOKENS} scopes of {MAX_LEN} characters together; {} has more", self.audience));
+        }
+        Ok(self)
+    }
+}
+
 /// What an update asks for; what is `None` or empty stays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResourceChange {
@@ -37,6 +49,6 @@ impl ResourceChange {
         if let Some(lifetime) = self.token_lifetime {
             resource.token_lifetime = lifetime;
         }
-        Ok(resource)
+        resource.require_fitting_scope()
     }
 }

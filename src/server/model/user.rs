@@ -63,6 +63,9 @@ pub(crate) struct UserChange {
 impl UserChange {
     /// The user as the change leaves them. Refuses to take away what is not there.
     pub(crate) fn apply(self, mut user: User) -> Result<User, String> {
+        if let Some(audience) = self.disallow.iter().find(|audience| self.allow.contains_key(audience)) {
+            return Err(format!("{audience} is both to be allowed and not"));
+        }
         for audience in &self.disallow {
             if user.permissions.remove(audience).is_none() {
                 return Err(format!("the user {} is allowed nothing at {audience}", user.username));

@@ -71,7 +71,7 @@ impl fmt::Display for Credentials {
 impl Registry {
     /// The client that `credentials` prove, at `now`.
     ///
-    /// Every attempt costs one look-up and one digest, whether the client is known or not. Failures are counted per client and
+    /// Every attempt costs one look-up (but for a name that no client can have) and one digest, whether the client is known or not. Failures are counted per client and
     /// `source`; a right secret is right however many wrong ones came before it, since nobody guesses 256 bits.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn authenticate(

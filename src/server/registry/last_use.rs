@@ -26,9 +26,9 @@ impl LastUse {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 
-    pub(super) fn put_back(&self, used: Vec<(SecretId, Timestamp)>) {
+    pub(super) fn put_back(&self, used: &[(SecretId, Timestamp)]) {
         for (id, at) in used {
-            self.note(&id, at);
+            self.note(id, *at);
         }
     }
 }

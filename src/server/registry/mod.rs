@@ -126,6 +126,10 @@ impl Registry {
 
     /// Notes that at `read_at` the registry was in `epoch`.
     pub(crate) fn confirm(&self, epoch: i64, read_at: Timestamp) {
+        if self.seen.load().epoch != epoch {
+            // Not needed while epochs only rise; a database that was set back may come to this epoch again.
+            self.clients.invalidate_all();
+        }
         self.seen.store(Arc::new(Seen { epoch, read_at }));
     }
 
@@ -136,26 +140,29 @@ impl Registry {
 
     /// The client of this name, from memory where it is there.
     async fn find_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<Arc<Client>>, Error> {
-        let seen = self.seen.load();
-        if self.is_stale(now) {
-            return Err(Error::Stale(now.since(seen.read_at)));
+        let (epoch, age) = {
+            let seen = self.seen.load();
+            (seen.epoch, now.since(seen.read_at))
+        };
+        if age > self.policy.stale_for {
+            return Err(Error::Stale(age));
         }
         let read = async {
             self.meters.client_reads.increment();
             self.store.find_client(id).await.map(|client| client.map(Arc::new))
         };
-        self.clients.try_get_with((seen.epoch, id.clone()), read).await.map_err(Error::Store)
+        self.clients.try_get_with((epoch, id.clone()), read).await.map_err(Error::Store)
     }
 
-    /// Writes down when secrets were last used.
+    /// Writes down when secrets were last used, some hundred in one write.
     pub(crate) async fn stamp_last_use(&self) {
+        const AT_ONCE: usize = 500;
         let used = self.last_use.take();
-        if used.is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.stamp_secrets_used(used.clone()).await {
-            tracing::warn!(%error, "when client secrets were last used could not be noted; it will be tried again");
-            self.last_use.put_back(used);
+        for (index, batch) in used.chunks(AT_ONCE).enumerate() {
+            if let Err(error) = self.store.stamp_secrets_used(batch.to_vec()).await {
+                tracing::warn!(%error, "when client secrets were last used could not be noted; it will be tried again");
+                return self.last_use.put_back(&used[index * AT_ONCE..]);
+            }
         }
     }
 }

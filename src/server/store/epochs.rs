@@ -28,6 +28,9 @@ pub(crate) struct Epochs {
 impl Store {
     /// Reads all epochs, in one statement.
     pub(crate) async fn read_epochs(&self) -> Result<Epochs, Error> {
+        if let Some(file) = &self.file {
+            file.require_same()?;
+        }
         let mut epochs = Epochs::default();
         for row in sqlx::query("SELECT kind, n FROM epochs").fetch_all(&self.pool).await? {
             let (kind, n): (String, i64) = (row.try_get("kind")?, row.try_get("n")?);

@@ -52,6 +52,9 @@ pub(crate) enum Error {
     /// A server that takes no notice.
     #[error("the database did not answer within {} s", .0.as_secs())]
     Silent(Duration),
+    /// The file that was opened is not at its path any more.
+    #[error("the database file was deleted or replaced while it was open: stop the server, put the file back, and start again")]
+    Replaced,
     /// More writes wait than are let in.
     #[error("too many writes are waiting for the database")]
     Busy,
@@ -73,7 +76,7 @@ impl Error {
 
     /// Whether the same call may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy | Self::Database(_))
+        matches!(self, Self::Busy | Self::Database(_) | Self::Replaced)
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) enum Opening {
 pub(crate) struct Store {
     pool: AnyPool,
     writer: write::Writer,
+    /// SQLite's alone.
+    file: Option<url::FileIdentity>,
 }
 
 impl Store {
@@ -73,7 +75,7 @@ impl Store {
         // FULL: what was answered is on the disk, also after a loss of power. SQLite's own foreign keys are off by default. On
         // PostgreSQL no statement may hold a request longer than the request may last.
         let settings = if sqlite {
-            "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
+            "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
         } else {
             "SET statement_timeout = '5s'"
         };
@@ -82,6 +84,10 @@ impl Store {
         let connecting = tokio::time::timeout(Self::CONNECT_TIMEOUT, AnyConnection::connect(&url)).await;
         let mut probe = connecting.map_err(|_| Error::Silent(Self::CONNECT_TIMEOUT))??;
         probe.execute(settings).await?;
+        if sqlite && opening == Opening::Found {
+            // It stays in the file. Who may not found a database must not change one that may be somebody else's.
+            probe.execute("PRAGMA journal_mode = WAL").await?;
+        }
         probe.close().await?;
         let pool = AnyPoolOptions::new()
             .max_connections(policy.connections)
@@ -90,7 +96,8 @@ impl Store {
             .connect(&url)
             .await?;
         let writer = write::Writer::new(pool.clone(), sqlite);
-        let store = Self { pool, writer };
+        let file = policy.url.sqlite_path().map(url::FileIdentity::of).transpose()?;
+        let store = Self { pool, writer, file };
         match opening {
             Opening::Found => store.migrate().await?,
             Opening::Existing => store.require_schema().await?,

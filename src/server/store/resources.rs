@@ -14,6 +14,7 @@ use crate::{
 
 impl Store {
     pub(crate) async fn insert_resource(&self, resource: Resource) -> Result<(), Error> {
+        let resource = resource.require_fitting_scope().map_err(Error::Refused)?;
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
@@ -60,14 +61,15 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &audience).await?.ok_or_else(|| missing(&audience))?;
-                for token in change.remove.iter() {
+                let removed = change.remove.clone();
+                let after = change.apply(before).map_err(Error::Refused)?;
+                for token in removed.iter() {
                     let holders = [
                         "SELECT client_id AS name FROM client_scopes WHERE scope = $1 ORDER BY client_id",
                         "SELECT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.scope = $1 ORDER BY u.username",
                     ];
                     refuse_if_used(connection, holders, token.as_str(), format!("the scope {token}")).await?;
                 }
-                let after = change.apply(before).map_err(Error::Refused)?;
                 sqlx::query("UPDATE resources SET token_lifetime = $2 WHERE audience = $1")
                     .bind(audience.to_string())
                     .bind(lifetime_seconds(after.token_lifetime))

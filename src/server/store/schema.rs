@@ -42,8 +42,11 @@ impl Store {
         let version = sqlx::query("SELECT CAST(MAX(version) AS BIGINT) AS version FROM _sqlx_migrations").fetch_one(&self.pool).await;
         let version: Option<i64> = match version {
             Ok(row) => row.try_get("version")?,
-            // The table is not there: the server answered, and so this is not a matter of reaching it.
-            Err(sqlx::Error::Database(_)) => None,
+            Err(sqlx::Error::Database(error))
+                if error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table") =>
+            {
+                None
+            }
             Err(error) => return Err(error.into()),
         };
         match version {

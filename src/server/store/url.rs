@@ -50,7 +50,7 @@ impl FromStr for DatabaseUrl {
         let refuse = |rule| Malformed { what: "database URL", rule };
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() || path.contains([':', '?', '#', '\0']) || path.ends_with('/') {
+            if path.is_empty() || path.starts_with(':') || path.contains(['?', '#', '\0']) || path.ends_with('/') {
                 return Err(refuse("behind sqlite:// stands the path of a file, without parameters"));
             }
             return std::path::absolute(path).map(Self::Sqlite).map_err(|_| refuse("the current directory is not there any more"));
@@ -101,6 +101,37 @@ pub(super) fn prepare_file(path: &Path, opening: Opening) -> Result<(), Error> {
     }
 }
 
+/// Which file a path named when it was opened. A file that is deleted or replaced under a running server goes on working for
+/// those who have it open, and for nobody else.
+#[derive(Debug, Clone)]
+pub(super) struct FileIdentity {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl FileIdentity {
+    pub(super) fn of(path: &Path) -> Result<Self, Error> {
+        Ok(Self { path: path.to_owned(), identity: identity(path).map_err(|error| Error::File(Arc::new(error)))? })
+    }
+
+    /// Refuses when the path names another file by now, or none.
+    pub(super) fn require_same(&self) -> Result<(), Error> {
+        if identity(&self.path).is_ok_and(|now| now == self.identity) { Ok(()) } else { Err(Error::Replaced) }
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|_| (0, 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +145,9 @@ mod tests {
 
     #[test]
     fn a_database_url_names_a_file_or_a_server() {
-        for lawful in ["sqlite://sealwright.db", "sqlite:///var/lib/sealwright.db", "sqlite:a b.db", "postgresql://h/d"] {
+        for lawful in
+            ["sqlite://sealwright.db", "sqlite:///var/lib/sealwright.db", "sqlite:a b.db", "sqlite:///tmp/a:b/c%d.db", "postgresql://h/d"]
+        {
             assert!(lawful.parse::<DatabaseUrl>().is_ok(), "{lawful}");
         }
         for unlawful in ["", "sealwright.db", "sqlite:", "sqlite::memory:", "sqlite://a?mode=memory", "mysql://h/d", "postgres://h"] {

@@ -144,8 +144,8 @@ impl TestApp {
 
     /// Lets time pass and waits until the server has looked at its database again.
     pub(crate) async fn pass(&self, time: Duration) {
-        // It sleeps between two looks: once it does, none is under way.
-        wait_until(|| self.clock.sleepers() > 0).await;
+        // Two sleep: who looks at the epochs, between two looks, and the housekeeper. Once both do, no look is under way.
+        wait_until(|| self.clock.sleepers() > 1).await;
         let looks = self.meters.epoch_looks.value();
         self.clock.advance(time);
         wait_until(|| self.meters.epoch_looks.value() > looks).await;

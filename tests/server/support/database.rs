@@ -51,6 +51,14 @@ impl TestDatabase {
         connection.close().await.unwrap();
     }
 
+    /// Runs a statement in a transaction that stays open.
+    pub(crate) async fn lock(&self, sql: &str) -> Held {
+        let mut connection = self.connect().await;
+        connection.execute("BEGIN").await.unwrap();
+        connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+        Held(connection)
+    }
+
     /// The first column of every row, as text.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         let mut connection = self.connect().await;
@@ -76,6 +84,16 @@ impl TestDatabase {
     async fn connect(&self) -> AnyConnection {
         let url = if self.postgres.is_some() { self.url.clone() } else { format!("{}?mode=rw", self.url) };
         AnyConnection::connect(&url).await.unwrap()
+    }
+}
+
+/// A transaction that holds its locks.
+pub(crate) struct Held(AnyConnection);
+
+impl Held {
+    pub(crate) async fn release(mut self) {
+        self.0.execute("ROLLBACK").await.unwrap();
+        self.0.close().await.unwrap();
     }
 }
 

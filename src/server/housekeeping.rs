@@ -1,0 +1,54 @@
+//! What is tidied up beside the work: the last use of secrets is noted, logins that are long over are forgotten. Nothing that
+//! is waited for waits for it.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{registry::Registry, store::Store};
+use crate::clock::SharedClock;
+
+/// How often the last use of secrets is noted.
+const STAMP_EVERY: Duration = Duration::from_secs(10);
+/// How often logins that are long over are forgotten.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// How long a login is kept when it is over: longer than any token that it issued.
+const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long one of these may take before it is given up until the next time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Housekeeping {
+    clock: SharedClock,
+    store: Store,
+    registry: Registry,
+}
+
+impl Housekeeping {
+    pub(super) const fn new(clock: SharedClock, store: Store, registry: Registry) -> Self {
+        Self { clock, store, registry }
+    }
+
+    /// Tidies up again and again, until it is dropped.
+    pub(super) async fn run(self) {
+        let mut purged = None;
+        loop {
+            let now = self.clock.now();
+            if purged.is_none_or(|last| now.since(last) >= PURGE_EVERY) {
+                match timeout(PATIENCE, self.store.purge_logins(now - KEEP_LOGINS)).await {
+                    Ok(Ok(0)) => {}
+                    Ok(Ok(count)) => tracing::info!(count, "forgot logins that have long been over"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "logins that have long been over could not be forgotten; it will be tried again")
+                    }
+                    Err(_) => tracing::warn!("logins that have long been over could not be forgotten in time; it will be tried again"),
+                }
+                purged = Some(now);
+            }
+            self.clock.sleep_until(now + STAMP_EVERY).await;
+            if timeout(PATIENCE, self.registry.stamp_last_use()).await.is_err() {
+                tracing::warn!("when client secrets were last used could not be noted in time");
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ on_both_databases![
     a_client_is_allowed_only_what_is_there,
     disabling_keeps_its_first_time_and_enabling_ends_it,
     ten_clients_registered_at_once_are_all_there,
+    a_secret_that_cannot_be_shown_is_reported_lost,
 ];
 
 const ALLOW: [&str; 2] = ["--allow", "https://orders.example=orders:read,orders:write"];
@@ -139,4 +140,17 @@ async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {
     assert_eq!(app.run_json(&["client", "list"]).as_array().unwrap().len(), 10);
     let epoch = app.database.texts("SELECT CAST(n AS TEXT) FROM epochs WHERE kind = 'registry'").await;
     assert_eq!(epoch, ["12"], "one for the resource, one for each client");
+}
+
+async fn a_secret_that_cannot_be_shown_is_reported_lost(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let mut command = crate::support::command(app.database.folder());
+    command.args(["client", "create", "billing", "--database-url", &app.database.url]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command.stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("client add-secret billing"), "{said}");
+    app.run(&["client", "show", "billing"]).succeeded();
+    app.run(&["client", "update", "billing", "--allow", "https://a.example=x", "--disallow", "https://a.example"]).failed_saying(&["both"]);
 }

@@ -68,3 +68,31 @@ async fn a_demo_keeps_to_the_port_that_it_was_told() {
     crate::support::finish(command).failed_saying(&[&addr]);
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_refuses_what_it_would_not_do() {
+    let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for [flag, value] in
+        [["--database-url", "sqlite://x.db"], ["--keys-dir", "x"], ["--issuer", "https://auth.example"], ["--config", "x.toml"]]
+    {
+        let mut command = command(folder.path());
+        command.args(["demo", flag, value]).env("TMPDIR", temporary.path());
+        crate::support::finish(command).failed_saying(&[flag, "throwaway"]);
+    }
+    for left in [folder.path(), temporary.path()] {
+        assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_is_closed_and_a_second_ctrl_c_leave_nothing_behind_either() {
+    for signals in [&["HUP"][..], &["INT", "INT"]] {
+        let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let (mut demo, _) = demo(folder.path(), temporary.path()).await;
+        for signal in signals {
+            demo.signal(signal);
+        }
+        demo.wait();
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{signals:?}");
+    }
+}

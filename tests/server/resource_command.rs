@@ -99,5 +99,8 @@ async fn what_is_not_lawful_is_refused_before_anything_is_written(backend: Backe
         assert!(refused.stderr.contains("error:"), "{refused:?}");
     }
     assert_eq!(app.run(&["resource", "create", ORDERS]).status.code(), Some(2), "a resource without a scope");
+    let many: Vec<String> = (0..101).map(|number| format!("--scope=s{number}")).collect();
+    let create: Vec<&str> = ["resource", "create", ORDERS].into_iter().chain(many.iter().map(String::as_str)).collect();
+    app.run(&create).failed_saying(&["at most 100 scopes"]);
     assert_eq!(app.run_json(&["resource", "list"]), json!([]));
 }

@@ -188,3 +188,50 @@ async fn every_file_that_is_made_belongs_to_its_owner_alone() {
     seen.sort_unstable();
     assert_eq!(seen, ["sealing.key", "sealwright.db", "sealwright.db-shm", "sealwright.db-wal"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_database_is_refused_and_not_touched() {
+    let database = TestDatabase::create(Backend::Sqlite).await;
+    let file = database.folder().join("sealwright.db");
+    fs::write(&file, "").unwrap();
+    sealwright(&database, &["client", "list"]).failed_saying(&["holds no issuer yet"]);
+    assert_eq!(fs::read(&file).unwrap(), b"");
+    database.execute("CREATE TABLE theirs (a TEXT)").await;
+    let before = fs::read(&file).unwrap();
+    sealwright(&database, &["client", "list"]).failed_saying(&["holds no issuer yet"]);
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_file_that_is_deleted_under_the_server_is_noticed() {
+    let app = TestApp::start(Backend::Sqlite).await.with_orders();
+    let client = app.client("billing");
+    app.settle().await;
+    app.plain_token(&client).await.granted();
+    fs::remove_file(app.database.folder().join("sealwright.db")).unwrap();
+    app.clock.advance(std::time::Duration::from_secs(11));
+    app.plain_token(&client).await.refused(503, "temporarily_unavailable");
+    assert_eq!(app.get("/health/ready").await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_machine_that_lost_the_race_to_found_keeps_no_key_of_its_own() {
+    // The other machine founded the database between this one's look and its write: a trigger plays it.
+    let (database, other) = (TestDatabase::create(Backend::Sqlite).await, founded(Backend::Sqlite).await);
+    let mut first = Process::serve(&database);
+    first.addr().await;
+    first.signal("TERM");
+    first.wait();
+    fs::remove_file(database.keys_dir().join("sealing.key")).unwrap();
+    let canary = other.texts("SELECT sealed FROM sealing_canary").await.remove(0);
+    database.execute("DELETE FROM signing_keys").await;
+    database.execute("DELETE FROM mac_keys").await;
+    database.execute("DELETE FROM sealing_canary").await;
+    let trigger = format!(
+        "CREATE TRIGGER raced BEFORE INSERT ON sealing_canary WHEN NEW.origin <> 'elsewhere'
+         BEGIN INSERT INTO sealing_canary (id, sealed, origin) VALUES (1, '{canary}', 'elsewhere'); END"
+    );
+    database.execute(&trigger).await;
+    serve_and_fail(&database, &["sealing.key", "copy sealing.key there", "elsewhere"]);
+    assert!(!database.keys_dir().join("sealing.key").exists());
+}

@@ -17,6 +17,7 @@
 //! | `server::keys` | signs: the sealing key, the signing keys, the ring that holds them, the published set |
 //! | `server::store` | remembers: all the SQL there is, one file per noun |
 //! | `server::model` | describes: plain data and its lawful transitions |
+//! | `verifier` | what an API embeds to check tokens by itself: the check is pure, at a given time |
 //! | `cli` | the terminal door: one command, one file |
 //!
 //! Imports run one way, from the lower lines of this list to none above them:
@@ -45,7 +46,8 @@
 //!
 //! | feature | brings |
 //! |---|---|
-//! | `server` (default) | the authorization server and its command line |
+//! | `server` (default) | the authorization server and its command line, with `verifier` |
+//! | `verifier` | the verifier alone: no server, no SQL, no OpenSSL |
 //! | `vendored` (default) | OpenSSL built from source for josekit, which needs `build-essential` alone |
 //!
 //! Without features there is [`protocol`] alone.
@@ -54,10 +56,12 @@
 
 #[cfg(feature = "server")]
 pub mod cli;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "verifier"))]
 pub mod clock;
 #[cfg(feature = "server")]
 mod entropy;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "verifier")]
+pub mod verifier;

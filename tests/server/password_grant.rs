@@ -17,6 +17,8 @@ on_both_databases![
     pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_were_raised,
     a_sign_in_gives_what_client_and_user_both_may_have,
     ten_failures_are_free_and_then_one_in_ten_seconds,
+    our_own_faults_count_as_nobodys_failure,
+    many_may_sign_in_at_once_after_parameters_were_raised,
 ];
 
 async fn users_app(backend: Backend) -> (TestApp, Credential) {
@@ -259,6 +261,28 @@ async fn ten_failures_are_free_and_then_one_in_ten_seconds(backend: Backend) {
     try_password(&app, &client, "bob", &PASSWORD.replace(' ', "+")).await.granted();
     app.pass(Duration::from_secs(10)).await;
     app.sign_in(&client).await.granted();
+}
+
+async fn our_own_faults_count_as_nobodys_failure(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    app.database.execute("ALTER TABLE users RENAME TO users_gone").await;
+    for _ in 0..15 {
+        app.sign_in(&client).await.refused(503, "temporarily_unavailable");
+    }
+    app.database.execute("ALTER TABLE users_gone RENAME TO users").await;
+    for _ in 0..9 {
+        try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
+    }
+    app.sign_in(&client).await.granted();
+}
+
+async fn many_may_sign_in_at_once_after_parameters_were_raised(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let app = TestApp::start_with(app.stop().await, &[("password_passes", "3"), ("password_threads", "2")]).await;
+    let answers = crate::revocation::join_all((0..8).map(|_| app.sign_in(&client))).await;
+    for answer in answers {
+        answer.granted();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ on_both_databases![
     rt4_two_rotations_within_a_second_are_told_apart,
     rt5_a_restart_forgets_no_rotation,
     rt6_trouble_with_the_database_uses_up_no_token,
+    a_signing_outage_uses_up_no_token,
     rt7_the_token_of_another_client_is_refused_and_unharmed,
     rt8_a_refresh_needs_the_clients_credentials,
     rt9_a_narrower_scope_is_for_one_access_token,
@@ -129,6 +130,24 @@ async fn rt6_trouble_with_the_database_uses_up_no_token(backend: Backend) {
     assert_eq!(endings(&app), ["open"]);
 }
 
+async fn a_signing_outage_uses_up_no_token(backend: Backend) {
+    let (app, client) = users_app(backend).await;
+    let first = app.sign_in(&client).await.refresh_token();
+    let raise = "UPDATE epochs SET n = n + 1 WHERE kind = 'keys'";
+    app.database.execute("UPDATE signing_keys SET activates_at = activates_at + 1000000").await;
+    app.database.execute(raise).await;
+    app.settle().await;
+    app.refresh(&client, &first).await.refused(503, "temporarily_unavailable");
+    app.sign_in(&client).await.refused(503, "temporarily_unavailable");
+    app.pass(Duration::from_secs(60)).await;
+    app.refresh(&client, &first).await.refused(503, "temporarily_unavailable");
+    app.database.execute("UPDATE signing_keys SET activates_at = activates_at - 1000000").await;
+    app.database.execute(raise).await;
+    app.settle().await;
+    app.refresh(&client, &first).await.granted();
+    assert_eq!(endings(&app), ["open"], "and nobody got a login without its token");
+}
+
 async fn rt7_the_token_of_another_client_is_refused_and_unharmed(backend: Backend) {
     let (app, client) = users_app(backend).await;
     let other = app.app_for_users("other");
@@ -189,6 +208,8 @@ async fn rt10_what_was_taken_from_client_or_user_is_not_granted_again(backend: B
         assert_eq!(answer.claims()["scope"], answer.granted()["scope"]);
     }
     assert_eq!(granted, ["orders:read", "orders:read orders:write", "orders:write"]);
+    let asked = |token: &str| format!("grant_type=refresh_token&refresh_token={token}&scope=orders:read");
+    app.token(&client, &asked(&token)).await.refused(400, "invalid_scope");
     app.run(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]).succeeded();
     app.refresh(&client, &token).await.refused(400, "invalid_grant");
     app.run(&["user", "update", "alice", "--disallow", "https://orders.example"]).succeeded();
@@ -232,6 +253,14 @@ async fn rt11_cc4_whatever_ends_the_right_to_it_ends_the_login(backend: Backend)
         }
         assert_eq!(endings(&app)[0], ending);
         app.database.execute("DELETE FROM logins").await;
+    }
+
+    // A node that has not heard of it yet begins no login that would outlive it.
+    app.run(&["client", "update", "shop", "--remove-grant", "password"]).succeeded();
+    second.sign_in(&client).await.refused(400, "invalid_grant");
+    app.run(&["client", "update", "shop", "--add-grant", "password"]).succeeded();
+    for node in [&app, &second] {
+        node.settle().await;
     }
 
     let token = app.sign_in(&client).await.refresh_token();

@@ -39,6 +39,9 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
     assert_ne!(app.user("alice")["sub"], created["sub"], "a name may come again, a sub does not");
 
     assert_eq!(app.run(&["user", "create", "bob"]).status.code(), Some(2), "a password belongs on no command line");
+    app.user_with("bob", &format!("{PASSWORD}\nand a second line"), &[]).succeeded();
+    app.user_with("eve", &format!("a{}", "é".repeat(100_000)), &[]).failed_saying(&["too long"]);
+    app.user_with("eve", "", &[]).failed_saying(&["1 to 1,024 characters"]);
     for name in ["a b", "", "a\u{200b}"] {
         assert_eq!(app.user_with(name, PASSWORD, &[]).status.code(), Some(2), "{name:?}");
     }

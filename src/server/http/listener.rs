@@ -79,7 +79,8 @@ async fn connection(
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    if !matches!(tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.readable()).await, Ok(Ok(()))) {
+    // Readiness may be announced where there is nothing to read; a byte cannot.
+    if !matches!(tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.peek(&mut [0])).await, Ok(Ok(1))) {
         return;
     }
     // Answers are small: waiting to fill a packet only delays them. A socket that refuses serves all the same.

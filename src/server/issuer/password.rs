@@ -3,7 +3,7 @@
 //! RFC 9700 section 2.4 says that it must not be used: it shows the user's password to the app. It is here for apps of the
 //! same house as the server, for clients that were given it, and a setting turns it off.
 
-use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject};
+use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
 use crate::{
     clock::Timestamp,
     protocol::{ErrorCode, GrantType},
@@ -24,24 +24,32 @@ const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The user name or
 impl TokenIssuer {
     pub(super) async fn password(&self, client: &Client, request: &Password, now: Timestamp) -> Result<Issued, Error> {
         // What does not depend on the user comes first: it costs no hash and counts as no failure.
-        let mut target = request.target.resolve(client)?;
-        let (user, proof) = self.registry.sign_in(&client.id, &request.username, request.password.expose()).await?;
-        // What the client may have there and the user may not is dropped; the answer's scope shows it.
-        let allowed = user.permissions.get(target.audience);
-        target.scope = allowed.map(|allowed| target.scope.intersection(allowed)).unwrap_or_default();
-        if target.scope.is_empty() {
-            return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed nothing of that scope.").into());
+        let asked = request.target.resolve(client)?;
+        for _ in 0..TRIES {
+            let (user, proof) = self.registry.sign_in(&client.id, &request.username, request.password.expose()).await?;
+            // What the client may have there and the user may not is dropped; the answer's scope shows it.
+            let allowed = user.permissions.get(asked.audience);
+            let scope = allowed.map(|allowed| asked.scope.intersection(allowed)).unwrap_or_default();
+            if scope.is_empty() {
+                return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed nothing of that scope.").into());
+            }
+            let subject = Subject::User { id: user.id, auth_time: now };
+            let mut issued = self.mint(client, subject, Target { scope: scope.clone(), ..asked }, now).await?;
+            // The login comes last: nobody has one without having got its token.
+            let new = NewLogin { user: user.id, client: &client.id, audience: asked.audience, scope: &scope };
+            let Some(login) = self.logins.begin(new, proof, now).await.map_err(Fault::from)? else { continue };
+            if client.grants.contains(&GrantType::RefreshToken) {
+                issued.refresh_token = Some(self.logins.current_token(&login));
+            }
+            return Ok(issued);
         }
-        let new = NewLogin { user: user.id, client: &client.id, audience: target.audience, scope: &target.scope };
-        let login = self.logins.begin(new, proof, now).await.map_err(Fault::from)?.ok_or(Error::Refused(REFUSED))?;
-        let subject = Subject::User { id: login.user, auth_time: login.created_at };
-        let mut issued = self.mint(client, subject, target, now).await?;
-        if client.grants.contains(&GrantType::RefreshToken) {
-            issued.refresh_token = Some(self.logins.current_token(&login));
-        }
-        Ok(issued)
+        Err(Error::Rejected { refusal: REFUSED, cause: "user, password or client changed while the user signed in" })
     }
 }
+
+/// What was checked may change until it is written down: by somebody's will, which the second look sees, or because another
+/// sign-in hashed the password anew under raised parameters.
+const TRIES: usize = 2;
 
 impl From<SignInError> for Error {
     fn from(error: SignInError) -> Self {

@@ -43,20 +43,20 @@ impl TokenIssuer {
                 }
                 Standing::Current | Standing::Repeat => login,
             };
-            // Everything that can refuse comes before the step: a refused request leaves the token as it was.
+            // Everything that can go wrong comes before the step, signing included: whoever gets no answer keeps a token that is
+            // good. A token that was signed in vain goes nowhere.
             let (permission, scope) = self.still_allowed(client, &login, &request.target).await?;
-            let login = if login.generation == token.generation {
-                match self.logins.step(&login, now).await.map_err(Fault::from)? {
-                    Some(stepped) => stepped,
-                    None => continue,
-                }
-            } else {
-                login
-            };
             let target = Target { audience: &login.audience, permission, scope };
             let subject = Subject::User { id: login.user, auth_time: login.created_at };
             let mut issued = self.mint(client, subject, target, now).await?;
-            issued.refresh_token = Some(self.logins.current_token(&login));
+            if login.generation == token.generation {
+                issued.refresh_token = Some(self.logins.next_token(&login));
+                if !self.logins.step(&login).await.map_err(Fault::from)? {
+                    continue;
+                }
+            } else {
+                issued.refresh_token = Some(self.logins.current_token(&login));
+            }
             return Ok(issued);
         }
         Err(Fault { transient: true, cause: "the login kept changing".to_owned() }.into())
@@ -87,7 +87,14 @@ impl TokenIssuer {
         let permission =
             client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is not allowed at the resource any more"))?;
         let of_user = user.permissions.get(&login.audience).ok_or_else(|| refuse("the user is not allowed at the resource any more"))?;
-        let scope = wanted.intersection(&permission.scope).intersection(of_user);
-        if scope.is_empty() { Err(refuse("nothing of the scope is allowed any more")) } else { Ok((permission, scope)) }
+        let still = login.scope.intersection(&permission.scope).intersection(of_user);
+        if still.is_empty() {
+            return Err(refuse("nothing of the scope is allowed any more"));
+        }
+        let scope = wanted.intersection(&still);
+        if scope.is_empty() {
+            return Err(Refusal::new(ErrorCode::InvalidScope, "Nothing of that scope is allowed any more.").into());
+        }
+        Ok((permission, scope))
     }
 }

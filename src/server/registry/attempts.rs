@@ -1,13 +1,17 @@
 //! Limits on guessing: so many failures at once, then one in a while. In memory, per node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use governor::{
     Quota, RateLimiter,
     clock::Clock as _,
     middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed},
+    nanos::Nanos,
+    state::{NotKeyed, StateStore},
 };
 use moka::{future::Cache, policy::EvictionPolicy};
 
@@ -27,12 +31,32 @@ pub(crate) struct Policy {
 pub(crate) struct Attempts {
     quota: Quota,
     clock: GovernorClock,
-    cells: Cache<Key, Arc<Cell>>,
+    interval: Duration,
+    cells: Cache<Key, Arc<(Limiter, Cell)>>,
 }
 
 /// 128 bits of a SHA-256: names of any length take the same room.
 type Key = [u8; 16];
-type Cell = RateLimiter<NotKeyed, InMemoryState, GovernorClock, NoOpMiddleware<Duration>>;
+type Limiter = RateLimiter<NotKeyed, Cell, GovernorClock, NoOpMiddleware<Duration>>;
+
+/// Where a limiter keeps its one number: when it will have forgotten all that it counted. Kept apart from it, so that what was
+/// counted in vain can be taken back.
+#[derive(Debug, Clone, Default)]
+struct Cell(Arc<Mutex<Option<Nanos>>>);
+
+impl StateStore for Cell {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut number = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, next) = decide(*number)?;
+        *number = Some(next);
+        Ok(outcome)
+    }
+}
 
 /// Too many failures; after this long one more attempt is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +70,25 @@ impl Attempts {
         let quota = Quota::with_period(policy.interval).unwrap_or_else(|| Quota::per_second(policy.burst)).allow_burst(policy.burst);
         // Least recently used: by frequency, a new key might never be let in, and so never be counted.
         let cells = Cache::builder().max_capacity(Self::KEYS).eviction_policy(EvictionPolicy::lru()).build();
-        Self { quota, clock: GovernorClock(clock), cells }
+        Self { quota, clock: GovernorClock(clock), interval: policy.interval, cells }
     }
 
     /// Counts an attempt, before it is known to fail: many at once are counted one by one.
     pub(crate) async fn count(&self, parts: [&str; 2]) -> Result<(), Limited> {
-        let new = async { Arc::new(RateLimiter::direct_with_clock(self.quota, self.clock.clone())) };
-        let cell = self.cells.get_with(key(parts), new).await;
-        cell.check().map_err(|refused| Limited(refused.wait_time_from(self.clock.now())))
+        let new = async {
+            let cell = Cell::default();
+            Arc::new((RateLimiter::new(self.quota, cell.clone(), self.clock.clone()), cell))
+        };
+        let counted = self.cells.get_with(key(parts), new).await;
+        counted.0.check().map_err(|refused| Limited(refused.wait_time_from(self.clock.now())))
+    }
+
+    /// Takes back one attempt that was counted: it could not be judged, by no fault of who made it.
+    pub(crate) async fn take_back(&self, parts: [&str; 2]) {
+        if let Some(counted) = self.cells.get(&key(parts)).await {
+            let mut number = counted.1.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *number = number.map(|number| number.saturating_sub(self.interval.into()));
+        }
     }
 
     /// Forgets the failures of a key: the attempt that was counted last succeeded.
@@ -101,6 +136,9 @@ mod tests {
         clock.advance(Duration::from_secs(10));
         assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
         assert!(attempts.count(["app", "alice"]).await.is_err());
+        attempts.take_back(["app", "alice"]).await;
+        assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
+        assert!(attempts.count(["app", "alice"]).await.is_err(), "one was taken back and no more");
         attempts.forgive(["app", "alice"]).await;
         assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
     }

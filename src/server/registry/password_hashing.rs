@@ -78,7 +78,14 @@ impl PasswordHasher {
                 return Err(Unserved::Lost);
             };
             let found = compute(&used, sent.as_bytes(), salt.as_ref(), memory)?;
+            let missing = work(&params).saturating_sub(work(&used));
             if !bool::from(found.as_slice().ct_eq(wanted.as_bytes())) {
+                if missing > 0 {
+                    // As much work as an unknown user costs, also where the hash was made by lower parameters.
+                    let passes = u32::try_from(missing.div_ceil(u64::from(params.m_cost()))).unwrap_or(u32::MAX);
+                    let rest = Params::new(params.m_cost(), passes, 1, Some(OUTPUT_LEN)).map_err(|_| Unserved::Lost)?;
+                    compute(&rest, sent.as_bytes(), &[0; SALT_LEN], memory)?;
+                }
                 return Ok(Verdict::Wrong);
             }
             let raised = used.m_cost() < params.m_cost() || used.t_cost() < params.t_cost();
@@ -87,6 +94,11 @@ impl PasswordHasher {
         };
         self.workers.run(job).await?
     }
+}
+
+/// What a hash costs: blocks of memory times passes over them.
+fn work(params: &Params) -> u64 {
+    u64::from(params.m_cost()) * u64::from(params.t_cost())
 }
 
 /// A hash in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.

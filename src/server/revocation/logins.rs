@@ -1,8 +1,12 @@
 //! Logins: how they begin, take a step, and end.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::{Policy, RefreshToken};
 use crate::{
-    clock::Timestamp,
+    clock::{SharedClock, Timestamp},
     protocol::{Audience, ClientId, Scope},
     server::{
         keys::MacKey,
@@ -11,12 +15,17 @@ use crate::{
     },
 };
 
+/// How long the database may take to answer about a login: an app that is told to come again comes while a lost answer is still
+/// given again, which is [`Login::REPEAT`].
+const PATIENCE: Duration = Duration::from_secs(8);
+
 /// The logins of this issuer.
 #[derive(Debug, Clone)]
 pub(crate) struct Logins {
     policy: Policy,
     store: Store,
     key: MacKey,
+    clock: SharedClock,
 }
 
 /// What a login is about.
@@ -32,8 +41,8 @@ impl Logins {
     /// The name of the key of refresh tokens in the database.
     pub(crate) const KEY: &str = "refresh_token";
 
-    pub(crate) const fn new(policy: Policy, store: Store, key: MacKey) -> Self {
-        Self { policy, store, key }
+    pub(crate) const fn new(policy: Policy, store: Store, key: MacKey, clock: SharedClock) -> Self {
+        Self { policy, store, key, clock }
     }
 
     /// Begins a login. `None`: meanwhile its user or client was disabled, or the password was changed.
@@ -58,7 +67,8 @@ impl Logins {
     /// The refresh token that `text` is, and its login as it stands now.
     pub(crate) async fn find(&self, text: &str) -> Result<Option<(RefreshToken, Login)>, Error> {
         let Some(token) = RefreshToken::read(text, &self.key) else { return Ok(None) };
-        let login = self.store.find_login(&token.login).await?;
+        let finding = self.store.find_login(&token.login);
+        let login = timeout(PATIENCE, finding).await.map_err(|_| Error::Silent(PATIENCE))??;
         Ok(login.map(|login| (token, login)))
     }
 
@@ -67,11 +77,15 @@ impl Logins {
         RefreshToken { login: login.id.clone(), generation: login.generation }.to_text(&self.key)
     }
 
-    /// Takes `login` to its next generation. `None`: somebody else changed it first; look again.
-    pub(crate) async fn step(&self, login: &Login, now: Timestamp) -> Result<Option<Login>, Error> {
-        let idle_ends_at = (now + self.policy.idle_lifetime).min(login.absolute_ends_at);
-        let stepped = self.store.step_login(login.id.clone(), login.generation, now, idle_ends_at).await?;
-        Ok(stepped.then(|| Login { generation: login.generation + 1, stepped_at: now, idle_ends_at, ..login.clone() }))
+    /// The text of the refresh token after the current one of `login`.
+    pub(crate) fn next_token(&self, login: &Login) -> String {
+        RefreshToken { login: login.id.clone(), generation: login.generation + 1 }.to_text(&self.key)
+    }
+
+    /// Takes `login` to its next generation. False: somebody else changed it first; look again.
+    pub(crate) async fn step(&self, login: &Login) -> Result<bool, Error> {
+        let stepping = self.store.step_login(login, self.clock.clone(), self.policy.idle_lifetime);
+        timeout(PATIENCE, stepping).await.map_err(|_| Error::Silent(PATIENCE))?
     }
 
     /// Ends a login; whoever is first logs it.

@@ -76,7 +76,7 @@ impl Error {
 
     /// Whether the same call may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy | Self::Database(_) | Self::Replaced)
+        matches!(self, Self::Busy | Self::Silent(_) | Self::Database(_) | Self::Replaced)
     }
 }
 

@@ -1,12 +1,14 @@
+use std::time::Duration;
+
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Store,
-    row::{parsed, time, time_if_any},
+    row::{parsed, time, time_if_any, words},
 };
 use crate::{
-    clock::Timestamp,
-    protocol::ClientId,
+    clock::{SharedClock, Timestamp},
+    protocol::{ClientId, GrantType},
     server::model::{Ending, Login, LoginId, UserId},
 };
 
@@ -38,7 +40,13 @@ macro_rules! select {
 }
 
 impl Store {
-    /// Writes a login down. False: meanwhile the user or the client was disabled or deleted, or the password was changed.
+    /// Logins that are listed at most.
+    pub(crate) const LISTED_LOGINS: i64 = 1000;
+    /// Logins that are forgotten in one write: others wait for their turn meanwhile.
+    const PURGED_AT_ONCE: u64 = 1000;
+
+    /// Writes a login down. False: meanwhile the user or the client was disabled or deleted, the password changed or hashed anew,
+    /// or the grant taken from the client.
     ///
     /// User and client are touched first: on PostgreSQL that takes their rows' locks, so that who disables one of them either
     /// comes before, and there is no login, or after, and ends it.
@@ -54,11 +62,12 @@ impl Store {
                 .bind(proof.rehash.unwrap_or(proof.hash))
                 .execute(&mut *connection)
                 .await?;
-                let client = sqlx::query("UPDATE clients SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL")
+                let client = sqlx::query("UPDATE clients SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL RETURNING grants")
                     .bind(login.client.to_string())
-                    .execute(&mut *connection)
+                    .fetch_optional(&mut *connection)
                     .await?;
-                if user.rows_affected() == 0 || client.rows_affected() == 0 {
+                let grants: Vec<GrantType> = client.map_or(Ok(Vec::new()), |row| words(&row, "grants"))?;
+                if user.rows_affected() == 0 || !grants.contains(&GrantType::Password) {
                     return Ok(false);
                 }
                 sqlx::query(
@@ -88,15 +97,27 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Every login that is kept, the newest first.
-    pub(crate) async fn list_logins(&self) -> Result<Vec<Login>, Error> {
-        sqlx::query(select!("ORDER BY created_at DESC, id")).fetch_all(&self.pool).await?.iter().map(read).collect()
+    /// The newest logins that are kept, at most [`Self::LISTED_LOGINS`].
+    pub(crate) async fn list_logins(&self, of: Option<Of>) -> Result<Vec<Login>, Error> {
+        let (sql, name) = match of {
+            None => (select!("WHERE id <> $1 ORDER BY created_at DESC, id LIMIT $2"), String::new()),
+            Some(Of::Id(id)) => (select!("WHERE id = $1 ORDER BY created_at DESC, id LIMIT $2"), id.to_string()),
+            Some(Of::User(user)) => (select!("WHERE sub = $1 ORDER BY created_at DESC, id LIMIT $2"), user.to_string()),
+            Some(Of::Client(client)) => (select!("WHERE client_id = $1 ORDER BY created_at DESC, id LIMIT $2"), client.to_string()),
+        };
+        sqlx::query(sql).bind(name).bind(Self::LISTED_LOGINS).fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 
-    /// Takes a login from `generation` to the next, at `now`. False: somebody else did, or it is over.
-    pub(crate) async fn step_login(&self, id: LoginId, generation: i64, now: Timestamp, idle_ends_at: Timestamp) -> Result<bool, Error> {
+    /// Takes a login from `generation` to the next. False: somebody else did, or it is over.
+    ///
+    /// The time is read when the write has its turn, which may be later than it was asked for: from then on a lost answer is
+    /// given again.
+    pub(crate) async fn step_login(&self, login: &Login, clock: SharedClock, idle_lifetime: Duration) -> Result<bool, Error> {
+        let (id, generation, absolute_ends_at) = (login.id.clone(), login.generation, login.absolute_ends_at);
         self.write(move |connection| {
             Box::pin(async move {
+                let now = clock.now();
+                let idle_ends_at = (now + idle_lifetime).min(absolute_ends_at);
                 let stepped = sqlx::query(
                     "UPDATE logins SET generation = generation + 1, stepped_at = $3, idle_ends_at = $4
                      WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND idle_ends_at > $3 AND absolute_ends_at > $3",
@@ -118,15 +139,25 @@ impl Store {
         self.write(move |connection| Box::pin(async move { end(connection, of, because, now).await })).await
     }
 
-    /// Forgets logins that have been over since before `since`.
+    /// Forgets logins that have been over since before `since`, and says how many; some hundred in one write.
     pub(crate) async fn purge_logins(&self, since: Timestamp) -> Result<u64, Error> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let purged = sqlx::query("DELETE FROM logins WHERE absolute_ends_at < $1 OR idle_ends_at < $1 OR ended_at < $1");
-                Ok(purged.bind(since.seconds()).execute(connection).await?.rows_affected())
-            })
-        })
-        .await
+        let mut all = 0;
+        for sql in [
+            "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE absolute_ends_at < $1 LIMIT $2)",
+            "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE idle_ends_at < $1 LIMIT $2)",
+            "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE ended_at < $1 LIMIT $2)",
+        ] {
+            loop {
+                let purge = sqlx::query(sql).bind(since.seconds()).bind(Self::PURGED_AT_ONCE.cast_signed());
+                let purged =
+                    self.write(move |connection| Box::pin(async move { Ok(purge.execute(connection).await?.rows_affected()) })).await?;
+                all += purged;
+                if purged < Self::PURGED_AT_ONCE {
+                    break;
+                }
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -73,11 +73,12 @@ impl Store {
         }
         let sqlite = policy.url.sqlite_path().is_some();
         // FULL: what was answered is on the disk, also after a loss of power. SQLite's own foreign keys are off by default. On
-        // PostgreSQL no statement may hold a request longer than the request may last.
+        // PostgreSQL no statement may hold a request longer than the request may last, and a node that freezes or is cut off amid
+        // a transaction must not keep its locks from the others.
         let settings = if sqlite {
             "PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"
         } else {
-            "SET statement_timeout = '5s'"
+            "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '5s'"
         };
         let url = policy.url.to_connect();
         // A pool tries again until its time is over and then knows only that; one connection says what is wrong.

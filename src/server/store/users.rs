@@ -22,6 +22,13 @@ macro_rules! select {
     };
 }
 
+/// A user, as far as a password is concerned.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) id: UserId,
+    pub(crate) password_hash: String,
+}
+
 impl Store {
     pub(crate) async fn insert_user(&self, user: User) -> Result<(), Error> {
         self.write(move |connection| {
@@ -48,6 +55,13 @@ impl Store {
     pub(crate) async fn find_user(&self, username: &Username) -> Result<Option<User>, Error> {
         let mut connection = self.pool.acquire().await?;
         find(&mut connection, username).await
+    }
+
+    /// What is needed to judge a password: one look, whoever it is.
+    pub(crate) async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, Error> {
+        let row = sqlx::query("SELECT sub, password_hash FROM users WHERE username = $1");
+        let row = row.bind(username.to_string()).fetch_optional(&self.pool).await?;
+        row.map(|row| Ok(Credentials { id: parsed(&row, "sub")?, password_hash: text(&row, "password_hash")? })).transpose()
     }
 
     pub(crate) async fn find_user_by_id(&self, id: UserId) -> Result<Option<User>, Error> {

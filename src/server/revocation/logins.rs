@@ -91,8 +91,16 @@ impl Logins {
     /// Ends a login; whoever is first logs it.
     pub(crate) async fn end(&self, login: &Login, because: Ending, now: Timestamp) -> Result<(), Error> {
         if self.store.end_logins(Of::Id(login.id.clone()), because, now).await? == 1 {
-            let (login_id, client, user, because) = (login.id.as_str(), login.client.as_str(), login.user.to_string(), because.as_str());
-            tracing::warn!(login.id = login_id, client.id = client, user.id = user, because, "a login ended");
+            let (id, client, user) = (login.id.as_str(), login.client.as_str(), login.user.to_string());
+            macro_rules! line {
+                ($level:ident) => {
+                    tracing::$level!(login.id = id, client.id = client, user.id = user, because = because.as_str(), "a login ended")
+                };
+            }
+            match because {
+                Ending::Replay => line!(warn),
+                _ => line!(info),
+            }
         }
         Ok(())
     }

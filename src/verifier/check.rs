@@ -1,14 +1,15 @@
 //! The check itself, pure: header, key, signature, claims, in that order, at a given time.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::de::{IgnoredAny, MapAccess};
+use serde::de::MapAccess;
 
 use super::{
     Algorithm, Claims, Error,
-    claims::Known,
-    members::{self, Members, next},
+    claims::{Known, carries},
+    members::{self, Members, Unwanted, next},
     signature::KeySet,
 };
+use crate::protocol::ScopeToken;
 
 /// What a token must be. Sizes in bytes, times in seconds.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub(super) struct Expected {
     pub(super) issuer: String,
     pub(super) audience: String,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) scopes: Vec<String>,
+    pub(super) scopes: Vec<ScopeToken>,
     pub(super) leeway: i64,
     pub(super) max_token_len: usize,
     pub(super) max_header_len: usize,
@@ -41,7 +42,7 @@ impl Members for Header {
             // RFC 7515 section 4.1.11, RFC 7797, RFC 7516 section 4.1.3: none is known here, whatever its value.
             "crit" | "b64" | "zip" => {
                 self.asks_more = true;
-                map.next_value::<IgnoredAny>()?;
+                map.next_value::<Unwanted>()?;
             }
             _ => return Ok(false),
         }
@@ -69,6 +70,9 @@ pub(super) fn check(token: &str, keys: &KeySet, expected: &Expected, now: i64) -
     // RFC 8725 section 3.1: what this API takes, and not what it does not, before any key is looked for.
     let algorithm = header.alg.as_deref().and_then(Algorithm::from_name);
     let algorithm = algorithm.filter(|algorithm| expected.algorithms.contains(algorithm)).ok_or(Error::AlgorithmNotAllowed)?;
+    if signature.is_empty() {
+        return Err(Error::Malformed("it has no signature"));
+    }
     if header.asks_more {
         return Err(Error::Critical);
     }
@@ -119,6 +123,5 @@ fn check_claims(known: &Known, expected: &Expected, now: i64) -> Result<(), Erro
         return Err(Error::BindingRequired);
     }
     let scope = known.scope.as_deref().unwrap_or_default();
-    let granted = |needed: &String| scope.split(' ').any(|token| token == needed);
-    if expected.scopes.iter().all(granted) { Ok(()) } else { Err(Error::InsufficientScope) }
+    if expected.scopes.iter().all(|needed| carries(scope, needed.as_str())) { Ok(()) } else { Err(Error::InsufficientScope) }
 }

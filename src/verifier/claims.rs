@@ -2,12 +2,12 @@
 
 use serde::{
     Deserialize,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess},
+    de::{DeserializeOwned, Error as _, MapAccess},
 };
 
 use super::{
     Error,
-    members::{Members, next},
+    members::{Members, Unwanted, next},
 };
 
 /// What a checked token says. Only a [`Verifier`](super::Verifier) makes one.
@@ -68,7 +68,7 @@ impl Claims {
     /// Whether it carries this scope token, to the letter.
     #[must_use]
     pub fn has_scope(&self, token: &str) -> bool {
-        self.scopes().any(|granted| granted == token)
+        carries(self.known.scope.as_deref().unwrap_or_default(), token)
     }
 
     /// Requires a scope token.
@@ -88,6 +88,11 @@ impl Claims {
     pub fn custom<C: DeserializeOwned>(&self) -> Result<C, Error> {
         serde_json::from_slice(&self.payload).map_err(|_| Error::BadClaim("of this API's own"))
     }
+}
+
+/// Whether `scope` holds this token between single spaces. The empty text is no token.
+pub(super) fn carries(scope: &str, token: &str) -> bool {
+    !token.is_empty() && scope.split(' ').any(|granted| granted == token)
 }
 
 /// The claims that are checked. Absent is not the same as wrong: a wrong type fails the reading.
@@ -136,7 +141,7 @@ impl Members for Known {
             "scope" => self.scope = Some(next(map)?),
             "cnf" => {
                 self.has_cnf = true;
-                map.next_value::<IgnoredAny>()?;
+                map.next_value::<Unwanted>()?;
             }
             _ => return Ok(false),
         }

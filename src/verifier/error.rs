@@ -1,13 +1,14 @@
 //! Every reason to refuse a token.
 
-/// Why a token is refused, in the order in which it is looked at. The token itself is never repeated.
+/// Why a token is refused: the first reason that is met, and never the token itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Longer than a token or its header may be. The caller sends something else than an access token.
     #[error("the token is longer than a token may be")]
     TooLarge,
-    /// Not a signed JWT in compact form (RFC 7515 section 7.1) with a JSON object in each part.
+    /// Not a signed JWT in compact form (RFC 7515 section 7.1) with a JSON object in each part, or with a claim of the wrong type,
+    /// or with a member twice.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
     /// Signed by an algorithm that this API does not take, or by none.
@@ -28,7 +29,7 @@ pub enum Error {
     /// A claim that every access token has (RFC 9068 section 2.2) is not there.
     #[error("the token has no claim {0}")]
     MissingClaim(&'static str),
-    /// A claim of the wrong type or out of range.
+    /// A claim that every access token has is empty, or one that this API asked for itself is not what it needs.
     #[error("the token's claim {0} is not what it should be")]
     BadClaim(&'static str),
     /// Issued by another issuer.
@@ -88,6 +89,9 @@ pub enum BuildError {
     /// An algorithm whose keys are shared between those who sign and those who check.
     #[error("{0} is not an algorithm by which this API can check tokens: take RS256, RS384, RS512, PS256, ES256 or EdDSA")]
     Algorithm(String),
+    /// A scope that no token can carry.
+    #[error("{0}; require one scope token at a time")]
+    Scope(#[source] crate::protocol::Malformed),
     /// No algorithm at all.
     #[error("no algorithm was given: leave `.algorithms(..)` out for RS256")]
     NoAlgorithm,

@@ -7,6 +7,7 @@
 //! # let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 //! let verifier = Verifier::for_issuer("https://auth.example")
 //!     .audience("https://orders.example")
+//!     .algorithms(["EdDSA"])                    // leave this out for RS256
 //!     .keys(jwks)                               // the issuer's JWKS document
 //!     .build()?;
 //!
@@ -159,7 +160,7 @@ impl Builder {
         self
     }
 
-    /// Bytes of a token at most: 16 KiB unless set. A header has at most a quarter of it.
+    /// Bytes of a token at most: 16 KiB unless set. Its header has at most 4 KiB of them.
     pub const fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self
@@ -186,7 +187,8 @@ impl Builder {
         }
         let leeway = i64::try_from(self.leeway.as_secs()).ok().filter(|leeway| *leeway <= 300);
         let leeway = leeway.ok_or(BuildError::Leeway(self.leeway.as_secs()))?;
-        let keys = KeySet::parse(&self.keys.ok_or(BuildError::NoKeys)?)?;
+        let scopes = self.scopes.iter().map(|scope| scope.parse().map_err(BuildError::Scope)).collect::<Result<Vec<_>, _>>()?;
+        let keys = KeySet::parse(&self.keys.ok_or(BuildError::NoKeys)?, &algorithms)?;
         if keys.is_empty() {
             return Err(BuildError::NoUsableKey(keys.skipped().first().cloned().unwrap_or_else(|| "the set is empty".to_owned())));
         }
@@ -194,10 +196,10 @@ impl Builder {
             issuer: issuer.to_string(),
             audience,
             algorithms,
-            scopes: self.scopes,
+            scopes,
             leeway,
             max_token_len: self.max_token_len,
-            max_header_len: self.max_token_len / 4,
+            max_header_len: self.max_token_len.min(4096),
         };
         Ok(Verifier(Arc::new(Inner { expected, keys, clock: self.clock })))
     }

@@ -23,13 +23,17 @@ const MAX_KEYS: usize = 64;
 /// The keys of an issuer, parsed once. Replaced as a whole, never merged: a key that was withdrawn is gone.
 #[derive(Debug)]
 pub(super) struct KeySet {
-    keys: HashMap<String, PublicKey>,
+    /// By kid; keys of different types may share one (RFC 7517 section 4.5).
+    keys: HashMap<String, Vec<PublicKey>>,
     /// Keys that cannot be used, and why: the others serve (RFC 7517 section 5).
     skipped: Vec<String>,
 }
 
 struct PublicKey {
+    /// Its place in the document.
+    index: usize,
     algorithm: Algorithm,
+    encoded: Vec<u8>,
     key: ParsedPublicKey,
 }
 
@@ -40,7 +44,8 @@ impl fmt::Debug for PublicKey {
 }
 
 impl KeySet {
-    pub(super) fn parse(document: &[u8]) -> Result<Self, BuildError> {
+    /// Reads a document, keeping the keys for `algorithms`.
+    pub(super) fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, BuildError> {
         if document.len() > MAX_SET_LEN {
             return Err(BuildError::NotAKeySet("it is larger than 256 KiB"));
         }
@@ -49,20 +54,36 @@ impl KeySet {
         if list.len() > MAX_KEYS {
             return Err(BuildError::NotAKeySet("it holds more than 64 keys"));
         }
-        let (mut keys, mut skipped, mut ambiguous) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut read = Self { keys: HashMap::new(), skipped: Vec::new() };
         for (index, jwk) in list.iter().enumerate() {
-            match read_key(jwk) {
-                Ok((kid, _)) if keys.contains_key(&kid) => ambiguous.push(kid),
-                Ok((kid, key)) => drop(keys.insert(kid, key)),
-                Err(why) => skipped.push(format!("key {index}: {why}")),
+            match read_key(index, jwk) {
+                Ok((_, key)) if !algorithms.contains(&key.algorithm) => read.skip(index, "its algorithm is not one that this API takes"),
+                Ok((kid, key)) => read.keys.entry(kid).or_default().push(key),
+                Err(why) => read.skip(index, why),
             }
         }
-        // Nobody can say which of them is meant.
-        for kid in ambiguous {
-            keys.remove(&kid);
-            skipped.push("two keys have one kid".to_owned());
+        read.drop_ambiguous();
+        Ok(read)
+    }
+
+    fn skip(&mut self, index: usize, why: &str) {
+        self.skipped.push(format!("key {index}: {why}"));
+    }
+
+    /// Of two different keys with one kid and one algorithm nobody can say which is meant. One that is there twice is one.
+    fn drop_ambiguous(&mut self) {
+        let mut dropped = Vec::new();
+        for keys in self.keys.values_mut() {
+            let clash = |one: &PublicKey, other: &PublicKey| one.algorithm == other.algorithm && one.encoded != other.encoded;
+            let ambiguous: Vec<usize> = keys.iter().filter(|one| keys.iter().any(|other| clash(one, other))).map(|key| key.index).collect();
+            keys.retain(|key| !ambiguous.contains(&key.index));
+            dropped.extend(ambiguous);
         }
-        Ok(Self { keys, skipped })
+        self.keys.retain(|_, keys| !keys.is_empty());
+        dropped.sort_unstable();
+        for index in dropped {
+            self.skip(index, "another key has its kid and its algorithm");
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -76,12 +97,12 @@ impl KeySet {
     /// The key of this id, if it is one for `algorithm`: a key checks one algorithm, and no token chooses it
     /// (RFC 8725 section 3.1).
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.keys.get(kid).filter(|key| key.algorithm == algorithm).map(|key| &key.key)
+        self.keys.get(kid)?.iter().find(|key| key.algorithm == algorithm).map(|key| &key.key)
     }
 }
 
 /// Reads one key, ignoring every member that it does not need.
-fn read_key(jwk: &Value) -> Result<(String, PublicKey), &'static str> {
+fn read_key(index: usize, jwk: &Value) -> Result<(String, PublicKey), &'static str> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
     let kid = text("kid").filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
     if jwk.get("use").is_some_and(|used| used != "sig") {
@@ -118,18 +139,20 @@ fn read_key(jwk: &Value) -> Result<(String, PublicKey), &'static str> {
             // Uncompressed point: SEC 1 section 2.3.3.
             [&[4], x.as_slice(), y.as_slice()].concat()
         }
-        Algorithm::EdDsa => bytes("x")?,
+        // The raw key (RFC 8037 section 2); the library would read other forms as well.
+        Algorithm::EdDsa => Some(bytes("x")?).filter(|x| x.len() == 32).ok_or("its x does not have 32 bytes")?,
         _ => read_rsa(bytes("n")?, bytes("e")?)?,
     };
     let key = match algorithm {
-        Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, encoded),
-        Algorithm::Rs384 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA384, encoded),
-        Algorithm::Rs512 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, encoded),
-        Algorithm::Ps256 => ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, encoded),
-        Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, encoded),
-        Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, encoded),
+        Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &encoded),
+        Algorithm::Rs384 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA384, &encoded),
+        Algorithm::Rs512 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, &encoded),
+        Algorithm::Ps256 => ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &encoded),
+        Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &encoded),
+        Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, &encoded),
     };
-    Ok((kid.to_owned(), PublicKey { algorithm, key: key.map_err(|_| "it is no key of its type")? }))
+    let key = key.map_err(|_| "it is no key of its type")?;
+    Ok((kid.to_owned(), PublicKey { index, algorithm, encoded, key }))
 }
 
 /// An RSA key in DER, if its size is 2,048 to 8,192 bits and its exponent odd and at least 3.
@@ -164,7 +187,7 @@ mod tests {
             for group in TestSet::load(name).unwrap().test_groups {
                 let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(&group.key.n[..]), BASE64_URL_SAFE_NO_PAD.encode(&group.key.e[..]));
                 let set = json!({ "keys": [{ "kty": "RSA", "alg": "RS256", "kid": "w", "n": n, "e": e }] });
-                let set = KeySet::parse(set.to_string().as_bytes()).unwrap();
+                let set = KeySet::parse(set.to_string().as_bytes(), &[Algorithm::Rs256]).unwrap();
                 let key = set.find("w", Algorithm::Rs256).unwrap();
                 for test in group.tests {
                     let taken = key.verify_sig(&test.msg, &test.sig).is_ok();

@@ -29,6 +29,11 @@ fn useless() -> Vec<Value> {
         with(rsa(), &json!({ "e": encode([1]) })),
         with(rsa(), &json!({ "e": encode([2]) })),
         with(rsa(), &json!({ "e": "" })),
+        with(rsa(), &json!({ "e": encode([1; 9]) })),
+        with(rsa(), &json!({ "n": encode([0xfe; 256]) })),
+        with(rsa(), &json!({ "n": encode([0xff; 1025]) })),
+        with(ed_jwk(), &json!({ "x": encode([1; 31]) })),
+        with(ec_jwk(), &json!({ "x": encode([1; 33]) })),
         json!("no key"),
         json!(null),
     ]
@@ -76,9 +81,24 @@ fn members_that_are_not_used_do_not_matter_and_a_missing_alg_means_the_usual_one
 }
 
 #[test]
-fn vf14_two_keys_of_one_kid_are_neither() {
+fn vf14_two_keys_of_one_kid_are_neither_unless_they_are_told_apart() {
+    let good = token_with(&json!({}));
     let keys = set(&[rsa_jwk(&KEY, "one"), rsa_jwk(&OTHER_KEY, "one"), rsa_jwk(&OTHER_KEY, "two")]);
     let verifier = builder().keys(keys).build().unwrap();
-    assert_eq!(verifier.skipped_keys().len(), 1);
-    assert_eq!(verifier.verify(&token_with(&json!({}))).unwrap_err().code(), "unknown_key");
+    assert_eq!(verifier.skipped_keys().len(), 2, "both are named: {:?}", verifier.skipped_keys());
+    assert_eq!(verifier.verify(&good).unwrap_err().code(), "unknown_key");
+
+    let same = builder().keys(set(&[rsa_jwk(&KEY, "one"), rsa_jwk(&KEY, "one")])).build().unwrap();
+    assert!(same.verify(&good).is_ok() && same.skipped_keys().is_empty(), "one key that is there twice is one");
+    let by_type = set(&[with(ec_jwk(), &json!({ "kid": "one" })), rsa_jwk(&KEY, "one")]);
+    assert!(builder().keys(by_type.clone()).build().unwrap().verify(&good).is_ok());
+    assert!(builder().keys(by_type).algorithms(["RS256", "ES256"]).build().unwrap().verify(&good).is_ok());
+}
+
+#[test]
+fn keys_that_this_api_has_no_algorithm_for_are_no_keys() {
+    assert!(matches!(builder().keys(set(&[ed_jwk()])).build(), Err(BuildError::NoUsableKey(_))));
+    assert!(matches!(builder().algorithms(["PS256"]).build(), Err(BuildError::NoUsableKey(_))));
+    let sixty_four: Vec<Value> = (0..64).map(|number| rsa_jwk(&KEY, &number.to_string())).collect();
+    assert!(builder().keys(set(&sixty_four)).build().is_ok());
 }

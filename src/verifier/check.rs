@@ -9,7 +9,7 @@ use super::{
     members::{self, Members, Unwanted, next},
     signature::KeySet,
 };
-use crate::protocol::ScopeToken;
+use crate::protocol::{AccessTokenClaims, ScopeToken};
 
 /// What a token must be. Sizes in bytes, times in seconds.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ pub(super) fn check(token: &str, keys: &KeySet, expected: &Expected, now: i64) -
 /// `at+jwt`, in any case, with or without its `application/` (RFC 9068 section 2.1, RFC 7515 section 4.1.9).
 fn is_access_token_type(typ: &str) -> bool {
     let prefix = typ.get(..12).filter(|prefix| prefix.eq_ignore_ascii_case("application/"));
-    typ[prefix.map_or(0, str::len)..].eq_ignore_ascii_case("at+jwt")
+    typ[prefix.map_or(0, str::len)..].eq_ignore_ascii_case(AccessTokenClaims::TYPE)
 }
 
 fn check_claims(known: &Known, expected: &Expected, now: i64) -> Result<(), Error> {

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use crate::{
-    refresh::users_app,
-    support::{Backend, Credential, TestApp, TestDatabase, on_both_databases},
-};
+use crate::support::{Backend, Credential, TestApp, TestDatabase, on_both_databases};
 
 on_both_databases![logins_are_listed_and_ended_by_id_user_and_client, one_login_behaves_like_a_plain_model_of_it];
 
 async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
-    let (app, shop) = users_app(backend).await;
+    let (app, shop) = TestApp::for_users(backend).await;
     let kiosk = app.app_for_users("kiosk");
     app.user("bob");
     let tokens =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use crate::support::{Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, on_both_databases, sealwright};
+use crate::support::{Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, furnish, on_both_databases};
 
 on_both_databases![
     pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_switched_off,
@@ -21,19 +21,12 @@ on_both_databases![
     many_may_sign_in_at_once_after_parameters_were_raised,
 ];
 
-async fn users_app(backend: Backend) -> (TestApp, Credential) {
-    let app = TestApp::start(backend).await.with_orders();
-    let client = app.app_for_users("shop");
-    app.user("alice");
-    (app, client)
-}
-
 async fn try_password(app: &TestApp, client: &Credential, username: &str, password: &str) -> Answer {
     app.token(client, &format!("grant_type=password&username={username}&password={password}")).await
 }
 
 async fn pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_switched_off(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let other = app.client("other");
     app.sign_in(&client).await.granted();
     app.sign_in(&other).await.refused(400, "unauthorized_client");
@@ -46,7 +39,7 @@ async fn pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_swi
 }
 
 async fn pw2_a_wrong_client_with_the_right_password_counts_against_nobody(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
     for _ in 0..5 {
         app.sign_in(&wrong).await.refused(401, "invalid_client");
@@ -68,7 +61,7 @@ fn seen(answer: &Answer) -> (u16, HeaderMap, String) {
 }
 
 async fn pw3_pw4_every_cause_gets_the_same_answer_for_one_hash(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     app.user("disabled");
     app.run(&["user", "disable", "disabled"]).succeeded();
     let right = PASSWORD.replace(' ', "+");
@@ -113,7 +106,7 @@ async fn pw3_pw4_every_cause_gets_the_same_answer_for_one_hash(backend: Backend)
 }
 
 async fn pw10_a_forwarded_address_is_not_believed(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let mut refused = 0;
     for number in 0..15 {
         let forwarded = ["203.0.113.7", "junk", "::1", "\"unknown\""][number % 4];
@@ -126,7 +119,7 @@ async fn pw10_a_forwarded_address_is_not_believed(backend: Backend) {
 }
 
 async fn pw11_one_user_has_many_spellings_and_one_counter(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let password = PASSWORD.replace(' ', "+");
     let spellings = ["Alice", "+alice", "ALICE", "alice+", "%EF%BC%A1lice", "%ef%bd%81%ef%bd%8c%ef%bd%89%ef%bd%83%ef%bd%85"];
     for spelling in spellings {
@@ -148,7 +141,7 @@ async fn pw11_one_user_has_many_spellings_and_one_counter(backend: Backend) {
 }
 
 async fn pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is_never_hashed(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     for length in [64, 128, 1000, 1024] {
         let password: String = (0..length).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();
         let name = format!("user{length}");
@@ -165,7 +158,7 @@ async fn pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is
 }
 
 async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     for (number, good) in ["plumtrousergate", "a b c d e f g h i", "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕"].iter().enumerate()
     {
         app.user_with(&format!("good{number}"), good, &["--allow", "https://orders.example=orders:read"]).succeeded();
@@ -192,7 +185,7 @@ async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
 }
 
 async fn pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_were_raised(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     app.user("bob");
     let hashes = app.database.texts("SELECT password_hash FROM users ORDER BY username").await;
     for hash in &hashes {
@@ -214,7 +207,7 @@ async fn pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_wer
 }
 
 async fn a_sign_in_gives_what_client_and_user_both_may_have(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let answer = app.sign_in(&client).await;
     let claims = answer.claims();
     let shown = app.run_json(&["user", "show", "alice"]);
@@ -245,7 +238,7 @@ async fn a_sign_in_gives_what_client_and_user_both_may_have(backend: Backend) {
 }
 
 async fn ten_failures_are_free_and_then_one_in_ten_seconds(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let other = app.app_for_users("other");
     for _ in 0..10 {
         try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
@@ -264,7 +257,7 @@ async fn ten_failures_are_free_and_then_one_in_ten_seconds(backend: Backend) {
 }
 
 async fn our_own_faults_count_as_nobodys_failure(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     app.database.execute("ALTER TABLE users RENAME TO users_gone").await;
     for _ in 0..15 {
         app.sign_in(&client).await.refused(503, "temporarily_unavailable");
@@ -277,7 +270,7 @@ async fn our_own_faults_count_as_nobodys_failure(backend: Backend) {
 }
 
 async fn many_may_sign_in_at_once_after_parameters_were_raised(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let app = TestApp::start_with(app.stop().await, &[("password_passes", "3"), ("password_threads", "2")]).await;
     let answers = crate::revocation::join_all((0..8).map(|_| app.sign_in(&client))).await;
     for answer in answers {
@@ -290,20 +283,7 @@ async fn pw18_five_hundred_sign_ins_at_once_take_the_memory_of_the_permits_and_l
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut server = Process::serve(&database);
     let url = format!("http://{}/oauth/token", server.addr().await);
-    sealwright(&database, &["resource", "create", "https://orders.example", "--scope", "orders:read"]).succeeded();
-    let create = [
-        "client",
-        "create",
-        "shop",
-        "--grant",
-        "password",
-        "--grant",
-        "client_credentials",
-        "--allow",
-        "https://orders.example=orders:read",
-        "--json",
-    ];
-    let secret = sealwright(&database, &create).json()["secret"]["value"].as_str().unwrap().to_owned();
+    let secret = furnish(&database);
     let http = reqwest::Client::new();
     let post = |body: String| {
         let request =

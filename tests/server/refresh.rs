@@ -2,9 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use crate::support::{
-    Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, on_both_databases, sealwright, sealwright_with_input,
-};
+use crate::support::{Answer, Backend, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, furnish, on_both_databases};
 
 on_both_databases![
     rt1_a_refresh_gives_the_next_token_and_the_one_before_is_used_up,
@@ -24,13 +22,6 @@ on_both_databases![
     rt15_a_lost_answer_is_given_again_for_thirty_seconds,
 ];
 
-pub(crate) async fn users_app(backend: Backend) -> (TestApp, Credential) {
-    let app = TestApp::start(backend).await.with_orders();
-    let client = app.app_for_users("shop");
-    app.user("alice");
-    (app, client)
-}
-
 /// The states of all logins, as the command line sees them.
 fn endings(app: &TestApp) -> Vec<String> {
     let logins = app.run_json(&["login", "list"]);
@@ -38,7 +29,7 @@ fn endings(app: &TestApp) -> Vec<String> {
 }
 
 async fn rt1_a_refresh_gives_the_next_token_and_the_one_before_is_used_up(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let signed_in = app.sign_in(&client).await;
     let auth_time = signed_in.claims()["auth_time"].clone();
     let mut seen = HashSet::from([signed_in.refresh_token()]);
@@ -59,11 +50,7 @@ async fn rt2_a_replay_ends_the_login_and_is_logged_once(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let mut server = Process::serve(&database);
     let url = format!("http://{}/oauth/token", server.addr().await);
-    sealwright(&database, &["resource", "create", "https://orders.example", "--scope", "orders:read"]).succeeded();
-    let allow = ["--allow", "https://orders.example=orders:read"];
-    let create = [&["client", "create", "shop", "--grant", "password", "--grant", "refresh_token", "--json"][..], &allow].concat();
-    let secret = sealwright(&database, &create).json()["secret"]["value"].as_str().unwrap().to_owned();
-    sealwright_with_input(&database, &[&["user", "create", "alice", "--password-stdin"][..], &allow].concat(), PASSWORD).succeeded();
+    let secret = furnish(&database);
     let http = reqwest::Client::new();
     let ask = async |body: String| {
         let request = http.post(&url).basic_auth("shop", Some(&secret)).header("content-type", "application/x-www-form-urlencoded");
@@ -85,7 +72,7 @@ async fn rt2_a_replay_ends_the_login_and_is_logged_once(backend: Backend) {
 }
 
 async fn rt4_two_rotations_within_a_second_are_told_apart(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     // The clock stands still.
     let first = app.sign_in(&client).await.refresh_token();
     let second = app.refresh(&client, &first).await.refresh_token();
@@ -96,7 +83,7 @@ async fn rt4_two_rotations_within_a_second_are_told_apart(backend: Backend) {
 }
 
 async fn rt5_a_restart_forgets_no_rotation(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let second = app.refresh(&client, &first).await.refresh_token();
     let third = app.refresh(&client, &second).await.refresh_token();
@@ -107,7 +94,7 @@ async fn rt5_a_restart_forgets_no_rotation(backend: Backend) {
 }
 
 async fn rt6_trouble_with_the_database_uses_up_no_token(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let fail: &[&str] = match backend {
         Backend::Sqlite => &["CREATE TRIGGER failing BEFORE UPDATE ON logins BEGIN SELECT RAISE(ABORT, 'meant to'); END"],
@@ -131,7 +118,7 @@ async fn rt6_trouble_with_the_database_uses_up_no_token(backend: Backend) {
 }
 
 async fn a_signing_outage_uses_up_no_token(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let raise = "UPDATE epochs SET n = n + 1 WHERE kind = 'keys'";
     app.database.execute("UPDATE signing_keys SET activates_at = activates_at + 1000000").await;
@@ -149,7 +136,7 @@ async fn a_signing_outage_uses_up_no_token(backend: Backend) {
 }
 
 async fn rt7_the_token_of_another_client_is_refused_and_unharmed(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let other = app.app_for_users("other");
     let token = app.sign_in(&client).await.refresh_token();
     app.refresh(&other, &token).await.refused(400, "invalid_grant");
@@ -161,7 +148,7 @@ async fn rt7_the_token_of_another_client_is_refused_and_unharmed(backend: Backen
 }
 
 async fn rt8_a_refresh_needs_the_clients_credentials(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let token = app.sign_in(&client).await.refresh_token();
     let body = format!("grant_type=refresh_token&refresh_token={token}");
     for body in [body.clone(), format!("{body}&client_id=shop"), format!("{body}&client_id=shop&client_secret=wrong")] {
@@ -172,7 +159,7 @@ async fn rt8_a_refresh_needs_the_clients_credentials(backend: Backend) {
 }
 
 async fn rt9_a_narrower_scope_is_for_one_access_token(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let narrow = app.token(&client, &format!("grant_type=refresh_token&refresh_token={first}&scope=orders:read")).await;
     assert_eq!((narrow.granted()["scope"].as_str(), narrow.claims()["scope"].as_str()), (Some("orders:read"), Some("orders:read")));
@@ -192,7 +179,7 @@ async fn rt9_a_narrower_scope_is_for_one_access_token(backend: Backend) {
 }
 
 async fn rt10_what_was_taken_from_client_or_user_is_not_granted_again(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let mut token = app.sign_in(&client).await.refresh_token();
     let mut granted = Vec::new();
     for command in [
@@ -217,7 +204,7 @@ async fn rt10_what_was_taken_from_client_or_user_is_not_granted_again(backend: B
 }
 
 async fn rt11_cc4_whatever_ends_the_right_to_it_ends_the_login(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let second = app.second_node().await;
     for (ending, end, restore) in [
         ("user_disabled", vec!["user", "disable", "alice"], vec!["user", "enable", "alice"]),
@@ -292,7 +279,7 @@ async fn rt11_cc4_whatever_ends_the_right_to_it_ends_the_login(backend: Backend)
 }
 
 async fn rt12_a_login_ends_when_it_is_idle_and_at_its_last_day(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let day = Duration::from_secs(24 * 3600);
     let idle = app.sign_in(&client).await.refresh_token();
     app.pass(7 * day - Duration::from_secs(1)).await;
@@ -318,7 +305,7 @@ async fn rt12_a_login_ends_when_it_is_idle_and_at_its_last_day(backend: Backend)
 }
 
 async fn rt13_an_altered_token_is_refused_and_its_login_untouched(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let (one, other) = (app.sign_in(&client).await.refresh_token(), app.sign_in(&client).await.refresh_token());
     let one = app.refresh(&client, &one).await.refresh_token();
     let (id, rest) = one.split_once('.').unwrap();
@@ -346,7 +333,7 @@ async fn rt13_an_altered_token_is_refused_and_its_login_untouched(backend: Backe
 }
 
 async fn rt14_no_secret_is_in_the_database(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let second = app.refresh(&client, &first).await.refresh_token();
     let access = app.refresh(&client, &second).await.granted()["access_token"].as_str().unwrap().to_owned();
@@ -370,7 +357,7 @@ async fn rt14_no_secret_is_in_the_database(backend: Backend) {
 }
 
 async fn rt15_a_lost_answer_is_given_again_for_thirty_seconds(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let second = app.refresh(&client, &first).await.refresh_token();
     app.pass(Duration::from_secs(30)).await;

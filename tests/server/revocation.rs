@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    refresh::users_app,
-    support::{Answer, Backend, TestApp, on_both_databases},
-};
+use crate::support::{Answer, Backend, TestApp, on_both_databases};
 
 on_both_databases![
     rv1_rv3_a_revoked_refresh_token_is_dead_whatever_the_hint,
@@ -19,7 +16,7 @@ on_both_databases![
 ];
 
 async fn rv1_rv3_a_revoked_refresh_token_is_dead_whatever_the_hint(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     for hint in ["", "&token_type_hint=refresh_token", "&token_type_hint=access_token", "&token_type_hint=junk"] {
         let token = app.sign_in(&client).await.refresh_token();
         let answer = app.revoke(&client, &format!("token={token}{hint}")).await;
@@ -37,7 +34,7 @@ async fn rv1_rv3_a_revoked_refresh_token_is_dead_whatever_the_hint(backend: Back
 }
 
 async fn rv2_what_is_no_token_of_ours_is_as_good_as_revoked(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let token = app.sign_in(&client).await.refresh_token();
     assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
     let unknown = format!("{}A", &token[..token.len() - 1]);
@@ -48,7 +45,7 @@ async fn rv2_what_is_no_token_of_ours_is_as_good_as_revoked(backend: Backend) {
 }
 
 async fn rv4_a_token_is_revoked_by_its_own_client_alone(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let other = app.app_for_users("other");
     let token = app.sign_in(&client).await.refresh_token();
     let body = format!("token={token}");
@@ -62,7 +59,7 @@ async fn rv4_a_token_is_revoked_by_its_own_client_alone(backend: Backend) {
 }
 
 async fn rv5_without_a_database_nothing_is_said_to_be_revoked(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let token = app.sign_in(&client).await.refresh_token();
     app.database.execute("ALTER TABLE logins RENAME TO logins_gone").await;
     let answer = app.revoke(&client, &format!("token={token}")).await;
@@ -73,7 +70,7 @@ async fn rv5_without_a_database_nothing_is_said_to_be_revoked(backend: Backend) 
 }
 
 async fn rv7_other_logins_live_on(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let other_client = app.app_for_users("other");
     app.user("bob");
     let password = crate::support::PASSWORD.replace(' ', "+");
@@ -89,7 +86,7 @@ async fn rv7_other_logins_live_on(backend: Backend) {
 }
 
 async fn rv8_a_revocation_in_the_midst_of_refreshes_leaves_nothing_alive(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     for _ in 0..5 {
         let token = app.sign_in(&client).await.refresh_token();
         let refreshes = (0..20).map(|_| app.refresh(&client, &token));
@@ -126,7 +123,7 @@ pub(crate) async fn join_all(requests: impl Iterator<Item = impl Future<Output =
 }
 
 async fn an_access_token_is_not_revoked_yet_and_the_client_is_told(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let token = app.plain_token(&client).await.granted()["access_token"].as_str().unwrap().to_owned();
     for hint in ["", "&token_type_hint=access_token"] {
         app.revoke(&client, &format!("token={token}{hint}")).await.refused(400, "unsupported_token_type");
@@ -134,7 +131,7 @@ async fn an_access_token_is_not_revoked_yet_and_the_client_is_told(backend: Back
 }
 
 async fn the_endpoint_is_as_strict_as_the_token_endpoint(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let token = app.sign_in(&client).await.refresh_token();
     for body in ["", "token=", "token_type_hint=refresh_token"] {
         app.revoke(&client, body).await.refused(400, "invalid_request");

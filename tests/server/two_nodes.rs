@@ -10,11 +10,8 @@ use std::{
 };
 
 use crate::{
-    refresh::users_app,
     revocation::join_all,
-    support::{
-        Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestDatabase, on_both_databases, sealwright, sealwright_with_input,
-    },
+    support::{Answer, Backend, Credential, Process, SIGN_IN, TestApp, TestDatabase, furnish, on_both_databases},
 };
 
 on_both_databases![
@@ -26,7 +23,7 @@ on_both_databases![
 ];
 
 async fn rt3_fifty_refreshes_at_once_on_one_node_and_on_two_get_one_live_successor(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let second = app.second_node().await;
     for nodes in [[&app, &app], [&app, &second]] {
         let token = app.sign_in(&client).await.refresh_token();
@@ -41,7 +38,7 @@ async fn rt3_fifty_refreshes_at_once_on_one_node_and_on_two_get_one_live_success
 }
 
 async fn ca6_wrong_secrets_are_limited_by_client_and_source_and_the_genuine_client_gets_in(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
     let answers = join_all((0..1000).map(|_| app.plain_token(&wrong))).await;
     let count = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
@@ -67,7 +64,7 @@ async fn ca6_wrong_secrets_are_limited_by_client_and_source_and_the_genuine_clie
 }
 
 async fn ca10_an_old_secret_is_good_until_it_is_dropped_and_then_on_no_node(backend: Backend) {
-    let (app, old) = users_app(backend).await;
+    let (app, old) = TestApp::for_users(backend).await;
     let second = app.second_node().await;
     let added = app.run_json(&["client", "add-secret", "shop"]);
     let new = Credential { secret: added["secret"]["value"].as_str().unwrap().to_owned(), ..old.clone() };
@@ -86,7 +83,7 @@ async fn ca10_an_old_secret_is_good_until_it_is_dropped_and_then_on_no_node(back
 }
 
 async fn cc4_a_client_that_was_disabled_by_way_of_one_node_is_refused_by_the_other(backend: Backend) {
-    let (app, client) = users_app(backend).await;
+    let (app, client) = TestApp::for_users(backend).await;
     let second = app.second_node().await;
     for command in [["client", "disable", "shop"], ["client", "enable", "shop"], ["client", "delete", "shop"]] {
         app.run(&command).succeeded();
@@ -110,12 +107,7 @@ async fn kill_9_amid_refreshes_signs_nobody_out(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let mut server = Process::serve(&database);
     let addr = Arc::new(Mutex::new(server.addr().await));
-    sealwright(&database, &["resource", "create", "https://orders.example", "--scope", "orders:read"]).succeeded();
-    let allow = ["--allow", "https://orders.example=orders:read"];
-    let create = [&["client", "create", "shop", "--grant", "password", "--grant", "refresh_token", "--json"][..], &allow].concat();
-    let secret = sealwright(&database, &create).json()["secret"]["value"].as_str().unwrap().to_owned();
-    sealwright_with_input(&database, &[&["user", "create", "alice", "--password-stdin"][..], &allow].concat(), PASSWORD).succeeded();
-
+    let secret = furnish(&database);
     let answered = Arc::new(AtomicU64::new(0));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut apps = tokio::task::JoinSet::new();

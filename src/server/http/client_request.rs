@@ -49,8 +49,8 @@ impl ClientRequest {
         let form = Form::parse(&read_body(body).await?)?;
         let credentials = credentials(&parts.headers, &form)?;
         let now = app.clock.now();
-        let source = parts.extensions.get::<Source>().map(|source| source.0.ip().to_string()).unwrap_or_default();
-        let authenticated = app.registry.authenticate(&credentials, &source, now).await;
+        let source = Source::of(&parts.extensions);
+        let authenticated = app.registry.authenticate(&credentials, source, now).await;
         let client = authenticated.map_err(|error| Failure::of_authentication(error, &credentials))?;
         Ok(Self { form, client, now })
     }

@@ -91,7 +91,7 @@ impl Failure {
                 failure.note.client = Some(credentials.to_string());
                 failure
             }
-            AuthenticationError::Fault(error) => Self::of(Fault { transient: error.is_transient(), cause: error.to_string() }),
+            AuthenticationError::Fault(error) => Self::of(error.into()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What every request passes on its way in and every answer on its way out: an id, a span, a time limit, one line in the log.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, net::IpAddr, panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     extract::Request,
@@ -28,7 +28,7 @@ pub(super) async fn front(request: Request, next: Next) -> Response {
     let method: String = request.method().as_str().chars().take(20).collect();
     // The path alone: a query may hold what does not belong into a log.
     let path: String = request.uri().path().chars().take(200).collect();
-    let source = request.extensions().get::<Source>().map(|source| source.0.ip().to_string()).unwrap_or_default();
+    let source = Source::of(request.extensions());
     let span = info_span!("request", request.id = id);
 
     let answer = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, next.run(request))).catch_unwind().instrument(span).await;
@@ -50,12 +50,12 @@ pub(super) async fn front(request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, id);
     }
-    log(&id, &method, &path, &source, response.status(), &note, stopwatch.elapsed());
+    log(&id, &method, &path, source, response.status(), &note, stopwatch.elapsed());
     response
 }
 
 /// One line per request: who asked, what came of it, and how long it took.
-fn log(id: &str, method: &str, path: &str, source: &str, status: StatusCode, note: &Note, took: Duration) {
+fn log(id: &str, method: &str, path: &str, source: IpAddr, status: StatusCode, note: &Note, took: Duration) {
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let client = note.client.as_deref();
     let grant = note.grant.map(GrantType::as_str);
@@ -73,7 +73,7 @@ fn log(id: &str, method: &str, path: &str, source: &str, status: StatusCode, not
                 client.id = client,
                 grant,
                 cause,
-                source,
+                %source,
                 duration_us,
                 request.id = id,
                 "{method} {path}"

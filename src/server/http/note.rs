@@ -1,12 +1,21 @@
 //! What travels beside a request and its answer: where it came from, and what the log is told of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use axum::http::Extensions;
 
 use crate::protocol::GrantType;
 
 /// Who is at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source(pub(super) SocketAddr);
+
+impl Source {
+    /// The address that a request came from; every connection notes it.
+    pub(super) fn of(extensions: &Extensions) -> IpAddr {
+        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.0.ip())
+    }
+}
 
 /// What a handler has to say for the log; it travels with the answer.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{
     protocol::ErrorCode,
-    server::{keys::SignError, store, workers::Unserved},
+    server::{keys::SignError, registry, store, workers::Unserved},
 };
 
 /// Whose fault it is that there is no token.
@@ -48,6 +48,12 @@ pub(crate) struct Fault {
 
 impl From<store::Error> for Fault {
     fn from(error: store::Error) -> Self {
+        Self { transient: error.is_transient(), cause: error.to_string() }
+    }
+}
+
+impl From<registry::Error> for Fault {
+    fn from(error: registry::Error) -> Self {
         Self { transient: error.is_transient(), cause: error.to_string() }
     }
 }

@@ -58,7 +58,7 @@ impl From<SignInError> for Error {
             SignInError::Rejected(cause) => Self::Rejected { refusal: REFUSED, cause },
             SignInError::Limited(limited) => Self::Limited(limited.0),
             SignInError::Unserved(unserved) => Fault::from(unserved).into(),
-            SignInError::Fault(error) => Fault { transient: error.is_transient(), cause: error.to_string() }.into(),
+            SignInError::Fault(error) => Fault::from(error).into(),
         }
     }
 }

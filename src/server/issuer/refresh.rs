@@ -81,8 +81,7 @@ impl TokenIssuer {
             }
             None => &login.scope,
         };
-        let user = self.registry.find_enabled_user(login.user).await;
-        let user = user.map_err(|error| Fault { transient: error.is_transient(), cause: error.to_string() })?;
+        let user = self.registry.find_enabled_user(login.user).await.map_err(Fault::from)?;
         let user = user.ok_or_else(|| refuse("the user is disabled or deleted"))?;
         let permission =
             client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is not allowed at the resource any more"))?;

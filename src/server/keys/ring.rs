@@ -57,8 +57,7 @@ impl KeyRing {
     /// Opens the keys of the database, making the first one where there is none.
     pub(crate) async fn open(policy: Policy, sealing: SealingKeys, store: Store, now: Timestamp) -> Result<Self, Error> {
         let signing = Workers::start("sign", policy.signing_threads, policy.signing_queue).map_err(|e| Error::Threads(Arc::new(e)))?;
-        rotation::ensure_active_key(&policy, &sealing, &store, now).await?;
-        let keys = Keys::open(opened::read_rows(&store).await?, &sealing, None);
+        let keys = rotation::open_or_make(&policy, &sealing, &store, now).await?;
         let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
         Ok(Self { policy, sealing, store, signing, view })
     }

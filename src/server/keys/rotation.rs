@@ -2,23 +2,30 @@
 
 use tokio::task::spawn_blocking;
 
-use super::{Error, Policy, SealingKeys, opened, sealing::Sealed, signer};
+use super::{
+    Error, Policy, SealingKeys,
+    opened::{self, Keys},
+    sealing::Sealed,
+    signer,
+};
 use crate::{
     clock::Timestamp,
     protocol::Algorithm,
     server::{model::SigningKeyRow, store::Store},
 };
 
-/// Makes a key where none can sign, active at once. For the very first no verifier can know another; after damage to the last
-/// one, verifiers that cached the old set refuse its tokens until they fetch anew, and no tokens at all would be worse.
+/// Opens the keys of the database, and makes one where none can sign, active at once. For the very first no verifier can know
+/// another; after damage to the last one, verifiers that cached the old set refuse its tokens until they fetch anew, and no
+/// tokens at all would be worse.
 ///
 /// Several nodes may do so at the same time; the (algorithm, generation) of one of them wins.
-pub(super) async fn ensure_active_key(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<(), Error> {
+pub(super) async fn open_or_make(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
     let rows = opened::read_rows(store).await?;
-    if opened::Keys::open(rows.clone(), sealing, None).active(now).is_some() {
-        return Ok(());
-    }
     let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
+    let keys = Keys::open(rows, sealing, None);
+    if keys.active(now).is_some() {
+        return Ok(keys);
+    }
     let bits = policy.rsa_bits;
     let key = spawn_blocking(move || signer::generate(bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
     let kid = key.public_jwk.kid().to_owned();
@@ -46,14 +53,14 @@ pub(super) async fn ensure_active_key(policy: &Policy, sealing: &SealingKeys, st
             );
         }
     }
-    Ok(())
+    Ok(Keys::open(opened::read_rows(store).await?, sealing, None))
 }
 
 /// Says whether the signing keys of a database can be used: how many there are, or which are damaged.
 pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<String, String> {
     let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
     let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
-    let keys = opened::Keys::open(readable, sealing, None);
+    let keys = Keys::open(readable, sealing, None);
     match (keys.len(), rows.len(), keys.active(now)) {
         (_, _, None) => Err("none can sign; the next start makes one".to_owned()),
         (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and stay out of use", all - usable)),

@@ -1,6 +1,6 @@
 //! Whether a client is who it says it is: RFC 6749 section 2.3.1.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{Error, Limited, Registry};
 use crate::{
@@ -77,7 +77,7 @@ impl Registry {
     pub(crate) async fn authenticate(
         &self,
         credentials: &Credentials,
-        source: &str,
+        source: IpAddr,
         now: Timestamp,
     ) -> Result<Arc<Client>, AuthenticationError> {
         let client = match credentials.client_id.parse::<ClientId>() {
@@ -91,7 +91,7 @@ impl Registry {
                 Ok(client)
             }
             Err(rejection) => {
-                let counted = self.failed_secrets.count([&credentials.client_id, source]).await;
+                let counted = self.failed_secrets.count([&credentials.client_id, &source.to_string()]).await;
                 Err(counted.map_or_else(AuthenticationError::Limited, |()| AuthenticationError::Rejected(rejection)))
             }
         }

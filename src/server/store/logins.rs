@@ -20,6 +20,27 @@ pub(crate) enum Of {
     Client(ClientId),
 }
 
+impl Of {
+    fn name(&self) -> String {
+        match self {
+            Self::Id(id) => id.to_string(),
+            Self::User(user) => user.to_string(),
+            Self::Client(client) => client.to_string(),
+        }
+    }
+}
+
+/// A statement about the logins that are meant; `$1` is their [`Of::name`].
+macro_rules! of {
+    ($of:expr, $before:literal, $after:literal) => {
+        match $of {
+            Of::Id(_) => concat!($before, " WHERE id = $1 ", $after),
+            Of::User(_) => concat!($before, " WHERE sub = $1 ", $after),
+            Of::Client(_) => concat!($before, " WHERE client_id = $1 ", $after),
+        }
+    };
+}
+
 /// A password that was right when it was checked: it counts if it still is when the login is written.
 #[derive(Debug, Clone)]
 pub(crate) struct PasswordProof {
@@ -162,14 +183,8 @@ impl Store {
 }
 
 pub(super) async fn end(connection: &mut AnyConnection, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {
-    let (sql, name) = match of {
-        Of::Id(id) => ("UPDATE logins SET ended_at = $2, ended_because = $3 WHERE id = $1 AND ended_at IS NULL", id.to_string()),
-        Of::User(user) => ("UPDATE logins SET ended_at = $2, ended_because = $3 WHERE sub = $1 AND ended_at IS NULL", user.to_string()),
-        Of::Client(client) => {
-            ("UPDATE logins SET ended_at = $2, ended_because = $3 WHERE client_id = $1 AND ended_at IS NULL", client.to_string())
-        }
-    };
-    let ended = sqlx::query(sql).bind(name).bind(now.seconds()).bind(because.as_str()).execute(connection).await?;
+    let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
+    let ended = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str()).execute(connection).await?;
     Ok(ended.rows_affected())
 }
 

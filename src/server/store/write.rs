@@ -96,22 +96,27 @@ impl Writer {
         let mut group = Vec::new();
         while waiting.recv_many(&mut group, Self::GROUP).await > 0 {
             let mut done = Vec::with_capacity(group.len());
-            let committed = Self::commit(&pool, &mut group, &mut done).await;
+            let mut turns = group.drain(..);
+            let committed = Self::commit(&pool, &mut turns, &mut done).await;
             for written in done {
                 written.tell(committed.clone());
             }
             // Those whose turn did not come any more.
             if let Err(error) = committed {
-                group.drain(..).for_each(|waiting| waiting.refuse(error.clone()));
+                turns.for_each(|waiting| waiting.refuse(error.clone()));
             }
         }
     }
 
-    async fn commit(pool: &AnyPool, group: &mut Vec<Box<dyn Waiting>>, done: &mut Vec<Box<dyn Done>>) -> Result<(), Error> {
+    async fn commit(
+        pool: &AnyPool,
+        turns: &mut (impl Iterator<Item = Box<dyn Waiting>> + Send),
+        done: &mut Vec<Box<dyn Done>>,
+    ) -> Result<(), Error> {
         // IMMEDIATE: a transaction that begins by reading could not become a writer later (SQLITE_BUSY_SNAPSHOT).
         let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-        while !group.is_empty() {
-            let written = group.remove(0).run(&mut transaction).await;
+        for waiting in turns {
+            let written = waiting.run(&mut transaction).await;
             let fatal = written.error().filter(|error| undoes_the_transaction(error)).cloned();
             done.push(written);
             if let Some(error) = fatal {

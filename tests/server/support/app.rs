@@ -74,6 +74,14 @@ impl TestApp {
         Self { database, clock, meters, addr, issuer, http, stop: Some(stop), running: Some(running) }
     }
 
+    /// A server with the app `shop`, by which `alice` signs in.
+    pub(crate) async fn for_users(backend: Backend) -> (Self, Credential) {
+        let app = Self::start(backend).await.with_orders();
+        let client = app.app_for_users("shop");
+        app.user("alice");
+        (app, client)
+    }
+
     /// Stops the server and gives back its database.
     pub(crate) async fn stop(mut self) -> Arc<TestDatabase> {
         drop(self.stop.take());

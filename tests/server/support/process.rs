@@ -2,14 +2,14 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
 use serde_json::Value;
 
-use super::TestDatabase;
+use super::{TestDatabase, app::PASSWORD};
 
 /// What a command left when it ended.
 #[derive(Debug)]
@@ -17,6 +17,13 @@ pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
 }
 
 impl Finished {
@@ -57,9 +64,7 @@ pub(crate) fn command(folder: &Path) -> Command {
 }
 
 pub(crate) fn finish(mut command: Command) -> Finished {
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Finished { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    command.output().unwrap().into()
 }
 
 /// Runs a command against `database`, to its end.
@@ -76,9 +81,17 @@ pub(crate) fn sealwright_with_input(database: &TestDatabase, arguments: &[&str],
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that refuses early does not read it.
     drop(writeln!(child.stdin.take().unwrap(), "{line}"));
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Finished { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    child.wait_with_output().unwrap().into()
+}
+
+/// Registers one resource with one scope, the app `shop` with every grant, and the user `alice`; gives back the app's secret.
+pub(crate) fn furnish(database: &TestDatabase) -> String {
+    let allow = ["--allow", "https://orders.example=orders:read"];
+    let grants = ["--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token"];
+    sealwright(database, &["resource", "create", "https://orders.example", "--scope", "orders:read"]).succeeded();
+    let created = sealwright(database, &[&["client", "create", "shop", "--json"][..], &grants, &allow].concat()).json();
+    sealwright_with_input(database, &[&["user", "create", "alice", "--password-stdin"][..], &allow].concat(), PASSWORD).succeeded();
+    created["secret"]["value"].as_str().unwrap().to_owned()
 }
 
 /// A server or demo that runs as a process of its own.

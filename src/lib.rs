@@ -17,7 +17,8 @@
 //! | `server::keys` | signs: the sealing key, the signing keys, the ring that holds them, the published set |
 //! | `server::store` | remembers: all the SQL there is, one file per noun |
 //! | `server::model` | describes: plain data and its lawful transitions |
-//! | `verifier` | what an API embeds to check tokens by itself: the check is pure, at a given time |
+//! | `verifier` | what an API embeds to check tokens by itself: the check is pure, at a given time; the issuer's keys are kept fresh |
+//! | `verifier::testing` | an issuer in memory for the tests of an API, and hostile tokens as data |
 //! | `cli` | the terminal door: one command, one file |
 //!
 //! Imports run one way, from the lower lines of this list to none above them:
@@ -48,6 +49,7 @@
 //! |---|---|
 //! | `server` (default) | the authorization server and its command line, with `verifier` |
 //! | `verifier` | the verifier alone: no server, no SQL, no OpenSSL |
+//! | `testing` | `verifier::testing`: no server, no SQL, no OpenSSL either |
 //! | `vendored` (default) | OpenSSL built from source for josekit, which needs `build-essential` alone |
 //!
 //! Without features there is [`protocol`] alone.
@@ -58,7 +60,7 @@
 pub mod cli;
 #[cfg(any(feature = "server", feature = "verifier"))]
 pub mod clock;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "verifier"))]
 mod entropy;
 pub mod protocol;
 #[cfg(feature = "server")]

@@ -84,7 +84,8 @@ impl FromStr for Issuer {
     }
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
+/// Whether nobody but this machine answers at `host`.
+pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost",
         Host::Ipv4(ip) => IpAddr::from(*ip).is_loopback(),

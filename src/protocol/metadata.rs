@@ -33,6 +33,21 @@ impl ServerMetadata {
     /// The same document for libraries that know the OpenID Connect path alone.
     pub const ALIAS_ROUTE: &'static str = "/.well-known/openid-configuration";
 
+    /// Where the description of `issuer` stands: the well-known path comes before the issuer's own (RFC 8414 section 3.1).
+    ///
+    /// ```
+    /// use sealwright::protocol::{Issuer, ServerMetadata};
+    ///
+    /// let issuer: Issuer = "https://example.com/auth".parse().unwrap();
+    /// assert_eq!(ServerMetadata::url(&issuer), "https://example.com/.well-known/oauth-authorization-server/auth");
+    /// ```
+    #[must_use]
+    pub fn url(issuer: &Issuer) -> String {
+        let issuer_url = issuer.endpoint("");
+        let (origin, path) = issuer_url.split_at(issuer_url.len() - issuer.path().len());
+        format!("{origin}{}{path}", Self::ROUTE)
+    }
+
     /// The description of the server at `issuer` that serves `grant_types`.
     #[must_use]
     pub fn new(issuer: Issuer, grant_types: Vec<GrantType>) -> Self {

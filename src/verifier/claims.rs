@@ -77,7 +77,7 @@ impl Claims {
     ///
     /// [`Error::InsufficientScope`] when it is not there.
     pub fn require_scope(&self, token: &str) -> Result<(), Error> {
-        if self.has_scope(token) { Ok(()) } else { Err(Error::InsufficientScope) }
+        if self.has_scope(token) { Ok(()) } else { Err(Error::InsufficientScope(token.to_owned())) }
     }
 
     /// The claims as a type of your own, from the very bytes that were signed.

@@ -1,6 +1,19 @@
 //! Every reason to refuse a token.
 
+use std::time::Duration;
+
 /// Why a token is refused: the first reason that is met, and never the token itself.
+///
+/// ```
+/// use sealwright::verifier::Error;
+///
+/// assert_eq!((Error::Expired.code(), Error::Expired.status()), ("expired", 401));
+/// let challenge = r#"Bearer error="invalid_token", error_description="the token has expired""#;
+/// assert_eq!(Error::Expired.challenge().as_deref(), Some(challenge));
+/// ```
+///
+/// What the caller should do: with a 401, get a new token, once; with a 403, ask for the scope; with a 503, keep the token and
+/// come back later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -47,12 +60,39 @@ pub enum Error {
     /// Bound to a key that its sender must prove to have (RFC 7800), which this API does not check.
     #[error("the token is bound to a key, which this API does not check")]
     BindingRequired,
-    /// Genuine, and not enough for what was asked.
+    /// Genuine, and not enough for what was asked: it lacks one of these scope tokens, with a space between two of them.
     #[error("the token does not carry the scope that is needed")]
-    InsufficientScope,
+    InsufficientScope(String),
+    /// Nobody can say whether the token is good: the issuer's keys could not be fetched, or are too old to be trusted. Not the
+    /// caller's fault, so never a 401: it would throw a good token away.
+    #[error("the issuer's keys are not available")]
+    KeysUnavailable {
+        /// After how long they are asked for again; at least a second.
+        retry_after: Duration,
+    },
 }
 
 impl Error {
+    /// Every [`code`](Self::code), for who sets up a counter for each.
+    pub const CODES: [&str; 16] = [
+        "too_large",
+        "malformed",
+        "algorithm_not_allowed",
+        "critical",
+        "wrong_type",
+        "unknown_key",
+        "bad_signature",
+        "missing_claim",
+        "bad_claim",
+        "wrong_issuer",
+        "wrong_audience",
+        "expired",
+        "not_yet_valid",
+        "binding_required",
+        "insufficient_scope",
+        "keys_unavailable",
+    ];
+
     /// A word that never changes, for metrics and logs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -71,7 +111,27 @@ impl Error {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::BindingRequired => "binding_required",
-            Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientScope(_) => "insufficient_scope",
+            Self::KeysUnavailable { .. } => "keys_unavailable",
+        }
+    }
+
+    /// The status of the HTTP answer: 401, 403 when only the scope is missing (RFC 6750 section 3.1), 503 when the keys are.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::InsufficientScope(_) => 403,
+            Self::KeysUnavailable { .. } => 503,
+            _ => 401,
+        }
+    }
+
+    /// For `Retry-After` (RFC 9110 section 10.2.3) with a 503; none with any other status.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::KeysUnavailable { retry_after } => Some(*retry_after),
+            _ => None,
         }
     }
 }
@@ -98,9 +158,26 @@ pub enum BuildError {
     /// A leeway that would keep expired tokens alive.
     #[error("a leeway of {0} s is too long: at most 300 s make up for clocks that differ")]
     Leeway(u64),
-    /// No keys.
-    #[error("no keys were given: pass the issuer's JWKS document by `.keys(..)`")]
-    NoKeys,
+    /// An address of the keys at which anybody could answer.
+    #[error("{0:?} is no address for the issuer's keys: it is an https URL (http for loopback addresses, when the issuer's is as well)")]
+    JwksUri(String),
+    /// A file of keys that cannot be read.
+    #[error("the keys cannot be read from {path}: {why}")]
+    KeysFile {
+        /// The file's path.
+        path: String,
+        /// What the operating system said.
+        why: String,
+    },
+    /// A time for fetching keys that gives up at once, or never.
+    #[error("{0} ms is no time for fetching keys: take 1 to 60 s, by `.fetch_timeout(..)`")]
+    FetchTimeout(u128),
+    /// No verifier at all to choose from.
+    #[error("no verifier was given: pass at least one to `any_of`")]
+    NoIssuer,
+    /// Two verifiers for one issuer: nobody could say which of them judges its tokens.
+    #[error("two verifiers are for the issuer {0}: give one, with what both need")]
+    IssuerTwice(String),
     /// A document that is no JWK set.
     #[error("the keys are no JWK set (RFC 7517 section 5): {0}")]
     NotAKeySet(&'static str),

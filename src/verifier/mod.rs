@@ -1,44 +1,89 @@
 //! What an API embeds to check tokens by itself, offline.
 //!
 //! ```
-//! use sealwright::verifier::Verifier;
+//! use sealwright::verifier::{BuildError, Error, Verifier};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let jwks = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
-//! let verifier = Verifier::for_issuer("https://auth.example")
-//!     .audience("https://orders.example")
-//!     .algorithms(["EdDSA"])                    // leave this out for RS256
-//!     .keys(jwks)                               // the issuer's JWKS document
-//!     .build()?;
-//!
-//! match verifier.verify("what stood behind `Authorization: Bearer`") {
-//!     Ok(claims) if claims.has_scope("orders:read") => println!("orders of {}", claims.subject()),
-//!     Ok(_) => println!("403"),
-//!     Err(error) => println!("401: {error}"),
+//! /// Once, at the start: no network is needed, and the issuer may be down.
+//! fn verifier() -> Result<Verifier, BuildError> {
+//!     Verifier::for_issuer("https://auth.example").audience("https://orders.example").build()
 //! }
-//! # Ok(())
-//! # }
+//!
+//! /// For each request: what stood behind `Authorization: Bearer`.
+//! async fn orders_of(verifier: &Verifier, token: &str) -> Result<String, Error> {
+//!     let claims = verifier.verify(token).await?;
+//!     claims.require_scope("orders:read")?;
+//!     Ok(format!("orders of {}", claims.subject()))
+//! }
+//!
+//! /// What to answer when it fails: the status, and the headers that go with it.
+//! fn answer(error: &Error) -> (u16, Option<String>, Option<u64>) {
+//!     let www_authenticate = error.challenge();
+//!     let retry_after = error.retry_after().map(|wait| wait.as_secs());
+//!     (error.status(), www_authenticate, retry_after)
+//! }
+//! # fn main() -> Result<(), BuildError> { verifier().map(|_| ()) }
 //! ```
 //!
-//! The keys are those that it was given; fetching them from the issuer, and keeping them fresh, comes next.
+//! [`Claims::custom`] reads claims of your own as your own type. Keys can also be given, and are then never fetched
+//! ([`Builder::keys`]); several issuers can stand behind one verifier ([`Verifier::any_of`]); [`Verifier::status`] is for a
+//! readiness check; `verifier::testing` (feature `testing`) is an issuer for your own tests.
+//!
+//! # What is checked
+//!
+//! In the order of [`Check`]: the token's size and form, its algorithm against the list of this API, that it asks for no
+//! extension, that it is an access token, that its issuer publishes the key that it names, the signature, and then its claims:
+//! types, issuer, audience, what every access token has (RFC 9068 section 2.2), its time, and the scope. Header and claims are
+//! parsed once, strictly, and what you see is what was checked. Keys that a token brings along or points to are ignored.
+//!
+//! No token is remembered: each is checked each time, so none outlives its key, and none is taken for another's.
+//!
+//! # Where the keys come from
+//!
+//! From the issuer's metadata (RFC 8414), whose `issuer` must be the one that you named, to the letter; over `https`, or `http`
+//! to this machine. One task in the background fetches them when they are first needed, and again at four fifths of the time that
+//! the issuer's `Cache-Control` gives (10 min when it gives none, 1 h at most, less up to a tenth so that many APIs do not come at
+//! the same moment). It ends with the last clone of the verifier.
+//!
+//! - **A token with an unknown key** provokes one fetch that all such tokens share, and only when the last one is 10 s ago;
+//!   otherwise it is refused at once. A flood of them never delays a token whose key is known.
+//! - **A set replaces the one before**: a key that the issuer withdrew is not trusted any more.
+//! - **While the issuer is down**, or answers with something else than keys, the keys at hand are used for an hour more
+//!   ([`Builder::max_stale`]). That is a choice: an outage of the issuer is not one of every API, and a key that is withdrawn
+//!   during it is trusted for so long.
+//! - **Without keys** the answer is [`Error::KeysUnavailable`], a 503, never a 401: it is not the token's fault.
+//! - **One key that cannot be used** (another type, `use` or `key_ops` for something else, too short) is skipped and said in the
+//!   log and in [`Status`]; the others serve. Members that are not needed are not looked at.
+//!
+//! # Whom a token speaks for
+//!
+//! A subject is unique together with its issuer only: with several issuers, keep users by ([`Claims::issuer`],
+//! [`Claims::subject`]).
 
+mod builder;
+mod challenge;
 mod check;
 mod claims;
 mod error;
+mod fetch;
+mod key_cache;
 mod members;
+mod one_issuer;
+mod pace;
 mod signature;
+mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
+pub use builder::Builder;
+pub use check::Check;
 pub use claims::Claims;
 pub use error::{BuildError, Error};
+pub use status::{IssuerStatus, KeyState, Status};
 
-use crate::{
-    clock::{SharedClock, SystemClock},
-    protocol::Issuer,
-};
-use check::Expected;
-use signature::KeySet;
+use one_issuer::OneIssuer;
+use status::Counters;
 
 /// An algorithm by which tokens can be checked: who checks cannot sign (RFC 7518 section 3.1, RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,134 +118,139 @@ impl Algorithm {
     }
 }
 
-/// Checks the tokens of one issuer for one API. A handle: cloning it is cheap.
+/// Checks tokens for one API. A handle: cloning it is cheap, and the clones share keys and counters.
 #[derive(Debug, Clone)]
 pub struct Verifier(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    expected: Expected,
-    keys: KeySet,
-    clock: SharedClock,
+    /// At least one.
+    issuers: Vec<Arc<OneIssuer>>,
+    counters: Counters,
 }
 
-/// What a verifier is to be.
+/// Which checks a token passed, and what came of it. See [`Verifier::explain`].
 #[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct Builder {
-    issuer: String,
-    audience: Option<String>,
-    algorithms: Vec<String>,
-    scopes: Vec<String>,
-    leeway: Duration,
-    max_token_len: usize,
-    keys: Option<Vec<u8>>,
-    clock: SharedClock,
+#[non_exhaustive]
+pub struct Explanation {
+    /// The checks that it passed, in their order.
+    pub passed: Vec<Check>,
+    /// The check that it failed. None: it passed them all, or it belongs to none of several issuers.
+    pub failed: Option<Check>,
+    /// What [`Verifier::verify`] would say.
+    pub outcome: Result<Claims, Error>,
 }
 
 impl Verifier {
     /// Begins a verifier for tokens of `issuer`, which is compared byte by byte.
     pub fn for_issuer(issuer: impl Into<String>) -> Builder {
-        Builder {
-            issuer: issuer.into(),
-            audience: None,
-            algorithms: vec!["RS256".to_owned()],
-            scopes: Vec::new(),
-            leeway: Duration::from_secs(30),
-            max_token_len: 16 * 1024,
-            keys: None,
-            clock: Arc::new(SystemClock),
-        }
+        Builder::new(issuer.into())
     }
 
-    /// Checks a token: its header, its signature, then its claims. Never any input or output.
+    /// One verifier for the tokens of several issuers: each token is judged by the verifier of the issuer that it names, with that
+    /// issuer's keys alone.
+    ///
+    /// ```
+    /// # use sealwright::verifier::{BuildError, Verifier};
+    /// # fn main() -> Result<(), BuildError> {
+    /// let ours = Verifier::for_issuer("https://auth.example").audience("https://orders.example").build()?;
+    /// let partner = Verifier::for_issuer("https://login.partner.example").audience("orders").algorithms(["ES256"]).build()?;
+    /// let verifier = Verifier::any_of([ours, partner])?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// The first reason to refuse it.
-    pub fn verify(&self, token: &str) -> Result<Claims, Error> {
-        check::check(token, &self.0.keys, &self.0.expected, self.0.clock.now().seconds())
+    /// When there is none, or two of them are for one issuer.
+    pub fn any_of(verifiers: impl IntoIterator<Item = Self>) -> Result<Self, BuildError> {
+        let issuers: Vec<_> = verifiers.into_iter().flat_map(|verifier| verifier.0.issuers.clone()).collect();
+        if issuers.is_empty() {
+            return Err(BuildError::NoIssuer);
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = issuers.iter().find(|one| !seen.insert(one.expected.issuer.as_str())) {
+            return Err(BuildError::IssuerTwice(twice.expected.issuer.to_string()));
+        }
+        Ok(Self::of(issuers))
     }
 
-    /// Keys of the document that are not used, and why; for a log.
-    #[must_use]
-    pub fn skipped_keys(&self) -> &[String] {
-        self.0.keys.skipped()
-    }
-}
-
-impl Builder {
-    /// The name of this API, as the issuer knows it: tokens for other APIs are refused.
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audience = Some(audience.into());
-        self
+    fn of(issuers: Vec<Arc<OneIssuer>>) -> Self {
+        Self(Arc::new(Inner { issuers, counters: Counters::default() }))
     }
 
-    /// The issuer's keys, as its JWKS document (RFC 7517 section 5); at most 256 KiB and 64 keys. One bad key is skipped.
-    pub fn keys(mut self, jwks: impl Into<Vec<u8>>) -> Self {
-        self.keys = Some(jwks.into());
-        self
-    }
-
-    /// The algorithms that this API takes, instead of RS256 alone: RS256, RS384, RS512, PS256, ES256 or EdDSA.
-    pub fn algorithms<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.algorithms = names.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// A scope token that every token must carry; may be called again for more.
-    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// By how much clocks may differ: 30 s unless set, at most 300 s.
-    pub const fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
-        self
-    }
-
-    /// Bytes of a token at most: 16 KiB unless set. Its header has at most 4 KiB of them.
-    pub const fn max_token_len(mut self, bytes: usize) -> Self {
-        self.max_token_len = bytes;
-        self
-    }
-
-    /// The clock to go by.
-    pub fn clock(mut self, clock: SharedClock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Builds the verifier. No input or output.
+    /// Checks a token: its header, its signature, then its claims. Waits for the issuer only when the keys in memory do not
+    /// suffice and it may be asked; the wait is shared, and bounded by [`Builder::fetch_timeout`]. Call it in a tokio runtime:
+    /// elsewhere nothing is fetched.
     ///
     /// # Errors
     ///
-    /// When what was asked for could not check tokens right; the text names the mend.
-    pub fn build(self) -> Result<Verifier, BuildError> {
-        let issuer: Issuer = self.issuer.parse().map_err(BuildError::Issuer)?;
-        let audience = self.audience.filter(|audience| !audience.is_empty()).ok_or(BuildError::NoAudience)?;
-        let known = |name: &String| Algorithm::from_name(name).ok_or_else(|| BuildError::Algorithm(name.clone()));
-        let algorithms = self.algorithms.iter().map(known).collect::<Result<Vec<_>, _>>()?;
-        if algorithms.is_empty() {
-            return Err(BuildError::NoAlgorithm);
-        }
-        let leeway = i64::try_from(self.leeway.as_secs()).ok().filter(|leeway| *leeway <= 300);
-        let leeway = leeway.ok_or(BuildError::Leeway(self.leeway.as_secs()))?;
-        let scopes = self.scopes.iter().map(|scope| scope.parse().map_err(BuildError::Scope)).collect::<Result<Vec<_>, _>>()?;
-        let keys = KeySet::parse(&self.keys.ok_or(BuildError::NoKeys)?, &algorithms)?;
-        if keys.is_empty() {
-            return Err(BuildError::NoUsableKey(keys.skipped().first().cloned().unwrap_or_else(|| "the set is empty".to_owned())));
-        }
-        let expected = Expected {
-            issuer: issuer.to_string(),
-            audience,
-            algorithms,
-            scopes,
-            leeway,
-            max_token_len: self.max_token_len,
-            max_header_len: self.max_token_len.min(4096),
+    /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
+    pub async fn verify(&self, token: &str) -> Result<Claims, Error> {
+        let outcome = match self.choose(token) {
+            Ok(issuer) => issuer.verify(token).await,
+            Err(error) => Err(error),
         };
-        Ok(Verifier(Arc::new(Inner { expected, keys, clock: self.clock })))
+        self.0.counters.count(&outcome);
+        outcome
+    }
+
+    /// Checks a token with the keys in memory: never any input or output, nor a wait. Fetching begins with
+    /// [`verify`](Self::verify), [`ready`](Self::ready) or [`status`](Self::status), and goes on by itself.
+    ///
+    /// # Errors
+    ///
+    /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
+    pub fn verify_cached(&self, token: &str) -> Result<Claims, Error> {
+        let outcome = self.choose(token).and_then(|issuer| issuer.check(token, |_| ()));
+        self.0.counters.count(&outcome);
+        outcome
+    }
+
+    /// As [`verify`](Self::verify), and says which checks the token passed: for whoever wonders why it is refused. Counts nothing.
+    pub async fn explain(&self, token: &str) -> Explanation {
+        let issuer = match self.choose(token) {
+            Ok(issuer) => issuer,
+            Err(error) => return Explanation { passed: Vec::new(), failed: None, outcome: Err(error) },
+        };
+        // It brings the keys that the explanation is made with.
+        let _ = issuer.verify(token).await;
+        let mut passed = Vec::new();
+        let outcome = issuer.check(token, |check| passed.push(check));
+        let failed = outcome.is_err().then(|| Check::ALL.into_iter().find(|check| !passed.contains(check))).flatten();
+        Explanation { passed, failed, outcome }
+    }
+
+    /// Fetches the keys of every issuer unless there are some that are good: for a start that waits until it can serve.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeysUnavailable`] when those of one issuer are not to be had now. Fetching goes on.
+    pub async fn ready(&self) -> Result<(), Error> {
+        for issuer in &self.0.issuers {
+            issuer.ready().await?;
+        }
+        Ok(())
+    }
+
+    /// How it is doing: keys, their age, the last error, counters. For a readiness check ([`Status::is_ready`]) and for metrics.
+    /// Waits for nothing; called in a tokio runtime, it sees to it that keys are being fetched.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let status = |issuer: &Arc<OneIssuer>| {
+            issuer.keep();
+            issuer.status()
+        };
+        self.0.counters.status(self.0.issuers.iter().map(status).collect())
+    }
+
+    /// Whose keys are to judge a token.
+    fn choose(&self, token: &str) -> Result<&OneIssuer, Error> {
+        if let [only] = &self.0.issuers[..] {
+            return Ok(only);
+        }
+        let longest = self.0.issuers.iter().map(|issuer| issuer.expected.max_token_len).max().unwrap_or_default();
+        let named = check::unverified_issuer(token, longest)?;
+        let issuer = self.0.issuers.iter().find(|issuer| issuer.expected.issuer.as_str() == named);
+        issuer.map(Arc::as_ref).ok_or(Error::WrongIssuer)
     }
 }

@@ -13,10 +13,10 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::{Algorithm, BuildError};
+use super::{Algorithm, BuildError, Error};
 
 /// Bytes of a JWK set at most.
-const MAX_SET_LEN: usize = 256 * 1024;
+pub(super) const MAX_SET_LEN: usize = 256 * 1024;
 /// Keys of a set at most.
 const MAX_KEYS: usize = 64;
 
@@ -57,21 +57,25 @@ impl KeySet {
         let mut read = Self { keys: HashMap::new(), skipped: Vec::new() };
         for (index, jwk) in list.iter().enumerate() {
             match read_key(index, jwk) {
-                Ok((_, key)) if !algorithms.contains(&key.algorithm) => read.skip(index, "its algorithm is not one that this API takes"),
+                Ok((_, key)) if !algorithms.contains(&key.algorithm) => {
+                    read.skip(list, index, "its algorithm is not one that this API takes");
+                }
                 Ok((kid, key)) => read.keys.entry(kid).or_default().push(key),
-                Err(why) => read.skip(index, why),
+                Err(why) => read.skip(list, index, why),
             }
         }
-        read.drop_ambiguous();
+        read.drop_ambiguous(list);
         Ok(read)
     }
 
-    fn skip(&mut self, index: usize, why: &str) {
-        self.skipped.push(format!("key {index}: {why}"));
+    /// An operator looks for the key by its kid, or by its place in the document, from 0.
+    fn skip(&mut self, list: &[Value], index: usize, why: &str) {
+        let kid: String = list[index].get("kid").and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();
+        self.skipped.push(format!("key {index}, kid {kid:?}: {why}"));
     }
 
     /// Of two different keys with one kid and one algorithm nobody can say which is meant. One that is there twice is one.
-    fn drop_ambiguous(&mut self) {
+    fn drop_ambiguous(&mut self, list: &[Value]) {
         let mut dropped = Vec::new();
         for keys in self.keys.values_mut() {
             let clash = |one: &PublicKey, other: &PublicKey| one.algorithm == other.algorithm && one.encoded != other.encoded;
@@ -82,12 +86,19 @@ impl KeySet {
         self.keys.retain(|_, keys| !keys.is_empty());
         dropped.sort_unstable();
         for index in dropped {
-            self.skip(index, "another key has its kid and its algorithm");
+            self.skip(list, index, "another key has its kid and its algorithm");
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    /// Why no token can be checked with it, if none can.
+    pub(super) fn why_unusable(&self) -> Option<BuildError> {
+        let why = || self.skipped.first().cloned().unwrap_or_else(|| "the set is empty".to_owned());
+        self.keys.is_empty().then(|| BuildError::NoUsableKey(why()))
+    }
+
+    /// The ids of the keys that are used, in no order.
+    pub(super) fn kids(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
     }
 
     pub(super) fn skipped(&self) -> &[String] {
@@ -96,8 +107,9 @@ impl KeySet {
 
     /// The key of this id, if it is one for `algorithm`: a key checks one algorithm, and no token chooses it
     /// (RFC 8725 section 3.1).
-    pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
-        self.keys.get(kid)?.iter().find(|key| key.algorithm == algorithm).map(|key| &key.key)
+    pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Result<&ParsedPublicKey, Error> {
+        let keys = self.keys.get(kid).ok_or(Error::UnknownKey)?;
+        keys.iter().find(|key| key.algorithm == algorithm).map(|key| &key.key).ok_or(Error::UnknownKey)
     }
 }
 

@@ -40,7 +40,7 @@ fn every_algorithm_that_was_asked_for_is_taken() {
         ed_jwk(),
     ]);
     let all = builder().keys(keys).algorithms(["RS256", "RS384", "RS512", "PS256", "ES256", "EdDSA"]).build().unwrap();
-    assert!(all.skipped_keys().is_empty());
+    assert!(all.status().issuers[0].skipped.is_empty());
     let payload = encode(claims().to_string());
     let token = |alg: &str, kid: &str, sign: &dyn Fn(&str) -> Vec<u8>| {
         let signed = format!("{}.{payload}", encode(format!(r#"{{"typ":"at+jwt","alg":"{alg}","kid":"{kid}"}}"#)));
@@ -57,12 +57,12 @@ fn every_algorithm_that_was_asked_for_is_taken() {
         token("Ed25519", "ed", &|message| ED_KEY.sign(message.as_bytes()).as_ref().to_vec()),
     ];
     for token in &tokens {
-        assert!(all.verify(token).is_ok(), "{token}");
+        assert!(all.verify_cached(token).is_ok(), "{token}");
     }
     // RS256 alone, unless told otherwise.
     all_refused("algorithm_not_allowed", &tokens[1..]);
     // r = s = 0 is no signature (CVE-2022-21449).
-    assert_eq!(all.verify(&token("ES256", "ec", &|_| vec![0; 64])).unwrap_err().code(), "bad_signature");
+    assert_eq!(all.verify_cached(&token("ES256", "ec", &|_| vec![0; 64])).unwrap_err().code(), "bad_signature");
 }
 
 #[test]
@@ -80,7 +80,15 @@ fn a_verifier_that_could_not_check_right_is_not_built() {
     }
     assert_eq!(error(builder().algorithms(Vec::<String>::new())), BuildError::NoAlgorithm);
     assert_eq!(error(builder().leeway(Duration::from_secs(301))), BuildError::Leeway(301));
-    assert_eq!(error(Verifier::for_issuer(ISSUER).audience(AUDIENCE)), BuildError::NoKeys);
+    for milliseconds in [0, 999, 60_001] {
+        let builder = builder().fetch_timeout(Duration::from_millis(milliseconds));
+        assert_eq!(error(builder), BuildError::FetchTimeout(milliseconds.into()));
+    }
+    for url in ["http://keys.example/jwks", "http://localhost/jwks", "keys", ""] {
+        assert_eq!(error(builder().jwks_uri(url)), BuildError::JwksUri(url.to_owned()), "{url}");
+    }
+    assert!(builder().jwks_uri("https://keys.example/jwks").build().is_ok());
+    assert!(matches!(error(builder().keys_file("/nowhere/keys.json")), BuildError::KeysFile { .. }));
     for refused in [error(Verifier::for_issuer(ISSUER)), error(builder().algorithms(["HS256"])), error(builder().leeway(seconds(301)))] {
         assert!(refused.to_string().contains([':', '`']), "it names the mend: {refused}");
     }

@@ -14,7 +14,7 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sealwright::{
     clock::{ManualClock, Timestamp},
-    verifier::{Builder, Claims, Error, Verifier},
+    verifier::{Builder, Claims, Error, KeyState, Verifier, testing::Issuer},
 };
 use serde_json::{Value, json};
 
@@ -104,7 +104,7 @@ pub(crate) fn builder() -> Builder {
 pub(crate) static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| builder().build().unwrap());
 
 pub(crate) fn verify(token: &str) -> Result<Claims, Error> {
-    VERIFIER.verify(token)
+    VERIFIER.verify_cached(token)
 }
 
 /// Requires that each token is refused by a reason of this code.
@@ -127,4 +127,34 @@ pub(crate) fn public_forms() -> Vec<Vec<u8>> {
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", base64::prelude::BASE64_STANDARD.encode(der.as_ref()));
     let modulus = KEY.public_key().modulus().big_endian_without_leading_zero().to_vec();
     vec![der.as_ref().to_vec(), pem.into_bytes(), modulus, rsa_jwk(&KEY, "one").to_string().into_bytes(), Vec::new()]
+}
+
+/// A verifier of an issuer's tokens that has the issuer's keys.
+pub(crate) async fn warm(issuer: &Issuer) -> Verifier {
+    let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    verifier.ready().await.unwrap();
+    verifier
+}
+
+/// Waits until something that is under way has happened.
+pub(crate) async fn eventually(happened: impl Fn() -> bool) {
+    let patience = tokio::time::timeout(seconds(60), async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    patience.await.expect("it happens within a minute");
+}
+
+/// Waits until so many attempts to fetch keys are over.
+pub(crate) async fn fetched(verifier: &Verifier, attempts: u64) {
+    eventually(|| {
+        let status = verifier.status().issuers.remove(0);
+        status.fetches >= attempts && !status.fetching
+    })
+    .await;
+}
+
+pub(crate) fn key_state(verifier: &Verifier) -> KeyState {
+    verifier.status().issuers[0].keys
 }

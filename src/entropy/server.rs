@@ -1,31 +1,16 @@
-//! The one source of randomness: the operating system's, by way of aws-lc-rs.
+//! The forms in which the server takes randomness.
 
 use std::convert::Infallible;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand_core::{TryCryptoRng, TryRng};
 
-/// `N` unpredictable bytes.
-///
-/// # Panics
-///
-/// When the operating system has no randomness to give. There is nothing to go on with then: every secret, key and token
-/// id that could still be made would be guessable.
-#[must_use]
-pub(crate) fn bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    fill(&mut bytes);
-    bytes
-}
+use super::{bytes, fill};
 
 /// 128 unpredictable bits as 22 characters of base64url: unique without asking anybody.
 #[must_use]
 pub(crate) fn unique_id() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes::<16>())
-}
-
-fn fill(bytes: &mut [u8]) {
-    aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes");
 }
 
 /// The same source for libraries that draw from it themselves.

@@ -1,0 +1,78 @@
+//! The answer to a refused token: RFC 6750 section 3.
+
+use super::Error;
+
+impl Error {
+    /// The value of `WWW-Authenticate` for the answer, on one line; none with a 503, where a new token would not help.
+    #[must_use]
+    pub fn challenge(&self) -> Option<String> {
+        match self {
+            Self::KeysUnavailable { .. } => None,
+            Self::InsufficientScope(needed) => {
+                let scope = if is_scope(needed) { format!(", scope=\"{needed}\"") } else { String::new() };
+                Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"{scope}"))
+            }
+            _ => Some(format!("Bearer error=\"invalid_token\", error_description=\"{self}\"")),
+        }
+    }
+}
+
+/// Scope tokens with a space between two of them: what needs no quoting (RFC 6750 section 3, `scope`).
+fn is_scope(text: &str) -> bool {
+    text.split(' ').all(|token| token.parse::<crate::protocol::ScopeToken>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::*;
+
+    /// One error of each kind, hostile where it holds a text.
+    fn every() -> Vec<Error> {
+        vec![
+            Error::TooLarge,
+            Error::Malformed("it has no signature"),
+            Error::AlgorithmNotAllowed,
+            Error::Critical,
+            Error::WrongType,
+            Error::UnknownKey,
+            Error::BadSignature,
+            Error::MissingClaim("exp"),
+            Error::BadClaim("sub"),
+            Error::WrongIssuer,
+            Error::WrongAudience,
+            Error::Expired,
+            Error::NotYetValid,
+            Error::BindingRequired,
+            Error::InsufficientScope("a\"\r\nSet-Cookie: x".to_owned()),
+            Error::KeysUnavailable { retry_after: Duration::from_secs(5) },
+        ]
+    }
+
+    #[test]
+    fn every_reason_has_its_own_code_and_an_answer_that_is_one_well_formed_line() {
+        let codes: BTreeSet<_> = every().iter().map(Error::code).collect();
+        assert_eq!(codes, BTreeSet::from(Error::CODES), "every code is listed, and each is somebody's");
+        for error in every() {
+            let Some(challenge) = error.challenge() else {
+                assert_eq!((error.status(), error.retry_after()), (503, Some(Duration::from_secs(5))));
+                continue;
+            };
+            assert!(matches!(error.status(), 401 | 403) && error.retry_after().is_none());
+            // RFC 6750 section 3: a description holds neither quotes nor backslashes nor anything beyond ASCII.
+            let values: Vec<&str> = challenge.split('"').skip(1).step_by(2).collect();
+            assert_eq!(challenge.matches('"').count(), 2 * values.len(), "{challenge}");
+            assert!(challenge.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'\\'), "{challenge}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_where_it_is_the_scope() {
+        let needed = Error::InsufficientScope("orders:read orders:write".to_owned());
+        assert!(needed.challenge().is_some_and(|challenge| challenge.ends_with(", scope=\"orders:read orders:write\"")));
+        assert_eq!(needed.status(), 403);
+        let hostile = Error::InsufficientScope("a\" b".to_owned()).challenge();
+        assert!(hostile.is_some_and(|challenge| !challenge.contains("scope=")));
+    }
+}

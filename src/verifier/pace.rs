@@ -1,0 +1,200 @@
+//! When an issuer is asked for its keys: ahead of time, when a token needs it, never too often. Pure.
+
+use std::time::Duration;
+
+use crate::{clock::Timestamp, entropy};
+
+/// At least so long lie between one attempt that tokens provoke and the attempt before it, and between any two that the issuer
+/// answers: no flood of tokens becomes a flood of fetches.
+pub(super) const COOL_DOWN: Duration = Duration::from_secs(10);
+/// The pause after the first attempt that gets no answer; it doubles with every further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Where the fetching of one issuer's keys stands.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    /// Somebody waits for an attempt that has not begun.
+    wanted: bool,
+    in_flight: bool,
+    begun_at: Option<Timestamp>,
+    next_at: Timestamp,
+    /// Attempts in a row that brought no keys.
+    failures: u32,
+    /// Attempts that are over.
+    finished: u64,
+}
+
+/// What somebody gets who needs keys that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// An attempt is under way or about to be: it is over when more than so many are finished.
+    Wait(u64),
+    /// The last attempt was too short a time ago to ask again.
+    CoolingDown,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// With keys that stay fresh for so long.
+    Fetched(Duration),
+    /// The issuer answered, but not with keys.
+    Useless,
+    /// No answer, or one that asks to come back later.
+    Unreachable,
+}
+
+impl Pace {
+    /// The first attempt is due at once.
+    pub(super) const fn new(now: Timestamp) -> Self {
+        Self { wanted: false, in_flight: false, begun_at: None, next_at: now, failures: 0, finished: 0 }
+    }
+
+    /// Somebody needs keys that are not there.
+    pub(super) fn ask(&mut self, now: Timestamp) -> Turn {
+        // A clock that was set back must not keep keys away until it has caught up.
+        let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + COOL_DOWN);
+        if !self.in_flight && cooling && now < self.next_at {
+            return Turn::CoolingDown;
+        }
+        self.wanted |= !self.in_flight;
+        Turn::Wait(self.finished)
+    }
+
+    pub(super) const fn is_in_flight(&self) -> bool {
+        self.in_flight
+    }
+
+    pub(super) const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    pub(super) const fn has_finished_more_than(&self, attempts: u64) -> bool {
+        self.finished > attempts
+    }
+
+    /// When the next attempt is planned, whether or not anybody asks.
+    pub(super) const fn next_at(&self) -> Timestamp {
+        self.next_at
+    }
+
+    /// After how long it is worth asking again: a whole number of seconds, at least one.
+    pub(super) fn retry_after(&self, now: Timestamp) -> Duration {
+        let askable = self.begun_at.map_or(now, |begun| begun + COOL_DOWN);
+        let wait = self.next_at.min(askable).since(now);
+        Duration::from_secs(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64)
+    }
+
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// An attempt begins. True when a token provoked it: what the issuer has now is wanted, not what a cache on the way has.
+    pub(super) fn begin(&mut self, now: Timestamp) -> bool {
+        self.in_flight = true;
+        self.begun_at = Some(now);
+        std::mem::take(&mut self.wanted)
+    }
+
+    pub(super) fn end(&mut self, now: Timestamp, outcome: Outcome) {
+        let pause = match outcome {
+            // Ahead of the end by a fifth, and by up to a tenth of that again so that many APIs do not come at the same moment.
+            Outcome::Fetched(ttl) => {
+                let ahead = ttl * 4 / 5;
+                (ahead - entropy::jitter(ahead / 10)).max(COOL_DOWN)
+            }
+            Outcome::Useless | Outcome::Unreachable => {
+                let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(5)).min(LONGEST_PAUSE);
+                let shortest = if outcome == Outcome::Useless { COOL_DOWN } else { FIRST_PAUSE };
+                (longest - entropy::jitter(longest / 2)).max(shortest)
+            }
+        };
+        self.failures = if matches!(outcome, Outcome::Fetched(_)) { 0 } else { self.failures.saturating_add(1) };
+        self.next_at = now + pause;
+        self.abandon();
+    }
+
+    /// The attempt is over without an end: who ran it is gone.
+    pub(super) const fn abandon(&mut self) {
+        self.in_flight = false;
+        self.finished += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_seconds(1_795_500_000);
+
+    fn after(seconds: u64) -> Timestamp {
+        START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn one_attempt_serves_everybody_who_asks_meanwhile_and_nobody_waits_while_it_cools_down() {
+        let mut pace = Pace::new(START);
+        assert_eq!(pace.ask(START), Turn::Wait(0));
+        assert!(pace.begin(START), "a token provoked it");
+        assert_eq!(pace.ask(after(4)), Turn::Wait(0));
+        pace.end(after(4), Outcome::Fetched(Duration::from_secs(600)));
+        assert!(!pace.is_wanted() && pace.has_finished_more_than(0));
+        assert_eq!(pace.ask(after(9)), Turn::CoolingDown);
+        assert_eq!(pace.retry_after(after(9)), Duration::from_secs(1));
+        assert_eq!(pace.ask(after(10)), Turn::Wait(1));
+    }
+
+    #[test]
+    fn who_asks_when_an_attempt_is_due_waits_for_it() {
+        let mut pace = Pace::new(START);
+        pace.begin(START);
+        pace.end(START, Outcome::Unreachable);
+        assert_eq!(pace.ask(START), Turn::CoolingDown);
+        let wait = pace.retry_after(START);
+        assert_eq!((wait, pace.ask(START + wait)), (Duration::from_secs(1), Turn::Wait(1)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_waiting() {
+        let mut pace = Pace::new(after(3600));
+        pace.begin(after(3600));
+        pace.end(after(3600), Outcome::Fetched(Duration::from_secs(600)));
+        assert_eq!(pace.ask(START), Turn::Wait(1));
+    }
+
+    #[test]
+    fn keys_are_fetched_ahead_of_their_end_at_times_that_differ() {
+        let planned: std::collections::BTreeSet<Duration> = (0..50)
+            .map(|_| {
+                let mut pace = Pace::new(START);
+                pace.begin(START);
+                pace.end(START, Outcome::Fetched(Duration::from_secs(1000)));
+                pace.next_at().since(START)
+            })
+            .collect();
+        assert!(planned.first().unwrap().as_secs() >= 720 && planned.last().unwrap().as_secs() <= 800, "{planned:?}");
+        assert!(planned.len() > 20, "they differ: {planned:?}");
+        let mut pace = Pace::new(START);
+        pace.end(START, Outcome::Fetched(Duration::ZERO));
+        assert_eq!(pace.next_at(), after(10), "an issuer that forbids keeping its keys is not asked in a circle");
+    }
+
+    #[test]
+    fn pauses_grow_from_a_second_to_half_a_minute_and_an_issuer_that_answers_is_not_pressed() {
+        let mut pace = Pace::new(START);
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            pace.begin(START);
+            pace.end(START, Outcome::Unreachable);
+            pauses.push(pace.next_at().since(START).as_secs_f64());
+        }
+        for (pause, longest) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]) {
+            assert!((1.0..=longest).contains(pause) && *pause >= longest / 2.0, "{pauses:?}");
+        }
+        assert!(pauses[6..].iter().all(|pause| (15.0..=30.0).contains(pause)));
+        pace.end(START, Outcome::Fetched(Duration::from_secs(600)));
+        pace.end(START, Outcome::Useless);
+        assert_eq!(pace.next_at(), after(10));
+    }
+}

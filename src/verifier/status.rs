@@ -1,0 +1,91 @@
+//! What a verifier says of itself: for a readiness check, and for metrics.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use super::{Claims, Error};
+
+/// How a verifier is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// Tokens that were accepted, since the verifier was built.
+    pub accepted: u64,
+    /// Tokens that were refused, by [`Error::code`]; every code is there, in the order of [`Error::CODES`].
+    pub refused: Vec<(&'static str, u64)>,
+    /// Each issuer's keys.
+    pub issuers: Vec<IssuerStatus>,
+}
+
+impl Status {
+    /// Whether there are keys of every issuer that are good to check tokens with now: for a readiness check.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.issuers.iter().all(|issuer| !matches!(issuer.keys, KeyState::Missing))
+    }
+}
+
+/// The keys of one issuer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct IssuerStatus {
+    /// The issuer.
+    pub issuer: String,
+    /// Whether its keys are there.
+    pub keys: KeyState,
+    /// The ids of the keys that are used.
+    pub kids: Vec<String>,
+    /// The keys of its document that are not used, and why.
+    pub skipped: Vec<String>,
+    /// How long ago the keys were fetched. None: they were given, or never fetched.
+    pub age: Option<Duration>,
+    /// Why the last attempt to fetch them failed, and how long ago that was. None: it did not.
+    pub last_error: Option<(String, Duration)>,
+    /// Whether an attempt to fetch them is under way.
+    pub fetching: bool,
+    /// Attempts to fetch them, with that one.
+    pub fetches: u64,
+    /// The attempts that failed.
+    pub failures: u64,
+}
+
+/// Whether there are keys to check tokens with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// Given at the building, good for ever.
+    Fixed,
+    /// Fetched, and as young as the issuer wants them to be.
+    Fresh,
+    /// Older than that, and used for want of newer ones: the issuer has not answered for a while.
+    Stale,
+    /// None yet, or none that may still be used: every token is answered by [`Error::KeysUnavailable`].
+    Missing,
+}
+
+/// What happened to the tokens.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    accepted: AtomicU64,
+    refused: [AtomicU64; Error::CODES.len()],
+}
+
+impl Counters {
+    pub(super) fn count(&self, outcome: &Result<Claims, Error>) {
+        let counter = match outcome {
+            Ok(_) => Some(&self.accepted),
+            Err(error) => Error::CODES.iter().position(|code| *code == error.code()).map(|at| &self.refused[at]),
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn status(&self, issuers: Vec<IssuerStatus>) -> Status {
+        let refused = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        let refused = Error::CODES.into_iter().zip(refused).collect();
+        Status { accepted: self.accepted.load(Ordering::Relaxed), refused, issuers }
+    }
+}

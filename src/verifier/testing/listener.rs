@@ -1,0 +1,100 @@
+//! The testing issuer's HTTP, right or wrong as it is told.
+
+use std::{convert::Infallible, future, io, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Request, Response,
+    body::{Frame, Incoming},
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use super::{Answer, Shared};
+use crate::{clock::Clock, protocol::ServerMetadata};
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Serves until it is dropped, and then lets go of every connection.
+pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        // Out of file descriptors, or a caller who is gone again: neither is the end of it.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(|request| answer(Arc::clone(&shared), request));
+            // A connection that breaks, or is broken off by `Answer::Down`, is the caller's to see.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let (document, media_type, how) = match request.uri().path() {
+        ServerMetadata::ROUTE => {
+            shared.metadata_fetches.fetch_add(1, Ordering::SeqCst);
+            (shared.metadata(), "application/json", shared.published().metadata_answer.clone())
+        }
+        ServerMetadata::JWKS_ROUTE => {
+            shared.key_fetches.fetch_add(1, Ordering::SeqCst);
+            let headers = request.headers().iter();
+            let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
+            shared.published().last_key_request = headers;
+            (shared.jwks(), "application/jwk-set+json", shared.published().key_answer.clone())
+        }
+        _ => {
+            shared.other_requests.fetch_add(1, Ordering::SeqCst);
+            (String::new(), "text/plain", Answer::Status(404))
+        }
+    };
+    let response = Response::builder();
+    let built = match how {
+        Answer::Lawful | Answer::Trickle => {
+            let (etag, max_age) = {
+                let published = shared.published();
+                (format!("\"{}\"", published.generation), published.max_age.as_secs())
+            };
+            let response =
+                response.header(CONTENT_TYPE, media_type).header(CACHE_CONTROL, format!("public, max-age={max_age}")).header(ETAG, &etag);
+            if request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+                response.status(304).body(Empty::new().boxed_unsync())
+            } else if matches!(how, Answer::Trickle) {
+                response.body(trickle(shared, document))
+            } else {
+                response.body(Full::from(document).boxed_unsync())
+            }
+        }
+        Answer::Down => return Err(io::Error::other("this issuer is down")),
+        Answer::Silent => future::pending().await,
+        Answer::Status(status) => response.status(status).body(Empty::new().boxed_unsync()),
+        Answer::Redirect(url) => response.status(302).header(LOCATION, url).body(Empty::new().boxed_unsync()),
+        Answer::Body(body) => response.body(Full::from(body).boxed_unsync()),
+        Answer::Endless => {
+            let chunks = stream::repeat(Bytes::from_static(&[b' '; 16 * 1024]));
+            response.body(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync())
+        }
+    };
+    built.map_err(io::Error::other)
+}
+
+fn trickle(shared: Arc<Shared>, document: String) -> Body {
+    let begun = shared.clock.now();
+    let bytes = stream::iter(document.into_bytes()).enumerate().then(move |(second, byte)| {
+        let shared = Arc::clone(&shared);
+        async move {
+            shared.clock.sleep_until(begun + Duration::from_secs(second as u64)).await;
+            Ok(Frame::data(Bytes::from(vec![byte])))
+        }
+    });
+    StreamBody::new(bytes).boxed_unsync()
+}

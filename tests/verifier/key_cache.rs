@@ -1,0 +1,246 @@
+//! Keys over time: fetched ahead, by one fetch for all, never because somebody floods us, and kept for a bounded time.
+
+use std::{sync::Arc, time::Duration};
+
+use sealwright::{
+    clock::Clock,
+    verifier::{Error, KeyState, Verifier, testing::Issuer},
+};
+use tokio::task::JoinSet;
+
+use crate::support::{AUDIENCE, eventually, fetched, key_state, seconds, warm};
+
+/// A token whose key nobody has ever heard of. Its signature is never looked at.
+fn unknown(issuer: &Issuer, number: u32) -> String {
+    let token = issuer.token(AUDIENCE).header("kid", format!("junk-{number}")).sign().unwrap();
+    assert!(number == u32::MAX || token.len() < 16_384);
+    token
+}
+
+/// Many of them, without the cost of signing each.
+fn flood(issuer: &Issuer, count: u32) -> impl Iterator<Item = String> {
+    let genuine = unknown(issuer, 0);
+    let (_, rest) = genuine.split_once('.').unwrap();
+    let rest = rest.to_owned();
+    (0..count).map(move |number| {
+        let header = crate::support::encode(format!(r#"{{"alg":"RS256","kid":"junk-{number}","typ":"at+jwt"}}"#));
+        format!("{header}.{rest}")
+    })
+}
+
+#[tokio::test]
+async fn vf12_a_flood_of_unknown_keys_fetches_once_in_10_s_and_harms_no_good_token() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    let good = issuer.token(AUDIENCE).lifetime(seconds(3600)).sign().unwrap();
+    for round in 1..=3 {
+        issuer.clock().advance(seconds(10));
+        for token in flood(&issuer, 10_000) {
+            assert_eq!(verifier.verify(&token).await.unwrap_err(), Error::UnknownKey);
+        }
+        assert!(verifier.verify(&good).await.is_ok() && verifier.verify_cached(&good).is_ok());
+        assert_eq!(issuer.key_fetches(), 1 + round);
+    }
+}
+
+#[tokio::test]
+async fn vf12_nor_does_it_while_there_are_no_keys_at_all() {
+    let issuer = Issuer::start().await.unwrap();
+    issuer.answer_keys(sealwright::verifier::testing::Answer::Body(br#"{"keys":[]}"#.to_vec()));
+    let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    for second in 0..60 {
+        for token in flood(&issuer, 300) {
+            assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "keys_unavailable");
+        }
+        // An attempt that the flood did not provoke may be under way.
+        let status = verifier.status().issuers.remove(0);
+        eventually(|| verifier.status().issuers[0].failures == verifier.status().issuers[0].fetches).await;
+        assert!(issuer.key_fetches() <= 1 + second / 10, "{} fetches after {second} s: {status:?}", issuer.key_fetches());
+        issuer.clock().advance(seconds(1));
+    }
+    issuer.come_back();
+    issuer.clock().advance(seconds(10));
+    assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+}
+
+#[tokio::test]
+async fn vf12_tokens_that_are_wrong_in_themselves_fetch_nothing_and_are_not_answered_with_503() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    for (token, code) in [
+        ("junk".to_owned(), "malformed"),
+        (issuer.token(AUDIENCE).header("alg", "HS256").sign().unwrap(), "algorithm_not_allowed"),
+        (issuer.token(AUDIENCE).header("typ", "JWT").sign().unwrap(), "wrong_type"),
+        (issuer.token(AUDIENCE).without_header("kid").sign().unwrap(), "malformed"),
+    ] {
+        assert_eq!(verifier.verify_cached(&token).unwrap_err().code(), code);
+    }
+    assert_eq!((issuer.key_fetches(), issuer.metadata_fetches()), (0, 0));
+    assert_eq!(verifier.verify_cached(&unknown(&issuer, 1)).unwrap_err().code(), "keys_unavailable");
+    assert_eq!((issuer.key_fetches(), issuer.metadata_fetches()), (0, 0), "what is cached is looked at, nothing is fetched");
+}
+
+#[tokio::test]
+async fn a_thousand_callers_at_a_cold_start_share_one_fetch() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    let token: Arc<str> = issuer.token(AUDIENCE).sign().unwrap().into();
+    let mut callers = JoinSet::new();
+    for _ in 0..1_000 {
+        let (verifier, token) = (verifier.clone(), Arc::clone(&token));
+        callers.spawn(async move { verifier.verify(&token).await.map(|_| ()) });
+    }
+    assert!(callers.join_all().await.into_iter().all(|outcome| outcome.is_ok()));
+    assert_eq!((issuer.metadata_fetches(), issuer.key_fetches()), (1, 1));
+    assert_eq!(issuer.last_key_request("cache-control").as_deref(), Some("no-cache"), "somebody waits for the newest keys");
+}
+
+#[tokio::test]
+async fn while_a_fetch_hangs_good_tokens_are_served_and_all_who_wait_share_it_and_give_up_with_it() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    issuer.answer_keys(sealwright::verifier::testing::Answer::Silent);
+    issuer.clock().advance(seconds(10));
+    let mut callers = JoinSet::new();
+    for token in flood(&issuer, 500) {
+        let verifier = verifier.clone();
+        callers.spawn(async move { verifier.verify(&token).await.map(|_| ()) });
+    }
+    eventually(|| issuer.key_fetches() == 2).await;
+    let good = issuer.token(AUDIENCE).sign().unwrap();
+    assert!(verifier.verify(&good).await.is_ok(), "a token whose key is known waits for nobody");
+    // One of those who wait goes away: the others still get their answer.
+    callers.spawn(async { Ok(()) });
+    let impatient = tokio::spawn({
+        let (verifier, token) = (verifier.clone(), unknown(&issuer, 7));
+        async move { verifier.verify(&token).await.map(|_| ()) }
+    });
+    impatient.abort();
+    issuer.clock().advance(seconds(5));
+    let outcomes = callers.join_all().await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Err(Error::UnknownKey)).count(), 500);
+    assert_eq!(issuer.key_fetches(), 2);
+    assert!(verifier.status().issuers[0].last_error.as_ref().unwrap().0.contains("within 5 s"));
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_when_the_first_token_comes_and_a_withdrawn_one_is_gone() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    let old_kid = issuer.kid();
+    let by_old = issuer.token(AUDIENCE).lifetime(seconds(36_000)).sign().unwrap();
+    issuer.rotate().unwrap();
+    issuer.clock().advance(seconds(10));
+    let by_new = issuer.token(AUDIENCE).lifetime(seconds(36_000)).sign().unwrap();
+    assert!(verifier.verify(&by_new).await.is_ok() && verifier.verify(&by_old).await.is_ok());
+    assert_eq!(issuer.key_fetches(), 2);
+
+    // Nobody sends a token with an unknown key: the withdrawal is noticed all the same.
+    issuer.withdraw(&old_kid);
+    assert!(verifier.verify(&by_old).await.is_ok());
+    issuer.clock().advance(seconds(480));
+    fetched(&verifier, 3).await;
+    assert_eq!(verifier.verify(&by_old).await.unwrap_err(), Error::UnknownKey);
+    assert!(verifier.verify(&by_new).await.is_ok());
+    assert_eq!(verifier.status().issuers[0].kids, [issuer.kid()]);
+}
+
+#[tokio::test]
+async fn keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    assert_eq!(issuer.last_key_request("if-none-match"), None);
+    issuer.clock().advance(seconds(431));
+    assert_eq!(key_state(&verifier), KeyState::Fresh);
+    issuer.clock().advance(seconds(50));
+    fetched(&verifier, 2).await;
+    assert!(issuer.last_key_request("if-none-match").is_some(), "the answer is 304");
+    assert_eq!(issuer.last_key_request("cache-control"), None, "a cache on the way may answer what nobody waits for");
+    let status = verifier.status().issuers.remove(0);
+    assert_eq!((status.keys, status.age, status.failures), (KeyState::Fresh, Some(Duration::ZERO), 0));
+    assert_eq!(issuer.metadata_fetches(), 1);
+    let good = issuer.token(AUDIENCE).sign().unwrap();
+    assert!(verifier.verify_cached(&good).is_ok());
+}
+
+#[tokio::test]
+async fn an_issuer_that_lets_nobody_keep_its_keys_is_asked_every_10_s_at_most() {
+    let issuer = Issuer::start().await.unwrap();
+    issuer.set_max_age(Duration::ZERO);
+    let verifier = issuer.verifier(AUDIENCE).max_stale(Duration::ZERO).build().unwrap();
+    for minute in 0..3 {
+        for _ in 0..6 {
+            assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+            let fetches = issuer.key_fetches();
+            issuer.clock().advance(seconds(10));
+            eventually(|| issuer.key_fetches() > fetches).await;
+            fetched(&verifier, issuer.key_fetches()).await;
+        }
+        assert_eq!(issuer.key_fetches(), 6 * (minute + 1) + 1);
+    }
+}
+
+#[tokio::test]
+async fn fetching_ends_with_the_last_handle() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    let several = Verifier::any_of([verifier.clone()]).unwrap();
+    eventually(|| issuer.clock().sleepers() == 1).await;
+    drop(verifier);
+    issuer.clock().advance(seconds(600));
+    fetched(&several, 2).await;
+    drop(several);
+    eventually(|| issuer.clock().sleepers() == 0).await;
+    issuer.clock().advance(seconds(6_000));
+    assert_eq!(issuer.key_fetches(), 2);
+}
+
+#[test]
+fn fetching_goes_on_in_another_runtime_when_the_first_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let home = runtime();
+    let issuer = home.block_on(Issuer::start()).unwrap();
+    let verifier = runtime().block_on(warm(&issuer));
+    issuer.clock().advance(seconds(600));
+    let second = runtime();
+    second.block_on(async {
+        assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+        fetched(&verifier, 2).await;
+    });
+    drop(second);
+    issuer.rotate().unwrap();
+    issuer.clock().advance(seconds(10));
+    // A runtime that nobody drives between two calls.
+    let third = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in 0..2 {
+        let by_new = issuer.token(AUDIENCE).sign().unwrap();
+        assert!(third.block_on(verifier.verify(&by_new)).is_ok());
+    }
+    assert_eq!(issuer.clock().now(), issuer.clock().now());
+}
+
+#[tokio::test]
+async fn a_verifier_says_how_it_is_doing() {
+    let issuer = Issuer::start().await.unwrap();
+    issuer.publish(serde_json::json!({ "kty": "oct", "kid": "shared", "k": "AAAA" }));
+    let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    let before = verifier.status();
+    assert!(!before.is_ready() && before.issuers[0].age.is_none() && before.accepted == 0);
+    // Asking was enough: a readiness check that nobody else calls before must not wait for ever.
+    eventually(|| verifier.status().is_ready()).await;
+
+    assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+    for _ in 0..2 {
+        assert!(verifier.verify_cached(&issuer.token("https://x.example").sign().unwrap()).is_err());
+    }
+    issuer.clock().advance(seconds(90));
+    let status = verifier.status();
+    assert_eq!(status.accepted, 1);
+    assert_eq!(status.refused.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(), [&("wrong_audience", 2)]);
+    let keys = &status.issuers[0];
+    assert_eq!((keys.issuer.as_str(), keys.keys, keys.age), (issuer.url(), KeyState::Fresh, Some(seconds(90))));
+    assert_eq!((keys.kids.len(), keys.fetches, keys.failures), (1, 1, 0));
+    assert!(keys.skipped[0].contains("key 1, kid \"shared\""), "{:?}", keys.skipped);
+    let fixed = issuer.verifier(AUDIENCE).keys(issuer.jwks()).build().unwrap().status();
+    assert!(fixed.is_ready() && fixed.issuers[0].keys == KeyState::Fixed && fixed.issuers[0].fetches == 0);
+}

@@ -1,0 +1,194 @@
+//! Issuers that are down, slow, or answer with something else than keys.
+
+use std::time::Duration;
+
+use sealwright::verifier::{
+    KeyState,
+    testing::{Answer, Issuer},
+};
+
+use crate::support::{AUDIENCE, eventually, fetched, key_state, seconds, warm};
+
+#[tokio::test]
+async fn vf13_while_the_issuer_is_down_the_keys_at_hand_are_used_for_an_hour_more_and_no_longer() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    issuer.go_down();
+    // Ten minutes that the keys are fresh, an hour that they may be stale.
+    for minute in 0..70 {
+        let token = issuer.token(AUDIENCE).sign().unwrap();
+        assert!(verifier.verify(&token).await.is_ok(), "after {minute} min");
+        assert_eq!(key_state(&verifier), if minute < 10 { KeyState::Fresh } else { KeyState::Stale }, "after {minute} min");
+        issuer.clock().advance(seconds(60));
+    }
+    let token = issuer.token(AUDIENCE).sign().unwrap();
+    let refused = verifier.verify(&token).await.unwrap_err();
+    assert_eq!((refused.code(), refused.status(), refused.challenge()), ("keys_unavailable", 503, None));
+    assert!((1..=30).contains(&refused.retry_after().unwrap().as_secs()));
+    assert!(!verifier.status().is_ready());
+    let (why, _) = verifier.status().issuers.remove(0).last_error.unwrap();
+    assert!(why.contains(issuer.url()), "{why}");
+
+    issuer.come_back();
+    issuer.clock().advance(refused.retry_after().unwrap());
+    assert!(verifier.verify(&token).await.is_ok());
+    assert!(verifier.status().issuers[0].last_error.is_none());
+}
+
+#[tokio::test]
+async fn vf13_with_the_issuer_down_at_the_start_nothing_is_accepted_and_it_heals_by_itself() {
+    let issuer = Issuer::start().await.unwrap();
+    issuer.go_down();
+    let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    let token = issuer.token(AUDIENCE).sign().unwrap();
+    assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "keys_unavailable");
+    assert_eq!(verifier.ready().await.unwrap_err().code(), "keys_unavailable");
+    assert!(!verifier.status().is_ready());
+    issuer.come_back();
+    // The background tries again after a second, whether or not anybody asks.
+    issuer.clock().advance(seconds(1));
+    eventually(|| verifier.status().is_ready()).await;
+    assert!(verifier.verify_cached(&token).is_ok() && verifier.ready().await.is_ok());
+}
+
+#[tokio::test]
+async fn vf13_how_long_stale_keys_are_used_is_the_users_choice() {
+    let issuer = Issuer::start().await.unwrap();
+    let (never, always) = (issuer.verifier(AUDIENCE).max_stale(Duration::ZERO), issuer.verifier(AUDIENCE).max_stale(Duration::MAX));
+    let (never, always) = (never.build().unwrap(), always.build().unwrap());
+    never.ready().await.unwrap();
+    always.ready().await.unwrap();
+    issuer.go_down();
+    issuer.clock().advance(seconds(599));
+    assert!(never.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).is_ok());
+    issuer.clock().advance(seconds(1));
+    assert_eq!(never.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).unwrap_err().code(), "keys_unavailable");
+    issuer.clock().advance(seconds(10 * 365 * 86_400));
+    assert!(always.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).is_ok());
+}
+
+/// Answers that are no keys, and what an operator reads about each.
+fn useless(issuer: &Issuer) -> Vec<(Answer, &'static str)> {
+    let body = |text: &str| Answer::Body(text.as_bytes().to_vec());
+    let rsa = |n: usize, e: &str| format!(r#"{{"keys":[{{"kty":"RSA","kid":"x","n":"{}","e":"{e}"}}]}}"#, "_".repeat(n));
+    vec![
+        (body("<!doctype html><title>Sign in</title>"), "not JSON"),
+        (Answer::Body(Vec::new()), "not JSON"),
+        (body(r#"{"keys":[]}"#), "the set is empty"),
+        (body(r#"{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}"#), "its type is not one for signatures"),
+        (body(&rsa(172, "AQAB")), "2,048"),
+        (body(&rsa(344, "AQ")), "exponent"),
+        (Answer::Body(vec![b' '; 50_000_000]), "larger than 256 KiB"),
+        (Answer::Endless, "larger than 256 KiB"),
+        (Answer::Redirect(format!("{}/elsewhere", issuer.url())), "redirects are not followed"),
+        (Answer::Redirect("https://keys.elsewhere.example/".to_owned()), "redirects are not followed"),
+        (Answer::Status(204), "204"),
+        (Answer::Status(404), "404"),
+        (Answer::Status(500), "500"),
+        (Answer::Status(503), "503"),
+        (Answer::Down, "error sending request"),
+    ]
+}
+
+#[tokio::test]
+async fn vf14_an_answer_that_is_no_keys_leaves_those_at_hand_in_force() {
+    let issuer = Issuer::start().await.unwrap();
+    for (answer, why) in useless(&issuer) {
+        issuer.come_back();
+        let verifier = warm(&issuer).await;
+        issuer.answer_keys(answer.clone());
+        issuer.clock().advance(seconds(480));
+        fetched(&verifier, 2).await;
+        let (error, _) = verifier.status().issuers.remove(0).last_error.unwrap();
+        assert!(error.contains(why) && error.contains(issuer.url()), "{error}");
+        assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok(), "{answer:?}");
+
+        // A fresh verifier has nothing to go on with, and says so without blaming the token.
+        let cold = issuer.verifier(AUDIENCE).build().unwrap();
+        let refused = cold.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err();
+        assert_eq!(refused.code(), "keys_unavailable", "{answer:?}");
+    }
+    assert_eq!(issuer.other_requests(), 0, "no redirect was followed");
+
+    // "Unchanged", to a verifier that has nothing.
+    issuer.answer_keys(Answer::Status(304));
+    let cold = issuer.verifier(AUDIENCE).build().unwrap();
+    assert_eq!(cold.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err().code(), "keys_unavailable");
+}
+
+#[tokio::test]
+async fn vf14_keys_that_come_byte_by_byte_or_never_are_given_up_after_5_s() {
+    for answer in [Answer::Trickle, Answer::Silent] {
+        let issuer = Issuer::start().await.unwrap();
+        issuer.answer_keys(answer);
+        let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+        let waiting = tokio::spawn({
+            let (verifier, token) = (verifier.clone(), issuer.token(AUDIENCE).sign().unwrap());
+            async move { verifier.verify(&token).await }
+        });
+        eventually(|| issuer.key_fetches() == 1).await;
+        for _ in 0..4 {
+            issuer.clock().advance(seconds(1));
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        issuer.clock().advance(seconds(1));
+        assert_eq!(waiting.await.unwrap().unwrap_err().code(), "keys_unavailable");
+        let (error, _) = verifier.status().issuers.remove(0).last_error.unwrap();
+        assert!(error.contains("within 5 s"), "{error}");
+        issuer.come_back();
+        issuer.clock().advance(seconds(5));
+        assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn md3_metadata_of_another_issuer_are_refused_to_the_letter() {
+    let issuer = Issuer::start().await.unwrap();
+    let keys = format!("{}/.well-known/jwks.json", issuer.url());
+    let others = [
+        format!("{}/", issuer.url()),
+        issuer.url().replace("http", "HTTP"),
+        issuer.url().replace("127.0.0.1", "127.0.0.1:80"),
+        "https://auth.example".to_owned(),
+        String::new(),
+        "x".repeat(10_000),
+    ];
+    let mut documents: Vec<String> =
+        others.iter().map(|other| serde_json::json!({ "issuer": other, "jwks_uri": keys }).to_string()).collect();
+    documents.push(serde_json::json!({ "jwks_uri": keys }).to_string());
+    documents.push(serde_json::json!({ "issuer": issuer.url() }).to_string());
+    for jwks_uri in ["http://auth.example/jwks", "file:///etc/passwd", "//127.0.0.1/", ""] {
+        documents.push(serde_json::json!({ "issuer": issuer.url(), "jwks_uri": jwks_uri }).to_string());
+    }
+    for document in documents {
+        issuer.answer_metadata(Answer::Body(document.clone().into_bytes()));
+        let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+        let refused = verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err();
+        assert_eq!(refused.code(), "keys_unavailable", "{document}");
+        let (error, _) = verifier.status().issuers.remove(0).last_error.unwrap();
+        assert!(error.contains("oauth-authorization-server") && error.len() < 1_000, "{error}");
+    }
+    assert_eq!(issuer.key_fetches(), 0);
+}
+
+#[tokio::test]
+async fn keys_that_moved_are_found_at_their_new_address() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    assert_eq!(issuer.metadata_fetches(), 1);
+    issuer.answer_keys(Answer::Status(410));
+    issuer.clock().advance(seconds(480));
+    fetched(&verifier, 2).await;
+    issuer.come_back();
+    issuer.clock().advance(seconds(10));
+    fetched(&verifier, 3).await;
+    assert_eq!(issuer.metadata_fetches(), 2, "after a failure the metadata are asked where the keys are");
+    assert_eq!(key_state(&verifier), KeyState::Fresh);
+
+    // An address that was given is taken as it is.
+    let given = format!("{}/.well-known/jwks.json", issuer.url());
+    let verifier = issuer.verifier(AUDIENCE).jwks_uri(given).build().unwrap();
+    assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+    assert_eq!(issuer.metadata_fetches(), 2);
+}

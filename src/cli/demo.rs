@@ -132,6 +132,10 @@ What the token says:
 
   {token} | {program} token inspect -
 
+Whether it is genuine, check by check, as the API {RESOURCE} sees it:
+
+  {token} | {program} token verify - --issuer {issuer} --audience {RESOURCE}
+
 A user signs in by the app:
 
   {sign_in}

@@ -1,6 +1,9 @@
 use std::io;
 
-use crate::server::{self, config, keys, registry, store};
+use crate::{
+    server::{self, config, keys, registry, store},
+    verifier,
+};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,12 @@ pub(super) enum Error {
     Output(io::Error),
     #[error("this is no token: {0}")]
     NoToken(&'static str),
+    #[error("whose token is it? name the issuer by --issuer, as its metadata does")]
+    NoIssuer,
+    #[error(transparent)]
+    Verifier(#[from] verifier::BuildError),
+    #[error("the token is refused: {0} ({code})", code = .0.code())]
+    Refused(#[source] verifier::Error),
     #[error("not everything is usable; see above")]
     CheckFailed,
 }

@@ -91,7 +91,7 @@ impl Command {
             Self::Demo => demo::run(settings).await,
             Self::Serve => serve::run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
-            Self::Token(command) => command.run(),
+            Self::Token(command) => command.run(settings).await,
             Self::Resource(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::Client(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::User(command) => Database::lend(settings, async |database| command.run(database).await).await,

@@ -29,7 +29,7 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     let taken = TcpListener::bind("127.0.0.1:8080");
     let (mut demo, requests) = demo(folder.path(), temporary.path()).await;
     drop(taken);
-    assert_eq!(requests.len(), 6, "{:?}", demo.stdout());
+    assert_eq!(requests.len(), 7, "{:?}", demo.stdout());
 
     let token: serde_json::Value = serde_json::from_str(&paste(&requests[0])).unwrap();
     let kid = header_of(token["access_token"].as_str().unwrap())["kid"].clone();
@@ -41,17 +41,19 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     }
 
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    let signed_in = json(&paste(&requests[3]));
-    let refreshed = json(&paste(&requests[4]));
+    let verified = paste(&requests[3]);
+    assert!(verified.contains("signature") && verified.contains(" ok ") && !verified.contains("FAILED"), "{verified}");
+    let signed_in = json(&paste(&requests[4]));
+    let refreshed = json(&paste(&requests[5]));
     for answer in [&signed_in, &refreshed] {
         assert!(answer["access_token"].is_string() && answer["refresh_token"].is_string(), "{answer}");
     }
-    assert_eq!(paste(&requests[5]), "200\n");
+    assert_eq!(paste(&requests[6]), "200\n");
 
     demo.signal("INT");
     assert_eq!(demo.wait().code(), Some(0), "{:?}", demo.stderr());
     let lines: Vec<_> = demo.stderr().into_iter().filter(|line| line.contains("outcome=")).collect();
-    assert_eq!(lines.len(), 8, "a line per request: {lines:?}");
+    assert_eq!(lines.len(), 11, "a line per request: {lines:?}");
     assert!(lines[0].contains("POST /oauth/token") && lines[1].contains("GET /.well-known/jwks.json"), "{lines:?}");
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");

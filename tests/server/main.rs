@@ -24,3 +24,4 @@ mod support;
 mod token_endpoint;
 mod two_nodes;
 mod user_command;
+mod verifier;

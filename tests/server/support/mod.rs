@@ -4,7 +4,7 @@ mod app;
 mod database;
 mod process;
 
-pub(crate) use app::{Answer, Credential, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
+pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, finish, furnish, sealwright};

@@ -1,0 +1,131 @@
+//! The verifier against the running server: what the two say of a token is one thing.
+
+use std::{collections::BTreeMap, process::Stdio, sync::Arc};
+
+use sealwright::verifier::{Verifier, testing};
+use serde_json::Value;
+
+use crate::support::{Answer, Backend, ORDERS, TestApp, claims_of, command, header_of, on_both_databases};
+
+on_both_databases![
+    an_api_that_knows_the_issuers_url_alone_checks_its_tokens,
+    the_issuer_for_tests_has_the_form_of_the_real_one,
+    every_check_is_printed_in_order_with_what_was_wanted,
+];
+
+async fn an_api_that_knows_the_issuers_url_alone_checks_its_tokens(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let token = app.plain_token(&client).await.granted()["access_token"].as_str().unwrap().to_owned();
+    let clock = Arc::new(app.clock.clone());
+    let verifier = Verifier::for_issuer(&app.issuer).audience(ORDERS).clock(clock.clone()).build().unwrap();
+    let claims = verifier.verify(&token).await.unwrap();
+    assert_eq!((claims.issuer(), claims.subject()), (app.issuer.as_str(), "billing"));
+
+    // The server goes; what it signed is good for as long as it was.
+    drop(app.stop().await);
+    assert!(verifier.verify(&token).await.is_ok() && verifier.clone().verify_cached(&token).is_ok());
+    clock.advance(std::time::Duration::from_secs(630));
+    assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "expired");
+}
+
+/// The names of the members of an object, and the type of each.
+fn form(object: &Value) -> BTreeMap<String, &'static str> {
+    let kind = |value: &Value| match value {
+        Value::String(_) => "text",
+        Value::Number(number) if number.is_u64() => "whole number",
+        _ => "something else",
+    };
+    object.as_object().unwrap().iter().map(|(name, value)| (name.clone(), kind(value))).collect()
+}
+
+async fn the_issuer_for_tests_has_the_form_of_the_real_one(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let for_tests = testing::Issuer::start().await.unwrap();
+    let real = |answer: Answer| answer.granted()["access_token"].as_str().unwrap().to_owned();
+    let sub = "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b";
+    let builder = for_tests.token(ORDERS).client("shop").scope("orders:read");
+    for (real, other) in [
+        (real(app.plain_token(&shop).await), builder.sign().unwrap()),
+        (real(app.sign_in(&shop).await), builder.clone().user(sub).sign().unwrap()),
+    ] {
+        assert_eq!(form(&header_of(&real)), form(&header_of(&other)));
+        assert_eq!(form(&claims_of(&real)), form(&claims_of(&other)));
+        let fixed = |token: &str| (header_of(token)["alg"].clone(), header_of(token)["typ"].clone(), claims_of(token)["aud"].clone());
+        assert_eq!(fixed(&real), fixed(&other));
+        let lifetime = |token: &str| claims_of(token)["exp"].as_i64().unwrap() - claims_of(token)["iat"].as_i64().unwrap();
+        assert_eq!(lifetime(&real), lifetime(&other));
+        for text in ["jti", "sub"] {
+            let length = |token: &str| claims_of(token)[text].as_str().unwrap().len();
+            assert_eq!(length(&real), length(&other), "{text}");
+        }
+    }
+
+    for path in ["/.well-known/oauth-authorization-server", "/.well-known/jwks.json"] {
+        let ours = app.get(path).await;
+        let theirs = reqwest::get(format!("{}{path}", for_tests.url())).await.unwrap();
+        assert_eq!(ours.headers["content-type"], theirs.headers()["content-type"]);
+        let headers = theirs.headers().clone();
+        let theirs: Value = serde_json::from_str(&theirs.text().await.unwrap()).unwrap();
+        if path.ends_with("jwks.json") {
+            assert_eq!(form(&ours.json()["keys"][0]), form(&theirs["keys"][0]));
+            assert!(ours.headers.contains_key("etag") && headers.contains_key("etag"));
+            let max_age = |value: &reqwest::header::HeaderValue| value.to_str().unwrap().starts_with("public, max-age=");
+            assert!(max_age(&ours.headers["cache-control"]) && max_age(&headers["cache-control"]));
+        } else {
+            let told = |document: &Value, issuer: &str| document["jwks_uri"].as_str().unwrap().replace(issuer, "");
+            assert_eq!(told(&ours.json(), &app.issuer), told(&theirs, for_tests.url()));
+            assert_eq!(theirs["issuer"], for_tests.url());
+        }
+    }
+}
+
+async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let answer = app.plain_token(&client).await;
+    let token = answer.granted()["access_token"].as_str().unwrap().to_owned();
+    let verify = |arguments: &[&str]| {
+        let mut command = command(app.database.folder());
+        command.args(["token", "verify"]).args(arguments);
+        crate::support::finish(command)
+    };
+    let good = ["--issuer", &app.issuer, "--audience", ORDERS, "--scope", "orders:read"];
+    let told = verify(&[&[token.as_str(), "--json"], &good[..]].concat()).json();
+    assert_eq!((told["verified"].as_bool(), told["reason"].as_str(), &told["claims"]), (Some(true), None, &claims_of(&token)));
+    let names: Vec<_> = told["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
+    assert_eq!(names, sealwright::verifier::Check::ALL.map(sealwright::verifier::Check::name));
+    assert!(told["checks"].as_array().unwrap().iter().all(|check| check["passed"] == true), "{told}");
+
+    let refused = verify(&[&token, "--issuer", &app.issuer, "--audience", "https://stock.example"]);
+    let lines: Vec<String> = refused.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert!(lines.contains(&format!("issuer ok \"{}\"", app.issuer)), "{lines:?}");
+    let found = "audience FAILED the token is for another API; \"https://orders.example\", wanted is \"https://stock.example\"";
+    assert!(lines.contains(&found.to_owned()), "{lines:?}");
+    assert!(lines.contains(&"expiry -".to_owned()), "what comes after it was not looked at: {lines:?}");
+    refused.failed_saying(&["the token is for another API", "wrong_audience"]);
+
+    // By a file of keys nothing is asked of anybody; without any, and without an issuer, it says what is missing.
+    let file = app.database.folder().join("jwks.json");
+    std::fs::write(&file, app.get("/.well-known/jwks.json").await.body).unwrap();
+    let offline = ["--issuer", &app.issuer, "--audience", ORDERS, "--jwks", file.to_str().unwrap()];
+    verify(&[&[token.as_str()], &offline[..]].concat()).succeeded();
+    verify(&[&token, "--issuer", "http://127.0.0.1:1", "--audience", ORDERS]).failed_saying(&["keys_unavailable"]);
+    verify(&[&token, "--audience", ORDERS]).failed_saying(&["--issuer"]);
+    verify(&[&token, "--issuer", &app.issuer, "--audience", ORDERS, "--scope", "a b"]).failed_saying(&["scope"]);
+
+    // As an API of another issuer sees it, through the answer of the token endpoint.
+    let piped = |input: String| {
+        let mut command = command(app.database.folder());
+        command.args(["token", "verify", "-", "--json"]).args(good).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        crate::support::Finished::from(child.wait_with_output().unwrap())
+    };
+    assert_eq!(piped(answer.body.clone()).json()["verified"], true);
+    for (hostile, reason) in [("junk", "malformed"), ("\u{1b}[2J.\u{1b}.\u{1b}", "malformed"), ("", "malformed")] {
+        let told = piped(hostile.to_owned());
+        assert!(!told.stdout.contains('\u{1b}') && !told.stderr.contains('\u{1b}'));
+        assert_eq!(serde_json::from_str::<Value>(&told.stdout).unwrap()["reason"], reason);
+    }
+}

@@ -34,6 +34,8 @@ const LONGEST_TTL: Duration = Duration::from_secs(3600);
 const ADDRESS_TTL: Duration = Duration::from_secs(3600);
 /// Bytes of an `ETag` that is sent back; a longer one is forgotten.
 const MAX_ETAG_LEN: usize = 256;
+/// Bytes of the URL of the keys.
+const MAX_URL_LEN: usize = 2048;
 
 /// Where the keys of an issuer are.
 #[derive(Debug)]
@@ -178,7 +180,7 @@ struct Metadata {
 /// The URL of an issuer's keys, if nobody else can answer there: `https`, or `http` to a loopback address when the issuer's own
 /// URL is such a one.
 pub(super) fn key_address(text: &str, issuer: &Issuer) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
+    let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL_LEN)?;
     let loopback = is_loopback(&url.host()?);
     let lawful = match url.scheme() {
         "https" => true,
@@ -210,6 +212,7 @@ async fn body(url: &Url, mut response: Response) -> Result<Vec<u8>, Failure> {
     let status = response.status();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         let later = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let later = later.map(|value| value.chars().take(40).collect::<String>());
         let later = later.map(|value| format!(", to be asked again after {value:?}")).unwrap_or_default();
         return Err(Failure::unreachable(format_args!("{url}: it answers {status}{later}")));
     }

@@ -118,8 +118,12 @@ impl KeyCache {
         Error::KeysUnavailable { retry_after: self.shared.pace.borrow().retry_after(now) }
     }
 
-    /// Waits for an attempt to fetch the keys, if the issuer may be asked; returns at once when it may not.
+    /// Waits for an attempt to fetch the keys, if the issuer may be asked; returns at once when it may not, or when there is no
+    /// runtime to wait in.
     pub(super) async fn catch_up(&self) {
+        if Handle::try_current().is_err() {
+            return;
+        }
         let mut pace = self.shared.pace.subscribe();
         let now = self.shared.clock.now();
         let mut turn = Turn::CoolingDown;

@@ -40,7 +40,8 @@
 //! # Where the keys come from
 //!
 //! From the issuer's metadata (RFC 8414), whose `issuer` must be the one that you named, to the letter; over `https`, or `http`
-//! to this machine. One task in the background fetches them when they are first needed, and again at four fifths of the time that
+//! to this machine. Certificates are judged as the machine judges them (`SSL_CERT_FILE` names other roots on Linux), and
+//! `HTTPS_PROXY` is obeyed. One task in the background fetches them when they are first needed, and again at four fifths of the time that
 //! the issuer's `Cache-Control` gives (10 min when it gives none, 1 h at most, less up to a tenth so that many APIs do not come at
 //! the same moment). It ends with the last clone of the verifier.
 //!
@@ -179,8 +180,8 @@ impl Verifier {
     }
 
     /// Checks a token: its header, its signature, then its claims. Waits for the issuer only when the keys in memory do not
-    /// suffice and it may be asked; the wait is shared, and bounded by [`Builder::fetch_timeout`]. Call it in a tokio runtime:
-    /// elsewhere nothing is fetched.
+    /// suffice and it may be asked; the wait is shared, and bounded by [`Builder::fetch_timeout`]. Call it in a tokio runtime
+    /// with input, output and time: elsewhere nothing is fetched.
     ///
     /// # Errors
     ///

@@ -126,15 +126,14 @@ impl<'a> Said<'a> {
     fn of(&self, check: Check) -> Option<String> {
         let UnverifiedToken { header, claims, .. } = &self.token;
         let shown = |members: &Map<String, Value>, name: &str| members.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
-        let compared =
-            |found: String, wanted: Value| if found == wanted.to_string() { found } else { format!("{found}, wanted is {wanted}") };
+        let compared = |found: String, wanted: String| if found == wanted { found } else { format!("{found}, wanted is {wanted}") };
         Some(match check {
             Check::Size => format!("{} bytes", self.len),
-            Check::Algorithm => compared(shown(header, "alg"), json!("RS256")),
-            Check::Type => compared(shown(header, "typ"), json!(AccessTokenClaims::TYPE)),
+            Check::Algorithm => compared(shown(header, "alg"), json!("RS256").to_string()),
+            Check::Type => compared(shown(header, "typ"), json!(AccessTokenClaims::TYPE).to_string()),
             Check::Key => format!("{} among {}", shown(header, "kid"), self.keys()),
-            Check::Issuer => compared(shown(claims, "iss"), json!(self.issuer.as_str())),
-            Check::Audience => compared(shown(claims, "aud"), json!(self.wanted.audience)),
+            Check::Issuer => compared(shown(claims, "iss"), json!(self.issuer.as_str()).to_string()),
+            Check::Audience => compared(shown(claims, "aud"), json!(self.wanted.audience).to_string()),
             Check::Expiry => self.time("exp")?,
             Check::Start => self.time("iat")?,
             Check::Scope if self.wanted.scope.is_empty() => format!("{}, none is wanted", shown(claims, "scope")),

@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, env, net::SocketAddr, path::Path, sync::Arc};
 
 use tempfile::TempDir;
 
-use super::{SettingFlags, error::Error, output::say, serve::told_to_stop};
+use super::{
+    SettingFlags,
+    error::Error,
+    output::say,
+    serve::{end_telemetry, start_telemetry, told_to_stop},
+};
 use crate::{
     clock::{Clock, SystemClock},
     entropy,
@@ -15,7 +20,6 @@ use crate::{
         model::{Client, Password, Permission, Resource},
         registry::{self, NewSecret, PasswordHasher},
         store::{Opening, Store},
-        telemetry,
     },
 };
 
@@ -46,8 +50,9 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
         built => built?,
     };
     say(&introduction(&server, &furniture))?;
-    telemetry::init(&telemetry);
+    let telemetry = start_telemetry(telemetry).await?;
     server.run_until(shutdown).await;
+    end_telemetry(telemetry).await;
     folder.close().map_err(Error::DemoFolder)?;
     Ok(())
 }
@@ -56,7 +61,8 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
 fn configure(settings: &SettingFlags, folder: &Path, listen: Option<SocketAddr>) -> Result<Config, Error> {
     let own = |name: &str, value: String| (name.to_owned(), value);
     // Nobody waits for what still goes on when a demo ends.
-    let mut flags = vec![own("log_format", "text".to_owned()), own("drain_timeout", "1s".to_owned())];
+    let defaults = [("log_format", "text"), ("drain_timeout", "1s"), ("management_listen", "off")];
+    let mut flags: Vec<_> = defaults.into_iter().map(|(name, value)| own(name, value.to_owned())).collect();
     flags.extend(settings.flags.iter().cloned());
     flags.push(own("database_url", format!("sqlite://{}", folder.join("sealwright.db").display())));
     flags.push(own("keys_dir", folder.join("keys").display().to_string()));

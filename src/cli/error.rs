@@ -1,7 +1,7 @@
 use std::io;
 
 use crate::{
-    server::{self, config, keys, registry, store},
+    server::{self, config, keys, registry, store, telemetry},
     verifier,
 };
 
@@ -20,6 +20,8 @@ pub(super) enum Error {
     Keys(#[from] keys::Error),
     #[error(transparent)]
     Server(#[from] server::Error),
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     #[error("the demo needs a folder for throwaway files: {0}")]
     DemoFolder(io::Error),
     #[error("signals cannot be waited for: {0}")]

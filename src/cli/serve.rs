@@ -9,7 +9,13 @@ use crate::{
 };
 
 pub(super) async fn run(config: Config) -> Result<(), Error> {
-    telemetry::init(&config.telemetry);
+    let telemetry = start_telemetry(config.telemetry.clone()).await?;
+    let outcome = serve(config).await;
+    end_telemetry(telemetry).await;
+    outcome
+}
+
+async fn serve(config: Config) -> Result<(), Error> {
     let mut shutdown = Box::pin(told_to_stop(|| ())?);
     let server = tokio::select! {
         built = Server::build(config, Arc::new(SystemClock)) => built?,
@@ -17,6 +23,18 @@ pub(super) async fn run(config: Config) -> Result<(), Error> {
     };
     server.run_until(shutdown).await;
     Ok(())
+}
+
+/// Begins to log and, where it is wanted, to trace.
+pub(super) async fn start_telemetry(policy: telemetry::Policy) -> Result<telemetry::Telemetry, Error> {
+    let started = tokio::task::spawn_blocking(move || telemetry::init(&policy)).await;
+    Ok(started.map_err(|error| Error::Runtime(error.into()))??)
+}
+
+/// Writes and sends what is left.
+pub(super) async fn end_telemetry(telemetry: telemetry::Telemetry) {
+    // It fails only where dropping panics; nothing is left to be done then.
+    let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
 }
 
 /// Waits for Ctrl-C, SIGTERM, or the terminal to be closed. A second one ends the process at once, after `at_once`.

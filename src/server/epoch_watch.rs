@@ -75,7 +75,7 @@ impl EpochWatch {
             tokio::time::timeout(PATIENCE, self.keys.reload(now)).await??;
         }
         self.known = epochs;
-        self.meters.epoch_looks.increment();
+        self.meters.epoch_looks.inc();
         Ok(())
     }
 }

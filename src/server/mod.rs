@@ -6,6 +6,7 @@ mod housekeeping;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod keys;
+mod management;
 mod meters;
 pub(crate) mod model;
 pub(crate) mod registry;
@@ -27,7 +28,7 @@ use axum::Router;
 use tokio::{net::TcpListener, task::JoinSet};
 
 pub use config::Config;
-pub use meters::{Counter, Meters};
+pub use meters::{Guess, Meters, TokenRequest};
 
 use crate::{
     clock::SharedClock,
@@ -35,8 +36,10 @@ use crate::{
 };
 use epoch_watch::EpochWatch;
 use housekeeping::Housekeeping;
+use http::{App, ConnectionLimits, Drain, Listener, MetadataDocument, Stopping, Tls, TlsError, TrustedProxies};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
+use management::Management;
 use registry::Registry;
 use revocation::Logins;
 use store::{Opening, Store};
@@ -44,18 +47,26 @@ use store::{Opening, Store};
 /// How long the database may take to be closed; what it has answered is on its disk in any case.
 const CLOSE_TIME_LIMIT: Duration = Duration::from_secs(5);
 
+/// Connections of the management listener: a few scrapers and a curious operator.
+const MANAGEMENT_LIMITS: ConnectionLimits = ConnectionLimits { total: 64, per_source: 64 };
+
 /// A server that is ready to run: its database is open, its keys are in memory, its port is bound.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     local_addr: SocketAddr,
     issuer: Issuer,
     router: Router,
+    stopping: Stopping,
+    /// Where metrics are served, if anywhere.
+    management: Option<(Listener, Router)>,
+    management_addr: Option<SocketAddr>,
+    clock: SharedClock,
     store: Store,
     registry: Registry,
     watch: EpochWatch,
     housekeeping: Housekeeping,
-    drain: Duration,
+    drain: Drain,
     meters: Arc<Meters>,
 }
 
@@ -74,8 +85,10 @@ pub(crate) enum StartError {
     Keys(#[from] keys::Error),
     #[error("the threads that hash passwords could not be started: {0}")]
     Threads(io::Error),
-    #[error("{addr} cannot be listened on: {source}; is a server running already? --listen takes another address")]
-    Listen { addr: SocketAddr, source: io::Error },
+    #[error("{addr} cannot be listened on: {source}; is a server running already? --{setting} takes another address")]
+    Listen { addr: SocketAddr, setting: &'static str, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl Error {
@@ -105,17 +118,20 @@ impl Server {
         // The epochs first: what is read after them is at least as new as they say.
         let now = clock.now();
         let epochs = store.read_epochs().await?;
-        let keys = KeyRing::open(config.keys, sealing, store.clone(), now).await?;
+        let keys = KeyRing::open(config.keys, sealing, store.clone(), meters.signing.clone(), now).await?;
         let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), &clock, epochs.registry, now);
         let registry = opened.map_err(StartError::Threads)?;
         let logins = Logins::new(config.logins, store.clone(), refresh_tokens, Arc::clone(&clock));
         let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);
 
         let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());
-        let failed = |source| StartError::Listen { addr: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
-        let issuer = config.issuer.unwrap_or_else(|| loopback_issuer(local_addr));
+        let tls = config.http.tls.map(Tls::open).transpose()?;
+        let (socket, local_addr) = bind(config.http.listen, "listen").await?;
+        let management = match config.management_listen {
+            Some(addr) => Some(bind(addr, "management-listen").await?),
+            None => None,
+        };
+        let issuer = config.issuer.unwrap_or_else(|| loopback_issuer(local_addr, tls.is_some()));
         let metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
         let tokens = TokenIssuer {
             policy: config.tokens,
@@ -125,15 +141,58 @@ impl Server {
             keys: keys.clone(),
             meters: Arc::clone(&meters),
         };
-        let app = http::App::new(clock, registry.clone(), tokens, keys, &metadata);
-        let router = http::router(app, &issuer);
-        Ok(Self { listener, local_addr, issuer, router, store, registry, watch, housekeeping, drain: config.drain, meters })
+        let metered = Management {
+            clock: Arc::clone(&clock),
+            started: now,
+            meters: Arc::clone(&meters),
+            keys: keys.clone(),
+            registry: registry.clone(),
+            store: store.clone(),
+        };
+        let (stopping, proxies) = (Stopping::default(), Arc::new(config.http.proxies));
+        let app = App {
+            clock: Arc::clone(&clock),
+            registry: registry.clone(),
+            issuer: tokens,
+            keys,
+            metadata: Arc::new(MetadataDocument::render(&metadata)),
+            proxies: Arc::clone(&proxies),
+            meters: Arc::clone(&meters),
+            stopping: stopping.clone(),
+        };
+        let management_addr = management.as_ref().map(|(_, addr)| *addr);
+        let management = management.map(|(socket, _)| {
+            let (limits, proxies) = (MANAGEMENT_LIMITS, Arc::<TrustedProxies>::default());
+            (Listener { socket, tls: None, limits, proxies, meters: Arc::default() }, metered.router())
+        });
+        Ok(Self {
+            listener: Listener { socket, tls, limits: config.http.limits, proxies, meters: Arc::clone(&meters) },
+            local_addr,
+            router: http::router(app, &issuer),
+            issuer,
+            stopping,
+            management,
+            management_addr,
+            clock,
+            store,
+            registry,
+            watch,
+            housekeeping,
+            drain: config.http.drain,
+            meters,
+        })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where it serves its metrics, if anywhere.
+    #[must_use]
+    pub const fn management_addr(&self) -> Option<SocketAddr> {
+        self.management_addr
     }
 
     /// In whose name it issues.
@@ -154,8 +213,18 @@ impl Server {
         let mut beside = JoinSet::new();
         beside.spawn(self.watch.run());
         beside.spawn(self.housekeeping.run());
-        tracing::info!(issuer = self.issuer.as_str(), listen = %self.local_addr, "serving");
-        http::serve(self.listener, self.router, shutdown, self.drain).await;
+        if let Some(tls) = self.listener.tls.clone() {
+            beside.spawn(tls.follow_files(Arc::clone(&self.clock)));
+        }
+        if let Some((listener, router)) = self.management {
+            // It has no end of its own: how a server stops can be watched.
+            let drain = Drain { delay: Duration::ZERO, limit: Duration::ZERO };
+            beside.spawn(listener.serve(router, std::future::pending(), Stopping::default(), drain));
+        }
+        let metrics = self.management_addr.map(|addr| format!("http://{addr}/metrics"));
+        let tls = self.listener.tls.is_some();
+        tracing::info!(issuer = self.issuer.as_str(), listen = %self.local_addr, tls, metrics, "serving");
+        self.listener.serve(self.router, shutdown, self.stopping, self.drain).await;
         // What they hold is let go before the database is closed.
         beside.shutdown().await;
         let closed = tokio::time::timeout(CLOSE_TIME_LIMIT, async {
@@ -169,13 +238,21 @@ impl Server {
     }
 }
 
+async fn bind(addr: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { addr, setting, source };
+    let socket = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = socket.local_addr().map_err(failed)?;
+    Ok((socket, addr))
+}
+
 /// The issuer of a server that was given none: it can be reached from this machine alone.
-fn loopback_issuer(addr: SocketAddr) -> Issuer {
+fn loopback_issuer(addr: SocketAddr, tls: bool) -> Issuer {
+    let (scheme, usual_port) = if tls { ("https", ":443") } else { ("http", ":80") };
     let text = match addr {
-        SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::LOCALHOST => format!("http://localhost:{}", addr.port()),
-        _ => format!("http://{addr}"),
+        SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::LOCALHOST => format!("{scheme}://localhost:{}", addr.port()),
+        _ => format!("{scheme}://{addr}"),
     };
-    // Port 80 is left out of a URL in its normal form.
-    let text = text.strip_suffix(":80").unwrap_or(&text);
+    // The scheme's own port is left out of a URL in its normal form.
+    let text = text.strip_suffix(usual_port).unwrap_or(&text);
     text.parse().expect("a loopback address makes a lawful issuer")
 }

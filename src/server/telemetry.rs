@@ -1,14 +1,45 @@
-//! Logs: text on a terminal, JSON otherwise.
+//! Logs: text on a terminal, JSON otherwise, and never in the way of the work. Traces, when somebody listens.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Write},
+    os::fd::AsFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use axum::http::HeaderMap;
+use opentelemetry::{
+    KeyValue,
+    propagation::{Extractor, TextMapPropagator},
+    trace::TracerProvider,
+};
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::Span;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Lines of the log that wait to be written at most. One more is dropped, and counted.
+const WAITING_LINES: usize = 8192;
+/// How long the spans that are left may take to be sent at the end.
+const LAST_SPANS: Duration = Duration::from_secs(3);
+/// How long the receiver of spans may take to answer.
+const EXPORT_TIME_LIMIT: Duration = Duration::from_secs(5);
+/// What is traced: our own rooms, down to the statements of the database.
+const TRACED: &str = "off,sealwright=debug";
 
 /// What logging obeys.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) filter: Filter,
     pub(crate) format: Format,
+    /// Where spans are sent: the base of an OTLP receiver over HTTP.
+    pub(crate) otlp: Option<OtlpEndpoint>,
 }
 
 /// Which events are logged; parsed.
@@ -18,6 +49,18 @@ pub(crate) struct Filter(String);
 impl Filter {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         EnvFilter::try_new(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+    }
+}
+
+/// The base URL of an OTLP receiver, such as `http://127.0.0.1:4318`.
+#[derive(Debug, Clone)]
+pub(crate) struct OtlpEndpoint(String);
+
+impl OtlpEndpoint {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let url = url::Url::parse(text).ok()?;
+        let lawful = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none();
+        lawful.then(|| Self(text.trim_end_matches('/').to_owned()))
     }
 }
 
@@ -40,19 +83,140 @@ impl Format {
     }
 }
 
-/// Sends the events of this process to standard error. The first call counts.
-pub(crate) fn init(policy: &Policy) {
+/// Sends what is left when it is dropped.
+#[derive(Debug)]
+#[must_use = "what is logged last is lost when this is dropped early"]
+pub(crate) struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    /// Dropped last: what the traces have to say is still written.
+    _lines: WorkerGuard,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.traces.take().map(|traces| traces.shutdown_with_timeout(LAST_SPANS)) {
+            tracing::warn!(%error, "the last spans were not sent");
+        }
+    }
+}
+
+/// Why there are no traces.
+#[derive(Debug, thiserror::Error)]
+#[error("spans cannot be sent: {0}")]
+pub(crate) struct Error(#[from] opentelemetry_otlp::ExporterBuildError);
+
+/// Sends the events of this process to standard error, and its spans where the policy says. The first call counts.
+///
+/// Must not be called on a thread of a runtime when spans are sent: their HTTP client has a runtime of its own.
+pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
+    let terminal = io::stderr().is_terminal();
     let json = match policy.format {
-        Format::Auto => !io::stderr().is_terminal(),
+        Format::Auto => !terminal,
         Format::Text => false,
         Format::Json => true,
     };
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(&policy.filter.0));
-    let events = fmt::layer().with_writer(io::stderr).with_target(false);
-    // Somebody who embeds us may have set up logging already; theirs stands.
-    let _ = if json {
-        registry.with(events.json().flatten_event(true).with_current_span(false).with_span_list(false)).try_init()
+    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).thread_name("log");
+    let (writer, guard) = builder.finish(Lines::to_stderr());
+    // Set by the first call, as the subscriber is.
+    let _ = OVERFLOWED.set(writer.error_counter());
+    let events = fmt::layer().with_writer(writer).with_target(false);
+    let events = if json {
+        events.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        registry.with(events.with_ansi(io::stderr().is_terminal())).try_init()
+        events.with_ansi(terminal).boxed()
     };
+    let traces = policy.otlp.as_ref().map(traces).transpose()?;
+    let spans = traces.as_ref().map(|traces| {
+        TRACING.store(true, Relaxed);
+        tracing_opentelemetry::layer().with_tracer(traces.tracer("sealwright")).with_filter(EnvFilter::new(TRACED))
+    });
+    // Somebody who embeds us may have set up logging already; theirs stands.
+    let registry = tracing_subscriber::registry().with(events.with_filter(EnvFilter::new(&policy.filter.0))).with(spans);
+    let _ = registry.try_init();
+    Ok(Telemetry { traces, _lines: guard })
+}
+
+fn traces(endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, Error> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_headers([("user-agent".to_owned(), concat!("sealwright/", env!("CARGO_PKG_VERSION")).to_owned())].into())
+        .with_endpoint(format!("{}/v1/traces", endpoint.0))
+        .with_timeout(EXPORT_TIME_LIMIT)
+        .build()?;
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    let resource = Resource::builder().with_service_name("sealwright").with_attribute(version).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// Whether spans are sent.
+static TRACING: AtomicBool = AtomicBool::new(false);
+/// Lines that found the queue full.
+static OVERFLOWED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines that standard error did not take.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// Lines of the log that were lost, since the process started.
+pub(crate) fn lines_dropped() -> u64 {
+    UNWRITTEN.load(Relaxed) + OVERFLOWED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+}
+
+/// Makes `span` a part of the trace that the caller of a request says it belongs to (W3C Trace Context), and gives it what a trace
+/// is searched by. Nothing is done when nobody listens.
+pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap, name: String, route: &str) {
+    if TRACING.load(Relaxed) {
+        // A span that nobody records cannot have a parent, and needs none.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
+        span.set_attribute("otel.name", name);
+        span.set_attribute("otel.kind", "server");
+        span.set_attribute("http.route", route.to_owned());
+    }
+}
+
+/// How the request ended, for its span.
+pub(crate) fn end_trace(span: &Span, status: u16, client: Option<&str>) {
+    if TRACING.load(Relaxed) {
+        span.set_attribute("http.response.status_code", i64::from(status));
+        if let Some(client) = client {
+            span.set_attribute("client.id", client.to_owned());
+        }
+        if status >= 500 {
+            span.set_status(opentelemetry::trace::Status::error(""));
+        }
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(axum::http::HeaderName::as_str).collect()
+    }
+}
+
+/// Standard error as a file of its own: a full disk, a reader that went away, and nothing to write to at all cost lines, which
+/// are counted, and nothing else.
+struct Lines(Option<File>);
+
+impl Lines {
+    fn to_stderr() -> Self {
+        Self(io::stderr().as_fd().try_clone_to_owned().ok().map(File::from))
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let written = self.0.as_mut().map(|file| file.write_all(line));
+        if !matches!(written, Some(Ok(()))) {
+            UNWRITTEN.fetch_add(1, Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -10,6 +10,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::meters::WorkMeters;
+use crate::clock::Stopwatch;
+
 type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 
 /// Threads that each own a `W` (scratch memory, or nothing) and lend it to one job at a time. They end once the last handle is
@@ -17,11 +20,12 @@ type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
 #[derive(Debug)]
 pub(crate) struct Workers<W> {
     queue: Sender<Job<W>>,
+    meters: WorkMeters,
 }
 
 impl<W> Clone for Workers<W> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
+        Self { queue: self.queue.clone(), meters: self.meters.clone() }
     }
 }
 
@@ -38,27 +42,43 @@ pub(crate) enum Unserved {
 
 impl<W: Default + 'static> Workers<W> {
     /// Starts `count` threads; at most `waiting` jobs wait for one of them.
-    pub(crate) fn start(name: &str, count: usize, waiting: usize) -> io::Result<Self> {
+    pub(crate) fn start(name: &str, count: usize, waiting: usize, meters: WorkMeters) -> io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(waiting);
         for index in 0..count {
             let jobs = jobs.clone();
             thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(&jobs))?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, meters })
     }
 
-    /// Runs `job` on one of the threads. Refuses at once when the queue is full; a caller that went away costs nothing.
+    /// How many jobs wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Runs `job` on one of the threads, within the caller's span, whose field `queued_us` says how long it waited. Refuses at once
+    /// when the queue is full; a caller that went away costs nothing.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, Unserved> {
         let (answer, answered) = oneshot::channel();
         let span = Span::current();
+        let (meters, queueing) = (self.meters.clone(), Stopwatch::start());
         let job = Box::new(move |own: &mut W| {
+            let queued = queueing.elapsed();
+            meters.queued.observe(queued.as_secs_f64());
             if !answer.is_closed() {
+                span.record("queued_us", u64::try_from(queued.as_micros()).unwrap_or(u64::MAX));
+                let working = Stopwatch::start();
+                let done = span.in_scope(|| job(own));
+                meters.worked.observe(working.elapsed().as_secs_f64());
                 // Who asked may go away while the job runs; then nobody wants the answer.
-                let _ = answer.send(span.in_scope(|| job(own)));
+                let _ = answer.send(done);
             }
         });
         self.queue.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => Unserved::Full,
+            TrySendError::Full(_) => {
+                self.meters.shed.inc();
+                Unserved::Full
+            }
             TrySendError::Disconnected(_) => Unserved::Lost,
         })?;
         answered.await.map_err(|_| Unserved::Lost)
@@ -84,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_a_panic_costs_one_job() {
-        let workers = Workers::<()>::start("test", 1, 1).unwrap();
+        let workers = Workers::<()>::start("test", 1, 1, WorkMeters::default()).unwrap();
         assert_eq!(workers.run(|()| 7).await, Ok(7));
         assert_eq!(workers.run(|()| -> u8 { panic!("meant to") }).await, Err(Unserved::Lost));
 

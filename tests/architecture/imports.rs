@@ -10,7 +10,7 @@ type Room = &'static [&'static str];
 const STOREYS: &[&[Room]] = &[
     &[&["main"]],
     &[&["cli"]],
-    &[&["server", "server::config", "server::epoch_watch", "server::housekeeping"]],
+    &[&["server", "server::config", "server::epoch_watch", "server::housekeeping", "server::management"]],
     &[&["server::http"]],
     &[&["server::issuer"]],
     &[&["server::registry"]],

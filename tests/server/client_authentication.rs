@@ -107,9 +107,9 @@ async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same
     ];
     let mut seen = Vec::new();
     for attempt in &attempts {
-        let before = app.meters.secret_digests.value();
+        let before = app.meters.secret_digests.get();
         let answer = app.plain_token(attempt).await;
-        assert_eq!(app.meters.secret_digests.value() - before, 1, "{attempt:?}");
+        assert_eq!(app.meters.secret_digests.get() - before, 1, "{attempt:?}");
         answer.refused(401, "invalid_client");
         let mut headers: HeaderMap = answer.headers.clone();
         // They differ from any answer to any other.
@@ -121,11 +121,11 @@ async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same
         assert_eq!(*other, seen[0]);
     }
     // Asked again, an unknown client is remembered as well as a known one: neither goes to the database.
-    let reads = app.meters.client_reads.value();
+    let reads = app.meters.client_reads.get();
     for attempt in &attempts {
         app.plain_token(attempt).await.refused(401, "invalid_client");
     }
-    assert_eq!(app.meters.client_reads.value(), reads);
+    assert_eq!(app.meters.client_reads.get(), reads);
 }
 
 async fn ca7_a_client_without_a_secret_gets_nothing(backend: Backend) {

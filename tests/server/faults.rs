@@ -151,10 +151,10 @@ async fn a_slow_write_of_last_use_delays_no_change(backend: Backend) {
         app.run(&["client", "disable", "other"]).succeeded();
     }
     // The housekeeper does not sleep, so it is the looks that are waited for.
-    let looks = app.meters.epoch_looks.value();
+    let looks = app.meters.epoch_looks.get();
     crate::support::wait_until(|| {
         app.clock.advance(Duration::from_millis(500));
-        app.meters.epoch_looks.value() > looks + 1
+        app.meters.epoch_looks.get() > looks + 1
     })
     .await;
     if backend == Backend::Postgres {

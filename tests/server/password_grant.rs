@@ -30,7 +30,7 @@ async fn pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_swi
     let other = app.client("other");
     app.sign_in(&client).await.granted();
     app.sign_in(&other).await.refused(400, "unauthorized_client");
-    assert_eq!(app.meters.password_hashes.value(), 1);
+    assert_eq!(app.meters.password_hashes.get(), 1);
 
     let app = TestApp::start_with(app.stop().await, &[("password_grant", "false")]).await;
     app.sign_in(&client).await.refused(400, "unsupported_grant_type");
@@ -44,7 +44,7 @@ async fn pw2_a_wrong_client_with_the_right_password_counts_against_nobody(backen
     for _ in 0..5 {
         app.sign_in(&wrong).await.refused(401, "invalid_client");
     }
-    assert_eq!(app.meters.password_hashes.value(), 0);
+    assert_eq!(app.meters.password_hashes.get(), 0);
     // All ten failures of alice are still free, and the right one after nine passes.
     for _ in 0..9 {
         try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
@@ -78,19 +78,19 @@ async fn pw3_pw4_every_cause_gets_the_same_answer_for_one_hash(backend: Backend)
     ];
     let mut answers = Vec::new();
     for (username, password) in attempts {
-        let before = app.meters.password_hashes.value();
+        let before = app.meters.password_hashes.get();
         let answer = try_password(&app, &client, username, password).await;
-        assert_eq!(app.meters.password_hashes.value() - before, 1, "{username}");
+        assert_eq!(app.meters.password_hashes.get() - before, 1, "{username}");
         answer.refused(400, "invalid_grant");
         answers.push(seen(&answer));
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
 
-    let before = app.meters.password_hashes.value();
+    let before = app.meters.password_hashes.get();
     for body in ["username=alice&password=", "username=alice", "username=&password=x", "password=x", ""] {
         app.token(&client, &format!("grant_type=password&{body}")).await.refused(400, "invalid_request");
     }
-    assert_eq!(app.meters.password_hashes.value(), before, "nothing to hash");
+    assert_eq!(app.meters.password_hashes.get(), before, "nothing to hash");
 
     // The same for a name that was tried too often.
     let mut throttled = Vec::new();
@@ -151,9 +151,9 @@ async fn pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is
         try_password(&app, &client, &name, &changed).await.refused(400, "invalid_grant");
         try_password(&app, &client, &name, &password[..length - 1]).await.refused(400, "invalid_grant");
     }
-    let hashes = app.meters.password_hashes.value();
+    let hashes = app.meters.password_hashes.get();
     try_password(&app, &client, "alice", &"x".repeat(1025)).await.refused(400, "invalid_request");
-    assert_eq!(app.meters.password_hashes.value(), hashes);
+    assert_eq!(app.meters.password_hashes.get(), hashes);
     app.user_with("long", &"xyz".repeat(400), &[]).failed_saying(&["1 to 1,024 characters"]);
 }
 
@@ -243,11 +243,11 @@ async fn ten_failures_are_free_and_then_one_in_ten_seconds(backend: Backend) {
     for _ in 0..10 {
         try_password(&app, &client, "alice", "wrong").await.refused(400, "invalid_grant");
     }
-    let hashes = app.meters.password_hashes.value();
+    let hashes = app.meters.password_hashes.get();
     let limited = app.sign_in(&client).await;
     limited.refused(429, "temporarily_unavailable");
     assert_eq!(limited.header("retry-after"), Some("10"));
-    assert_eq!(app.meters.password_hashes.value(), hashes, "before any hashing");
+    assert_eq!(app.meters.password_hashes.get(), hashes, "before any hashing");
     // By another app alice still gets in, and so does everybody else by this one.
     app.sign_in(&other).await.granted();
     app.user("bob");

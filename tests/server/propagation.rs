@@ -55,5 +55,5 @@ async fn nothing_is_read_again_while_nothing_changes(backend: Backend) {
         app.settle().await;
         app.plain_token(&client).await.granted();
     }
-    assert_eq!(app.meters.client_reads.value(), 1);
+    assert_eq!(app.meters.client_reads.get(), 1);
 }

@@ -33,7 +33,7 @@ async fn te1_only_post_gets_a_token(backend: Backend) {
             }
         }
     }
-    assert_eq!(app.meters.tokens_issued.value(), 0);
+    assert_eq!(app.meters.tokens_issued.get(), 0);
 }
 
 async fn te6_an_unknown_parameter_is_ignored(backend: Backend) {

@@ -9,7 +9,7 @@ pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
 
 use super::{
-    issuer, keys,
+    http, issuer, keys,
     model::TokenLifetime,
     registry, revocation,
     secret::Redacted,
@@ -23,9 +23,9 @@ use crate::protocol::{Issuer, Malformed};
 pub struct Config {
     /// `None`: `http://localhost` with the port of the listener.
     pub(crate) issuer: Option<Issuer>,
-    pub(crate) listen: SocketAddr,
-    /// How long requests may finish once the server is told to stop.
-    pub(crate) drain: Duration,
+    pub(crate) http: http::Policy,
+    /// `None`: no metrics are served.
+    pub(crate) management_listen: Option<SocketAddr>,
     pub(crate) store: store::Policy,
     pub(crate) keys: keys::Policy,
     pub(crate) registry: registry::Policy,
@@ -93,14 +93,36 @@ impl Config {
     pub fn load(sources: Sources) -> Result<Self, Error> {
         let values = sources.read()?;
         let listen = values.parse("listen", |text| text.parse::<SocketAddr>().map_err(none))?;
-        if !listen.ip().is_loopback() {
-            let why = "plain HTTP is served on loopback addresses alone; let a TLS proxy on this host pass requests on";
-            return Err(values.refuse("listen", Some(why.to_owned())));
-        }
         let issuer: Option<Issuer> = values.parse_if_any("issuer", |text| text.parse().map_err(rule))?;
+        let proxies = values.parse_if_any("behind_proxy", |text| http::TrustedProxies::parse(text).ok_or(None))?;
+        let tls = tls_files(&values)?;
+        if !listen.ip().is_loopback() {
+            let refuse = |why: &str| Err(values.refuse("listen", Some(why.to_owned())));
+            if tls.is_none() && proxies.is_none() {
+                return refuse("beyond this machine nothing is served in the clear: give tls_cert and tls_key, or behind_proxy");
+            }
+            if issuer.as_ref().is_none_or(|issuer| !issuer.as_str().starts_with("https:")) {
+                return refuse("beyond this machine the issuer must be given, and be https");
+            }
+        }
         Ok(Self {
-            listen,
-            drain: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
+            http: http::Policy {
+                listen,
+                tls,
+                proxies: proxies.unwrap_or_default(),
+                limits: http::ConnectionLimits {
+                    total: values.parse("connections", number(1, 100_000))?,
+                    per_source: values.parse("connections_per_source", number(1, 100_000))?,
+                },
+                drain: http::Drain {
+                    delay: values.parse("drain_delay", duration(Duration::ZERO, Duration::from_secs(300)))?,
+                    limit: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
+                },
+            },
+            management_listen: values.parse("management_listen", |text| match text {
+                "off" => Ok(None),
+                text => text.parse::<SocketAddr>().map(Some).map_err(none),
+            })?,
             store: store::Policy {
                 url: values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(rule))?,
                 connections: values.parse("database_connections", number(1, 100))?,
@@ -149,8 +171,22 @@ impl Config {
             telemetry: telemetry::Policy {
                 filter: values.parse("log", |text| telemetry::Filter::parse(text).map_err(Some))?,
                 format: values.parse("log_format", |text| telemetry::Format::parse(text).ok_or(None))?,
+                otlp: values.parse_if_any("otlp_endpoint", |text| telemetry::OtlpEndpoint::parse(text).ok_or(None))?,
             },
         })
+    }
+}
+
+/// Certificate and key: both or neither.
+fn tls_files(values: &sources::Values) -> Result<Option<http::TlsFiles>, Error> {
+    let path = |text: &str| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None);
+    let (certificate, key) = (values.parse_if_any("tls_cert", path)?, values.parse_if_any("tls_key", path)?);
+    let alone = |given, missing| Err(values.refuse(given, Some(format!("it is of no use without {missing}"))));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(http::TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => alone("tls_cert", "tls_key"),
+        (None, Some(_)) => alone("tls_key", "tls_cert"),
     }
 }
 

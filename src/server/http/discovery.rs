@@ -15,7 +15,7 @@ use crate::protocol::ServerMetadata;
 pub(crate) struct MetadataDocument(Bytes);
 
 impl MetadataDocument {
-    pub(super) fn render(metadata: &ServerMetadata) -> Self {
+    pub(crate) fn render(metadata: &ServerMetadata) -> Self {
         Self(serde_json::json!(metadata).to_string().into())
     }
 }

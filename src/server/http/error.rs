@@ -44,6 +44,10 @@ impl Failure {
         }
     }
 
+    pub(super) const fn code(&self) -> &'static str {
+        self.code.as_str()
+    }
+
     /// A request that breaks RFC 6749 section 3.2 or 5.2.
     pub(super) fn invalid_request(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description)

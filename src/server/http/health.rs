@@ -18,6 +18,9 @@ pub(super) async fn live() -> Response {
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let now = app.clock.now();
     let mut because = Vec::new();
+    if app.stopping.is_set() {
+        because.push("the server is stopping");
+    }
     if !app.keys.can_sign(now) {
         because.push("no signing key is active");
     }

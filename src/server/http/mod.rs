@@ -1,6 +1,7 @@
 //! Speaks HTTP and knows no rule: every route and every layer on this page.
 
 mod client_request;
+mod cors;
 mod discovery;
 mod error;
 mod form;
@@ -8,10 +9,18 @@ mod front;
 mod health;
 mod listener;
 mod note;
+mod proxies;
 mod revocation;
+mod tls;
 mod token;
 
-use std::sync::Arc;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Router, middleware,
@@ -21,10 +30,37 @@ use axum::{
 use crate::{
     clock::SharedClock,
     protocol::{Issuer, ServerMetadata},
-    server::{issuer::TokenIssuer, keys::KeyRing, registry::Registry},
+    server::{issuer::TokenIssuer, keys::KeyRing, meters::Meters, registry::Registry},
 };
 
-pub(crate) use listener::serve;
+pub(crate) use discovery::MetadataDocument;
+pub(crate) use listener::{ConnectionLimits, Drain, Listener};
+pub(crate) use proxies::TrustedProxies;
+pub(crate) use tls::{Tls, TlsError, TlsFiles};
+
+/// What the public listener obeys.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) drain: Drain,
+}
+
+/// Whether the server was told to stop. A handle.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// What the handlers reach.
 #[derive(Debug, Clone)]
@@ -33,14 +69,10 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) issuer: TokenIssuer,
     pub(crate) keys: KeyRing,
-    pub(crate) metadata: Arc<discovery::MetadataDocument>,
-}
-
-impl App {
-    pub(crate) fn new(clock: SharedClock, registry: Registry, issuer: TokenIssuer, keys: KeyRing, metadata: &ServerMetadata) -> Self {
-        let metadata = Arc::new(discovery::MetadataDocument::render(metadata));
-        Self { clock, registry, issuer, keys, metadata }
-    }
+    pub(crate) metadata: Arc<MetadataDocument>,
+    pub(crate) proxies: Arc<TrustedProxies>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) stopping: Stopping,
 }
 
 /// Every route of the public listener, below the path of `issuer`.
@@ -51,17 +83,17 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
     let mut router = Router::new()
         .route(&below(ServerMetadata::TOKEN_ROUTE), post(token::token))
         .route(&below(ServerMetadata::REVOCATION_ROUTE), post(revocation::revoke))
-        .route(&below(ServerMetadata::JWKS_ROUTE), get(discovery::jwks))
-        .route(&inserted, get(discovery::metadata))
-        .route(&below(ServerMetadata::ALIAS_ROUTE), get(discovery::metadata))
+        .route(&below(ServerMetadata::JWKS_ROUTE), cors::open(get(discovery::jwks)))
+        .route(&inserted, cors::open(get(discovery::metadata)))
+        .route(&below(ServerMetadata::ALIAS_ROUTE), cors::open(get(discovery::metadata)))
         .route(&below("/health/live"), get(health::live))
         .route(&below("/health/ready"), get(health::ready));
     if !issuer.path().is_empty() {
-        router = router.route(&below(ServerMetadata::ROUTE), get(discovery::metadata));
+        router = router.route(&below(ServerMetadata::ROUTE), cors::open(get(discovery::metadata)));
     }
     router
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
-        .layer(middleware::from_fn(front::front))
+        .layer(middleware::from_fn_with_state(app.clone(), front::front))
         .with_state(app)
 }

@@ -1,19 +1,19 @@
 //! What travels beside a request and its answer: where it came from, and what the log is told of it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::Extensions;
 
 use crate::protocol::GrantType;
 
-/// Who is at the other end of the connection.
+/// Who a request comes from: the other end of the connection, or whom a trusted proxy there names.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source(pub(super) SocketAddr);
+pub(super) struct Source(pub(super) IpAddr);
 
 impl Source {
-    /// The address that a request came from; every connection notes it.
+    /// The address that a request came from; every request has it noted.
     pub(super) fn of(extensions: &Extensions) -> IpAddr {
-        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.0.ip())
+        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.0)
     }
 }
 

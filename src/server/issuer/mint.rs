@@ -40,7 +40,7 @@ impl TokenIssuer {
             scope: target.scope.clone(),
         };
         let access_token = self.keys.sign(claims, now).await?;
-        self.meters.tokens_issued.increment();
+        self.meters.tokens_issued.inc();
         Ok(Issued { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None })
     }
 }

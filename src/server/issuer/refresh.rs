@@ -39,6 +39,7 @@ impl TokenIssuer {
                 Standing::Over => return Err(refuse("the login is over")),
                 Standing::Replay => {
                     self.logins.end(&login, Ending::Replay, now).await.map_err(Fault::from)?;
+                    self.meters.replays.inc();
                     return Err(refuse("replay of a used refresh token; its login has ended"));
                 }
                 Standing::Current | Standing::Repeat => login,

@@ -1,5 +1,7 @@
 //! Keys whose private half has been opened, and the public halves as they are published.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -71,6 +73,12 @@ impl Keys {
     /// The signer of the newest generation that may sign at `now`.
     pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
         self.0.iter().find(|key| key.row.state(now) == KeyState::Active).map(|key| &key.signer)
+    }
+
+    /// The kid of each key, its state at `now`, and how long ago it was published.
+    pub(super) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
+        let age = |row: &SigningKeyRow| (row.kid.clone(), row.state(now).as_str(), now.since(row.published_at));
+        self.0.iter().map(|key| age(&key.row)).collect()
     }
 
     fn published(&self, now: Timestamp) -> impl Iterator<Item = &SigningKeyRow> {

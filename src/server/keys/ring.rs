@@ -13,6 +13,7 @@ use crate::{
     clock::Timestamp,
     protocol::AccessTokenClaims,
     server::{
+        meters::WorkMeters,
         store::Store,
         workers::{Unserved, Workers},
     },
@@ -55,8 +56,15 @@ pub(crate) enum SignError {
 
 impl KeyRing {
     /// Opens the keys of the database, making the first one where there is none.
-    pub(crate) async fn open(policy: Policy, sealing: SealingKeys, store: Store, now: Timestamp) -> Result<Self, Error> {
-        let signing = Workers::start("sign", policy.signing_threads, policy.signing_queue).map_err(|e| Error::Threads(Arc::new(e)))?;
+    pub(crate) async fn open(
+        policy: Policy,
+        sealing: SealingKeys,
+        store: Store,
+        meters: WorkMeters,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let started = Workers::start("sign", policy.signing_threads, policy.signing_queue, meters);
+        let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
         let keys = rotation::open_or_make(&policy, &sealing, &store, now).await?;
         let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
         Ok(Self { policy, sealing, store, signing, view })
@@ -85,11 +93,21 @@ impl KeyRing {
     }
 
     /// Signs `claims` with the key that is active at `now`, on a signing thread.
-    #[tracing::instrument(level = "debug", skip_all)]
+    #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
         let signer = self.view.load().keys.active(now).cloned().ok_or(SignError::NoActiveKey)?;
         let signed = self.signing.run(move |()| signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
+    }
+
+    /// How many signatures wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.signing.waiting()
+    }
+
+    /// The kid of each key, its state at `now`, and how long ago it was published.
+    pub(crate) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
+        self.view.load().keys.ages(now)
     }
 
     /// The published keys.

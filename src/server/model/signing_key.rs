@@ -47,6 +47,16 @@ impl KeyState {
     pub(crate) const fn is_published(self) -> bool {
         matches!(self, Self::Published | Self::Active | Self::Retired)
     }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Active => "active",
+            Self::Retired => "retired",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
 }
 
 impl SigningKeyRow {
@@ -68,13 +78,7 @@ impl SigningKeyRow {
 
 impl fmt::Display for KeyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Published => "published",
-            Self::Active => "active",
-            Self::Retired => "retired",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        })
+        f.write_str(self.as_str())
     }
 }
 

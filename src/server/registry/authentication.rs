@@ -90,16 +90,19 @@ impl Registry {
                 self.last_use.note(&secret, now);
                 Ok(client)
             }
-            Err(rejection) => {
-                let counted = self.failed_secrets.count([&credentials.client_id, &source.to_string()]).await;
-                Err(counted.map_or_else(AuthenticationError::Limited, |()| AuthenticationError::Rejected(rejection)))
-            }
+            Err(rejection) => match self.failed_secrets.count([&credentials.client_id, &source.to_string()]).await {
+                Ok(()) => Err(AuthenticationError::Rejected(rejection)),
+                Err(limited) => {
+                    self.count_limited("client_secret");
+                    Err(AuthenticationError::Limited(limited))
+                }
+            },
         }
     }
 
     /// The digest of what was sent. It is counted here, where it is computed.
     fn digest(&self, sent: &str) -> SecretDigest {
-        self.meters.secret_digests.increment();
+        self.meters.secret_digests.inc();
         SecretDigest::of(sent)
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     clock::{SharedClock, Timestamp},
     protocol::ClientId,
     server::{
-        meters::Meters,
+        meters::{Guess, Meters},
         model::Client,
         store::{self, Store},
     },
@@ -133,6 +133,21 @@ impl Registry {
         self.seen.store(Arc::new(Seen { epoch, read_at }));
     }
 
+    /// How long ago the last look at the database was.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.seen.load().read_at)
+    }
+
+    /// How many password hashes wait for a thread.
+    pub(crate) fn hashes_waiting(&self) -> usize {
+        self.passwords.hasher.waiting()
+    }
+
+    /// Notes that an attempt was refused because too many before it had failed.
+    fn count_limited(&self, kind: &'static str) {
+        self.meters.limited.get_or_create(&Guess { kind }).inc();
+    }
+
     /// Whether the last look at the database is too long ago to decide by.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
         now.since(self.seen.load().read_at) > self.policy.stale_for
@@ -148,7 +163,7 @@ impl Registry {
             return Err(Error::Stale(age));
         }
         let read = async {
-            self.meters.client_reads.increment();
+            self.meters.client_reads.inc();
             self.store.find_client(id).await.map(|client| client.map(Arc::new))
         };
         self.clients.try_get_with((epoch, id.clone()), read).await.map_err(Error::Store)

@@ -53,7 +53,13 @@ impl PasswordHasher {
     pub(crate) fn start(policy: Policy, meters: Arc<Meters>) -> io::Result<Self> {
         // One lane: the pool is what runs in parallel.
         let params = Params::new(policy.memory_kib, policy.passes, 1, Some(OUTPUT_LEN)).map_err(io::Error::other)?;
-        Ok(Self { params, workers: Workers::start("password", policy.threads, policy.queue)?, meters })
+        let workers = Workers::start("password", policy.threads, policy.queue, meters.hashing.clone())?;
+        Ok(Self { params, workers, meters })
+    }
+
+    /// How many hashes wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.workers.waiting()
     }
 
     /// A new hash, with a salt of its own.
@@ -64,10 +70,11 @@ impl PasswordHasher {
 
     /// Whether `sent` is the password behind `stored`. Without one, the same work is done for nothing, so that the time does
     /// not tell whether there is such a user.
+    #[tracing::instrument(name = "hash_password", level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn verify(&self, sent: String, stored: Option<String>) -> Result<Verdict, Unserved> {
         let (params, meters) = (self.params.clone(), Arc::clone(&self.meters));
         let job = move |memory: &mut Vec<Block>| {
-            meters.password_hashes.increment();
+            meters.password_hashes.inc();
             let sent = zeroize::Zeroizing::new(sent);
             let Some(stored) = stored else {
                 compute(&params, sent.as_bytes(), &[0; SALT_LEN], memory)?;

@@ -39,7 +39,10 @@ impl Registry {
         }
         let name = username.parse::<Username>().ok();
         let key = [client.as_str(), name.as_ref().map_or(username, Username::as_str)];
-        self.passwords.attempts.count(key).await.map_err(SignInError::Limited)?;
+        self.passwords.attempts.count(key).await.map_err(|limited| {
+            self.count_limited("password");
+            SignInError::Limited(limited)
+        })?;
 
         match self.judge(name.as_ref(), password).await {
             Ok(signed_in) => {

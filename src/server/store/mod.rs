@@ -106,6 +106,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Connections that are open, and those of them that nobody uses.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        (self.pool.size() as usize, self.pool.num_idle())
+    }
+
     /// Closes every connection, so that SQLite folds its log into the database file.
     pub(crate) async fn close(&self) {
         self.pool.close().await;

@@ -17,6 +17,7 @@ pub(crate) struct TestApp {
     pub(crate) meters: Arc<Meters>,
     pub(crate) addr: SocketAddr,
     pub(crate) issuer: String,
+    management: SocketAddr,
     pub(crate) http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
@@ -61,6 +62,7 @@ impl TestApp {
         let clock = ManualClock::at(now);
         let mut flags = vec![
             ("listen".to_owned(), "127.0.0.1:0".to_owned()),
+            ("management_listen".to_owned(), "127.0.0.1:0".to_owned()),
             ("database_url".to_owned(), database.url.clone()),
             ("keys_dir".to_owned(), database.keys_dir().display().to_string()),
         ];
@@ -68,10 +70,11 @@ impl TestApp {
         let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
         let (addr, issuer, meters) = (server.local_addr(), server.issuer().to_string(), server.meters());
+        let management = server.management_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run_until(async move { drop(stopped.await) }));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { database, clock, meters, addr, issuer, http, stop: Some(stop), running: Some(running) }
+        Self { database, clock, meters, addr, issuer, management, http, stop: Some(stop), running: Some(running) }
     }
 
     /// A server with the app `shop`, by which `alice` signs in.
@@ -154,9 +157,9 @@ impl TestApp {
     pub(crate) async fn pass(&self, time: Duration) {
         // Two sleep: who looks at the epochs, between two looks, and the housekeeper. Once both do, no look is under way.
         wait_until(|| self.clock.sleepers() > 1).await;
-        let looks = self.meters.epoch_looks.value();
+        let looks = self.meters.epoch_looks.get();
         self.clock.advance(time);
-        wait_until(|| self.meters.epoch_looks.value() > looks).await;
+        wait_until(|| self.meters.epoch_looks.get() > looks).await;
     }
 
     /// Lets half a second pass and waits until the server has taken in what changed meanwhile.
@@ -178,6 +181,13 @@ impl TestApp {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::to(self.request(Method::GET, path)).await
+    }
+
+    /// What Prometheus would read.
+    pub(crate) async fn metrics(&self) -> String {
+        let answer = self.http.get(format!("http://{}/metrics", self.management)).send().await.unwrap();
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+        answer.text().await.unwrap()
     }
 
     /// `POST /oauth/token` with this body, as a form.

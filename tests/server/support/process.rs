@@ -60,6 +60,8 @@ pub(crate) fn command(folder: &Path) -> Command {
             command.env_remove(name);
         }
     }
+    // Tests run side by side.
+    command.env("SEALWRIGHT_MANAGEMENT_LISTEN", "127.0.0.1:0");
     command
 }
 

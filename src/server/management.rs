@@ -1,0 +1,93 @@
+//! What is for operators alone: metrics, on a listener of their own, never on the public one.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use super::{
+    keys::KeyRing,
+    meters::{Key, Meters},
+    registry::Registry,
+    store::Store,
+    telemetry,
+};
+use crate::clock::{SharedClock, Timestamp};
+
+/// What is looked at when somebody asks for the metrics.
+#[derive(Debug, Clone)]
+pub(super) struct Management {
+    pub(super) clock: SharedClock,
+    pub(super) started: Timestamp,
+    pub(super) meters: Arc<Meters>,
+    pub(super) keys: KeyRing,
+    pub(super) registry: Registry,
+    pub(super) store: Store,
+}
+
+impl Management {
+    pub(super) fn router(self) -> Router {
+        Router::new().route("/metrics", get(metrics)).with_state(self)
+    }
+
+    /// Takes down what is not counted as it happens.
+    fn sample(&self) {
+        let now = self.clock.now();
+        let sampled = &self.meters.sampled;
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        sampled.signing_waiting.set(whole(self.keys.waiting()));
+        sampled.hashing_waiting.set(whole(self.registry.hashes_waiting()));
+        let (open, idle) = self.store.connections();
+        sampled.database_connections.set(whole(open));
+        sampled.database_idle.set(whole(idle));
+        sampled.epoch_age.set(self.registry.age(now).as_secs_f64());
+        let dropped = &sampled.log_lines_dropped;
+        dropped.inc_by(telemetry::lines_dropped().saturating_sub(dropped.get()));
+        sampled.key_age.clear();
+        for (kid, state, age) in self.keys.ages(now) {
+            sampled.key_age.get_or_create(&Key { kid, state }).set(age.as_secs_f64());
+        }
+        sampled.process.start_time.set(self.started.seconds() as f64);
+        self.sample_process();
+    }
+
+    /// Where there is no `/proc`, these figures stay at zero.
+    #[cfg(target_os = "linux")]
+    fn sample_process(&self) {
+        let gauges = &self.meters.sampled.process;
+        let Ok(process) = procfs::process::Process::myself() else { return };
+        if let Ok(stat) = process.stat() {
+            let ticks = procfs::ticks_per_second() as f64;
+            let computed = (stat.utime + stat.stime) as f64 / ticks;
+            gauges.cpu_seconds.inc_by((computed - gauges.cpu_seconds.get()).max(0.0));
+            gauges.resident_bytes.set(i64::try_from(stat.rss * procfs::page_size()).unwrap_or(i64::MAX));
+            gauges.virtual_bytes.set(i64::try_from(stat.vsize).unwrap_or(i64::MAX));
+            gauges.threads.set(stat.num_threads);
+        }
+        if let Ok(count) = process.fd_count() {
+            gauges.open_fds.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        if let Ok(limits) = process.limits()
+            && let procfs::process::LimitValue::Value(most) = limits.max_open_files.soft_limit
+        {
+            gauges.max_fds.set(i64::try_from(most).unwrap_or(i64::MAX));
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn sample_process(&self) {}
+}
+
+/// `GET /metrics`.
+async fn metrics(State(management): State<Management>) -> Response {
+    management.sample();
+    match management.meters.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,173 @@
+//! TLS of our own, and what is served beyond this machine.
+
+use std::{path::Path, time::Duration};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::support::{Backend, TestApp, TestDatabase, command, finish, on_both_databases};
+
+on_both_databases![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
+
+/// A root, and the files of a certificate for `localhost`.
+struct Authority {
+    root: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = Self { root, folder: TempDir::new().unwrap() };
+        authority.issue();
+        authority
+    }
+
+    /// Writes a new certificate and its key in place of those before.
+    fn issue(&self) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &self.root).unwrap();
+        std::fs::write(self.certificate(), certificate.pem()).unwrap();
+        std::fs::write(self.key(), key.serialize_pem()).unwrap();
+    }
+
+    fn certificate(&self) -> String {
+        self.path("tls.pem")
+    }
+
+    fn key(&self) -> String {
+        self.path("tls.key")
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// A client that trusts this root alone.
+    fn client(&self) -> reqwest::ClientBuilder {
+        let root = reqwest::Certificate::from_pem(self.root.pem().as_bytes()).unwrap();
+        reqwest::Client::builder().tls_certs_only([root]).pool_max_idle_per_host(0)
+    }
+
+    async fn serve(&self, backend: Backend) -> TestApp {
+        let settings = [("tls_cert", self.certificate()), ("tls_key", self.key())];
+        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+        TestApp::start_with(TestDatabase::create(backend).await, &settings).await
+    }
+}
+
+async fn tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear(backend: Backend) {
+    let authority = Authority::new();
+    let app = authority.serve(backend).await;
+    let url = format!("{}/.well-known/oauth-authorization-server", app.issuer);
+    assert_eq!(app.issuer, format!("https://localhost:{}", app.addr.port()));
+    for (client, version) in [
+        (authority.client().http1_only(), reqwest::Version::HTTP_11),
+        (authority.client().http2_prior_knowledge(), reqwest::Version::HTTP_2),
+        (authority.client(), reqwest::Version::HTTP_2),
+    ] {
+        let answer = client.build().unwrap().get(&url).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
+        let metadata: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!(metadata["token_endpoint"], format!("{}/oauth/token", app.issuer));
+    }
+    assert!(reqwest::get(&url).await.is_err(), "a root that nobody trusts");
+    assert!(reqwest::get(url.replace("https", "http")).await.is_err(), "nothing in the clear");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_served_when_its_files_change_and_a_bad_one_changes_nothing() {
+    let authority = Authority::new();
+    let app = authority.serve(Backend::Sqlite).await;
+    let first = served(&authority, &app).await;
+    let kept = authority.client().pool_max_idle_per_host(1).build().unwrap();
+    let url = format!("{}/health/live", app.issuer);
+    assert!(kept.get(&url).send().await.unwrap().text().await.is_ok());
+
+    let good = [std::fs::read(authority.certificate()).unwrap(), std::fs::read(authority.key()).unwrap()];
+    authority.issue();
+    let renewed = std::fs::read(authority.key()).unwrap();
+    // The key of the one before beside the new certificate, then no key at all.
+    for key in [&good[1][..], b"", b"-----BEGIN PRIVATE KEY-----\n"] {
+        std::fs::write(authority.key(), key).unwrap();
+        app.pass(Duration::from_secs(10)).await;
+        assert_eq!(served(&authority, &app).await, first);
+    }
+    std::fs::write(authority.key(), renewed).unwrap();
+    for _ in 0..50 {
+        app.pass(Duration::from_secs(10)).await;
+        if served(&authority, &app).await != first {
+            break;
+        }
+    }
+    assert_ne!(served(&authority, &app).await, first);
+    assert!(kept.get(&url).send().await.is_ok(), "a connection that stands goes on");
+}
+
+/// The certificate that a new connection gets.
+async fn served(authority: &Authority, app: &TestApp) -> Vec<u8> {
+    use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.root.pem().as_bytes()).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(app.addr).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+/// `serve` with these flags, in a folder of its own, which must refuse to start.
+fn serve_refuses(flags: &[&str], words: &[&str]) {
+    let folder = TempDir::new().unwrap();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+    finish(command).failed_saying(words);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_served_refuses_the_start_and_names_the_file() {
+    let authority = Authority::new();
+    let other = Authority::new();
+    let junk = authority.path("junk");
+    std::fs::write(&junk, "junk").unwrap();
+    let missing = authority.path("missing");
+    let (certificate, key) = (authority.certificate(), authority.key());
+    for (certificate, key, words) in [
+        (&missing, &key, vec![missing.as_str(), "cannot be read"]),
+        (&certificate, &missing, vec![missing.as_str(), "cannot be read"]),
+        (&junk, &key, vec![junk.as_str(), "no certificate"]),
+        (&certificate, &junk, vec![junk.as_str(), "no private key"]),
+        (&certificate, &other.key(), vec!["cannot be used together"]),
+    ] {
+        serve_refuses(&["--tls-cert", certificate, "--tls-key", key], &words);
+    }
+    serve_refuses(&["--tls-cert", &certificate], &["tls_cert", "without tls_key"]);
+    serve_refuses(&["--tls-key", &key], &["tls_key", "without tls_cert"]);
+}
+
+#[test]
+fn beyond_this_machine_it_takes_tls_or_a_proxy_and_an_https_issuer() {
+    let everywhere = ["--listen", "0.0.0.0:0"];
+    let with = |more: &[&str], words: &[&str]| {
+        let folder = TempDir::new().unwrap();
+        let mut command = command(folder.path());
+        command.arg("check").args(everywhere).args(more);
+        let told = finish(command);
+        let said = told.stdout.clone() + &told.stderr;
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    };
+    with(&[], &["tls_cert and tls_key, or behind_proxy"]);
+    with(&["--behind-proxy", "10.0.0.0/8"], &["the issuer must be given, and be https"]);
+    with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "http://localhost:1"], &["the issuer must be given, and be https"]);
+    with(&["--behind-proxy", "ten", "--issuer", "https://auth.example"], &["behind_proxy", "networks or addresses"]);
+    // It goes on to the database, which is not there.
+    with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "https://auth.example"], &["every setting is known"]);
+    with(&["--tls-cert", "a", "--tls-key", "b", "--issuer", "https://auth.example"], &["every setting is known"]);
+    assert!(!Path::new("sealwright.db").exists());
+}

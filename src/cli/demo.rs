@@ -78,7 +78,7 @@ struct Furniture {
 
 /// Registers one resource, one app and one user.
 async fn furnish(config: &Config) -> Result<Furniture, Error> {
-    let store = Store::open(&config.store, Opening::Found).await?;
+    let store = Store::open(&config.store, Opening::Found, Arc::new(SystemClock)).await?;
     let now = SystemClock.now();
     let audience: Audience = RESOURCE.parse().expect("the demo's resource is lawful");
     let scope: Scope = SCOPE.parse().expect("the demo's scope is lawful");

@@ -111,8 +111,9 @@ struct Database {
 
 impl Database {
     async fn open(config: Config) -> Result<Self, Error> {
-        let store = Store::open(&config.store, Opening::Existing).await?;
-        Ok(Self { store, clock: Arc::new(SystemClock), config })
+        let clock: SharedClock = Arc::new(SystemClock);
+        let store = Store::open(&config.store, Opening::Existing, Arc::clone(&clock)).await?;
+        Ok(Self { store, clock, config })
     }
 
     /// Opens the database for one command, and closes it whatever comes of that.

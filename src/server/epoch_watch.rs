@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     keys::{self, KeyRing},
     meters::Meters,
+    model::Change,
     registry::Registry,
     store::{self, Epochs, Store},
 };
@@ -64,11 +65,28 @@ impl EpochWatch {
         }
     }
 
+    /// Logs what was changed since the last look, by whichever process.
+    async fn tell_changes(&mut self, newest: i64) -> Result<(), LookError> {
+        while self.known.changes < newest {
+            let changes = tokio::time::timeout(PATIENCE, self.store.list_changes(self.known.changes)).await??;
+            // A gap at the end: somebody forgot rows, or the database was set back.
+            self.known.changes = changes.last().map_or(newest, |change| change.number);
+            for Change { at, actor, action, target, .. } in changes {
+                tracing::info!(event = action, actor, target, at_s = at.seconds(), outcome = "ok", "{action} {target}");
+            }
+        }
+        self.known.changes = newest;
+        Ok(())
+    }
+
     /// Reads the epochs, and anew what has changed since the last look. `now` is before the reading: what is confirmed held
     /// at least then.
     async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
         let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
         self.registry.confirm(epochs.registry, now);
+        if epochs.changes != self.known.changes {
+            self.tell_changes(epochs.changes).await?;
+        }
         if epochs.keys == self.known.keys {
             self.keys.confirm(now);
         } else {

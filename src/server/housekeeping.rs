@@ -14,6 +14,8 @@ const STAMP_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(3600);
 /// How long a login is kept when it is over: longer than any token that it issued.
 const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long the record of a change is kept: an audit looks back a year.
+const KEEP_CHANGES: Duration = Duration::from_secs(400 * 24 * 3600);
 /// How long one of these may take before it is given up until the next time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,6 +44,11 @@ impl Housekeeping {
                         tracing::warn!(%error, "logins that have long been over could not be forgotten; it will be tried again")
                     }
                     Err(_) => tracing::warn!("logins that have long been over could not be forgotten in time; it will be tried again"),
+                }
+                match timeout(PATIENCE, self.store.purge_changes(now - KEEP_CHANGES)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "old records of changes could not be forgotten; it will be tried again"),
+                    Err(_) => tracing::warn!("old records of changes could not be forgotten in time; it will be tried again"),
                 }
                 purged = Some(now);
             }

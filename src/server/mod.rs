@@ -56,8 +56,7 @@ pub struct Server {
     listener: Listener,
     local_addr: SocketAddr,
     issuer: Issuer,
-    router: Router,
-    stopping: Stopping,
+    app: App,
     /// Where metrics are served, if anywhere.
     management: Option<(Listener, Router)>,
     management_addr: Option<SocketAddr>,
@@ -112,7 +111,7 @@ impl Server {
 
     async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let meters = Arc::new(Meters::default());
-        let store = Store::open(&config.store, Opening::Found).await?;
+        let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
         let sealing = SealingKeys::found(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
         // The epochs first: what is read after them is at least as new as they say.
@@ -149,7 +148,7 @@ impl Server {
             registry: registry.clone(),
             store: store.clone(),
         };
-        let (stopping, proxies) = (Stopping::default(), Arc::new(config.http.proxies));
+        let proxies = Arc::new(config.http.proxies);
         let app = App {
             clock: Arc::clone(&clock),
             registry: registry.clone(),
@@ -158,7 +157,7 @@ impl Server {
             metadata: Arc::new(MetadataDocument::render(&metadata)),
             proxies: Arc::clone(&proxies),
             meters: Arc::clone(&meters),
-            stopping: stopping.clone(),
+            stopping: Stopping::default(),
         };
         let management_addr = management.as_ref().map(|(_, addr)| *addr);
         let management = management.map(|(socket, _)| {
@@ -168,9 +167,8 @@ impl Server {
         Ok(Self {
             listener: Listener { socket, tls, limits: config.http.limits, proxies, meters: Arc::clone(&meters) },
             local_addr,
-            router: http::router(app, &issuer),
+            app,
             issuer,
-            stopping,
             management,
             management_addr,
             clock,
@@ -224,7 +222,8 @@ impl Server {
         let metrics = self.management_addr.map(|addr| format!("http://{addr}/metrics"));
         let tls = self.listener.tls.is_some();
         tracing::info!(issuer = self.issuer.as_str(), listen = %self.local_addr, tls, metrics, "serving");
-        self.listener.serve(self.router, shutdown, self.stopping, self.drain).await;
+        let (stopping, router) = (self.app.stopping.clone(), http::router(self.app, &self.issuer));
+        self.listener.serve(router, shutdown, stopping, self.drain).await;
         // What they hold is let go before the database is closed.
         beside.shutdown().await;
         let closed = tokio::time::timeout(CLOSE_TIME_LIMIT, async {
@@ -255,4 +254,52 @@ fn loopback_issuer(addr: SocketAddr, tls: bool) -> Issuer {
     // The scheme's own port is left out of a URL in its normal form.
     let text = text.strip_suffix(usual_port).unwrap_or(&text);
     text.parse().expect("a loopback address makes a lawful issuer")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request, routing::get};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{clock::SystemClock, server::config::Sources};
+
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_one_500_with_a_request_id_and_the_rest_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let flags = [
+            ("listen", "127.0.0.1:0".to_owned()),
+            ("management_listen", "off".to_owned()),
+            ("database_url", format!("sqlite://{}", path("sealwright.db"))),
+            ("database_connections", "1".to_owned()),
+            ("keys_dir", path("keys")),
+        ];
+        let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+        let server = Server::build(config, Arc::new(SystemClock)).await.unwrap();
+        let panics = Router::new().route(
+            "/panics",
+            get(async || {
+                if true {
+                    panic!("meant to")
+                }
+            }),
+        );
+        let router = http::router(server.app.clone(), server.issuer()).merge(http::behind_the_front(panics, server.app));
+        let ask = async |request: Request<Body>| {
+            let answer = router.clone().oneshot(request).await.unwrap();
+            let (status, id) = (answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap().to_owned());
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            (status, id, String::from_utf8(body.to_vec()).unwrap())
+        };
+        for _ in 0..3 {
+            let (status, id, body) = ask(Request::get("/panics").body(Body::empty()).unwrap()).await;
+            assert!(status == 500 && body.contains("server_error") && body.contains(&id) && !body.contains("meant"), "{body}");
+            let form = "grant_type=client_credentials&client_id=unknown&client_secret=x";
+            let post = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
+            assert_eq!(ask(post.body(Body::from(form)).unwrap()).await.0, 401, "the rest goes on");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, IsTerminal, Write},
+    net::IpAddr,
     os::fd::AsFd,
     sync::{
         OnceLock,
@@ -19,7 +20,7 @@ use opentelemetry::{
 };
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::Span;
+use tracing::{Span, field::Empty};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -121,7 +122,7 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
     let _ = OVERFLOWED.set(writer.error_counter());
     let events = fmt::layer().with_writer(writer).with_target(false);
     let events = if json {
-        events.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        events.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
     } else {
         events.with_ansi(terminal).boxed()
     };
@@ -160,27 +161,42 @@ pub(crate) fn lines_dropped() -> u64 {
     UNWRITTEN.load(Relaxed) + OVERFLOWED.get().map_or(0, |counter| counter.dropped_lines() as u64)
 }
 
-/// Makes `span` a part of the trace that the caller of a request says it belongs to (W3C Trace Context), and gives it what a trace
-/// is searched by. Nothing is done when nobody listens.
-pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap, name: String, route: &str) {
+/// The span of a request. What a trace is searched by is filled in when somebody listens.
+pub(crate) fn request_span(id: &str, source: IpAddr) -> Span {
+    tracing::info_span!(
+        "request",
+        request.id = id,
+        %source,
+        otel.name = Empty,
+        otel.kind = Empty,
+        otel.status_code = Empty,
+        http.route = Empty,
+        http.response.status_code = Empty,
+        client.id = Empty,
+    )
+}
+
+/// Makes the span of a request a part of the trace that its caller says it belongs to (W3C Trace Context). Nothing is done when
+/// nobody listens.
+pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap, method: &str, route: &str) {
     if TRACING.load(Relaxed) {
         // A span that nobody records cannot have a parent, and needs none.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
-        span.set_attribute("otel.name", name);
-        span.set_attribute("otel.kind", "server");
-        span.set_attribute("http.route", route.to_owned());
+        span.record("otel.name", format!("{method} {route}"));
+        span.record("otel.kind", "server");
+        span.record("http.route", route);
     }
 }
 
 /// How the request ended, for its span.
 pub(crate) fn end_trace(span: &Span, status: u16, client: Option<&str>) {
     if TRACING.load(Relaxed) {
-        span.set_attribute("http.response.status_code", i64::from(status));
+        span.record("http.response.status_code", i64::from(status));
         if let Some(client) = client {
-            span.set_attribute("client.id", client.to_owned());
+            span.record("client.id", client);
         }
         if status >= 500 {
-            span.set_status(opentelemetry::trace::Status::error(""));
+            span.record("otel.status_code", "ERROR");
         }
     }
 }

@@ -66,7 +66,7 @@ impl<W: Default + 'static> Workers<W> {
             let queued = queueing.elapsed();
             meters.queued.observe(queued.as_secs_f64());
             if !answer.is_closed() {
-                span.record("queued_us", u64::try_from(queued.as_micros()).unwrap_or(u64::MAX));
+                span.record("queued_us", i64::try_from(queued.as_micros()).unwrap_or(i64::MAX));
                 let working = Stopwatch::start();
                 let done = span.in_scope(|| job(own));
                 meters.worked.observe(working.elapsed().as_secs_f64());

@@ -4,7 +4,11 @@ use serde_json::Value;
 
 use crate::support::{Backend, Process, TestDatabase, on_both_databases, sealwright};
 
-on_both_databases![ad7_hostile_input_makes_one_well_formed_line_per_request, a_request_is_logged_with_outcome_client_duration_and_id];
+on_both_databases![
+    ad7_hostile_input_makes_one_well_formed_line_per_request,
+    ad8_what_matters_for_security_says_who_did_what_from_where_and_what_came_of_it,
+    a_request_is_logged_with_outcome_client_duration_and_id,
+];
 
 /// A server as a process, with a client, and a way to ask it.
 struct Logged {
@@ -45,7 +49,7 @@ impl Logged {
         drop(self.database);
         let events: Vec<Value> =
             all.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
-        events.into_iter().filter(|event| event["outcome"].is_string()).collect()
+        events.into_iter().filter(|event| event["request.id"].is_string()).collect()
     }
 }
 
@@ -96,4 +100,125 @@ async fn a_request_is_logged_with_outcome_client_duration_and_id(backend: Backen
     );
     assert_eq!((field(2, "client.id"), field(2, "cause")), ("unknown".into(), "unknown client".into()));
     assert!(field(3, "cause").contains("does not serve this grant type"));
+}
+
+/// Reads the events of a server that was stopped, whichever they are.
+fn events(process: &mut Process) -> Vec<Value> {
+    process.signal("TERM");
+    assert!(process.wait().success());
+    process.stderr().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn ad8_what_matters_for_security_says_who_did_what_from_where_and_what_came_of_it(backend: Backend) {
+    let server = Logged::start(backend).await;
+    sealwright(&server.database, &["client", "update", "billing", "--add-grant", "password", "--add-grant", "refresh_token"]).succeeded();
+    let create = ["user", "create", "alice", "--password-stdin", "--allow", "https://orders.example=orders:read"];
+    crate::support::sealwright_with_input(&server.database, &create, crate::support::PASSWORD).succeeded();
+    let by = |grant: &str| format!("grant_type={grant}&client_id=billing&client_secret={}", server.secret);
+    let sign_in = format!("{}&{}", by("password"), crate::support::SIGN_IN);
+    let json = async |response: reqwest::Response| serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap();
+    // The server takes the new grants in within half a second.
+    let mut signed_in = Value::Null;
+    for _ in 0..300 {
+        signed_in = json(server.post(sign_in.clone()).await).await;
+        if signed_in["refresh_token"].is_string() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let refresh = |token: &Value| format!("{}&refresh_token={}", by("refresh_token"), token["refresh_token"].as_str().unwrap());
+    let second = json(server.post(refresh(&signed_in)).await).await;
+    server.post(refresh(&second)).await;
+    server.post(refresh(&signed_in)).await;
+    for _ in 0..12 {
+        server.post("grant_type=client_credentials&client_id=billing&client_secret=wrong".to_owned()).await;
+    }
+    let secrets = sealwright(&server.database, &["client", "add-secret", "billing", "--json"]).json();
+    crate::support::wait_until(|| server.process.stderr().iter().any(|line| line.contains("client.add_secret"))).await;
+
+    let Logged { mut process, database, .. } = server;
+    let events = events(&mut process);
+    drop(database);
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
+    let utc = |event: &Value| event["timestamp"].as_str().unwrap().ends_with('Z');
+    let of_request = |event: &Value| {
+        assert!(utc(event) && event["request.id"].is_string() && event["outcome"].is_string(), "{event}");
+        assert_eq!((&event["source"], &event["client.id"]), (&"127.0.0.1".into(), &"billing".into()), "{event}");
+    };
+    for (name, least) in [("token.issued", 3), ("token.refused", 10), ("attempt.limited", 2)] {
+        assert!(named(name).len() >= least, "{name}: {}", named(name).len());
+        named(name).into_iter().for_each(of_request);
+    }
+    assert!(named("token.issued").iter().any(|event| event["user.id"].is_string() && event["grant"] == "password"));
+
+    // A replay: who, by which app, and within which request.
+    let replay = named("login.ended");
+    assert_eq!((replay.len(), &replay[0]["because"], &replay[0]["level"]), (1, &"replay".into(), &"WARN".into()));
+    assert!(replay[0]["user.id"].is_string() && replay[0]["client.id"] == "billing" && utc(replay[0]));
+    let within = &replay[0]["spans"][0];
+    assert!(within["request.id"].is_string() && within["source"] == "127.0.0.1", "{}", replay[0]);
+
+    // What was changed by hand, and the key that the first start made.
+    for (name, target) in [
+        ("key.create", None),
+        ("resource.create", Some("https://orders.example".to_owned())),
+        ("client.create", Some("billing".to_owned())),
+        ("client.update", Some("billing".to_owned())),
+        ("user.create", Some("alice".to_owned())),
+        ("client.add_secret", Some(format!("billing {}", secrets["secret"]["id"].as_str().unwrap()))),
+    ] {
+        let [event] = named(name)[..] else { panic!("{name}: {:?}", named(name)) };
+        assert!(utc(event) && event["at_s"].is_i64() && event["outcome"] == "ok");
+        assert!(event["actor"].as_str().unwrap().contains('@'), "{event}");
+        assert!(target.is_none_or(|target| event["target"] == target.as_str()), "{event}");
+    }
+}
+
+/// A server whose standard error is a pipe that is ours to read, or not.
+async fn with_pipe(database: &TestDatabase) -> (std::process::Child, std::io::BufReader<std::process::ChildStderr>, Value) {
+    use std::io::BufRead;
+
+    let mut command = crate::support::command(database.folder());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut event = Value::Null;
+    while event["message"] != "serving" {
+        let mut line = String::new();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {:?}", child.wait());
+        event = serde_json::from_str(&line).unwrap();
+    }
+    (child, lines, event)
+}
+
+/// How many lines it lost, by its own count.
+async fn lost_lines(serving: &Value) -> u64 {
+    let metrics = reqwest::get(serving["metrics"].as_str().unwrap()).await.unwrap().text().await.unwrap();
+    let count = metrics.lines().find_map(|line| line.strip_prefix("sealwright_log_lines_dropped_total "));
+    count.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_or_can_be_written_to_costs_lines_and_nothing_else() {
+    let database = TestDatabase::create(Backend::Sqlite).await;
+    for closed in [true, false] {
+        let (mut child, lines, serving) = with_pipe(&database).await;
+        assert_eq!(lost_lines(&serving).await, 0);
+        // The reader goes away; or it stays and reads nothing, until pipe and queue are full.
+        let kept = (!closed).then_some(lines);
+        let url = format!("http://{}/health/live", serving["listen"].as_str().unwrap());
+        let http = reqwest::Client::new();
+        let mut asked = 0_u32;
+        while lost_lines(&serving).await == 0 {
+            for _ in 0..200 {
+                assert_eq!(http.get(&url).send().await.unwrap().status(), 200);
+            }
+            asked += 200;
+            assert!(asked < 100_000, "no line is lost");
+        }
+        assert_eq!(http.get(&url).send().await.unwrap().status(), 200, "it serves on");
+        let told = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(told.success() && child.wait().unwrap().success(), "and ends as it should");
+        drop(kept);
+    }
 }

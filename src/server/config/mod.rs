@@ -126,6 +126,7 @@ impl Config {
             store: store::Policy {
                 url: values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(rule))?,
                 connections: values.parse("database_connections", number(1, 100))?,
+                actor: actor(),
             },
             keys: keys::Policy {
                 dir: values.parse("keys_dir", |text| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None))?,
@@ -224,6 +225,25 @@ fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration
 /// A duration as people write it (`90s`, `10m`, `1h 30m`), or a number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_secs).or_else(|| humantime::parse_duration(text).ok())
+}
+
+/// Who runs this process, for the record of what they change: a name and a machine, fit for a log.
+fn actor() -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    let (user, machine) = process_owner();
+    let actor = format!("{}@{machine}", name.unwrap_or(user));
+    actor.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(unix)]
+fn process_owner() -> (String, String) {
+    let user = format!("uid {}", rustix::process::getuid().as_raw());
+    (user, rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+#[cfg(not(unix))]
+fn process_owner() -> (String, String) {
+    ("somebody".to_owned(), std::env::var("COMPUTERNAME").unwrap_or_default())
 }
 
 fn cores() -> usize {

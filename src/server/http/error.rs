@@ -64,7 +64,7 @@ impl Failure {
     /// Client authentication that failed. One answer for every cause: who guesses must not learn how close it came.
     pub(super) fn invalid_client(client: Option<String>, cause: String) -> Self {
         let mut failure = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.");
-        failure.note = Note { client, cause: Some(cause), grant: None };
+        failure.note = Note { client, cause: Some(cause), ..Note::default() };
         failure
     }
 

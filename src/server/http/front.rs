@@ -9,15 +9,15 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use tracing::{Instrument, info_span};
+use tracing::Instrument;
 
 use super::{
-    App,
+    App, TrustedProxies,
     error::Failure,
     note::{Note, Source},
 };
@@ -40,20 +40,38 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that a caller may give to its request.
 const REQUEST_ID_LIMIT: usize = 64;
 
+/// What is known of a request when it comes, for the log and the figures.
+struct Asked {
+    id: String,
+    method: String,
+    /// Fit for a log.
+    path: String,
+    /// The route as it was registered: what a caller makes up becomes no label of a metric.
+    route: String,
+    source: IpAddr,
+    since: Stopwatch,
+}
+
+impl Asked {
+    fn new(request: &Request, proxies: &TrustedProxies) -> Self {
+        let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        Self {
+            id: given_id(request.headers()).unwrap_or_else(entropy::unique_id),
+            method: request.method().as_str().chars().take(20).collect(),
+            path: fit_for_log(request.uri().path()),
+            route: request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned(),
+            source: proxies.source(peer, request.headers()),
+            since: Stopwatch::start(),
+        }
+    }
+}
+
 pub(super) async fn front(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let stopwatch = Stopwatch::start();
-    let id = given_id(request.headers()).unwrap_or_else(entropy::unique_id);
-    let method: String = request.method().as_str().chars().take(20).collect();
-    // The path alone: a query may hold what does not belong into a log.
-    let path: String = request.uri().path().chars().take(200).collect();
-    let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
-    let source = app.proxies.source(peer, request.headers());
-    request.extensions_mut().insert(Source(source));
-    // The route as it was registered: what a caller makes up becomes no label of a metric.
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let span = info_span!("request", request.id = id);
-    telemetry::continue_trace(&span, request.headers(), format!("{method} {route}"), &route);
-    let one_answer_per_connection = request.version() < Version::HTTP_2;
+    let asked = Asked::new(&request, &app.proxies);
+    request.extensions_mut().insert(Source(asked.source));
+    let span = telemetry::request_span(&asked.id, asked.source);
+    telemetry::continue_trace(&span, request.headers(), &asked.method, &asked.route);
+    let before_http2 = request.version() < Version::HTTP_2;
 
     let answer = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, next.run(request))).catch_unwind().instrument(span.clone()).await;
     let mut response = match answer {
@@ -64,7 +82,7 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
     let mut result = "ok";
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         result = failure.code();
-        response = failure.render(&id);
+        response = failure.render(&asked.id);
     }
     let note = response.extensions_mut().remove::<Note>().unwrap_or_default();
     let headers = response.headers_mut();
@@ -73,21 +91,29 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     }
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(&asked.id) {
         headers.insert(REQUEST_ID, id);
     }
-    if one_answer_per_connection && app.stopping.is_set() {
+    if before_http2 && app.stopping.is_set() {
+        // The last answer on this connection; HTTP/2 has a word of its own for it, GOAWAY.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let took = stopwatch.elapsed();
-    app.meters.observe_request(&route, response.status().as_u16(), took);
-    if route.ends_with(ServerMetadata::TOKEN_ROUTE) {
+    let status = response.status().as_u16();
+    app.meters.observe_request(&asked.route, status, asked.since.elapsed());
+    if asked.route.ends_with(ServerMetadata::TOKEN_ROUTE) {
         let grant = note.grant.map_or("none", GrantType::as_str);
         app.meters.token_requests.get_or_create(&TokenRequest { grant, result }).inc();
     }
-    telemetry::end_trace(&span, response.status().as_u16(), note.client.as_deref());
-    log(&id, &method, &path, source, response.status(), &note, took);
+    telemetry::end_trace(&span, status, note.client.as_deref());
+    log(&asked, status, &note);
     response
+}
+
+/// The path alone, since a query may hold what does not belong into a log; and of a path no more than what comes before
+/// something that looks like a client's secret or a token.
+fn fit_for_log(path: &str) -> String {
+    let secret = ["sw_", "eyJ"].iter().filter_map(|begin| path.find(begin)).min();
+    path[..secret.unwrap_or(path.len())].chars().take(200).collect()
 }
 
 /// The id that the caller gave to its request, if it is one that can stand in a log and in a header as it is.
@@ -98,12 +124,13 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// One line per request: who asked, what came of it, and how long it took.
-fn log(id: &str, method: &str, path: &str, source: IpAddr, status: StatusCode, note: &Note, took: Duration) {
-    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let client = note.client.as_deref();
+fn log(asked: &Asked, status: u16, note: &Note) {
+    let Asked { id, method, path, route, source, since } = asked;
+    let duration_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (client, user, cause) = (note.client.as_deref(), note.user.as_deref(), note.cause.as_deref());
     let grant = note.grant.map(GrantType::as_str);
-    let cause = note.cause.as_deref();
-    let outcome = match status.as_u16() {
+    let event = event(route, status);
+    let outcome = match status {
         ..400 => "ok",
         400..500 => "refused",
         _ => "failed",
@@ -111,8 +138,10 @@ fn log(id: &str, method: &str, path: &str, source: IpAddr, status: StatusCode, n
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                http.status = status.as_u16(),
+                http.status = status,
                 outcome,
+                event,
+                user.id = user,
                 client.id = client,
                 grant,
                 cause,
@@ -127,6 +156,22 @@ fn log(id: &str, method: &str, path: &str, source: IpAddr, status: StatusCode, n
         "failed" => line!(error),
         _ => line!(info),
     }
+}
+
+/// What a request was, for whoever watches over security.
+fn event(route: &str, status: u16) -> Option<&'static str> {
+    let asks_for_token = route.ends_with(ServerMetadata::TOKEN_ROUTE);
+    if !asks_for_token && !route.ends_with(ServerMetadata::REVOCATION_ROUTE) {
+        return None;
+    }
+    Some(match status {
+        ..400 if asks_for_token => "token.issued",
+        ..400 => "token.revoked",
+        429 => "attempt.limited",
+        400..500 if asks_for_token => "token.refused",
+        400..500 => "revocation.refused",
+        _ => "request.failed",
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -91,9 +91,10 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
     if !issuer.path().is_empty() {
         router = router.route(&below(ServerMetadata::ROUTE), cors::open(get(discovery::metadata)));
     }
-    router
-        .method_not_allowed_fallback(error::method_not_allowed)
-        .fallback(error::not_found)
-        .layer(middleware::from_fn_with_state(app.clone(), front::front))
-        .with_state(app)
+    behind_the_front(router.method_not_allowed_fallback(error::method_not_allowed).fallback(error::not_found), app)
+}
+
+/// What every request to these routes passes on its way.
+pub(crate) fn behind_the_front(routes: Router<App>, app: App) -> Router {
+    routes.layer(middleware::from_fn_with_state(app.clone(), front::front)).with_state(app)
 }

@@ -22,6 +22,8 @@ impl Source {
 pub(super) struct Note {
     /// The client's id, or what a refused request gave as one, fit for a log.
     pub(super) client: Option<String>,
+    /// The user for whom a token was issued.
+    pub(super) user: Option<String>,
     pub(super) grant: Option<GrantType>,
     /// Why it was refused or failed; the caller may not learn it.
     pub(super) cause: Option<String>,

@@ -34,6 +34,7 @@ pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Re
     note.grant = Some(grant.grant_type());
     let issued = app.issuer.issue(&request.client, grant, request.now).await;
     let issued = issued.map_err(|error| Failure::from(error).noted(note.clone()))?;
+    note.user = issued.user.map(|user| user.to_string());
     let answer = TokenResponse {
         access_token: issued.access_token,
         token_type: "Bearer",

@@ -24,9 +24,9 @@ impl TokenIssuer {
         let limits = [client.token_lifetime, target.permission.token_lifetime];
         let lifetime = limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime);
         let iat = now.seconds();
-        let (sub, auth_time) = match subject {
-            Subject::Client => (client.id.to_string(), None),
-            Subject::User { id, auth_time } => (id.to_string(), Some(auth_time.seconds())),
+        let (sub, user, auth_time) = match subject {
+            Subject::Client => (client.id.to_string(), None, None),
+            Subject::User { id, auth_time } => (id.to_string(), Some(id), Some(auth_time.seconds())),
         };
         let claims = AccessTokenClaims {
             iss: self.issuer.clone(),
@@ -41,6 +41,6 @@ impl TokenIssuer {
         };
         let access_token = self.keys.sign(claims, now).await?;
         self.meters.tokens_issued.inc();
-        Ok(Issued { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None })
+        Ok(Issued { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None, user })
     }
 }

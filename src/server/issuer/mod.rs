@@ -22,7 +22,7 @@ use crate::{
     server::{
         keys::KeyRing,
         meters::Meters,
-        model::{Client, TokenLifetime},
+        model::{Client, TokenLifetime, UserId},
         registry::Registry,
         revocation::Logins,
     },
@@ -69,6 +69,8 @@ pub(crate) struct Issued {
     pub(crate) expires_in: u64,
     pub(crate) scope: Scope,
     pub(crate) refresh_token: Option<String>,
+    /// The user for whom it speaks.
+    pub(crate) user: Option<UserId>,
 }
 
 /// Issues tokens in the name of one issuer.

@@ -1,5 +1,6 @@
 //! Describes: plain data and its lawful transitions. No input, no output, no clock.
 
+mod change;
 mod client;
 mod login;
 mod password;
@@ -9,6 +10,7 @@ mod token_lifetime;
 mod user;
 mod username;
 
+pub(crate) use change::Change;
 pub(crate) use client::{Client, ClientChange, Permission, StoredSecret};
 pub(crate) use login::{Ending, Login, LoginId, Standing};
 pub(crate) use password::Password;

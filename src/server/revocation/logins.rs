@@ -94,7 +94,14 @@ impl Logins {
             let (id, client, user) = (login.id.as_str(), login.client.as_str(), login.user.to_string());
             macro_rules! line {
                 ($level:ident) => {
-                    tracing::$level!(login.id = id, client.id = client, user.id = user, because = because.as_str(), "a login ended")
+                    tracing::$level!(
+                        login.id = id,
+                        client.id = client,
+                        user.id = user,
+                        because = because.as_str(),
+                        event = "login.ended",
+                        "a login ended"
+                    )
                 };
             }
             match because {

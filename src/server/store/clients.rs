@@ -53,7 +53,7 @@ impl Store {
     }
 
     pub(crate) async fn insert_client(&self, client: Client) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("client.create", client.id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let inserted = sqlx::query(
@@ -81,7 +81,7 @@ impl Store {
     ///
     /// Withdrawing a grant that logins live by ends the client's logins.
     pub(crate) async fn update_client(&self, id: ClientId, change: ClientChange, now: Timestamp) -> Result<Client, Error> {
-        self.write(move |connection| {
+        self.change("client.update", id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
@@ -99,7 +99,8 @@ impl Store {
 
     /// Disables a client at a time, which ends its logins, or enables it again.
     pub(crate) async fn set_client_disabled(&self, id: ClientId, disabled_at: Option<Timestamp>) -> Result<(), Error> {
-        self.write(move |connection| {
+        let action = if disabled_at.is_some() { "client.disable" } else { "client.enable" };
+        self.change(action, id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 // Disabling again keeps the time of the first.
@@ -123,7 +124,7 @@ impl Store {
 
     /// Deletes a client and its secrets, and ends its logins.
     pub(crate) async fn delete_client(&self, id: ClientId, now: Timestamp) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("client.delete", id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 for sql in [
@@ -144,7 +145,7 @@ impl Store {
     }
 
     pub(crate) async fn insert_client_secret(&self, id: ClientId, secret: StoredSecret) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("client.add_secret", format!("{id} {}", secret.id), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 if sqlx::query(select!(clients "WHERE id = $1")).bind(id.to_string()).fetch_optional(&mut *connection).await?.is_none() {
@@ -157,7 +158,7 @@ impl Store {
     }
 
     pub(crate) async fn delete_client_secret(&self, id: ClientId, secret: SecretId) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("client.drop_secret", format!("{id} {secret}"), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let deleted = sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND id = $2")

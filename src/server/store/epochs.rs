@@ -23,6 +23,8 @@ impl Kind {
 pub(crate) struct Epochs {
     pub(crate) registry: i64,
     pub(crate) keys: i64,
+    /// The number of the last change.
+    pub(crate) changes: i64,
 }
 
 impl Store {
@@ -37,6 +39,7 @@ impl Store {
             match kind.as_str() {
                 "registry" => epochs.registry = n,
                 "keys" => epochs.keys = n,
+                "changes" => epochs.changes = n,
                 _ => {}
             }
         }

@@ -157,7 +157,10 @@ impl Store {
 
     /// Ends logins that have not ended yet, and says how many.
     pub(crate) async fn end_logins(&self, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {
-        self.write(move |connection| Box::pin(async move { end(connection, of, because, now).await })).await
+        match because {
+            Ending::Operator => self.change("login.end", of.name(), move |connection| Box::pin(end(connection, of, because, now))).await,
+            _ => self.write(move |connection| Box::pin(end(connection, of, because, now))).await,
+        }
     }
 
     /// Forgets logins that have been over since before `since`, and says how many; some hundred in one write.

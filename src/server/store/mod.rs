@@ -4,6 +4,7 @@
 //! `EXISTS` as a result, no database time; times are bound as whole seconds.
 
 mod canary;
+mod changes;
 mod clients;
 mod epochs;
 mod error;
@@ -18,9 +19,12 @@ mod url;
 mod users;
 mod write;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{AnyConnection, AnyPool, Connection, Executor, any::AnyPoolOptions};
+
+use crate::clock::SharedClock;
+use changes::Recorder;
 
 pub(crate) use canary::Canary;
 pub(crate) use epochs::Epochs;
@@ -34,6 +38,8 @@ pub(crate) struct Policy {
     pub(crate) url: DatabaseUrl,
     /// Connections kept at most.
     pub(crate) connections: u32,
+    /// Who makes changes, for their record.
+    pub(crate) actor: String,
 }
 
 /// Whether opening may found a database.
@@ -50,6 +56,7 @@ pub(crate) enum Opening {
 pub(crate) struct Store {
     pool: AnyPool,
     writer: write::Writer,
+    recorder: Recorder,
     /// SQLite's alone.
     file: Option<url::FileIdentity>,
 }
@@ -61,12 +68,12 @@ impl Store {
     const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
     /// Opens the database at the policy's URL.
-    pub(crate) async fn open(policy: &Policy, opening: Opening) -> Result<Self, OpenError> {
-        let opened = Self::connect(policy, opening).await;
+    pub(crate) async fn open(policy: &Policy, opening: Opening, clock: SharedClock) -> Result<Self, OpenError> {
+        let opened = Self::connect(policy, opening, clock).await;
         opened.map_err(|source| OpenError { url: policy.url.to_string(), source })
     }
 
-    async fn connect(policy: &Policy, opening: Opening) -> Result<Self, Error> {
+    async fn connect(policy: &Policy, opening: Opening, clock: SharedClock) -> Result<Self, Error> {
         sqlx::any::install_default_drivers();
         if let Some(path) = policy.url.sqlite_path() {
             url::prepare_file(path, opening)?;
@@ -98,7 +105,8 @@ impl Store {
             .await?;
         let writer = write::Writer::new(pool.clone(), sqlite);
         let file = policy.url.sqlite_path().map(url::FileIdentity::of).transpose()?;
-        let store = Self { pool, writer, file };
+        let recorder = Recorder { actor: Arc::from(policy.actor.as_str()), clock };
+        let store = Self { pool, writer, recorder, file };
         match opening {
             Opening::Found => store.migrate().await?,
             Opening::Existing => store.require_schema().await?,

@@ -15,7 +15,7 @@ use crate::{
 impl Store {
     pub(crate) async fn insert_resource(&self, resource: Resource) -> Result<(), Error> {
         let resource = resource.require_fitting_scope().map_err(Error::Refused)?;
-        self.write(move |connection| {
+        self.change("resource.create", resource.audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let inserted =
@@ -57,7 +57,7 @@ impl Store {
 
     /// Applies `change` and gives back the resource as it is now. A scope token that clients hold is not removed.
     pub(crate) async fn update_resource(&self, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
-        self.write(move |connection| {
+        self.change("resource.update", audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &audience).await?.ok_or_else(|| missing(&audience))?;
@@ -87,7 +87,7 @@ impl Store {
 
     /// Deletes a resource that no client is allowed at and no client introspects.
     pub(crate) async fn delete_resource(&self, audience: Audience) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("resource.delete", audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let holders = [

@@ -6,8 +6,11 @@ use sqlx::{
 use super::{Error, Store};
 
 /// The steps of the schema. A step that has landed is never changed: its checksum is remembered.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "init", include_str!("../../../migrations/0001_init.sql")), (2, "people", include_str!("../../../migrations/0002_people.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "init", include_str!("../../../migrations/0001_init.sql")),
+    (2, "people", include_str!("../../../migrations/0002_people.sql")),
+    (3, "changes", include_str!("../../../migrations/0003_changes.sql")),
+];
 
 fn newest() -> i64 {
     MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)

@@ -22,9 +22,11 @@ impl Store {
     /// Inserts the next generation of its algorithm. False: another node was first, and its key stands.
     pub(crate) async fn insert_signing_key(&self, key: SigningKeyRow) -> Result<bool, Error> {
         let public_jwk = serde_json::to_string(&key.public_jwk).map_err(|e| Error::Refused(e.to_string()))?;
+        let recorder = self.recorder.clone();
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Keys).await?;
+                let kid = key.kid.clone();
                 let inserted = sqlx::query(
                     "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
@@ -39,9 +41,13 @@ impl Store {
                 .bind(key.retires_at.map(|t| t.seconds()))
                 .bind(key.expires_at.map(|t| t.seconds()))
                 .bind(key.revoked_at.map(|t| t.seconds()))
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(inserted.rows_affected() == 1)
+                if inserted.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                recorder.record(connection, "key.create", &kid).await?;
+                Ok(true)
             })
         })
         .await

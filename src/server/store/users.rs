@@ -31,7 +31,7 @@ pub(crate) struct Credentials {
 
 impl Store {
     pub(crate) async fn insert_user(&self, user: User) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("user.create", user.username.clone(), move |connection| {
             Box::pin(async move {
                 let inserted = sqlx::query(
                     "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at)
@@ -82,7 +82,7 @@ impl Store {
 
     /// Applies `change` and gives back the user as they are now.
     pub(crate) async fn update_user(&self, username: Username, change: UserChange) -> Result<User, Error> {
-        self.write(move |connection| {
+        self.change("user.update", username.clone(), move |connection| {
             Box::pin(async move {
                 // Takes the row's lock: what is read next stays true until this commits.
                 sqlx::query("UPDATE users SET username = username WHERE username = $1")
@@ -100,7 +100,8 @@ impl Store {
 
     /// Disables a user at a time, which ends their logins, or enables them again.
     pub(crate) async fn set_user_disabled(&self, username: Username, disabled_at: Option<Timestamp>) -> Result<(), Error> {
-        self.write(move |connection| {
+        let action = if disabled_at.is_some() { "user.disable" } else { "user.enable" };
+        self.change(action, username.clone(), move |connection| {
             Box::pin(async move {
                 // Disabling again keeps the time of the first.
                 let sql = match disabled_at {
@@ -124,7 +125,7 @@ impl Store {
 
     /// Sets a password's hash, which ends the user's logins: who knew the old one may have begun them.
     pub(crate) async fn set_password_hash(&self, username: Username, hash: String, now: Timestamp) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("user.set_password", username.clone(), move |connection| {
             Box::pin(async move {
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1 RETURNING sub");
                 let row = updated.bind(username.to_string()).bind(hash).fetch_optional(&mut *connection).await?;
@@ -137,7 +138,7 @@ impl Store {
 
     /// Deletes a user and ends their logins.
     pub(crate) async fn delete_user(&self, username: Username, now: Timestamp) -> Result<(), Error> {
-        self.write(move |connection| {
+        self.change("user.delete", username.clone(), move |connection| {
             Box::pin(async move {
                 let locked = sqlx::query("UPDATE users SET username = username WHERE username = $1 RETURNING sub");
                 let row = locked.bind(username.to_string()).fetch_optional(&mut *connection).await?;

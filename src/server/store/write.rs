@@ -171,7 +171,8 @@ mod tests {
 
     async fn store(folder: &tempfile::TempDir) -> Store {
         let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
-        Store::open(&Policy { url, connections: 4 }, Opening::Found).await.unwrap()
+        let policy = Policy { url, connections: 4, actor: "test".to_owned() };
+        Store::open(&policy, Opening::Found, std::sync::Arc::new(crate::clock::SystemClock)).await.unwrap()
     }
 
     async fn count(store: &Store) -> i64 {

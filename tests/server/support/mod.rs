@@ -7,7 +7,7 @@ mod process;
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use process::Finished;
-pub(crate) use process::{Process, command, finish, furnish, sealwright};
+pub(crate) use process::{Process, command, finish, furnish, sealwright, sealwright_with_input};
 
 /// Runs each of these tests on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {

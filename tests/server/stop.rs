@@ -1,0 +1,172 @@
+//! How a server stops: first it says so, then it answers whoever is connected, and nothing is cut off.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+use crate::support::{Backend, Credential, Process, TestApp, TestDatabase, command, furnish, on_both_databases, wait_until};
+
+on_both_databases![a_rolling_restart_under_load_loses_no_request];
+
+/// One HTTP/1.1 connection, and nothing clever about it: no retries.
+struct Connection(TcpStream);
+
+/// An answer, and whether it is the last on its connection.
+struct Reply {
+    status: u16,
+    last: bool,
+    body: String,
+}
+
+impl Connection {
+    async fn open(addr: SocketAddr) -> std::io::Result<Self> {
+        TcpStream::connect(addr).await.map(Self)
+    }
+
+    /// Sends a request and reads its answer, which has a length.
+    async fn ask(&mut self, request: &str) -> std::io::Result<Reply> {
+        self.0.write_all(request.as_bytes()).await?;
+        let mut read = Vec::new();
+        loop {
+            if self.0.read_buf(&mut read).await? == 0 {
+                return Err(std::io::Error::other(format!("cut off after {:?}", String::from_utf8_lossy(&read))));
+            }
+            let text = String::from_utf8_lossy(&read).into_owned();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let head = head.to_lowercase();
+            let length: usize = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+            if body.len() >= length {
+                let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+                return Ok(Reply { status, last: head.contains("connection: close"), body: body.to_owned() });
+            }
+        }
+    }
+}
+
+fn token_request(client: &Credential) -> String {
+    let body = format!("grant_type=client_credentials&client_id={}&client_secret={}", client.id, client.secret);
+    let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+    format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+async fn a_rolling_restart_under_load_loses_no_request(backend: Backend) {
+    let mut old = TestApp::start(backend).await.with_orders();
+    let request: Arc<str> = token_request(&old.client("billing")).into();
+    let nodes = Arc::new(Mutex::new(vec![old.addr]));
+    let (done, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut callers = JoinSet::new();
+    for caller in 0..16 {
+        let (nodes, done, asked, request) = (Arc::clone(&nodes), Arc::clone(&done), Arc::clone(&asked), Arc::clone(&request));
+        callers.spawn(async move {
+            let mut connection = None;
+            let mut turn = caller;
+            while !done.load(SeqCst) {
+                // What may be tried again is connecting, and nothing else.
+                let Some(mut open) = connection.take() else {
+                    turn += 1;
+                    let addr = {
+                        let nodes = nodes.lock().unwrap();
+                        nodes[turn % nodes.len()]
+                    };
+                    connection = Connection::open(addr).await.ok();
+                    continue;
+                };
+                let reply = Connection::ask(&mut open, &request).await.unwrap_or_else(|error| panic!("a request was lost: {error}"));
+                assert_eq!(reply.status, 200, "{}", reply.body);
+                asked.fetch_add(1, SeqCst);
+                connection = (!reply.last).then_some(open);
+            }
+        });
+    }
+    let more = async || {
+        let before = asked.load(SeqCst);
+        wait_until(|| asked.load(SeqCst) > before + 100 || callers.is_empty()).await;
+    };
+    for _ in 0..4 {
+        more().await;
+        let new = old.second_node().await;
+        nodes.lock().unwrap().push(new.addr);
+        more().await;
+        nodes.lock().unwrap().remove(0);
+        old.stop().await;
+        old = new;
+    }
+    more().await;
+    done.store(true, SeqCst);
+    callers.join_all().await;
+    assert!(asked.load(SeqCst) > 500);
+}
+
+/// A server as a process, told to stop while it still has to go on for so long.
+async fn stopping(delay: &str) -> (TestDatabase, Process, SocketAddr, Credential) {
+    let database = TestDatabase::create(Backend::Sqlite).await;
+    let mut command = command(database.folder());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url, "--drain-delay", delay]);
+    let mut process = Process::spawn(command);
+    let addr = process.addr().await;
+    let client = Credential { id: "shop".to_owned(), secret: furnish(&database) };
+    (database, process, addr, client)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_it_first_says_that_it_is_not_ready_and_serves_on() {
+    let (_database, mut process, addr, client) = stopping("2s").await;
+    let ready = "GET /health/ready HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut kept = Connection::open(addr).await.unwrap();
+    assert_eq!(kept.ask(ready).await.unwrap().status, 200);
+    process.signal("TERM");
+    loop {
+        let reply = Connection::open(addr).await.unwrap().ask(ready).await.unwrap();
+        if reply.status == 503 {
+            assert!(reply.body.contains("the server is stopping") && reply.last);
+            break;
+        }
+    }
+    // Not ready, and serving all the same: on a new connection, and once more on an old one.
+    assert_eq!(Connection::open(addr).await.unwrap().ask(&token_request(&client)).await.unwrap().status, 200);
+    let last = kept.ask(&token_request(&client)).await.unwrap();
+    assert!(last.status == 200 && last.last);
+    assert_eq!(process.wait().code(), Some(0), "{:?}", process.stderr());
+    assert!(Connection::open(addr).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let (_database, mut process, addr, _client) = stopping("5m").await;
+    process.signal("TERM");
+    loop {
+        let reply = Connection::open(addr).await.unwrap().ask("GET /health/ready HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        if reply.status == 503 {
+            break;
+        }
+    }
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_under_way_gets_its_answer_and_one_that_takes_too_long_does_not_hold_the_end_up() {
+    let app = TestApp::start_with(TestDatabase::create(Backend::Sqlite).await, &[("drain_timeout", "2s")]).await.with_orders();
+    let request = token_request(&app.client("billing"));
+    let (begin, rest) = request.split_at(request.len() - 10);
+    let (mut slow, mut silent) = (TcpStream::connect(app.addr).await.unwrap(), TcpStream::connect(app.addr).await.unwrap());
+    slow.write_all(begin.as_bytes()).await.unwrap();
+    silent.write_all(begin.as_bytes()).await.unwrap();
+    wait_until(|| app.meters.open_connections() == 2).await;
+    let stopped = tokio::spawn(app.stop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let reply = Connection(slow).ask(rest).await.unwrap();
+    assert!(reply.status == 200 && reply.last);
+    stopped.await.unwrap();
+}

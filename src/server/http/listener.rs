@@ -9,7 +9,6 @@ use std::{
 };
 
 use axum::{Router, extract::Request};
-use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -71,6 +70,9 @@ pub(crate) struct Drain {
 /// is the last. Closing them at once would cut off a request that is on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How long who is half connected gets to be so wholly: a round trip or two.
+const GREETED: Duration = Duration::from_millis(200);
+
 /// A place where connections come in, and how they are treated.
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -116,10 +118,14 @@ impl Listener {
             let permit = Arc::clone(&permits).acquire_owned().await;
             (permit, self.socket.accept().await)
         };
-        let mut stop = std::pin::pin!(async {
+        let mut stop = Box::pin(async {
             shutdown.await;
             stopping.set();
             tokio::time::sleep(drain.delay).await;
+            if let Err(error) = greet_nobody_new(&self.socket) {
+                tracing::debug!(%error, "the port is closed at once: who is just connecting may be cut off");
+            }
+            tokio::time::sleep(GREETED.min(drain.limit)).await;
         });
         loop {
             let (permit, accepted) = tokio::select! {
@@ -134,11 +140,16 @@ impl Listener {
                 }
             }
         }
-        // Who is in the kernel's queue believes to be connected.
-        while let Some((permit, Ok((stream, peer)))) = accept().now_or_never() {
-            take_up(permit, stream, peer);
+        drop(stop);
+        // Who is in the kernel's queue believes to be connected. The runtime hears of them a moment later: the kernel is asked.
+        if let Ok(socket) = self.socket.into_std() {
+            while let Ok((stream, peer)) = socket.accept() {
+                let permit = Arc::clone(&permits).acquire_owned().await;
+                if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                    take_up(permit, stream, peer);
+                }
+            }
         }
-        drop(self.socket);
         let everyone = u32::try_from(self.limits.total).unwrap_or(u32::MAX);
         let linger = LINGER.min(drain.limit);
         if tokio::time::timeout(linger, permits.acquire_many(everyone)).await.is_err()
@@ -147,6 +158,33 @@ impl Listener {
             tracing::warn!(drain_s = drain.limit.as_secs(), "requests were still under way when their time to finish was over");
         }
     }
+}
+
+/// Lets the kernel ignore who only begins to connect, as if the network had lost it: they try again a second later, are refused
+/// then, and go elsewhere. Who is already half connected still gets in; closing the port now would cut them off.
+#[cfg(target_os = "linux")]
+fn greet_nobody_new(socket: &TcpListener) -> std::io::Result<()> {
+    use socket2::SockFilter;
+
+    // Classic BPF over the TCP header (RFC 9293 section 3.1): drop what has SYN and not ACK among its flags, in byte 13.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const SYN_ACK: u32 = 0x12;
+    const SYN: u32 = 0x02;
+    socket2::SockRef::from(socket).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, 13),
+        SockFilter::new(AND, 0, 0, SYN_ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, SYN),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ])
+}
+
+#[cfg(not(target_os = "linux"))]
+fn greet_nobody_new(_: &TcpListener) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// One connection more on a gauge, until it is dropped.

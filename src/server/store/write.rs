@@ -2,7 +2,7 @@
 //! after the commit: one fsync serves them all. PostgreSQL groups commits by itself and runs each write in its own.
 
 use futures_util::future::BoxFuture;
-use sqlx::{Acquire, AnyConnection, AnyPool};
+use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Store};
@@ -113,8 +113,22 @@ impl Writer {
         turns: &mut (impl Iterator<Item = Box<dyn Waiting>> + Send),
         done: &mut Vec<Box<dyn Done>>,
     ) -> Result<(), Error> {
+        let mut connection = pool.acquire().await?;
+        let committed = Self::commit_on(&mut connection, turns, done).await;
+        if committed.is_err() {
+            // SQLite may have ended the transaction by itself, and sqlx not know: this connection could begin no other.
+            connection.close_on_drop();
+        }
+        committed
+    }
+
+    async fn commit_on(
+        connection: &mut AnyConnection,
+        turns: &mut (impl Iterator<Item = Box<dyn Waiting>> + Send),
+        done: &mut Vec<Box<dyn Done>>,
+    ) -> Result<(), Error> {
         // IMMEDIATE: a transaction that begins by reading could not become a writer later (SQLITE_BUSY_SNAPSHOT).
-        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         for waiting in turns {
             let written = waiting.run(&mut transaction).await;
             let fatal = written.error().filter(|error| undoes_the_transaction(error)).cloned();

@@ -111,6 +111,11 @@ impl ManualClock {
         self.0.send_modify(|now| *now = *now + by);
     }
 
+    /// Sets the clock back, as an operator or a time server does. Who waits waits on.
+    pub fn set_back(&self, by: Duration) {
+        self.0.send_modify(|now| *now = *now - by);
+    }
+
     /// How many wait for a time to come. A test that knows who sleeps knows that nothing is still under way.
     #[must_use]
     pub fn sleepers(&self) -> usize {

@@ -48,6 +48,8 @@ pub(super) enum Error {
     Verifier(#[from] verifier::BuildError),
     #[error("the token is refused: {0} ({code})", code = .0.code())]
     Refused(#[source] verifier::Error),
+    #[error("nobody can say whether the token is good: {0} ({code})", code = .0.code())]
+    NotChecked(#[source] verifier::Error),
     #[error("not everything is usable; see above")]
     CheckFailed,
 }

@@ -1,6 +1,6 @@
 //! What a verifier is to be. What could not check tokens right is refused, and the text names the mend.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Algorithm, BuildError, Verifier,
@@ -8,7 +8,7 @@ use super::{
     fetch::{Source, key_address},
     key_cache::{KeyCache, Policy},
     one_issuer::{Keys, OneIssuer},
-    signature::KeySet,
+    signature::{KeySet, MAX_SET_LEN},
 };
 use crate::{
     clock::{SharedClock, SystemClock},
@@ -119,14 +119,15 @@ impl Builder {
     }
 
     /// For how long keys are used after the time at which the issuer wanted them fetched anew, while it does not answer: 1 h unless
-    /// set; [`Duration::MAX`] for ever. A key that the issuer withdraws meanwhile is trusted for so long. With 0 the API answers
+    /// set; [`Duration::MAX`] for ever. A key that the issuer withdraws meanwhile is trusted for so long, and for longer by as much
+    /// as the machine's clock is set back. With 0 the API answers
     /// 503 soon after the issuer goes down: keys just fetched are used for 10 s and [`fetch_timeout`](Self::fetch_timeout) at least.
     pub const fn max_stale(mut self, max_stale: Duration) -> Self {
         self.max_stale = max_stale;
         self
     }
 
-    /// How long fetching keys may take in all: 5 s unless set, 1 to 60 s. A token that waits for it waits no longer.
+    /// How long fetching keys may take in all: 5 s unless set, 1 to 60 s. A token that waits for it waits a second longer at most.
     pub const fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.fetch_timeout = timeout;
         self
@@ -152,7 +153,7 @@ impl Builder {
             return Err(BuildError::NoAlgorithm);
         }
         let leeway = i64::try_from(self.leeway.as_secs()).ok().filter(|_| self.leeway <= Duration::from_secs(300));
-        let leeway = leeway.ok_or(BuildError::Leeway(self.leeway.as_secs()))?;
+        let leeway = leeway.ok_or(BuildError::Leeway(self.leeway.as_secs_f64().ceil() as u64))?;
         let scopes = self.scopes.iter().map(|scope| scope.parse().map_err(BuildError::Scope)).collect::<Result<Vec<_>, _>>()?;
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.fetch_timeout) {
             return Err(BuildError::FetchTimeout(self.fetch_timeout.as_millis()));
@@ -176,7 +177,11 @@ impl Builder {
             KeysFrom::JwksUri(url) => fetched(Some(key_address(&url, &expected.issuer).ok_or(BuildError::JwksUri(url))?)),
             KeysFrom::Document(document) => Keys::Fixed(fixed(&document, &expected.algorithms)?),
             KeysFrom::File(path) => {
-                let read = std::fs::read(&path);
+                // One byte more than is allowed is enough to say that it is too much.
+                let read = std::fs::File::open(&path).and_then(|file| {
+                    let mut document = Vec::new();
+                    file.take(MAX_SET_LEN as u64 + 1).read_to_end(&mut document).map(|_| document)
+                });
                 let unreadable = |error: std::io::Error| BuildError::KeysFile { path: path.display().to_string(), why: error.to_string() };
                 Keys::Fixed(fixed(&read.map_err(unreadable)?, &expected.algorithms)?)
             }

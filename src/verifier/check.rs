@@ -29,7 +29,7 @@ pub(super) struct Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// It is no longer than a token may be.
+    /// It, and its header, is no longer than it may be.
     Size,
     /// It has three parts, and its header is one JSON object (RFC 7515 section 7.1).
     Form,
@@ -187,12 +187,12 @@ pub(super) fn check<'k>(
     if token.len() > expected.max_token_len {
         return Err(Error::TooLarge);
     }
-    let parts = Parts::split(token)?;
-    if parts.header.len() > expected.max_header_len {
+    if token.find('.').unwrap_or(token.len()) > expected.max_header_len {
         return Err(Error::TooLarge);
     }
     passed(Check::Size);
 
+    let parts = Parts::split(token)?;
     let header: Header =
         members::read(&decode(parts.header)?).map_err(|_| Error::Malformed("its header is not an object with unique members"))?;
     passed(Check::Form);

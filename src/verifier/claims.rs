@@ -36,7 +36,8 @@ impl Claims {
         self.known.client_id.as_deref().unwrap_or_default()
     }
 
-    /// Whether a user stands behind it, or the app speaks for itself.
+    /// Whether a user stands behind it, or the app speaks for itself: in Sealwright's tokens, where a client's own token has the
+    /// client as its subject. Another issuer may see it otherwise.
     #[must_use]
     pub fn is_for_user(&self) -> bool {
         self.subject() != self.client_id()

@@ -53,8 +53,10 @@ pub(super) struct Fetcher<'a> {
     /// Made when it is first needed: reading the machine's trust roots takes tens of milliseconds.
     http: Option<Client>,
     address: Option<(Url, Timestamp)>,
-    /// Of the document whose keys are held.
-    etag: Option<HeaderValue>,
+    /// Whether the keys may have moved since: the metadata are asked again.
+    doubted: bool,
+    /// Of the document whose keys are held, and where that was.
+    etag: Option<(Url, HeaderValue)>,
 }
 
 /// Keys, or that they are the same as before, and for how long they are fresh.
@@ -74,7 +76,7 @@ pub(super) struct Failure {
 
 impl Failure {
     fn useless(url: &Url, why: impl std::fmt::Display) -> Self {
-        Self { why: format!("{url}: {why}"), outcome: Outcome::Useless }
+        Self { why: format!("{url}: {why}"), outcome: Outcome::Useless(Duration::ZERO) }
     }
 
     pub(super) fn unreachable(why: impl std::fmt::Display) -> Self {
@@ -97,32 +99,33 @@ impl From<reqwest::Error> for Failure {
 
 impl<'a> Fetcher<'a> {
     pub(super) const fn new(source: &'a Source) -> Self {
-        Self { source, http: None, address: None, etag: None }
+        Self { source, http: None, address: None, doubted: false, etag: None }
     }
 
     /// Asks the issuer. `forced`: caches on the way are to ask it as well (RFC 9111 section 5.2.1.4).
     pub(super) async fn fetch(&mut self, forced: bool, now: Timestamp) -> Result<Answer, Failure> {
-        let outcome = self.fetch_from(forced, now).await;
-        if outcome.is_err() {
-            // The keys may have moved.
-            self.address = None;
-        }
-        outcome
+        // Until it has gone well: whoever gives this attempt up drops it.
+        let doubted = std::mem::replace(&mut self.doubted, true);
+        let answer = self.fetch_from(forced, doubted, now).await?;
+        self.doubted = false;
+        Ok(answer)
     }
 
-    async fn fetch_from(&mut self, forced: bool, now: Timestamp) -> Result<Answer, Failure> {
+    async fn fetch_from(&mut self, forced: bool, doubted: bool, now: Timestamp) -> Result<Answer, Failure> {
         let http = self.http().await?;
-        let url = self.address(&http, now).await?;
+        let url = self.address(&http, doubted, now).await?;
         let mut request = http.get(url.clone()).header("accept", "application/jwk-set+json, application/json");
         if forced {
             request = request.header(CACHE_CONTROL, "no-cache");
         }
-        if let Some(etag) = &self.etag {
-            request = request.header(IF_NONE_MATCH, etag.clone());
+        let known = self.etag.as_ref().filter(|(of, _)| *of == url).map(|(_, etag)| etag.clone());
+        let conditional = known.is_some();
+        if let Some(etag) = known {
+            request = request.header(IF_NONE_MATCH, etag);
         }
         let response = request.send().await?;
         let ttl = ttl(response.headers());
-        if response.status() == StatusCode::NOT_MODIFIED && self.etag.is_some() {
+        if response.status() == StatusCode::NOT_MODIFIED && conditional {
             return Ok(Answer { keys: None, ttl });
         }
         let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= MAX_ETAG_LEN).cloned();
@@ -131,7 +134,7 @@ impl<'a> Fetcher<'a> {
         if let Some(why) = keys.why_unusable() {
             return Err(Failure::useless(&url, why));
         }
-        self.etag = etag;
+        self.etag = etag.map(|etag| (url, etag));
         Ok(Answer { keys: Some(keys), ttl })
     }
 
@@ -145,15 +148,25 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Where the keys are: as it was given, or as the metadata says (RFC 8414 section 3).
-    async fn address(&mut self, http: &Client, now: Timestamp) -> Result<Url, Failure> {
+    async fn address(&mut self, http: &Client, doubted: bool, now: Timestamp) -> Result<Url, Failure> {
         if let Some(url) = &self.source.jwks_uri {
             return Ok(url.clone());
         }
         if let Some((url, asked_at)) = &self.address
+            && !doubted
             && now < *asked_at + ADDRESS_TTL
         {
             return Ok(url.clone());
         }
+        match (self.ask_address(http).await, &self.address) {
+            (Ok(url), _) => Ok(self.address.insert((url, now)).0.clone()),
+            // Where they were a while ago they may still be, when nobody says otherwise.
+            (Err(Failure { outcome: Outcome::Unreachable, .. }), Some((url, _))) => Ok(url.clone()),
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    async fn ask_address(&self, http: &Client) -> Result<Url, Failure> {
         let url = ServerMetadata::url(&self.source.issuer);
         let url = Url::parse(&url).map_err(|error| Failure::unreachable(format_args!("{url}: {error}")))?;
         let document = body(&url, http.get(url.clone()).header("accept", "application/json").send().await?).await?;
@@ -166,8 +179,7 @@ impl<'a> Fetcher<'a> {
             return Err(Failure::useless(&url, why));
         }
         let told = key_address(&metadata.jwks_uri, &self.source.issuer);
-        let told = told.ok_or_else(|| Failure::useless(&url, "its jwks_uri is no https URL (http for loopback issuers)"))?;
-        Ok(self.address.insert((told, now)).0.clone())
+        told.ok_or_else(|| Failure::useless(&url, "its jwks_uri is no https URL (http for loopback issuers)"))
     }
 }
 
@@ -210,17 +222,11 @@ fn client(plain: bool) -> Result<Client, reqwest::Error> {
 /// The body of a 200, of at most [`MAX_SET_LEN`] bytes.
 async fn body(url: &Url, mut response: Response) -> Result<Vec<u8>, Failure> {
     let status = response.status();
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        let later = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let later = later.map(|value| value.chars().take(40).collect::<String>());
-        let later = later.map(|value| format!(", to be asked again after {value:?}")).unwrap_or_default();
-        return Err(Failure::unreachable(format_args!("{url}: it answers {status}{later}")));
-    }
-    if status.is_redirection() {
-        return Err(Failure::useless(url, format_args!("it answers {status}, and redirects are not followed")));
-    }
     if status != StatusCode::OK {
-        return Err(Failure::useless(url, format_args!("it answers {status}")));
+        let followed = if status.is_redirection() && status != StatusCode::NOT_MODIFIED { ", and redirects are not followed" } else { "" };
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+        let outcome = Outcome::Useless(Duration::from_secs(seconds));
+        return Err(Failure { outcome, ..Failure::useless(url, format_args!("it answers {status}{followed}")) });
     }
     let too_large = || Failure::useless(url, "its answer is larger than 256 KiB");
     if response.content_length().is_some_and(|length| length > MAX_SET_LEN as u64) {

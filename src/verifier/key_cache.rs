@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,11 @@ use super::{
     signature::KeySet,
 };
 use crate::clock::{SharedClock, Timestamp};
+
+/// How often the clock on the wall is looked at while the next attempt is waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The number of no task.
+const NOBODY: u64 = 0;
 
 /// How keys are kept.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +49,10 @@ struct Shared {
     /// Swapped as a whole, so that no reader ever waits or sees half a set.
     held: ArcSwapOption<Held>,
     pace: watch::Sender<Pace>,
-    /// Whether the task in the background is there.
-    running: AtomicBool,
+    /// The number of the task in the background.
+    running: AtomicU64,
+    /// How many there have been.
+    tasks: AtomicU64,
     last_error: Mutex<Option<(String, Timestamp)>>,
     fetches: AtomicU64,
     failures: AtomicU64,
@@ -100,7 +107,8 @@ impl KeyCache {
             clock,
             held: ArcSwapOption::empty(),
             pace,
-            running: AtomicBool::new(false),
+            running: AtomicU64::new(NOBODY),
+            tasks: AtomicU64::new(NOBODY),
             last_error: Mutex::new(None),
             fetches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -118,13 +126,13 @@ impl KeyCache {
         Error::KeysUnavailable { retry_after: self.shared.pace.borrow().retry_after(now) }
     }
 
-    /// Waits for an attempt to fetch the keys, if the issuer may be asked; returns at once when it may not, or when there is no
-    /// runtime to wait in.
-    pub(super) async fn catch_up(&self) {
-        if Handle::try_current().is_err() {
-            return;
-        }
-        let mut pace = self.shared.pace.subscribe();
+    /// Whether the last attempt brought no keys.
+    pub(super) fn last_attempt_failed(&self) -> bool {
+        self.shared.pace.borrow().failures() > 0
+    }
+
+    /// Asks for an attempt, if the issuer may be asked, and does not wait for it.
+    pub(super) fn ask(&self) -> Turn {
         let now = self.shared.clock.now();
         let mut turn = Turn::CoolingDown;
         self.shared.pace.send_if_modified(|pace| {
@@ -132,28 +140,51 @@ impl KeyCache {
             turn = pace.ask(now);
             pace.is_wanted() != was_wanted
         });
-        let Turn::Wait(attempts) = turn else { return };
         // Asked first: a task that is just going away tells whoever asked before it was gone.
         self.keep();
-        // The task lets no attempt take longer. If it cannot run (its runtime has stopped being driven), nobody waits for ever.
-        let patience = self.shared.clock.sleep_until(now + self.shared.policy.fetch_timeout + Duration::from_secs(1));
-        tokio::select! {
-            _ = pace.wait_for(|pace| pace.has_finished_more_than(attempts)) => {}
-            () = patience => {}
+        turn
+    }
+
+    /// Waits for an attempt to fetch the keys, if the issuer may be asked; returns at once when it may not, or when there is no
+    /// runtime to wait in.
+    pub(super) async fn catch_up(&self) {
+        if Handle::try_current().is_err() {
+            return;
+        }
+        // A second time when the task went away amid the first, with its runtime.
+        for _ in 0..2 {
+            let mut pace = self.shared.pace.subscribe();
+            let Turn::Wait(attempts) = self.ask() else { return };
+            // The task lets no attempt take longer. If it cannot run, since its runtime is not being driven, another takes its place.
+            let patience = self.shared.clock.now() + self.shared.policy.fetch_timeout + Duration::from_secs(1);
+            let abandoned = tokio::select! {
+                over = pace.wait_for(|pace| pace.has_finished_more_than(attempts)) => over.is_ok_and(|pace| pace.was_abandoned()),
+                () = self.shared.clock.sleep_until(patience) => {
+                    self.shared.leave(self.shared.running.load(Ordering::Acquire));
+                    return;
+                }
+            };
+            if !abandoned {
+                return;
+            }
         }
     }
 
     /// Sees to it that keys are being kept, by a task of the runtime that this is called in. Costs one read of memory when they
     /// are. Outside a runtime it does nothing.
     pub(super) fn keep(&self) {
-        if self.shared.running.load(Ordering::Relaxed) {
+        if self.shared.running.load(Ordering::Relaxed) != NOBODY {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.shared.running.swap(true, Ordering::AcqRel) {
-            let present = Present(Arc::clone(&self.shared));
-            *task = Some(runtime.spawn(async move { present.0.keep_fetching().await }).abort_handle());
+        let number = self.shared.tasks.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.shared.running.compare_exchange(NOBODY, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            let present = Present { shared: Arc::clone(&self.shared), number };
+            let before = task.replace(runtime.spawn(async move { present.shared.keep_fetching(present.number).await }).abort_handle());
+            if let Some(before) = before {
+                before.abort();
+            }
         }
     }
 
@@ -173,26 +204,54 @@ impl KeyCache {
 
 /// That the task is there. It may go at any moment, with its runtime: whoever waits for its attempt is told, and the next who
 /// needs keys begins a new one.
-struct Present(Arc<Shared>);
+struct Present {
+    shared: Arc<Shared>,
+    number: u64,
+}
 
 impl Drop for Present {
     fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Release);
-        self.0.pace.send_modify(Pace::abandon);
+        self.shared.leave(self.number);
     }
 }
 
 impl Shared {
-    async fn keep_fetching(&self) {
-        let mut fetcher = Fetcher::new(&self.source);
-        let mut pace = self.pace.subscribe();
-        loop {
-            let next_at = pace.borrow().next_at();
-            tokio::select! {
-                () = self.clock.sleep_until(next_at) => {}
-                _ = pace.wait_for(Pace::is_wanted) => {}
+    /// The task of this number is gone, or does not count any more.
+    fn leave(&self, number: u64) {
+        self.pace.send_if_modified(|pace| {
+            let counted = number != NOBODY && self.running.compare_exchange(number, NOBODY, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if counted && pace.abandon() {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                self.note_error("whoever fetched them was gone before they came".to_owned(), self.clock.now());
             }
+            counted
+        });
+    }
+
+    fn note_error(&self, why: String, now: Timestamp) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((why, now));
+    }
+
+    async fn keep_fetching(&self, number: u64) {
+        let mut fetcher = Fetcher::new(&self.source);
+        while self.running.load(Ordering::Acquire) == number {
+            self.wait_for_turn().await;
             self.attempt(&mut fetcher).await;
+        }
+    }
+
+    /// Waits until an attempt is planned or wanted. Both clocks count: the one that only goes forward, in which the wait is
+    /// measured, and the one on the wall, which jumps when it is set or the machine has slept.
+    async fn wait_for_turn(&self) {
+        let mut pace = self.pace.subscribe();
+        let next_at = pace.borrow().next_at();
+        let mut left = next_at.since(self.clock.now());
+        while !left.is_zero() && self.clock.now() < next_at {
+            let part = left.min(LOOK_EVERY);
+            tokio::select! {
+                () = self.clock.sleep_until(self.clock.now() + part) => left -= part,
+                _ = pace.wait_for(Pace::is_wanted) => return,
+            }
         }
     }
 
@@ -222,7 +281,7 @@ impl Shared {
             Err(failure) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(issuer = %self.source.issuer, error = failure.why, "the issuer's keys were not fetched");
-                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((failure.why, now));
+                self.note_error(failure.why, now);
                 self.pace.send_modify(|pace| pace.end(now, failure.outcome));
             }
         }
@@ -237,10 +296,8 @@ impl Shared {
             // A task that began anew sends no tag, so this is an issuer that says "unchanged" to nobody.
             (None, None) => return Err(Failure::unreachable("it answers 304 to who holds nothing")),
         };
-        let names = |keys: &KeySet| keys.kids().map(str::to_owned).collect::<BTreeSet<_>>();
-        let known = before.as_ref().map(|before| (names(&before.keys), before.keys.skipped()));
-        if known != Some((names(&keys), keys.skipped())) {
-            tracing::info!(issuer = %self.source.issuer, kids = ?names(&keys), "the issuer's keys changed");
+        if !before.as_ref().is_some_and(|before| keys.is_same_as(&before.keys)) {
+            tracing::info!(issuer = %self.source.issuer, kids = ?keys.kids().collect::<BTreeSet<_>>(), "the issuer's keys changed");
             for why in keys.skipped() {
                 tracing::warn!(issuer = %self.source.issuer, "a key of the issuer is not used: {why}");
             }

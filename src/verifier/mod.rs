@@ -33,7 +33,7 @@
 //! In the order of [`Check`]: the token's size and form, its algorithm against the list of this API, that it asks for no
 //! extension, that it is an access token, that its issuer publishes the key that it names, the signature, and then its claims:
 //! types, issuer, audience, what every access token has (RFC 9068 section 2.2), its time, and the scope. Header and claims are
-//! parsed once, strictly, and what you see is what was checked. Keys that a token brings along or points to are ignored.
+//! parsed strictly, and what you see is what was checked: the same parsing, of the bytes that were signed. Keys that a token brings along or points to are ignored.
 //!
 //! No token is remembered: each is checked each time, so none outlives its key, and none is taken for another's.
 //!
@@ -47,11 +47,13 @@
 //!
 //! - **A token with an unknown key** provokes one fetch that all such tokens share, and only when the last one is 10 s ago;
 //!   otherwise it is refused at once. A flood of them never delays a token whose key is known.
-//! - **A set replaces the one before**: a key that the issuer withdrew is not trusted any more.
+//! - **A set replaces the one before**: a key that the issuer withdrew is trusted until the next fetch, at most 48 min later, and
+//!   then no more. A document without any key that can be used is taken for a mistake, and changes nothing.
 //! - **While the issuer is down**, or answers with something else than keys, the keys at hand are used for an hour more
 //!   ([`Builder::max_stale`]). That is a choice: an outage of the issuer is not one of every API, and a key that is withdrawn
 //!   during it is trusted for so long.
-//! - **Without keys** the answer is [`Error::KeysUnavailable`], a 503, never a 401: it is not the token's fault.
+//! - **Where nobody can say** whether a key is the issuer's, because there are no keys or the last fetch failed, the answer is
+//!   [`Error::KeysUnavailable`], a 503, never a 401: it is not the token's fault.
 //! - **One key that cannot be used** (another type, `use` or `key_ops` for something else, too short) is skipped and said in the
 //!   log and in [`Status`]; the others serve. Members that are not needed are not looked at.
 //!
@@ -136,7 +138,7 @@ struct Inner {
 pub struct Explanation {
     /// The checks that it passed, in their order.
     pub passed: Vec<Check>,
-    /// The check that it failed. None: it passed them all, or it belongs to none of several issuers.
+    /// The check that it failed. None: it passed them all, or it cannot be said which of several issuers it belongs to.
     pub failed: Option<Check>,
     /// What [`Verifier::verify`] would say.
     pub outcome: Result<Claims, Error>,
@@ -227,10 +229,13 @@ impl Verifier {
     ///
     /// [`Error::KeysUnavailable`] when those of one issuer are not to be had now. Fetching goes on.
     pub async fn ready(&self) -> Result<(), Error> {
+        // All of them begin; then each is waited for.
+        self.0.issuers.iter().for_each(|issuer| issuer.keep());
+        let mut outcome = Ok(());
         for issuer in &self.0.issuers {
-            issuer.ready().await?;
+            outcome = outcome.and(issuer.ready().await);
         }
-        Ok(())
+        outcome
     }
 
     /// How it is doing: keys, their age, the last error, counters. For a readiness check ([`Status::is_ready`]) and for metrics.

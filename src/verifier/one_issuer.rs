@@ -34,8 +34,11 @@ impl OneIssuer {
             Keys::Fetched(cache) => {
                 let held = cache.held();
                 let usable = held.as_ref().filter(|held| held.is_usable(now));
-                let find = |kid: &str, algorithm| match usable {
-                    Some(held) => held.keys.find(kid, algorithm),
+                let find = |kid: &str, algorithm| match usable.map(|held| held.keys.find(kid, algorithm)) {
+                    Some(Ok(key)) => Ok(key),
+                    // Whether the issuer has this key by now nobody can say.
+                    Some(Err(_)) if cache.last_attempt_failed() => Err(cache.unavailable(now)),
+                    Some(Err(unknown)) => Err(unknown),
                     None => Err(cache.unavailable(now)),
                 };
                 check(token, find, &self.expected, seconds, passed)
@@ -75,6 +78,11 @@ impl OneIssuer {
 
     pub(super) fn status(&self) -> IssuerStatus {
         let now = self.clock.now();
+        if let Keys::Fetched(cache) = &self.keys
+            && !cache.held().as_ref().is_some_and(|held| held.is_usable(now))
+        {
+            cache.ask();
+        }
         let described = |keys: Option<&KeySet>, state| IssuerStatus {
             issuer: self.expected.issuer.to_string(),
             keys: state,

@@ -23,6 +23,8 @@ pub(super) struct Pace {
     failures: u32,
     /// Attempts that are over.
     finished: u64,
+    /// Whether the last of them came to no end.
+    abandoned: bool,
 }
 
 /// What somebody gets who needs keys that are not there.
@@ -39,16 +41,16 @@ pub(super) enum Turn {
 pub(super) enum Outcome {
     /// With keys that stay fresh for so long.
     Fetched(Duration),
-    /// The issuer answered, but not with keys.
-    Useless,
-    /// No answer, or one that asks to come back later.
+    /// The issuer answered, but not with keys; it may have said after how long to come again.
+    Useless(Duration),
+    /// No answer.
     Unreachable,
 }
 
 impl Pace {
     /// The first attempt is due at once.
     pub(super) const fn new(now: Timestamp) -> Self {
-        Self { wanted: false, in_flight: false, begun_at: None, next_at: now, failures: 0, finished: 0 }
+        Self { wanted: false, in_flight: false, begun_at: None, next_at: now, failures: 0, finished: 0, abandoned: false }
     }
 
     /// Somebody needs keys that are not there.
@@ -104,21 +106,38 @@ impl Pace {
                 let ahead = ttl * 4 / 5;
                 (ahead - entropy::jitter(ahead / 10)).max(COOL_DOWN)
             }
-            Outcome::Useless | Outcome::Unreachable => {
+            Outcome::Useless(_) | Outcome::Unreachable => {
                 let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(5)).min(LONGEST_PAUSE);
-                let shortest = if outcome == Outcome::Useless { COOL_DOWN } else { FIRST_PAUSE };
+                let shortest = match outcome {
+                    Outcome::Useless(wait) => wait.clamp(COOL_DOWN, LONGEST_PAUSE),
+                    _ => FIRST_PAUSE,
+                };
                 (longest - entropy::jitter(longest / 2)).max(shortest)
             }
         };
         self.failures = if matches!(outcome, Outcome::Fetched(_)) { 0 } else { self.failures.saturating_add(1) };
         self.next_at = now + pause;
-        self.abandon();
-    }
-
-    /// The attempt is over without an end: who ran it is gone.
-    pub(super) const fn abandon(&mut self) {
         self.in_flight = false;
         self.finished += 1;
+        self.abandoned = false;
+    }
+
+    /// Who runs the attempts is gone. True: amid one, which counts as any other, so that whoever comes next does not begin again
+    /// at once.
+    pub(super) fn abandon(&mut self) -> bool {
+        let amid = std::mem::replace(&mut self.in_flight, false);
+        if let Some(begun) = self.begun_at.filter(|_| amid) {
+            self.failures = self.failures.saturating_add(1);
+            self.next_at = begun + COOL_DOWN;
+        }
+        self.finished += 1;
+        self.abandoned = true;
+        amid
+    }
+
+    /// Whether what was waited for came to no end.
+    pub(super) const fn was_abandoned(&self) -> bool {
+        self.abandoned
     }
 }
 
@@ -194,7 +213,22 @@ mod tests {
         }
         assert!(pauses[6..].iter().all(|pause| (15.0..=30.0).contains(pause)));
         pace.end(START, Outcome::Fetched(Duration::from_secs(600)));
-        pace.end(START, Outcome::Useless);
+        pace.end(START, Outcome::Useless(Duration::ZERO));
         assert_eq!(pace.next_at(), after(10));
+        pace.end(START, Outcome::Useless(Duration::from_secs(20)));
+        assert_eq!(pace.next_at(), after(20), "as the issuer wants it");
+        pace.end(START, Outcome::Useless(Duration::from_secs(86_400)));
+        assert_eq!(pace.next_at(), after(30), "within reason");
+    }
+
+    #[test]
+    fn an_attempt_that_came_to_no_end_is_not_begun_again_at_once() {
+        let mut pace = Pace::new(START);
+        pace.begin(START);
+        assert!(pace.abandon() && pace.was_abandoned() && pace.has_finished_more_than(0));
+        assert_eq!((pace.next_at(), pace.ask(after(1))), (after(10), Turn::CoolingDown));
+        pace.end(after(10), Outcome::Fetched(Duration::from_secs(1000)));
+        let planned = pace.next_at();
+        assert!(!pace.abandon() && pace.next_at() == planned, "between two attempts nothing is lost");
     }
 }

@@ -96,6 +96,17 @@ impl KeySet {
         self.keys.is_empty().then(|| BuildError::NoUsableKey(why()))
     }
 
+    /// Whether the same keys are used, and the same ones left aside, as in `other`.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        let same = |one: &[PublicKey], other: &[PublicKey]| {
+            one.len() == other.len()
+                && one.iter().all(|key| other.iter().any(|known| known.algorithm == key.algorithm && known.encoded == key.encoded))
+        };
+        self.skipped == other.skipped
+            && self.keys.len() == other.keys.len()
+            && self.keys.iter().all(|(kid, keys)| other.keys.get(kid).is_some_and(|known| same(keys, known)))
+    }
+
     /// The ids of the keys that are used, in no order.
     pub(super) fn kids(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)

@@ -20,7 +20,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Whether there are keys of every issuer that are good to check tokens with now: for a readiness check.
+    /// Whether there are keys of every issuer that are good to check tokens with now: for a readiness check. An API that can do
+    /// without one of several issuers looks at [`issuers`](Self::issuers) itself.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.issuers.iter().all(|issuer| !matches!(issuer.keys, KeyState::Missing))

@@ -15,13 +15,15 @@ async fn vf7_every_hostile_token_is_refused_for_its_own_reason_and_leads_nobody_
     assert_eq!(verifier.status().issuers[0].skipped.len(), issuer.useless_keys().unwrap().len());
     let hostile = issuer.hostile_tokens(AUDIENCE).unwrap();
     assert!(hostile.len() > 150, "{}", hostile.len());
+    // The issuer may be asked: by the one token whose key is unknown that comes first.
+    issuer.clock().advance(seconds(10));
     let mut codes = std::collections::BTreeSet::new();
     for hostile in &hostile {
         assert_eq!(verifier.verify(&hostile.token).await.unwrap_err().code(), hostile.code, "{}", hostile.name);
         codes.insert(hostile.code);
     }
     assert_eq!(codes.len(), Error::CODES.len() - 2, "every reason but the scope and the keys: {codes:?}");
-    assert_eq!((issuer.metadata_fetches(), issuer.key_fetches(), issuer.other_requests()), (1, 1, 0));
+    assert_eq!((issuer.metadata_fetches(), issuer.key_fetches(), issuer.other_requests()), (1, 2, 0));
 
     let scoped = issuer.verifier(AUDIENCE).require_scope("orders:read").build().unwrap();
     for hostile in issuer.tokens_without_scope(AUDIENCE, "orders:read").unwrap() {

@@ -15,10 +15,10 @@
 //! | auth0/node-jwks-rsa#385, an outage of the issuer is one of every API | `vf13_while_the_issuer_is_down_the_keys_at_hand_are_used_for_an_hour_more_and_no_longer` |
 //! | garden-co/jazz#2205, a removed key is trusted for ever | the same: the bound is an hour, and the crate page says which side was chosen |
 //! | spring-security#5853, a key is withdrawn and nobody notices | `a_new_key_is_found_when_the_first_token_comes_and_a_withdrawn_one_is_gone` |
-//! | spring-security#17669, #19474, #18195, no time-out, then one that is too short | `vf14_keys_that_come_byte_by_byte_or_never_are_given_up_after_5_s`; `Builder::fetch_timeout` |
+//! | spring-security#17669, #19474, #18195, no time-out, then one that is too short | `vf14_keys_that_come_byte_by_byte_or_never_are_given_up_when_their_time_is_over`; `Builder::fetch_timeout` |
 //! | camunda#60337, every thread waits for one fetch | `keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same`, `while_a_fetch_hangs_good_tokens_are_served_..` |
 //! | spring-security#11621, "unchanged?" compared objects | no decision hangs on whether a set changed: after a fetch the key is looked for again |
-//! | windmill-labs/windmill#10954, no keys taken for an unknown key | `vf12_nor_does_it_while_there_are_no_keys_at_all` (`keys_unavailable`) |
+//! | windmill-labs/windmill#10954, no keys taken for an unknown key | `a_key_that_nobody_can_ask_about_is_not_called_unknown` |
 //! | Keats/jsonwebtoken#493, #376, #329, HeliosSoftware/hfs#206, adorsys/status-list-server#329, no aud is accepted | `vf3_issuer_and_audience_are_compared_to_the_letter` |
 //! | astrid-runtime/astrid#1933, a key chosen by its kid alone | `vf14_a_key_that_cannot_be_used_..`, `vf1_a_key_checks_its_one_algorithm_and_no_other` |
 //! | cmackenzie1/axum-jwt-auth#35, readers see half a key map | a set is swapped whole (`key_cache::Held`) |

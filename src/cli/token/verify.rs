@@ -14,7 +14,7 @@ use crate::{
     },
     clock::{Clock, SystemClock, Timestamp},
     protocol::{AccessTokenClaims, Issuer},
-    verifier::{Check, Explanation, Status, Verifier},
+    verifier::{self, Check, Explanation, Status, Verifier},
 };
 
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ pub(in crate::cli) struct Verify {
 #[derive(Serialize)]
 struct Report {
     verified: bool,
-    /// Why not, as [`crate::verifier::Error::code`] says it.
+    /// Why not, as [`verifier::Error::code`] says it.
     reason: Option<&'static str>,
     checks: Vec<Finding>,
     /// What it says, once somebody knows that it is genuine.
@@ -69,7 +69,11 @@ impl Verify {
         let said = Said::new(&token, &issuer, &self, verifier.status());
         let report = Report::new(&explanation, &said);
         self.output.print(&report, Report::for_people)?;
-        explanation.outcome.map(|_| ()).map_err(Error::Refused)
+        match explanation.outcome {
+            Ok(_) => Ok(()),
+            Err(error @ verifier::Error::KeysUnavailable { .. }) => Err(Error::NotChecked(error)),
+            Err(error) => Err(Error::Refused(error)),
+        }
     }
 }
 
@@ -79,14 +83,14 @@ impl Report {
             let passed =
                 if explanation.passed.contains(&check) { Some(true) } else { (explanation.failed == Some(check)).then_some(false) };
             let why = explanation.outcome.as_ref().err().filter(|_| passed == Some(false));
-            let detail = passed.and_then(|_| said.of(check));
+            let detail = passed.and_then(|passed| said.of(check, passed));
             let words = why.map(ToString::to_string).into_iter().chain(detail);
             Finding { check: check.name(), passed, detail: harmless(&words.collect::<Vec<_>>().join("; ")) }
         };
         let verified = explanation.outcome.is_ok();
         Self {
             verified,
-            reason: explanation.outcome.as_ref().err().map(crate::verifier::Error::code),
+            reason: explanation.outcome.as_ref().err().map(verifier::Error::code),
             checks: Check::ALL.into_iter().map(finding).collect(),
             claims: verified.then(|| Value::Object(said.token.claims.clone())),
         }
@@ -123,10 +127,10 @@ impl<'a> Said<'a> {
     }
 
     /// A detail that helps whether or not the check passed.
-    fn of(&self, check: Check) -> Option<String> {
+    fn of(&self, check: Check, passed: bool) -> Option<String> {
         let UnverifiedToken { header, claims, .. } = &self.token;
         let shown = |members: &Map<String, Value>, name: &str| members.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
-        let compared = |found: String, wanted: String| if found == wanted { found } else { format!("{found}, wanted is {wanted}") };
+        let compared = |found: String, wanted: String| if passed { found } else { format!("{found}, wanted is {wanted}") };
         Some(match check {
             Check::Size => format!("{} bytes", self.len),
             Check::Algorithm => compared(shown(header, "alg"), json!("RS256").to_string()),

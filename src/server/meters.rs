@@ -160,6 +160,10 @@ impl Default for Meters {
         meters.register(all.sub_registry_with_prefix("sealwright"));
         meters.sampled.process.register(all.sub_registry_with_prefix("process"));
         meters.registry = all;
+        // There from the start, at zero: a rate needs two values, and the first attack should be seen.
+        for kind in ["client_secret", "password"] {
+            drop(meters.limited.get_or_create(&Guess { kind }));
+        }
         meters
     }
 }

@@ -25,7 +25,10 @@ use std::{
 };
 
 use axum::Router;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::JoinSet,
+};
 
 pub use config::Config;
 pub use meters::{Guess, Meters, TokenRequest};
@@ -125,9 +128,9 @@ impl Server {
 
         let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());
         let tls = config.http.tls.map(Tls::open).transpose()?;
-        let (socket, local_addr) = bind(config.http.listen, "listen").await?;
+        let (socket, local_addr) = bind(config.http.listen, "listen")?;
         let management = match config.management_listen {
-            Some(addr) => Some(bind(addr, "management-listen").await?),
+            Some(addr) => Some(bind(addr, "management-listen")?),
             None => None,
         };
         let issuer = config.issuer.unwrap_or_else(|| loopback_issuer(local_addr, tls.is_some()));
@@ -237,9 +240,20 @@ impl Server {
     }
 }
 
-async fn bind(addr: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+/// With a longer queue than the runtime's 128: whoever finds it full is silently kept waiting for a second.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    const QUEUE: u32 = 4096;
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port that is free but for connections that ended a moment ago is free. (Elsewhere the option means something else.)
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(QUEUE)
+}
+
+fn bind(addr: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { addr, setting, source };
-    let socket = TcpListener::bind(addr).await.map_err(failed)?;
+    let socket = listen(addr).map_err(failed)?;
     let addr = socket.local_addr().map_err(failed)?;
     Ok((socket, addr))
 }

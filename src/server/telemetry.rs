@@ -5,6 +5,7 @@ use std::{
     io::{self, IsTerminal, Write},
     net::IpAddr,
     os::fd::AsFd,
+    panic::{self, PanicHookInfo},
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -134,7 +135,14 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
     // Somebody who embeds us may have set up logging already; theirs stands.
     let registry = tracing_subscriber::registry().with(events.with_filter(EnvFilter::new(&policy.filter.0))).with(spans);
     let _ = registry.try_init();
+    panic::set_hook(Box::new(log_panic));
     Ok(Telemetry { traces, _lines: guard })
+}
+
+/// A panic is an event as any other, with the request that it happened in, and not a text amid the lines of a log.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string);
+    tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without a text"));
 }
 
 fn traces(endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, Error> {

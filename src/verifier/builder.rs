@@ -153,7 +153,7 @@ impl Builder {
             return Err(BuildError::NoAlgorithm);
         }
         let leeway = i64::try_from(self.leeway.as_secs()).ok().filter(|_| self.leeway <= Duration::from_secs(300));
-        let leeway = leeway.ok_or(BuildError::Leeway(self.leeway.as_secs_f64().ceil() as u64))?;
+        let leeway = leeway.ok_or_else(|| BuildError::Leeway(self.leeway.as_secs_f64().ceil() as u64))?;
         let scopes = self.scopes.iter().map(|scope| scope.parse().map_err(BuildError::Scope)).collect::<Result<Vec<_>, _>>()?;
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.fetch_timeout) {
             return Err(BuildError::FetchTimeout(self.fetch_timeout.as_millis()));

@@ -83,6 +83,20 @@ async fn ad2_ad10_metrics_are_for_the_management_listener_alone(backend: Backend
         assert!(value.parse::<f64>().unwrap() >= 0.0, "{begin}{value}");
     }
     assert!(metrics.ends_with("# EOF\n") && !metrics.contains(&client.secret));
+
+    // The dashboard asks for nothing that is not there.
+    app.sign_in(&client).await;
+    guess(&app, "203.0.113.1").await;
+    let metrics = app.metrics().await;
+    let dashboard = include_str!("../../examples/grafana-dashboard.json");
+    let words = dashboard.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let asked: std::collections::BTreeSet<_> =
+        words.filter(|word| word.starts_with("sealwright_") || word.starts_with("process_")).collect();
+    assert!(asked.len() > 15, "{asked:?}");
+    for name in asked {
+        let family = name.trim_end_matches("_bucket").trim_end_matches("_total");
+        assert!(metrics.contains(&format!("# TYPE {family} ")), "{name}");
+    }
 }
 
 async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(backend: Backend) {

@@ -3,11 +3,14 @@
 use super::Error;
 
 impl Error {
-    /// The value of `WWW-Authenticate` for the answer, on one line; none with a 503, where a new token would not help.
+    /// The value of `WWW-Authenticate` for the answer, on one line; none with a 500 or 503, where a new token would not help.
     #[must_use]
     pub fn challenge(&self) -> Option<String> {
         match self {
-            Self::KeysUnavailable { .. } => None,
+            Self::KeysUnavailable { .. } | Self::NotLayered => None,
+            // Section 3.1: who sent no token learns no error code.
+            Self::NoToken => Some("Bearer".to_owned()),
+            Self::BadRequest(_) => Some(format!("Bearer error=\"invalid_request\", error_description=\"{self}\"")),
             Self::InsufficientScope(needed) => {
                 let scope = if is_scope(needed) { format!(", scope=\"{needed}\"") } else { String::new() };
                 Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"{scope}"))
@@ -47,6 +50,9 @@ mod tests {
             Error::BindingRequired,
             Error::InsufficientScope("a\"\r\nSet-Cookie: x".to_owned()),
             Error::KeysUnavailable { retry_after: Duration::from_secs(5) },
+            Error::NoToken,
+            Error::BadRequest("the Authorization header is there twice"),
+            Error::NotLayered,
         ]
     }
 
@@ -56,10 +62,11 @@ mod tests {
         assert_eq!(codes, BTreeSet::from(Error::CODES), "every code is listed, and each is somebody's");
         for error in every() {
             let Some(challenge) = error.challenge() else {
-                assert_eq!((error.status(), error.retry_after()), (503, Some(Duration::from_secs(5))));
+                let wait = (error.status() == 503).then_some(Duration::from_secs(5));
+                assert!(matches!(error.status(), 500 | 503) && error.retry_after() == wait);
                 continue;
             };
-            assert!(matches!(error.status(), 401 | 403) && error.retry_after().is_none());
+            assert!(matches!(error.status(), 400 | 401 | 403) && error.retry_after().is_none());
             // RFC 6750 section 3: a description holds neither quotes nor backslashes nor anything beyond ASCII.
             let values: Vec<&str> = challenge.split('"').skip(1).step_by(2).collect();
             assert_eq!(challenge.matches('"').count(), 2 * values.len(), "{challenge}");

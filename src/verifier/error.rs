@@ -70,11 +70,20 @@ pub enum Error {
         /// After how long they are asked for again; at least a second.
         retry_after: Duration,
     },
+    /// The request has no token, where one is needed.
+    #[error("the request carries no token")]
+    NoToken,
+    /// The request carries a token in a way that can be read in two ways, or in none.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// A handler asks for the token on a route that [`Verifier::layer`](super::Verifier::layer) does not cover: the API's own fault.
+    #[error("a handler asks for a token that no layer has checked")]
+    NotLayered,
 }
 
 impl Error {
     /// Every [`code`](Self::code), for who sets up a counter for each.
-    pub const CODES: [&str; 16] = [
+    pub const CODES: [&str; 19] = [
         "too_large",
         "malformed",
         "algorithm_not_allowed",
@@ -91,6 +100,9 @@ impl Error {
         "binding_required",
         "insufficient_scope",
         "keys_unavailable",
+        "no_token",
+        "bad_request",
+        "not_layered",
     ];
 
     /// A word that never changes, for metrics and logs.
@@ -113,15 +125,21 @@ impl Error {
             Self::BindingRequired => "binding_required",
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::KeysUnavailable { .. } => "keys_unavailable",
+            Self::NoToken => "no_token",
+            Self::BadRequest(_) => "bad_request",
+            Self::NotLayered => "not_layered",
         }
     }
 
-    /// The status of the HTTP answer: 401, 403 when only the scope is missing (RFC 6750 section 3.1), 503 when the keys are.
+    /// The status of the HTTP answer: 401, 400 when it cannot be read, 403 when only the scope is missing (RFC 6750 section 3.1), 503
+    /// when the keys are, 500 when no layer was there to check.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
             Self::InsufficientScope(_) => 403,
             Self::KeysUnavailable { .. } => 503,
+            Self::BadRequest(_) => 400,
+            Self::NotLayered => 500,
             _ => 401,
         }
     }

@@ -57,6 +57,8 @@ pub(super) struct Fetcher<'a> {
     doubted: bool,
     /// Of the document whose keys are held, and where that was.
     etag: Option<(Url, HeaderValue)>,
+    /// How long that document was said to be fresh: what an answer of "unchanged" does not say stays as it was (RFC 9111 section 4.3.4).
+    ttl: Duration,
 }
 
 /// Keys, or that they are the same as before, and for how long they are fresh.
@@ -99,7 +101,7 @@ impl From<reqwest::Error> for Failure {
 
 impl<'a> Fetcher<'a> {
     pub(super) const fn new(source: &'a Source) -> Self {
-        Self { source, http: None, address: None, doubted: false, etag: None }
+        Self { source, http: None, address: None, doubted: false, etag: None, ttl: USUAL_TTL }
     }
 
     /// Asks the issuer. `forced`: caches on the way are to ask it as well (RFC 9111 section 5.2.1.4).
@@ -126,7 +128,7 @@ impl<'a> Fetcher<'a> {
         let response = request.send().await?;
         let ttl = ttl(response.headers());
         if response.status() == StatusCode::NOT_MODIFIED && conditional {
-            return Ok(Answer { keys: None, ttl });
+            return Ok(Answer { keys: None, ttl: ttl.unwrap_or(self.ttl) });
         }
         let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= MAX_ETAG_LEN).cloned();
         let document = body(&url, response).await?;
@@ -135,7 +137,8 @@ impl<'a> Fetcher<'a> {
             return Err(Failure::useless(&url, why));
         }
         self.etag = etag.map(|etag| (url, etag));
-        Ok(Answer { keys: Some(keys), ttl })
+        self.ttl = ttl.unwrap_or(USUAL_TTL);
+        Ok(Answer { keys: Some(keys), ttl: self.ttl })
     }
 
     async fn http(&mut self) -> Result<Client, Failure> {
@@ -243,16 +246,16 @@ async fn body(url: &Url, mut response: Response) -> Result<Vec<u8>, Failure> {
 }
 
 /// How long an answer is fresh: `max-age` less the `Age` that it had when it came (RFC 9111 section 4.2), within our bounds.
-fn ttl(headers: &HeaderMap) -> Duration {
-    let seconds = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().unwrap_or(u64::MAX));
+fn ttl(headers: &HeaderMap) -> Option<Duration> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let seconds = |text: &str| digits(text).then(|| text.parse().unwrap_or(u64::MAX));
     let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let max_age = directives.filter_map(|directive| directive.trim().split_once('=')).find_map(|(name, value)| {
         let value = value.trim_matches('"');
-        name.eq_ignore_ascii_case("max-age").then(|| seconds(value)).flatten().filter(|_| !value.is_empty())
-    });
-    let Some(max_age) = max_age else { return USUAL_TTL };
+        name.eq_ignore_ascii_case("max-age").then(|| seconds(value)).flatten()
+    })?;
     let age = headers.get(AGE).and_then(|value| value.to_str().ok()).and_then(seconds).unwrap_or(0);
-    Duration::from_secs(max_age.saturating_sub(age)).min(LONGEST_TTL)
+    Some(Duration::from_secs(max_age.saturating_sub(age)).min(LONGEST_TTL))
 }
 
 #[cfg(test)]
@@ -263,7 +266,7 @@ mod tests {
     fn keys_are_fresh_for_as_long_as_the_issuer_says_within_an_hour() {
         let told = |headers: &[(&str, &str)]| {
             let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            ttl(&headers.collect::<HeaderMap<HeaderValue>>()).as_secs()
+            ttl(&headers.collect::<HeaderMap<HeaderValue>>()).unwrap_or(USUAL_TTL).as_secs()
         };
         for (value, seconds) in [
             ("max-age=300", 300),
@@ -286,7 +289,9 @@ mod tests {
         // It lay in a cache on the way for a while.
         assert_eq!(told(&[("cache-control", "max-age=300"), ("age", "290")]), 10);
         assert_eq!(told(&[("cache-control", "max-age=300"), ("age", "301")]), 0);
-        assert_eq!(told(&[("cache-control", "max-age=300"), ("age", "soon")]), 300);
+        for unreadable in ["soon", "", "-1"] {
+            assert_eq!(told(&[("cache-control", "max-age=300"), ("age", unreadable)]), 300);
+        }
     }
 
     #[test]

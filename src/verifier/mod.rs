@@ -69,21 +69,33 @@ mod claims;
 mod error;
 mod fetch;
 mod key_cache;
+mod layer;
 mod members;
 mod one_issuer;
 mod pace;
+mod refused;
+mod resource_metadata;
 mod signature;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod token;
 
 use std::{collections::HashSet, sync::Arc};
 
+#[doc(inline)]
+pub use crate::scopes;
 pub use builder::Builder;
 pub use check::Check;
 pub use claims::Claims;
 pub use error::{BuildError, Error};
+pub use layer::{Answer, TokenLayer, TokenService};
+pub use refused::Refused;
+pub use resource_metadata::ResourceMetadata;
 pub use status::{IssuerStatus, KeyState, Status};
+#[doc(hidden)]
+pub use token::is_scope_token;
+pub use token::{AnyOf, Anything, NoCustom, OfClient, OfUser, Require, Scope, Token};
 
 use one_issuer::OneIssuer;
 use status::Counters;
@@ -204,9 +216,31 @@ impl Verifier {
     ///
     /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
     pub fn verify_cached(&self, token: &str) -> Result<Claims, Error> {
-        let outcome = self.choose(token).and_then(|issuer| issuer.check(token, |_| ()));
-        self.0.counters.count(&outcome);
+        let outcome = self.check_cached(token);
+        self.count(&outcome);
         outcome
+    }
+
+    fn check_cached(&self, token: &str) -> Result<Claims, Error> {
+        self.choose(token).and_then(|issuer| issuer.check(token, |_| ()))
+    }
+
+    fn count(&self, outcome: &Result<Claims, Error>) {
+        self.0.counters.count(outcome);
+    }
+
+    /// Sees to it that keys are being kept.
+    fn keep(&self) {
+        self.0.issuers.iter().for_each(|issuer| issuer.keep());
+    }
+
+    /// A layer that lets no request in without a good token, for axum, hyper, tonic and everything else that tower's layers fit.
+    ///
+    /// Every route that is added before the layer is behind it, whether or not its handler looks at the token. What is added below
+    /// is open to all. CORS preflights carry no token: put a CORS layer outside, that is, below this one in the code.
+    #[must_use]
+    pub fn layer(&self) -> TokenLayer {
+        TokenLayer::new(self.clone())
     }
 
     /// As [`verify`](Self::verify), and says which checks the token passed: for whoever wonders why it is refused. Counts nothing.
@@ -230,7 +264,7 @@ impl Verifier {
     /// [`Error::KeysUnavailable`] when those of one issuer are not to be had now. Fetching goes on.
     pub async fn ready(&self) -> Result<(), Error> {
         // All of them begin; then each is waited for.
-        self.0.issuers.iter().for_each(|issuer| issuer.keep());
+        self.keep();
         let mut outcome = Ok(());
         for issuer in &self.0.issuers {
             outcome = outcome.and(issuer.ready().await);

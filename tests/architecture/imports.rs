@@ -19,8 +19,8 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::store"]],
     &[&["server::model"]],
     // Side by side: who embeds the verifier or the client has neither the server nor the other of the two. What every room
-    // of the server may use lies here as well.
-    &[&["client"], &["verifier"], &["server::meters", "server::secret", "server::telemetry", "server::workers"]],
+    // of the server may use lies here as well. `scopes!` is a macro of the verifier: macros that others may use stand at the root.
+    &[&["client"], &["verifier", "scopes"], &["server::meters", "server::secret", "server::telemetry", "server::workers"]],
     &[&["protocol"]],
     &[&["clock"], &["entropy"]],
 ];

@@ -55,7 +55,9 @@ pub(crate) fn randomness(source: &Source) -> Vec<Finding> {
         ["src/server/keys/signer.rs", "src/verifier/testing/mod.rs"].contains(&source.path.as_str())
             && matches!(path[..], ["aws_lc_rs", "rand", "SystemRandom"] | ["SystemRandom"] | ["SystemRandom", "new"])
     };
-    let drawn = |path: &Named| path.segments.iter().any(|word| RANDOMNESS.contains(&word.as_str())) && !for_signing(path);
+    // Version 4 of IP, and not of UUIDs.
+    let socket = |path: &Named| path.segments.iter().any(|word| word == "TcpSocket");
+    let drawn = |path: &Named| !socket(path) && path.segments.iter().any(|word| RANDOMNESS.contains(&word.as_str())) && !for_signing(path);
     object(source, drawn, "randomness comes from crate::entropy")
 }
 

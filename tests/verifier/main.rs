@@ -36,6 +36,7 @@ mod issuers;
 mod key_cache;
 mod keys;
 mod lawful;
+mod layer;
 mod outage;
 mod payload;
 mod support;

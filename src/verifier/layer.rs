@@ -1,0 +1,222 @@
+//! A tower layer that lets no request in without a good token, whichever framework is behind it.
+
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::{HeaderMap, Request, Response, header};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Claims, Error, Verifier, refused::Refused, token::Require};
+
+/// Lets in only requests with a good token. Made by [`Verifier::layer`].
+#[derive(Debug, Clone)]
+pub struct TokenLayer {
+    verifier: Verifier,
+    anonymous: bool,
+    required: fn(&Claims) -> Result<(), Error>,
+    resource_metadata: Option<Arc<str>>,
+}
+
+/// What the layer found; nobody else can put it into a request.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    /// None: the caller sent no token, and needs none here.
+    pub(super) claims: Option<Arc<Claims>>,
+    pub(super) resource_metadata: Option<Arc<str>>,
+}
+
+impl TokenLayer {
+    pub(super) fn new(verifier: Verifier) -> Self {
+        Self { verifier, anonymous: false, required: |_| Ok(()), resource_metadata: None }
+    }
+
+    /// Lets in callers without any token as well; a bad one is still refused. Handlers tell the two apart by `Option<Token>`.
+    #[must_use]
+    pub fn allow_anonymous(self) -> Self {
+        Self { anonymous: true, ..self }
+    }
+
+    /// Requires this of every token, for services that have no extractors.
+    #[must_use]
+    pub fn require<R: Require>(self) -> Self {
+        let required = |claims: &Claims| if R::is_met(claims) { Ok(()) } else { Err(Error::InsufficientScope(R::scope())) };
+        Self { required, ..self }
+    }
+
+    /// Where this API's description stands (RFC 9728), which every challenge then names: see
+    /// [`ResourceMetadata`](super::ResourceMetadata).
+    #[must_use]
+    pub fn resource_metadata(self, url: &str) -> Self {
+        // What cannot stand between quotes in a header is no URL (RFC 3986 appendix A).
+        let lawful = url.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        Self { resource_metadata: lawful.then(|| url.into()), ..self }
+    }
+
+    fn admit(&self, outcome: Result<Claims, Error>) -> Result<Checked, Error> {
+        let claims = match outcome {
+            Ok(claims) => {
+                (self.required)(&claims)?;
+                Some(Arc::new(claims))
+            }
+            Err(Error::NoToken) if self.anonymous => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Checked { claims, resource_metadata: self.resource_metadata.clone() })
+    }
+}
+
+impl<S> Layer<S> for TokenLayer {
+    type Service = TokenService<S>;
+
+    fn layer(&self, inner: S) -> TokenService<S> {
+        TokenService { layer: self.clone(), inner }
+    }
+}
+
+/// A service behind a [`TokenLayer`].
+#[derive(Debug, Clone)]
+pub struct TokenService<S> {
+    layer: TokenLayer,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for TokenService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: Default,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Answer<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Answer<S, B> {
+        // The one that is ready is the one that is called (tower's rule); its clone gets ready for the next.
+        let fresh = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, fresh);
+        let layer = &self.layer;
+        layer.verifier.keep();
+        let outcome = bearer(request.headers()).and_then(|token| layer.verifier.check_cached(token));
+        let state = match outcome {
+            // The one path that waits, and that copies anything.
+            Err(Error::KeysUnavailable { .. } | Error::UnknownKey) => {
+                let layer = layer.clone();
+                let token = bearer(request.headers()).unwrap_or_default().to_owned();
+                let verifying = Box::pin(async move {
+                    let outcome = layer.verifier.verify(&token).await;
+                    layer.admit(outcome)
+                });
+                State::Verifying { verifying, then: Some((inner, request)) }
+            }
+            outcome => {
+                layer.verifier.count(&outcome);
+                match layer.admit(outcome) {
+                    Ok(checked) => {
+                        request.extensions_mut().insert(checked);
+                        State::Inner { future: inner.call(request) }
+                    }
+                    Err(error) => State::Refused { refused: Some(layer.refuse(error, request.headers())) },
+                }
+            }
+        };
+        Answer { state, resource_metadata: layer.resource_metadata.clone() }
+    }
+}
+
+impl TokenLayer {
+    fn refuse(&self, error: Error, headers: &HeaderMap) -> Refused {
+        Refused { error, resource_metadata: self.resource_metadata.clone(), grpc: is_grpc(headers) }
+    }
+}
+
+type Verifying = Pin<Box<dyn Future<Output = Result<Checked, Error>> + Send>>;
+
+pin_project_lite::pin_project! {
+    /// The answer of a [`TokenService`].
+    pub struct Answer<S: Service<Request<B>>, B> {
+        #[pin]
+        state: State<S, B, S::Future>,
+        resource_metadata: Option<Arc<str>>,
+    }
+}
+
+pin_project_lite::pin_project! {
+    #[project = Now]
+    enum State<S, B, F> {
+        Inner { #[pin] future: F },
+        Refused { refused: Option<Refused> },
+        Verifying { verifying: Verifying, then: Option<(S, Request<B>)> },
+    }
+}
+
+impl<S, B, R> Future for Answer<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut state = this.state;
+        loop {
+            let next = match state.as_mut().project() {
+                Now::Inner { future } => return future.poll(cx),
+                Now::Refused { refused } => {
+                    let refused = refused.take().expect("a future is not polled after it is ready");
+                    return Poll::Ready(Ok(refused.into_http()));
+                }
+                Now::Verifying { verifying, then } => {
+                    let outcome = ready!(verifying.as_mut().poll(cx));
+                    let (mut inner, mut request) = then.take().expect("it is left when it is ready");
+                    match outcome {
+                        Ok(checked) => {
+                            request.extensions_mut().insert(checked);
+                            State::Inner { future: inner.call(request) }
+                        }
+                        Err(error) => {
+                            let grpc = is_grpc(request.headers());
+                            State::Refused { refused: Some(Refused { error, resource_metadata: this.resource_metadata.clone(), grpc }) }
+                        }
+                    }
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The token of a request: in the header, never in the URL or the body (RFC 6750 section 2, RFC 9700 section 4.3.2).
+fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Err(Error::NoToken) };
+    if values.next().is_some() {
+        return Err(Error::BadRequest("the Authorization header is there twice"));
+    }
+    // RFC 9110 section 11.1: the scheme's case does not count. Another scheme is no token.
+    let (scheme, token) = value.as_bytes().split_at_checked(6).ok_or(Error::NoToken)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer") || token.first().is_some_and(u8::is_ascii_alphanumeric) {
+        return Err(Error::NoToken);
+    }
+    let unreadable = Error::BadRequest("what stands behind Bearer is no token");
+    let Some(b' ') = token.first() else { return Err(unreadable) };
+    // b64token of RFC 6750 section 2.1; some put more than one space before it.
+    let start = token.iter().position(|b| *b != b' ').unwrap_or(token.len());
+    let token = &token[start..];
+    let unpadded = token.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
+    let lawful = unpadded > 0 && token[..unpadded].iter().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(b));
+    if lawful { std::str::from_utf8(token).map_err(|_| unreadable) } else { Err(unreadable) }
+}

@@ -1,0 +1,62 @@
+//! The answer to a request that does not get in, for any HTTP stack.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::Error;
+
+/// A request that does not get in, and what its answer needs to know.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Why.
+    pub error: Error,
+    /// Where this API describes itself (RFC 9728), for the challenge.
+    pub(super) resource_metadata: Option<Arc<str>>,
+    /// Whether the caller speaks gRPC, where the status travels in a header of its own.
+    pub(super) grpc: bool,
+}
+
+impl Refused {
+    /// The answer, with an empty body.
+    #[must_use]
+    pub fn into_http<B: Default>(self) -> Response<B> {
+        let mut response = Response::new(B::default());
+        let status = StatusCode::from_u16(self.error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        // What was refused now may be granted a moment later, to another caller even.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = self.error.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        if self.grpc {
+            // A gRPC answer is 200, always; what it means stands in grpc-status.
+            let code = match status.as_u16() {
+                400 => "3",
+                401 => "16",
+                403 => "7",
+                503 => "14",
+                _ => "13",
+            };
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from_static(code));
+        } else {
+            *response.status_mut() = status;
+        }
+        response
+    }
+
+    fn challenge(&self) -> Option<HeaderValue> {
+        let challenge = self.error.challenge()?;
+        let challenge = match &self.resource_metadata {
+            None => challenge,
+            // RFC 9728 section 5.1.
+            Some(url) if challenge == "Bearer" => format!("Bearer resource_metadata=\"{url}\""),
+            Some(url) => format!("{challenge}, resource_metadata=\"{url}\""),
+        };
+        HeaderValue::try_from(challenge).ok()
+    }
+}

@@ -1,0 +1,239 @@
+//! Scopes as types, and the caller's token as an argument of a handler.
+
+use std::{marker::PhantomData, ops::Deref, sync::Arc};
+
+use axum_core::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::{Extensions, request::Parts};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    Claims, Error,
+    layer::{Checked, is_grpc},
+    refused::Refused,
+};
+
+/// One scope token, named by a type. Write it with [`scopes!`](crate::scopes).
+pub trait Scope: 'static {
+    /// The scope token (RFC 6749 section 3.3).
+    const NAME: &'static str;
+}
+
+/// What a token must hold: a [`Scope`], a tuple of them (all are needed), [`AnyOf`] some, [`OfClient`], [`OfUser`], or [`Anything`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is nothing that a token can be required to hold",
+    note = "name a scope by `scopes! {{ OrdersRead = \"orders:read\"; }}` and write `Token<OrdersRead>`"
+)]
+pub trait Require: 'static {
+    /// Whether the token holds it.
+    fn is_met(claims: &Claims) -> bool;
+
+    /// The scope tokens that are asked for, with a space between two of them.
+    fn scope() -> String {
+        String::new()
+    }
+}
+
+/// Nothing more than that the token is good.
+#[derive(Debug)]
+pub enum Anything {}
+
+impl Require for Anything {
+    fn is_met(_: &Claims) -> bool {
+        true
+    }
+}
+
+impl<S: Scope> Require for S {
+    fn is_met(claims: &Claims) -> bool {
+        claims.has_scope(S::NAME)
+    }
+
+    fn scope() -> String {
+        S::NAME.to_owned()
+    }
+}
+
+/// Any one of several: `AnyOf<(OrdersRead, OrdersWrite)>`.
+#[derive(Debug)]
+pub struct AnyOf<T>(PhantomData<fn() -> T>);
+
+/// A token that an app got for itself, and no user stands behind.
+#[derive(Debug)]
+pub enum OfClient {}
+
+impl Require for OfClient {
+    fn is_met(claims: &Claims) -> bool {
+        !claims.is_for_user()
+    }
+}
+
+/// A token that an app got for a user.
+#[derive(Debug)]
+pub enum OfUser {}
+
+impl Require for OfUser {
+    fn is_met(claims: &Claims) -> bool {
+        claims.is_for_user()
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident),+))+) => {$(
+        impl<$($name: Require),+> Require for ($($name,)+) {
+            fn is_met(claims: &Claims) -> bool {
+                $($name::is_met(claims))&&+
+            }
+
+            fn scope() -> String {
+                joined(&[$($name::scope()),+])
+            }
+        }
+
+        impl<$($name: Require),+> Require for AnyOf<($($name,)+)> {
+            fn is_met(claims: &Claims) -> bool {
+                $($name::is_met(claims))||+
+            }
+
+            fn scope() -> String {
+                joined(&[$($name::scope()),+])
+            }
+        }
+    )+};
+}
+
+tuples! { (A) (A, B) (A, B, C) (A, B, C, D) }
+
+fn joined(scopes: &[String]) -> String {
+    scopes.iter().filter(|scope| !scope.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+/// No claims of one's own.
+#[derive(Debug, Deserialize)]
+pub struct NoCustom {}
+
+/// The caller's token, checked by the [layer](super::Verifier::layer). As an argument of an axum handler it refuses by itself those
+/// who do not hold what it requires:
+///
+/// | argument | who gets in |
+/// |---|---|
+/// | `Token` | everybody with a good token |
+/// | `Token<OrdersWrite>` | with this scope; others get 403 and a challenge that names it |
+/// | `Token<(OrdersRead, OrdersWrite)>`, `Token<AnyOf<(OrdersRead, OrdersWrite)>>` | with both; with one of them |
+/// | `Token<OfUser>`, `Token<(OfClient, OrdersRead)>` | users; apps for themselves |
+/// | `Token<OrdersRead, Tenant>` | the same, and `custom` holds claims of your own as your type |
+/// | `Option<Token>` | everybody, where the layer lets callers in without one; a bad token is still refused |
+///
+/// On a route that the layer does not cover it is a 500 that says so, never an open door.
+#[derive(Debug)]
+pub struct Token<R: Require = Anything, C = NoCustom> {
+    claims: Arc<Claims>,
+    /// The claims of your own.
+    pub custom: C,
+    required: PhantomData<fn() -> R>,
+}
+
+impl<R: Require, C> Deref for Token<R, C> {
+    type Target = Claims;
+
+    fn deref(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+impl<R: Require, C: DeserializeOwned> Token<R, C> {
+    /// What the layer found in a request, for services that have no extractors: hyper's and tonic's, whose requests keep the same
+    /// extensions.
+    ///
+    /// # Errors
+    ///
+    /// As for a handler.
+    pub fn of(extensions: &Extensions) -> Result<Self, Error> {
+        Self::if_any(extensions)?.ok_or(Error::NoToken)
+    }
+
+    fn if_any(extensions: &Extensions) -> Result<Option<Self>, Error> {
+        let Some(Checked { claims, .. }) = extensions.get() else {
+            tracing::error!("a handler asks for a Token on a route that Verifier::layer does not cover");
+            return Err(Error::NotLayered);
+        };
+        let Some(claims) = claims.clone() else { return Ok(None) };
+        if !R::is_met(&claims) {
+            return Err(Error::InsufficientScope(R::scope()));
+        }
+        Ok(Some(Self { custom: claims.custom()?, claims, required: PhantomData }))
+    }
+}
+
+fn refused(error: Error, parts: &Parts) -> Refused {
+    let resource_metadata = parts.extensions.get().and_then(|Checked { resource_metadata, .. }| resource_metadata.clone());
+    Refused { error, resource_metadata, grpc: is_grpc(&parts.headers) }
+}
+
+impl<State: Sync, R: Require, C: DeserializeOwned> FromRequestParts<State> for Token<R, C> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Refused> {
+        Self::of(&parts.extensions).map_err(|error| refused(error, parts))
+    }
+}
+
+impl<State: Sync, R: Require, C: DeserializeOwned> OptionalFromRequestParts<State> for Token<R, C> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Option<Self>, Refused> {
+        Self::if_any(&parts.extensions).map_err(|error| refused(error, parts))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.into_http()
+    }
+}
+
+/// Whether `text` is one scope token: what [`scopes!`](crate::scopes) asks the compiler.
+#[doc(hidden)]
+#[must_use]
+pub const fn is_scope_token(text: &str) -> bool {
+    let (bytes, mut at) = (text.as_bytes(), 0);
+    while at < bytes.len() {
+        if !matches!(bytes[at], 0x21 | 0x23..=0x5b | 0x5d..=0x7e) {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
+/// Names scope tokens by types. One that RFC 6749 section 3.3 does not allow does not compile.
+///
+/// ```
+/// sealwright::verifier::scopes! {
+///     /// May look at orders.
+///     pub OrdersRead = "orders:read";
+///     OrdersWrite = "orders:write";
+/// }
+/// ```
+///
+/// ```compile_fail
+/// sealwright::verifier::scopes! { pub Two = "orders read"; }
+/// ```
+#[macro_export]
+#[doc(hidden)]
+macro_rules! scopes {
+    ($($(#[$meta:meta])* $visibility:vis $name:ident = $scope:literal;)+) => {$(
+        $(#[$meta])*
+        #[doc = concat!("The scope `", $scope, "`.")]
+        #[derive(Debug)]
+        $visibility enum $name {}
+
+        impl $crate::verifier::Scope for $name {
+            const NAME: &'static str = $scope;
+        }
+
+        const _: () = assert!($crate::verifier::is_scope_token($scope), concat!("no scope token of RFC 6749: ", $scope));
+    )+};
+}

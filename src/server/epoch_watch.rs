@@ -68,7 +68,7 @@ impl EpochWatch {
     /// Logs what was changed since the last look, by whichever process.
     async fn tell_changes(&mut self, newest: i64) -> Result<(), LookError> {
         while self.known.changes < newest {
-            let changes = tokio::time::timeout(PATIENCE, self.store.list_changes(self.known.changes)).await??;
+            let changes = tokio::time::timeout(PATIENCE, self.store.list_changes(self.known.changes, newest)).await??;
             // A gap at the end: somebody forgot rows, or the database was set back.
             self.known.changes = changes.last().map_or(newest, |change| change.number);
             for Change { at, actor, action, target, .. } in changes {
@@ -84,15 +84,18 @@ impl EpochWatch {
     async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
         let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
         self.registry.confirm(epochs.registry, now);
-        if epochs.changes != self.known.changes {
-            self.tell_changes(epochs.changes).await?;
-        }
         if epochs.keys == self.known.keys {
             self.keys.confirm(now);
         } else {
             tokio::time::timeout(PATIENCE, self.keys.reload(now)).await??;
         }
-        self.known = epochs;
+        self.known = Epochs { changes: self.known.changes, ..epochs };
+        // Last, and whatever comes of it: what is in force does not wait for its record.
+        if epochs.changes != self.known.changes
+            && let Err(error) = self.tell_changes(epochs.changes).await
+        {
+            tracing::warn!(%error, "the record of changes could not be read; it will be tried again");
+        }
         self.meters.epoch_looks.inc();
         Ok(())
     }

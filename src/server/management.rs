@@ -1,6 +1,6 @@
 //! What is for operators alone: metrics, on a listener of their own, never on the public one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{
     Router,
@@ -28,6 +28,8 @@ pub(super) struct Management {
     pub(super) keys: KeyRing,
     pub(super) registry: Registry,
     pub(super) store: Store,
+    /// One scrape at a time: what is taken down for one must not be counted for another.
+    pub(super) scraping: Arc<Mutex<()>>,
 }
 
 impl Management {
@@ -85,8 +87,12 @@ impl Management {
 
 /// `GET /metrics`.
 async fn metrics(State(management): State<Management>) -> Response {
-    management.sample();
-    match management.meters.encode() {
+    let encoded = {
+        let _turn = management.scraping.lock().unwrap_or_else(PoisonError::into_inner);
+        management.sample();
+        management.meters.encode()
+    };
+    match encoded {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::protocol::GrantType;
+
 /// A gauge of seconds or other parts.
 pub(crate) type Fraction = Gauge<f64, std::sync::atomic::AtomicU64>;
 
@@ -21,7 +23,7 @@ pub(crate) type Fraction = Gauge<f64, std::sync::atomic::AtomicU64>;
 pub struct TokenRequest {
     /// The grant type, or `none` where the request got no further than its client.
     pub grant: &'static str,
-    /// `ok`, or the error code (RFC 6749 section 5.2).
+    /// `ok`, the error code (RFC 6749 section 5.2), `limited` (429), or `abandoned` by who asked.
     pub result: &'static str,
 }
 
@@ -86,6 +88,7 @@ pub struct Meters {
     /// Connections closed because their source had too many.
     pub(crate) connections_refused: Counter,
     pub(crate) connections: Gauge,
+    pub(crate) connections_max: Gauge,
     pub(crate) signing: WorkMeters,
     pub(crate) hashing: WorkMeters,
     pub(crate) sampled: Sampled,
@@ -152,6 +155,7 @@ impl Default for Meters {
             replays: Counter::default(),
             connections_refused: Counter::default(),
             connections: Gauge::default(),
+            connections_max: Gauge::default(),
             signing: WorkMeters::default(),
             hashing: WorkMeters::default(),
             sampled: Sampled::default(),
@@ -163,6 +167,11 @@ impl Default for Meters {
         // There from the start, at zero: a rate needs two values, and the first attack should be seen.
         for kind in ["client_secret", "password"] {
             drop(meters.limited.get_or_create(&Guess { kind }));
+        }
+        for grant in GrantType::ALL.iter().map(|grant| grant.as_str()).chain(["none"]) {
+            for result in ["ok", "server_error", "temporarily_unavailable"] {
+                drop(meters.token_requests.get_or_create(&TokenRequest { grant, result }));
+            }
         }
         meters
     }
@@ -184,6 +193,7 @@ impl Meters {
         let help = "Connections closed because their source had too many";
         registry.register("connections_refused", help, self.connections_refused.clone());
         registry.register("connections", "Connections that are open", self.connections.clone());
+        registry.register("connections_max", "Connections that may be open", self.connections_max.clone());
         self.signing.register(registry, "signing", "a signature");
         self.hashing.register(registry, "password_hashing", "the hash of a password");
         let sampled = &self.sampled;

@@ -128,6 +128,8 @@ impl Server {
 
         let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());
         let tls = config.http.tls.map(Tls::open).transpose()?;
+        let limits = affordable(config.http.limits);
+        meters.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
         let (socket, local_addr) = bind(config.http.listen, "listen")?;
         let management = match config.management_listen {
             Some(addr) => Some(bind(addr, "management-listen")?),
@@ -150,6 +152,7 @@ impl Server {
             keys: keys.clone(),
             registry: registry.clone(),
             store: store.clone(),
+            scraping: Arc::default(),
         };
         let proxies = Arc::new(config.http.proxies);
         let app = App {
@@ -168,7 +171,7 @@ impl Server {
             (Listener { socket, tls: None, limits, proxies, meters: Arc::default() }, metered.router())
         });
         Ok(Self {
-            listener: Listener { socket, tls, limits: config.http.limits, proxies, meters: Arc::clone(&meters) },
+            listener: Listener { socket, tls, limits, proxies, meters: Arc::clone(&meters) },
             local_addr,
             app,
             issuer,
@@ -238,6 +241,35 @@ impl Server {
         }
         tracing::info!("stopped");
     }
+}
+
+/// As many connections as the process may have file descriptors for, less those that it needs itself.
+fn affordable(limits: ConnectionLimits) -> ConnectionLimits {
+    /// The database's connections and files, the log, the listeners, and what libraries open for a moment.
+    const OWN: usize = 256;
+    let Some(descriptors) = descriptor_limit() else { return limits };
+    let total = limits.total.min(descriptors.saturating_sub(OWN).max(descriptors / 2)).max(1);
+    if total == limits.total {
+        return limits;
+    }
+    tracing::warn!(descriptors, wanted = limits.total, connections = total, "fewer connections than wanted: raise the limit of open files");
+    ConnectionLimits { total, per_source: limits.per_source.min(total.div_ceil(2)) }
+}
+
+/// How many files this process may have open, after asking for as many as it may ask for.
+#[cfg(unix)]
+fn descriptor_limit() -> Option<usize> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    // What cannot be raised stays as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
+}
+
+#[cfg(not(unix))]
+fn descriptor_limit() -> Option<usize> {
+    None
 }
 
 /// With a longer queue than the runtime's 128: whoever finds it full is silently kept waiting for a second.

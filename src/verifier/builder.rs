@@ -81,7 +81,8 @@ impl Builder {
         self
     }
 
-    /// The issuer's keys, as its JWKS document (RFC 7517 section 5); at most 256 KiB and 64 keys. One bad key is skipped. Nothing
+    /// The issuer's keys, as its JWKS document (RFC 7517 section 5); at most 256 KiB and 64 keys. Each needs a `kid`, since tokens name
+    /// their key by it; of two different ones with one kid and algorithm neither is used. One bad key is skipped. Nothing
     /// is ever fetched then: who changes keys must build a new verifier.
     pub fn keys(mut self, jwks: impl Into<Vec<u8>>) -> Self {
         self.keys = KeysFrom::Document(jwks.into());
@@ -127,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// How long fetching keys may take in all: 5 s unless set, 1 to 60 s. A token that waits for it waits a second longer at most.
+    /// How long fetching keys may take in all, by the verifier's [clock](Self::clock): 5 s unless set, 1 to 60 s. A token that waits for it waits a second longer at most.
     pub const fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.fetch_timeout = timeout;
         self

@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,8 @@ use crate::clock::{SharedClock, Timestamp};
 
 /// How often the clock on the wall is looked at while the next attempt is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Tokens that wait for an attempt at most: an issuer that is slow must not pile up what strangers send. One more is refused at once.
+const MAX_WAITING: usize = 4096;
 /// The number of no task.
 const NOBODY: u64 = 0;
 
@@ -53,6 +55,8 @@ struct Shared {
     running: AtomicU64,
     /// How many there have been.
     tasks: AtomicU64,
+    /// Tokens that wait for an attempt.
+    waiting: AtomicUsize,
     last_error: Mutex<Option<(String, Timestamp)>>,
     fetches: AtomicU64,
     failures: AtomicU64,
@@ -109,6 +113,7 @@ impl KeyCache {
             pace,
             running: AtomicU64::new(NOBODY),
             tasks: AtomicU64::new(NOBODY),
+            waiting: AtomicUsize::new(0),
             last_error: Mutex::new(None),
             fetches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -151,6 +156,7 @@ impl KeyCache {
         if Handle::try_current().is_err() {
             return;
         }
+        let Some(_place) = Waiting::enter(&self.shared.waiting) else { return };
         // A second time when the task went away amid the first, with its runtime.
         for _ in 0..2 {
             let mut pace = self.shared.pace.subscribe();
@@ -199,6 +205,22 @@ impl KeyCache {
     /// Attempts that began, and those of them that failed.
     pub(super) fn attempts(&self) -> (u64, u64) {
         (self.shared.fetches.load(Ordering::Relaxed), self.shared.failures.load(Ordering::Relaxed))
+    }
+}
+
+/// A place among the tokens that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(waiting: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

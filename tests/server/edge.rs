@@ -17,6 +17,7 @@ on_both_databases![
     te15_what_is_secret_is_not_taken_from_a_url,
     a_request_has_the_id_that_its_caller_gave_it_if_that_can_stand_in_a_log,
     one_source_does_not_take_every_connection,
+    a_request_whose_caller_goes_away_is_counted_as_well,
 ];
 
 /// A wrong secret for `billing`, by way of a proxy that says this.
@@ -172,6 +173,21 @@ async fn one_source_does_not_take_every_connection(backend: Backend) {
     open.pop();
     crate::support::wait_until(|| app.meters.open_connections() == 2).await;
     assert_eq!(app.get("/health/live").await.status, 200);
+}
+
+async fn a_request_whose_caller_goes_away_is_counted_as_well(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    // The password is right, and the login cannot be written down yet.
+    let held = app.database.lock("UPDATE users SET username = username").await;
+    let body = format!("grant_type=password&client_id={}&client_secret={}&{SIGN_IN}", client.id, client.secret);
+    let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded";
+    let mut stream = TcpStream::connect(app.addr).await.unwrap();
+    stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    crate::support::wait_until(|| app.meters.password_hashes.get() == 1).await;
+    drop(stream);
+    let abandoned = sealwright::server::TokenRequest { grant: "none", result: "abandoned" };
+    crate::support::wait_until(|| app.meters.token_requests.get_or_create(&abandoned).get() == 1).await;
+    held.release().await;
 }
 
 /// Sends these bytes on a connection of their own and gives back all that comes until it is closed.

@@ -165,7 +165,7 @@ fn beyond_this_machine_it_takes_tls_or_a_proxy_and_an_https_issuer() {
     with(&[], &["tls_cert and tls_key, or behind_proxy"]);
     with(&["--behind-proxy", "10.0.0.0/8"], &["the issuer must be given, and be https"]);
     with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "http://localhost:1"], &["the issuer must be given, and be https"]);
-    with(&["--behind-proxy", "ten", "--issuer", "https://auth.example"], &["behind_proxy", "networks or addresses"]);
+    with(&["--behind-proxy", "ten", "--issuer", "https://auth.example"], &["behind_proxy", "addresses or networks"]);
     // It goes on to the database, which is not there.
     with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "https://auth.example"], &["every setting is known"]);
     with(&["--tls-cert", "a", "--tls-key", "b", "--issuer", "https://auth.example"], &["every setting is known"]);

@@ -38,7 +38,7 @@ pub const SETTINGS: &[Setting] = &[
         "behind_proxy",
         None,
         "the proxies that end TLS in front of this server, whose X-Forwarded-For is believed; plain HTTP is then served on any address",
-        "networks or addresses with commas between, such as 10.0.0.0/8,192.0.2.7",
+        "addresses or networks with commas between, such as 10.0.0.5,10.0.0.6",
     ),
     setting("connections", Some("4096"), "connections that are open at once; one more waits", "a number from 1 to 100000"),
     setting(

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -72,6 +72,7 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
     let span = telemetry::request_span(&asked.id, asked.source);
     telemetry::continue_trace(&span, request.headers(), &asked.method, &asked.route);
     let before_http2 = request.version() < Version::HTTP_2;
+    let unanswered = Unanswered { app: app.clone(), asked: Some(asked) };
 
     let answer = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, next.run(request))).catch_unwind().instrument(span.clone()).await;
     let mut response = match answer {
@@ -79,9 +80,10 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
         Ok(Err(_)) => Failure::unavailable("the request took too long".to_owned()).into_response(),
         Err(panic) => Failure::broken(format!("panic: {}", panic_text(&*panic))).into_response(),
     };
+    let asked = unanswered.answered();
     let mut result = "ok";
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        result = failure.code();
+        result = if response.status() == StatusCode::TOO_MANY_REQUESTS { "limited" } else { failure.code() };
         response = failure.render(&asked.id);
     }
     let note = response.extensions_mut().remove::<Note>().unwrap_or_default();
@@ -94,19 +96,47 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
     if let Ok(id) = HeaderValue::from_str(&asked.id) {
         headers.insert(REQUEST_ID, id);
     }
-    if before_http2 && app.stopping.is_set() {
+    if before_http2 && app.stopping.is_closing() {
         // The last answer on this connection; HTTP/2 has a word of its own for it, GOAWAY.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let status = response.status().as_u16();
+    telemetry::end_trace(&span, status, note.client.as_deref());
+    account(&app, &asked, status, result, &note);
+    response
+}
+
+/// A request whose caller may go away before it has its answer. It is counted and logged all the same: what it set off (a hash, a
+/// failed attempt, a step of a login) may have happened.
+struct Unanswered {
+    app: App,
+    asked: Option<Asked>,
+}
+
+impl Unanswered {
+    fn answered(mut self) -> Asked {
+        self.asked.take().expect("it is taken once")
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(asked) = &self.asked {
+            // As other servers count it; no caller ever sees this status.
+            let note = Note { cause: Some("the caller went away".to_owned()), ..Note::default() };
+            account(&self.app, asked, 499, "abandoned", &note);
+        }
+    }
+}
+
+/// Counts a request and writes its line.
+fn account(app: &App, asked: &Asked, status: u16, result: &'static str, note: &Note) {
     app.meters.observe_request(&asked.route, status, asked.since.elapsed());
     if asked.route.ends_with(ServerMetadata::TOKEN_ROUTE) {
         let grant = note.grant.map_or("none", GrantType::as_str);
         app.meters.token_requests.get_or_create(&TokenRequest { grant, result }).inc();
     }
-    telemetry::end_trace(&span, status, note.client.as_deref());
-    log(&asked, status, &note);
-    response
+    log(asked, status, note);
 }
 
 /// The path alone, since a query may hold what does not belong into a log; and of a path no more than what comes before
@@ -132,6 +162,7 @@ fn log(asked: &Asked, status: u16, note: &Note) {
     let event = event(route, status);
     let outcome = match status {
         ..400 => "ok",
+        499 => "abandoned",
         400..500 => "refused",
         _ => "failed",
     };
@@ -168,6 +199,7 @@ fn event(route: &str, status: u16) -> Option<&'static str> {
         ..400 if asks_for_token => "token.issued",
         ..400 => "token.revoked",
         429 => "attempt.limited",
+        499 => "request.abandoned",
         400..500 if asks_for_token => "token.refused",
         400..500 => "revocation.refused",
         _ => "request.failed",

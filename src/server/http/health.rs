@@ -18,7 +18,7 @@ pub(super) async fn live() -> Response {
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let now = app.clock.now();
     let mut because = Vec::new();
-    if app.stopping.is_set() {
+    if app.stopping.has_begun() {
         because.push("the server is stopping");
     }
     if !app.keys.can_sign(now) {

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::{Stopping, front::Peer, proxies::TrustedProxies, tls::Tls};
+use super::{Phase, Stopping, front::Peer, proxies::TrustedProxies, tls::Tls};
 use crate::server::meters::Meters;
 
 /// Time for the headers of a request to arrive.
@@ -89,6 +89,7 @@ struct Serving {
     builder: auto::Builder<TokioExecutor>,
     router: Router,
     tls: Option<Tls>,
+    stopping: Stopping,
 }
 
 impl Listener {
@@ -97,7 +98,7 @@ impl Listener {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_LIMIT).max_buf_size(HEADER_LIMIT);
         builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_LIMIT as u32).max_concurrent_streams(STREAM_LIMIT);
-        let serving = Arc::new(Serving { builder, router, tls: self.tls });
+        let serving = Arc::new(Serving { builder, router, tls: self.tls, stopping: stopping.clone() });
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(self.limits.total));
         let sources = Sources::default();
@@ -120,22 +121,30 @@ impl Listener {
         };
         let mut stop = Box::pin(async {
             shutdown.await;
-            stopping.set();
+            stopping.enter(Phase::Leaving);
             tokio::time::sleep(drain.delay).await;
+            stopping.enter(Phase::Closing);
             if let Err(error) = greet_nobody_new(&self.socket) {
                 tracing::debug!(%error, "the port is closed at once: who is just connecting may be cut off");
             }
             tokio::time::sleep(GREETED.min(drain.limit)).await;
         });
+        let mut accepting = true;
         loop {
             let (permit, accepted) = tokio::select! {
                 () = &mut stop => break,
                 accepted = accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => take_up(permit, stream, peer),
+                Ok((stream, peer)) => {
+                    accepting = true;
+                    take_up(permit, stream, peer);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Once per spell: it may last.
+                    if std::mem::take(&mut accepting) {
+                        tracing::error!(%error, "connections cannot be accepted; it is tried again and again");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -144,9 +153,10 @@ impl Listener {
         // Who is in the kernel's queue believes to be connected. The runtime hears of them a moment later: the kernel is asked.
         if let Ok(socket) = self.socket.into_std() {
             while let Ok((stream, peer)) = socket.accept() {
-                let permit = Arc::clone(&permits).acquire_owned().await;
+                // Without a place there is none to wait for: the end has come.
+                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
                 if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                    take_up(permit, stream, peer);
+                    take_up(Ok(permit), stream, peer);
                 }
             }
         }
@@ -206,8 +216,13 @@ impl Drop for Open {
 
 impl Serving {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        // Readiness may be announced where there is nothing to read; a byte cannot.
-        if !matches!(tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.peek(&mut [0])).await, Ok(Ok(1))) {
+        // Readiness may be announced where there is nothing to read; a byte cannot. Who has sent none holds no stop up.
+        let mut byte = [0];
+        let first = tokio::select! {
+            first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.peek(&mut byte)) => first,
+            () = self.silent_too_long() => return,
+        };
+        if !matches!(first, Ok(Ok(1))) {
             return;
         }
         // Answers are small: waiting to fill a packet only delays them. A socket that refuses serves all the same.
@@ -220,6 +235,12 @@ impl Serving {
                 Err(_) => tracing::debug!(source = %peer.ip(), "a TLS handshake took too long"),
             },
         }
+    }
+
+    /// Returns when the server stops and whoever is on its way has had time to say something.
+    async fn silent_too_long(&self) {
+        self.stopping.closing().await;
+        tokio::time::sleep(GREETED + LINGER).await;
     }
 
     async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: SocketAddr, watcher: Watcher) {

@@ -14,18 +14,13 @@ mod revocation;
 mod tls;
 mod token;
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router, middleware,
     routing::{get, post},
 };
+use tokio::sync::watch;
 
 use crate::{
     clock::SharedClock,
@@ -48,17 +43,37 @@ pub(crate) struct Policy {
     pub(crate) drain: Drain,
 }
 
-/// Whether the server was told to stop. A handle.
+/// How far a server has come in stopping. A handle.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Stopping(Arc<AtomicBool>);
+pub(crate) struct Stopping(Arc<watch::Sender<Phase>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Phase {
+    #[default]
+    Serving,
+    /// It goes on as before, but for saying that it is not ready.
+    Leaving,
+    /// Nobody new is let in, and each connection gets its last answer.
+    Closing,
+}
 
 impl Stopping {
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn has_begun(&self) -> bool {
+        *self.0.borrow() >= Phase::Leaving
     }
 
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    fn is_closing(&self) -> bool {
+        *self.0.borrow() == Phase::Closing
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.0.send_replace(phase);
+    }
+
+    /// Returns once connections are closed.
+    async fn closing(&self) {
+        // It lives as long as `self`, so waiting cannot fail before.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Closing).await;
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) enum TlsError {
 pub(crate) struct Tls {
     files: TlsFiles,
     config: Arc<ArcSwap<ServerConfig>>,
+    /// What the files held when it was opened.
+    opened: Arc<Pem>,
 }
 
 /// The files' bytes, to see whether they changed.
@@ -71,8 +73,9 @@ impl Pem {
 
 impl Tls {
     pub(crate) fn open(files: TlsFiles) -> Result<Self, TlsError> {
-        let config = Pem::read(&files)?.parse(&files)?;
-        Ok(Self { files, config: Arc::new(ArcSwap::from_pointee(config)) })
+        let opened = Arc::new(Pem::read(&files)?);
+        let config = opened.parse(&files)?;
+        Ok(Self { files, config: Arc::new(ArcSwap::from_pointee(config)), opened })
     }
 
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
@@ -81,18 +84,18 @@ impl Tls {
 
     /// Takes a new certificate into use when the files change. One that cannot be used changes nothing, and is reported once.
     pub(crate) async fn follow_files(self, clock: SharedClock) {
-        let mut seen = Pem::read(&self.files).ok();
-        let mut reported = None;
+        let (mut seen, mut reported) = (Arc::clone(&self.opened), None);
         loop {
             clock.sleep_until(clock.now() + LOOK_EVERY).await;
-            let looked = Pem::read(&self.files);
-            if looked.as_ref().ok() == seen.as_ref() {
+            let files = self.files.clone();
+            let Ok(looked) = tokio::task::spawn_blocking(move || Pem::read(&files)).await else { continue };
+            if looked.as_ref().is_ok_and(|pem| pem == seen.as_ref()) {
                 continue;
             }
             match looked.and_then(|pem| Ok((pem.parse(&self.files)?, pem))) {
                 Ok((config, pem)) => {
                     self.config.store(Arc::new(config));
-                    (seen, reported) = (Some(pem), None);
+                    (seen, reported) = (Arc::new(pem), None);
                     tracing::info!(certificate = %self.files.certificate.display(), "new connections are served with the new certificate");
                 }
                 // A file may be half written, or its key not yet there: the next look tells.

@@ -43,10 +43,10 @@ impl Store {
         .await
     }
 
-    /// The changes after the one of this number, in their order; some at a time.
-    pub(crate) async fn list_changes(&self, after: i64) -> Result<Vec<Change>, Error> {
-        let rows = sqlx::query("SELECT n, at, actor, action, target FROM changes WHERE n > $1 ORDER BY n LIMIT $2");
-        let rows = rows.bind(after).bind(Self::AT_ONCE).fetch_all(&self.pool).await?;
+    /// The changes after one number and up to another, in their order; some at a time.
+    pub(crate) async fn list_changes(&self, after: i64, newest: i64) -> Result<Vec<Change>, Error> {
+        let rows = sqlx::query("SELECT n, at, actor, action, target FROM changes WHERE n > $1 AND n <= $2 ORDER BY n LIMIT $3");
+        let rows = rows.bind(after).bind(newest).bind(Self::AT_ONCE).fetch_all(&self.pool).await?;
         let read = |row| {
             Ok(Change {
                 number: Row::try_get(row, "n")?,

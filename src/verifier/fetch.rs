@@ -130,7 +130,7 @@ impl<'a> Fetcher<'a> {
         if response.status() == StatusCode::NOT_MODIFIED && conditional {
             return Ok(Answer { keys: None, ttl: ttl.unwrap_or(self.ttl) });
         }
-        let etag = response.headers().get(ETAG).filter(|etag| etag.len() <= MAX_ETAG_LEN).cloned();
+        let etag = response.headers().get(ETAG).filter(|etag| (1..=MAX_ETAG_LEN).contains(&etag.len())).cloned();
         let document = body(&url, response).await?;
         let keys = KeySet::parse(&document, &self.source.algorithms).map_err(|error| Failure::useless(&url, error))?;
         if let Some(why) = keys.why_unusable() {

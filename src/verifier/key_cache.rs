@@ -256,8 +256,12 @@ impl Shared {
 
     async fn keep_fetching(&self, number: u64) {
         let mut fetcher = Fetcher::new(&self.source);
-        while self.running.load(Ordering::Acquire) == number {
+        loop {
             self.wait_for_turn().await;
+            // Another may have taken its place while nobody drove it.
+            if self.running.load(Ordering::Acquire) != number {
+                return;
+            }
             self.attempt(&mut fetcher).await;
         }
     }

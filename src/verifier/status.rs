@@ -26,6 +26,35 @@ impl Status {
     pub fn is_ready(&self) -> bool {
         self.issuers.iter().all(|issuer| !matches!(issuer.keys, KeyState::Missing))
     }
+
+    /// The same as Prometheus reads it (its text format 0.0.4), for an API that serves metrics: `text/plain; version=0.0.4`.
+    #[must_use]
+    pub fn prometheus(&self) -> String {
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, samples: &mut dyn Iterator<Item = (String, String)>| {
+            text += &format!("# HELP sealwright_verifier_{name} {help}\n# TYPE sealwright_verifier_{name} {kind}\n");
+            text.extend(samples.map(|(label, value)| format!("sealwright_verifier_{name}{{{label}}} {value}\n")));
+        };
+        // Neither a code nor an issuer holds anything that would have to be escaped: the one is ours, the other a lawful URL.
+        let result = |code: &str, count: u64| (format!("result=\"{code}\""), count.to_string());
+        let tokens = [result("accepted", self.accepted)].into_iter().chain(self.refused.iter().map(|(code, count)| result(code, *count)));
+        family("tokens_total", "counter", "Tokens by what came of them", &mut { tokens });
+        let mut of_issuers = |name: &str, kind: &str, help: &str, value: &dyn Fn(&IssuerStatus) -> Option<String>| {
+            let samples = self.issuers.iter().filter_map(|issuer| Some((format!("issuer=\"{}\"", issuer.issuer), value(issuer)?)));
+            family(name, kind, help, &mut { samples });
+        };
+        of_issuers("key_fetches_total", "counter", "Attempts to fetch the issuer's keys", &|issuer| Some(issuer.fetches.to_string()));
+        of_issuers("key_fetch_failures_total", "counter", "Attempts that failed", &|issuer| Some(issuer.failures.to_string()));
+        of_issuers("keys", "gauge", "Keys of the issuer that are used", &|issuer| Some(issuer.kids.len().to_string()));
+        of_issuers("keys_skipped", "gauge", "Keys of the issuer that are not used", &|issuer| Some(issuer.skipped.len().to_string()));
+        of_issuers("keys_usable", "gauge", "Whether tokens can be checked", &|issuer| {
+            Some(u8::from(issuer.keys != KeyState::Missing).to_string())
+        });
+        of_issuers("key_age_seconds", "gauge", "Time since the keys were fetched", &|issuer| {
+            issuer.age.map(|age| age.as_secs_f64().to_string())
+        });
+        text
+    }
 }
 
 /// The keys of one issuer.

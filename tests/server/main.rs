@@ -15,6 +15,7 @@ mod faults;
 mod form;
 mod logins;
 mod logs;
+mod orders_api;
 mod password_grant;
 mod propagation;
 mod refresh;

@@ -293,6 +293,17 @@ async fn a_verifier_says_how_it_is_doing() {
     assert_eq!((keys.issuer.as_str(), keys.keys, keys.age), (issuer.url(), KeyState::Fresh, Some(seconds(90))));
     assert_eq!((keys.kids.len(), keys.fetches, keys.failures), (1, 1, 0));
     assert!(keys.skipped[0].contains("key 1, kid \"shared\""), "{:?}", keys.skipped);
+    let metrics = status.prometheus();
+    for line in [
+        "# TYPE sealwright_verifier_tokens_total counter",
+        "sealwright_verifier_tokens_total{result=\"accepted\"} 1",
+        "sealwright_verifier_tokens_total{result=\"wrong_audience\"} 2",
+        "sealwright_verifier_tokens_total{result=\"expired\"} 0",
+        &format!("sealwright_verifier_key_age_seconds{{issuer=\"{}\"}} 90", issuer.url()),
+        &format!("sealwright_verifier_keys_usable{{issuer=\"{}\"}} 1", issuer.url()),
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
     let fixed = issuer.verifier(AUDIENCE).keys(issuer.jwks()).build().unwrap().status();
     assert!(fixed.is_ready() && fixed.issuers[0].keys == KeyState::Fixed && fixed.issuers[0].fetches == 0);
 }

@@ -1,14 +1,44 @@
 //! What an API embeds to check tokens by itself, offline.
 //!
-//! ```
-//! use sealwright::verifier::{BuildError, Error, Verifier};
+//! A whole API, with axum; hyper and tonic take the same layer:
 //!
-//! /// Once, at the start: no network is needed, and the issuer may be down.
-//! fn verifier() -> Result<Verifier, BuildError> {
-//!     Verifier::for_issuer("https://auth.example").audience("https://orders.example").build()
+//! ```
+//! use axum::{Router, http::StatusCode, routing::get};
+//! use sealwright::verifier::{BuildError, Token, Verifier, scopes};
+//!
+//! scopes! {
+//!     pub OrdersRead = "orders:read";
+//!     pub OrdersWrite = "orders:write";
 //! }
 //!
-//! /// For each request: what stood behind `Authorization: Bearer`.
+//! // Who does not hold the scope gets 403, and a challenge that names it.
+//! async fn list(caller: Token<OrdersRead>) -> String {
+//!     format!("orders of {}", caller.subject())
+//! }
+//!
+//! async fn create(caller: Token<OrdersWrite>) -> (StatusCode, String) {
+//!     (StatusCode::CREATED, format!("ordered by way of {}", caller.client_id()))
+//! }
+//!
+//! fn app() -> Result<Router, BuildError> {
+//!     // Nothing is fetched here: it starts while the issuer is down.
+//!     let verifier = Verifier::for_issuer("https://auth.example").audience("https://orders.example").build()?;
+//!     let readiness = verifier.clone();
+//!     let ready = async move || if readiness.status().is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+//!     Ok(Router::new()
+//!         .route("/orders", get(list).post(create))
+//!         .layer(verifier.layer())                    // no good token, no entry: also for routes without `Token`
+//!         .route("/health/ready", get(ready)))        // below the layer: open to all
+//! }
+//! # app().unwrap();
+//! ```
+//!
+//! The same by hand, for everything that no layer fits:
+//!
+//! ```
+//! use sealwright::verifier::{Error, Verifier};
+//!
+//! /// What stood behind `Authorization: Bearer`.
 //! async fn orders_of(verifier: &Verifier, token: &str) -> Result<String, Error> {
 //!     let claims = verifier.verify(token).await?;
 //!     claims.require_scope("orders:read")?;
@@ -21,7 +51,6 @@
 //!     let retry_after = error.retry_after().map(|wait| wait.as_secs());
 //!     (error.status(), www_authenticate, retry_after)
 //! }
-//! # fn main() -> Result<(), BuildError> { verifier().map(|_| ()) }
 //! ```
 //!
 //! [`Claims::custom`] reads claims of your own as your own type. Keys can also be given, and are then never fetched

@@ -10,6 +10,7 @@
 //! | `entropy` | the one source of randomness |
 //! | `server` | wires the rooms below together and runs them |
 //! | `server::config` | flags over environment over a file over defaults |
+//! | `server::management` | what is for operators alone: metrics, on a listener of their own |
 //! | `server::http` | speaks HTTP and knows no rule: every route on one page, every error rendered in one place |
 //! | `server::issuer` | decides what a client may have, and what the token says; one grant, one file |
 //! | `server::registry` | knows who may ask: clients and users, how they prove it, and how often they may fail to |
@@ -17,7 +18,7 @@
 //! | `server::keys` | signs: the sealing key, the signing keys, the ring that holds them, the published set |
 //! | `server::store` | remembers: all the SQL there is, one file per noun |
 //! | `server::model` | describes: plain data and its lawful transitions |
-//! | `verifier` | what an API embeds to check tokens by itself: the check is pure, at a given time; the issuer's keys are kept fresh |
+//! | `verifier` | what an API embeds to check tokens by itself: the check is pure, at a given time; the issuer's keys are kept fresh; a layer and extractors stand before its handlers |
 //! | `verifier::testing` | an issuer in memory for the tests of an API, and hostile tokens as data |
 //! | `cli` | the terminal door: one command, one file |
 //!
@@ -42,6 +43,12 @@
 //!
 //! **To add an algorithm**: `protocol/jwk` (`Algorithm` and its public form), `keys/signer` (`JwsSigner` over aws-lc-rs, and
 //! how a key is made), `keys/rotation` (which algorithms are in use), `tests/server/access_token.rs` (OpenSSL verifies it).
+//!
+//! **To add a metric**: `server/meters` (its name, its unit, its help, and a handle that is public to the rooms), then where the thing
+//! happens; what is looked up and not counted, `server/management`. `examples/grafana-dashboard.json` shows it.
+//!
+//! **To add a setting**: `config/settings` (its line), `config/mod` (the room's `Policy` that it goes into),
+//! `examples/sealwright.toml`; a bound also stands in the README's table of limits.
 //!
 //! # Features
 //!

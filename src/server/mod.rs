@@ -222,7 +222,7 @@ impl Server {
         }
         if let Some((listener, router)) = self.management {
             // It has no end of its own: how a server stops can be watched.
-            let drain = Drain { delay: Duration::ZERO, limit: Duration::ZERO };
+            let drain = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::ZERO };
             beside.spawn(listener.serve(router, std::future::pending(), Stopping::default(), drain));
         }
         let metrics = self.management_addr.map(|addr| format!("http://{addr}/metrics"));

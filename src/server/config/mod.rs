@@ -116,6 +116,7 @@ impl Config {
                 },
                 drain: http::Drain {
                     delay: values.parse("drain_delay", duration(Duration::ZERO, Duration::from_secs(300)))?,
+                    linger: values.parse("drain_linger", duration(Duration::ZERO, Duration::from_secs(300)))?,
                     limit: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
                 },
             },

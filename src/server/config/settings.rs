@@ -132,6 +132,12 @@ pub const SETTINGS: &[Setting] = &[
         "a duration from 0s to 5m",
     ),
     setting(
+        "drain_linger",
+        Some("1s"),
+        "how long connections without a request are kept when the server stops, so that a request on its way is not cut off",
+        "a duration from 0s to 5m",
+    ),
+    setting(
         "drain_timeout",
         Some("20s"),
         "how long requests under way may go on once the server is told to stop",

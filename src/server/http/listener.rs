@@ -62,13 +62,12 @@ pub(crate) struct ConnectionLimits {
 pub(crate) struct Drain {
     /// How long it goes on as before when it is told to stop, but for saying that it is not ready: until nobody sends it requests.
     pub(crate) delay: Duration,
-    /// How long requests under way may go on then.
+    /// How long connections that wait for their next request are kept then: whoever sends one gets its answer, with the word that
+    /// it is the last. Closing them at once would cut off a request that is on its way.
+    pub(crate) linger: Duration,
+    /// How long requests under way may go on then, the linger included.
     pub(crate) limit: Duration,
 }
-
-/// How long connections that wait for their next request are kept: whoever sends one now gets its answer, with the word that it
-/// is the last. Closing them at once would cut off a request that is on its way.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How long who is half connected gets to be so wholly: a round trip or two.
 const GREETED: Duration = Duration::from_millis(200);
@@ -90,6 +89,7 @@ struct Serving {
     router: Router,
     tls: Option<Tls>,
     stopping: Stopping,
+    linger: Duration,
 }
 
 impl Listener {
@@ -98,7 +98,7 @@ impl Listener {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_LIMIT).max_buf_size(HEADER_LIMIT);
         builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_LIMIT as u32).max_concurrent_streams(STREAM_LIMIT);
-        let serving = Arc::new(Serving { builder, router, tls: self.tls, stopping: stopping.clone() });
+        let serving = Arc::new(Serving { builder, router, tls: self.tls, stopping: stopping.clone(), linger: drain.linger });
         let graceful = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(self.limits.total));
         let sources = Sources::default();
@@ -161,7 +161,7 @@ impl Listener {
             }
         }
         let everyone = u32::try_from(self.limits.total).unwrap_or(u32::MAX);
-        let linger = LINGER.min(drain.limit);
+        let linger = drain.linger.min(drain.limit);
         if tokio::time::timeout(linger, permits.acquire_many(everyone)).await.is_err()
             && tokio::time::timeout(drain.limit - linger, graceful.shutdown()).await.is_err()
         {
@@ -240,7 +240,7 @@ impl Serving {
     /// Returns when the server stops and whoever is on its way has had time to say something.
     async fn silent_too_long(&self) {
         self.stopping.closing().await;
-        tokio::time::sleep(GREETED + LINGER).await;
+        tokio::time::sleep(GREETED + self.linger).await;
     }
 
     async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: SocketAddr, watcher: Watcher) {

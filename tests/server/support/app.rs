@@ -55,7 +55,11 @@ impl TestApp {
 
     /// Another server on the same database, whose time is its own.
     pub(crate) async fn second_node(&self) -> Self {
-        Self::start_at(Arc::clone(&self.database), &[], self.now()).await
+        self.second_node_with(&[]).await
+    }
+
+    pub(crate) async fn second_node_with(&self, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(Arc::clone(&self.database), settings, self.now()).await
     }
 
     async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {

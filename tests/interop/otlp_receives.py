@@ -85,7 +85,7 @@ def attributes(span):
 said = attributes(root)
 assert said["http.route"].string_value == "/oauth/token" and said["client.id"].string_value == "shop", said
 assert said["http.response.status_code"].int_value == 200, said
-for name in ["authenticate", "sign_in", "hash_password", "sign", "write", "find_client"]:
+for name in ["authenticate", "sign_in", "hash_password", "sign", "write", "find_client", "find_credentials"]:
     assert name in by_name, (name, sorted(by_name))
 for name in ["hash_password", "sign"]:
     assert attributes(by_name[name])["queued_us"].int_value >= 0, f"{name} says how long it waited for a thread"

@@ -113,6 +113,7 @@ impl Store {
         .await
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_login(&self, id: &LoginId) -> Result<Option<Login>, Error> {
         let row = sqlx::query(select!("WHERE id = $1")).bind(id.to_string()).fetch_optional(&self.pool).await?;
         row.as_ref().map(read).transpose()

@@ -58,12 +58,14 @@ impl Store {
     }
 
     /// What is needed to judge a password: one look, whoever it is.
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, Error> {
         let row = sqlx::query("SELECT sub, password_hash FROM users WHERE username = $1");
         let row = row.bind(username.to_string()).fetch_optional(&self.pool).await?;
         row.map(|row| Ok(Credentials { id: parsed(&row, "sub")?, password_hash: text(&row, "password_hash")? })).transpose()
     }
 
+    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_user_by_id(&self, id: UserId) -> Result<Option<User>, Error> {
         let mut connection = self.pool.acquire().await?;
         let users = sqlx::query(select!(users "WHERE sub = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?;

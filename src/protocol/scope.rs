@@ -22,16 +22,22 @@ impl ScopeToken {
     const MAX_LEN: usize = 128;
 }
 
+impl ScopeToken {
+    /// Whether a scope token may hold this byte: `%x21 / %x23-5B / %x5D-7E`.
+    pub(crate) const fn may_hold(byte: u8) -> bool {
+        matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
+    }
+}
+
 impl FromStr for ScopeToken {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "scope token", rule };
-        let lawful = |b: u8| matches!(b, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
         if text.is_empty() || text.len() > Self::MAX_LEN {
             return Err(refuse("it has 1 to 128 characters"));
         }
-        if !text.bytes().all(lawful) {
+        if !text.bytes().all(Self::may_hold) {
             return Err(refuse("it holds printable ASCII without space, quotation mark and backslash"));
         }
         Ok(Self(text.to_owned()))

@@ -126,6 +126,11 @@ impl KeyCache {
         self.shared.held.load()
     }
 
+    /// Whether there are keys that are good at `now`.
+    pub(super) fn is_usable(&self, now: Timestamp) -> bool {
+        self.held().as_ref().is_some_and(|held| held.is_usable(now))
+    }
+
     /// The answer when there are no keys that are good.
     pub(super) fn unavailable(&self, now: Timestamp) -> Error {
         Error::KeysUnavailable { retry_after: self.shared.pace.borrow().retry_after(now) }

@@ -35,11 +35,9 @@ impl OneIssuer {
                 let held = cache.held();
                 let usable = held.as_ref().filter(|held| held.is_usable(now));
                 let find = |kid: &str, algorithm| match usable.map(|held| held.keys.find(kid, algorithm)) {
-                    Some(Ok(key)) => Ok(key),
-                    // Whether the issuer has this key by now nobody can say.
-                    Some(Err(_)) if cache.last_attempt_failed() => Err(cache.unavailable(now)),
-                    Some(Err(unknown)) => Err(unknown),
-                    None => Err(cache.unavailable(now)),
+                    // After an attempt that failed nobody can say whether the issuer has an unknown key by now.
+                    Some(found) if found.is_ok() || !cache.last_attempt_failed() => found,
+                    _ => Err(cache.unavailable(now)),
                 };
                 check(token, find, &self.expected, seconds, passed)
             }
@@ -63,11 +61,11 @@ impl OneIssuer {
     pub(super) async fn ready(&self) -> Result<(), Error> {
         self.keep();
         let Keys::Fetched(cache) = &self.keys else { return Ok(()) };
-        let usable = || cache.held().as_ref().is_some_and(|held| held.is_usable(self.clock.now()));
-        if !usable() {
+        if !cache.is_usable(self.clock.now()) {
             cache.catch_up().await;
         }
-        if usable() { Ok(()) } else { Err(cache.unavailable(self.clock.now())) }
+        let now = self.clock.now();
+        if cache.is_usable(now) { Ok(()) } else { Err(cache.unavailable(now)) }
     }
 
     pub(super) fn keep(&self) {
@@ -79,7 +77,7 @@ impl OneIssuer {
     pub(super) fn status(&self) -> IssuerStatus {
         let now = self.clock.now();
         if let Keys::Fetched(cache) = &self.keys
-            && !cache.held().as_ref().is_some_and(|held| held.is_usable(now))
+            && !cache.is_usable(now)
         {
             cache.ask();
         }

@@ -14,6 +14,7 @@ use super::{
     layer::{Checked, is_grpc},
     refused::Refused,
 };
+use crate::protocol::ScopeToken;
 
 /// One scope token, named by a type. Write it with [`scopes!`](crate::scopes).
 pub trait Scope: 'static {
@@ -200,7 +201,7 @@ impl IntoResponse for Refused {
 pub const fn is_scope_token(text: &str) -> bool {
     let (bytes, mut at) = (text.as_bytes(), 0);
     while at < bytes.len() {
-        if !matches!(bytes[at], 0x21 | 0x23..=0x5b | 0x5d..=0x7e) {
+        if !ScopeToken::may_hold(bytes[at]) {
             return false;
         }
         at += 1;

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import time
 
-from world import Disk, Postgres, Server, load, ms, small_disk, until
+from world import Disk, Postgres, Server, fill, load, ms, served_by_postgres, small_disk, until
 
 
 def database_gone(program):
@@ -67,10 +67,7 @@ def database_gone(program):
 
 def slow_database(program):
     """A table is locked for 12 s while clients that are not cached ask: each gets its answer in time, memory stays flat."""
-    postgres = Postgres()
-    server = Server(program, postgres.url)
-    try:
-        server.token()
+    with served_by_postgres(program) as (server, postgres):
         before = server.memory_mib()
         with postgres.locked("clients"), load(lambda: server.token("cold"), 64) as (answers, errors):
             time.sleep(12)
@@ -82,18 +79,12 @@ def slow_database(program):
         grown = server.memory_mib() - before
         assert grown < 30, grown
         healed = until(lambda: server.token("cold")[0] == 200, 5, "tokens again")
-    finally:
-        server.remove()
-        postgres.remove()
     return f"{len(answers)} requests, each answered within {longest:.1f} s, {grown:+.1f} MiB, healed after {healed:.1f} s"
 
 
 def pool_exhaustion(program):
-    """One connection to the database, 300 requests that need it while it is held."""
-    postgres = Postgres()
-    server = Server(program, postgres.url, database_connections=1)
-    try:
-        server.token()
+    """One connection to the database, and 150 callers who need it while it is held."""
+    with served_by_postgres(program, database_connections=1) as (server, postgres):
         with load(lambda: server.sign_in(), 100) as (answers, errors), load(lambda: server.token("cold"), 50) as (cold, others):
             time.sleep(1)
             with postgres.locked("users, clients"):
@@ -106,9 +97,6 @@ def pool_exhaustion(program):
         longest = max(took for *_, took in answers + cold)
         assert longest < 10, longest
         healed = until(lambda: server.token("cold")[0] == 200, 12, "tokens again")
-    finally:
-        server.remove()
-        postgres.remove()
     return f"{len(answers) + len(cold)} requests, each answered within {longest:.1f} s; the JWKS in {ms(jwks[3])}; healed after {healed:.1f} s"
 
 
@@ -118,12 +106,7 @@ def disk_full(program):
         server = Server(program, folder=folder)
         try:
             first = json.loads(server.sign_in()[2])["refresh_token"]
-            filler = open(f"{folder}/filler", "wb", buffering=0)
-            try:
-                while True:
-                    filler.write(b"x" * 4096)
-            except OSError:
-                filler.close()
+            filler = fill(folder)
             refused = []
             for _ in range(200):
                 status, headers, *_ = server.sign_in()
@@ -133,7 +116,7 @@ def disk_full(program):
                     break
             assert refused == [(503, "1")] * 5, refused
             assert server.token()[0] == 200 and server.get("/.well-known/jwks.json")[0] == 200
-            os.remove(f"{folder}/filler")
+            os.remove(filler)
             healed = until(lambda: server.sign_in()[0] == 200, 5, "sign-ins again")
             assert server.token(grant_type="refresh_token", refresh_token=first)[0] == 200
             server.stop()
@@ -178,16 +161,11 @@ def log_volume_full(program):
         log = open(f"{folder}/log", "a+")
         server = Server(program, stderr=log)
         try:
-            filler = open(f"{folder}/filler", "wb", buffering=0)
-            try:
-                while True:
-                    filler.write(b"x" * 4096)
-            except OSError:
-                filler.close()
+            filler = fill(folder)
             answers = [server.token()[0] for _ in range(300)]
             lost = server.metric("sealwright_log_lines_dropped_total")
             assert set(answers) == {200} and lost > 0, (set(answers), lost)
-            os.remove(f"{folder}/filler")
+            os.remove(filler)
             size = os.path.getsize(log.name)
             assert server.token()[0] == 200
             until(lambda: os.path.getsize(log.name) > size, 5, "lines again")

@@ -209,6 +209,32 @@ def load(work, threads):
 
 
 @contextlib.contextmanager
+def served_by_postgres(program, **settings):
+    """A server with a cached client, and the PostgreSQL under it."""
+    postgres = Postgres()
+    try:
+        server = Server(program, postgres.url, **settings)
+        try:
+            server.token()
+            yield server, postgres
+        finally:
+            server.remove()
+    finally:
+        postgres.remove()
+
+
+def fill(folder):
+    """Leaves no room on the disk of `folder`; gives what takes it."""
+    filler = open(f"{folder}/filler", "wb", buffering=0)
+    try:
+        while True:
+            filler.write(b"x" * 4096)
+    except OSError:
+        filler.close()
+    return filler.name
+
+
+@contextlib.contextmanager
 def small_disk(megabytes):
     folder = tempfile.mkdtemp()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", folder], check=True)

@@ -13,6 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
+use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     Error,
@@ -267,7 +268,8 @@ impl Shared {
             if self.running.load(Ordering::Acquire) != number {
                 return;
             }
-            self.attempt(&mut fetcher).await;
+            let span = tracing::info_span!("fetch_keys", issuer = %self.source.issuer, outcome = Empty);
+            self.attempt(&mut fetcher).instrument(span).await;
         }
     }
 
@@ -300,6 +302,7 @@ impl Shared {
         };
         let now = self.clock.now();
         let outcome = answer.and_then(|answer| self.hold(answer, now));
+        Span::current().record("outcome", if outcome.is_ok() { "fetched" } else { "failed" });
         match outcome {
             Ok(ttl) => {
                 let failures = self.pace.borrow().failures();

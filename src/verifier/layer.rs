@@ -29,6 +29,25 @@ pub(super) struct Checked {
     /// None: the caller sent no token, and needs none here.
     pub(super) claims: Option<Arc<Claims>>,
     pub(super) resource_metadata: Option<Arc<str>>,
+    verifier: Verifier,
+}
+
+impl Checked {
+    /// The caller's claims, if they are what is required; counted otherwise.
+    pub(super) fn require<R: Require>(&self) -> Result<Option<&Arc<Claims>>, Error> {
+        let Some(claims) = &self.claims else { return Ok(None) };
+        match required::<R>(claims) {
+            Ok(()) => Ok(Some(claims)),
+            Err(error) => {
+                self.verifier.0.counters.refused(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn required<R: Require>(claims: &Claims) -> Result<(), Error> {
+    if R::is_met(claims) { Ok(()) } else { Err(Error::InsufficientScope(R::scope())) }
 }
 
 impl TokenLayer {
@@ -45,8 +64,7 @@ impl TokenLayer {
     /// Requires this of every token, for services that have no extractors.
     #[must_use]
     pub fn require<R: Require>(self) -> Self {
-        let required = |claims: &Claims| if R::is_met(claims) { Ok(()) } else { Err(Error::InsufficientScope(R::scope())) };
-        Self { required, ..self }
+        Self { required: required::<R>, ..self }
     }
 
     /// Where this API's description stands (RFC 9728), which every challenge then names: see
@@ -61,13 +79,13 @@ impl TokenLayer {
     fn admit(&self, outcome: Result<Claims, Error>) -> Result<Checked, Error> {
         let claims = match outcome {
             Ok(claims) => {
-                (self.required)(&claims)?;
+                (self.required)(&claims).inspect_err(|error| self.verifier.0.counters.refused(error))?;
                 Some(Arc::new(claims))
             }
             Err(Error::NoToken) if self.anonymous => None,
             Err(error) => return Err(error),
         };
-        Ok(Checked { claims, resource_metadata: self.resource_metadata.clone() })
+        Ok(Checked { claims, resource_metadata: self.resource_metadata.clone(), verifier: self.verifier.clone() })
     }
 }
 
@@ -105,20 +123,25 @@ where
         let mut inner = mem::replace(&mut self.inner, fresh);
         let layer = &self.layer;
         layer.verifier.keep();
-        let outcome = bearer(request.headers()).and_then(|token| layer.verifier.check_cached(token));
+        let span = Verifier::span();
+        let outcome = span.in_scope(|| bearer(request.headers()).and_then(|token| layer.verifier.check_cached(token)));
         let state = match outcome {
             // The one path that waits, and that copies anything.
             Err(Error::KeysUnavailable { .. } | Error::UnknownKey) => {
                 let layer = layer.clone();
                 let token = bearer(request.headers()).unwrap_or_default().to_owned();
                 let verifying = Box::pin(async move {
-                    let outcome = layer.verifier.verify(&token).await;
+                    let outcome = layer.verifier.verify_within(span, &token).await;
                     layer.admit(outcome)
                 });
                 State::Verifying { verifying, then: Some((inner, request)) }
             }
             outcome => {
-                layer.verifier.count(&outcome);
+                match outcome {
+                    // Needs no token, and is not refused for want of one.
+                    Err(Error::NoToken) if layer.anonymous => drop(span.record("outcome", "no_token")),
+                    _ => layer.verifier.conclude(&span, &outcome),
+                }
                 match layer.admit(outcome) {
                     Ok(checked) => {
                         request.extensions_mut().insert(checked);

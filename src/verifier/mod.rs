@@ -112,6 +112,8 @@ mod token;
 
 use std::{collections::HashSet, sync::Arc};
 
+use tracing::{Instrument, Span, field::Empty};
+
 #[doc(inline)]
 pub use crate::scopes;
 pub use builder::Builder;
@@ -230,11 +232,18 @@ impl Verifier {
     ///
     /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
     pub async fn verify(&self, token: &str) -> Result<Claims, Error> {
-        let outcome = match self.choose(token) {
-            Ok(issuer) => issuer.verify(token).await,
-            Err(error) => Err(error),
+        self.verify_within(Self::span(), token).await
+    }
+
+    async fn verify_within(&self, span: Span, token: &str) -> Result<Claims, Error> {
+        let verifying = async {
+            match self.choose(token) {
+                Ok(issuer) => issuer.verify(token).await,
+                Err(error) => Err(error),
+            }
         };
-        self.0.counters.count(&outcome);
+        let outcome = verifying.instrument(span.clone()).await;
+        self.conclude(&span, &outcome);
         outcome
     }
 
@@ -245,8 +254,9 @@ impl Verifier {
     ///
     /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
     pub fn verify_cached(&self, token: &str) -> Result<Claims, Error> {
-        let outcome = self.check_cached(token);
-        self.count(&outcome);
+        let span = Self::span();
+        let outcome = span.in_scope(|| self.check_cached(token));
+        self.conclude(&span, &outcome);
         outcome
     }
 
@@ -254,8 +264,27 @@ impl Verifier {
         self.choose(token).and_then(|issuer| issuer.check(token, |_| ()))
     }
 
-    fn count(&self, outcome: &Result<Claims, Error>) {
-        self.0.counters.count(outcome);
+    /// The span of one token. Of the token itself nothing goes into it.
+    fn span() -> Span {
+        tracing::info_span!("verify_token", outcome = Empty, client.id = Empty, user.id = Empty)
+    }
+
+    /// The one place where what became of a token is counted, and said to whoever traces.
+    fn conclude(&self, span: &Span, outcome: &Result<Claims, Error>) {
+        match outcome {
+            Ok(claims) => {
+                self.0.counters.accepted();
+                span.record("outcome", "accepted");
+                span.record("client.id", claims.client_id());
+                if claims.subject() != claims.client_id() {
+                    span.record("user.id", claims.subject());
+                }
+            }
+            Err(error) => {
+                self.0.counters.refused(error);
+                span.record("outcome", error.code());
+            }
+        }
     }
 
     /// Sees to it that keys are being kept.

@@ -5,15 +5,16 @@ use std::{
     time::Duration,
 };
 
-use super::{Claims, Error};
+use super::Error;
 
 /// How a verifier is doing.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// Tokens that were accepted, since the verifier was built.
+    /// Tokens that were found good, since the verifier was built.
     pub accepted: u64,
-    /// Tokens that were refused, by [`Error::code`]; every code is there, in the order of [`Error::CODES`].
+    /// Tokens that were refused, by [`Error::code`]; every code is there, in the order of [`Error::CODES`]. A token that is good, but
+    /// lacks what the layer or a handler requires, counts as accepted and then as refused.
     pub refused: Vec<(&'static str, u64)>,
     /// Each issuer's keys.
     pub issuers: Vec<IssuerStatus>,
@@ -103,13 +104,13 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn count(&self, outcome: &Result<Claims, Error>) {
-        let counter = match outcome {
-            Ok(_) => Some(&self.accepted),
-            Err(error) => Error::CODES.iter().position(|code| *code == error.code()).map(|at| &self.refused[at]),
-        };
-        if let Some(counter) = counter {
-            counter.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self, error: &Error) {
+        if let Some(at) = Error::CODES.iter().position(|code| *code == error.code()) {
+            self.refused[at].fetch_add(1, Ordering::Relaxed);
         }
     }
 

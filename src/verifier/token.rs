@@ -156,15 +156,12 @@ impl<R: Require, C: DeserializeOwned> Token<R, C> {
     }
 
     fn if_any(extensions: &Extensions) -> Result<Option<Self>, Error> {
-        let Some(Checked { claims, .. }) = extensions.get() else {
+        let Some(checked) = extensions.get::<Checked>() else {
             tracing::error!("a handler asks for a Token on a route that Verifier::layer does not cover");
             return Err(Error::NotLayered);
         };
-        let Some(claims) = claims.clone() else { return Ok(None) };
-        if !R::is_met(&claims) {
-            return Err(Error::InsufficientScope(R::scope()));
-        }
-        Ok(Some(Self { custom: claims.custom()?, claims, required: PhantomData }))
+        let Some(claims) = checked.require::<R>()? else { return Ok(None) };
+        Ok(Some(Self { custom: claims.custom()?, claims: Arc::clone(claims), required: PhantomData }))
     }
 }
 

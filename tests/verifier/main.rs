@@ -37,6 +37,7 @@ mod key_cache;
 mod keys;
 mod lawful;
 mod layer;
+mod observed;
 mod outage;
 mod payload;
 mod support;

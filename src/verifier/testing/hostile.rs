@@ -35,7 +35,8 @@ struct Forger<'a> {
 
 impl Issuer {
     /// Tokens that a verifier for `audience` must refuse, if it takes RS256 alone and tokens of the usual size. Publish
-    /// [`useless_keys`](Self::useless_keys) first, so that their keys are there to be fallen for.
+    /// [`useless_keys`](Self::useless_keys) first, so that their keys are there to be fallen for. Three have a blank at one end, which
+    /// HTTP takes off a header before anybody sees it.
     ///
     /// # Errors
     ///

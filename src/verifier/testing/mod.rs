@@ -24,6 +24,27 @@
 //! }
 //! # Ok(()) }) }
 //! ```
+//!
+//! # Testing an API
+//!
+//! Let the API take its [`Verifier`] from outside, as an argument of the function that makes its router. Production names the real
+//! issuer; a test gives it [`Issuer::verifier`]. All else is what runs in production: the tokens are signed, the keys are fetched over
+//! HTTP, and the layer stands before the handlers. `examples/tested_api.rs` is such an API with its tests, to copy.
+//!
+//! | what to hold | how |
+//! |---|---|
+//! | each route wants its scope | [`Issuer::token`] with one scope, then the other; [`Issuer::tokens_without_scope`] for lookalikes, each 403 |
+//! | a user sees what is theirs alone | [`TokenBuilder::user`] with two subjects |
+//! | an app is told from a user | [`TokenBuilder::client`] beside [`TokenBuilder::user`] |
+//! | claims of your own | [`TokenBuilder::claim`], and the same token without it |
+//! | no route was forgotten | [`Issuer::hostile_tokens`] to every route, each 401 (400 where it is not even written as a token), and none reaches a handler |
+//! | a token ends | [`TokenBuilder::lifetime`], then [`ManualClock::advance`](crate::clock::ManualClock::advance) on [`Issuer::clock`] past it and the leeway of 30 s; no test sleeps |
+//! | the issuer is down | [`Issuer::go_down`] before the first request: 503 with `Retry-After`, never 401; after it: served by the keys in memory |
+//! | a key is replaced | [`Issuer::rotate`]: tokens of the new key are good at once, if the last fetch is 10 s of its clock ago |
+//! | a key is withdrawn | [`Issuer::withdraw`], and its clock an hour on |
+//! | the issuer answers nonsense | [`Issuer::answer_keys`] with each [`Answer`] |
+//!
+//! An API in another language is tested against the same issuer: `examples/test_issuer.rs` serves it and prints the tokens.
 
 mod hostile;
 mod listener;

@@ -1,0 +1,62 @@
+//! An issuer for the tests of an API in any language: real keys over real HTTP, good tokens, and what attackers send.
+//!
+//! ```sh
+//! cargo run --example test_issuer -- https://orders.example orders:read
+//! ```
+//!
+//! The first argument is the audience of the API, the second a scope that it wants. One line of JSON says where the issuer is, and
+//! brings the tokens; the issuer goes on until standard input ends. Its clock shows the time at which it started: the tokens are good
+//! for ten minutes.
+//!
+//! ```json
+//! {"issuer": "http://127.0.0.1:40117",
+//!  "good": [{"name": "of a client", "token": "eyJ..."}],
+//!  "hostile": [{"name": "alg \"none\" with a kid, unsigned", "token": "eyJ...", "code": "algorithm_not_allowed"}],
+//!  "without_scope": [{"name": "no scope at all", "token": "eyJ...", "code": "insufficient_scope"}]}
+//! ```
+//!
+//! A good token is to be answered 2xx, a hostile one 401, and one without the scope 403.
+
+use std::{env, error::Error, io};
+
+use sealwright::verifier::testing::{Hostile, Issuer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, stdin};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let (Some(audience), Some(scope), None) = (arguments.next(), arguments.next(), arguments.next()) else {
+        return Err("usage: test_issuer AUDIENCE SCOPE".into());
+    };
+    let issuer = Issuer::start().await?;
+    // Keys that must not be used lie beside the good one.
+    for key in issuer.useless_keys()? {
+        issuer.publish(key);
+    }
+    println!("{}", tokens(&issuer, &audience, &scope)?);
+    let mut rest = Vec::new();
+    stdin().read_to_end(&mut rest).await?;
+    Ok(())
+}
+
+fn tokens(issuer: &Issuer, audience: &str, scope: &str) -> io::Result<Value> {
+    let token = || issuer.token(audience).scope(scope);
+    let good = [
+        ("of a client", token().sign()?),
+        ("of a user", token().user("0192f0c1-2a3b-7c4d-8e5f-60718293a4b5").sign()?),
+        ("for several audiences", token().claim("aud", json!(["https://other.example", audience])).sign()?),
+        ("with a further claim", token().claim("tenant", "acme").sign()?),
+        ("with one scope of several", token().scope(&format!("a:b {scope}")).sign()?),
+    ];
+    let good: Vec<_> = good.into_iter().map(|(name, token)| json!({ "name": name, "token": token })).collect();
+    let refused = |tokens: Vec<Hostile>| -> Vec<Value> {
+        tokens.into_iter().map(|it| json!({ "name": it.name, "token": it.token, "code": it.code })).collect()
+    };
+    Ok(json!({
+        "issuer": issuer.url(),
+        "good": good,
+        "hostile": refused(issuer.hostile_tokens(audience)?),
+        "without_scope": refused(issuer.tokens_without_scope(audience, scope)?),
+    }))
+}

@@ -56,7 +56,7 @@ fn tokens(issuer: &Issuer, audience: &str, scope: &str) -> io::Result<Value> {
     Ok(json!({
         "issuer": issuer.url(),
         "good": good,
-        "hostile": refused(issuer.hostile_tokens(audience)?),
+        "hostile": refused(issuer.hostile_tokens(audience, scope)?),
         "without_scope": refused(issuer.tokens_without_scope(audience, scope)?),
     }))
 }

@@ -107,7 +107,8 @@ mod tests {
         let app = app(&issuer.verifier(AUDIENCE).build().unwrap());
         for (method, path) in [("GET", "/orders"), ("POST", "/orders"), ("GET", "/customers/billing/orders"), ("GET", "/nowhere")] {
             // Blanks around a token are not the API's to see: HTTP takes them off (RFC 9110 section 5.5).
-            for it in issuer.hostile_tokens(AUDIENCE).unwrap().into_iter().filter(|it| it.token.trim() == it.token) {
+            let hostile = issuer.hostile_tokens(AUDIENCE, "orders:read orders:write").unwrap();
+            for it in hostile.into_iter().filter(|it| it.token.trim() == it.token) {
                 let (status, _) = ask(&app, method, path, &it.token).await;
                 // 400: what stands in the header is not even written as a token (RFC 6750 section 3.1).
                 assert!(status == 401 || status == 400, "{method} {path} answers {status}: {}", it.name);

@@ -15,6 +15,8 @@ impl Error {
                 let scope = if is_scope(needed) { format!(", scope=\"{needed}\"") } else { String::new() };
                 Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"{scope}"))
             }
+            // Of the codes that there are, the one that does not send the caller for the same token again.
+            Self::WrongCaller => Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"")),
             _ => Some(format!("Bearer error=\"invalid_token\", error_description=\"{self}\"")),
         }
     }
@@ -48,6 +50,7 @@ mod tests {
             Error::Expired,
             Error::NotYetValid,
             Error::BindingRequired,
+            Error::WrongCaller,
             Error::InsufficientScope("a\"\r\nSet-Cookie: x".to_owned()),
             Error::KeysUnavailable { retry_after: Duration::from_secs(5) },
             Error::NoToken,

@@ -63,6 +63,9 @@ pub enum Error {
     /// Genuine, and not enough for what was asked: it lacks one of these scope tokens, with a space between two of them.
     #[error("the token does not carry the scope that is needed")]
     InsufficientScope(String),
+    /// Genuine, and for another kind of caller: an app where a user is needed, or a user where an app is. Its scope is not what is missing.
+    #[error("the token speaks for an app where a user is needed, or for a user where an app is")]
+    WrongCaller,
     /// Nobody can say whether the token is good: the issuer's keys could not be fetched, or are too old to be trusted. Not the
     /// caller's fault, so never a 401: it would throw a good token away.
     #[error("the issuer's keys are not available")]
@@ -83,7 +86,7 @@ pub enum Error {
 
 impl Error {
     /// Every [`code`](Self::code), for who sets up a counter for each.
-    pub const CODES: [&str; 19] = [
+    pub const CODES: [&str; 20] = [
         "too_large",
         "malformed",
         "algorithm_not_allowed",
@@ -99,6 +102,7 @@ impl Error {
         "not_yet_valid",
         "binding_required",
         "insufficient_scope",
+        "wrong_caller",
         "keys_unavailable",
         "no_token",
         "bad_request",
@@ -124,6 +128,7 @@ impl Error {
             Self::NotYetValid => "not_yet_valid",
             Self::BindingRequired => "binding_required",
             Self::InsufficientScope(_) => "insufficient_scope",
+            Self::WrongCaller => "wrong_caller",
             Self::KeysUnavailable { .. } => "keys_unavailable",
             Self::NoToken => "no_token",
             Self::BadRequest(_) => "bad_request",
@@ -131,12 +136,12 @@ impl Error {
         }
     }
 
-    /// The status of the HTTP answer: 401, 400 when it cannot be read, 403 when only the scope is missing (RFC 6750 section 3.1), 503
+    /// The status of the HTTP answer: 401, 400 when it cannot be read, 403 when it is good and not enough (RFC 6750 section 3.1), 503
     /// when the keys are, 500 when no layer was there to check.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::InsufficientScope(_) => 403,
+            Self::InsufficientScope(_) | Self::WrongCaller => 403,
             Self::KeysUnavailable { .. } => 503,
             Self::BadRequest(_) => 400,
             Self::NotLayered => 500,

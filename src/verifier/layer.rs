@@ -15,11 +15,38 @@ use tower_service::Service;
 use super::{Claims, Error, Verifier, refused::Refused, token::Require};
 
 /// Lets in only requests with a good token. Made by [`Verifier::layer`].
+///
+/// A token is what stands behind `Authorization: Bearer`: other schemes, the query, the body and cookies are not looked at, and count as no
+/// token.
+///
+/// A refusal has no body. [`Refused`] is among its extensions, so a middleware outside can give it one:
+///
+/// ```
+/// # use axum::{Json, Router, middleware, response::{IntoResponse, Response}, routing::get};
+/// # use sealwright::verifier::{BuildError, Refused, Verifier};
+/// # fn app() -> Result<Router, BuildError> {
+/// # let verifier = Verifier::for_issuer("https://auth.example").audience("https://orders.example").build()?;
+/// async fn with_body(mut answer: Response) -> Response {
+///     let Some(Refused { error, .. }) = answer.extensions().get() else { return answer };
+///     let body = Json(serde_json::json!({ "error": error.code(), "message": error.to_string() })).into_response();
+///     // The status, the challenge and `Retry-After` stay as they are.
+///     answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
+///     *answer.body_mut() = body.into_body();
+///     answer
+/// }
+///
+/// let app = Router::new()
+///     .route("/orders", get(|| async { "orders" }))
+///     .layer(verifier.layer())
+///     .layer(middleware::map_response(with_body));
+/// # Ok(app) }
+/// # app().unwrap();
+/// ```
 #[derive(Debug, Clone)]
 pub struct TokenLayer {
     verifier: Verifier,
     anonymous: bool,
-    required: fn(&Claims) -> Result<(), Error>,
+    required: Vec<fn(&Claims) -> Result<(), Error>>,
     resource_metadata: Option<Arc<str>>,
 }
 
@@ -47,12 +74,18 @@ impl Checked {
 }
 
 fn required<R: Require>(claims: &Claims) -> Result<(), Error> {
-    if R::is_met(claims) { Ok(()) } else { Err(Error::InsufficientScope(R::scope())) }
+    if R::is_met(claims) {
+        return Ok(());
+    }
+    // Who asks for a scope that they have would ask for ever.
+    let scope = R::scope();
+    let lacks = scope.split(' ').any(|scope| !scope.is_empty() && !claims.has_scope(scope));
+    Err(if lacks { Error::InsufficientScope(scope) } else { Error::WrongCaller })
 }
 
 impl TokenLayer {
     pub(super) fn new(verifier: Verifier) -> Self {
-        Self { verifier, anonymous: false, required: |_| Ok(()), resource_metadata: None }
+        Self { verifier, anonymous: false, required: Vec::new(), resource_metadata: None }
     }
 
     /// Lets in callers without any token as well; a bad one is still refused. Handlers tell the two apart by `Option<Token>`.
@@ -61,14 +94,16 @@ impl TokenLayer {
         Self { anonymous: true, ..self }
     }
 
-    /// Requires this of every token, for services that have no extractors.
+    /// Requires this of every token, for services that have no extractors; called again, that as well. Callers without a token, where
+    /// they are let in, are not held to it.
     #[must_use]
-    pub fn require<R: Require>(self) -> Self {
-        Self { required: required::<R>, ..self }
+    pub fn require<R: Require>(mut self) -> Self {
+        self.required.push(required::<R>);
+        self
     }
 
     /// Where this API's description stands (RFC 9728), which every challenge then names: see
-    /// [`ResourceMetadata`](super::ResourceMetadata).
+    /// [`ResourceMetadata`](super::ResourceMetadata). What is no URL, since a header could not hold it, is left out.
     #[must_use]
     pub fn resource_metadata(self, url: &str) -> Self {
         // What cannot stand between quotes in a header is no URL (RFC 3986 appendix A).
@@ -79,7 +114,10 @@ impl TokenLayer {
     fn admit(&self, outcome: Result<Claims, Error>) -> Result<Checked, Error> {
         let claims = match outcome {
             Ok(claims) => {
-                (self.required)(&claims).inspect_err(|error| self.verifier.0.counters.refused(error))?;
+                self.required
+                    .iter()
+                    .try_for_each(|required| required(&claims))
+                    .inspect_err(|error| self.verifier.0.counters.refused(error))?;
                 Some(Arc::new(claims))
             }
             Err(Error::NoToken) if self.anonymous => None,

@@ -18,7 +18,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The answer, with an empty body.
+    /// The answer, with an empty body; this is among its extensions.
     #[must_use]
     pub fn into_http<B: Default>(self) -> Response<B> {
         let mut response = Response::new(B::default());
@@ -46,6 +46,7 @@ impl Refused {
         } else {
             *response.status_mut() = status;
         }
+        response.extensions_mut().insert(self);
         response
     }
 

@@ -35,10 +35,11 @@ pub struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// Where it stands, for an API whose name has no path (section 3.1).
+    /// Where it stands, for an API whose name has no path; for `https://host/orders` it is this with `/orders` behind (section 3.1).
     pub const ROUTE: &'static str = "/.well-known/oauth-protected-resource";
 
-    /// The description of the API that `verifier` checks tokens for.
+    /// The description of the API that `verifier` checks tokens for; of several audiences ([`Verifier::any_of`]) the first is its name. It
+    /// answers every origin, since it tells nothing that a caller may not know.
     pub fn new<S: Into<String>>(verifier: &Verifier, scopes: impl IntoIterator<Item = S>) -> Self {
         let issuers: Vec<&str> = verifier.0.issuers.iter().map(|issuer| issuer.expected.issuer.as_str()).collect();
         let resource = verifier.0.issuers.first().map(|issuer| issuer.expected.audience.as_str());

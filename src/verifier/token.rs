@@ -98,8 +98,9 @@ macro_rules! tuples {
                 $($name::is_met(claims))||+
             }
 
+            /// The first: one is enough, and who asks for all of them may be refused all.
             fn scope() -> String {
-                joined(&[$($name::scope()),+])
+                [$($name::scope()),+].into_iter().next().unwrap_or_default()
             }
         }
     )+};
@@ -123,11 +124,14 @@ pub struct NoCustom {}
 /// | `Token` | everybody with a good token |
 /// | `Token<OrdersWrite>` | with this scope; others get 403 and a challenge that names it |
 /// | `Token<(OrdersRead, OrdersWrite)>`, `Token<AnyOf<(OrdersRead, OrdersWrite)>>` | with both; with one of them |
-/// | `Token<OfUser>`, `Token<(OfClient, OrdersRead)>` | users; apps for themselves |
-/// | `Token<OrdersRead, Tenant>` | the same, and `custom` holds claims of your own as your type |
-/// | `Option<Token>` | everybody, where the layer lets callers in without one; a bad token is still refused |
+/// | `Token<OfUser>`, `Token<(OfClient, OrdersRead)>` | users; apps for themselves; the other kind gets 403 |
+/// | `Token<OrdersRead, Tenant>`, `Token<Anything, Tenant>` | the same, and `custom` holds claims of your own as your type; one that is missing or of another type is 401 |
+/// | `Option<Token>` | everybody, where the layer lets callers in without one, who are `None`; a bad token is still 401, a good one that lacks what is required 403 |
 ///
-/// On a route that the layer does not cover it is a 500 that says so, never an open door.
+/// A tuple holds up to four. An app is told from a user by its `sub`, which is its `client_id` (RFC 9068 section 2.2): that holds with
+/// issuers that never give a user the name of a client, as Sealwright never does.
+///
+/// On a route that the layer does not cover it is an empty 500, and an error in the log that says why: never an open door.
 #[derive(Debug)]
 pub struct Token<R: Require = Anything, C = NoCustom> {
     claims: Arc<Claims>,

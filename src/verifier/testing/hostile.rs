@@ -30,19 +30,24 @@ pub struct Hostile {
 struct Forger<'a> {
     issuer: &'a Issuer,
     audience: &'a str,
+    scope: &'a str,
     made: Vec<Hostile>,
 }
 
 impl Issuer {
-    /// Tokens that a verifier for `audience` must refuse, if it takes RS256 alone and tokens of the usual size. Publish
-    /// [`useless_keys`](Self::useless_keys) first, so that their keys are there to be fallen for. Three have a blank at one end, which
-    /// HTTP takes off a header before anybody sees it.
+    /// Tokens that a verifier for `audience` must refuse, if it takes RS256 alone and tokens of the usual size. They grant `scope`, so that
+    /// nothing but what is wrong with them refuses them. Publish
+    /// [`useless_keys`](Self::useless_keys) first, so that their keys are there to be fallen for.
+    ///
+    /// Over HTTP some do not arrive as they are: two have a blank at one end, which is taken off (RFC 9110 section 5.5), so that a good token
+    /// is left; two hold a line break, which no header can; those of a megabyte are too long for a server's headers, and get its 431 or an
+    /// ended HTTP/2 connection.
     ///
     /// # Errors
     ///
     /// When every key is withdrawn, or no key for the attacker can be made.
-    pub fn hostile_tokens(&self, audience: &str) -> io::Result<Vec<Hostile>> {
-        let mut forger = Forger { issuer: self, audience, made: Vec::new() };
+    pub fn hostile_tokens(&self, audience: &str, scope: &str) -> io::Result<Vec<Hostile>> {
+        let mut forger = Forger { issuer: self, audience, scope, made: Vec::new() };
         forger.algorithms()?;
         forger.keys()?;
         forger.headers()?;
@@ -107,7 +112,7 @@ impl Issuer {
 
 impl<'a> Forger<'a> {
     fn good(&self) -> TokenBuilder<'a> {
-        self.issuer.token(self.audience)
+        self.issuer.token(self.audience).scope(self.scope)
     }
 
     fn add(&mut self, code: &'static str, name: impl Into<String>, token: impl Into<String>) {
@@ -256,14 +261,17 @@ impl<'a> Forger<'a> {
         let (header, payload) = (encode(self.good().header_text()), encode(self.good().claims_text()));
         let (signed, signature) = good.rsplit_once('.').unwrap_or_default();
         let cut = &signature[..signature.len() - 1];
+        // A signature of 256 bytes ends in four bits of nothing: one of A, Q, g and w. Whoever does not look at them takes the next letter
+        // for the same.
+        let spare: String = signature.chars().last().and_then(|last| char::from_u32(u32::from(last) + 1)).into_iter().collect();
         for (name, token) in [
             ("padding behind", format!("{good}=")),
             ("a space before", format!(" {good}")),
             ("a space behind", format!("{good} ")),
             ("a line break behind", format!("{good}\n")),
-            ("the other alphabet", format!("{signed}.{cut}+")),
+            ("the other alphabet", self.in_the_other_alphabet()?),
             ("a character of no alphabet", format!("{signed}.{cut}?")),
-            ("bits that no byte holds", format!("{signed}.{cut}B")),
+            ("bits that no byte holds", format!("{signed}.{cut}{spare}")),
             ("a padded header", self.issuer.sign_encoded(&format!("{header}="), &payload)?),
             ("padded claims", self.issuer.sign_encoded(&header, &format!("{payload}="))?),
             ("a line break within the claims", self.issuer.sign_encoded(&header, &format!("{payload}\n"))?),
@@ -271,6 +279,18 @@ impl<'a> Forger<'a> {
             self.add("malformed", name, token);
         }
         Ok(())
+    }
+
+    /// A good token whose signature is written in base64 as RFC 4648 section 4 has it.
+    fn in_the_other_alphabet(&self) -> io::Result<String> {
+        loop {
+            let good = self.good().sign()?;
+            let (signed, signature) = good.rsplit_once('.').unwrap_or_default();
+            // One in fifty thousand looks the same in both.
+            if signature.contains(['-', '_']) {
+                return Ok(format!("{signed}.{}", signature.replace('-', "+").replace('_', "/")));
+            }
+        }
     }
 
     /// Claims that two readers could read in two ways, or that no reader should try to.

@@ -19,7 +19,7 @@
 //! assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "expired");
 //!
 //! // What attackers send, each with the reason for which it must be refused.
-//! for hostile in issuer.hostile_tokens("https://orders.example")? {
+//! for hostile in issuer.hostile_tokens("https://orders.example", "orders:read")? {
 //!     assert_eq!(verifier.verify(&hostile.token).await.unwrap_err().code(), hostile.code, "{}", hostile.name);
 //! }
 //! # Ok(()) }) }
@@ -37,11 +37,11 @@
 //! | a user sees what is theirs alone | [`TokenBuilder::user`] with two subjects |
 //! | an app is told from a user | [`TokenBuilder::client`] beside [`TokenBuilder::user`] |
 //! | claims of your own | [`TokenBuilder::claim`], and the same token without it |
-//! | no route was forgotten | [`Issuer::hostile_tokens`] to every route, each 401 (400 where it is not even written as a token), and none reaches a handler |
+//! | no route was forgotten | [`Issuer::hostile_tokens`] to every route, each 401 (400 where it is not even written as a token), and none reaches a handler; its page says which do not travel over HTTP |
 //! | a token ends | [`TokenBuilder::lifetime`], then [`ManualClock::advance`](crate::clock::ManualClock::advance) on [`Issuer::clock`] past it and the leeway of 30 s; no test sleeps |
-//! | the issuer is down | [`Issuer::go_down`] before the first request: 503 with `Retry-After`, never 401; after it: served by the keys in memory |
-//! | a key is replaced | [`Issuer::rotate`]: tokens of the new key are good at once, if the last fetch is 10 s of its clock ago |
-//! | a key is withdrawn | [`Issuer::withdraw`], and its clock an hour on |
+//! | the issuer is down | [`Issuer::go_down`] before the first request: 503 with `Retry-After`, never 401; after it: served by the keys in memory; back again: [`Issuer::come_back`], and its clock on by what `Retry-After` said |
+//! | a key is replaced | [`Issuer::rotate`], and its clock 10 s on: tokens of the new key are good |
+//! | a key is withdrawn | [`Issuer::withdraw`], a token with a [`lifetime`](TokenBuilder::lifetime) of two hours, its clock an hour on, and a wait until [`Issuer::key_fetches`] has grown: the fetch runs in the background |
 //! | the issuer answers nonsense | [`Issuer::answer_keys`] with each [`Answer`] |
 //!
 //! An API in another language is tested against the same issuer: `examples/test_issuer.rs` serves it and prints the tokens.

@@ -38,7 +38,7 @@ impl<'a> TokenBuilder<'a> {
         self.claim("scope", scope)
     }
 
-    /// The client that asked for it, in whose own name it is.
+    /// The client that asked for it, in whose own name it is; for a user's token, call [`user`](Self::user) after it.
     pub fn client(self, client_id: &str) -> Self {
         self.claim("client_id", client_id).claim("sub", client_id)
     }

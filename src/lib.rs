@@ -65,10 +65,17 @@
 
 #[cfg(feature = "server")]
 pub mod cli;
-#[cfg(any(feature = "server", feature = "verifier"))]
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(any(feature = "client", feature = "server", feature = "verifier"))]
 pub mod clock;
-#[cfg(any(feature = "server", feature = "verifier"))]
+#[cfg(any(feature = "client", feature = "server", feature = "verifier"))]
 mod entropy;
+#[cfg(any(feature = "client", feature = "verifier"))]
+#[cfg_attr(not(all(feature = "client", feature = "verifier")), expect(dead_code, reason = "each of the two uses its part"))]
+mod kept;
+#[cfg(any(feature = "client", feature = "verifier"))]
+mod outbound;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

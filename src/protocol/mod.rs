@@ -12,7 +12,7 @@ mod scope;
 
 pub use claims::AccessTokenClaims;
 pub use error_code::ErrorCode;
-#[cfg(feature = "verifier")]
+#[cfg(any(feature = "client", feature = "verifier"))]
 pub(crate) use identifiers::is_loopback;
 pub use identifiers::{Audience, AuthMethod, ClientId, GrantType, Issuer};
 pub use jwk::{Algorithm, JwkSet, PublicJwk};

@@ -5,13 +5,14 @@ use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 use super::{
     Algorithm, BuildError, Verifier,
     check::Expected,
-    fetch::{Source, key_address},
-    key_cache::{KeyCache, Policy},
+    fetch::Source,
+    key_cache::KeyCache,
     one_issuer::{Keys, OneIssuer},
     signature::{KeySet, MAX_SET_LEN},
 };
 use crate::{
     clock::{SharedClock, SystemClock},
+    outbound::endpoint,
     protocol::Issuer,
 };
 
@@ -68,7 +69,7 @@ impl Builder {
         }
     }
 
-    /// The name of this API, as the issuer knows it: tokens for other APIs are refused. Required.
+    /// The name of this API, as the issuer knows it: tokens for other APIs are refused. Required; one API, one name, and the last one counts.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
@@ -168,14 +169,19 @@ impl Builder {
             max_token_len: self.max_token_len,
             max_header_len: self.max_token_len.min(4096),
         };
-        let policy = Policy { max_stale: self.max_stale, fetch_timeout: self.fetch_timeout };
         let fetched = |jwks_uri| {
-            let source = Source { issuer: expected.issuer.clone(), jwks_uri, algorithms: expected.algorithms.clone() };
-            Keys::Fetched(KeyCache::new(source, policy, Arc::clone(&self.clock)))
+            let source = Source {
+                issuer: expected.issuer.clone(),
+                jwks_uri,
+                algorithms: expected.algorithms.clone(),
+                max_stale: self.max_stale,
+                timeout: self.fetch_timeout,
+            };
+            Keys::Fetched(KeyCache::new(source, Arc::clone(&self.clock)))
         };
         let keys = match self.keys {
             KeysFrom::Metadata => fetched(None),
-            KeysFrom::JwksUri(url) => fetched(Some(key_address(&url, &expected.issuer).ok_or(BuildError::JwksUri(url))?)),
+            KeysFrom::JwksUri(url) => fetched(Some(endpoint(&url, &expected.issuer).ok_or(BuildError::JwksUri(url))?)),
             KeysFrom::Document(document) => Keys::Fixed(fixed(&document, &expected.algorithms)?),
             KeysFrom::File(path) => {
                 // One byte more than is allowed is enough to say that it is too much.

@@ -1,32 +1,21 @@
-//! The one place of the verifier that speaks HTTP: it reads an issuer's metadata and keys, in bounded time and size, and follows
-//! nobody elsewhere.
+//! Reads the keys that an issuer publishes, where its metadata say that they are.
 
-use std::{
-    error::Error as _,
-    net::{Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use reqwest::{
-    Client, Response, StatusCode,
-    header::{AGE, CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER},
-    redirect,
+    Client, StatusCode,
+    header::{AGE, CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH},
 };
 use serde::Deserialize;
 use url::Url;
 
-use super::{
-    Algorithm,
-    pace::Outcome,
-    signature::{KeySet, MAX_SET_LEN},
-};
+use super::{Algorithm, signature::KeySet};
 use crate::{
     clock::Timestamp,
-    protocol::{Issuer, ServerMetadata, is_loopback},
+    outbound::{self, Failure, body, endpoint},
+    protocol::Issuer,
 };
 
-/// How long a connection may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long keys are fresh when the issuer does not say, and at most.
 const USUAL_TTL: Duration = Duration::from_secs(600);
 const LONGEST_TTL: Duration = Duration::from_secs(3600);
@@ -34,8 +23,6 @@ const LONGEST_TTL: Duration = Duration::from_secs(3600);
 const ADDRESS_TTL: Duration = Duration::from_secs(3600);
 /// Bytes of an `ETag` that is sent back; a longer one is forgotten.
 const MAX_ETAG_LEN: usize = 256;
-/// Bytes of the URL of the keys.
-const MAX_URL_LEN: usize = 2048;
 
 /// Where the keys of an issuer are.
 #[derive(Debug)]
@@ -44,12 +31,15 @@ pub(super) struct Source {
     /// As it was given; otherwise the issuer's metadata says.
     pub(super) jwks_uri: Option<Url>,
     pub(super) algorithms: Vec<Algorithm>,
+    /// For how long keys are used after they should have been fetched anew.
+    pub(super) max_stale: Duration,
+    /// How long an attempt may take in all.
+    pub(super) timeout: Duration,
 }
 
 /// Fetches the keys of one issuer, and remembers what makes the next time cheaper.
 #[derive(Debug)]
-pub(super) struct Fetcher<'a> {
-    source: &'a Source,
+pub(super) struct Fetcher {
     /// Made when it is first needed: reading the machine's trust roots takes tens of milliseconds.
     http: Option<Client>,
     address: Option<(Url, Timestamp)>,
@@ -69,53 +59,23 @@ pub(super) struct Answer {
     pub(super) ttl: Duration,
 }
 
-/// Why there are no keys, for an operator.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) why: String,
-    pub(super) outcome: Outcome,
-}
-
-impl Failure {
-    fn useless(url: &Url, why: impl std::fmt::Display) -> Self {
-        Self { why: format!("{url}: {why}"), outcome: Outcome::Useless(Duration::ZERO) }
-    }
-
-    pub(super) fn unreachable(why: impl std::fmt::Display) -> Self {
-        Self { why: why.to_string(), outcome: Outcome::Unreachable }
-    }
-}
-
-/// The words of an error and of what lies behind it: reqwest itself says little.
-impl From<reqwest::Error> for Failure {
-    fn from(error: reqwest::Error) -> Self {
-        let mut why = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            why = format!("{why}: {cause}");
-            source = cause.source();
-        }
-        Self::unreachable(why)
-    }
-}
-
-impl<'a> Fetcher<'a> {
-    pub(super) const fn new(source: &'a Source) -> Self {
-        Self { source, http: None, address: None, doubted: false, etag: None, ttl: USUAL_TTL }
+impl Fetcher {
+    pub(super) const fn new() -> Self {
+        Self { http: None, address: None, doubted: false, etag: None, ttl: USUAL_TTL }
     }
 
     /// Asks the issuer. `forced`: caches on the way are to ask it as well (RFC 9111 section 5.2.1.4).
-    pub(super) async fn fetch(&mut self, forced: bool, now: Timestamp) -> Result<Answer, Failure> {
+    pub(super) async fn fetch(&mut self, source: &Source, forced: bool, now: Timestamp) -> Result<Answer, Failure> {
         // Until it has gone well: whoever gives this attempt up drops it.
         let doubted = std::mem::replace(&mut self.doubted, true);
-        let answer = self.fetch_from(forced, doubted, now).await?;
+        let answer = self.fetch_from(source, forced, doubted, now).await?;
         self.doubted = false;
         Ok(answer)
     }
 
-    async fn fetch_from(&mut self, forced: bool, doubted: bool, now: Timestamp) -> Result<Answer, Failure> {
-        let http = self.http().await?;
-        let url = self.address(&http, doubted, now).await?;
+    async fn fetch_from(&mut self, source: &Source, forced: bool, doubted: bool, now: Timestamp) -> Result<Answer, Failure> {
+        let http = self.http(source).await?;
+        let url = self.address(source, &http, doubted, now).await?;
         let mut request = http.get(url.clone()).header("accept", "application/jwk-set+json, application/json");
         if forced {
             request = request.header(CACHE_CONTROL, "no-cache");
@@ -132,27 +92,31 @@ impl<'a> Fetcher<'a> {
         }
         let etag = response.headers().get(ETAG).filter(|etag| (1..=MAX_ETAG_LEN).contains(&etag.len())).cloned();
         let document = body(&url, response).await?;
-        let keys = KeySet::parse(&document, &self.source.algorithms).map_err(|error| Failure::useless(&url, error))?;
+        let keys = KeySet::parse(&document, &source.algorithms).map_err(|error| Failure::unlawful(&url, error))?;
         if let Some(why) = keys.why_unusable() {
-            return Err(Failure::useless(&url, why));
+            return Err(Failure::unlawful(&url, why));
         }
         self.etag = etag.map(|etag| (url, etag));
         self.ttl = ttl.unwrap_or(USUAL_TTL);
         Ok(Answer { keys: Some(keys), ttl: self.ttl })
     }
 
-    async fn http(&mut self) -> Result<Client, Failure> {
+    async fn http(&mut self, source: &Source) -> Result<Client, Failure> {
         if let Some(http) = &self.http {
             return Ok(http.clone());
         }
-        let plain = !self.source.issuer.as_str().starts_with("https:");
-        let made = tokio::task::spawn_blocking(move || client(plain)).await.map_err(Failure::unreachable)??;
+        let begin = || {
+            let agent = concat!("sealwright-verifier/", env!("CARGO_PKG_VERSION"));
+            // Minutes lie between two fetches: a connection made anew follows the issuer wherever DNS says that it is now.
+            Client::builder().user_agent(agent).pool_max_idle_per_host(0)
+        };
+        let made = outbound::client(&source.issuer, begin).await?;
         Ok(self.http.insert(made).clone())
     }
 
     /// Where the keys are: as it was given, or as the metadata says (RFC 8414 section 3).
-    async fn address(&mut self, http: &Client, doubted: bool, now: Timestamp) -> Result<Url, Failure> {
-        if let Some(url) = &self.source.jwks_uri {
+    async fn address(&mut self, source: &Source, http: &Client, doubted: bool, now: Timestamp) -> Result<Url, Failure> {
+        if let Some(url) = &source.jwks_uri {
             return Ok(url.clone());
         }
         if let Some((url, asked_at)) = &self.address
@@ -161,88 +125,23 @@ impl<'a> Fetcher<'a> {
         {
             return Ok(url.clone());
         }
-        match (self.ask_address(http).await, &self.address) {
+        match (ask_address(source, http).await, &self.address) {
             (Ok(url), _) => Ok(self.address.insert((url, now)).0.clone()),
             // Where they were a while ago they may still be, when nobody says otherwise.
-            (Err(Failure { outcome: Outcome::Unreachable, .. }), Some((url, _))) => Ok(url.clone()),
+            (Err(Failure::Unreachable(_)), Some((url, _))) => Ok(url.clone()),
             (Err(failure), _) => Err(failure),
         }
     }
-
-    async fn ask_address(&self, http: &Client) -> Result<Url, Failure> {
-        let url = ServerMetadata::url(&self.source.issuer);
-        let url = Url::parse(&url).map_err(|error| Failure::unreachable(format_args!("{url}: {error}")))?;
-        let document = body(&url, http.get(url.clone()).header("accept", "application/json").send().await?).await?;
-        let metadata: Metadata =
-            serde_json::from_slice(&document).map_err(|_| Failure::useless(&url, "it is no metadata of an issuer (RFC 8414 section 2)"))?;
-        // RFC 8414 section 3.3: to the letter, or an impostor could speak for the issuer.
-        if metadata.issuer != self.source.issuer.as_str() {
-            let told = metadata.issuer.chars().take(255).collect::<String>();
-            let why = format_args!("it is the metadata of {told:?}, not of {:?}", self.source.issuer.as_str());
-            return Err(Failure::useless(&url, why));
-        }
-        let told = key_address(&metadata.jwks_uri, &self.source.issuer);
-        told.ok_or_else(|| Failure::useless(&url, "its jwks_uri is no https URL (http for loopback issuers)"))
-    }
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    issuer: String,
-    jwks_uri: String,
-}
-
-/// The URL of an issuer's keys, if nobody else can answer there: `https`, or `http` to a loopback address when the issuer's own
-/// URL is such a one.
-pub(super) fn key_address(text: &str, issuer: &Issuer) -> Option<Url> {
-    let url = Url::parse(text).ok().filter(|_| text.len() <= MAX_URL_LEN)?;
-    let loopback = is_loopback(&url.host()?);
-    let lawful = match url.scheme() {
-        "https" => true,
-        "http" => loopback && issuer.as_str().starts_with("http:"),
-        _ => false,
-    };
-    (lawful && url.username().is_empty() && url.password().is_none()).then_some(url)
-}
-
-fn client(plain: bool) -> Result<Client, reqwest::Error> {
-    let client = Client::builder()
-        .user_agent(concat!("sealwright-verifier/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        // Minutes lie between two fetches: a connection made anew follows the issuer wherever DNS says that it is now.
-        .pool_max_idle_per_host(0);
-    let client = if plain {
-        // Loopback is this machine, whatever a proxy or a name server says.
-        client.no_proxy().resolve_to_addrs("localhost", &[(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()])
-    } else {
-        client.https_only(true)
-    };
-    client.build()
-}
-
-/// The body of a 200, of at most [`MAX_SET_LEN`] bytes.
-async fn body(url: &Url, mut response: Response) -> Result<Vec<u8>, Failure> {
-    let status = response.status();
-    if status != StatusCode::OK {
-        let followed = if status.is_redirection() && status != StatusCode::NOT_MODIFIED { ", and redirects are not followed" } else { "" };
-        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let outcome = Outcome::Useless(Duration::from_secs(seconds));
-        return Err(Failure { outcome, ..Failure::useless(url, format_args!("it answers {status}{followed}")) });
+async fn ask_address(source: &Source, http: &Client) -> Result<Url, Failure> {
+    #[derive(Deserialize)]
+    struct Endpoints {
+        jwks_uri: String,
     }
-    let too_large = || Failure::useless(url, "its answer is larger than 256 KiB");
-    if response.content_length().is_some_and(|length| length > MAX_SET_LEN as u64) {
-        return Err(too_large());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > MAX_SET_LEN {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    let (told, url) = outbound::metadata::<Endpoints>(http, &source.issuer).await?;
+    let told = endpoint(&told.jwks_uri, &source.issuer);
+    told.ok_or_else(|| Failure::unlawful(&url, "its jwks_uri is no https URL (http for loopback issuers)"))
 }
 
 /// How long an answer is fresh: `max-age` less the `Age` that it had when it came (RFC 9111 section 4.2), within our bounds.
@@ -291,28 +190,6 @@ mod tests {
         assert_eq!(told(&[("cache-control", "max-age=300"), ("age", "301")]), 0);
         for unreadable in ["soon", "", "-1"] {
             assert_eq!(told(&[("cache-control", "max-age=300"), ("age", unreadable)]), 300);
-        }
-    }
-
-    #[test]
-    fn keys_come_from_where_nobody_else_can_answer() {
-        let (remote, local): (Issuer, Issuer) = ("https://auth.example".parse().unwrap(), "http://localhost:8080".parse().unwrap());
-        for url in ["https://auth.example/jwks", "https://keys.elsewhere.example/jwks?v=1"] {
-            assert!(key_address(url, &remote).is_some() && key_address(url, &local).is_some(), "{url}");
-        }
-        for url in ["http://localhost:8080/jwks", "http://127.0.0.1/jwks", "http://[::1]:1/jwks"] {
-            assert!(key_address(url, &local).is_some() && key_address(url, &remote).is_none(), "{url}");
-        }
-        for url in [
-            "http://auth.example/jwks",
-            "http://localhost.evil.example/",
-            "ftp://auth.example",
-            "file:///etc/passwd",
-            "/jwks",
-            "",
-            "https://a:b@auth.example/",
-        ] {
-            assert!(key_address(url, &local).is_none() && key_address(url, &remote).is_none(), "{url}");
         }
     }
 }

@@ -101,7 +101,6 @@ mod key_cache;
 mod layer;
 mod members;
 mod one_issuer;
-mod pace;
 mod refused;
 mod resource_metadata;
 mod signature;
@@ -295,7 +294,9 @@ impl Verifier {
     /// A layer that lets no request in without a good token, for axum, hyper, tonic and everything else that tower's layers fit.
     ///
     /// Every route that is added before the layer is behind it, whether or not its handler looks at the token. What is added below
-    /// is open to all. CORS preflights carry no token: put a CORS layer outside, that is, below this one in the code.
+    /// is open to all: routes, nested routers, a fallback, and what a later `merge` brings. Layer after the last of them, and open a route
+    /// on purpose by writing it below. CORS preflights carry no token: put a CORS layer outside, that is, below this one in the code, and
+    /// let it expose `WWW-Authenticate` and `Retry-After` if scripts are to read them.
     #[must_use]
     pub fn layer(&self) -> TokenLayer {
         TokenLayer::new(self.clone())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Check, Claims, Error, IssuerStatus, KeyState,
     check::{Expected, check},
-    key_cache::KeyCache,
+    key_cache::{KeyCache, unavailable},
     signature::KeySet,
 };
 use crate::clock::SharedClock;
@@ -34,10 +34,10 @@ impl OneIssuer {
             Keys::Fetched(cache) => {
                 let held = cache.held();
                 let usable = held.as_ref().filter(|held| held.is_usable(now));
-                let find = |kid: &str, algorithm| match usable.map(|held| held.keys.find(kid, algorithm)) {
+                let find = |kid: &str, algorithm| match usable.map(|held| held.value.find(kid, algorithm)) {
                     // After an attempt that failed nobody can say whether the issuer has an unknown key by now.
                     Some(found) if found.is_ok() || !cache.last_attempt_failed() => found,
-                    _ => Err(cache.unavailable(now)),
+                    _ => Err(unavailable(cache, now)),
                 };
                 check(token, find, &self.expected, seconds, passed)
             }
@@ -65,7 +65,7 @@ impl OneIssuer {
             cache.catch_up().await;
         }
         let now = self.clock.now();
-        if cache.is_usable(now) { Ok(()) } else { Err(cache.unavailable(now)) }
+        if cache.is_usable(now) { Ok(()) } else { Err(unavailable(cache, now)) }
     }
 
     pub(super) fn keep(&self) {
@@ -108,7 +108,7 @@ impl OneIssuer {
                     fetching: cache.is_fetching(),
                     fetches,
                     failures,
-                    ..described(held.as_ref().map(|held| Arc::as_ref(&held.keys)), state)
+                    ..described(held.as_ref().map(|held| Arc::as_ref(&held.value)), state)
                 }
             }
         }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{Algorithm, BuildError, Error};
 
 /// Bytes of a JWK set at most.
-pub(super) const MAX_SET_LEN: usize = 256 * 1024;
+pub(super) const MAX_SET_LEN: usize = crate::outbound::MAX_ANSWER_LEN;
 /// Keys of a set at most.
 const MAX_KEYS: usize = 64;
 

@@ -1,25 +1,57 @@
-//! When an issuer is asked for its keys: ahead of time, when a token needs it, never too often. Pure.
+//! When an issuer is asked: ahead of time, when somebody needs it, never too often. Pure.
 
 use std::time::Duration;
 
 use crate::{clock::Timestamp, entropy};
 
-/// At least so long lie between one attempt that tokens provoke and the attempt before it, and between any two that the issuer
-/// answers: no flood of tokens becomes a flood of fetches.
-pub(super) const COOL_DOWN: Duration = Duration::from_secs(10);
 /// The pause after the first attempt that gets no answer; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Where the fetching of one issuer's keys stands.
+/// How an issuer is asked for one kind of value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// At least so long lie between one attempt that somebody provokes, although the next is planned for later, and the attempt before
+    /// it: no flood of those becomes a flood of fetches.
+    pub(crate) cool_down: Duration,
+    /// At least so long lie between an attempt that succeeded and the next that is planned.
+    pub(crate) shortest_life: Duration,
+    /// So long the issuer is left alone when it answers with something useless, at least and at most.
+    pub(crate) quiet: (Duration, Duration),
+    /// Whether a value is fetched ahead of its end.
+    pub(crate) ahead: Ahead,
+    /// Whether a value's time begins with the request for it, since the answer counts from its own making.
+    pub(crate) counts_from_request: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    Always,
+    /// If it was used since it came.
+    WhenUsed,
+    /// Only when somebody asks.
+    Never,
+}
+
+impl Manners {
+    /// How long after a value came the next is fetched: ahead of its end by a fifth, and by up to a tenth of that again so that many
+    /// do not come at the same moment.
+    pub(super) fn until_renewal(&self, fresh: Duration) -> Duration {
+        let ahead = fresh * 4 / 5;
+        (ahead - entropy::jitter(ahead / 10)).max(self.shortest_life)
+    }
+}
+
+/// Where the fetching of one value stands.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
+    manners: Manners,
     /// Somebody waits for an attempt that has not begun.
     wanted: bool,
     in_flight: bool,
     begun_at: Option<Timestamp>,
     next_at: Timestamp,
-    /// Attempts in a row that brought no keys.
+    /// Attempts in a row that brought nothing.
     failures: u32,
     /// Attempts that are over.
     finished: u64,
@@ -27,9 +59,9 @@ pub(super) struct Pace {
     abandoned: bool,
 }
 
-/// What somebody gets who needs keys that are not there.
+/// What somebody gets who needs a value that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// An attempt is under way or about to be: it is over when more than so many are finished.
     Wait(u64),
     /// The last attempt was too short a time ago to ask again.
@@ -38,10 +70,10 @@ pub(super) enum Turn {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// With keys that stay fresh for so long.
+pub(crate) enum Outcome {
+    /// With a value that is to be fetched anew after so long.
     Fetched(Duration),
-    /// The issuer answered, but not with keys; it may have said after how long to come again.
+    /// The issuer answered, but with nothing useful; it may have said after how long to come again.
     Useless(Duration),
     /// No answer.
     Unreachable,
@@ -49,14 +81,14 @@ pub(super) enum Outcome {
 
 impl Pace {
     /// The first attempt is due at once.
-    pub(super) const fn new(now: Timestamp) -> Self {
-        Self { wanted: false, in_flight: false, begun_at: None, next_at: now, failures: 0, finished: 0, abandoned: false }
+    pub(super) const fn new(manners: Manners, now: Timestamp) -> Self {
+        Self { manners, wanted: false, in_flight: false, begun_at: None, next_at: now, failures: 0, finished: 0, abandoned: false }
     }
 
-    /// Somebody needs keys that are not there.
+    /// Somebody needs a value that is not there.
     pub(super) fn ask(&mut self, now: Timestamp) -> Turn {
-        // A clock that was set back must not keep keys away until it has caught up.
-        let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + COOL_DOWN);
+        // A clock that was set back must not keep the value away until it has caught up.
+        let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + self.manners.cool_down);
         if !self.in_flight && cooling && now < self.next_at {
             return Turn::CoolingDown;
         }
@@ -83,7 +115,7 @@ impl Pace {
 
     /// After how long it is worth asking again: a whole number of seconds, at least one.
     pub(super) fn retry_after(&self, now: Timestamp) -> Duration {
-        let askable = self.begun_at.map_or(now, |begun| begun + COOL_DOWN);
+        let askable = self.begun_at.map_or(now, |begun| begun + self.manners.cool_down);
         let wait = self.next_at.min(askable).since(now);
         Duration::from_secs(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64)
     }
@@ -92,7 +124,7 @@ impl Pace {
         self.failures
     }
 
-    /// An attempt begins. True when a token provoked it: what the issuer has now is wanted, not what a cache on the way has.
+    /// An attempt begins. True when somebody provoked it: what the issuer has now is wanted, not what a cache on the way has.
     pub(super) fn begin(&mut self, now: Timestamp) -> bool {
         self.in_flight = true;
         self.begun_at = Some(now);
@@ -101,15 +133,11 @@ impl Pace {
 
     pub(super) fn end(&mut self, now: Timestamp, outcome: Outcome) {
         let pause = match outcome {
-            // Ahead of the end by a fifth, and by up to a tenth of that again so that many APIs do not come at the same moment.
-            Outcome::Fetched(ttl) => {
-                let ahead = ttl * 4 / 5;
-                (ahead - entropy::jitter(ahead / 10)).max(COOL_DOWN)
-            }
+            Outcome::Fetched(pause) => pause,
             Outcome::Useless(_) | Outcome::Unreachable => {
                 let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(5)).min(LONGEST_PAUSE);
                 let shortest = match outcome {
-                    Outcome::Useless(wait) => wait.clamp(COOL_DOWN, LONGEST_PAUSE),
+                    Outcome::Useless(wait) => wait.clamp(self.manners.quiet.0, self.manners.quiet.1),
                     _ => FIRST_PAUSE,
                 };
                 (longest - entropy::jitter(longest / 2)).max(shortest)
@@ -128,7 +156,7 @@ impl Pace {
         let amid = std::mem::replace(&mut self.in_flight, false);
         if let Some(begun) = self.begun_at.filter(|_| amid) {
             self.failures = self.failures.saturating_add(1);
-            self.next_at = begun + COOL_DOWN;
+            self.next_at = begun + self.manners.cool_down;
         }
         self.finished += 1;
         self.abandoned = true;
@@ -147,13 +175,21 @@ mod tests {
 
     const START: Timestamp = Timestamp::from_seconds(1_795_500_000);
 
+    const KEYS: Manners = Manners {
+        cool_down: Duration::from_secs(10),
+        shortest_life: Duration::from_secs(10),
+        quiet: (Duration::from_secs(10), Duration::from_secs(30)),
+        ahead: Ahead::Always,
+        counts_from_request: false,
+    };
+
     fn after(seconds: u64) -> Timestamp {
         START + Duration::from_secs(seconds)
     }
 
     #[test]
     fn one_attempt_serves_everybody_who_asks_meanwhile_and_nobody_waits_while_it_cools_down() {
-        let mut pace = Pace::new(START);
+        let mut pace = Pace::new(KEYS, START);
         assert_eq!(pace.ask(START), Turn::Wait(0));
         assert!(pace.begin(START), "a token provoked it");
         assert_eq!(pace.ask(after(4)), Turn::Wait(0));
@@ -166,7 +202,7 @@ mod tests {
 
     #[test]
     fn who_asks_when_an_attempt_is_due_waits_for_it() {
-        let mut pace = Pace::new(START);
+        let mut pace = Pace::new(KEYS, START);
         pace.begin(START);
         pace.end(START, Outcome::Unreachable);
         assert_eq!(pace.ask(START), Turn::CoolingDown);
@@ -176,32 +212,24 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_keeps_nobody_waiting() {
-        let mut pace = Pace::new(after(3600));
+        let mut pace = Pace::new(KEYS, after(3600));
         pace.begin(after(3600));
         pace.end(after(3600), Outcome::Fetched(Duration::from_secs(600)));
         assert_eq!(pace.ask(START), Turn::Wait(1));
     }
 
     #[test]
-    fn keys_are_fetched_ahead_of_their_end_at_times_that_differ() {
-        let planned: std::collections::BTreeSet<Duration> = (0..50)
-            .map(|_| {
-                let mut pace = Pace::new(START);
-                pace.begin(START);
-                pace.end(START, Outcome::Fetched(Duration::from_secs(1000)));
-                pace.next_at().since(START)
-            })
-            .collect();
+    fn a_value_is_fetched_ahead_of_its_end_at_times_that_differ() {
+        let planned: std::collections::BTreeSet<Duration> = (0..50).map(|_| KEYS.until_renewal(Duration::from_secs(1000))).collect();
         assert!(planned.first().unwrap().as_secs() >= 720 && planned.last().unwrap().as_secs() <= 800, "{planned:?}");
         assert!(planned.len() > 20, "they differ: {planned:?}");
-        let mut pace = Pace::new(START);
-        pace.end(START, Outcome::Fetched(Duration::ZERO));
-        assert_eq!(pace.next_at(), after(10), "an issuer that forbids keeping its keys is not asked in a circle");
+        let kept_from_us = KEYS.until_renewal(Duration::ZERO);
+        assert_eq!(kept_from_us.as_secs(), 10, "an issuer that forbids keeping its keys is not asked in a circle");
     }
 
     #[test]
     fn pauses_grow_from_a_second_to_half_a_minute_and_an_issuer_that_answers_is_not_pressed() {
-        let mut pace = Pace::new(START);
+        let mut pace = Pace::new(KEYS, START);
         let mut pauses = Vec::new();
         for _ in 0..40 {
             pace.begin(START);
@@ -223,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_came_to_no_end_is_not_begun_again_at_once() {
-        let mut pace = Pace::new(START);
+        let mut pace = Pace::new(KEYS, START);
         pace.begin(START);
         assert!(pace.abandon() && pace.was_abandoned() && pace.has_finished_more_than(0));
         assert_eq!((pace.next_at(), pace.ask(after(1))), (after(10), Turn::CoolingDown));

@@ -1,0 +1,367 @@
+//! The one place of the client that speaks with an issuer: it exchanges credentials for tokens, and gives logins up.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use oauth2::{
+    AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
+    RefreshToken, RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, RevocationUrl, StandardRevocableToken, TokenResponse,
+    TokenUrl,
+    basic::{BasicClient, BasicErrorResponse, BasicTokenResponse},
+};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+use tracing::{Span, field::Empty};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{
+    Error, Secret,
+    credentials::Configure,
+    token_source::{Issued, margin},
+};
+use crate::{
+    clock::Timestamp,
+    kept::{self, Ahead, Fetched, Manners, Outcome},
+    outbound::{self, Failure, endpoint},
+    protocol::{Audience, Issuer, ScopeToken},
+};
+
+/// How long the metadata's word on where the endpoints are is taken.
+const ENDPOINTS_TTL: Duration = Duration::from_secs(3600);
+/// How long a token is used whose issuer does not say (RFC 6749 section 5.1 only recommends it).
+const USUAL_LIFETIME: Duration = Duration::from_secs(300);
+/// How long the issuer is left alone once it has said no: a secret may be rotating, a right may be about to be given.
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// What stops being asked for by itself: nobody can mend it but by building anew.
+const LONGEST_QUIET: Duration = Duration::from_secs(3600);
+
+/// What an app shows the issuer, and what it wants for it.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    pub(super) connection: Arc<Connection>,
+    pub(super) client_id: String,
+    pub(super) secret: Secret,
+    pub(super) grant: Grant,
+    pub(super) scopes: Arc<[ScopeToken]>,
+    pub(super) resource: Option<Audience>,
+    pub(super) timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Grant {
+    ClientCredentials,
+    Password {
+        username: String,
+        password: Secret,
+    },
+    /// A login that somebody else began: it can only be gone on with.
+    Login,
+}
+
+impl Exchange {
+    /// Whether a token is renewed by whoever needs it, and not behind their back.
+    pub(super) const fn renews_when_asked(&self) -> bool {
+        matches!(self.grant, Grant::Login)
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connection, client_id, secret, grant, .. } = self;
+        f.debug_struct("Exchange")
+            .field("issuer", &connection.issuer)
+            .field("client_id", client_id)
+            .field("secret", secret)
+            .field("grant", grant)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One issuer, as many clients may share it.
+pub(super) struct Connection {
+    pub(super) issuer: Issuer,
+    configure: Configure,
+    http: OnceCell<reqwest::Client>,
+    endpoints: Mutex<Option<(Endpoints, Timestamp)>>,
+}
+
+#[derive(Debug, Clone)]
+struct Endpoints {
+    token: Url,
+    revocation: Option<Url>,
+}
+
+impl Connection {
+    pub(super) fn new(issuer: Issuer, configure: Configure) -> Self {
+        Self { issuer, configure, http: OnceCell::new(), endpoints: Mutex::new(None) }
+    }
+
+    async fn http(&self) -> Result<&reqwest::Client, Failure> {
+        let make = || {
+            let configure = Arc::clone(&self.configure);
+            let agent = concat!("sealwright-client/", env!("CARGO_PKG_VERSION"));
+            // Short-lived connections follow the issuer wherever DNS says that it is now.
+            outbound::client(&self.issuer, move || {
+                configure(reqwest::Client::builder().user_agent(agent)).pool_idle_timeout(Duration::from_secs(10))
+            })
+        };
+        self.http.get_or_try_init(make).await
+    }
+
+    /// Where the endpoints are, as the metadata say (RFC 8414 section 3).
+    async fn endpoints(&self, now: Timestamp) -> Result<Endpoints, Failure> {
+        #[derive(Deserialize)]
+        struct Told {
+            token_endpoint: String,
+            revocation_endpoint: Option<String>,
+        }
+        let known = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((endpoints, asked_at)) = &known
+            && now < *asked_at + ENDPOINTS_TTL
+        {
+            return Ok(endpoints.clone());
+        }
+        let told = outbound::metadata::<Told>(self.http().await?, &self.issuer).await;
+        let (told, url) = match (told, known) {
+            (Ok(told), _) => told,
+            // Where they were a while ago they may still be, when nobody says otherwise.
+            (Err(Failure::Unreachable(_) | Failure::Status { .. }), Some((endpoints, _))) => return Ok(endpoints),
+            (Err(failure), _) => return Err(failure),
+        };
+        let lawful = |name: &str, text: &str| {
+            endpoint(text, &self.issuer)
+                .ok_or_else(|| Failure::unlawful(&url, format_args!("its {name} is no https URL (http for loopback issuers)")))
+        };
+        let endpoints = Endpoints {
+            token: lawful("token_endpoint", &told.token_endpoint)?,
+            revocation: told.revocation_endpoint.map(|text| lawful("revocation_endpoint", &text)).transpose()?,
+        };
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoints.clone(), now));
+        Ok(endpoints)
+    }
+
+    /// They may have moved: the metadata are asked again.
+    fn doubt(&self) {
+        if let Some((_, asked_at)) = &mut *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) {
+            *asked_at = Timestamp::from_seconds(0);
+        }
+    }
+
+    /// One request of the `oauth2` crate. Only what RFC 6749 sections 5.1 and 5.2 know as an answer goes back to it.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, NoAnswer> {
+        let request = reqwest::Request::try_from(request).map_err(Failure::from)?;
+        let url = request.url().clone();
+        let response = self.http().await?.execute(request).await.map_err(Failure::from)?;
+        if !matches!(response.status(), StatusCode::OK | StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
+            return Err(outbound::no(&url, &response).into());
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut answer = HttpResponse::new(outbound::read(&url, response).await?);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        Ok(answer)
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Connection {
+    type Error = NoAnswer;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, NoAnswer>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+/// Why the `oauth2` crate gets no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer")]
+pub(super) struct NoAnswer(Failure);
+
+impl From<Failure> for NoAnswer {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointSet>;
+type Answer = Result<BasicTokenResponse, RequestTokenError<NoAnswer, BasicErrorResponse>>;
+
+impl Exchange {
+    async fn client(&self, now: Timestamp) -> Result<Client, kept::Failure<Error>> {
+        let secret = self.read(&self.secret).await?;
+        let endpoints = self.connection.endpoints(now).await.map_err(no_answer)?;
+        Ok(BasicClient::new(ClientId::new(self.client_id.clone()))
+            .set_client_secret(ClientSecret::new(secret.to_string()))
+            // In the header, as RFC 6749 section 2.3.1 prefers it.
+            .set_auth_type(AuthType::BasicAuth)
+            .set_token_uri(TokenUrl::from_url(endpoints.token))
+            .set_revocation_url_option(endpoints.revocation.map(RevocationUrl::from_url)))
+    }
+
+    async fn read(&self, secret: &Secret) -> Result<Zeroizing<String>, kept::Failure<Error>> {
+        // Whoever puts it there may be about to: it is looked for soon again.
+        secret.read().await.map_err(|why| kept::Failure { why: Error::Secret(why), outcome: Outcome::Unreachable })
+    }
+
+    /// A token for what the app holds, beginning a login if it is for a user.
+    async fn begin(&self, client: &Client) -> Result<Answer, kept::Failure<Error>> {
+        let scopes = || self.scopes.iter().map(|scope| oauth2::Scope::new(scope.to_string()));
+        Ok(match &self.grant {
+            Grant::ClientCredentials => {
+                let mut request = client.exchange_client_credentials().add_scopes(scopes());
+                if let Some(resource) = &self.resource {
+                    request = request.add_extra_param("resource", resource.as_str());
+                }
+                request.request_async(&*self.connection).await
+            }
+            Grant::Password { username, password } => {
+                let username = ResourceOwnerUsername::new(username.clone());
+                let password = ResourceOwnerPassword::new(self.read(password).await?.to_string());
+                let mut request = client.exchange_password(&username, &password).add_scopes(scopes());
+                if let Some(resource) = &self.resource {
+                    request = request.add_extra_param("resource", resource.as_str());
+                }
+                request.request_async(&*self.connection).await
+            }
+            Grant::Login => return Err(kept::Failure { why: Error::LoginEnded, outcome: Outcome::Useless(LONGEST_QUIET) }),
+        })
+    }
+
+    async fn exchange(&self, held: Option<&Issued>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
+        let client = self.client(now).await?;
+        if let Some(refresh) = held.and_then(Issued::refresh_token) {
+            let token = RefreshToken::new(refresh.to_owned());
+            match client.exchange_refresh_token(&token).request_async(&*self.connection).await {
+                // The login has ended; whoever holds the password begins another.
+                Err(RequestTokenError::ServerResponse(error)) if error.error().as_ref() == "invalid_grant" => {}
+                answer => return judge(answer, &self.grant, Some(refresh), now),
+            }
+        }
+        judge(self.begin(&client).await?, &self.grant, None, now)
+    }
+
+    /// Ends the login of a refresh token (RFC 7009).
+    pub(super) async fn revoke(&self, refresh: &str, now: Timestamp) -> Result<(), Error> {
+        let client = self.client(now).await.map_err(|failure| failure.why)?;
+        let token = StandardRevocableToken::RefreshToken(RefreshToken::new(refresh.to_owned()));
+        let request = client.revoke_token(token).map_err(|_| Error::NotAnIssuer("its metadata name no revocation_endpoint".to_owned()))?;
+        request.request_async(&*self.connection).await.map_err(|error| match error {
+            RequestTokenError::Request(NoAnswer(failure)) => no_answer(failure).why,
+            RequestTokenError::ServerResponse(error) => {
+                refusal(error.error().as_ref(), error.error_description(), &Grant::ClientCredentials)
+            }
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+                Error::NotAnIssuer("its answer is none of RFC 7009 section 2.2".to_owned())
+            }
+        })
+    }
+}
+
+/// What an answer of the token endpoint comes to.
+fn judge(answer: Answer, grant: &Grant, refreshed: Option<&str>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
+    let unlawful = |why: &str| {
+        let why = Error::NotAnIssuer(format!("the token endpoint's answer {why}"));
+        kept::Failure { why, outcome: Outcome::Useless(Duration::from_secs(10)) }
+    };
+    match answer {
+        Ok(answer) => {
+            if !matches!(answer.token_type(), oauth2::basic::BasicTokenType::Bearer) {
+                return Err(unlawful("brings no token of the type Bearer"));
+            }
+            let lifetime = answer.expires_in().unwrap_or(USUAL_LIFETIME);
+            let scope = answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "));
+            // RFC 6749 section 6: without a new one, the old one goes on.
+            let refresh = answer.refresh_token().map(|token| token.secret().as_str()).or(refreshed);
+            Issued::new(answer.access_token().secret(), refresh, scope, now + lifetime)
+                .filter(|_| !lifetime.is_zero())
+                .ok_or_else(|| unlawful("brings a token that cannot be used: it is empty, too long, over, or holds what no header may"))
+        }
+        Err(RequestTokenError::Request(NoAnswer(failure))) => Err(no_answer(failure)),
+        Err(RequestTokenError::ServerResponse(error)) => {
+            let why = refusal(error.error().as_ref(), error.error_description(), grant);
+            Err(kept::Failure { why, outcome: Outcome::Useless(AFTER_REFUSAL) })
+        }
+        // Neither says more than that, and the text may hold a token.
+        Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => Err(unlawful("is none of RFC 6749 section 5")),
+    }
+}
+
+/// What a refusal means, by its code (RFC 6749 section 5.2).
+fn refusal(code: &str, description: Option<&String>, grant: &Grant) -> Error {
+    let bounded = |text: &str| text.chars().filter(|c| !c.is_control()).take(255).collect();
+    match (code, grant) {
+        ("invalid_client", _) => Error::WrongSecret,
+        ("invalid_grant", Grant::Password { .. }) => Error::WrongPassword,
+        ("invalid_grant", Grant::Login) => Error::LoginEnded,
+        _ => Error::Refused { code: bounded(code), description: bounded(description.map_or("", String::as_str)) },
+    }
+}
+
+/// What it means that no answer came that RFC 6749 knows.
+fn no_answer(failure: Failure) -> kept::Failure<Error> {
+    let (why, outcome) = match failure {
+        Failure::Unreachable(why) => (Error::Unreachable { why, retry_after: Duration::ZERO }, Outcome::Unreachable),
+        Failure::Status { status, retry_after, why } if status == 429 || status >= 500 => {
+            (Error::Unavailable { why, retry_after: Duration::ZERO }, Outcome::Useless(retry_after.unwrap_or_default()))
+        }
+        Failure::Status { why, .. } | Failure::Unlawful(why) => (Error::NotAnIssuer(why), Outcome::Useless(Duration::from_secs(10))),
+        Failure::OtherIssuer { told, .. } => (Error::OtherIssuer { told }, Outcome::Useless(Duration::from_secs(10))),
+    };
+    kept::Failure { why, outcome }
+}
+
+impl kept::Source for Exchange {
+    type Value = Issued;
+    type Error = Error;
+    type Memory = ();
+
+    const WHAT: &'static str = "a token";
+
+    fn manners(&self) -> Manners {
+        Manners {
+            cool_down: Duration::from_secs(10),
+            shortest_life: Duration::ZERO,
+            quiet: (Duration::from_secs(1), LONGEST_QUIET),
+            // A refresh token that nobody uses must not keep its login alive, and what a web application stores is to be what was used last.
+            ahead: if self.renews_when_asked() { Ahead::Never } else { Ahead::WhenUsed },
+            counts_from_request: true,
+        }
+    }
+
+    fn memory(&self) {}
+
+    fn issuer(&self) -> &str {
+        self.connection.issuer.as_str()
+    }
+
+    fn span(&self) -> Span {
+        tracing::info_span!("fetch_token", issuer = %self.connection.issuer, client.id = self.client_id, outcome = Empty)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    fn came_to_no_end(&self, why: String) -> Error {
+        Error::Unreachable { why, retry_after: Duration::ZERO }
+    }
+
+    async fn fetch(
+        &self,
+        (): &mut (),
+        _forced: bool,
+        held: Option<Arc<Issued>>,
+        now: Timestamp,
+    ) -> Result<Fetched<Issued>, kept::Failure<Error>> {
+        let issued = self.exchange(held.as_deref(), now).await.inspect_err(|_| self.connection.doubt())?;
+        let lifetime = issued.expires_at().since(now);
+        Ok(Fetched { value: Arc::new(issued), fresh: lifetime, usable: lifetime - margin(lifetime) })
+    }
+}

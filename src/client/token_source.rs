@@ -1,0 +1,275 @@
+//! A token that is always good, for whoever attaches it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use arc_swap::Guard;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::{Error, exchange::Exchange};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    kept::{Held, Kept, Turn},
+};
+
+/// Bytes of a token at most.
+const MAX_TOKEN_LEN: usize = 16 * 1024;
+const BEARER: &str = "Bearer ";
+
+/// What one answer of the issuer brought.
+pub(super) struct Issued {
+    /// `Bearer <token>`, marked as a secret.
+    header: HeaderValue,
+    refresh: Option<Zeroizing<String>>,
+    /// What the issuer says that it gave. None: what was asked for.
+    scope: Option<String>,
+    expires_at: Timestamp,
+}
+
+impl Issued {
+    /// None: no header may hold it (RFC 6750 section 2.1), or it is longer than 16 KiB.
+    pub(super) fn new(access: &str, refresh: Option<&str>, scope: Option<String>, expires_at: Timestamp) -> Option<Self> {
+        let lawful =
+            (1..=MAX_TOKEN_LEN).contains(&access.len()) && access.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
+        let mut header = HeaderValue::try_from(format!("{BEARER}{access}")).ok().filter(|_| lawful)?;
+        header.set_sensitive(true);
+        let refresh = refresh.filter(|refresh| refresh.len() <= MAX_TOKEN_LEN).map(|refresh| Zeroizing::new(refresh.to_owned()));
+        Some(Self { header, refresh, scope, expires_at })
+    }
+
+    pub(super) fn refresh_token(&self) -> Option<&str> {
+        self.refresh.as_ref().map(|refresh| refresh.as_str())
+    }
+
+    pub(super) const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    fn access(&self) -> &str {
+        self.header.to_str().map_or("", |header| &header[BEARER.len()..])
+    }
+}
+
+/// An access token that is good now. Keep it for one request: ask for the next one anew.
+pub struct AccessToken(Guard<Option<Arc<Held<Issued>>>>);
+
+impl AccessToken {
+    /// The token, for whatever is no HTTP header.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", |held| held.value.access())
+    }
+
+    /// `Bearer <token>`, for an `Authorization` header or gRPC metadata; marked as a secret.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.0.as_ref().map_or_else(|| HeaderValue::from_static(""), |held| held.value.header.clone())
+    }
+
+    fn is_same_as(&self, held: &Guard<Option<Arc<Held<Issued>>>>) -> bool {
+        matches!((&*self.0, &**held), (Some(one), Some(other)) if Arc::ptr_eq(one, other))
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
+/// A source of tokens that are always good: one is kept in memory, fetched anew at four fifths of its life, and never fetched twice at
+/// once. Its clones share it; fetching ends with the last one.
+#[derive(Clone)]
+pub struct TokenSource(Arc<Kept<Exchange>>);
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source().fmt(f)
+    }
+}
+
+/// How a source is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// For how long the token that it holds is still used. None: it holds none that may be used.
+    pub expires_in: Option<Duration>,
+    /// The scope of that token, as the issuer said it.
+    pub scope: Option<String>,
+    /// Why the last attempt failed, and how long ago that was. None: it did not.
+    pub last_error: Option<(Error, Duration)>,
+    /// Whether an attempt is under way.
+    pub fetching: bool,
+    /// Attempts, with that one.
+    pub fetches: u64,
+    /// The attempts that failed.
+    pub failures: u64,
+}
+
+impl TokenSource {
+    pub(super) fn new(exchange: Exchange, clock: SharedClock) -> Self {
+        Self(Arc::new(Kept::new(exchange, clock)))
+    }
+
+    /// A source that goes on with tokens from earlier.
+    pub(super) fn resume(exchange: Exchange, tokens: &Tokens, clock: SharedClock) -> Self {
+        let expires_at = Timestamp::from_seconds(tokens.expires_at);
+        let issued = Issued::new(&tokens.access_token, tokens.refresh_token.as_deref(), tokens.scope.clone(), expires_at);
+        // Without a token that can be read there may still be a refresh token to get one by.
+        let issued = issued.or_else(|| Issued::new("none", tokens.refresh_token.as_deref(), None, Timestamp::from_seconds(0)));
+        let kept = match issued {
+            Some(issued) => {
+                let usable_until = issued.expires_at - margin(issued.expires_at.since(clock.now()));
+                Kept::with(exchange, clock, Arc::new(issued), usable_until)
+            }
+            None => Kept::new(exchange, clock),
+        };
+        Self(Arc::new(kept))
+    }
+
+    /// A token that is good now: from memory, or after one fetch that all callers share.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none; while the next attempt is some way off, at once.
+    pub async fn token(&self) -> Result<AccessToken, Error> {
+        if let Some(token) = self.held() {
+            return Ok(token);
+        }
+        self.0.catch_up().await;
+        self.good(self.0.now()).ok_or_else(|| self.why_none())
+    }
+
+    /// The token in memory, unless it is to be replaced before it is used.
+    fn held(&self) -> Option<AccessToken> {
+        let now = self.0.now();
+        let held = self.0.held();
+        let token = held.as_ref().filter(|held| held.is_usable(now))?;
+        token.note_use();
+        if token.is_due(now) {
+            if self.0.source().renews_when_asked() {
+                return None;
+            }
+            // Whoever comes now goes on with it; the next one is on its way.
+            self.0.ask();
+        }
+        Some(AccessToken(held))
+    }
+
+    fn good(&self, now: Timestamp) -> Option<AccessToken> {
+        let held = self.0.held();
+        let good = held.as_ref().is_some_and(|held| {
+            held.note_use();
+            held.is_usable(now)
+        });
+        good.then_some(AccessToken(held))
+    }
+
+    fn why_none(&self) -> Error {
+        let wait = self.0.retry_after(self.0.now());
+        let why = self.0.last_error().map(|(why, _)| why.again_after(wait));
+        let unasked = "no runtime to fetch it in, or too many wait already".to_owned();
+        why.unwrap_or(Error::Unreachable { why: unasked, retry_after: wait })
+    }
+
+    /// Says that an API refused this token: the next call of [`token`](Self::token) brings another. False, and nothing happens, when
+    /// there is another already, or when this one is not 10 s old: an API that refuses every token must not make the issuer issue one
+    /// for each request.
+    pub fn invalidate(&self, token: &AccessToken) -> bool {
+        let held = self.0.held();
+        let may = token.is_same_as(&held) && matches!(self.0.ask(), Turn::Wait(_));
+        if let Some(held) = held.as_ref().filter(|_| may) {
+            held.give_up();
+        }
+        may
+    }
+
+    /// Another token than the one that an API refused, if there is one. The refused one stays in force meanwhile: other APIs may take
+    /// it, and the issuer may be down.
+    pub(super) async fn replace(&self, refused: &AccessToken) -> Option<AccessToken> {
+        if refused.is_same_as(&self.0.held()) {
+            self.0.catch_up().await;
+        }
+        let now = self.good(self.0.now())?;
+        (!refused.is_same_as(&now.0)).then_some(now)
+    }
+
+    /// How it is doing. Waits for nothing, and fetches nothing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let now = self.0.now();
+        let held = self.0.held();
+        let usable = held.as_ref().filter(|held| held.is_usable(now));
+        let (fetches, failures) = self.0.attempts();
+        Status {
+            expires_in: usable.map(|held| held.usable_until().since(now)),
+            scope: usable.and_then(|held| held.value.scope.clone()),
+            last_error: self.0.last_error().map(|(error, at)| (error, now.since(at))),
+            fetching: self.0.is_fetching(),
+            fetches,
+            failures,
+        }
+    }
+
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        let held = self.0.held();
+        held.as_ref().map(|held| Tokens {
+            access_token: held.value.access().to_owned(),
+            refresh_token: held.value.refresh_token().map(str::to_owned),
+            scope: held.value.scope.clone(),
+            expires_at: held.value.expires_at.seconds(),
+        })
+    }
+
+    /// Ends the login, at the issuer and here.
+    pub(super) async fn revoke(&self) -> Result<(), Error> {
+        let held = self.0.held().clone();
+        let Some(held) = held else { return Ok(()) };
+        held.give_up();
+        match held.value.refresh_token() {
+            Some(refresh) => self.0.source().revoke(refresh, self.0.now()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What of a token's life is left unused: for what is in flight when it ends, and for clocks that differ.
+pub(super) fn margin(lifetime: Duration) -> Duration {
+    (lifetime / 5).min(Duration::from_secs(30))
+}
+
+/// The tokens of one user's login, for the application to store on its side: in a session, never in a browser. Whoever has them is
+/// the user, so `Debug` does not show them, and they are wiped from memory when they go; what stores them writes them out.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Tokens {
+    access_token: String,
+    refresh_token: Option<String>,
+    scope: Option<String>,
+    /// Seconds since 1970-01-01T00:00:00Z.
+    expires_at: i64,
+}
+
+impl Tokens {
+    /// What the user may do by way of this application, as the issuer said it: scope tokens with a space between.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        self.scope.as_deref().unwrap_or_default()
+    }
+
+    /// Whether `token` is among them.
+    #[must_use]
+    pub fn has_scope(&self, token: &str) -> bool {
+        self.scope().split(' ').any(|held| held == token)
+    }
+
+    pub(super) fn refresh_token(&self) -> Option<&str> {
+        self.refresh_token.as_deref()
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("scope", &self.scope).field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}

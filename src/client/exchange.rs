@@ -9,9 +9,8 @@ use std::{
 };
 
 use oauth2::{
-    AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointMaybeSet, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
-    RefreshToken, RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, RevocationUrl, StandardRevocableToken, TokenResponse,
-    TokenUrl,
+    AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, RefreshToken,
+    RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, TokenResponse, TokenUrl,
     basic::{BasicClient, BasicErrorResponse, BasicTokenResponse},
 };
 use reqwest::StatusCode;
@@ -63,13 +62,6 @@ pub(super) enum Grant {
     },
     /// A login that somebody else began: it can only be gone on with.
     Login,
-}
-
-impl Exchange {
-    /// Whether a token is renewed by whoever needs it, and not behind their back.
-    pub(super) const fn renews_when_asked(&self) -> bool {
-        matches!(self.grant, Grant::Login)
-    }
 }
 
 impl fmt::Debug for Exchange {
@@ -190,7 +182,7 @@ impl From<Failure> for NoAnswer {
     }
 }
 
-type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointSet>;
+type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 type Answer = Result<BasicTokenResponse, RequestTokenError<NoAnswer, BasicErrorResponse>>;
 
 impl Exchange {
@@ -201,8 +193,7 @@ impl Exchange {
             .set_client_secret(ClientSecret::new(secret.to_string()))
             // In the header, as RFC 6749 section 2.3.1 prefers it.
             .set_auth_type(AuthType::BasicAuth)
-            .set_token_uri(TokenUrl::from_url(endpoints.token))
-            .set_revocation_url_option(endpoints.revocation.map(RevocationUrl::from_url)))
+            .set_token_uri(TokenUrl::from_url(endpoints.token)))
     }
 
     async fn read(&self, secret: &Secret) -> Result<Zeroizing<String>, kept::Failure<Error>> {
@@ -247,20 +238,35 @@ impl Exchange {
         judge(self.begin(&client).await?, &self.grant, None, now)
     }
 
-    /// Ends the login of a refresh token (RFC 7009).
+    /// Ends the login of a refresh token (RFC 7009). By hand, since the `oauth2` crate does it over https alone, and an issuer on this
+    /// machine may have none.
     pub(super) async fn revoke(&self, refresh: &str, now: Timestamp) -> Result<(), Error> {
-        let client = self.client(now).await.map_err(|failure| failure.why)?;
-        let token = StandardRevocableToken::RefreshToken(RefreshToken::new(refresh.to_owned()));
-        let request = client.revoke_token(token).map_err(|_| Error::NotAnIssuer("its metadata name no revocation_endpoint".to_owned()))?;
-        request.request_async(&*self.connection).await.map_err(|error| match error {
-            RequestTokenError::Request(NoAnswer(failure)) => no_answer(failure).why,
-            RequestTokenError::ServerResponse(error) => {
-                refusal(error.error().as_ref(), error.error_description(), &Grant::ClientCredentials)
+        #[derive(Deserialize)]
+        struct Refusal {
+            error: String,
+            error_description: Option<String>,
+        }
+        let secret = self.read(&self.secret).await.map_err(|failure| failure.why)?;
+        let failed = |failure| no_answer(failure).why;
+        let endpoint = self.connection.endpoints(now).await.map_err(failed)?.revocation;
+        let url = endpoint.ok_or_else(|| Error::NotAnIssuer("its metadata name no revocation_endpoint".to_owned()))?;
+        // RFC 6749 section 2.3.1: both are encoded as in a form before they become Basic.
+        let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let request = self.connection.http().await.map_err(failed)?.post(url.clone());
+        let request = request.basic_auth(encoded(&self.client_id), Some(encoded(&secret)));
+        let request = request.form(&[("token", refresh), ("token_type_hint", "refresh_token")]);
+        let asked = async {
+            let response = request.send().await?;
+            match response.status() {
+                StatusCode::OK => Ok(None),
+                StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => outbound::read(&url, response).await.map(Some),
+                _ => Err(outbound::no(&url, &response)),
             }
-            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-                Error::NotAnIssuer("its answer is none of RFC 7009 section 2.2".to_owned())
-            }
-        })
+        };
+        let Some(body) = asked.await.map_err(failed)? else { return Ok(()) };
+        let refused: Refusal = serde_json::from_slice(&body)
+            .map_err(|_| Error::NotAnIssuer("the revocation endpoint's answer is none of RFC 7009 section 2.2".to_owned()))?;
+        Err(refusal(&refused.error, refused.error_description.as_ref(), &Grant::ClientCredentials))
     }
 }
 
@@ -329,8 +335,9 @@ impl kept::Source for Exchange {
             cool_down: Duration::from_secs(10),
             shortest_life: Duration::ZERO,
             quiet: (Duration::from_secs(1), LONGEST_QUIET),
-            // A refresh token that nobody uses must not keep its login alive, and what a web application stores is to be what was used last.
-            ahead: if self.renews_when_asked() { Ahead::Never } else { Ahead::WhenUsed },
+            patient: true,
+            // A login that nobody uses must not be kept alive, and what a web application stores is to be what was used last.
+            ahead: if matches!(self.grant, Grant::Login) { Ahead::Never } else { Ahead::WhenUsed },
             counts_from_request: true,
         }
     }

@@ -114,13 +114,13 @@ impl TokenSource {
 
     /// A source that goes on with tokens from earlier.
     pub(super) fn resume(exchange: Exchange, tokens: &Tokens, clock: SharedClock) -> Self {
-        let expires_at = Timestamp::from_seconds(tokens.expires_at);
-        let issued = Issued::new(&tokens.access_token, tokens.refresh_token.as_deref(), tokens.scope.clone(), expires_at);
+        let usable_until = Timestamp::from_seconds(tokens.usable_until);
+        let issued = Issued::new(&tokens.access_token, tokens.refresh_token.as_deref(), tokens.scope.clone(), usable_until);
         // Without a token that can be read there may still be a refresh token to get one by.
         let issued = issued.or_else(|| Issued::new("none", tokens.refresh_token.as_deref(), None, Timestamp::from_seconds(0)));
         let kept = match issued {
             Some(issued) => {
-                let usable_until = issued.expires_at - margin(issued.expires_at.since(clock.now()));
+                let usable_until = issued.expires_at;
                 Kept::with(exchange, clock, Arc::new(issued), usable_until)
             }
             None => Kept::new(exchange, clock),
@@ -141,16 +141,13 @@ impl TokenSource {
         self.good(self.0.now()).ok_or_else(|| self.why_none())
     }
 
-    /// The token in memory, unless it is to be replaced before it is used.
+    /// The token in memory, while it is good.
     fn held(&self) -> Option<AccessToken> {
         let now = self.0.now();
         let held = self.0.held();
         let token = held.as_ref().filter(|held| held.is_usable(now))?;
         token.note_use();
         if token.is_due(now) {
-            if self.0.source().renews_when_asked() {
-                return None;
-            }
             // Whoever comes now goes on with it; the next one is on its way.
             self.0.ask();
         }
@@ -218,7 +215,7 @@ impl TokenSource {
             access_token: held.value.access().to_owned(),
             refresh_token: held.value.refresh_token().map(str::to_owned),
             scope: held.value.scope.clone(),
-            expires_at: held.value.expires_at.seconds(),
+            usable_until: held.usable_until().seconds(),
         })
     }
 
@@ -246,8 +243,8 @@ pub struct Tokens {
     access_token: String,
     refresh_token: Option<String>,
     scope: Option<String>,
-    /// Seconds since 1970-01-01T00:00:00Z.
-    expires_at: i64,
+    /// Until when the access token is used. Seconds since 1970-01-01T00:00:00Z.
+    usable_until: i64,
 }
 
 impl Tokens {
@@ -270,6 +267,6 @@ impl Tokens {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").field("scope", &self.scope).field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("Tokens").field("scope", &self.scope).field("usable_until", &self.usable_until).finish_non_exhaustive()
     }
 }

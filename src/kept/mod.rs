@@ -324,7 +324,9 @@ impl<S: Source> Shared<S> {
 
     /// Holds a value in place of what was held. Gives the time until it is to be fetched anew.
     fn hold(&self, fetched: Fetched<S::Value>, since: Timestamp) -> Duration {
-        let pause = self.source.manners().until_renewal(fetched.fresh);
+        let manners = self.source.manners();
+        // Who is asked only when somebody needs it is not asked before.
+        let pause = if manners.ahead == Ahead::Never { fetched.usable } else { manners.until_renewal(fetched.fresh) };
         self.held.store(Some(Arc::new(Held::new(fetched, since, pause))));
         pause
     }

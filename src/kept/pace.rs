@@ -18,6 +18,8 @@ pub(crate) struct Manners {
     pub(crate) shortest_life: Duration,
     /// So long the issuer is left alone when it answers with something useless, at least and at most.
     pub(crate) quiet: (Duration, Duration),
+    /// Whether that quiet binds who needs the value as well, and not only what is planned.
+    pub(crate) patient: bool,
     /// Whether a value is fetched ahead of its end.
     pub(crate) ahead: Ahead,
     /// Whether a value's time begins with the request for it, since the answer counts from its own making.
@@ -89,7 +91,8 @@ impl Pace {
     pub(super) fn ask(&mut self, now: Timestamp) -> Turn {
         // A clock that was set back must not keep the value away until it has caught up.
         let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + self.manners.cool_down);
-        if !self.in_flight && cooling && now < self.next_at {
+        let patient = self.is_patient() && self.begun_at.is_some_and(|begun| begun <= now);
+        if !self.in_flight && (cooling || patient) && now < self.next_at {
             return Turn::CoolingDown;
         }
         self.wanted |= !self.in_flight;
@@ -116,8 +119,13 @@ impl Pace {
     /// After how long it is worth asking again: a whole number of seconds, at least one.
     pub(super) fn retry_after(&self, now: Timestamp) -> Duration {
         let askable = self.begun_at.map_or(now, |begun| begun + self.manners.cool_down);
-        let wait = self.next_at.min(askable).since(now);
+        let askable = if self.is_patient() { self.next_at } else { self.next_at.min(askable) };
+        let wait = askable.since(now);
         Duration::from_secs(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64)
+    }
+
+    const fn is_patient(&self) -> bool {
+        self.manners.patient && self.failures > 0
     }
 
     pub(super) const fn failures(&self) -> u32 {
@@ -179,6 +187,7 @@ mod tests {
         cool_down: Duration::from_secs(10),
         shortest_life: Duration::from_secs(10),
         quiet: (Duration::from_secs(10), Duration::from_secs(30)),
+        patient: false,
         ahead: Ahead::Always,
         counts_from_request: false,
     };
@@ -247,6 +256,16 @@ mod tests {
         assert_eq!(pace.next_at(), after(20), "as the issuer wants it");
         pace.end(START, Outcome::Useless(Duration::from_secs(86_400)));
         assert_eq!(pace.next_at(), after(30), "within reason");
+    }
+
+    #[test]
+    fn who_is_patient_lets_a_refusal_stand_for_as_long_as_it_is_to() {
+        let mut pace = Pace::new(Manners { patient: true, quiet: (FIRST_PAUSE, Duration::from_secs(3600)), ..KEYS }, START);
+        pace.begin(START);
+        pace.end(START, Outcome::Useless(Duration::from_secs(60)));
+        assert_eq!((pace.ask(after(59)), pace.retry_after(after(20))), (Turn::CoolingDown, Duration::from_secs(40)));
+        assert_eq!(pace.ask(after(60)), Turn::Wait(1));
+        assert_eq!(pace.ask(START - Duration::from_secs(9)), Turn::Wait(1), "a clock that is set back keeps nobody waiting");
     }
 
     #[test]

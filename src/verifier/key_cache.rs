@@ -22,6 +22,7 @@ const MANNERS: Manners = Manners {
     cool_down: Duration::from_secs(10),
     shortest_life: Duration::from_secs(10),
     quiet: (Duration::from_secs(10), Duration::from_secs(30)),
+    patient: false,
     ahead: Ahead::Always,
     counts_from_request: false,
 };

@@ -4,6 +4,7 @@
 
 mod access_token;
 mod check_and_inspect;
+mod client;
 mod client_authentication;
 mod client_command;
 mod client_credentials;

@@ -89,6 +89,15 @@ impl TestApp {
         (app, client)
     }
 
+    /// The same, and known by the address of a relay.
+    pub(crate) async fn behind(backend: Backend, relay: &super::Relay) -> (Self, Credential) {
+        let app = Self::start_with(TestDatabase::create(backend).await, &[("issuer", &relay.url)]).await.with_orders();
+        relay.leads_to(app.addr);
+        let client = app.app_for_users("shop");
+        app.user("alice");
+        (app, client)
+    }
+
     /// Stops the server and gives back its database.
     pub(crate) async fn stop(mut self) -> Arc<TestDatabase> {
         drop(self.stop.take());

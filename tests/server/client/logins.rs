@@ -1,0 +1,214 @@
+//! Users: they sign in once, and stay in until they go.
+
+use sealwright::client::{Credentials, Error, Party, Secret, TokenSource, Tokens, Users};
+
+use super::{World, text};
+use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_both_databases, wait_until};
+
+on_both_databases![
+    a_user_signs_in_and_the_application_goes_on_for_them,
+    a_wrong_password_is_the_users_to_mend,
+    requests_of_one_session_that_race_use_a_refresh_token_once,
+    a_lost_answer_is_repaired_by_repeating,
+    a_login_that_nobody_uses_is_not_renewed,
+    a_login_that_has_ended_says_so,
+    signing_out_ends_the_login_at_the_issuer,
+    an_app_that_holds_the_password_signs_in_anew_when_its_login_has_ended,
+    an_app_that_holds_the_password_repairs_a_lost_answer_by_itself,
+];
+
+const API: &str = "http://127.0.0.1:1";
+
+impl World {
+    fn users(&self) -> Users {
+        self.shop().attach_to([API]).users().unwrap()
+    }
+
+    fn alice(&self) -> TokenSource {
+        let credentials = Credentials::password("shop", Secret::value(&self.shop.secret), "alice", Secret::value(PASSWORD));
+        self.complete(credentials).token_source().unwrap()
+    }
+
+    async fn signed_in(&self, users: &Users) -> Tokens {
+        users.sign_in("alice", Secret::value(PASSWORD)).await.unwrap()
+    }
+}
+
+async fn a_user_signs_in_and_the_application_goes_on_for_them(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    assert!(tokens.has_scope("orders:read") && tokens.has_scope("orders:write") && !tokens.has_scope("orders"));
+    assert_eq!(world.relay.forms().len(), 1);
+
+    // As it comes back from wherever sessions are kept.
+    let tokens: Tokens = serde_json::from_str(&serde_json::to_string(&tokens).unwrap()).unwrap();
+    let alice = users.resume(&tokens);
+    let token = text(&alice.token_source()).await;
+    assert_ne!(claims_of(&token)["sub"], "shop", "it speaks for alice");
+    assert_eq!((alice.tokens(), world.relay.token_requests()), (Some(tokens.clone()), 1), "nothing has changed, and nobody was asked");
+
+    // When it is time, whoever needs the token waits for it, and has what is to be stored.
+    world.pass(575).await;
+    let renewed = text(&alice.token_source()).await;
+    assert_ne!(renewed, token);
+    let newer = alice.tokens().unwrap();
+    assert!(newer != tokens && world.relay.token_requests() == 2);
+    assert_eq!(text(&users.resume(&newer).token_source()).await, renewed);
+
+    // A right that was withdrawn is gone with the next token.
+    world.app.run(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]).succeeded();
+    world.pass(575).await;
+    let later = users.resume(&newer);
+    later.token_source().token().await.unwrap();
+    assert_eq!(later.tokens().unwrap().scope(), "orders:read");
+}
+
+async fn a_wrong_password_is_the_users_to_mend(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    for (name, password) in [("alice", "not what she typed before"), ("nobody", PASSWORD)] {
+        let error = users.sign_in(name, Secret::value(password)).await.unwrap_err();
+        assert!(matches!(error, Error::WrongPassword), "{error}");
+        assert_eq!(error.party(), Party::User);
+    }
+    // At once: what one user typed is nothing to the next.
+    world.signed_in(&users).await;
+}
+
+async fn requests_of_one_session_that_race_use_a_refresh_token_once(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    world.pass(590).await;
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        // Each request of the session begins with what is stored.
+        let alice = users.resume(&tokens);
+        requests.spawn(async move {
+            let token = text(&alice.token_source()).await;
+            (token, alice.tokens().unwrap())
+        });
+    }
+    let after = requests.join_all().await;
+    assert!(after.iter().all(|one| *one == after[0]) && after[0].1 != tokens);
+    assert_eq!(world.relay.token_requests(), 2, "one sign-in, one refresh");
+
+    // A node that did not hear of it repeats the refresh, and gets the same successor.
+    let elsewhere = world.users().resume(&tokens);
+    text(&elsewhere.token_source()).await;
+    world.pass(575).await;
+    text(&users.resume(&after[0].1).token_source()).await;
+}
+
+async fn a_lost_answer_is_repaired_by_repeating(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let alice = users.resume(&world.signed_in(&users).await);
+    let source = alice.token_source();
+    world.relay.token(Behaviour::LosesAnswers);
+    world.pass(575).await;
+    let error = source.token().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    world.relay.token(Behaviour::Lawful);
+    world.pass(error.retry_after().unwrap().as_secs()).await;
+    text(&source).await;
+    let forms = world.relay.forms();
+    assert_eq!((forms.len(), &forms[1]), (3, &forms[2]), "the same refresh token again");
+    // The login lives on.
+    world.pass(575).await;
+    text(&users.resume(&alice.tokens().unwrap()).token_source()).await;
+}
+
+async fn a_login_that_nobody_uses_is_not_renewed(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let alice = users.resume(&world.signed_in(&users).await);
+    text(&alice.token_source()).await;
+    for _ in 0..20 {
+        world.pass(100).await;
+    }
+    assert_eq!(world.relay.token_requests(), 1, "what is stored stays what was used last");
+}
+
+async fn a_login_that_has_ended_says_so(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    world.app.run(&["login", "end", "--user", "alice"]).succeeded();
+    world.app.settle().await;
+    assert!(users.resume(&tokens).token_source().token().await.is_ok(), "the access token is good until it expires");
+    world.pass(575).await;
+    let alice = users.resume(&tokens).token_source();
+    for _ in 0..3 {
+        let error = alice.token().await.unwrap_err();
+        assert!(matches!(error, Error::LoginEnded), "{error}");
+        assert_eq!(error.party(), Party::User);
+    }
+    assert_eq!(world.relay.token_requests(), 2, "it is asked once");
+
+    // The same after a week in which nobody came.
+    let tokens = world.signed_in(&users).await;
+    world.pass(7 * 86_400 + 1).await;
+    let error = users.resume(&tokens).token_source().token().await.unwrap_err();
+    assert!(matches!(error, Error::LoginEnded), "{error}");
+}
+
+async fn signing_out_ends_the_login_at_the_issuer(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    let alice = users.resume(&tokens);
+    alice.sign_out().await.unwrap();
+    assert_eq!(alice.status().expires_in, None, "it is forgotten here");
+    assert!(matches!(alice.token_source().token().await, Err(Error::LoginEnded)));
+    world.pass(575).await;
+    assert!(matches!(users.resume(&tokens).token_source().token().await, Err(Error::LoginEnded)));
+
+    let tokens = world.signed_in(&users).await;
+    world.relay.goes_down();
+    world.pass(3700).await;
+    let _ = users.resume(&tokens).sign_out().await;
+    // An app by itself has no login to end.
+    world.relay.comes_back();
+    let app = world.shop().attach_to([API]).build().unwrap();
+    app.token_source().token().await.unwrap();
+    app.sign_out().await.unwrap();
+    assert_eq!(app.status().expires_in, None);
+}
+
+async fn an_app_that_holds_the_password_signs_in_anew_when_its_login_has_ended(backend: Backend) {
+    let world = World::begin(backend).await;
+    let alice = world.alice();
+    text(&alice).await;
+    world.pass(480).await;
+    world.asked(2).await;
+    world.quiet(&alice).await;
+    text(&alice).await;
+    world.app.run(&["login", "end", "--user", "alice"]).succeeded();
+    world.pass(480).await;
+    wait_until(|| world.relay.token_requests() == 4).await;
+    world.quiet(&alice).await;
+    text(&alice).await;
+    let grants: Vec<String> = world.relay.forms().iter().map(|form| form.split('&').next().unwrap().to_owned()).collect();
+    let grant = |name: &str| format!("grant_type={name}");
+    assert_eq!(grants, [grant("password"), grant("refresh_token"), grant("refresh_token"), grant("password")]);
+}
+
+async fn an_app_that_holds_the_password_repairs_a_lost_answer_by_itself(backend: Backend) {
+    let world = World::begin(backend).await;
+    let alice = world.alice();
+    text(&alice).await;
+    world.relay.token(Behaviour::LosesAnswers);
+    world.pass(480).await;
+    world.asked(2).await;
+    world.quiet(&alice).await;
+    world.relay.token(Behaviour::Lawful);
+    // Nobody asks: within the 30 s in which the issuer repeats itself it must have been repeated.
+    world.pass(1).await;
+    world.asked(3).await;
+    world.quiet(&alice).await;
+    assert!(alice.status().last_error.is_none());
+    let forms = world.relay.forms();
+    assert_eq!(forms[1], forms[2]);
+}

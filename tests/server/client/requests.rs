@@ -1,0 +1,243 @@
+//! Where the token goes, and what happens when an API does not take it.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use sealwright::{
+    client::{BuildError, Client, Error, Party},
+    verifier::Verifier,
+};
+
+use super::World;
+use crate::support::{Backend, ORDERS, on_both_databases};
+
+on_both_databases![
+    a_request_carries_a_token_that_the_api_takes,
+    no_other_origin_ever_sees_the_token,
+    a_redirect_to_another_origin_loses_the_token,
+    a_401_that_blames_the_token_is_asked_once_more_with_another,
+    what_another_token_would_not_mend_is_not_asked_again,
+    an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is,
+];
+
+/// An API that answers as it is told, and remembers what it was sent.
+#[derive(Clone, Default)]
+struct Api {
+    /// What it answers next; 200 when there is nothing left.
+    next: Arc<Mutex<Vec<Response>>>,
+    /// Each request's `Authorization` and body.
+    seen: Arc<Mutex<Vec<(Option<String>, String)>>>,
+}
+
+impl Api {
+    async fn start(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let origin = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(Self::answer).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        origin
+    }
+
+    async fn answer(State(api): State<Self>, _: Uri, headers: HeaderMap, body: String) -> Response {
+        let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+        api.seen.lock().unwrap().push((authorization, body));
+        api.next.lock().unwrap().pop().unwrap_or_else(|| "fine".into_response())
+    }
+
+    fn answers(&self, answers: impl IntoIterator<Item = Response>) {
+        let mut answers: Vec<Response> = answers.into_iter().collect();
+        answers.reverse();
+        *self.next.lock().unwrap() = answers;
+    }
+
+    /// What it saw since the last look.
+    fn seen(&self) -> Vec<(Option<String>, String)> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
+    /// How many requests, and how many different tokens.
+    fn counts(&self) -> (usize, usize) {
+        let seen = self.seen();
+        let tokens: std::collections::HashSet<_> = seen.iter().filter_map(|(token, _)| token.clone()).collect();
+        (seen.len(), tokens.len())
+    }
+}
+
+fn unauthorized(challenge: Option<&str>) -> Response {
+    let mut response = StatusCode::UNAUTHORIZED.into_response();
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
+    }
+    response
+}
+
+fn redirect(to: &str) -> Response {
+    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to.to_owned())]).into_response()
+}
+
+async fn client_of(world: &World, origin: &str) -> Client {
+    world.shop().attach_to([origin]).build().unwrap()
+}
+
+async fn a_request_carries_a_token_that_the_api_takes(backend: Backend) {
+    let world = World::begin(backend).await;
+    let clock = Arc::new(world.clock.clone());
+    let verifier = Verifier::for_issuer(&world.relay.url).audience(ORDERS).clock(clock).build().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let orders = Router::new().route("/orders", axum::routing::any(|body: String| async move { body })).layer(verifier.layer());
+    tokio::spawn(async move { axum::serve(listener, orders).await });
+    let api = client_of(&world, &origin).await;
+    let url = format!("{origin}/orders");
+    for request in [api.get(&url), api.post(&url), api.put(&url), api.patch(&url), api.delete(&url)] {
+        let answer = request.query(&[("page", "2")]).header("x-test", "1").body("tea").send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "tea"));
+    }
+    let json =
+        api.post(&url).json(&serde_json::json!({ "item": "tea" })).map(|request| request.header("x-more", "1")).send().await.unwrap();
+    assert_eq!(json.text().await.unwrap(), r#"{"item":"tea"}"#);
+    let form = api.post(&url).form(&[("item", "tea")]).send().await.unwrap();
+    assert_eq!(form.text().await.unwrap(), "item=tea");
+    assert_eq!(world.relay.token_requests(), 1);
+
+    let nobody = api.get("http://127.0.0.1:1/orders").send().await;
+    assert!(nobody.is_err_and(|error| error.party() == Party::Api));
+}
+
+async fn no_other_origin_ever_sees_the_token(backend: Backend) {
+    let world = World::begin(backend).await;
+    let (ours, other) = (Api::default(), Api::default());
+    let (origin, elsewhere) = (ours.start().await, other.start().await);
+    let api = client_of(&world, &origin).await;
+    let same_port_other_name = origin.replace("127.0.0.1", "localhost");
+    for url in [&elsewhere, &same_port_other_name] {
+        assert_eq!(api.get(url).send().await.unwrap().status(), 200);
+    }
+    assert_eq!((other.seen(), ours.seen()), (vec![(None, String::new())], vec![(None, String::new())]));
+    assert_eq!(world.relay.token_requests(), 0, "none was fetched for them");
+    // Who brings an Authorization of their own means it.
+    api.get(&origin).header("authorization", "Basic YTpi").send().await.unwrap();
+    assert_eq!(ours.seen()[0].0.as_deref(), Some("Basic YTpi"));
+    assert!(matches!(world.shop().build(), Err(BuildError::NoOrigin)));
+    for unlawful in ["http://orders.example", "https://orders.example/v1", "orders.example", "*", "https://user@orders.example"] {
+        let refused = world.shop().attach_to([unlawful]).build().unwrap_err();
+        assert!(matches!(&refused, BuildError::Origin(text) if text == unlawful), "{refused}");
+    }
+}
+
+async fn a_redirect_to_another_origin_loses_the_token(backend: Backend) {
+    let world = World::begin(backend).await;
+    let (ours, other) = (Api::default(), Api::default());
+    let (origin, elsewhere) = (ours.start().await, other.start().await);
+    let api = client_of(&world, &origin).await;
+    ours.answers([redirect(&elsewhere)]);
+    assert_eq!(api.post(&origin).body("tea").send().await.unwrap().status(), 200);
+    assert!(ours.seen()[0].0.is_some());
+    assert_eq!(other.seen(), [(None, "tea".to_owned())]);
+
+    // There and back again: what is lost is lost, and the 401 that follows blames nobody's token.
+    ours.answers([redirect(&elsewhere), unauthorized(None)]);
+    other.answers([redirect(&origin)]);
+    assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
+    let tokens: Vec<bool> = ours.seen().iter().map(|(token, _)| token.is_some()).collect();
+    assert_eq!((tokens, other.seen()), (vec![true, false], vec![(None, String::new())]));
+
+    // Both may see it: still a redirect gives nothing away.
+    let both = world.shop().attach_to([&origin, &elsewhere]).build().unwrap();
+    ours.answers([redirect(&elsewhere)]);
+    both.get(&origin).send().await.unwrap();
+    assert_eq!(other.seen(), [(None, String::new())]);
+
+    // Within the origin it stays.
+    ours.seen();
+    ours.answers([redirect(&format!("{origin}/elsewhere"))]);
+    api.get(&origin).send().await.unwrap();
+    assert_eq!(ours.counts(), (2, 1));
+    // The same place by another scheme is not the same place.
+    ours.answers([redirect(&origin.replace("http:", "https:"))]);
+    assert!(matches!(api.get(&origin).send().await, Err(Error::Api(_))));
+    // Round and round.
+    ours.answers((0..20).map(|_| redirect(&origin)));
+    assert!(matches!(api.get(&origin).send().await, Err(Error::Api(_))));
+}
+
+async fn a_401_that_blames_the_token_is_asked_once_more_with_another(backend: Backend) {
+    let world = World::begin(backend).await;
+    let orders = Api::default();
+    let origin = orders.start().await;
+    let api = client_of(&world, &origin).await;
+    api.get(&origin).send().await.unwrap();
+    orders.seen();
+    for challenge in [None, Some("Bearer"), Some("Bearer error=\"invalid_token\", error_description=\"over\"")] {
+        world.pass(10).await;
+        orders.answers([unauthorized(challenge)]);
+        let answer = api.post(&origin).body("tea").send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "fine"), "{challenge:?}");
+        let seen = orders.seen();
+        assert!(seen.len() == 2 && seen[0].0 != seen[1].0 && seen.iter().all(|(_, body)| body == "tea"), "{challenge:?}");
+    }
+    // Fifty at once: one other token for all of them.
+    world.pass(10).await;
+    let fetched = world.relay.token_requests();
+    orders.answers((0..50).map(|_| unauthorized(None)));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let request = api.get(&origin);
+        callers.spawn(async move { request.send().await.unwrap().status().as_u16() });
+    }
+    callers.join_all().await;
+    assert_eq!(world.relay.token_requests() - fetched, 1);
+    assert_eq!(orders.counts().1, 2);
+}
+
+async fn what_another_token_would_not_mend_is_not_asked_again(backend: Backend) {
+    let world = World::begin(backend).await;
+    let orders = Api::default();
+    let origin = orders.start().await;
+    let api = client_of(&world, &origin).await;
+    // A token that is just fetched is not to blame.
+    orders.answers([unauthorized(None)]);
+    assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
+    assert_eq!(orders.counts(), (1, 1));
+    world.pass(10).await;
+    for answer in [
+        unauthorized(Some("Bearer error=\"insufficient_scope\"")),
+        unauthorized(Some("Bearer error=invalid_request")),
+        StatusCode::FORBIDDEN.into_response(),
+        StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    ] {
+        orders.answers([answer]);
+        api.get(&origin).send().await.unwrap();
+        assert_eq!(orders.counts(), (1, 1));
+    }
+    // A body that can be sent once only.
+    orders.answers([unauthorized(None)]);
+    let stream = reqwest::Body::wrap(http_body_util::Full::<axum::body::Bytes>::from("tea"));
+    assert_eq!(api.post(&origin).body(stream).send().await.unwrap().status(), 401);
+    assert_eq!(orders.counts(), (1, 1));
+    assert_eq!(world.relay.token_requests(), 1);
+    // An API that takes no token at all: twice, and no more; and no more fetches than one in 10 s.
+    orders.answers((0..100).map(|_| unauthorized(None)));
+    for _ in 0..20 {
+        assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
+    }
+    assert_eq!((orders.counts(), world.relay.token_requests()), ((21, 2), 2));
+}
+
+async fn an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is(backend: Backend) {
+    let world = World::begin(backend).await;
+    let orders = Api::default();
+    let origin = orders.start().await;
+    let api = client_of(&world, &origin).await;
+    api.get(&origin).send().await.unwrap();
+    world.pass(10).await;
+    world.relay.goes_down();
+    orders.answers([unauthorized(None)]);
+    assert_eq!(api.get(&origin).send().await.unwrap().status(), 401, "the API's own answer, not the issuer's outage");
+    assert_eq!(api.get(&origin).send().await.unwrap().status(), 200, "the token is still there for who takes it");
+}

@@ -46,9 +46,12 @@ use super::{Claims, Error, Verifier, refused::Refused, token::Require};
 pub struct TokenLayer {
     verifier: Verifier,
     anonymous: bool,
-    required: Vec<fn(&Claims) -> Result<(), Error>>,
+    required: Vec<Requirement>,
     resource_metadata: Option<Arc<str>>,
 }
+
+/// What a token must hold, as a check of its claims.
+type Requirement = fn(&Claims) -> Result<(), Error>;
 
 /// What the layer found; nobody else can put it into a request.
 #[derive(Debug, Clone)]

@@ -15,6 +15,8 @@ use crate::page;
 pub(crate) enum Failure {
     #[error("nobody is signed in, or the login has ended")]
     LoginEnded,
+    #[error("the user has no right here")]
+    NoRight,
     #[error("{0}")]
     Client(client::Error),
     #[error("the session store: {0}")]
@@ -29,6 +31,8 @@ impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         match error {
             client::Error::LoginEnded => Self::LoginEnded,
+            // No scope was asked for by name: nothing is left of what client and user both have.
+            client::Error::Refused { code, .. } if code == "invalid_scope" => Self::NoRight,
             error => Self::Client(error),
         }
     }
@@ -59,6 +63,7 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "This shop cannot see right now who is signed in. Nothing is lost; try again in a moment.",
             ),
+            Self::NoRight => (StatusCode::FORBIDDEN, page::NO_RIGHT),
             Self::Orders(_) => (StatusCode::BAD_GATEWAY, "The orders cannot be reached as they should be. Try again in a moment."),
             Self::LoginEnded | Self::Client(_) | Self::Task(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "Something is wrong with this shop. Whoever runs it finds the cause in its log.")

@@ -140,6 +140,10 @@ async fn with_headers(mut response: Response) -> Response {
     // Not `no-referrer`: with that, browsers send the forms of this very page with `Origin: null`.
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Browsers let a `__Host-` cookie go only for one that is `Secure` as well. The session's layer leaves that out.
+    if let Some(cookie) = headers.get_mut(header::SET_COOKIE).filter(|cookie| cookie.as_bytes().starts_with(b"__Host-web-login=;")) {
+        *cookie = HeaderValue::from_static("__Host-web-login=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+    }
     response
 }
 

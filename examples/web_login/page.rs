@@ -10,6 +10,8 @@ pub(crate) const CONTENT_SECURITY_POLICY: &str =
 /// How many characters what is ordered may have.
 pub(crate) const ITEM_MAX: usize = 100;
 
+pub(crate) const NO_RIGHT: &str = "You may neither see orders nor place any. Ask whoever runs this shop to give you the right.";
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Order {
     pub(crate) id: u64,
@@ -50,7 +52,7 @@ fn page(title: &str, narrow: bool, who: Option<&str>, content: Markup) -> Markup
                         }
                     }
                 }
-                main.narrow[narrow] { (content) }
+                main class=[narrow.then_some("narrow")] { (content) }
             }
         }
     }
@@ -102,11 +104,11 @@ pub(crate) fn orders(shown: &Orders) -> Markup {
                 h2 #list { "Ordered so far" }
                 @if list.is_empty() { p.quiet { "Nothing yet." } }
                 // The newest first.
-                ol reversed { @for order in list.iter().rev() { li { span { (order.id) } (order.item) } } }
+                @else { ol reversed { @for order in list.iter().rev() { li { span { (order.id) } (order.item) } } } }
             }
         }
         @if !shown.may_order && shown.list.is_none() {
-            section { p { "You may neither see orders nor place any. Ask whoever runs this shop to give you the right." } }
+            section { p { (NO_RIGHT) } }
         }
     };
     page("Your orders", false, Some(&shown.name), content)

@@ -1,0 +1,146 @@
+//! A real browser, and one page in it, of which nothing goes unnoticed.
+
+use std::{
+    env,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use chromiumoxide::{
+    Browser, BrowserConfig, Page,
+    cdp::{
+        browser_protocol::{
+            emulation::SetDeviceMetricsOverrideParams,
+            log::{EnableParams as EnableLog, EventEntryAdded},
+            network::{EnableParams as EnableNetwork, EventRequestWillBeSent},
+        },
+        js_protocol::runtime::{EnableParams as EnableRuntime, EventConsoleApiCalled, EventExceptionThrown},
+    },
+    page::ScreenshotParams,
+};
+use futures_util::StreamExt;
+use serde_json::Value;
+
+/// A page of a browser that is closed with it.
+pub(crate) struct Seen {
+    pub(crate) page: Page,
+    browser: Browser,
+    origin: String,
+    faults: Arc<Mutex<Vec<String>>>,
+}
+
+impl Seen {
+    /// A browser with an empty profile.
+    pub(crate) async fn open(origin: &str, profile: &Path) -> Self {
+        let config = BrowserConfig::builder()
+            .chrome_executable(env::var_os("E2E_CHROMIUM").expect("tests/e2e/run says where it is"))
+            .no_sandbox()
+            .window_size(1200, 900)
+            .user_data_dir(profile);
+        let config = config.args(["--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+        let (browser, mut handler) = Browser::launch(config.build().unwrap()).await.unwrap();
+        tokio::spawn(async move { while handler.next().await.is_some() {} });
+        let page = browser.new_page("about:blank").await.unwrap();
+        page.execute(EnableLog::default()).await.unwrap();
+        page.execute(EnableNetwork::default()).await.unwrap();
+        page.execute(EnableRuntime::default()).await.unwrap();
+        let seen = Self { page, browser, origin: origin.to_owned(), faults: Arc::default() };
+        seen.listen().await;
+        seen
+    }
+
+    async fn listen(&self) {
+        let mut entries = self.page.event_listener::<EventEntryAdded>().await.unwrap();
+        let mut calls = self.page.event_listener::<EventConsoleApiCalled>().await.unwrap();
+        let mut thrown = self.page.event_listener::<EventExceptionThrown>().await.unwrap();
+        let mut requests = self.page.event_listener::<EventRequestWillBeSent>().await.unwrap();
+        let (faults, origin) = (Arc::clone(&self.faults), self.origin.clone());
+        tokio::spawn(async move {
+            loop {
+                let fault = tokio::select! {
+                    Some(entry) = entries.next() => Some(format!("log: {}", entry.entry.text)),
+                    Some(call) = calls.next() => Some(format!("console: {call:?}")),
+                    Some(thrown) = thrown.next() => Some(format!("exception: {thrown:?}")),
+                    Some(request) = requests.next() => {
+                        let url = &request.request.url;
+                        let ours = url.starts_with(&origin) || url.starts_with("data:") || url.starts_with("blob:") || url == "about:blank";
+                        (!ours).then(|| format!("off the origin: {url}"))
+                    }
+                    else => return,
+                };
+                faults.lock().unwrap().extend(fault);
+            }
+        });
+    }
+
+    /// What went wrong on the page since the last look, as the browser sees it; `expected` is what is no fault here.
+    pub(crate) fn no_faults_but(&self, expected: &[&str]) {
+        let faults = std::mem::take(&mut *self.faults.lock().unwrap());
+        let others: Vec<_> = faults.iter().filter(|fault| !expected.iter().any(|expected| fault.contains(expected))).collect();
+        assert!(others.is_empty(), "{others:#?}");
+    }
+
+    pub(crate) async fn goto(&self, path: &str) {
+        self.page.goto(format!("{}{path}", self.origin)).await.unwrap();
+    }
+
+    /// What a script on the page gives.
+    pub(crate) async fn evaluate(&self, script: &str) -> Value {
+        self.page.evaluate(script).await.unwrap().into_value().unwrap_or(Value::Null)
+    }
+
+    pub(crate) async fn text(&self) -> String {
+        // Amid a navigation there is no page to ask.
+        match self.page.evaluate("document.body ? document.body.innerText : ''").await {
+            Ok(text) => text.into_value().unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Waits until the page says so.
+    pub(crate) async fn says(&self, text: &str) {
+        for _ in 0..1000 {
+            if self.text().await.contains(text) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the page never says {text:?}; it says: {}", self.text().await);
+    }
+
+    pub(crate) async fn has(&self, selector: &str) -> bool {
+        self.page.find_element(selector).await.is_ok()
+    }
+
+    pub(crate) async fn type_into(&self, selector: &str, text: &str) {
+        let element = self.page.find_element(selector).await.unwrap_or_else(|error| panic!("{selector}: {error}"));
+        element.click().await.unwrap();
+        self.evaluate(&format!("document.querySelector({selector:?}).value = ''")).await;
+        element.type_str(text).await.unwrap();
+    }
+
+    pub(crate) async fn press_enter_in(&self, selector: &str) {
+        self.page.find_element(selector).await.unwrap().press_key("Enter").await.unwrap();
+    }
+
+    pub(crate) async fn click(&self, selector: &str) {
+        self.page.find_element(selector).await.unwrap_or_else(|error| panic!("{selector}: {error}")).click().await.unwrap();
+    }
+
+    /// Keeps a picture at this width, and holds that nothing is cut off there.
+    pub(crate) async fn picture(&self, name: &str, width: i64) {
+        let size = SetDeviceMetricsOverrideParams::new(width, 900, 1.0, width < 600);
+        self.page.execute(size).await.unwrap();
+        let wide = self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+        assert_eq!(wide, 0, "{name} at {width} px is wider than the screen");
+        let folder = env::var_os("E2E_SCREENSHOTS").expect("tests/e2e/run says where screenshots go");
+        let file = Path::new(&folder).join(format!("{name}-{width}.png"));
+        self.page.save_screenshot(ScreenshotParams::builder().full_page(true).build(), file).await.unwrap();
+    }
+
+    pub(crate) async fn close(mut self) {
+        self.browser.close().await.unwrap();
+        self.browser.wait().await.unwrap();
+    }
+}

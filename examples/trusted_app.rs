@@ -41,7 +41,7 @@ fn setting(name: &str) -> Result<String, String> {
 
 /// Orders something, and looks at all orders. Says what it did, or who has to do what before it can.
 async fn bill() -> Result<String, String> {
-    let orders = Url::parse(&setting("ORDERS_URL")?).map_err(|error| format!("Set ORDERS_URL to the URL of the orders: {error}."))?;
+    let orders = Url::parse(&setting("ORDERS_URL")?).map_err(|error| format!("Whoever runs this job has to act: ORDERS_URL: {error}."))?;
     let api = orders_client(&orders)?;
     let new: Order = read(api.post(orders.clone()).json(&json!({ "item": "printer paper" })).send().await).await?;
     let all: Vec<Order> = read(api.get(orders).send().await).await?;
@@ -60,13 +60,12 @@ async fn read<T: DeserializeOwned>(answer: Result<Response, Error>) -> Result<T,
 }
 
 fn sentence(error: Error) -> String {
-    let party = match error.party() {
-        Party::Issuer => "The issuer's operator",
-        Party::Network => "Whoever runs the network",
-        Party::Api => "The API's operator",
-        _ => "Whoever runs this job",
-    };
-    format!("{party} has to act: {error}.")
+    match error.party() {
+        Party::Issuer => format!("The issuer's operator has to act: {error}."),
+        Party::Network => format!("Run this job again when the network is back: {error}."),
+        Party::Api => format!("The API's operator has to act: {error}."),
+        _ => format!("Whoever runs this job has to act: {error}."),
+    }
 }
 
 #[tokio::main]
@@ -76,5 +75,5 @@ async fn main() -> ExitCode {
         Ok(done) => println!("{done}"),
         Err(sentence) => eprintln!("{sentence}"),
     }
-    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::from(u8::from(done.is_err()))
 }

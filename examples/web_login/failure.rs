@@ -57,7 +57,7 @@ impl Failure {
             ),
             Self::Client(error) if matches!(error.party(), Party::Network | Party::Issuer) => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The server that signs people in does not answer right now. Nothing was changed; try again in a moment.",
+                "The server that signs people in cannot do so right now. Nothing was changed; try again in a moment.",
             ),
             Self::Store(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -89,6 +89,11 @@ impl Logins {
         let done = work(user.clone(), login.clone()).await;
         // Once more: an API that refused the token made the client get another.
         self.keep(session, login, &user).await?;
+        if session.is_modified() {
+            // The session's layer writes it once more when the answer goes out. Who signed out meanwhile is not to be signed in by that.
+            session.load().await?;
+            session.get::<Login>(KEY).await?.ok_or(Failure::LoginEnded)?;
+        }
         done
     }
 

@@ -148,8 +148,8 @@ async fn with_headers(mut response: Response) -> Response {
 }
 
 fn app(shop: Shop, store: impl SessionStore + Clone) -> Router {
-    // `__Host-` and `Secure`: no other host, and nothing without TLS, can set or read it. Browsers take http://127.0.0.1 and
-    // http://localhost for secure, so that this holds while trying it out as well.
+    // `__Host-` and `Secure`: no other host, and nothing without TLS, can set or read it. Chromium and Firefox take http://127.0.0.1
+    // for secure, so that it need not be weaker for trying it out, nor behind a proxy on the same machine.
     let sessions = SessionManagerLayer::new(store)
         .with_name("__Host-web-login")
         .with_secure(true)

@@ -69,7 +69,7 @@ pub(crate) async fn client(issuer: &Issuer, begin: impl FnOnce() -> ClientBuilde
 }
 
 /// Loopback is this machine, whatever a proxy or a name server says.
-fn to_this_machine(client: ClientBuilder) -> ClientBuilder {
+pub(crate) fn to_this_machine(client: ClientBuilder) -> ClientBuilder {
     client.no_proxy().resolve_to_addrs("localhost", &[(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()])
 }
 

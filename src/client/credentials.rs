@@ -7,10 +7,11 @@ use reqwest::ClientBuilder;
 use super::{
     BuildError, Client, Secret, TokenSource, Users,
     exchange::{Connection, Exchange, Grant},
-    request::{Origin, Origins},
+    request::{self, Origin, Origins},
 };
 use crate::{
     clock::{SharedClock, SystemClock},
+    outbound::all_words,
     protocol::{Audience, Issuer, ScopeToken},
 };
 
@@ -121,7 +122,7 @@ impl Builder {
     }
 
     /// What else the HTTP clients are to be, for the issuer and for the API: time-outs, a proxy, trust roots. How redirects are followed
-    /// cannot be changed.
+    /// cannot be changed, and where one of the origins is `http` on this machine no proxy is used.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -147,7 +148,7 @@ impl Builder {
     /// When what was asked for could not get a token, or could give it to the wrong party; the text names the mend.
     pub fn build(self) -> Result<Client, BuildError> {
         let origins = self.origins()?;
-        let http = super::request::http(&*self.http).map_err(|error| BuildError::Http(crate::outbound::all_words(&error)))?;
+        let http = self.http_for(&origins)?;
         Ok(Client::new(self.token_source()?, http, origins))
     }
 
@@ -169,9 +170,13 @@ impl Builder {
     /// As for [`build`](Self::build).
     pub fn users(self) -> Result<Users, BuildError> {
         let origins = self.origins()?;
-        let http = super::request::http(&*self.http).map_err(|error| BuildError::Http(crate::outbound::all_words(&error)))?;
+        let http = self.http_for(&origins)?;
         let clock = Arc::clone(&self.clock);
         Ok(Users::new(self.exchange()?, http, origins, clock))
+    }
+
+    fn http_for(&self, origins: &Origins) -> Result<reqwest::Client, BuildError> {
+        request::http(&*self.http, origins).map_err(|error| BuildError::Http(all_words(&error)))
     }
 
     fn origins(&self) -> Result<Origins, BuildError> {

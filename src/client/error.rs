@@ -17,11 +17,17 @@ pub enum Error {
         /// When the next attempt is made.
         retry_after: Duration,
     },
-    /// The issuer answered that it cannot serve now: 429, or 5xx.
+    /// The issuer answered that it cannot serve now (5xx).
     #[error("the issuer cannot serve now ({why}): its operator finds the cause in its log; nothing is wrong with this app")]
     Unavailable {
         /// Which status it answered, and where.
         why: String,
+        /// When the next attempt is made.
+        retry_after: Duration,
+    },
+    /// Too many attempts failed, of this client or for this user (429). Who did nothing wrong waits as well: somebody else guesses.
+    #[error("too many attempts failed before this one: wait, and find out who keeps failing")]
+    Limited {
         /// When the next attempt is made.
         retry_after: Duration,
     },
@@ -55,8 +61,8 @@ pub enum Error {
         /// What the issuer says of it; at most 255 characters.
         description: String,
     },
-    /// The API itself could not be asked.
-    #[error("the API could not be asked: {}", crate::outbound::all_words(.0.as_ref()))]
+    /// The API could not be asked, or its answer not be read.
+    #[error("the API could not be asked, or its answer not be read: {}", crate::outbound::all_words(.0.as_ref()))]
     Api(Arc<reqwest::Error>),
 }
 
@@ -64,7 +70,7 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Party {
-    /// Whoever runs or writes this app: its settings are wrong.
+    /// Whoever runs or writes this app: its settings are wrong, or it lets somebody guess.
     App,
     /// Whoever runs the issuer.
     Issuer,
@@ -81,7 +87,7 @@ impl Error {
     #[must_use]
     pub const fn party(&self) -> Party {
         match self {
-            Self::Secret(_) | Self::NotAnIssuer(_) | Self::OtherIssuer { .. } => Party::App,
+            Self::Secret(_) | Self::NotAnIssuer(_) | Self::OtherIssuer { .. } | Self::Limited { .. } => Party::App,
             Self::WrongSecret | Self::Refused { .. } | Self::Unavailable { .. } => Party::Issuer,
             Self::Unreachable { .. } => Party::Network,
             Self::WrongPassword | Self::LoginEnded => Party::User,
@@ -93,7 +99,9 @@ impl Error {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unreachable { retry_after, .. } | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Unreachable { retry_after, .. } | Self::Unavailable { retry_after, .. } | Self::Limited { retry_after } => {
+                Some(*retry_after)
+            }
             _ => None,
         }
     }
@@ -103,6 +111,7 @@ impl Error {
         match self {
             Self::Unreachable { why, .. } => Self::Unreachable { why, retry_after: wait },
             Self::Unavailable { why, .. } => Self::Unavailable { why, retry_after: wait },
+            Self::Limited { .. } => Self::Limited { retry_after: wait },
             other => other,
         }
     }

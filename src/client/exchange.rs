@@ -232,10 +232,13 @@ impl Exchange {
             match client.exchange_refresh_token(&token).request_async(&*self.connection).await {
                 // The login has ended; whoever holds the password begins another.
                 Err(RequestTokenError::ServerResponse(error)) if error.error().as_ref() == "invalid_grant" => {}
-                answer => return judge(answer, &self.grant, Some(refresh), now),
+                answer => return judge(answer, &self.grant, held, now),
             }
         }
-        judge(self.begin(&client).await?, &self.grant, None, now)
+        // RFC 6749 section 5.1: what is not said is what was asked for.
+        let asked = self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let issued = judge(self.begin(&client).await?, &self.grant, None, now)?;
+        Ok(issued.or_scope(asked))
     }
 
     /// Ends the login of a refresh token (RFC 7009). By hand, since the `oauth2` crate does it over https alone, and an issuer on this
@@ -271,7 +274,7 @@ impl Exchange {
 }
 
 /// What an answer of the token endpoint comes to.
-fn judge(answer: Answer, grant: &Grant, refreshed: Option<&str>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
+fn judge(answer: Answer, grant: &Grant, before: Option<&Issued>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
     let unlawful = |why: &str| {
         let why = Error::NotAnIssuer(format!("the token endpoint's answer {why}"));
         kept::Failure { why, outcome: Outcome::Useless(Duration::from_secs(10)) }
@@ -283,8 +286,9 @@ fn judge(answer: Answer, grant: &Grant, refreshed: Option<&str>, now: Timestamp)
             }
             let lifetime = answer.expires_in().unwrap_or(USUAL_LIFETIME);
             let scope = answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "));
-            // RFC 6749 section 6: without a new one, the old one goes on.
-            let refresh = answer.refresh_token().map(|token| token.secret().as_str()).or(refreshed);
+            // RFC 6749 section 6: what is not said is as it was before.
+            let scope = scope.or_else(|| before?.scope().map(str::to_owned));
+            let refresh = answer.refresh_token().map(|token| token.secret().as_str()).or_else(|| before?.refresh_token());
             Issued::new(answer.access_token().secret(), refresh, scope, now + lifetime)
                 .filter(|_| !lifetime.is_zero())
                 .ok_or_else(|| unlawful("brings a token that cannot be used: it is empty, too long, over, or holds what no header may"))
@@ -314,7 +318,10 @@ fn refusal(code: &str, description: Option<&String>, grant: &Grant) -> Error {
 fn no_answer(failure: Failure) -> kept::Failure<Error> {
     let (why, outcome) = match failure {
         Failure::Unreachable(why) => (Error::Unreachable { why, retry_after: Duration::ZERO }, Outcome::Unreachable),
-        Failure::Status { status, retry_after, why } if status == 429 || status >= 500 => {
+        Failure::Status { status: 429, retry_after, .. } => {
+            (Error::Limited { retry_after: Duration::ZERO }, Outcome::Useless(retry_after.unwrap_or_default()))
+        }
+        Failure::Status { status, retry_after, why } if status >= 500 => {
             (Error::Unavailable { why, retry_after: Duration::ZERO }, Outcome::Useless(retry_after.unwrap_or_default()))
         }
         Failure::Status { why, .. } | Failure::Unlawful(why) => (Error::NotAnIssuer(why), Outcome::Useless(Duration::from_secs(10))),

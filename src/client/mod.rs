@@ -112,6 +112,16 @@ impl Client {
         self.source.tokens()
     }
 
+    /// The tokens of the login, renewed if it is time: for an application that is to know what the user may do before it asks an API.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token that is good.
+    pub async fn renewed(&self) -> Result<Tokens, Error> {
+        self.source.token().await?;
+        self.tokens().ok_or(Error::LoginEnded)
+    }
+
     /// Ends the login at the issuer (RFC 7009), and gives up what is held here. An access token that others have is good until it
     /// expires. Without a login it only forgets.
     ///

@@ -8,7 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use super::{AccessToken, Client, Error};
-use crate::protocol::is_loopback;
+use crate::{outbound::to_this_machine, protocol::is_loopback};
 
 /// The redirects of one request at most.
 const MAX_REDIRECTS: usize = 10;
@@ -30,6 +30,11 @@ impl Origin {
         (secure && bare && anonymous).then(|| Self(url.origin()))
     }
 
+    /// Whether it is on this machine, in the clear: a proxy elsewhere must not see what goes there.
+    fn is_plain(&self) -> bool {
+        matches!(&self.0, url::Origin::Tuple(scheme, ..) if scheme == "http")
+    }
+
     fn holds(&self, url: &Url) -> bool {
         self.0 == url.origin()
     }
@@ -37,7 +42,7 @@ impl Origin {
 
 /// What speaks to the API. A redirect to another host or port loses the token, as reqwest does it; one that changes the scheme alone is
 /// not followed.
-pub(super) fn http(configure: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn http(configure: &dyn Fn(ClientBuilder) -> ClientBuilder, origins: &[Origin]) -> Result<reqwest::Client, reqwest::Error> {
     let follow = redirect::Policy::custom(|attempt| {
         let Some(from) = attempt.previous().last() else { return attempt.follow() };
         let to = attempt.url();
@@ -51,7 +56,8 @@ pub(super) fn http(configure: impl Fn(ClientBuilder) -> ClientBuilder) -> Result
         }
     });
     let agent = concat!("sealwright-client/", env!("CARGO_PKG_VERSION"));
-    configure(reqwest::Client::builder().user_agent(agent)).redirect(follow).build()
+    let http = configure(reqwest::Client::builder().user_agent(agent)).redirect(follow);
+    if origins.iter().any(Origin::is_plain) { to_this_machine(http).build() } else { http.build() }
 }
 
 impl Client {
@@ -93,7 +99,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When there is no token, or the API could not be asked. Whatever status it answers is an answer.
+    /// When there is no token, or the API could not be asked. Whatever status it answers is an answer, unless the login turns out to have
+    /// ended meanwhile.
     pub async fn execute(&self, mut request: Request) -> Result<Response, Error> {
         let url = request.url().clone();
         let ours = self.origins.iter().any(|origin| origin.holds(&url));
@@ -107,7 +114,7 @@ impl Client {
         let refused = response.status() == StatusCode::UNAUTHORIZED && blames_the_token(response.headers());
         // Whoever answered elsewhere, after a redirect, never saw the token.
         let (true, Some(mut again), true) = (refused, again, response.url().origin() == url.origin()) else { return Ok(response) };
-        let Some(token) = self.source.replace(&token).await else { return Ok(response) };
+        let Some(token) = self.source.replace(&token).await? else { return Ok(response) };
         attach(&mut again, &token);
         Ok(self.http.execute(again).await?)
     }

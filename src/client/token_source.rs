@@ -22,7 +22,7 @@ pub(super) struct Issued {
     /// `Bearer <token>`, marked as a secret.
     header: HeaderValue,
     refresh: Option<Zeroizing<String>>,
-    /// What the issuer says that it gave. None: what was asked for.
+    /// What it grants. None: nobody said.
     scope: Option<String>,
     expires_at: Timestamp,
 }
@@ -40,6 +40,15 @@ impl Issued {
 
     pub(super) fn refresh_token(&self) -> Option<&str> {
         self.refresh.as_ref().map(|refresh| refresh.as_str())
+    }
+
+    pub(super) fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// With this scope, where the issuer said none.
+    pub(super) fn or_scope(self, scope: String) -> Self {
+        Self { scope: self.scope.or(Some(scope).filter(|scope| !scope.is_empty())), ..self }
     }
 
     pub(super) const fn expires_at(&self) -> Timestamp {
@@ -183,13 +192,15 @@ impl TokenSource {
     }
 
     /// Another token than the one that an API refused, if there is one. The refused one stays in force meanwhile: other APIs may take
-    /// it, and the issuer may be down.
-    pub(super) async fn replace(&self, refused: &AccessToken) -> Option<AccessToken> {
+    /// it, and the issuer may be down. An error only when the login has ended: nothing else will ever come of it.
+    pub(super) async fn replace(&self, refused: &AccessToken) -> Result<Option<AccessToken>, Error> {
         if refused.is_same_as(&self.0.held()) {
             self.0.catch_up().await;
         }
-        let now = self.good(self.0.now())?;
-        (!refused.is_same_as(&now.0)).then_some(now)
+        match self.0.last_error() {
+            Some((Error::LoginEnded, _)) => Err(Error::LoginEnded),
+            _ => Ok(self.good(self.0.now()).filter(|token| !refused.is_same_as(&token.0))),
+        }
     }
 
     /// How it is doing. Waits for nothing, and fetches nothing.
@@ -225,7 +236,12 @@ impl TokenSource {
         let Some(held) = held else { return Ok(()) };
         held.give_up();
         match held.value.refresh_token() {
-            Some(refresh) => self.0.source().revoke(refresh, self.0.now()).await,
+            Some(refresh) => {
+                let exchange = self.0.source();
+                let revoked = self.0.within(exchange.timeout, exchange.revoke(refresh, self.0.now())).await;
+                let late = || Error::Unreachable { why: "no whole answer in time".to_owned(), retry_after: Duration::ZERO };
+                revoked.unwrap_or_else(|| Err(late()))
+            }
             None => Ok(()),
         }
     }

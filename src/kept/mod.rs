@@ -7,6 +7,7 @@ mod source;
 
 use std::{
     fmt,
+    future::Future,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -105,6 +106,14 @@ impl<S: Source> Kept<S> {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+
+    /// What comes of this, unless it takes longer than that.
+    pub(crate) async fn within<T>(&self, time: Duration, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.shared.clock.sleep_until(self.now() + time) => None,
+        }
     }
 
     /// The value in memory, whether or not it is still good. Takes no lock, and waits for nothing.

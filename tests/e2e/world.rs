@@ -149,7 +149,7 @@ impl World {
     pub(crate) async fn issued(&self, grant: &str) -> u64 {
         let metrics = reqwest::get(&self.metrics).await.unwrap().text().await.unwrap();
         let counted = |line: &&str| {
-            let labels = [format!("grant=\"{grant}\""), "result=\"issued\"".to_owned()];
+            let labels = [format!("grant=\"{grant}\""), "result=\"ok\"".to_owned()];
             line.starts_with("sealwright_token_requests_total") && labels.iter().all(|label| line.contains(label))
         };
         let line = metrics.lines().find(counted);

@@ -92,6 +92,10 @@ async fn what_answers_and_is_no_issuer_is_said_to_be_none(backend: Backend) {
     world.relay.token(answer(r#"{"access_token":"x","token_type":"bearer"}"#));
     let untold = world.source();
     assert_eq!((text(&untold).await.as_str(), untold.status().expires_in.unwrap().as_secs()), ("x", 270));
+    // And a scope that it does not tell is the one that was asked for (section 5.1).
+    let scoped = world.shop().scopes(["orders:read", "orders:write"]).token_source().unwrap();
+    text(&scoped).await;
+    assert_eq!((untold.status().scope, scoped.status().scope.as_deref()), (None, Some("orders:read orders:write")));
 }
 
 async fn an_issuer_that_answers_too_slowly_is_given_up_when_its_time_is_over(backend: Backend) {
@@ -139,6 +143,7 @@ async fn an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be(backend:
 
     world.relay.token(busy(429, "99999999"));
     let error = fails(&world, &world.source()).await;
+    assert!(matches!(error, Error::Limited { .. }), "{error:?}");
     assert_eq!(error.retry_after().unwrap().as_secs(), 3600, "within reason");
 }
 

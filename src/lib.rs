@@ -1,5 +1,6 @@
 //! Sealwright issues signed access tokens: trusted apps exchange their credentials for one, and every API checks it by
-//! itself, offline, with the public keys that Sealwright publishes.
+//! itself, offline, with the public keys that Sealwright publishes. The package holds the server, a `verifier` that an API embeds, and a
+//! `client` that an app embeds.
 //!
 //! # The map
 //!
@@ -20,11 +21,14 @@
 //! | `server::model` | describes: plain data and its lawful transitions |
 //! | `verifier` | what an API embeds to check tokens by itself: the check is pure, at a given time; the issuer's keys are kept fresh; a layer and extractors stand before its handlers |
 //! | `verifier::testing` | an issuer in memory for the tests of an API, and hostile tokens as data |
+//! | `client` | what a trusted app embeds: it gets its tokens and attaches them, to the origins that it was given alone |
+//! | `kept` | a value that an issuer gives for a time (its keys, a token), kept in memory: fetched ahead, never twice at once |
+//! | `outbound` | HTTP to an issuer: bounded in time and size, following nobody elsewhere |
 //! | `cli` | the terminal door: one command, one file |
 //!
 //! Imports run one way, from the lower lines of this list to none above them:
-//! `cli → server → http → issuer → registry → revocation → keys → store → model → protocol → {clock, entropy}`. `tests/architecture.rs`
-//! holds that, and more.
+//! `cli → server → http → issuer → registry → revocation → keys → store → model → protocol → {clock, entropy}`, and beside the server
+//! `{verifier, client} → {kept, outbound} → protocol`. `tests/architecture.rs` holds that, and more.
 //!
 //! # Recipes
 //!
@@ -56,6 +60,7 @@
 //! |---|---|
 //! | `server` (default) | the authorization server and its command line, with `verifier` |
 //! | `verifier` | the verifier alone: no server, no SQL, no OpenSSL |
+//! | `client` | the client alone: no server, no SQL, no OpenSSL |
 //! | `testing` | `verifier::testing`: no server, no SQL, no OpenSSL either |
 //! | `vendored` (default) | OpenSSL built from source for josekit, which needs `build-essential` alone |
 //!

@@ -48,7 +48,7 @@ impl Issued {
 
     /// With this scope, where the issuer said none.
     pub(super) fn or_scope(self, scope: String) -> Self {
-        Self { scope: self.scope.or(Some(scope).filter(|scope| !scope.is_empty())), ..self }
+        Self { scope: self.scope.or_else(|| Some(scope).filter(|scope| !scope.is_empty())), ..self }
     }
 
     pub(super) const fn expires_at(&self) -> Timestamp {

@@ -25,13 +25,15 @@ on_both_databases![
     an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is,
 ];
 
+/// A request's `Authorization` and body.
+type Request = (Option<String>, String);
+
 /// An API that answers as it is told, and remembers what it was sent.
 #[derive(Clone, Default)]
 struct Api {
     /// What it answers next; 200 when there is nothing left.
     next: Arc<Mutex<Vec<Response>>>,
-    /// Each request's `Authorization` and body.
-    seen: Arc<Mutex<Vec<(Option<String>, String)>>>,
+    seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Api {
@@ -56,7 +58,7 @@ impl Api {
     }
 
     /// What it saw since the last look.
-    fn seen(&self) -> Vec<(Option<String>, String)> {
+    fn seen(&self) -> Vec<Request> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 

@@ -17,8 +17,10 @@ use crate::{
     server::{
         Config, Server,
         config::Sources,
+        http::Demo,
         model::{Client, Password, Permission, Resource},
         registry::{self, NewSecret, PasswordHasher},
+        secret::Redacted,
         store::{Opening, Store},
     },
 };
@@ -37,15 +39,18 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     let folder = TempDir::with_prefix("sealwright-demo-").map_err(Error::DemoFolder)?;
     let path = folder.path().to_owned();
     let shutdown = told_to_stop(move || drop(std::fs::remove_dir_all(path)))?;
-    let config = configure(&settings, folder.path(), None)?;
+    let mut config = configure(&settings, folder.path(), None)?;
     let furniture = furnish(&config).await?;
+    config.show_in_docs(furniture.shown());
 
     let clock = Arc::new(SystemClock);
     let telemetry = config.telemetry.clone();
     let server = match Server::build(config, clock.clone()).await {
         Err(error) if error.is_address_in_use() && settings.names_any(&["listen"]).is_none() => {
             let free = SocketAddr::from(([127, 0, 0, 1], 0));
-            Server::build(configure(&settings, folder.path(), Some(free))?, clock).await?
+            let mut config = configure(&settings, folder.path(), Some(free))?;
+            config.show_in_docs(furniture.shown());
+            Server::build(config, clock).await?
         }
         built => built?,
     };
@@ -74,6 +79,18 @@ fn configure(settings: &SettingFlags, folder: &Path, listen: Option<SocketAddr>)
 struct Furniture {
     secret: NewSecret,
     password: String,
+}
+
+impl Furniture {
+    /// What stands in the fields of the API's page.
+    fn shown(&self) -> Demo {
+        Demo {
+            client_id: CLIENT.to_owned(),
+            client_secret: Redacted::new(self.secret.secret.expose().to_owned()),
+            username: USER.to_owned(),
+            password: Redacted::new(self.password.clone()),
+        }
+    }
 }
 
 /// Registers one resource, one app and one user.
@@ -110,6 +127,7 @@ fn introduction(server: &Server, furniture: &Furniture) -> String {
     let issuer = server.issuer();
     let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
     let app = format!("curl -sS -u '{CLIENT}:{}'", furniture.secret.secret.expose());
+    let docs = issuer.endpoint("/docs");
     let token_url = issuer.endpoint(ServerMetadata::TOKEN_ROUTE);
     let revocation_url = issuer.endpoint(ServerMetadata::REVOCATION_ROUTE);
     let jwks_url = issuer.endpoint(ServerMetadata::JWKS_ROUTE);
@@ -124,7 +142,9 @@ Sealwright issues tokens at {issuer}
   app       {CLIENT}, which may have both
   user      {USER}, who may have both as well
 
-Paste these into another terminal.
+Open {docs} for the description of the API, and for your first token by one button.
+
+Or paste these into another terminal.
 
 The app exchanges its secret for a token:
 

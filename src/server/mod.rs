@@ -39,7 +39,7 @@ use crate::{
 };
 use epoch_watch::EpochWatch;
 use housekeeping::Housekeeping;
-use http::{App, ConnectionLimits, Drain, Listener, MetadataDocument, Stopping, Tls, TlsError, TrustedProxies};
+use http::{ApiDocs, App, ConnectionLimits, Drain, Listener, MetadataDocument, Stopping, Tls, TlsError, TrustedProxies};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
 use management::Management;
@@ -161,6 +161,7 @@ impl Server {
             issuer: tokens,
             keys,
             metadata: Arc::new(MetadataDocument::render(&metadata)),
+            api_docs: ApiDocs::render(&config.http.api_docs, &issuer).map(Arc::new),
             proxies: Arc::clone(&proxies),
             meters: Arc::clone(&meters),
             stopping: Stopping::default(),

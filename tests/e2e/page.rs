@@ -12,6 +12,7 @@ use chromiumoxide::{
     cdp::{
         browser_protocol::{
             emulation::SetDeviceMetricsOverrideParams,
+            input::{DispatchKeyEventParams, DispatchKeyEventType},
             log::{EnableParams as EnableLog, EventEntryAdded},
             network::{EnableParams as EnableNetwork, EventRequestWillBeSent},
         },
@@ -109,6 +110,31 @@ impl Seen {
         panic!("the page never says {text:?}; it says: {}", self.text().await);
     }
 
+    pub(crate) async fn text_of(&self, selector: &str) -> String {
+        self.evaluate(&format!("document.querySelector({selector:?}).textContent")).await.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Presses a key, wherever the focus is.
+    pub(crate) async fn press(&self, key: &str) {
+        let (code, text) = match key {
+            "Enter" => (13, Some("\r")),
+            "Tab" => (9, None),
+            _ => panic!("no story presses {key} yet"),
+        };
+        let event = |kind| DispatchKeyEventParams::builder().r#type(kind).key(key).code(key).windows_virtual_key_code(code);
+        let mut down = event(DispatchKeyEventType::KeyDown);
+        if let Some(text) = text {
+            down = down.text(text);
+        }
+        self.page.execute(down.build().unwrap()).await.unwrap();
+        self.page.execute(event(DispatchKeyEventType::KeyUp).build().unwrap()).await.unwrap();
+    }
+
+    pub(crate) async fn wide(&self, width: i64) {
+        let size = SetDeviceMetricsOverrideParams::new(width, 900, 1.0, width < 600);
+        self.page.execute(size).await.unwrap();
+    }
+
     pub(crate) async fn has(&self, selector: &str) -> bool {
         self.page.find_element(selector).await.is_ok()
     }
@@ -130,8 +156,7 @@ impl Seen {
 
     /// Keeps a picture at this width, and holds that nothing is cut off there.
     pub(crate) async fn picture(&self, name: &str, width: i64) {
-        let size = SetDeviceMetricsOverrideParams::new(width, 900, 1.0, width < 600);
-        self.page.execute(size).await.unwrap();
+        self.wide(width).await;
         let wide = self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
         assert_eq!(wide, 0, "{name} at {width} px is wider than the screen");
         let folder = env::var_os("E2E_SCREENSHOTS").expect("tests/e2e/run says where screenshots go");

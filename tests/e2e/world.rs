@@ -77,7 +77,7 @@ pub(crate) struct World {
     metrics: String,
 }
 
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     Path::new(&env::var_os("E2E_PROGRAMS").expect("tests/e2e/run says where the programs are")).join(name)
 }
 

@@ -74,6 +74,11 @@ pub enum Error {
 }
 
 impl Config {
+    /// Puts a demo's credentials, which anybody may see, into the fields of the API's page.
+    pub(crate) fn show_in_docs(&mut self, demo: http::Demo) {
+        self.http.api_docs.demo = Some(demo);
+    }
+
     /// Composes the configuration, and refuses what is unknown or out of range.
     ///
     /// ```
@@ -119,6 +124,7 @@ impl Config {
                     linger: values.parse("drain_linger", duration(Duration::ZERO, Duration::from_secs(300)))?,
                     limit: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
                 },
+                api_docs: http::ApiDocsPolicy { served: values.parse("api_docs", |text| text.parse().map_err(none))?, demo: None },
             },
             management_listen: values.parse("management_listen", |text| match text {
                 "off" => Ok(None),

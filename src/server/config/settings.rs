@@ -89,6 +89,12 @@ pub const SETTINGS: &[Setting] = &[
         "for how long known clients are served while the database is out of reach",
         "a duration from 1s to 1h",
     ),
+    setting(
+        "api_docs",
+        Some("true"),
+        "whether the API's description (/openapi.yaml, /openapi.json) and its page (/docs) are served",
+        "true or false",
+    ),
     setting("cached_clients", Some("10000"), "clients kept in memory at most", "a number from 1 to 1000000"),
     setting(
         "password_grant",

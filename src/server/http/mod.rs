@@ -1,5 +1,6 @@
 //! Speaks HTTP and knows no rule: every route and every layer on this page.
 
+mod api_docs;
 mod client_request;
 mod cors;
 mod discovery;
@@ -18,7 +19,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{MethodFilter, MethodRouter, on},
 };
 use tokio::sync::watch;
 
@@ -28,6 +29,7 @@ use crate::{
     server::{issuer::TokenIssuer, keys::KeyRing, meters::Meters, registry::Registry},
 };
 
+pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
 pub(crate) use discovery::MetadataDocument;
 pub(crate) use listener::{ConnectionLimits, Drain, Listener};
 pub(crate) use proxies::TrustedProxies;
@@ -41,6 +43,7 @@ pub(crate) struct Policy {
     pub(crate) proxies: TrustedProxies,
     pub(crate) limits: ConnectionLimits,
     pub(crate) drain: Drain,
+    pub(crate) api_docs: ApiDocsPolicy,
 }
 
 /// How far a server has come in stopping. A handle.
@@ -85,26 +88,62 @@ pub(crate) struct App {
     pub(crate) issuer: TokenIssuer,
     pub(crate) keys: KeyRing,
     pub(crate) metadata: Arc<MetadataDocument>,
+    /// None: it is turned off.
+    pub(crate) api_docs: Option<Arc<ApiDocs>>,
     pub(crate) proxies: Arc<TrustedProxies>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) stopping: Stopping,
 }
 
+/// One route of the public listener.
+struct Route {
+    method: MethodFilter,
+    /// Below the issuer's own path.
+    path: &'static str,
+    serve: fn(MethodFilter) -> MethodRouter<App>,
+}
+
+impl Route {
+    const fn get(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<App>) -> Self {
+        Self { method: MethodFilter::GET, path, serve }
+    }
+
+    const fn post(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<App>) -> Self {
+        Self { method: MethodFilter::POST, path, serve }
+    }
+
+    fn handler(&self) -> MethodRouter<App> {
+        (self.serve)(self.method)
+    }
+}
+
+/// Every route of the public listener. `openapi.yaml` describes each of them but the files that its page loads.
+const ROUTES: [Route; 11] = [
+    Route::post(ServerMetadata::TOKEN_ROUTE, |method| on(method, token::token)),
+    Route::post(ServerMetadata::REVOCATION_ROUTE, |method| on(method, revocation::revoke)),
+    Route::get(ServerMetadata::JWKS_ROUTE, |method| cors::open(on(method, discovery::jwks))),
+    Route::get(ServerMetadata::ROUTE, |method| cors::open(on(method, discovery::metadata))),
+    Route::get(ServerMetadata::ALIAS_ROUTE, |method| cors::open(on(method, discovery::metadata))),
+    Route::get("/health/live", |method| on(method, health::live)),
+    Route::get("/health/ready", |method| on(method, health::ready)),
+    Route::get("/openapi.yaml", |method| cors::open(on(method, api_docs::yaml))),
+    Route::get("/openapi.json", |method| cors::open(on(method, api_docs::json))),
+    Route::get("/docs", |method| on(method, api_docs::page)),
+    Route::get(api_docs::FILES, |method| on(method, api_docs::file)),
+];
+
 /// Every route of the public listener, below the path of `issuer`.
 pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
     let below = |route: &str| format!("{}{route}", issuer.path());
-    // RFC 8414 section 3.1 puts the well-known part before the issuer's path; some libraries put it behind.
-    let inserted = format!("{}{}", ServerMetadata::ROUTE, issuer.path());
-    let mut router = Router::new()
-        .route(&below(ServerMetadata::TOKEN_ROUTE), post(token::token))
-        .route(&below(ServerMetadata::REVOCATION_ROUTE), post(revocation::revoke))
-        .route(&below(ServerMetadata::JWKS_ROUTE), cors::open(get(discovery::jwks)))
-        .route(&inserted, cors::open(get(discovery::metadata)))
-        .route(&below(ServerMetadata::ALIAS_ROUTE), cors::open(get(discovery::metadata)))
-        .route(&below("/health/live"), get(health::live))
-        .route(&below("/health/ready"), get(health::ready));
-    if !issuer.path().is_empty() {
-        router = router.route(&below(ServerMetadata::ROUTE), cors::open(get(discovery::metadata)));
+    let mut router = Router::new();
+    for route in &ROUTES {
+        router = match route.path {
+            // RFC 8414 section 3.1 puts the well-known part before the issuer's path; some libraries put it behind.
+            ServerMetadata::ROUTE if !issuer.path().is_empty() => {
+                router.route(&format!("{}{}", route.path, issuer.path()), route.handler()).route(&below(route.path), route.handler())
+            }
+            path => router.route(&below(path), route.handler()),
+        };
     }
     behind_the_front(router.method_not_allowed_fallback(error::method_not_allowed).fallback(error::not_found), app)
 }

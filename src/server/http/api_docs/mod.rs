@@ -1,0 +1,221 @@
+//! The API's description, and the page on which developers read it and get their first token. All of it comes from this program.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderName, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use utoipa_swagger_ui::SwaggerFile;
+
+use super::{App, error};
+use crate::{
+    protocol::{Issuer, ServerMetadata},
+    server::secret::Redacted,
+};
+
+/// The description as it is written, whose addresses are those of an issuer without a path.
+const DESCRIPTION: &str = include_str!("../../../../openapi.yaml");
+/// No script and no style but our own files, no request elsewhere, no frame around it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// What the page consists of beside Swagger UI.
+const OWN: [(&str, &str, &str); 2] = [
+    ("page.css", "text/css; charset=utf-8", include_str!("page.css")),
+    ("page.js", "text/javascript; charset=utf-8", include_str!("page.js")),
+];
+/// Of Swagger UI, what the page loads.
+const VENDORED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+
+/// Where the page's files stand.
+pub(super) const FILES: &str = "/docs/{file}";
+
+/// Whether the description and its page are served.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Policy {
+    pub(crate) served: bool,
+    /// What stands in the page's fields when it is opened.
+    pub(crate) demo: Option<Demo>,
+}
+
+/// The credentials of a demo, which anybody may see.
+#[derive(Debug, Clone)]
+pub(crate) struct Demo {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Redacted,
+    pub(crate) username: String,
+    pub(crate) password: Redacted,
+}
+
+/// The documents as the bytes that go out.
+#[derive(Debug)]
+pub(crate) struct ApiDocs {
+    yaml: Bytes,
+    json: Bytes,
+    page: Bytes,
+}
+
+/// The description as a value.
+static DESCRIBED: LazyLock<Value> =
+    LazyLock::new(|| serde_saphyr::from_str(DESCRIPTION).expect("openapi.yaml, which is built in, is YAML"));
+
+impl ApiDocs {
+    /// None: nothing is served.
+    pub(crate) fn render(policy: &Policy, issuer: &Issuer) -> Option<Self> {
+        if !policy.served {
+            return None;
+        }
+        // Relative, so that the page asks whichever address it was opened at: one of several names of this machine, say.
+        let server = if issuer.path().is_empty() { "/" } else { issuer.path() };
+        let token_url = format!("{}{}", issuer.path(), ServerMetadata::TOKEN_ROUTE);
+        let mut described = DESCRIBED.clone();
+        described["servers"][0]["url"] = json!(server);
+        if let Some(flows) = described.pointer_mut("/components/securitySchemes/oauth2/flows").and_then(Value::as_object_mut) {
+            for (address, value) in flows.values_mut().filter_map(Value::as_object_mut).flatten() {
+                if matches!(address.as_str(), "tokenUrl" | "refreshUrl") {
+                    *value = json!(token_url);
+                }
+            }
+        }
+        let yaml = DESCRIPTION
+            .replacen("  - url: /\n", &format!("  - url: {server}\n"), 1)
+            .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {token_url}\n"));
+        let demo = policy.demo.as_ref().map(|demo| {
+            json!({
+                "client_id": demo.client_id, "client_secret": demo.client_secret.expose(),
+                "username": demo.username, "password": demo.password.expose(),
+            })
+        });
+        // Within a script, `<` could end it (HTML, section 4.12.1.3).
+        let demo = json!(demo).to_string().replace('<', "\\u003c");
+        let page = include_str!("page.html").replace("{{demo}}", &demo);
+        Some(Self { yaml: yaml.into(), json: described.to_string().into(), page: page.into() })
+    }
+}
+
+/// `GET /openapi.yaml`.
+pub(super) async fn yaml(State(app): State<App>) -> Response {
+    document(&app, "application/yaml", |docs| &docs.yaml).await
+}
+
+/// `GET /openapi.json`.
+pub(super) async fn json(State(app): State<App>) -> Response {
+    document(&app, "application/json", |docs| &docs.json).await
+}
+
+async fn document(app: &App, content_type: &'static str, pick: fn(&ApiDocs) -> &Bytes) -> Response {
+    match &app.api_docs {
+        Some(docs) => ([(header::CONTENT_TYPE, content_type), PUBLIC], pick(docs).clone()).into_response(),
+        None => error::not_found().await.into_response(),
+    }
+}
+
+const PUBLIC: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=3600");
+
+/// `GET /docs`. Not to be stored: a demo's credentials stand in it.
+pub(super) async fn page(State(app): State<App>) -> Response {
+    let Some(docs) = &app.api_docs else { return error::not_found().await.into_response() };
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, docs.page.clone()).into_response()
+}
+
+/// `GET /docs/{file}`: what the page loads.
+pub(super) async fn file(State(app): State<App>, Path(name): Path<String>) -> Response {
+    let own = OWN.iter().find(|(own, ..)| *own == name);
+    let (content_type, bytes) = match own {
+        _ if app.api_docs.is_none() => return error::not_found().await.into_response(),
+        Some((_, content_type, text)) => ((*content_type).to_owned(), Bytes::from_static(text.as_bytes())),
+        None => match vendored(&name) {
+            Some(file) => (file.content_type, Bytes::from_owner(file.bytes)),
+            None => return error::not_found().await.into_response(),
+        },
+    };
+    let headers = [(header::CONTENT_TYPE, content_type), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())];
+    (headers, [PUBLIC], bytes).into_response()
+}
+
+fn vendored(name: &str) -> Option<SwaggerFile<'static>> {
+    static CONFIG: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| Arc::new(utoipa_swagger_ui::Config::from("")));
+    let known = VENDORED.into_iter().find(|known| *known == name)?;
+    utoipa_swagger_ui::serve(known, Arc::clone(&CONFIG)).ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::routing::MethodFilter;
+
+    use super::*;
+    use crate::server::http::ROUTES;
+
+    fn rendered(issuer: &str) -> ApiDocs {
+        ApiDocs::render(&Policy { served: true, demo: None }, &issuer.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_route_is_described_and_every_description_is_of_a_route() {
+        let method = |filter| if filter == MethodFilter::GET { "get" } else { "post" };
+        let served =
+            ROUTES.iter().filter(|route| route.path != FILES).map(|route| (route.path.to_owned(), method(route.method).to_owned()));
+        let served: BTreeSet<_> = served.collect();
+        let paths = DESCRIBED["paths"].as_object().unwrap();
+        let methods = |item: &Value| {
+            item.as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| ["get", "post", "put", "patch", "delete"].contains(&key.as_str()))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let described: BTreeSet<_> =
+            paths.iter().flat_map(|(path, item)| methods(item).into_iter().map(|method| (path.clone(), method))).collect();
+        assert_eq!(served, described);
+    }
+
+    #[test]
+    fn below_an_issuers_path_the_description_says_where_things_are_in_both_forms() {
+        for (issuer, server, token) in
+            [("https://auth.example", "/", "/oauth/token"), ("https://example.com/auth", "/auth", "/auth/oauth/token")]
+        {
+            let docs = rendered(issuer);
+            let json: Value = serde_json::from_slice(&docs.json).unwrap();
+            let yaml: Value = serde_saphyr::from_str(std::str::from_utf8(&docs.yaml).unwrap()).unwrap();
+            assert_eq!(json, yaml, "{issuer}");
+            assert_eq!(json["servers"][0]["url"], server);
+            for flow in ["clientCredentials", "password"] {
+                assert_eq!(json["components"]["securitySchemes"]["oauth2"]["flows"][flow]["tokenUrl"], token, "{issuer}: {flow}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_shown_ends_the_script_that_holds_it() {
+        let demo = Demo {
+            client_id: "</script><script>".to_owned(),
+            client_secret: Redacted::new("a".to_owned()),
+            username: "b".to_owned(),
+            password: Redacted::new("c".to_owned()),
+        };
+        let docs = ApiDocs::render(&Policy { served: true, demo: Some(demo) }, &"https://auth.example".parse().unwrap()).unwrap();
+        let page = String::from_utf8(docs.page.to_vec()).unwrap();
+        assert!(!page.contains("</script><script>") && page.contains("\\u003c/script>"), "{page}");
+        assert!(ApiDocs::render(&Policy::default(), &"https://auth.example".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn what_the_page_loads_is_there() {
+        for name in VENDORED {
+            assert!(vendored(name).is_some_and(|file| !file.bytes.is_empty()), "{name}");
+        }
+        assert!(vendored("index.html").is_none() && vendored("../page.html").is_none());
+    }
+}

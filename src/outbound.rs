@@ -73,8 +73,8 @@ pub(crate) fn to_this_machine(client: ClientBuilder) -> ClientBuilder {
     client.no_proxy().resolve_to_addrs("localhost", &[(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()])
 }
 
-/// The description of `issuer` (RFC 8414 section 3), and where it stands.
-pub(crate) async fn metadata<T: DeserializeOwned>(http: &Client, issuer: &Issuer) -> Result<(T, Url), Failure> {
+/// The description of `issuer` (RFC 8414 section 3), and where it stands. `patience`: who can do without waits no longer.
+pub(crate) async fn metadata<T: DeserializeOwned>(http: &Client, issuer: &Issuer, patience: Option<Duration>) -> Result<(T, Url), Failure> {
     #[derive(Deserialize)]
     struct Metadata<T> {
         issuer: String,
@@ -83,7 +83,11 @@ pub(crate) async fn metadata<T: DeserializeOwned>(http: &Client, issuer: &Issuer
     }
     let url = ServerMetadata::url(issuer);
     let url = Url::parse(&url).map_err(|error| Failure::Unreachable(format!("{url}: {error}")))?;
-    let document = body(&url, http.get(url.clone()).header("accept", "application/json").send().await?).await?;
+    let mut request = http.get(url.clone()).header("accept", "application/json");
+    if let Some(patience) = patience {
+        request = request.timeout(patience);
+    }
+    let document = body(&url, request.send().await?).await?;
     let metadata: Metadata<T> =
         serde_json::from_slice(&document).map_err(|_| Failure::unlawful(&url, "it is no metadata of an issuer (RFC 8414 section 2)"))?;
     // RFC 8414 section 3.3: to the letter, or an impostor could speak for the issuer.

@@ -121,7 +121,8 @@ impl Builder {
         self
     }
 
-    /// What else the HTTP clients are to be, for the issuer and for the API: time-outs, a proxy, trust roots. How redirects are followed
+    /// What else the HTTP clients are to be, for the issuer and for the API: time-outs (there is none for the API unless set), a proxy,
+    /// trust roots. Headers that are set here go to both. How redirects are followed
     /// cannot be changed, and where one of the origins is `http` on this machine no proxy is used.
     ///
     /// ```
@@ -159,6 +160,8 @@ impl Builder {
     ///
     /// As for [`build`](Self::build); origins are not needed.
     pub fn token_source(self) -> Result<TokenSource, BuildError> {
+        // What `http` asks for is tried here, and not only when a token is needed.
+        self.http_for(&Origins::default())?;
         let clock = Arc::clone(&self.clock);
         Ok(TokenSource::new(self.exchange()?, clock))
     }
@@ -183,7 +186,8 @@ impl Builder {
         if self.attach_to.is_empty() {
             return Err(BuildError::NoOrigin);
         }
-        self.attach_to.iter().map(|text| Origin::parse(text).ok_or_else(|| BuildError::Origin(text.clone()))).collect()
+        let shown = |text: &str| if text.contains('@') { "(a text with a user's name in it)".to_owned() } else { text.to_owned() };
+        self.attach_to.iter().map(|text| Origin::parse(text).ok_or_else(|| BuildError::Origin(shown(text)))).collect()
     }
 
     fn exchange(self) -> Result<Exchange, BuildError> {

@@ -61,6 +61,9 @@ pub enum Error {
         /// What the issuer says of it; at most 255 characters.
         description: String,
     },
+    /// There is no tokio runtime to fetch a token in.
+    #[error("a token has to be fetched, and there is no tokio runtime to do it in: call this within one")]
+    NoRuntime,
     /// The API could not be asked, or its answer not be read.
     #[error("the API could not be asked, or its answer not be read: {}", crate::outbound::all_words(.0.as_ref()))]
     Api(Arc<reqwest::Error>),
@@ -85,17 +88,20 @@ pub enum Party {
 impl Error {
     /// Who has to do something about it.
     #[must_use]
-    pub const fn party(&self) -> Party {
+    pub fn party(&self) -> Party {
         match self {
             Self::Secret(_) | Self::NotAnIssuer(_) | Self::OtherIssuer { .. } | Self::Limited { .. } => Party::App,
             Self::WrongSecret | Self::Refused { .. } | Self::Unavailable { .. } => Party::Issuer,
             Self::Unreachable { .. } => Party::Network,
             Self::WrongPassword | Self::LoginEnded => Party::User,
+            Self::NoRuntime => Party::App,
+            // What was never sent.
+            Self::Api(error) if error.is_builder() => Party::App,
             Self::Api(_) => Party::Api,
         }
     }
 
-    /// When the issuer is asked again; until then the same error comes at once. None: when it is asked does not hang on time alone.
+    /// When the issuer is asked again; until then the same error comes at once, from this source of tokens. None: when it is asked does not hang on time alone.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -145,7 +151,7 @@ pub enum BuildError {
     /// No origin: the token would be attached to nothing.
     #[error("no origin was given: name the API by `.attach_to([\"https://orders.example\"])`; no other will ever see the token")]
     NoOrigin,
-    /// What should have been an origin.
+    /// What should have been an origin; not shown if it holds a user's name.
     #[error(
         "{0:?} is no origin that may see a token: give https, host and port alone, such as https://orders.example (http for this machine)"
     )]

@@ -1,12 +1,6 @@
 //! The one place of the client that speaks with an issuer: it exchanges credentials for tokens, and gives logins up.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use oauth2::{
     AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse, RefreshToken,
@@ -15,7 +9,7 @@ use oauth2::{
 };
 use reqwest::StatusCode;
 use serde::Deserialize;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tracing::{Span, field::Empty};
 use url::Url;
 use zeroize::Zeroizing;
@@ -34,6 +28,8 @@ use crate::{
 
 /// How long the metadata's word on where the endpoints are is taken.
 const ENDPOINTS_TTL: Duration = Duration::from_secs(3600);
+/// How long newer metadata are waited for by who knows the endpoints already.
+const METADATA_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a token is used whose issuer does not say (RFC 6749 section 5.1 only recommends it).
 const USUAL_LIFETIME: Duration = Duration::from_secs(300);
 /// How long the issuer is left alone once it has said no: a secret may be rotating, a right may be about to be given.
@@ -64,6 +60,13 @@ pub(super) enum Grant {
     Login,
 }
 
+impl Exchange {
+    /// Whether a user is behind it who can go.
+    pub(super) const fn goes_on_with_a_login(&self) -> bool {
+        matches!(self.grant, Grant::Login)
+    }
+}
+
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connection, client_id, secret, grant, .. } = self;
@@ -81,6 +84,7 @@ pub(super) struct Connection {
     pub(super) issuer: Issuer,
     configure: Configure,
     http: OnceCell<reqwest::Client>,
+    /// Locked while they are asked for: once for all who need them.
     endpoints: Mutex<Option<(Endpoints, Timestamp)>>,
 }
 
@@ -114,17 +118,19 @@ impl Connection {
             token_endpoint: String,
             revocation_endpoint: Option<String>,
         }
-        let known = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((endpoints, asked_at)) = &known
+        let mut known = self.endpoints.lock().await;
+        if let Some((endpoints, asked_at)) = &*known
             && now < *asked_at + ENDPOINTS_TTL
         {
             return Ok(endpoints.clone());
         }
-        let told = outbound::metadata::<Told>(self.http().await?, &self.issuer).await;
-        let (told, url) = match (told, known) {
+        // Who knows an address does not wait long for a newer one.
+        let patience = known.is_some().then_some(METADATA_PATIENCE);
+        let told = outbound::metadata::<Told>(self.http().await?, &self.issuer, patience).await;
+        let (told, url) = match (told, &*known) {
             (Ok(told), _) => told,
             // Where they were a while ago they may still be, when nobody says otherwise.
-            (Err(Failure::Unreachable(_) | Failure::Status { .. }), Some((endpoints, _))) => return Ok(endpoints),
+            (Err(Failure::Unreachable(_) | Failure::Status { .. }), Some((endpoints, _))) => return Ok(endpoints.clone()),
             (Err(failure), _) => return Err(failure),
         };
         let lawful = |name: &str, text: &str| {
@@ -135,13 +141,13 @@ impl Connection {
             token: lawful("token_endpoint", &told.token_endpoint)?,
             revocation: told.revocation_endpoint.map(|text| lawful("revocation_endpoint", &text)).transpose()?,
         };
-        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = Some((endpoints.clone(), now));
+        *known = Some((endpoints.clone(), now));
         Ok(endpoints)
     }
 
     /// They may have moved: the metadata are asked again.
-    fn doubt(&self) {
-        if let Some((_, asked_at)) = &mut *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) {
+    async fn doubt(&self) {
+        if let Some((_, asked_at)) = &mut *self.endpoints.lock().await {
             *asked_at = Timestamp::from_seconds(0);
         }
     }
@@ -225,13 +231,21 @@ impl Exchange {
         })
     }
 
+    fn begins_anew(&self, refusal: &str) -> bool {
+        match self.grant {
+            // It says itself that the login has ended.
+            Grant::Login => refusal == "invalid_grant",
+            Grant::ClientCredentials | Grant::Password { .. } => refusal != "invalid_client",
+        }
+    }
+
     async fn exchange(&self, held: Option<&Issued>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
         let client = self.client(now).await?;
         if let Some(refresh) = held.and_then(Issued::refresh_token) {
             let token = RefreshToken::new(refresh.to_owned());
             match client.exchange_refresh_token(&token).request_async(&*self.connection).await {
-                // The login has ended; whoever holds the password begins another.
-                Err(RequestTokenError::ServerResponse(error)) if error.error().as_ref() == "invalid_grant" => {}
+                // The login has ended, or may not be gone on with; whoever has what it takes begins another.
+                Err(RequestTokenError::ServerResponse(error)) if self.begins_anew(error.error().as_ref()) => {}
                 answer => return judge(answer, &self.grant, held, now),
             }
         }
@@ -342,6 +356,8 @@ impl kept::Source for Exchange {
             cool_down: Duration::from_secs(10),
             shortest_life: Duration::ZERO,
             quiet: (Duration::from_secs(1), LONGEST_QUIET),
+            // They are the app's own.
+            waiting: usize::MAX,
             patient: true,
             // A login that nobody uses must not be kept alive, and what a web application stores is to be what was used last.
             ahead: if matches!(self.grant, Grant::Login) { Ahead::Never } else { Ahead::WhenUsed },
@@ -374,7 +390,12 @@ impl kept::Source for Exchange {
         held: Option<Arc<Issued>>,
         now: Timestamp,
     ) -> Result<Fetched<Issued>, kept::Failure<Error>> {
-        let issued = self.exchange(held.as_deref(), now).await.inspect_err(|_| self.connection.doubt())?;
+        let exchanged = self.exchange(held.as_deref(), now).await;
+        // What an issuer says no to, it was there to say.
+        if let Err(kept::Failure { why: Error::Unreachable { .. } | Error::NotAnIssuer(_), .. }) = &exchanged {
+            self.connection.doubt().await;
+        }
+        let issued = exchanged?;
         let lifetime = issued.expires_at().since(now);
         Ok(Fetched { value: Arc::new(issued), fresh: lifetime, usable: lifetime - margin(lifetime) })
     }

@@ -27,7 +27,7 @@
 //!
 //! With the first request that needs it, by one fetch that all who need it share. It is then used from memory, and fetched anew in the
 //! background at four fifths of its life (less up to a tenth, so that many apps do not come at the same moment) if it was used; the last
-//! fifth of it, at most 30 s, is left unused. So nobody waits for a token but the first.
+//! tenth of it, at most 30 s, is left unused. So nobody waits for a token but the first.
 //!
 //! - **While the issuer is down** the token at hand is used to its end, and no caller notices. An attempt that fails never takes a good
 //!   token away. The pauses between attempts grow from 1 to 30 s; `Retry-After` is obeyed up to an hour.
@@ -47,7 +47,7 @@
 //!
 //! # When there is none
 //!
-//! [`Error`] says which [`Party`] has to do what: the app's own settings, the issuer's operator, the network, or the user. No secret and no
+//! [`Error`] says which [`Party`] has to do what: the app, the issuer's operator, the network, the user, or the API. No secret and no
 //! token stands in an error, in `Debug` or in the log. Spans named `fetch_token` say what became of each attempt.
 
 mod credentials;
@@ -58,7 +58,7 @@ mod secret;
 mod token_source;
 mod users;
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 pub use credentials::{Builder, Credentials};
 pub use error::{BuildError, Error, Party};
@@ -74,9 +74,11 @@ use request::Origins;
 /// An HTTP client that attaches its token by itself, to the origins that it was given. Its clones share the token and the connections.
 #[derive(Clone)]
 pub struct Client {
-    source: Arc<TokenSource>,
+    source: TokenSource,
     http: reqwest::Client,
     origins: Origins,
+    /// Who is to know under which refresh token this login goes on.
+    users: Option<Users>,
 }
 
 impl fmt::Debug for Client {
@@ -87,17 +89,13 @@ impl fmt::Debug for Client {
 
 impl Client {
     fn new(source: TokenSource, http: reqwest::Client, origins: Origins) -> Self {
-        Self { source: Arc::new(source), http, origins }
-    }
-
-    fn of_login(source: Arc<TokenSource>, http: reqwest::Client, origins: Origins) -> Self {
-        Self { source, http, origins }
+        Self { source, http, origins, users: None }
     }
 
     /// The source of its tokens, for whatever does not go through it.
     #[must_use]
     pub fn token_source(&self) -> TokenSource {
-        TokenSource::clone(&self.source)
+        self.source.clone()
     }
 
     /// How it is doing. Waits for nothing, and fetches nothing.
@@ -109,7 +107,11 @@ impl Client {
     /// What it holds now, for an application that stores its users' logins. None: nothing was fetched yet.
     #[must_use]
     pub fn tokens(&self) -> Option<Tokens> {
-        self.source.tokens()
+        let tokens = self.source.tokens()?;
+        if let Some(users) = &self.users {
+            users.know(&self.source, &tokens);
+        }
+        Some(tokens)
     }
 
     /// The tokens of the login, renewed if it is time: for an application that is to know what the user may do before it asks an API.

@@ -56,7 +56,7 @@ pub(super) fn http(configure: &dyn Fn(ClientBuilder) -> ClientBuilder, origins: 
         }
     });
     let agent = concat!("sealwright-client/", env!("CARGO_PKG_VERSION"));
-    let http = configure(reqwest::Client::builder().user_agent(agent)).redirect(follow);
+    let http = configure(reqwest::Client::builder().user_agent(agent)).redirect(follow).referer(false);
     if origins.iter().any(Origin::is_plain) { to_this_machine(http).build() } else { http.build() }
 }
 
@@ -112,8 +112,8 @@ impl Client {
         attach(&mut request, &token);
         let response = self.http.execute(request).await?;
         let refused = response.status() == StatusCode::UNAUTHORIZED && blames_the_token(response.headers());
-        // Whoever answered elsewhere, after a redirect, never saw the token.
-        let (true, Some(mut again), true) = (refused, again, response.url().origin() == url.origin()) else { return Ok(response) };
+        // After a redirect elsewhere, whoever answered never saw the token.
+        let (true, Some(mut again), true) = (refused, again, *response.url() == url) else { return Ok(response) };
         let Some(token) = self.source.replace(&token).await? else { return Ok(response) };
         attach(&mut again, &token);
         Ok(self.http.execute(again).await?)

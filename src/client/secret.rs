@@ -1,11 +1,17 @@
 //! Where a secret comes from, and how little of it is ever seen.
 
-use std::{fmt, io::Read, path::PathBuf, sync::Arc};
+use std::{
+    env::VarError,
+    fmt,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use zeroize::Zeroizing;
 
 /// Bytes of a secret at most; a larger file is the wrong file.
-const MAX_LEN: u64 = 4096;
+const MAX_LEN: usize = 4096;
 
 /// A secret, or where it lies. A file or variable is read each time that a token is fetched, so that a secret that is replaced there is
 /// used from then on. `Debug` shows where it comes from, never what it is.
@@ -25,7 +31,7 @@ impl Secret {
         Self(From::Value(Arc::new(Zeroizing::new(secret.into()))))
     }
 
-    /// What stands in this file, without a line break at its end: at most 4,096 bytes of UTF-8.
+    /// What stands in this regular file, without a line break at its end: at most 4,096 bytes of UTF-8.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(From::File(path.into()))
     }
@@ -39,7 +45,11 @@ impl Secret {
     pub(super) async fn read(&self) -> Result<Zeroizing<String>, String> {
         let secret = match &self.0 {
             From::Value(secret) => Zeroizing::clone(secret),
-            From::Env(name) => std::env::var(name).map(Zeroizing::new).map_err(|error| format!("the variable {name}: {error}"))?,
+            // What is not Unicode must not be shown: it may be the secret all the same.
+            From::Env(name) => std::env::var(name).map(Zeroizing::new).map_err(|error| match error {
+                VarError::NotPresent => format!("the variable {name} is not set"),
+                VarError::NotUnicode(_) => format!("the variable {name} is not UTF-8"),
+            })?,
             From::File(path) => {
                 let (path, shown) = (path.clone(), path.display().to_string());
                 let read = tokio::task::spawn_blocking(move || read_file(&path)).await;
@@ -50,16 +60,22 @@ impl Secret {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Zeroizing<String>, String> {
-    // As long as it may be, so that growing leaves no copy behind.
-    let mut secret = Zeroizing::new(String::with_capacity(MAX_LEN as usize + 1));
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_LEN + 1).read_to_string(&mut secret));
-    if read.map_err(|error| error.to_string())? as u64 > MAX_LEN {
-        return Err(format!("it is longer than {MAX_LEN} bytes, which no secret is"));
+fn read_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let why = |error: io::Error| error.to_string();
+    // Whatever else has a name there may never end, or never begin.
+    if !std::fs::metadata(path).map_err(why)?.is_file() {
+        return Err("it is no regular file".to_owned());
     }
+    // As long as it may be, with a line break, so that growing leaves no copy behind.
+    let mut secret = Zeroizing::new(String::with_capacity(MAX_LEN + 3));
+    std::fs::File::open(path).and_then(|file| file.take(MAX_LEN as u64 + 3).read_to_string(&mut secret)).map_err(why)?;
     let line = secret.trim_end_matches(['\n', '\r']).len();
     secret.truncate(line);
-    Ok(secret)
+    match secret.len() {
+        ..=MAX_LEN if secret.starts_with('\u{feff}') => Err("it begins with a byte order mark, which is no part of a secret".to_owned()),
+        ..=MAX_LEN => Ok(secret),
+        _ => Err(format!("it is longer than {MAX_LEN} bytes, which no secret is")),
+    }
 }
 
 impl fmt::Debug for Secret {

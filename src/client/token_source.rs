@@ -1,10 +1,18 @@
 //! A token that is always good, for whoever attaches it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::Guard;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::{Error, exchange::Exchange};
@@ -90,11 +98,19 @@ impl fmt::Debug for AccessToken {
 /// A source of tokens that are always good: one is kept in memory, fetched anew at four fifths of its life, and never fetched twice at
 /// once. Its clones share it; fetching ends with the last one.
 #[derive(Clone)]
-pub struct TokenSource(Arc<Kept<Exchange>>);
+pub struct TokenSource(Arc<Inner>);
+
+struct Inner {
+    kept: Kept<Exchange>,
+    /// Whether its user has gone. What comes in after that is given to nobody.
+    closed: AtomicBool,
+    /// Under how many refresh tokens it is kept at hand: handles that nobody outside has.
+    registered: AtomicUsize,
+}
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.source().fmt(f)
+        self.0.kept.source().fmt(f)
     }
 }
 
@@ -118,7 +134,30 @@ pub struct Status {
 
 impl TokenSource {
     pub(super) fn new(exchange: Exchange, clock: SharedClock) -> Self {
-        Self(Arc::new(Kept::new(exchange, clock)))
+        Self::of(Kept::new(exchange, clock))
+    }
+
+    fn of(kept: Kept<Exchange>) -> Self {
+        Self(Arc::new(Inner { kept, closed: AtomicBool::new(false), registered: AtomicUsize::new(0) }))
+    }
+
+    /// This handle is kept at hand.
+    pub(super) fn registered(self) -> Self {
+        self.0.registered.fetch_add(1, Ordering::Relaxed);
+        self
+    }
+
+    /// And is given up again.
+    pub(super) fn unregister(&self) {
+        self.0.registered.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_held_by_others(&self) -> bool {
+        Arc::strong_count(&self.0) > self.0.registered.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 
     /// A source that goes on with tokens from earlier.
@@ -134,7 +173,7 @@ impl TokenSource {
             }
             None => Kept::new(exchange, clock),
         };
-        Self(Arc::new(kept))
+        Self::of(kept)
     }
 
     /// A token that is good now: from memory, or after one fetch that all callers share.
@@ -146,45 +185,49 @@ impl TokenSource {
         if let Some(token) = self.held() {
             return Ok(token);
         }
-        self.0.catch_up().await;
-        self.good(self.0.now()).ok_or_else(|| self.why_none())
+        self.0.kept.catch_up().await;
+        self.good(self.0.kept.now()).ok_or_else(|| self.why_none())
     }
 
     /// The token in memory, while it is good.
     fn held(&self) -> Option<AccessToken> {
-        let now = self.0.now();
-        let held = self.0.held();
-        let token = held.as_ref().filter(|held| held.is_usable(now))?;
+        let now = self.0.kept.now();
+        let held = self.0.kept.held();
+        let token = held.as_ref().filter(|held| held.is_usable(now) && !self.is_closed())?;
         token.note_use();
         if token.is_due(now) {
             // Whoever comes now goes on with it; the next one is on its way.
-            self.0.ask();
+            self.0.kept.ask();
         }
         Some(AccessToken(held))
     }
 
     fn good(&self, now: Timestamp) -> Option<AccessToken> {
-        let held = self.0.held();
+        let held = self.0.kept.held();
         let good = held.as_ref().is_some_and(|held| {
             held.note_use();
-            held.is_usable(now)
+            held.is_usable(now) && !self.is_closed()
         });
         good.then_some(AccessToken(held))
     }
 
     fn why_none(&self) -> Error {
-        let wait = self.0.retry_after(self.0.now());
-        let why = self.0.last_error().map(|(why, _)| why.again_after(wait));
-        let unasked = "no runtime to fetch it in, or too many wait already".to_owned();
-        why.unwrap_or(Error::Unreachable { why: unasked, retry_after: wait })
+        if self.is_closed() {
+            return Error::LoginEnded;
+        }
+        let wait = self.0.kept.retry_after(self.0.kept.now());
+        let why = self.0.kept.last_error().map(|(why, _)| why.again_after(wait));
+        // Nobody asked, or what came was over again before this caller was served.
+        let unasked = || Error::Unreachable { why: "no token came in time".to_owned(), retry_after: wait };
+        if Handle::try_current().is_err() { Error::NoRuntime } else { why.unwrap_or_else(unasked) }
     }
 
     /// Says that an API refused this token: the next call of [`token`](Self::token) brings another. False, and nothing happens, when
-    /// there is another already, or when this one is not 10 s old: an API that refuses every token must not make the issuer issue one
-    /// for each request.
+    /// there is another already, when this one is not 10 s old (an API that refuses every token must not make the issuer issue one
+    /// for each request), or when the issuer is not to be asked yet.
     pub fn invalidate(&self, token: &AccessToken) -> bool {
-        let held = self.0.held();
-        let may = token.is_same_as(&held) && matches!(self.0.ask(), Turn::Wait(_));
+        let held = self.0.kept.held();
+        let may = token.is_same_as(&held) && matches!(self.0.kept.ask(), Turn::Wait(_));
         if let Some(held) = held.as_ref().filter(|_| may) {
             held.give_up();
         }
@@ -194,35 +237,35 @@ impl TokenSource {
     /// Another token than the one that an API refused, if there is one. The refused one stays in force meanwhile: other APIs may take
     /// it, and the issuer may be down. An error only when the login has ended: nothing else will ever come of it.
     pub(super) async fn replace(&self, refused: &AccessToken) -> Result<Option<AccessToken>, Error> {
-        if refused.is_same_as(&self.0.held()) {
-            self.0.catch_up().await;
+        if refused.is_same_as(&self.0.kept.held()) {
+            self.0.kept.catch_up().await;
         }
-        match self.0.last_error() {
+        match self.0.kept.last_error() {
             Some((Error::LoginEnded, _)) => Err(Error::LoginEnded),
-            _ => Ok(self.good(self.0.now()).filter(|token| !refused.is_same_as(&token.0))),
+            _ => Ok(self.good(self.0.kept.now()).filter(|token| !refused.is_same_as(&token.0))),
         }
     }
 
     /// How it is doing. Waits for nothing, and fetches nothing.
     #[must_use]
     pub fn status(&self) -> Status {
-        let now = self.0.now();
-        let held = self.0.held();
-        let usable = held.as_ref().filter(|held| held.is_usable(now));
-        let (fetches, failures) = self.0.attempts();
+        let now = self.0.kept.now();
+        let held = self.0.kept.held();
+        let usable = held.as_ref().filter(|held| held.is_usable(now) && !self.is_closed());
+        let (fetches, failures) = self.0.kept.attempts();
         Status {
             expires_in: usable.map(|held| held.usable_until().since(now)),
             scope: usable.and_then(|held| held.value.scope.clone()),
-            last_error: self.0.last_error().map(|(error, at)| (error, now.since(at))),
-            fetching: self.0.is_fetching(),
+            last_error: self.0.kept.last_error().map(|(error, at)| (error, now.since(at))),
+            fetching: self.0.kept.is_fetching(),
             fetches,
             failures,
         }
     }
 
     pub(super) fn tokens(&self) -> Option<Tokens> {
-        let held = self.0.held();
-        held.as_ref().map(|held| Tokens {
+        let held = self.0.kept.held();
+        held.as_ref().filter(|_| !self.is_closed()).map(|held| Tokens {
             access_token: held.value.access().to_owned(),
             refresh_token: held.value.refresh_token().map(str::to_owned),
             scope: held.value.scope.clone(),
@@ -232,13 +275,19 @@ impl TokenSource {
 
     /// Ends the login, at the issuer and here.
     pub(super) async fn revoke(&self) -> Result<(), Error> {
-        let held = self.0.held().clone();
+        let held = self.0.kept.held().clone();
         let Some(held) = held else { return Ok(()) };
         held.give_up();
+        if self.0.kept.source().goes_on_with_a_login() {
+            self.0.closed.store(true, Ordering::Relaxed);
+        }
+        if Handle::try_current().is_err() {
+            return Err(Error::NoRuntime);
+        }
         match held.value.refresh_token() {
             Some(refresh) => {
-                let exchange = self.0.source();
-                let revoked = self.0.within(exchange.timeout, exchange.revoke(refresh, self.0.now())).await;
+                let exchange = self.0.kept.source();
+                let revoked = self.0.kept.within(exchange.timeout, exchange.revoke(refresh, self.0.kept.now())).await;
                 let late = || Error::Unreachable { why: "no whole answer in time".to_owned(), retry_after: Duration::ZERO };
                 revoked.unwrap_or_else(|| Err(late()))
             }
@@ -247,9 +296,10 @@ impl TokenSource {
     }
 }
 
-/// What of a token's life is left unused: for what is in flight when it ends, and for clocks that differ.
+/// What of a token's life is left unused: for what is in flight when it ends, and for clocks that differ. Less than what is left when
+/// it is fetched anew, so that there is time for that.
 pub(super) fn margin(lifetime: Duration) -> Duration {
-    (lifetime / 5).min(Duration::from_secs(30))
+    (lifetime / 10).min(Duration::from_secs(30))
 }
 
 /// The tokens of one user's login, for the application to store on its side: in a session, never in a browser. Whoever has them is

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,12 +14,18 @@ use super::{
     request::Origins,
     token_source::TokenSource,
 };
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
+
+/// How long a login stays at hand after its last request.
+const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Signs users in, and goes on with their logins. Made by [`Builder::users`](super::Builder::users); its clones share everything.
 ///
 /// A web application keeps each user's [`Tokens`] in a session on its own side. For a request it [resumes](Self::resume) the login, calls
-/// the API, and stores the tokens if they have changed. Nothing is renewed behind its back: a login that nobody uses comes to its end.
+/// has its tokens [renewed](Client::renewed) if it is time, stores them if they have changed, and calls the API. Nothing is renewed behind
+/// its back: a login that nobody uses comes to its end. What was renewed is to be stored in any case, before anything else can fail: a
+/// refresh token that is used up and comes back later than 30 s counts as stolen. Where a handler is dropped when its caller goes away,
+/// as axum's are, do both in a task; `examples/web_login` shows it.
 ///
 /// ```no_run
 /// use sealwright::client::{Credentials, Error, Secret, Tokens};
@@ -35,10 +42,10 @@ use crate::clock::SharedClock;
 ///
 /// // With each request of the session.
 /// let user = users.resume(&tokens);
-/// let orders = user.get("https://orders.example/orders").send().await?;
-/// if let Some(newer) = user.tokens().filter(|newer| *newer != tokens) {
-///     tokens = newer;
-/// }
+/// tokens = user.renewed().await?;                      // store them now, if they have changed
+/// let orders = user.get("https://orders.example/orders").send().await;
+/// tokens = user.tokens().unwrap_or(tokens);            // and once more: an API that refused the token had it replaced
+/// let orders = orders?;
 ///
 /// // When the user goes.
 /// user.sign_out().await?;
@@ -56,13 +63,15 @@ struct Shared {
     under_way: Mutex<UnderWay>,
 }
 
-/// The logins that somebody is just going on with, by the SHA-256 of their refresh token: two requests of one session share one, so that no refresh
-/// token is used twice at once.
+/// The logins that are just being gone on with, by the SHA-256 of their refresh tokens, the one that they began with and those that came
+/// after: requests of one session share one, so that no refresh token is used twice at once. They stay for a while after the last
+/// request, so that the next one finds what came in when the last had gone, and does not ask an issuer that has just said no.
 #[derive(Default)]
 struct UnderWay {
-    logins: HashMap<[u8; 32], Weak<TokenSource>>,
-    /// How many there may be before those that are over are swept away.
-    sweep_at: usize,
+    logins: HashMap<[u8; 32], (TokenSource, Timestamp)>,
+    /// When those that nobody came for are swept away next, and how many there may be before that.
+    sweep_at: Option<Timestamp>,
+    sweep_from: usize,
 }
 
 impl std::fmt::Debug for UnderWay {
@@ -93,29 +102,44 @@ impl Users {
     pub fn resume(&self, tokens: &Tokens) -> Client {
         let resumed = || {
             let exchange = Exchange { grant: Grant::Login, ..self.0.exchange.clone() };
-            Arc::new(TokenSource::resume(exchange, tokens, Arc::clone(&self.0.clock)))
+            TokenSource::resume(exchange, tokens, Arc::clone(&self.0.clock))
         };
         let login = match tokens.refresh_token() {
-            Some(refresh) => self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner).share(refresh, resumed),
+            Some(refresh) => self.under_way().share(refresh, self.0.clock.now(), resumed),
             None => resumed(),
         };
-        Client::of_login(login, self.0.http.clone(), Arc::clone(&self.0.origins))
+        Client { users: Some(self.clone()), ..Client::new(login, self.0.http.clone(), Arc::clone(&self.0.origins)) }
+    }
+
+    /// These tokens are told to the application, which may come back with them.
+    pub(super) fn know(&self, login: &TokenSource, tokens: &Tokens) {
+        if let Some(refresh) = tokens.refresh_token() {
+            self.under_way().share(refresh, self.0.clock.now(), || login.clone());
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl UnderWay {
-    fn share(&mut self, refresh: &str, resume: impl FnOnce() -> Arc<TokenSource>) -> Arc<TokenSource> {
+    fn share(&mut self, refresh: &str, now: Timestamp, begin: impl FnOnce() -> TokenSource) -> TokenSource {
+        if self.sweep_at.is_none_or(|at| now >= at) || self.logins.len() >= self.sweep_from {
+            self.logins.retain(|_, (login, used_at)| {
+                let stays = now < *used_at + KEPT_FOR || login.is_held_by_others();
+                if !stays {
+                    login.unregister();
+                }
+                stays
+            });
+            self.sweep_at = Some(now + KEPT_FOR);
+            self.sweep_from = (self.logins.len() * 2).max(1024);
+        }
         let mut key = [0; 32];
         key.copy_from_slice(digest(&SHA256, refresh.as_bytes()).as_ref());
-        if let Some(login) = self.logins.get(&key).and_then(Weak::upgrade) {
-            return login;
-        }
-        if self.logins.len() >= self.sweep_at {
-            self.logins.retain(|_, login| login.strong_count() > 0);
-            self.sweep_at = (self.logins.len() * 2).max(64);
-        }
-        let login = resume();
-        self.logins.insert(key, Arc::downgrade(&login));
-        login
+        let (login, used_at) = self.logins.entry(key).or_insert_with(|| (begin().registered(), now));
+        *used_at = now;
+        login.clone()
     }
 }

@@ -28,8 +28,6 @@ use pace::Pace;
 
 /// How often the clock on the wall is looked at while the next attempt is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Those who wait for an attempt at most: an issuer that is slow must not pile up what strangers send. One more is refused at once.
-const MAX_WAITING: usize = 4096;
 /// Attempts in a row that fail before a value that nobody uses is left to its end.
 const UNUSED_ATTEMPTS: u32 = 5;
 /// The number of no task.
@@ -155,7 +153,7 @@ impl<S: Source> Kept<S> {
         if Handle::try_current().is_err() {
             return;
         }
-        let Some(_place) = Waiting::enter(&self.shared.waiting) else { return };
+        let Some(_place) = Waiting::enter(&self.shared.waiting, self.shared.source.manners().waiting) else { return };
         // A second time when the task went away amid the first, with its runtime.
         for _ in 0..2 {
             let mut pace = self.shared.pace.subscribe();
@@ -211,9 +209,9 @@ impl<S: Source> Kept<S> {
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Option<Self> {
+    fn enter(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(place)
+        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
     }
 }
 
@@ -286,11 +284,16 @@ impl<S: Source> Shared<S> {
 
     /// Whether a planned attempt is worth making although nobody waits for it.
     fn goes_ahead(&self) -> bool {
-        let unused = || self.held.load().as_ref().is_some_and(|held| !held.was_used());
+        let held = self.held.load();
+        let used = held.as_ref().is_some_and(|held| held.was_used());
         match self.source.manners().ahead {
             Ahead::Always => true,
-            // What failed a moment ago is repeated while that may still mend it, and no more once nobody cares.
-            Ahead::WhenUsed => (1..=UNUSED_ATTEMPTS).contains(&self.pace.borrow().failures()) || !unused(),
+            Ahead::WhenUsed => match self.pace.borrow().failures() {
+                0 => used,
+                // What failed a moment ago is repeated while that may still mend it, and no more once nobody has any use for it.
+                1..=UNUSED_ATTEMPTS => true,
+                _ => used && held.as_ref().is_some_and(|held| held.is_usable(self.clock.now())),
+            },
             Ahead::Never => false,
         }
     }
@@ -303,6 +306,8 @@ impl<S: Source> Shared<S> {
         let timeout = self.source.timeout();
         let held = self.held.load_full().map(|held| Arc::clone(&held.value));
         let outcome = tokio::select! {
+            // An answer that is there counts, although nobody looked before its time was over.
+            biased;
             outcome = self.source.fetch(memory, forced, held, now) => outcome,
             () = self.clock.sleep_until(now + timeout) => {
                 let why = self.source.came_to_no_end(format!("no whole answer within {} s", timeout.as_secs_f32()));
@@ -311,16 +316,24 @@ impl<S: Source> Shared<S> {
         };
         let began = now;
         let now = self.clock.now();
+        let since = if self.source.manners().counts_from_request { began } else { now };
+        let outcome = outcome.and_then(|fetched| {
+            if now < since + fetched.usable {
+                return Ok(fetched);
+            }
+            let why = self.source.came_to_no_end("it was over before it came".to_owned());
+            Err(Failure { why, outcome: Outcome::Useless(Duration::ZERO) })
+        });
         Span::current().record("outcome", if outcome.is_ok() { "fetched" } else { "failed" });
         match outcome {
             Ok(fetched) => {
-                let pause = self.hold(fetched, if self.source.manners().counts_from_request { began } else { now });
+                let pause = self.hold(fetched, since);
                 let failures = self.pace.borrow().failures();
                 if failures > 0 {
                     tracing::info!(issuer = self.source.issuer(), failures, "{} could be fetched again", S::WHAT);
                 }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.pace.send_modify(|pace| pace.end(now, Outcome::Fetched(pause)));
+                self.pace.send_modify(|pace| pace.end(since, Outcome::Fetched(pause)));
             }
             Err(failure) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);

@@ -18,6 +18,8 @@ pub(crate) struct Manners {
     pub(crate) shortest_life: Duration,
     /// So long the issuer is left alone when it answers with something useless, at least and at most.
     pub(crate) quiet: (Duration, Duration),
+    /// Those who wait for an attempt at most; one more is refused at once.
+    pub(crate) waiting: usize,
     /// Whether that quiet binds who needs the value as well, and not only what is planned.
     pub(crate) patient: bool,
     /// Whether a value is fetched ahead of its end.
@@ -162,7 +164,10 @@ impl Pace {
     /// at once.
     pub(super) fn abandon(&mut self) -> bool {
         let amid = std::mem::replace(&mut self.in_flight, false);
-        if let Some(begun) = self.begun_at.filter(|_| amid) {
+        if self.manners.patient {
+            // Who waits has done nothing to wait longer for: they begin it anew, each in their own runtime.
+            self.next_at = self.begun_at.unwrap_or(self.next_at);
+        } else if let Some(begun) = self.begun_at.filter(|_| amid) {
             self.failures = self.failures.saturating_add(1);
             self.next_at = begun + self.manners.cool_down;
         }
@@ -187,6 +192,7 @@ mod tests {
         cool_down: Duration::from_secs(10),
         shortest_life: Duration::from_secs(10),
         quiet: (Duration::from_secs(10), Duration::from_secs(30)),
+        waiting: 4096,
         patient: false,
         ahead: Ahead::Always,
         counts_from_request: false,

@@ -139,7 +139,7 @@ async fn ask_address(source: &Source, http: &Client) -> Result<Url, Failure> {
     struct Endpoints {
         jwks_uri: String,
     }
-    let (told, url) = outbound::metadata::<Endpoints>(http, &source.issuer).await?;
+    let (told, url) = outbound::metadata::<Endpoints>(http, &source.issuer, None).await?;
     let told = endpoint(&told.jwks_uri, &source.issuer);
     told.ok_or_else(|| Failure::unlawful(&url, "its jwks_uri is no https URL (http for loopback issuers)"))
 }

@@ -22,6 +22,8 @@ const MANNERS: Manners = Manners {
     cool_down: Duration::from_secs(10),
     shortest_life: Duration::from_secs(10),
     quiet: (Duration::from_secs(10), Duration::from_secs(30)),
+    // An issuer that is slow must not pile up what strangers send.
+    waiting: 4096,
     patient: false,
     ahead: Ahead::Always,
     counts_from_request: false,

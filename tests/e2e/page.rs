@@ -13,7 +13,7 @@ use chromiumoxide::{
         browser_protocol::{
             emulation::SetDeviceMetricsOverrideParams,
             input::{DispatchKeyEventParams, DispatchKeyEventType},
-            log::{EnableParams as EnableLog, EventEntryAdded},
+            log::{EnableParams as EnableLog, EventEntryAdded, LogEntryLevel},
             network::{EnableParams as EnableNetwork, EventRequestWillBeSent},
         },
         js_protocol::runtime::{EnableParams as EnableRuntime, EventConsoleApiCalled, EventExceptionThrown},
@@ -60,7 +60,8 @@ impl Seen {
         tokio::spawn(async move {
             loop {
                 let fault = tokio::select! {
-                    Some(entry) = entries.next() => Some(format!("log: {}", entry.entry.text)),
+                    // What the browser would like to be otherwise, and tells those alone who ask for every detail.
+                    Some(entry) = entries.next() => (entry.entry.level != LogEntryLevel::Verbose).then(|| format!("log: {}", entry.entry.text)),
                     Some(call) = calls.next() => Some(format!("console: {call:?}")),
                     Some(thrown) = thrown.next() => Some(format!("exception: {thrown:?}")),
                     Some(request) = requests.next() => {

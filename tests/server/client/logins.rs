@@ -1,5 +1,6 @@
 //! Users: they sign in once, and stay in until they go.
 
+use axum::http::StatusCode;
 use sealwright::client::{Credentials, Error, Party, Secret, TokenSource, Tokens, Users};
 
 use super::{World, text};
@@ -11,6 +12,11 @@ on_both_databases![
     requests_of_one_session_that_race_use_a_refresh_token_once,
     a_lost_answer_is_repaired_by_repeating,
     a_login_that_nobody_uses_is_not_renewed,
+    what_was_renewed_is_there_for_the_next_request_although_nobody_stored_it,
+    who_keeps_an_old_handle_and_who_comes_with_new_tokens_share_a_login,
+    an_api_that_refuses_every_token_provokes_no_flood_of_refreshes,
+    who_signed_out_amid_a_renewal_stays_signed_out,
+    an_app_whose_refresh_is_refused_begins_anew_with_the_password,
     a_login_that_has_ended_says_so,
     signing_out_ends_the_login_at_the_issuer,
     an_app_that_holds_the_password_signs_in_anew_when_its_login_has_ended,
@@ -128,6 +134,78 @@ async fn a_login_that_nobody_uses_is_not_renewed(backend: Backend) {
         world.pass(100).await;
     }
     assert_eq!(world.relay.token_requests(), 1, "what is stored stays what was used last");
+}
+
+async fn what_was_renewed_is_there_for_the_next_request_although_nobody_stored_it(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    world.pass(575).await;
+    // The request ends before its answer is stored, as when a browser goes away or the API fails.
+    let renewed = text(&users.resume(&tokens).token_source()).await;
+    assert_eq!(text(&users.resume(&tokens).token_source()).await, renewed);
+    world.pass(40).await;
+    assert_eq!(text(&users.resume(&tokens).token_source()).await, renewed, "a refresh token that is used up is not used again");
+    assert_eq!(world.relay.token_requests(), 2);
+}
+
+async fn who_keeps_an_old_handle_and_who_comes_with_new_tokens_share_a_login(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    let kept = users.resume(&tokens);
+    world.pass(575).await;
+    let newer = kept.renewed().await.unwrap();
+    world.pass(575).await;
+    let again = users.resume(&newer);
+    let (one, other) = tokio::join!(kept.renewed(), again.renewed());
+    assert_eq!((one.unwrap(), world.relay.token_requests()), (other.unwrap(), 3));
+}
+
+async fn an_api_that_refuses_every_token_provokes_no_flood_of_refreshes(backend: Backend) {
+    let world = World::begin(backend).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let app = axum::Router::new().fallback(async || StatusCode::UNAUTHORIZED);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let users = world.shop().attach_to([&origin]).users().unwrap();
+    let mut tokens = world.signed_in(&users).await;
+    for _ in 0..20 {
+        let alice = users.resume(&tokens);
+        assert_eq!(alice.get(&origin).send().await.unwrap().status(), 401);
+        tokens = alice.tokens().unwrap();
+    }
+    assert_eq!(world.relay.token_requests(), 2);
+}
+
+async fn who_signed_out_amid_a_renewal_stays_signed_out(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    let tokens = world.signed_in(&users).await;
+    world.pass(575).await;
+    let alice = users.resume(&tokens);
+    world.relay.token(Behaviour::Slow);
+    let renewing = tokio::spawn({
+        let alice = alice.clone();
+        async move { alice.renewed().await }
+    });
+    world.asked(2).await;
+    alice.sign_out().await.unwrap();
+    world.relay.release();
+    assert!(matches!(renewing.await.unwrap(), Err(Error::LoginEnded)));
+    assert!(alice.tokens().is_none() && alice.status().expires_in.is_none());
+    assert!(matches!(users.resume(&tokens).renewed().await, Err(Error::LoginEnded)));
+}
+
+async fn an_app_whose_refresh_is_refused_begins_anew_with_the_password(backend: Backend) {
+    let world = World::begin(backend).await;
+    let alice = world.alice();
+    text(&alice).await;
+    world.app.run(&["client", "update", "shop", "--remove-grant", "refresh_token"]).succeeded();
+    world.pass(480).await;
+    wait_until(|| world.relay.token_requests() == 3).await;
+    world.quiet(&alice).await;
+    assert!(alice.status().last_error.is_none(), "{:?}", alice.status());
 }
 
 async fn a_login_that_has_ended_says_so(backend: Backend) {

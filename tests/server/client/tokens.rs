@@ -75,16 +75,20 @@ async fn a_token_that_nobody_uses_is_left_to_its_end(backend: Backend) {
 
 async fn tokens_of_five_seconds_cost_no_fetch_per_call(backend: Backend) {
     let world = World::begin(backend).await;
-    // Sealwright's own live for a minute at least; other issuers' do not.
-    let source = world.source();
-    for second in 0..20 {
+    // Sealwright's own live for a minute at least; other issuers' do not. Each says when it ends.
+    let issue_at = |second: i32| {
         let answer = format!(r#"{{"access_token":"{}","token_type":"Bearer","expires_in":5}}"#, second + 5);
         world.relay.token(Behaviour::Answers(200, vec![("content-type", "application/json".to_owned())], answer.into_bytes()));
+    };
+    issue_at(0);
+    let source = world.source();
+    for second in 0..20 {
         for _ in 0..50 {
             let ends: i32 = text(&source).await.parse().unwrap();
             assert!(ends > second, "a token is good while it is used, and this one ended at {ends} s of {second}");
         }
         world.quiet(&source).await;
+        issue_at(second + 1);
         world.pass(1).await;
     }
     let fetches = world.relay.token_requests();
@@ -185,6 +189,26 @@ async fn a_secret_that_is_refused_is_tried_again_a_minute_later(backend: Backend
     assert_eq!(world.relay.token_requests(), 1, "who is refused does not press");
     world.pass(11).await;
     text(&source).await;
+
+    // Whatever is no file of a secret's size is refused at once, and none of it is shown.
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let large = folder.path().join("large");
+    std::fs::write(&large, "s".repeat(5000)).unwrap();
+    let marked = folder.path().join("marked");
+    std::fs::write(&marked, format!("\u{feff}{}", world.shop.secret)).unwrap();
+    let empty = folder.path().join("empty");
+    std::fs::write(&empty, "\n").unwrap();
+    for path in [pipe.as_path(), large.as_path(), marked.as_path(), empty.as_path(), folder.path()] {
+        let error = world.with_secret(Secret::file(path)).token_source().unwrap().token().await.unwrap_err();
+        let words = error.to_string();
+        assert!(matches!(error, Error::Secret(_)) && !words.contains("ssss") && !words.contains("sw_"), "{words}");
+    }
+    let longest = folder.path().join("longest");
+    std::fs::write(&longest, format!("{}\r\n", "s".repeat(4096))).unwrap();
+    let error = world.with_secret(Secret::file(longest)).token_source().unwrap().token().await.unwrap_err();
+    assert!(matches!(error, Error::WrongSecret), "{error}");
 
     std::fs::remove_file(file.path()).unwrap();
     let bare = world.with_secret(Secret::file(file.path())).token_source().unwrap();

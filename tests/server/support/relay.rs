@@ -41,6 +41,8 @@ pub(crate) enum Behaviour {
     LosesAnswers,
     /// It gets this answer: status, headers, body.
     Answers(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// It goes through, and the answer waits until it is released.
+    Slow,
     /// One byte of an answer, and then nothing.
     Stuck,
     /// No answer, while the connection stands.
@@ -54,6 +56,7 @@ struct Shared {
     token_requests: AtomicU64,
     metadata_requests: AtomicU64,
     bodies: Mutex<Vec<String>>,
+    released: tokio::sync::Notify,
     http: reqwest::Client,
 }
 
@@ -68,6 +71,7 @@ impl Relay {
             token_requests: AtomicU64::new(0),
             metadata_requests: AtomicU64::new(0),
             bodies: Mutex::default(),
+            released: tokio::sync::Notify::new(),
             http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
         });
         let listening = tokio::spawn(listen(listener, Arc::clone(&shared)));
@@ -77,6 +81,11 @@ impl Relay {
     /// Where requests go from now on.
     pub(crate) fn leads_to(&self, addr: SocketAddr) {
         *self.shared.target.lock().unwrap() = Some(addr);
+    }
+
+    /// Lets an answer go that waits.
+    pub(crate) fn release(&self) {
+        self.shared.released.notify_one();
     }
 
     /// What becomes of requests for tokens.
@@ -160,7 +169,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Res
             }
             Ok(response.body(whole(body)).unwrap())
         }
-        Behaviour::Lawful | Behaviour::LosesAnswers => {
+        Behaviour::Lawful | Behaviour::LosesAnswers | Behaviour::Slow => {
             let target = shared.target.lock().unwrap().ok_or_else(gone)?;
             let url = format!("http://{target}{}", parts.uri);
             let sent = shared.http.request(parts.method, url).headers(parts.headers).body(body).send().await.map_err(io::Error::other)?;
@@ -168,6 +177,9 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Res
             let body = sent.bytes().await.map_err(io::Error::other)?;
             if matches!(behaviour, Behaviour::LosesAnswers) {
                 return Err(gone());
+            }
+            if matches!(behaviour, Behaviour::Slow) {
+                shared.released.notified().await;
             }
             let mut response = Response::new(whole(body.to_vec()));
             *response.status_mut() = status;

@@ -116,12 +116,23 @@ showFields()
 
 // --- the whole API
 
+// What can be chosen has no name of its own there.
+function nameChoices() {
+  for (const choice of document.querySelectorAll('#swagger-ui select:not([aria-label])')) {
+    const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.trim()
+    const name = choice.id === 'servers' ? 'Server' : choice.matches('.examples-select-element') ? 'Example' : parameter
+    choice.setAttribute('aria-label', name || 'Choice')
+  }
+}
+new MutationObserver(nameChoices).observe(element('swagger-ui'), { childList: true, subtree: true })
+
 const ui = SwaggerUIBundle({
   url: 'openapi.json',
   dom_id: '#swagger-ui',
   layout: 'BaseLayout',
   presets: [SwaggerUIBundle.presets.apis],
-  deepLinking: true,
+  // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
+  deepLinking: false,
   docExpansion: 'list',
   defaultModelsExpandDepth: -1,
   tryItOutEnabled: true,

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use sealwright::client::{Client, Secret, Tokens, Users};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
 use tower_sessions::Session;
 
@@ -40,20 +40,31 @@ impl Logins {
         Ok(session.get::<Login>(KEY).await?.is_some())
     }
 
-    /// Exchanges the password for tokens, which the session keeps. The password is forgotten.
-    pub(crate) async fn begin(&self, session: &Session, name: String, password: String) -> Result<(), Failure> {
-        let tokens = self.0.users.sign_in(&name, Secret::value(password)).await?;
-        let login = Login { name, tokens };
-        let stored = async {
-            // Who knew the session's id before does not know it now (session fixation).
-            session.cycle_id().await?;
-            session.insert(KEY, &login).await?;
-            session.save().await
+    /// Exchanges the password for tokens, which the session keeps. The password is forgotten. All of it runs to its end although the
+    /// browser may go away: a login that no session knows could be ended by nobody.
+    pub(crate) async fn begin(&self, session: Session, name: String, password: String) -> Result<(), Failure> {
+        let this = self.clone();
+        let task = async move {
+            let tokens = this.0.users.sign_in(&name, Secret::value(password)).await?;
+            let login = Login { name, tokens };
+            let stored = this.store(&session, &login).await;
+            if stored.is_err() {
+                // Nobody could go on with it.
+                this.revoke(&login).await;
+            }
+            stored
         };
-        if let Err(error) = stored.await {
-            // Nobody could go on with it.
-            self.revoke(&login).await;
-            return Err(error.into());
+        self.0.tasks.spawn(task).await?
+    }
+
+    async fn store(&self, session: &Session, login: &Login) -> Result<(), Failure> {
+        let before: Option<Login> = session.get(KEY).await?;
+        // Who knew the session's id before does not know it now (session fixation).
+        session.cycle_id().await?;
+        session.insert(KEY, login).await?;
+        session.save().await?;
+        if let Some(before) = before {
+            self.revoke(&before).await;
         }
         Ok(())
     }
@@ -103,8 +114,7 @@ impl Logins {
         let Some(tokens) = user.tokens().filter(|tokens| *tokens != login.tokens) else { return Ok(login) };
         // In one process no two requests pass here at once. Between two, nothing is lost either: within 30 s the issuer answers a
         // refresh token that is used up with the same successor.
-        let turn = session.id().map_or(0, |id| id.0.rem_euclid(self.0.turns.len() as i128) as usize);
-        let _turn = self.0.turns[turn].lock().await;
+        let _turn = self.turn(session).await;
         // The session as it is in the store now, and not as this request found it.
         session.load().await?;
         let held: Login = session.get(KEY).await?.ok_or(Failure::LoginEnded)?;
@@ -117,6 +127,11 @@ impl Logins {
         Ok(login)
     }
 
+    async fn turn(&self, session: &Session) -> MutexGuard<'_, ()> {
+        let turn = session.id().map_or(0, |id| id.0.rem_euclid(self.0.turns.len() as i128) as usize);
+        self.0.turns[turn].lock().await
+    }
+
     /// Ends the login, at the issuer if that answers, and here in any case.
     pub(crate) async fn end(&self, session: Session) -> Result<(), Failure> {
         let this = self.clone();
@@ -124,6 +139,7 @@ impl Logins {
             if let Some(login) = session.get(KEY).await? {
                 this.revoke(&login).await;
             }
+            let _turn = this.turn(&session).await;
             Ok(session.flush().await?)
         };
         self.0.tasks.spawn(task).await?

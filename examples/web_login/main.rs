@@ -74,7 +74,7 @@ async fn home(State(shop): State<Shop>, session: Session) -> Result<Markup, Fail
 }
 
 async fn sign_in(State(shop): State<Shop>, session: Session, Form(typed): Form<SignIn>) -> Result<Response, Failure> {
-    match shop.logins.begin(&session, typed.username.clone(), typed.password).await {
+    match shop.logins.begin(session, typed.username.clone(), typed.password).await {
         Ok(()) => Ok(Redirect::to("/").into_response()),
         Err(Failure::Client(client::Error::WrongPassword)) => {
             let form = page::sign_in(&typed.username, Some("This name and this password do not belong together. Try again."));

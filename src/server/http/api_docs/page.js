@@ -126,6 +126,20 @@ function nameChoices() {
 }
 new MutationObserver(nameChoices).observe(element('swagger-ui'), { childList: true, subtree: true })
 
+// The form shows the fields of all grants, each with an example. Sent is what the chosen grant needs, and credentials in one place.
+const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
+
+function sendWhatBelongs(request) {
+  if (typeof request.body !== 'string' || request.method !== 'POST') return request
+  const body = new URLSearchParams(request.body)
+  for (const [grant, fields] of Object.entries(FIELDS_OF_GRANTS)) {
+    if (body.has('grant_type') && body.get('grant_type') !== grant) fields.forEach((field) => body.delete(field))
+  }
+  if (/^Basic /.test(request.headers.Authorization)) ['client_id', 'client_secret'].forEach((field) => body.delete(field))
+  request.body = body.toString()
+  return request
+}
+
 const ui = SwaggerUIBundle({
   url: 'openapi.json',
   dom_id: '#swagger-ui',
@@ -137,6 +151,7 @@ const ui = SwaggerUIBundle({
   defaultModelsExpandDepth: -1,
   tryItOutEnabled: true,
   validatorUrl: null,
+  requestInterceptor: sendWhatBelongs,
   onComplete: () => {
     if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
   },

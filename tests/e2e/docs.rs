@@ -48,7 +48,10 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
     let header: serde_json::Value = serde_json::from_str(&seen.text_of("#token-header").await).unwrap();
     assert_eq!(header["typ"], "at+jwt");
     assert_eq!(seen.text_of("#token-text").await.split('.').count(), 3);
+    seen.evaluate("scrollTo(0, 0)").await;
     seen.picture("docs-token", 1200).await;
+    seen.picture("docs-token", 390).await;
+    seen.wide(1200).await;
 
     // A user's token, by the same button.
     seen.click("input[value=password]").await;
@@ -80,7 +83,10 @@ async fn swagger_ui_tries_a_request_against_the_server_itself() {
     let token = ".opblock-post[id$='Token'], .opblock-post";
     seen.click(&format!("{} .opblock-summary-control", token.split(", ").last().unwrap())).await;
     seen.says("Execute").await;
+    seen.evaluate("document.querySelector('.opblock-post').scrollIntoView()").await;
     seen.picture("docs-operation", 1200).await;
+    seen.picture("docs-operation", 390).await;
+    seen.wide(1200).await;
     seen.evaluate("document.querySelector('.opblock-post .execute').scrollIntoView({ block: 'center' })").await;
     seen.click(".opblock-post .execute").await;
     seen.says("access_token\": \"eyJ").await;

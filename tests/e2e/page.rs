@@ -161,13 +161,14 @@ impl Seen {
         // What lies in something that scrolls by itself is nobody's trouble.
         let wider = "(() => { const width = document.documentElement.clientWidth;
             if (document.documentElement.scrollWidth <= width) return [];
-            return [...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > width + 1)
+            const scrolls = each => each && each !== document.body && (getComputedStyle(each).overflowX !== 'visible' || scrolls(each.parentElement));
+            return [...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > width + 1 && !scrolls(each.parentElement))
                 .map(each => each.outerHTML.slice(0, 120)).slice(-12) })()";
         let wider: Vec<String> = serde_json::from_value(self.evaluate(wider).await).unwrap();
         assert!(wider.is_empty(), "{name} at {width} px is wider than the screen: {wider:#?}");
         let folder = env::var_os("E2E_SCREENSHOTS").expect("tests/e2e/run says where screenshots go");
         let file = Path::new(&folder).join(format!("{name}-{width}.png"));
-        self.page.save_screenshot(ScreenshotParams::builder().full_page(true).build(), file).await.unwrap();
+        self.page.save_screenshot(ScreenshotParams::builder().full_page(false).build(), file).await.unwrap();
     }
 
     pub(crate) async fn close(mut self) {

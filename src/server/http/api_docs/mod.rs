@@ -123,6 +123,7 @@ pub(super) async fn page(State(app): State<App>) -> Response {
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
     ];
     (headers, docs.page.clone()).into_response()
 }

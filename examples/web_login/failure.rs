@@ -55,10 +55,9 @@ impl Failure {
                 StatusCode::BAD_GATEWAY,
                 "The orders do not answer. What you ordered just now may have come through: look at the list before you order it again.",
             ),
-            Self::Client(client::Error::Limited { .. }) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Somebody typed a wrong password for this name too often. Wait a little, and try again.",
-            ),
+            Self::Client(client::Error::Limited { .. }) => {
+                (StatusCode::TOO_MANY_REQUESTS, "Somebody typed a wrong password for this name too often. Wait a little, and try again.")
+            }
             Self::Client(error) if matches!(error.party(), Party::Network | Party::Issuer) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The server that signs people in cannot do so right now. Nothing was changed; try again in a moment.",

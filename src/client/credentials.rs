@@ -6,7 +6,8 @@ use reqwest::ClientBuilder;
 
 use super::{
     BuildError, Client, Secret, TokenSource, Users,
-    exchange::{Connection, Exchange, Grant},
+    connection::Connection,
+    exchange::{Exchange, Grant},
     request::{self, Origin, Origins},
 };
 use crate::{

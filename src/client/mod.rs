@@ -50,6 +50,7 @@
 //! [`Error`] says which [`Party`] has to do what: the app, the issuer's operator, the network, the user, or the API. No secret and no
 //! token stands in an error, in `Debug` or in the log. Spans named `fetch_token` say what became of each attempt.
 
+mod connection;
 mod credentials;
 mod error;
 mod exchange;

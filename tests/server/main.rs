@@ -10,6 +10,7 @@ mod client_command;
 mod client_credentials;
 mod configuration;
 mod demo;
+mod description;
 mod discovery;
 mod edge;
 mod faults;

@@ -2,11 +2,13 @@
 
 mod app;
 mod database;
+mod described;
 mod process;
 mod relay;
 
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
+pub(crate) use described::{DESCRIPTION, resolved};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, finish, furnish, sealwright, sealwright_with_input};
 pub(crate) use relay::{Behaviour, Relay};

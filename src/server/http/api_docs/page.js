@@ -116,15 +116,18 @@ showFields()
 
 // --- the whole API
 
-// What can be chosen has no name of its own there.
-function nameChoices() {
+// What can be chosen has no name of its own there, and what scrolls sideways on a phone cannot be scrolled by keys.
+function forEverybody() {
+  for (const wide of document.querySelectorAll('#swagger-ui .renderedMarkdown table:not([tabindex]), #swagger-ui pre.microlight:not([tabindex])')) {
+    wide.tabIndex = 0
+  }
   for (const choice of document.querySelectorAll('#swagger-ui select:not([aria-label])')) {
     const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.trim()
     const name = choice.id === 'servers' ? 'Server' : choice.matches('.examples-select-element') ? 'Example' : parameter
     choice.setAttribute('aria-label', name || 'Choice')
   }
 }
-new MutationObserver(nameChoices).observe(element('swagger-ui'), { childList: true, subtree: true })
+new MutationObserver(forEverybody).observe(element('swagger-ui'), { childList: true, subtree: true })
 
 // The form shows the fields of all grants, each with an example. Sent is what the chosen grant needs, and credentials in one place.
 const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }

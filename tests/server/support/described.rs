@@ -1,0 +1,62 @@
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use serde_json::Value;
+
+use super::Answer;
+
+/// `openapi.yaml`, against which every answer is held that a test reads.
+pub(crate) static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| serde_saphyr::from_str(include_str!("../../../openapi.yaml")).unwrap());
+
+/// What HTTP itself, a connection or CORS puts there, on whatever answer.
+const OF_HTTP: [&str; 6] = ["allow", "connection", "content-length", "content-type", "date", "vary"];
+
+/// The value that a reference within the document leads to.
+pub(crate) fn resolved(value: &Value) -> &Value {
+    match value["$ref"].as_str() {
+        Some(reference) => DESCRIPTION.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("{reference} leads nowhere")),
+        None => value,
+    }
+}
+
+/// The description of what this method does at this path, if there is one. An issuer's own path stands before it.
+fn operation(method: &str, path: &str) -> Option<&'static Value> {
+    let paths = DESCRIPTION["paths"].as_object().unwrap();
+    let (_, item) = paths.iter().find(|(described, _)| path.ends_with(described.as_str()))?;
+    item.get(method.to_ascii_lowercase())
+}
+
+/// Holds an answer against the description: its status, its headers, its type, and the words of an error.
+#[track_caller]
+pub(super) fn hold(method: &str, path: &str, answer: &Answer) {
+    // Where an issuer has a path of its own, there is nothing without it.
+    if let Some(operation) = operation(method, path).filter(|_| answer.status != 404) {
+        let described = resolved(&operation["responses"][answer.status.to_string()]);
+        assert!(described.is_object(), "{method} {path}: the status {} is not described", answer.status);
+        let headers: BTreeSet<String> =
+            described["headers"].as_object().into_iter().flatten().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let others = answer.headers.keys().map(|name| name.as_str().to_owned());
+        let others: Vec<_> = others.filter(|name| !headers.contains(name) && !OF_HTTP.contains(&name.as_str())).collect();
+        assert!(others.is_empty(), "{method} {path}, {}: not described are the headers {others:?}", answer.status);
+        let types: Vec<_> = described["content"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        match answer.header("content-type") {
+            Some(sent) => {
+                assert!(types.iter().any(|described| described == sent), "{method} {path}, {}: {sent} is not described", answer.status)
+            }
+            None => assert!(answer.body.is_empty() && types.is_empty(), "{method} {path}, {}: a body without a type", answer.status),
+        }
+    }
+    if let Ok(Value::Object(error)) = serde_json::from_str(&answer.body)
+        && let (Some(code), Some(words)) = (error.get("error"), error.get("error_description"))
+    {
+        let id = answer.header("x-request-id").unwrap_or_default();
+        let words = words.as_str().unwrap().replace(&format!("by its id, {id}."), "by its id, {request_id}.");
+        let catalogue = DESCRIPTION["x-errors"].as_array().unwrap();
+        let known = catalogue.iter().any(|entry| {
+            let statuses = entry["status"].as_array().unwrap();
+            entry["code"] == *code
+                && statuses.contains(&answer.status.into())
+                && entry["descriptions"].as_array().unwrap().contains(&words.clone().into())
+        });
+        assert!(known, "{method} {path}: {} {code} {words:?} is not in x-errors of openapi.yaml", answer.status);
+    }
+}

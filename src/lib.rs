@@ -36,8 +36,11 @@
 //! `mint`), `issuer/mod` (`Grant`, `TokenIssuer::issue`, and `Policy::served` if a setting turns it off), `http/token` (the
 //! form to the `Grant`). Metadata follows `Policy::served`; `tests/server/discovery.rs` (MD4) tries what it advertises.
 //!
-//! **To add an endpoint**: `http/<noun>` (a handler that reads, calls one room, and answers), `http/mod` (its route),
-//! `http/error` (if it fails in a new way), `protocol/metadata` (if clients look it up), `tests/server/<noun>`.
+//! **To add an endpoint**: `http/<noun>` (a handler that reads, calls one room, and answers), `http/mod` (`ROUTES`),
+//! `http/error` (if it fails in a new way), `protocol/metadata` (if clients look it up), `openapi.yaml`, `tests/server/<noun>`.
+//!
+//! **To add an error's text**, or change one: where it is said, and `x-errors` and the table of `openapi.yaml`. Every answer that a test
+//! reads is held against both.
 //!
 //! **To add a table**: `migrations/<next>.sql` (one text for both databases; it only adds), `store/schema` (its line),
 //! `model/<noun>` (the row as a type), `store/<noun>` (its SQL; every write through `Store::write`, raising its epoch first).

@@ -81,8 +81,8 @@ impl ApiDocs {
             }
         }
         let yaml = DESCRIPTION
-            .replacen("  - url: /\n", &format!("  - url: {server}\n"), 1)
-            .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {token_url}\n"));
+            .replacen("  - url: /\n", &format!("  - url: {}\n", quoted(server)), 1)
+            .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {}\n", quoted(&token_url)));
         let demo = policy.demo.as_ref().map(|demo| {
             json!({
                 "client_id": demo.client_id, "client_secret": demo.client_secret.expose(),
@@ -94,6 +94,12 @@ impl ApiDocs {
         let page = include_str!("page.html").replace("{{demo}}", &demo);
         Some(Self { yaml: yaml.into(), json: described.to_string().into(), page: page.into() })
     }
+}
+
+/// A path as YAML takes it for text, whatever it ends in. One without anything to quote stands as it is written.
+fn quoted(path: &str) -> String {
+    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b));
+    if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "''")) }
 }
 
 /// `GET /openapi.yaml`.
@@ -113,7 +119,8 @@ async fn document(app: &App, content_type: &'static str, pick: fn(&ApiDocs) -> &
     }
 }
 
-const PUBLIC: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=3600");
+/// Asked for anew each time: after an upgrade no old script meets a new page.
+const PUBLIC: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
 /// `GET /docs`. Not to be stored: a demo's credentials stand in it.
 pub(super) async fn page(State(app): State<App>) -> Response {
@@ -184,9 +191,11 @@ mod tests {
 
     #[test]
     fn below_an_issuers_path_the_description_says_where_things_are_in_both_forms() {
-        for (issuer, server, token) in
-            [("https://auth.example", "/", "/oauth/token"), ("https://example.com/auth", "/auth", "/auth/oauth/token")]
-        {
+        for (issuer, server, token) in [
+            ("https://auth.example", "/", "/oauth/token"),
+            ("https://example.com/auth", "/auth", "/auth/oauth/token"),
+            ("https://example.com/a:", "/a:", "/a:/oauth/token"),
+        ] {
             let docs = rendered(issuer);
             let json: Value = serde_json::from_slice(&docs.json).unwrap();
             let yaml: Value = serde_saphyr::from_str(std::str::from_utf8(&docs.yaml).unwrap()).unwrap();

@@ -40,7 +40,7 @@ const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 // Whether the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
 async function checkSignature(header, parts) {
   if (!window.crypto.subtle) return [false, 'This browser checks signatures over https and on this machine alone.']
-  const answer = await fetch('.well-known/jwks.json', { credentials: 'omit' })
+  const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store' })
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
   if (!jwk) return [false, 'The published keys hold none that is called ' + header.kid + '.']
   if (header.alg !== 'RS256') return [false, 'This page checks RS256 alone.']
@@ -76,6 +76,7 @@ async function show(answer) {
   element('token-times').textContent =
     'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', good until ' + time(claims.exp) + '.'
   element('token-signature').textContent = ''
+  element('copied').textContent = ''
   element('token').hidden = false
   const [genuine, words] = await checkSignature(header, parts)
   say(element('token-signature'), genuine, words)
@@ -101,8 +102,14 @@ form.addEventListener('submit', async (event) => {
   }
 })
 element('copy').addEventListener('click', async () => {
-  await navigator.clipboard.writeText(element('token-text').textContent)
-  element('copy').textContent = 'Copied'
+  try {
+    await navigator.clipboard.writeText(element('token-text').textContent)
+    say(element('copied'), true, 'Copied.')
+  } catch {
+    // Over http elsewhere than on this machine, or where the user does not allow it.
+    getSelection().selectAllChildren(element('token-text'))
+    say(element('copied'), true, 'Selected: press Ctrl+C.')
+  }
 })
 
 if (demo) {
@@ -130,9 +137,14 @@ function forEverybody() {
 new MutationObserver(forEverybody).observe(element('swagger-ui'), { childList: true, subtree: true })
 
 // The form shows the fields of all grants, each with an example. Sent is what the chosen grant needs, and credentials in one place.
+const EXAMPLE_ID = '0197a1b2-checkout.7'
 const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
 
 function sendWhatBelongs(request) {
+  // The browser must not ask for a password of its own, nor send what it remembers.
+  request.credentials = 'omit'
+  // The example's id would stand in the log for every request.
+  if (request.headers['X-Request-Id'] === EXAMPLE_ID) delete request.headers['X-Request-Id']
   if (typeof request.body !== 'string' || request.method !== 'POST') return request
   const body = new URLSearchParams(request.body)
   for (const [grant, fields] of Object.entries(FIELDS_OF_GRANTS)) {
@@ -143,19 +155,32 @@ function sendWhatBelongs(request) {
   return request
 }
 
-const ui = SwaggerUIBundle({
-  url: 'openapi.json',
-  dom_id: '#swagger-ui',
-  layout: 'BaseLayout',
-  presets: [SwaggerUIBundle.presets.apis],
-  // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
-  deepLinking: false,
-  docExpansion: 'list',
-  defaultModelsExpandDepth: -1,
-  tryItOutEnabled: true,
-  validatorUrl: null,
-  requestInterceptor: sendWhatBelongs,
-  onComplete: () => {
-    if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
-  },
+// In a demo the examples are the demo's own people, so that what is tried works.
+async function described() {
+  const spec = await (await fetch('openapi.json', { credentials: 'omit', cache: 'no-cache' })).json()
+  if (demo) {
+    const fields = spec.components.schemas.TokenRequest.properties
+    fields.username.example = demo.username
+    fields.password.example = demo.password
+  }
+  return spec
+}
+
+described().then((spec) => {
+  const ui = SwaggerUIBundle({
+    spec,
+    dom_id: '#swagger-ui',
+    layout: 'BaseLayout',
+    presets: [SwaggerUIBundle.presets.apis],
+    // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
+    deepLinking: false,
+    docExpansion: 'list',
+    defaultModelsExpandDepth: -1,
+    tryItOutEnabled: true,
+    validatorUrl: null,
+    requestInterceptor: sendWhatBelongs,
+    onComplete: () => {
+      if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
+    },
+  })
 })

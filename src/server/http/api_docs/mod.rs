@@ -20,12 +20,13 @@ use crate::{
 /// The description as it is written, whose addresses are those of an issuer without a path.
 const DESCRIPTION: &str = include_str!("../../../../openapi.yaml");
 /// No script and no style but our own files, no request elsewhere, no frame around it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// What the page consists of beside Swagger UI.
-const OWN: [(&str, &str, &str); 2] = [
+const OWN: [(&str, &str, &str); 3] = [
     ("page.css", "text/css; charset=utf-8", include_str!("page.css")),
     ("page.js", "text/javascript; charset=utf-8", include_str!("page.js")),
+    ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
 ];
 /// Of Swagger UI, what the page loads.
 const VENDORED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];

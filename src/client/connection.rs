@@ -19,6 +19,7 @@ use crate::{
 const ENDPOINTS_TTL: Duration = Duration::from_secs(3600);
 /// How long newer metadata are waited for by who knows the endpoints already.
 const METADATA_PATIENCE: Duration = Duration::from_secs(2);
+
 /// One issuer, as many clients may share it.
 pub(super) struct Connection {
     pub(super) issuer: Issuer,

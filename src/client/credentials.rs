@@ -151,7 +151,7 @@ impl Builder {
     pub fn build(self) -> Result<Client, BuildError> {
         let origins = self.origins()?;
         let http = self.http_for(&origins)?;
-        Ok(Client::new(self.token_source()?, http, origins))
+        Ok(Client::new(self.source()?, http, origins))
     }
 
     /// Builds a source of tokens alone, for tonic, websockets and other HTTP clients. Whoever attaches them sees to it that nobody
@@ -163,6 +163,10 @@ impl Builder {
     pub fn token_source(self) -> Result<TokenSource, BuildError> {
         // What `http` asks for is tried here, and not only when a token is needed.
         self.http_for(&Origins::default())?;
+        self.source()
+    }
+
+    fn source(self) -> Result<TokenSource, BuildError> {
         let clock = Arc::clone(&self.clock);
         Ok(TokenSource::new(self.exchange()?, clock))
     }

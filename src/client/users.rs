@@ -21,7 +21,7 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Signs users in, and goes on with their logins. Made by [`Builder::users`](super::Builder::users); its clones share everything.
 ///
-/// A web application keeps each user's [`Tokens`] in a session on its own side. For a request it [resumes](Self::resume) the login, calls
+/// A web application keeps each user's [`Tokens`] in a session on its own side. For a request it [resumes](Self::resume) the login,
 /// has its tokens [renewed](Client::renewed) if it is time, stores them if they have changed, and calls the API. Nothing is renewed behind
 /// its back: a login that nobody uses comes to its end. What was renewed is to be stored in any case, before anything else can fail: a
 /// refresh token that is used up and comes back later than 30 s counts as stolen. Where a handler is dropped when its caller goes away,

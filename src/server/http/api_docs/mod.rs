@@ -59,9 +59,10 @@ pub(crate) struct ApiDocs {
     page: Bytes,
 }
 
-/// The description as a value.
-static DESCRIBED: LazyLock<Value> =
-    LazyLock::new(|| serde_saphyr::from_str(DESCRIPTION).expect("openapi.yaml, which is built in, is YAML"));
+/// What a description says, as a value.
+fn parsed(yaml: &str) -> Value {
+    serde_saphyr::from_str(yaml).expect("openapi.yaml, which is built in, is YAML")
+}
 
 impl ApiDocs {
     /// None: nothing is served.
@@ -72,15 +73,6 @@ impl ApiDocs {
         // Relative, so that the page asks whichever address it was opened at: one of several names of this machine, say.
         let server = if issuer.path().is_empty() { "/" } else { issuer.path() };
         let token_url = format!("{}{}", issuer.path(), ServerMetadata::TOKEN_ROUTE);
-        let mut described = DESCRIBED.clone();
-        described["servers"][0]["url"] = json!(server);
-        if let Some(flows) = described.pointer_mut("/components/securitySchemes/oauth2/flows").and_then(Value::as_object_mut) {
-            for (address, value) in flows.values_mut().filter_map(Value::as_object_mut).flatten() {
-                if matches!(address.as_str(), "tokenUrl" | "refreshUrl") {
-                    *value = json!(token_url);
-                }
-            }
-        }
         let yaml = DESCRIPTION
             .replacen("  - url: /\n", &format!("  - url: {}\n", quoted(server)), 1)
             .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {}\n", quoted(&token_url)));
@@ -93,7 +85,7 @@ impl ApiDocs {
         // Within a script, `<` could end it (HTML, section 4.12.1.3).
         let demo = json!(demo).to_string().replace('<', "\\u003c");
         let page = include_str!("page.html").replace("{{demo}}", &demo);
-        Some(Self { yaml: yaml.into(), json: described.to_string().into(), page: page.into() })
+        Some(Self { json: parsed(&yaml).to_string().into(), yaml: yaml.into(), page: page.into() })
     }
 }
 
@@ -176,7 +168,8 @@ mod tests {
         let served =
             ROUTES.iter().filter(|route| route.path != FILES).map(|route| (route.path.to_owned(), method(route.method).to_owned()));
         let served: BTreeSet<_> = served.collect();
-        let paths = DESCRIBED["paths"].as_object().unwrap();
+        let description = parsed(DESCRIPTION);
+        let paths = description["paths"].as_object().unwrap();
         let methods = |item: &Value| {
             item.as_object()
                 .unwrap()

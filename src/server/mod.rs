@@ -1,6 +1,7 @@
 //! The authorization server: wires the rooms together and runs them.
 
 pub mod config;
+mod document;
 mod epoch_watch;
 mod housekeeping;
 pub(crate) mod http;
@@ -37,9 +38,10 @@ use crate::{
     clock::SharedClock,
     protocol::{Issuer, ServerMetadata},
 };
+use document::Document;
 use epoch_watch::EpochWatch;
 use housekeeping::Housekeeping;
-use http::{ApiDocs, App, ConnectionLimits, Drain, Listener, MetadataDocument, Stopping, Tls, TlsError, TrustedProxies};
+use http::{ApiDocs, App, ConnectionLimits, Drain, Listener, Stopping, Tls, TlsError, TrustedProxies};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
 use management::Management;
@@ -160,7 +162,7 @@ impl Server {
             registry: registry.clone(),
             issuer: tokens,
             keys,
-            metadata: Arc::new(MetadataDocument::render(&metadata)),
+            metadata: Document::new(serde_json::json!(metadata).to_string()),
             api_docs: ApiDocs::render(&config.http.api_docs, &issuer).map(Arc::new),
             proxies: Arc::clone(&proxies),
             meters: Arc::clone(&meters),

@@ -20,7 +20,11 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::model"]],
     // Side by side: who embeds the verifier or the client has neither the server nor the other of the two. What every room
     // of the server may use lies here as well. `scopes!` is a macro of the verifier: macros that others may use stand at the root.
-    &[&["client"], &["verifier", "scopes"], &["server::meters", "server::secret", "server::telemetry", "server::workers"]],
+    &[
+        &["client"],
+        &["verifier", "scopes"],
+        &["server::document", "server::meters", "server::secret", "server::telemetry", "server::workers"],
+    ],
     // What the verifier and the client share.
     &[&["kept"], &["outbound"]],
     &[&["protocol"]],

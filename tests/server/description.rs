@@ -91,13 +91,21 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
         assert!(page.body.contains(&format!("docs/{file}")), "{file}");
         let answer = app.get(&format!("/docs/{file}")).await;
         assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{file}");
+        // Nobody gets the same megabyte twice.
+        let again = app.request(Method::GET, &format!("/docs/{file}")).header("if-none-match", answer.header("etag").unwrap());
+        let again = Answer::to(again).await;
+        assert_eq!((again.status, again.body.as_str(), again.header("cache-control")), (304, "", Some("no-cache")), "{file}");
     }
+    let slash = app.get("/docs/").await;
+    assert_eq!((slash.status, slash.header("location")), (308, Some("../docs")));
     app.get("/docs/page.html").await.refused(404, "invalid_request");
     app.get("/docs/..%2fpage.html").await.refused(404, "invalid_request");
 
     let without = TestApp::start_with(TestDatabase::create(backend).await, &[("api_docs", "false")]).await;
-    for path in ["/openapi.yaml", "/openapi.json", "/docs", "/docs/page.js", "/docs/swagger-ui.css"] {
-        without.get(path).await.refused(404, "invalid_request");
+    for path in ["/openapi.yaml", "/openapi.json", "/docs", "/docs/", "/docs/page.js", "/docs/swagger-ui.css"] {
+        for method in [Method::GET, Method::OPTIONS, Method::POST] {
+            Answer::to(without.request(method, path)).await.refused(404, "invalid_request");
+        }
     }
     without.get("/.well-known/jwks.json").await.granted();
 }

@@ -2,6 +2,7 @@
 
 mod api_docs;
 mod client_request;
+mod conditional;
 mod cors;
 mod discovery;
 mod error;
@@ -18,7 +19,7 @@ mod token;
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Router, middleware,
+    Extension, Router, middleware,
     routing::{MethodFilter, MethodRouter, on},
 };
 use tokio::sync::watch;
@@ -26,11 +27,10 @@ use tokio::sync::watch;
 use crate::{
     clock::SharedClock,
     protocol::{Issuer, ServerMetadata},
-    server::{issuer::TokenIssuer, keys::KeyRing, meters::Meters, registry::Registry},
+    server::{document::Document, issuer::TokenIssuer, keys::KeyRing, meters::Meters, registry::Registry},
 };
 
 pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
-pub(crate) use discovery::MetadataDocument;
 pub(crate) use listener::{ConnectionLimits, Drain, Listener};
 pub(crate) use proxies::TrustedProxies;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};
@@ -87,7 +87,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) issuer: TokenIssuer,
     pub(crate) keys: KeyRing,
-    pub(crate) metadata: Arc<MetadataDocument>,
+    pub(crate) metadata: Document,
     /// None: it is turned off.
     pub(crate) api_docs: Option<Arc<ApiDocs>>,
     pub(crate) proxies: Arc<TrustedProxies>,
@@ -117,8 +117,9 @@ impl Route {
     }
 }
 
-/// Every route of the public listener. `openapi.yaml` describes each of them but the files that its page loads.
-const ROUTES: [Route; 11] = [
+/// Every route of the public listener but those of `API_DOCS_ROUTES`. `openapi.yaml` describes each of both, but for what is below
+/// its own page.
+const ROUTES: [Route; 7] = [
     Route::post(ServerMetadata::TOKEN_ROUTE, |method| on(method, token::token)),
     Route::post(ServerMetadata::REVOCATION_ROUTE, |method| on(method, revocation::revoke)),
     Route::get(ServerMetadata::JWKS_ROUTE, |method| cors::open(on(method, discovery::jwks))),
@@ -126,10 +127,15 @@ const ROUTES: [Route; 11] = [
     Route::get(ServerMetadata::ALIAS_ROUTE, |method| cors::open(on(method, discovery::metadata))),
     Route::get("/health/live", |method| on(method, health::live)),
     Route::get("/health/ready", |method| on(method, health::ready)),
+];
+
+/// What exists where the description is served.
+const API_DOCS_ROUTES: [Route; 5] = [
     Route::get("/openapi.yaml", |method| cors::open(on(method, api_docs::yaml))),
     Route::get("/openapi.json", |method| cors::open(on(method, api_docs::json))),
     Route::get("/docs", |method| on(method, api_docs::page)),
-    Route::get(api_docs::FILES, |method| on(method, api_docs::file)),
+    Route::get("/docs/", |method| on(method, api_docs::without_slash)),
+    Route::get("/docs/{file}", |method| on(method, api_docs::file)),
 ];
 
 /// Every route of the public listener, below the path of `issuer`.
@@ -144,6 +150,11 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
             }
             path => router.route(&below(path), route.handler()),
         };
+    }
+    if let Some(docs) = &app.api_docs {
+        for route in &API_DOCS_ROUTES {
+            router = router.route(&below(route.path), route.handler().layer(Extension(Arc::clone(docs))));
+        }
     }
     behind_the_front(router.method_not_allowed_fallback(error::method_not_allowed).fallback(error::not_found), app)
 }

@@ -2,26 +2,21 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use bytes::Bytes;
-
 use super::{Error, SealingKeys, sealing::Sealed, signer::SoftwareSigner};
 use crate::{
     clock::Timestamp,
     protocol::JwkSet,
     server::{
+        document::Document,
         model::{KeyState, SigningKeyRow},
         store::Store,
     },
 };
 
-/// The published keys as the bytes that go out, rendered once per change.
+/// The published keys, rendered once per change.
 #[derive(Debug)]
-pub(crate) struct JwksDocument {
-    pub(crate) body: Bytes,
-    /// Quoted, strong: the SHA-256 of the body (RFC 9110 section 8.8.3).
-    pub(crate) etag: String,
+pub(super) struct Jwks {
+    pub(super) document: Document,
     pub(super) kids: Vec<String>,
 }
 
@@ -89,10 +84,9 @@ impl Keys {
         self.published(now).map(|row| row.kid.clone()).collect()
     }
 
-    pub(super) fn render(&self, now: Timestamp) -> Result<JwksDocument, Error> {
+    pub(super) fn render(&self, now: Timestamp) -> Result<Jwks, Error> {
         let set = JwkSet { keys: self.published(now).map(|row| row.public_jwk.clone()).collect() };
         let body = serde_json::to_vec(&set).map_err(|e| Error::Generation(e.to_string()))?;
-        let etag = format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body)));
-        Ok(JwksDocument { body: body.into(), etag, kids: self.published_kids(now) })
+        Ok(Jwks { document: Document::new(body), kids: self.published_kids(now) })
     }
 }

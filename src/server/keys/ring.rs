@@ -6,13 +6,14 @@ use arc_swap::ArcSwap;
 
 use super::{
     Error, Policy, SKEW, SealingKeys,
-    opened::{self, JwksDocument, Keys},
+    opened::{self, Jwks, Keys},
     rotation,
 };
 use crate::{
     clock::Timestamp,
     protocol::AccessTokenClaims,
     server::{
+        document::Document,
         meters::WorkMeters,
         store::Store,
         workers::{Unserved, Workers},
@@ -38,7 +39,7 @@ impl fmt::Debug for KeyRing {
 /// What this process knows, and since when.
 struct View {
     keys: Arc<Keys>,
-    jwks: Arc<JwksDocument>,
+    jwks: Arc<Jwks>,
     /// When the database was last known to hold these keys and no others.
     read_at: Timestamp,
 }
@@ -111,8 +112,8 @@ impl KeyRing {
     }
 
     /// The published keys.
-    pub(crate) fn jwks(&self) -> Arc<JwksDocument> {
-        Arc::clone(&self.view.load().jwks)
+    pub(crate) fn jwks(&self) -> Document {
+        self.view.load().jwks.document.clone()
     }
 
     /// For how long a verifier may go on with the JWKS that it fetches at `now`: a whole number of seconds, at most an hour.

@@ -3,18 +3,21 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::{
+    Extension,
     body::Bytes,
-    extract::{Path, State},
-    http::{HeaderName, header},
-    response::{IntoResponse, Response},
+    extract::Path,
+    http::{HeaderMap, HeaderValue, header},
+    response::{IntoResponse, Redirect, Response},
 };
 use serde_json::{Value, json};
-use utoipa_swagger_ui::SwaggerFile;
 
-use super::{App, error};
+use super::{
+    conditional,
+    error::{self, Failure},
+};
 use crate::{
     protocol::{Issuer, ServerMetadata},
-    server::secret::Redacted,
+    server::{document::Document, secret::Redacted},
 };
 
 /// The description as it is written, whose addresses are those of an issuer without a path.
@@ -22,17 +25,25 @@ const DESCRIPTION: &str = include_str!("../../../../openapi.yaml");
 /// No script and no style but our own files, no request elsewhere, no frame around it.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// What the page consists of beside Swagger UI.
-const OWN: [(&str, &str, &str); 3] = [
-    ("page.css", "text/css; charset=utf-8", include_str!("page.css")),
-    ("page.js", "text/javascript; charset=utf-8", include_str!("page.js")),
-    ("icon.svg", "image/svg+xml", include_str!("icon.svg")),
-];
-/// Of Swagger UI, what the page loads.
-const VENDORED: [&str; 2] = ["swagger-ui.css", "swagger-ui-bundle.js"];
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Where the page's files stand.
-pub(super) const FILES: &str = "/docs/{file}";
+/// What the page loads: its own files, and Swagger UI.
+static FILES: LazyLock<[(&str, &str, Document); 5]> = LazyLock::new(|| {
+    [
+        ("page.css", CSS, Document::new(include_str!("page.css"))),
+        ("page.js", SCRIPT, Document::new(include_str!("page.js"))),
+        ("icon.svg", "image/svg+xml", Document::new(include_str!("icon.svg"))),
+        ("swagger-ui.css", CSS, vendored("swagger-ui.css")),
+        ("swagger-ui-bundle.js", SCRIPT, vendored("swagger-ui-bundle.js")),
+    ]
+});
+
+/// One of the files of Swagger UI that are built in.
+fn vendored(name: &str) -> Document {
+    let file = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::from("")));
+    Document::new(file.ok().flatten().expect("it is built in").bytes.into_owned())
+}
 
 /// Whether the description and its page are served.
 #[derive(Debug, Clone, Default)]
@@ -51,11 +62,11 @@ pub(crate) struct Demo {
     pub(crate) password: Redacted,
 }
 
-/// The documents as the bytes that go out.
+/// What goes out.
 #[derive(Debug)]
 pub(crate) struct ApiDocs {
-    yaml: Bytes,
-    json: Bytes,
+    yaml: Document,
+    json: Document,
     page: Bytes,
 }
 
@@ -85,7 +96,7 @@ impl ApiDocs {
         // Within a script, `<` could end it (HTML, section 4.12.1.3).
         let demo = json!(demo).to_string().replace('<', "\\u003c");
         let page = include_str!("page.html").replace("{{demo}}", &demo);
-        Some(Self { json: parsed(&yaml).to_string().into(), yaml: yaml.into(), page: page.into() })
+        Some(Self { json: Document::new(parsed(&yaml).to_string()), yaml: Document::new(yaml), page: page.into() })
     }
 }
 
@@ -95,29 +106,21 @@ fn quoted(path: &str) -> String {
     if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "''")) }
 }
 
+/// Asked for anew each time: after an upgrade no old script meets a new page.
+const ASK_ANEW: HeaderValue = HeaderValue::from_static("no-cache");
+
 /// `GET /openapi.yaml`.
-pub(super) async fn yaml(State(app): State<App>) -> Response {
-    document(&app, "application/yaml", |docs| &docs.yaml).await
+pub(super) async fn yaml(Extension(docs): Extension<Arc<ApiDocs>>, request: HeaderMap) -> Response {
+    conditional::answer(&request, &docs.yaml, "application/yaml", ASK_ANEW)
 }
 
 /// `GET /openapi.json`.
-pub(super) async fn json(State(app): State<App>) -> Response {
-    document(&app, "application/json", |docs| &docs.json).await
+pub(super) async fn json(Extension(docs): Extension<Arc<ApiDocs>>, request: HeaderMap) -> Response {
+    conditional::answer(&request, &docs.json, "application/json", ASK_ANEW)
 }
-
-async fn document(app: &App, content_type: &'static str, pick: fn(&ApiDocs) -> &Bytes) -> Response {
-    match &app.api_docs {
-        Some(docs) => ([(header::CONTENT_TYPE, content_type), PUBLIC], pick(docs).clone()).into_response(),
-        None => error::not_found().await.into_response(),
-    }
-}
-
-/// Asked for anew each time: after an upgrade no old script meets a new page.
-const PUBLIC: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
 /// `GET /docs`. Not to be stored: a demo's credentials stand in it.
-pub(super) async fn page(State(app): State<App>) -> Response {
-    let Some(docs) = &app.api_docs else { return error::not_found().await.into_response() };
+pub(super) async fn page(Extension(docs): Extension<Arc<ApiDocs>>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
@@ -128,25 +131,19 @@ pub(super) async fn page(State(app): State<App>) -> Response {
     (headers, docs.page.clone()).into_response()
 }
 
-/// `GET /docs/{file}`: what the page loads.
-pub(super) async fn file(State(app): State<App>, Path(name): Path<String>) -> Response {
-    let own = OWN.iter().find(|(own, ..)| *own == name);
-    let (content_type, bytes) = match own {
-        _ if app.api_docs.is_none() => return error::not_found().await.into_response(),
-        Some((_, content_type, text)) => ((*content_type).to_owned(), Bytes::from_static(text.as_bytes())),
-        None => match vendored(&name) {
-            Some(file) => (file.content_type, Bytes::from_owner(file.bytes)),
-            None => return error::not_found().await.into_response(),
-        },
-    };
-    let headers = [(header::CONTENT_TYPE, content_type), (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned())];
-    (headers, [PUBLIC], bytes).into_response()
+/// `GET /docs/`. What the page loads is named relative to the page, and would not be found from here.
+pub(super) async fn without_slash() -> Redirect {
+    Redirect::permanent("../docs")
 }
 
-fn vendored(name: &str) -> Option<SwaggerFile<'static>> {
-    static CONFIG: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| Arc::new(utoipa_swagger_ui::Config::from("")));
-    let known = VENDORED.into_iter().find(|known| *known == name)?;
-    utoipa_swagger_ui::serve(known, Arc::clone(&CONFIG)).ok().flatten()
+/// `GET /docs/{file}`: what the page loads.
+pub(super) async fn file(Path(name): Path<String>, request: HeaderMap) -> Result<Response, Failure> {
+    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| *known == name) else {
+        return Err(error::not_found().await);
+    };
+    let mut response = conditional::answer(&request, document, content_type, ASK_ANEW);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
 }
 
 #[cfg(test)]
@@ -156,7 +153,7 @@ mod tests {
     use axum::routing::MethodFilter;
 
     use super::*;
-    use crate::server::http::ROUTES;
+    use crate::server::http::{API_DOCS_ROUTES, ROUTES};
 
     fn rendered(issuer: &str) -> ApiDocs {
         ApiDocs::render(&Policy { served: true, demo: None }, &issuer.parse().unwrap()).unwrap()
@@ -165,9 +162,8 @@ mod tests {
     #[test]
     fn every_route_is_described_and_every_description_is_of_a_route() {
         let method = |filter| if filter == MethodFilter::GET { "get" } else { "post" };
-        let served =
-            ROUTES.iter().filter(|route| route.path != FILES).map(|route| (route.path.to_owned(), method(route.method).to_owned()));
-        let served: BTreeSet<_> = served.collect();
+        let routes = ROUTES.iter().chain(&API_DOCS_ROUTES).filter(|route| !route.path.starts_with("/docs/"));
+        let served: BTreeSet<_> = routes.map(|route| (route.path.to_owned(), method(route.method).to_owned())).collect();
         let description = parsed(DESCRIPTION);
         let paths = description["paths"].as_object().unwrap();
         let methods = |item: &Value| {
@@ -191,8 +187,8 @@ mod tests {
             ("https://example.com/a:", "/a:", "/a:/oauth/token"),
         ] {
             let docs = rendered(issuer);
-            let json: Value = serde_json::from_slice(&docs.json).unwrap();
-            let yaml: Value = serde_saphyr::from_str(std::str::from_utf8(&docs.yaml).unwrap()).unwrap();
+            let json: Value = serde_json::from_slice(&docs.json.body).unwrap();
+            let yaml: Value = serde_saphyr::from_str(std::str::from_utf8(&docs.yaml.body).unwrap()).unwrap();
             assert_eq!(json, yaml, "{issuer}");
             assert_eq!(json["servers"][0]["url"], server);
             for flow in ["clientCredentials", "password"] {
@@ -217,9 +213,8 @@ mod tests {
 
     #[test]
     fn what_the_page_loads_is_there() {
-        for name in VENDORED {
-            assert!(vendored(name).is_some_and(|file| !file.bytes.is_empty()), "{name}");
+        for (name, _, document) in FILES.iter() {
+            assert!(!document.body.is_empty() && include_str!("page.html").contains(&format!("docs/{name}")), "{name}");
         }
-        assert!(vendored("index.html").is_none() && vendored("../page.html").is_none());
     }
 }

@@ -8,8 +8,9 @@ mod world;
 use std::{env, process::Command};
 
 use page::Seen;
+use serde_json::Value;
 use tempfile::TempDir;
-use world::{Process, program};
+use world::{Process, free_port, program};
 
 struct Demo {
     process: Process,
@@ -19,8 +20,12 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
+        Self::start_at(0)
+    }
+
+    fn start_at(port: u16) -> Self {
         let mut demo = Command::new(program("sealwright"));
-        let process = Process::start(demo.args(["demo", "--listen", "127.0.0.1:0"]), "Ctrl-C ends the demo");
+        let process = Process::start(demo.args(["demo", "--listen", &format!("127.0.0.1:{port}")]), "Ctrl-C ends the demo");
         let origin = process.line("issues tokens at ").unwrap().replace("Sealwright issues tokens at ", "");
         Self { process, origin, folder: TempDir::new().unwrap() }
     }
@@ -28,12 +33,25 @@ impl Demo {
     async fn open(&self, width: i64) -> Seen {
         let seen = Seen::open(&self.origin, &self.folder.path().join(width.to_string())).await;
         seen.wide(width).await;
-        seen.goto("/docs").await;
-        // Swagger UI has read the description.
-        seen.says("/oauth/token").await;
+        seen.no_password_dialogs().await;
+        read(&seen).await;
         seen
     }
 }
+
+async fn read(seen: &Seen) {
+    seen.goto("/docs").await;
+    // Swagger UI has read the description.
+    seen.says("/oauth/token").await;
+}
+
+/// The claims of the token that the page shows.
+async fn claims(seen: &Seen) -> Value {
+    serde_json::from_str(&seen.text_of("#token-claims").await).unwrap()
+}
+
+/// What Swagger UI shows of the last answer to `POST /oauth/token`.
+const ANSWER: &str = "[id$=issueToken] .live-responses-table .response";
 
 #[tokio::test]
 async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine() {
@@ -43,13 +61,14 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
     seen.no_faults_but(&[]);
     seen.click("#first-form button").await;
     seen.says("Genuine: made by the key").await;
-    let claims: serde_json::Value = serde_json::from_str(&seen.text_of("#token-claims").await).unwrap();
+    let claims = claims(&seen).await;
     assert_eq!((&claims["sub"], &claims["aud"]), (&"billing".into(), &"https://orders.example".into()));
-    let header: serde_json::Value = serde_json::from_str(&seen.text_of("#token-header").await).unwrap();
+    let header: Value = serde_json::from_str(&seen.text_of("#token-header").await).unwrap();
     assert_eq!(header["typ"], "at+jwt");
     assert_eq!(seen.text_of("#token-text").await.split('.').count(), 3);
     seen.evaluate("scrollTo(0, 0)").await;
     seen.picture("docs-token", 1200).await;
+    seen.picture("docs-token", 600).await;
     seen.picture("docs-token", 390).await;
     seen.wide(1200).await;
 
@@ -69,6 +88,7 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
     // A signature of somebody else's is not called genuine.
     let forged = "(async () => { const parts = document.querySelector('#token-text').textContent.split('.');
         const header = JSON.parse(document.querySelector('#token-header').textContent);
+        const { checkSignature } = await import('/docs/first-token.js');
         parts[1] = btoa(JSON.stringify({ sub: 'admin' })).replace(/=+$/, '');
         return (await checkSignature(header, parts))[0] })()";
     assert_eq!(seen.evaluate(forged).await, false);
@@ -77,19 +97,108 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
 }
 
 #[tokio::test]
-async fn swagger_ui_tries_a_request_against_the_server_itself() {
+async fn swagger_ui_tries_requests_against_the_server_itself() {
     let demo = Demo::start();
     let seen = demo.open(1200).await;
-    let token = ".opblock-post[id$='Token'], .opblock-post";
-    seen.click(&format!("{} .opblock-summary-control", token.split(", ").last().unwrap())).await;
+    seen.click("[id$=issueToken] .opblock-summary-control").await;
     seen.says("Execute").await;
-    seen.evaluate("document.querySelector('.opblock-post').scrollIntoView()").await;
+    seen.evaluate("document.querySelector('[id$=issueToken]').scrollIntoView()").await;
     seen.picture("docs-operation", 1200).await;
+    seen.picture("docs-operation", 600).await;
     seen.picture("docs-operation", 390).await;
     seen.wide(1200).await;
-    seen.evaluate("document.querySelector('.opblock-post .execute').scrollIntoView({ block: 'center' })").await;
-    seen.click(".opblock-post .execute").await;
-    seen.says("access_token\": \"eyJ").await;
+    execute(&seen, "issueToken", "access_token\": \"eyJ").await;
+
+    // A user signs in, stays signed in by the token that the page has by now, and signs out by it.
+    seen.choose("[id$=issueToken] [data-property-name=grant_type] select", "password").await;
+    execute(&seen, "issueToken", "refresh_token").await;
+    let first = seen.text_of(ANSWER).await;
+    seen.choose("[id$=issueToken] [data-property-name=grant_type] select", "refresh_token").await;
+    execute(&seen, "issueToken", "access_token").await;
+    let second = seen.text_of(ANSWER).await;
+    assert!(second.contains("refresh_token") && first != second, "{second}");
+    seen.no_faults_but(&[]);
+    seen.click("[id$=revokeToken] .opblock-summary-control").await;
+    execute(&seen, "revokeToken", "200").await;
+    execute(&seen, "issueToken", "The refresh token is not good (any more).").await;
+    seen.no_faults_but(&["status of 400"]);
+    seen.close().await;
+}
+
+/// Presses the operation's button, and waits until its answer holds `text`.
+async fn execute(seen: &Seen, operation: &str, text: &str) {
+    let clear = format!("document.querySelector('[id$={operation}] .btn-clear')?.click()");
+    seen.evaluate(&clear).await;
+    seen.evaluate(&format!("document.querySelector('[id$={operation}] .execute').scrollIntoView({{ block: 'center' }})")).await;
+    seen.click(&format!("[id$={operation}] .execute")).await;
+    seen.shows(&format!("[id$={operation}] .live-responses-table .response"), text).await;
+}
+
+#[tokio::test]
+async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
+    let demo = Demo::start();
+    for width in [1200, 390] {
+        let seen = demo.open(width).await;
+        let in_dialog = "!!document.activeElement.closest('dialog')";
+        seen.tab_to(".btn.authorize").await;
+        seen.press("Enter").await;
+        seen.says("Available authorizations").await;
+        assert_eq!(seen.evaluate(in_dialog).await, true, "the focus goes into the dialog");
+        seen.press("Escape").await;
+        seen.becomes("!document.querySelector('dialog')").await;
+        assert_eq!(seen.evaluate("document.activeElement.matches('.btn.authorize')").await, true, "the focus is where it was");
+
+        seen.press("Enter").await;
+        seen.says("Logout").await;
+        seen.picture("docs-authorized", width).await;
+        assert_eq!(findings_of_axe(&seen).await, Vec::<String>::new());
+        seen.tab_to("dialog .auth.button").await;
+        seen.press("Enter").await;
+        seen.shows("dialog .authorize", "Authorize").await;
+        seen.picture("docs-authorize", width).await;
+        assert_eq!(findings_of_axe(&seen).await, Vec::<String>::new());
+        // Behind it nothing is reached: Tab comes from its end to its beginning, past the page as a whole.
+        for _ in 0..12 {
+            seen.press("Tab").await;
+            assert_eq!(seen.evaluate(&format!("document.activeElement === document.body || {in_dialog}")).await, true);
+        }
+        seen.tab_to("#auth-basic-username").await;
+        seen.type_text("billing").await;
+        seen.tab_to("#auth-basic-password").await;
+        seen.type_text("sw_wrong").await;
+        seen.press("Enter").await;
+        seen.says("Logout").await;
+        seen.press("Escape").await;
+
+        // What the dialog was told is what is sent, and the browser itself asks nobody.
+        seen.tab_to("[id$=issueToken] .opblock-summary-control").await;
+        seen.press("Enter").await;
+        // The form is there, and with it what the button sends.
+        seen.becomes("!!document.querySelector('[id$=issueToken] [data-property-name=grant_type] select')").await;
+        seen.tab_to("[id$=issueToken] .execute").await;
+        seen.press("Enter").await;
+        seen.shows(ANSWER, "invalid_client").await;
+        assert_eq!(seen.evaluate("document.activeElement.matches('.execute')").await, true, "whoever pressed it can press it again");
+        seen.no_faults_but(&["status of 401"]);
+        seen.close().await;
+    }
+}
+
+#[tokio::test]
+async fn another_demo_at_the_same_address_is_not_judged_by_the_keys_of_the_first() {
+    let port = free_port();
+    let first = Demo::start_at(port);
+    let seen = first.open(1200).await;
+    seen.click("#first-form button").await;
+    seen.says("Genuine: made by the key").await;
+    let before = claims(&seen).await;
+    let Demo { process, folder: _kept, .. } = first;
+    drop(process);
+    let _second = Demo::start_at(port);
+    read(&seen).await;
+    seen.click("#first-form button").await;
+    seen.says("Genuine: made by the key").await;
+    assert_ne!(before["jti"], claims(&seen).await["jti"]);
     seen.no_faults_but(&[]);
     seen.close().await;
 }
@@ -103,7 +212,14 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
         seen.evaluate("document.querySelectorAll('.opblock-summary-control[aria-expanded=false]').forEach(each => each.click())").await;
         seen.click("#first-form button").await;
         seen.says("Genuine: made by the key").await;
+        seen.evaluate("document.querySelectorAll('.execute').forEach(each => each.click())").await;
+        seen.shows(ANSWER, "access_token").await;
+        seen.evaluate("document.querySelectorAll('button[data-name=model]').forEach(each => each.click())").await;
+        seen.becomes("!!document.querySelector('.json-schema-2020-12-expand-deep-button')").await;
+        seen.evaluate("document.querySelectorAll('.json-schema-2020-12-expand-deep-button').forEach(each => each.click())").await;
         seen.picture("docs-open", width).await;
+        let deaf = deaf_to_keys(&seen).await;
+        assert!(deaf.is_empty(), "at {width} px a click does what no key does: {deaf:#?}");
         let unreached = unreached_by_tab(&seen).await;
         assert!(unreached.is_empty(), "at {width} px Tab never comes to: {unreached:#?}");
         let findings = findings_of_axe(&seen).await;
@@ -122,6 +238,21 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
     }
     seen.says("Genuine: made by the key").await;
     seen.close().await;
+}
+
+/// What listens to clicks, and is no control, nor part of one, nor around the control that does the same.
+async fn deaf_to_keys(seen: &Seen) -> Vec<String> {
+    let listeners = "(() => { const controls = 'a[href], button, input, select, textarea, summary';
+        const clicked = each => Object.entries(each).some(([name, props]) => name.startsWith('__reactProps$') && props?.onClick);
+        const all = [...document.querySelectorAll('#swagger-ui *')].filter(each => each.checkVisibility() && clicked(each));
+        window.clicked = all.length;
+        return all.filter(each => !each.closest(controls) && !each.querySelector(controls))
+            // The one tab of its kind: to choose it changes nothing.
+            .filter(each => !each.matches('.opblock-section-header .tab-item:only-child'))
+            .map(each => each.outerHTML.slice(0, 200)) })()";
+    let deaf = serde_json::from_value(seen.evaluate(listeners).await).unwrap();
+    assert!(seen.evaluate("window.clicked").await.as_u64().unwrap() > 20);
+    deaf
 }
 
 /// The controls that can be seen and that Tab does not come to. Of the choices of one group, it comes to one.

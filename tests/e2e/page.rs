@@ -12,7 +12,11 @@ use chromiumoxide::{
     cdp::{
         browser_protocol::{
             emulation::SetDeviceMetricsOverrideParams,
-            input::{DispatchKeyEventParams, DispatchKeyEventType},
+            fetch::{
+                AuthChallengeResponse, AuthChallengeResponseResponse, ContinueRequestParams, ContinueWithAuthParams,
+                EnableParams as EnableFetch, EventAuthRequired, EventRequestPaused,
+            },
+            input::{DispatchKeyEventParams, DispatchKeyEventType, InsertTextParams},
             log::{EnableParams as EnableLog, EventEntryAdded, LogEntryLevel},
             network::{EnableParams as EnableNetwork, EventRequestWillBeSent},
         },
@@ -76,6 +80,29 @@ impl Seen {
         });
     }
 
+    /// From here on the browser asks us before it asks anybody for a password of its own. It is a fault if it does.
+    pub(crate) async fn no_password_dialogs(&self) {
+        let mut paused = self.page.event_listener::<EventRequestPaused>().await.unwrap();
+        let mut wanted = self.page.event_listener::<EventAuthRequired>().await.unwrap();
+        let (page, faults) = (self.page.clone(), Arc::clone(&self.faults));
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    Some(request) = paused.next() => {
+                        let _ = page.execute(ContinueRequestParams::new(request.request_id.clone())).await;
+                    }
+                    Some(wanted) = wanted.next() => {
+                        faults.lock().unwrap().push(format!("a dialog for a password: {}", wanted.request.url));
+                        let cancel = AuthChallengeResponse::new(AuthChallengeResponseResponse::CancelAuth);
+                        let _ = page.execute(ContinueWithAuthParams::new(wanted.request_id.clone(), cancel)).await;
+                    }
+                    else => return,
+                }
+            }
+        });
+        self.page.execute(EnableFetch::builder().handle_auth_requests(true).build()).await.unwrap();
+    }
+
     /// What went wrong on the page since the last look, as the browser sees it; `expected` is what is no fault here.
     pub(crate) fn no_faults_but(&self, expected: &[&str]) {
         let faults = std::mem::take(&mut *self.faults.lock().unwrap());
@@ -111,6 +138,22 @@ impl Seen {
         panic!("the page never says {text:?}; it says: {}", self.text().await);
     }
 
+    /// Waits until this is true on the page.
+    pub(crate) async fn becomes(&self, truth: &str) {
+        for _ in 0..1000 {
+            if self.evaluate(truth).await == true {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it is never true that {truth}; the page says: {}", self.text().await);
+    }
+
+    /// Waits until `selector` is there and holds `text`.
+    pub(crate) async fn shows(&self, selector: &str, text: &str) {
+        self.becomes(&format!("!!document.querySelector({selector:?})?.textContent.includes({text:?})")).await;
+    }
+
     pub(crate) async fn text_of(&self, selector: &str) -> String {
         self.evaluate(&format!("document.querySelector({selector:?}).textContent")).await.as_str().unwrap_or_default().to_owned()
     }
@@ -119,6 +162,7 @@ impl Seen {
     pub(crate) async fn press(&self, key: &str) {
         let (code, text) = match key {
             "Enter" => (13, Some("\r")),
+            "Escape" => (27, None),
             "Tab" => (9, None),
             _ => panic!("no story presses {key} yet"),
         };
@@ -129,6 +173,31 @@ impl Seen {
         }
         self.page.execute(down.build().unwrap()).await.unwrap();
         self.page.execute(event(DispatchKeyEventType::KeyUp).build().unwrap()).await.unwrap();
+    }
+
+    /// Presses Tab until the focus is on `selector`.
+    pub(crate) async fn tab_to(&self, selector: &str) {
+        for _ in 0..300 {
+            if self.evaluate(&format!("document.activeElement.matches({selector:?})")).await == true {
+                return;
+            }
+            self.press("Tab").await;
+        }
+        panic!("Tab never comes to {selector}");
+    }
+
+    /// Types where the focus is.
+    pub(crate) async fn type_text(&self, text: &str) {
+        self.page.execute(InsertTextParams::new(text)).await.unwrap();
+    }
+
+    /// Chooses among what a `select` offers.
+    pub(crate) async fn choose(&self, selector: &str, value: &str) {
+        let choose = format!(
+            "(() => {{ const select = document.querySelector({selector:?}); select.value = {value:?};
+            select.dispatchEvent(new Event('change', {{ bubbles: true }})); return select.value }})()"
+        );
+        assert_eq!(self.evaluate(&choose).await, value);
     }
 
     pub(crate) async fn wide(&self, width: i64) {
@@ -163,7 +232,7 @@ impl Seen {
             if (document.documentElement.scrollWidth <= width) return [];
             const scrolls = each => each && each !== document.body && (getComputedStyle(each).overflowX !== 'visible' || scrolls(each.parentElement));
             return [...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > width + 1 && !scrolls(each.parentElement))
-                .map(each => each.outerHTML.slice(0, 120)).slice(-12) })()";
+                .map(each => each.outerHTML.slice(0, 120)).slice(-12).concat(`${document.documentElement.scrollWidth} px`) })()";
         let wider: Vec<String> = serde_json::from_value(self.evaluate(wider).await).unwrap();
         assert!(wider.is_empty(), "{name} at {width} px is wider than the screen: {wider:#?}");
         let folder = env::var_os("E2E_SCREENSHOTS").expect("tests/e2e/run says where screenshots go");

@@ -87,7 +87,7 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
             && !page.body.contains("https://")
     );
     assert!(page.body.contains("id=\"demo\">null<"), "no credentials but a demo's stand in it");
-    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "page.css", "page.js"] {
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "reference.js"] {
         assert!(page.body.contains(&format!("docs/{file}")), "{file}");
         let answer = app.get(&format!("/docs/{file}")).await;
         assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{file}");
@@ -102,7 +102,7 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
     app.get("/docs/..%2fpage.html").await.refused(404, "invalid_request");
 
     let without = TestApp::start_with(TestDatabase::create(backend).await, &[("api_docs", "false")]).await;
-    for path in ["/openapi.yaml", "/openapi.json", "/docs", "/docs/", "/docs/page.js", "/docs/swagger-ui.css"] {
+    for path in ["/openapi.yaml", "/openapi.json", "/docs", "/docs/", "/docs/reference.js", "/docs/swagger-ui.css"] {
         for method in [Method::GET, Method::OPTIONS, Method::POST] {
             Answer::to(without.request(method, path)).await.refused(404, "invalid_request");
         }
@@ -114,7 +114,7 @@ async fn below_an_issuers_path_the_page_finds_everything(backend: Backend) {
     let app = TestApp::start_with(TestDatabase::create(backend).await, &[("issuer", "https://example.com/auth")]).await.with_orders();
     let shop = app.app_for_users("shop");
     assert_eq!(app.get("/auth/docs").await.status, 200);
-    assert_eq!(app.get("/auth/docs/page.js").await.status, 200);
+    assert_eq!(app.get("/auth/docs/reference.js").await.status, 200);
     let described = app.get("/auth/openapi.json").await.json();
     let token_url = described["components"]["securitySchemes"]["oauth2"]["flows"]["clientCredentials"]["tokenUrl"].as_str().unwrap();
     let server = described["servers"][0]["url"].as_str().unwrap();

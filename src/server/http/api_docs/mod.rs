@@ -29,10 +29,11 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page loads: its own files, and Swagger UI.
-static FILES: LazyLock<[(&str, &str, Document); 5]> = LazyLock::new(|| {
+static FILES: LazyLock<[(&str, &str, Document); 6]> = LazyLock::new(|| {
     [
         ("page.css", CSS, Document::new(include_str!("page.css"))),
-        ("page.js", SCRIPT, Document::new(include_str!("page.js"))),
+        ("first-token.js", SCRIPT, Document::new(include_str!("first-token.js"))),
+        ("reference.js", SCRIPT, Document::new(include_str!("reference.js"))),
         ("icon.svg", "image/svg+xml", Document::new(include_str!("icon.svg"))),
         ("swagger-ui.css", CSS, vendored("swagger-ui.css")),
         ("swagger-ui-bundle.js", SCRIPT, vendored("swagger-ui-bundle.js")),
@@ -95,7 +96,7 @@ impl ApiDocs {
         });
         // Within a script, `<` could end it (HTML, section 4.12.1.3).
         let demo = json!(demo).to_string().replace('<', "\\u003c");
-        let page = include_str!("page.html").replace("{{demo}}", &demo);
+        let page = include_str!("page.html").replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{demo}}", &demo);
         Some(Self { json: Document::new(parsed(&yaml).to_string()), yaml: Document::new(yaml), page: page.into() })
     }
 }
@@ -165,6 +166,7 @@ mod tests {
         let routes = ROUTES.iter().chain(&API_DOCS_ROUTES).filter(|route| !route.path.starts_with("/docs/"));
         let served: BTreeSet<_> = routes.map(|route| (route.path.to_owned(), method(route.method).to_owned())).collect();
         let description = parsed(DESCRIPTION);
+        assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
         let paths = description["paths"].as_object().unwrap();
         let methods = |item: &Value| {
             item.as_object()

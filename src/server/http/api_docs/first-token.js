@@ -1,10 +1,12 @@
-// The page's own script: the first token, and Swagger UI below it. Nothing is kept and nothing is sent elsewhere than to this server.
-'use strict'
+// A first token by one button, taken apart and checked. Nothing is stored, and nothing is sent elsewhere than to this server.
 
 const element = (id) => document.getElementById(id)
-const demo = JSON.parse(element('demo').textContent)
 
-// --- the first token
+// What stands in the fields of a demo; null elsewhere.
+export const demo = JSON.parse(element('demo').textContent)
+
+// The last refresh token that this page got.
+export const login = { refreshToken: null }
 
 const form = element('first-form')
 
@@ -27,7 +29,7 @@ async function askForToken() {
     body.set('username', element('username').value)
     body.set('password', element('password').value)
   }
-  if (element('scope').value) body.set('scope', element('scope').value)
+  for (const id of ['resource', 'scope']) if (element(id).value) body.set(id, element(id).value)
   const headers = { Authorization: basic(element('client-id').value, element('client-secret').value) }
   // The browser must neither ask for a password of its own nor remember one.
   const answer = await fetch('oauth/token', { method: 'POST', headers, body, credentials: 'omit', cache: 'no-store' })
@@ -38,7 +40,7 @@ const bytesOf = (text) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/
 const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 
 // Whether the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
-async function checkSignature(header, parts) {
+export async function checkSignature(header, parts) {
   if (!window.crypto.subtle) return [false, 'This browser checks signatures over https and on this machine alone.']
   const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store' })
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
@@ -92,7 +94,9 @@ form.addEventListener('submit', async (event) => {
     const { status, body } = await askForToken()
     if (status === 200) {
       const minutes = Math.round(body.expires_in / 60)
-      say(outcome, true, 'A token for ' + (body.scope || 'no scope') + ', good for ' + minutes + ' min. Send it as: Authorization: Bearer <token>')
+      const renewable = body.refresh_token ? ' A refresh token came with it.' : ''
+      if (body.refresh_token) login.refreshToken = body.refresh_token
+      say(outcome, true, 'A token for ' + (body.scope || 'no scope') + ', good for ' + minutes + ' min. Send it as: Authorization: Bearer <token>' + renewable)
       await show(body)
     } else {
       say(outcome, false, status + ' ' + body.error + ': ' + body.error_description)
@@ -120,67 +124,3 @@ if (demo) {
   element('password').value = demo.password
 }
 showFields()
-
-// --- the whole API
-
-// What can be chosen has no name of its own there, and what scrolls sideways on a phone cannot be scrolled by keys.
-function forEverybody() {
-  for (const wide of document.querySelectorAll('#swagger-ui .renderedMarkdown table:not([tabindex]), #swagger-ui pre.microlight:not([tabindex])')) {
-    wide.tabIndex = 0
-  }
-  for (const choice of document.querySelectorAll('#swagger-ui select:not([aria-label])')) {
-    const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.trim()
-    const name = choice.id === 'servers' ? 'Server' : choice.matches('.examples-select-element') ? 'Example' : parameter
-    choice.setAttribute('aria-label', name || 'Choice')
-  }
-}
-new MutationObserver(forEverybody).observe(element('swagger-ui'), { childList: true, subtree: true })
-
-// The form shows the fields of all grants, each with an example. Sent is what the chosen grant needs, and credentials in one place.
-const EXAMPLE_ID = '0197a1b2-checkout.7'
-const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
-
-function sendWhatBelongs(request) {
-  // The browser must not ask for a password of its own, nor send what it remembers.
-  request.credentials = 'omit'
-  // The example's id would stand in the log for every request.
-  if (request.headers['X-Request-Id'] === EXAMPLE_ID) delete request.headers['X-Request-Id']
-  if (typeof request.body !== 'string' || request.method !== 'POST') return request
-  const body = new URLSearchParams(request.body)
-  for (const [grant, fields] of Object.entries(FIELDS_OF_GRANTS)) {
-    if (body.has('grant_type') && body.get('grant_type') !== grant) fields.forEach((field) => body.delete(field))
-  }
-  if (/^Basic /.test(request.headers.Authorization)) ['client_id', 'client_secret'].forEach((field) => body.delete(field))
-  request.body = body.toString()
-  return request
-}
-
-// In a demo the examples are the demo's own people, so that what is tried works.
-async function described() {
-  const spec = await (await fetch('openapi.json', { credentials: 'omit', cache: 'no-cache' })).json()
-  if (demo) {
-    const fields = spec.components.schemas.TokenRequest.properties
-    fields.username.example = demo.username
-    fields.password.example = demo.password
-  }
-  return spec
-}
-
-described().then((spec) => {
-  const ui = SwaggerUIBundle({
-    spec,
-    dom_id: '#swagger-ui',
-    layout: 'BaseLayout',
-    presets: [SwaggerUIBundle.presets.apis],
-    // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
-    deepLinking: false,
-    docExpansion: 'list',
-    defaultModelsExpandDepth: -1,
-    tryItOutEnabled: true,
-    validatorUrl: null,
-    requestInterceptor: sendWhatBelongs,
-    onComplete: () => {
-      if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
-    },
-  })
-})

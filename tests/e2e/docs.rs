@@ -102,10 +102,11 @@ async fn swagger_ui_tries_requests_against_the_server_itself() {
     let seen = demo.open(1200).await;
     seen.click("[id$=issueToken] .opblock-summary-control").await;
     seen.says("Execute").await;
-    seen.evaluate("document.querySelector('[id$=issueToken]').scrollIntoView()").await;
-    seen.picture("docs-operation", 1200).await;
-    seen.picture("docs-operation", 600).await;
-    seen.picture("docs-operation", 390).await;
+    for width in [1200, 600, 390] {
+        seen.wide(width).await;
+        seen.evaluate("document.querySelector('[id$=issueToken]').scrollIntoView()").await;
+        seen.picture("docs-operation", width).await;
+    }
     seen.wide(1200).await;
     execute(&seen, "issueToken", "access_token\": \"eyJ").await;
 

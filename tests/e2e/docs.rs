@@ -33,7 +33,7 @@ impl Demo {
     async fn open(&self, width: i64) -> Seen {
         let seen = Seen::open(&self.origin, &self.folder.path().join(width.to_string())).await;
         seen.wide(width).await;
-        seen.no_password_dialogs().await;
+        seen.intercept().await;
         read(&seen).await;
         seen
     }
@@ -123,6 +123,11 @@ async fn swagger_ui_tries_requests_against_the_server_itself() {
     execute(&seen, "revokeToken", "200").await;
     execute(&seen, "issueToken", "The refresh token is not good (any more).").await;
     seen.no_faults_but(&["status of 400"]);
+
+    // What somebody types is sent: a secret in the form beside the one of Authorize is one too many.
+    seen.type_into("[id$=issueToken] [data-property-name=client_secret] input", "sw_typed").await;
+    execute(&seen, "issueToken", "The client authenticates in the header and in the body; do one.").await;
+    seen.no_faults_but(&["status of 400"]);
     seen.close().await;
 }
 
@@ -183,6 +188,35 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
         seen.no_faults_but(&["status of 401"]);
         seen.close().await;
     }
+}
+
+#[tokio::test]
+async fn whatever_answers_instead_of_the_server_the_page_says_so() {
+    let demo = Demo::start();
+    let seen = demo.open(390).await;
+    let faults = ["status of 5", "Failed to load"];
+    seen.instead(Some(("/oauth/token", 502, "<html>Bad gateway</html>")));
+    seen.click("#first-form button").await;
+    seen.shows("#outcome", "502 and no answer of the token endpoint").await;
+    seen.instead(Some(("/.well-known/jwks.json", 503, "{}")));
+    seen.click("#first-form button").await;
+    seen.shows("#token-signature", "Not checked: the published keys cannot be had, 503.").await;
+    seen.shows("#outcome", "A token for orders:read").await;
+    seen.instead(None);
+    seen.click("#first-form button").await;
+    seen.shows("#token-signature", "Genuine").await;
+    seen.no_faults_but(&faults);
+    // Swagger UI shows what came.
+    seen.click("[id$=issueToken] .opblock-summary-control").await;
+    seen.shows("[id$=issueToken] [data-property-name=grant_type]", "refresh_token").await;
+    seen.instead(Some(("/oauth/token", 200, "<html>Sign in to this network</html>")));
+    execute(&seen, "issueToken", "Sign in to this network").await;
+    seen.instead(Some(("/openapi.json", 503, "")));
+    seen.goto("/docs").await;
+    seen.says("The description cannot be shown: the server answered 503.").await;
+    seen.picture("docs-without-description", 390).await;
+    seen.no_faults_but(&faults);
+    seen.close().await;
 }
 
 #[tokio::test]

@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use chromiumoxide::{
-    Browser, BrowserConfig, Page,
+    Binary, Browser, BrowserConfig, Page,
     cdp::{
         browser_protocol::{
             emulation::SetDeviceMetricsOverrideParams,
             fetch::{
                 AuthChallengeResponse, AuthChallengeResponseResponse, ContinueRequestParams, ContinueWithAuthParams,
-                EnableParams as EnableFetch, EventAuthRequired, EventRequestPaused,
+                EnableParams as EnableFetch, EventAuthRequired, EventRequestPaused, FulfillRequestParams,
             },
             input::{DispatchKeyEventParams, DispatchKeyEventType, InsertTextParams},
             log::{EnableParams as EnableLog, EventEntryAdded, LogEntryLevel},
@@ -33,7 +34,10 @@ pub(crate) struct Seen {
     browser: Browser,
     origin: String,
     faults: Arc<Mutex<Vec<String>>>,
+    instead: Instead,
 }
+
+type Instead = Arc<Mutex<Option<(&'static str, i64, &'static str)>>>;
 
 impl Seen {
     /// A browser with an empty profile.
@@ -50,7 +54,7 @@ impl Seen {
         page.execute(EnableLog::default()).await.unwrap();
         page.execute(EnableNetwork::default()).await.unwrap();
         page.execute(EnableRuntime::default()).await.unwrap();
-        let seen = Self { page, browser, origin: origin.to_owned(), faults: Arc::default() };
+        let seen = Self { page, browser, origin: origin.to_owned(), faults: Arc::default(), instead: Arc::default() };
         seen.listen().await;
         seen
     }
@@ -80,16 +84,27 @@ impl Seen {
         });
     }
 
-    /// From here on the browser asks us before it asks anybody for a password of its own. It is a fault if it does.
-    pub(crate) async fn no_password_dialogs(&self) {
+    /// From here on the browser asks us before it asks anybody for a password of its own, which is a fault, and before it asks the
+    /// server, for which `instead` may answer.
+    pub(crate) async fn intercept(&self) {
         let mut paused = self.page.event_listener::<EventRequestPaused>().await.unwrap();
         let mut wanted = self.page.event_listener::<EventAuthRequired>().await.unwrap();
-        let (page, faults) = (self.page.clone(), Arc::clone(&self.faults));
+        let (page, faults, instead) = (self.page.clone(), Arc::clone(&self.faults), Arc::clone(&self.instead));
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     Some(request) = paused.next() => {
-                        let _ = page.execute(ContinueRequestParams::new(request.request_id.clone())).await;
+                        let id = request.request_id.clone();
+                        let answer = instead.lock().unwrap().as_ref().filter(|answer| request.request.url.ends_with(answer.0)).cloned();
+                        // It fails where the page went on to another meanwhile.
+                        let _ = match answer {
+                            Some((_, status, body)) => {
+                                let mut answer = FulfillRequestParams::new(id, status);
+                                answer.body = Some(Binary::from(BASE64_STANDARD.encode(body)));
+                                page.execute(answer).await.map(drop)
+                            }
+                            None => page.execute(ContinueRequestParams::new(id)).await.map(drop),
+                        };
                     }
                     Some(wanted) = wanted.next() => {
                         faults.lock().unwrap().push(format!("a dialog for a password: {}", wanted.request.url));
@@ -101,6 +116,11 @@ impl Seen {
             }
         });
         self.page.execute(EnableFetch::builder().handle_auth_requests(true).build()).await.unwrap();
+    }
+
+    /// What is answered at a path by somebody before the server, until it is `None` again.
+    pub(crate) fn instead(&self, answer: Option<(&'static str, i64, &'static str)>) {
+        *self.instead.lock().unwrap() = answer;
     }
 
     /// What went wrong on the page since the last look, as the browser sees it; `expected` is what is no fault here.

@@ -87,7 +87,7 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
             && !page.body.contains("https://")
     );
     assert!(page.body.contains("id=\"demo\">null<"), "no credentials but a demo's stand in it");
-    for file in ["swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "reference.js"] {
+    for file in ["icon.svg", "swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "reference.js"] {
         assert!(page.body.contains(&format!("docs/{file}")), "{file}");
         let answer = app.get(&format!("/docs/{file}")).await;
         assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{file}");
@@ -99,7 +99,9 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
     let slash = app.get("/docs/").await;
     assert_eq!((slash.status, slash.header("location")), (308, Some("../docs")));
     app.get("/docs/page.html").await.refused(404, "invalid_request");
-    app.get("/docs/..%2fpage.html").await.refused(404, "invalid_request");
+    for path in ["/docs/..%2fpage.html", "/docs/%ff", "/docs/page.css/"] {
+        app.get(path).await.refused(404, "invalid_request");
+    }
 
     let without = TestApp::start_with(TestDatabase::create(backend).await, &[("api_docs", "false")]).await;
     for path in ["/openapi.yaml", "/openapi.json", "/docs", "/docs/", "/docs/reference.js", "/docs/swagger-ui.css"] {

@@ -106,7 +106,8 @@ async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(b
         let request = app.request(method, path).header("origin", "https://evil.example");
         Answer::to(request.header("access-control-request-method", "GET").header("access-control-request-headers", "authorization"))
     };
-    for path in ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
+    let discovery = ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
+    for path in discovery.into_iter().chain(["/openapi.yaml", "/openapi.json"]) {
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
             let answer = ask(method.clone(), path).await;
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{method} {path}");
@@ -116,7 +117,7 @@ async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(b
             assert!(!allowed.contains("authorization"), "{allowed}");
         }
     }
-    for path in ["/oauth/token", "/oauth/revoke", "/health/live", "/health/ready", "/nowhere"] {
+    for path in ["/oauth/token", "/oauth/revoke", "/health/live", "/health/ready", "/docs", "/docs/reference.js", "/nowhere"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
             let answer = ask(method.clone(), path).await;
             assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{method} {path}: {answer:?}");

@@ -1,16 +1,21 @@
 //! Requests for what the caller may have already: RFC 9110 section 13.
 
+use std::convert::Infallible;
+
 use axum::{
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::stream;
 
 use crate::server::document::Document;
 
 /// The document; or, for who has it already, no more than that it may be kept (RFC 9110 section 15.4.5).
 pub(super) fn answer(request: &HeaderMap, document: &Document, content_type: &'static str, cache_control: HeaderValue) -> Response {
     let mut response = if is_current(request, &document.etag) {
-        StatusCode::NOT_MODIFIED.into_response()
+        // A body of no known length: the length that would be put there otherwise, 0, would be said of the document (section 8.6).
+        (StatusCode::NOT_MODIFIED, Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())).into_response()
     } else {
         // The bytes are shared, not copied.
         ([(header::CONTENT_TYPE, content_type)], document.body.clone()).into_response()
@@ -21,8 +26,10 @@ pub(super) fn answer(request: &HeaderMap, document: &Document, content_type: &'s
     response
 }
 
-/// Whether `If-None-Match` names what we would send (section 13.1.2, by weak comparison).
+/// Whether `If-None-Match` names what we would send (section 13.1.2, by weak comparison). A comma within a foreign tag parts it in
+/// two, of which neither is ours.
 fn is_current(request: &HeaderMap, etag: &HeaderValue) -> bool {
-    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    known.flat_map(|value| value.split(',')).map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
+    let names_ours = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes();
+    let mut known = request.get_all(header::IF_NONE_MATCH).iter().map(|value| value.as_bytes().trim_ascii());
+    known.any(|value| value == b"*" || value.split(|byte| *byte == b',').any(|tag| names_ours(tag.trim_ascii())))
 }

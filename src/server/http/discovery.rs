@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use super::{App, conditional, error::Failure};
+use super::{App, conditional};
 
 /// `GET /.well-known/oauth-authorization-server` and its other names: RFC 8414 section 3.
 pub(super) async fn metadata(State(app): State<App>, request: HeaderMap) -> Response {
@@ -14,8 +14,8 @@ pub(super) async fn metadata(State(app): State<App>, request: HeaderMap) -> Resp
 }
 
 /// `GET /.well-known/jwks.json`: RFC 7517 section 5; its type is that of section 8.5.2.
-pub(super) async fn jwks(State(app): State<App>, request: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn jwks(State(app): State<App>, request: HeaderMap) -> Response {
     let max_age = app.keys.jwks_max_age(app.clock.now()).as_secs();
-    let cache_control = HeaderValue::try_from(format!("public, max-age={max_age}")).map_err(|error| Failure::broken(error.to_string()))?;
-    Ok(conditional::answer(&request, &app.keys.jwks(), "application/jwk-set+json", cache_control))
+    let cache_control = HeaderValue::try_from(format!("public, max-age={max_age}")).expect("a number is lawful in a header");
+    conditional::answer(&request, &app.keys.jwks(), "application/jwk-set+json", cache_control)
 }

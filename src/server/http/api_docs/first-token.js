@@ -17,23 +17,29 @@ function showFields() {
   for (const id of ['username', 'password']) element(id).required = forUser()
 }
 
-// RFC 6749 section 2.3.1: both are encoded as in a form before they become Basic.
-function basic(id, secret) {
-  const encoded = (text) => new URLSearchParams({ x: text }).toString().slice(2)
-  return 'Basic ' + btoa(encoded(id) + ':' + encoded(secret))
-}
+// RFC 6749 section 2.3.1: name and secret are encoded as in a form before they become Basic.
+export const formEncoded = (text) => new URLSearchParams({ x: text }).toString().slice(2)
 
-async function askForToken() {
+async function askForToken(signal) {
   const body = new URLSearchParams({ grant_type: form.elements.grant.value })
   if (forUser()) {
     body.set('username', element('username').value)
     body.set('password', element('password').value)
   }
   for (const id of ['resource', 'scope']) if (element(id).value) body.set(id, element(id).value)
-  const headers = { Authorization: basic(element('client-id').value, element('client-secret').value) }
+  const headers = { Authorization: 'Basic ' + btoa(formEncoded(element('client-id').value) + ':' + formEncoded(element('client-secret').value)) }
   // The browser must neither ask for a password of its own nor remember one.
-  const answer = await fetch('oauth/token', { method: 'POST', headers, body, credentials: 'omit', cache: 'no-store' })
-  return { status: answer.status, body: await answer.json() }
+  const answer = await fetch('oauth/token', { method: 'POST', headers, body, credentials: 'omit', cache: 'no-store', signal })
+  return { status: answer.status, body: parsed(await answer.text()) }
+}
+
+// A proxy before the server may answer by anything.
+function parsed(text) {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
+  }
 }
 
 const bytesOf = (text) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0))
@@ -43,6 +49,7 @@ const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 export async function checkSignature(header, parts) {
   if (!window.crypto.subtle) return [false, 'This browser checks signatures over https and on this machine alone.']
   const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store' })
+  if (!answer.ok) return [false, 'Not checked: the published keys cannot be had, ' + answer.status + '.']
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
   if (!jwk) return [false, 'The published keys hold none that is called ' + header.kid + '.']
   if (header.alg !== 'RS256') return [false, 'This page checks RS256 alone.']
@@ -60,7 +67,7 @@ function say(where, good, text) {
   where.className = good ? 'good' : 'bad'
 }
 
-async function show(answer) {
+async function show(answer, signal) {
   const token = answer.access_token
   const parts = token.split('.')
   const [header, claims] = parts.slice(0, 2).map(jsonOf)
@@ -80,32 +87,40 @@ async function show(answer) {
   element('token-signature').textContent = ''
   element('copied').textContent = ''
   element('token').hidden = false
-  const [genuine, words] = await checkSignature(header, parts)
-  say(element('token-signature'), genuine, words)
+  const unchecked = (failure) => [false, 'Not checked: ' + failure.message]
+  const [genuine, words] = await checkSignature(header, parts).catch(unchecked)
+  if (!signal.aborted) say(element('token-signature'), genuine, words)
 }
+
+// What was asked last is what is shown.
+let latest = new AbortController()
 
 form.addEventListener('change', showFields)
 form.addEventListener('submit', async (event) => {
   event.preventDefault()
+  latest.abort()
+  latest = new AbortController()
+  const { signal } = latest
   const outcome = element('outcome')
   element('token').hidden = true
   say(outcome, true, 'Asking...')
   try {
-    const { status, body } = await askForToken()
-    if (status === 200) {
+    const { status, body } = await askForToken(signal)
+    if (body?.access_token) {
       const minutes = Math.round(body.expires_in / 60)
       const renewable = body.refresh_token ? ' A refresh token came with it.' : ''
       if (body.refresh_token) login.refreshToken = body.refresh_token
       say(outcome, true, 'A token for ' + (body.scope || 'no scope') + ', good for ' + minutes + ' min. Send it as: Authorization: Bearer <token>' + renewable)
-      await show(body)
+      await show(body, signal)
     } else {
-      say(outcome, false, status + ' ' + body.error + ': ' + body.error_description)
+      const words = body?.error ? body.error + ': ' + body.error_description : 'and no answer of the token endpoint; is something before it?'
+      say(outcome, false, status + ' ' + words)
     }
   } catch (failure) {
-    say(outcome, false, 'The server did not answer as it should: ' + failure.message)
+    if (!signal.aborted) say(outcome, false, 'No answer from the server: ' + failure.message)
   }
 })
-element('copy').addEventListener('click', async () => {
+element('copy-token').addEventListener('click', async () => {
   try {
     await navigator.clipboard.writeText(element('token-text').textContent)
     say(element('copied'), true, 'Copied.')

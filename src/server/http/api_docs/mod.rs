@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use axum::{
     Extension,
     body::Bytes,
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -138,8 +138,9 @@ pub(super) async fn without_slash() -> Redirect {
 }
 
 /// `GET /docs/{file}`: what the page loads.
-pub(super) async fn file(Path(name): Path<String>, request: HeaderMap) -> Result<Response, Failure> {
-    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| *known == name) else {
+pub(super) async fn file(name: Result<Path<String>, PathRejection>, request: HeaderMap) -> Result<Response, Failure> {
+    let asked = |known: &str| name.as_ref().is_ok_and(|Path(name)| name == known);
+    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| asked(known)) else {
         return Err(error::not_found().await);
     };
     let mut response = conditional::answer(&request, document, content_type, ASK_ANEW);

@@ -1,5 +1,5 @@
 // Swagger UI, so that everybody can use it, and so that what is tried works.
-import { demo, login } from './first-token.js'
+import { demo, formEncoded, login } from './first-token.js'
 
 // --- by keys and by ear
 
@@ -46,11 +46,13 @@ function nameThings() {
 
 // Once it is pressed, Execute makes room for two buttons, and the focus goes with it; it belongs on the one of the same name.
 let pressed = null
-swagger.addEventListener('click', (event) => {
+document.addEventListener('click', (event) => {
   pressed = event.target.matches('.execute') ? event.target.closest('.opblock') : null
 })
 function keepFocus() {
-  if (pressed && document.activeElement === document.body) pressed.querySelector('.execute')?.focus({ preventScroll: true })
+  if (!pressed || document.activeElement !== document.body) return
+  pressed.querySelector('.execute')?.focus({ preventScroll: true })
+  pressed = null
 }
 
 // Once the titles are there: on a phone the requests lie far below what is said of them.
@@ -73,10 +75,26 @@ function listContents() {
 
 // --- what is sent
 
+// RFC 6749 section 2.3.1 wants name and secret encoded as in a form, which Swagger UI leaves out.
+const encodedBasic = () => ({
+  statePlugins: {
+    auth: {
+      wrapActions: {
+        authorize: (authorize) => (payload) => {
+          const encoded = ([scheme, { value, ...rest }]) => {
+            return [scheme, { ...rest, value: { username: formEncoded(value.username ?? ''), password: formEncoded(value.password ?? '') } }]
+          }
+          return authorize(Object.fromEntries(Object.entries(payload).map(encoded)))
+        },
+      },
+    },
+  },
+})
+
 // The form shows the fields of all grants, each with an example.
 const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
 
-// Sent is what the chosen grant needs, credentials in one place, and instead of an example's refresh token one that is good.
+// Of what is an example's, sent is what the chosen grant needs, and credentials in one place. What somebody typed is sent.
 const sendWhatBelongs = (examples) => (request) => {
   // The browser must not ask for a password of its own, nor send what it remembers.
   request.credentials = 'omit'
@@ -84,43 +102,45 @@ const sendWhatBelongs = (examples) => (request) => {
   if (request.headers['X-Request-Id'] === examples.requestId) delete request.headers['X-Request-Id']
   if (typeof request.body !== 'string' || request.method !== 'POST') return request
   const body = new URLSearchParams(request.body)
+  const leaveOut = (fields) => fields.filter((field) => body.get(field) === examples.fields[field]).forEach((field) => body.delete(field))
   for (const [grant, fields] of Object.entries(FIELDS_OF_GRANTS)) {
-    if (body.has('grant_type') && body.get('grant_type') !== grant) fields.forEach((field) => body.delete(field))
+    if (body.has('grant_type') && body.get('grant_type') !== grant) leaveOut(fields)
   }
+  if (/^Basic /.test(request.headers.Authorization)) leaveOut(['client_id', 'client_secret'])
   for (const field of ['refresh_token', 'token']) {
-    if (login.refreshToken && examples.refreshTokens.includes(body.get(field))) body.set(field, login.refreshToken)
+    if (login.refreshToken && body.get(field) === examples.fields[field]) body.set(field, login.refreshToken)
   }
-  if (/^Basic /.test(request.headers.Authorization)) ['client_id', 'client_secret'].forEach((field) => body.delete(field))
   request.body = body.toString()
   return request
 }
 
 function rememberLogin(response) {
-  if (response.ok && /\/oauth\/token$/.test(response.url)) login.refreshToken = JSON.parse(response.text).refresh_token ?? login.refreshToken
+  login.refreshToken = response.body?.refresh_token ?? login.refreshToken
   return response
 }
 
 // --- the description
 
-async function described() {
-  const spec = await (await fetch('openapi.json', { credentials: 'omit', cache: 'no-cache' })).json()
-  const schemas = spec.components.schemas
+async function description() {
+  const answer = await fetch('openapi.json', { credentials: 'omit', cache: 'no-cache' })
+  if (!answer.ok) throw new Error('the server answered ' + answer.status)
+  const spec = await answer.json()
+  const { schemas, parameters } = spec.components
   // Under the titles of this page.
   spec.info.description = spec.info.description.replace(/^#/gm, '###')
   // No request of this server uses it, and whoever filled it in would wonder why.
   delete spec.components.securitySchemes.oauth2
-  const examples = {
-    requestId: spec.components.parameters.RequestId.example,
-    refreshTokens: [schemas.TokenRequest.properties.refresh_token.example, schemas.RevocationRequest.properties.token.example],
-  }
-  // In a demo the examples are the demo's own people, so that what is tried works.
-  if (demo) {
-    schemas.TokenRequest.properties.username.example = demo.username
-    schemas.TokenRequest.properties.password.example = demo.password
-    schemas.ClientId.example = demo.client_id
-    schemas.ClientSecret.example = demo.client_secret
-  }
-  return { spec, examples }
+  // In a demo the examples are the demo's own people, so that what is tried works. Elsewhere there are none: nobody is locked out who
+  // happens to be called like an example, and nothing is asked for that only the example knows.
+  const people = demo ?? { client_id: '', client_secret: '', username: '', password: '' }
+  const { username, password, refresh_token } = schemas.TokenRequest.properties
+  schemas.ClientId.example = people.client_id
+  schemas.ClientSecret.example = people.client_secret
+  username.example = people.username
+  password.example = people.password
+  if (!demo) schemas.Resource.example = schemas.Scope.example = ''
+  const fields = { ...people, refresh_token: refresh_token.example, token: schemas.RevocationRequest.properties.token.example }
+  return { spec, examples: { requestId: parameters.RequestId.example, fields } }
 }
 
 new MutationObserver(() => {
@@ -129,13 +149,13 @@ new MutationObserver(() => {
   listContents()
 }).observe(swagger, { childList: true, subtree: true })
 
-described().then(({ spec, examples }) => {
+function render({ spec, examples }) {
   const ui = SwaggerUIBundle({
     spec,
     dom_id: '#swagger-ui',
     layout: 'BaseLayout',
     presets: [SwaggerUIBundle.presets.apis],
-    plugins: [realDialog],
+    plugins: [realDialog, encodedBasic],
     // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
     deepLinking: false,
     docExpansion: 'list',
@@ -148,4 +168,11 @@ described().then(({ spec, examples }) => {
       if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
     },
   })
-})
+}
+
+description()
+  .then(render)
+  .catch((failure) => {
+    swagger.textContent = 'The description cannot be shown: ' + failure.message + '. Load this page again, or read the description as YAML.'
+    swagger.className = 'bad'
+  })

@@ -141,6 +141,36 @@ async fn execute(seen: &Seen, operation: &str, text: &str) {
 }
 
 #[tokio::test]
+async fn every_link_of_the_contents_leads_there_and_the_focus_with_it() {
+    let demo = Demo::start();
+    let seen = demo.open(390).await;
+    let links = seen.evaluate("[...document.querySelectorAll('#contents a')].map(each => each.getAttribute('href'))").await;
+    let links: Vec<String> = serde_json::from_value(links).unwrap();
+    assert!(links.len() > 8, "{links:?}");
+    for link in &links {
+        seen.evaluate("scrollTo(0, 0); document.activeElement.blur()").await;
+        seen.tab_to(&format!("#contents a[href='{link}']")).await;
+        seen.press("Enter").await;
+        seen.becomes(&format!("location.hash === '{link}' && {}", in_sight(link))).await;
+        seen.press("Tab").await;
+        let further =
+            format!("document.querySelector('{link}').compareDocumentPosition(document.activeElement) & Node.DOCUMENT_POSITION_FOLLOWING");
+        assert_ne!(seen.evaluate(&further).await, 0, "{link}: Tab goes on from there");
+    }
+    // The address of such a place can be passed on.
+    seen.goto("/health/live").await;
+    seen.goto(&format!("/docs{}", links.last().unwrap())).await;
+    seen.becomes(&in_sight(links.last().unwrap())).await;
+    seen.no_faults_but(&[]);
+    seen.close().await;
+}
+
+/// That this place is on the screen, as far up as the page's end lets it.
+fn in_sight(place: &str) -> String {
+    format!("((top) => top > -2 && top < innerHeight)(document.querySelector('{place}')?.getBoundingClientRect().top)")
+}
+
+#[tokio::test]
 async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
     let demo = Demo::start();
     for width in [1200, 390] {
@@ -174,6 +204,7 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
         seen.type_text("sw_wrong").await;
         seen.press("Enter").await;
         seen.says("Logout").await;
+        seen.becomes("document.activeElement.matches('dialog .auth.button')").await;
         seen.press("Escape").await;
 
         // What the dialog was told is what is sent, and the browser itself asks nobody.
@@ -184,7 +215,11 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
         seen.tab_to("[id$=issueToken] .execute").await;
         seen.press("Enter").await;
         seen.shows(ANSWER, "invalid_client").await;
-        assert_eq!(seen.evaluate("document.activeElement.matches('.execute')").await, true, "whoever pressed it can press it again");
+        // Whoever pressed it can press it again.
+        seen.becomes("document.activeElement.matches('.execute')").await;
+        seen.tab_to("[id$=issueToken] .btn-clear").await;
+        seen.press("Enter").await;
+        seen.becomes("document.activeElement.matches('.execute') && !document.querySelector('.btn-clear')").await;
         seen.no_faults_but(&["status of 401"]);
         seen.close().await;
     }
@@ -214,6 +249,7 @@ async fn whatever_answers_instead_of_the_server_the_page_says_so() {
     seen.instead(Some(("/openapi.json", 503, "")));
     seen.goto("/docs").await;
     seen.says("The description cannot be shown: the server answered 503.").await;
+    seen.evaluate("document.querySelector('#reference').scrollIntoView()").await;
     seen.picture("docs-without-description", 390).await;
     seen.no_faults_but(&faults);
     seen.close().await;
@@ -245,6 +281,7 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
         let seen = demo.open(width).await;
         // Opened as far as it opens.
         seen.evaluate("document.querySelectorAll('.opblock-summary-control[aria-expanded=false]').forEach(each => each.click())").await;
+        seen.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)").await;
         seen.click("#first-form button").await;
         seen.says("Genuine: made by the key").await;
         seen.evaluate("document.querySelectorAll('.execute').forEach(each => each.click())").await;

@@ -20,6 +20,9 @@ function showFields() {
 // RFC 6749 section 2.3.1: name and secret are encoded as in a form before they become Basic.
 export const formEncoded = (text) => new URLSearchParams({ x: text }).toString().slice(2)
 
+// Longer than the server lets a request take.
+const TIME_LIMIT_MS = 40_000
+
 async function askForToken(signal) {
   const body = new URLSearchParams({ grant_type: form.elements.grant.value })
   if (forUser()) {
@@ -30,7 +33,7 @@ async function askForToken(signal) {
   const headers = { Authorization: 'Basic ' + btoa(formEncoded(element('client-id').value) + ':' + formEncoded(element('client-secret').value)) }
   // The browser must neither ask for a password of its own nor remember one.
   const answer = await fetch('oauth/token', { method: 'POST', headers, body, credentials: 'omit', cache: 'no-store', signal })
-  return { status: answer.status, body: parsed(await answer.text()) }
+  return { status: answer.status, retryAfter: answer.headers.get('Retry-After'), body: parsed(await answer.text()) }
 }
 
 // A proxy before the server may answer by anything.
@@ -45,14 +48,16 @@ function parsed(text) {
 const bytesOf = (text) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0))
 const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 
+const unchecked = (why) => [null, 'Not checked: ' + why]
+
 // Whether the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
 export async function checkSignature(header, parts) {
-  if (!window.crypto.subtle) return [false, 'This browser checks signatures over https and on this machine alone.']
+  if (!window.crypto.subtle) return unchecked('this browser checks signatures over https, and over http on this machine alone.')
   const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store' })
-  if (!answer.ok) return [false, 'Not checked: the published keys cannot be had, ' + answer.status + '.']
+  if (!answer.ok) return unchecked('the published keys cannot be had, ' + answer.status + '.')
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
   if (!jwk) return [false, 'The published keys hold none that is called ' + header.kid + '.']
-  if (header.alg !== 'RS256') return [false, 'This page checks RS256 alone.']
+  if (header.alg !== 'RS256') return unchecked('this page knows RS256 alone.')
   const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
   const key = await crypto.subtle.importKey('jwk', { kty: jwk.kty, n: jwk.n, e: jwk.e }, algorithm, false, ['verify'])
   const signed = new TextEncoder().encode(parts[0] + '.' + parts[1])
@@ -64,7 +69,7 @@ export async function checkSignature(header, parts) {
 
 function say(where, good, text) {
   where.textContent = text
-  where.className = good ? 'good' : 'bad'
+  where.className = { true: 'good', false: 'bad' }[good] ?? ''
 }
 
 async function show(answer, signal) {
@@ -87,8 +92,7 @@ async function show(answer, signal) {
   element('token-signature').textContent = ''
   element('copied').textContent = ''
   element('token').hidden = false
-  const unchecked = (failure) => [false, 'Not checked: ' + failure.message]
-  const [genuine, words] = await checkSignature(header, parts).catch(unchecked)
+  const [genuine, words] = await checkSignature(header, parts).catch((failure) => unchecked(failure.message))
   if (!signal.aborted) say(element('token-signature'), genuine, words)
 }
 
@@ -103,18 +107,18 @@ form.addEventListener('submit', async (event) => {
   const { signal } = latest
   const outcome = element('outcome')
   element('token').hidden = true
-  say(outcome, true, 'Asking...')
+  say(outcome, null, 'Asking...')
   try {
-    const { status, body } = await askForToken(signal)
+    const { status, retryAfter, body } = await askForToken(AbortSignal.any([signal, AbortSignal.timeout(TIME_LIMIT_MS)]))
     if (body?.access_token) {
       const minutes = Math.round(body.expires_in / 60)
-      const renewable = body.refresh_token ? ' A refresh token came with it.' : ''
+      const renewable = body.refresh_token ? ' A refresh token came with it, for the requests below.' : ''
       if (body.refresh_token) login.refreshToken = body.refresh_token
-      say(outcome, true, 'A token for ' + (body.scope || 'no scope') + ', good for ' + minutes + ' min. Send it as: Authorization: Bearer <token>' + renewable)
+      say(outcome, true, 'A token for ' + (body.scope || 'no scope') + ', good for ' + minutes + ' min. Send it as: Authorization: Bearer <token>.' + renewable)
       await show(body, signal)
     } else {
       const words = body?.error ? body.error + ': ' + body.error_description : 'and no answer of the token endpoint; is something before it?'
-      say(outcome, false, status + ' ' + words)
+      say(outcome, false, status + ' ' + words + (retryAfter ? ' (' + retryAfter + ' s)' : ''))
     }
   } catch (failure) {
     if (!signal.aborted) say(outcome, false, 'No answer from the server: ' + failure.message)
@@ -127,7 +131,7 @@ element('copy-token').addEventListener('click', async () => {
   } catch {
     // Over http elsewhere than on this machine, or where the user does not allow it.
     getSelection().selectAllChildren(element('token-text'))
-    say(element('copied'), true, 'Selected: press Ctrl+C.')
+    say(element('copied'), null, 'It is selected; copy it now.')
   }
 })
 
@@ -139,3 +143,5 @@ if (demo) {
   element('password').value = demo.password
 }
 showFields()
+// Before this script is here, the button would load the page anew.
+element('ask').disabled = false

@@ -20,7 +20,7 @@ const realDialog = ({ React }) => ({
 
         render() {
           const onClose = () => this.props.authActions.showDefinitions(false)
-          return React.createElement('dialog', { ref: this.dialog, onClose, 'aria-label': 'Who is asking' }, React.createElement(Popup, this.props))
+          return React.createElement('dialog', { ref: this.dialog, onClose, 'aria-label': 'Available authorizations' }, React.createElement(Popup, this.props))
         }
       },
   },
@@ -33,6 +33,8 @@ const all = (selector) => swagger.querySelectorAll(selector)
 function nameThings() {
   for (const wide of all('.renderedMarkdown table:not([tabindex]), pre.microlight:not([tabindex])')) wide.tabIndex = 0
   for (const close of all('.close-modal:not([aria-label])')) close.setAttribute('aria-label', 'Close')
+  // Their labels say more.
+  for (const field of all('dialog input[aria-label]')) field.removeAttribute('aria-label')
   for (const copy of all('.copy-to-clipboard button:not([aria-label])')) copy.setAttribute('aria-label', 'Copy')
   // They are called what is written on them.
   for (const button of all('.modal-btn[aria-label]')) button.removeAttribute('aria-label')
@@ -44,18 +46,22 @@ function nameThings() {
   for (const title of all('.info .renderedMarkdown h3:not([id])')) title.id = 'about-' + title.textContent.toLowerCase().replace(/[^a-z]+/g, '-')
 }
 
-// Once it is pressed, Execute makes room for two buttons, and the focus goes with it; it belongs on the one of the same name.
-let pressed = null
-document.addEventListener('click', (event) => {
-  pressed = event.target.matches('.execute') ? event.target.closest('.opblock') : null
+// Whoever presses Execute, Clear or Authorize presses the button away: it is disabled, or another comes in its place. The focus, if no
+// pointer took it away, belongs there.
+let last = null
+document.addEventListener('focusin', ({ target }) => {
+  last = { target, place: target.closest('.opblock, dialog') }
+})
+document.addEventListener('pointerdown', () => {
+  last = null
 })
 function keepFocus() {
-  if (!pressed || document.activeElement !== document.body) return
-  pressed.querySelector('.execute')?.focus({ preventScroll: true })
-  pressed = null
+  if (document.activeElement !== document.body || !last?.place?.isConnected) return
+  const button = last.target.isConnected ? last.target : last.place.querySelector('.execute, .auth.button')
+  button?.focus({ preventScroll: true })
 }
 
-// Once the titles are there: on a phone the requests lie far below what is said of them.
+// Once the titles are there. On a phone the requests lie far below what is said of them.
 function listContents() {
   const contents = document.getElementById('contents')
   if (!contents.hidden || !all('h3.opblock-tag').length) return
@@ -71,6 +77,7 @@ function listContents() {
   document.getElementById('contents-about').append(...links('.info .renderedMarkdown h3[id]', (title) => title.textContent))
   document.getElementById('contents-requests').append(...links('h3.opblock-tag[id]', (title) => title.dataset.tag))
   contents.hidden = false
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView()
 }
 
 // --- what is sent
@@ -98,17 +105,15 @@ const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['
 const sendWhatBelongs = (examples) => (request) => {
   // The browser must not ask for a password of its own, nor send what it remembers.
   request.credentials = 'omit'
-  // The example's id would stand in the log for every request.
-  if (request.headers['X-Request-Id'] === examples.requestId) delete request.headers['X-Request-Id']
   if (typeof request.body !== 'string' || request.method !== 'POST') return request
   const body = new URLSearchParams(request.body)
-  const leaveOut = (fields) => fields.filter((field) => body.get(field) === examples.fields[field]).forEach((field) => body.delete(field))
+  const leaveOut = (fields) => fields.filter((field) => body.get(field) === examples[field]).forEach((field) => body.delete(field))
   for (const [grant, fields] of Object.entries(FIELDS_OF_GRANTS)) {
     if (body.has('grant_type') && body.get('grant_type') !== grant) leaveOut(fields)
   }
   if (/^Basic /.test(request.headers.Authorization)) leaveOut(['client_id', 'client_secret'])
   for (const field of ['refresh_token', 'token']) {
-    if (login.refreshToken && body.get(field) === examples.fields[field]) body.set(field, login.refreshToken)
+    if (login.refreshToken && body.get(field) === examples[field]) body.set(field, login.refreshToken)
   }
   request.body = body.toString()
   return request
@@ -126,8 +131,12 @@ async function description() {
   if (!answer.ok) throw new Error('the server answered ' + answer.status)
   const spec = await answer.json()
   const { schemas, parameters } = spec.components
-  // Under the titles of this page.
-  spec.info.description = spec.info.description.replace(/^#/gm, '###')
+  // Under the titles of this page, and with this server's address.
+  spec.info.description = spec.info.description.replace(/^#/gm, '###').replaceAll('http://localhost:8080/', new URL('.', location).href)
+  // Swagger UI makes a link of it that leads nowhere.
+  delete spec.info.license
+  // It would stand in the log for every request.
+  delete parameters.RequestId.example
   // No request of this server uses it, and whoever filled it in would wonder why.
   delete spec.components.securitySchemes.oauth2
   // In a demo the examples are the demo's own people, so that what is tried works. Elsewhere there are none: nobody is locked out who
@@ -140,7 +149,7 @@ async function description() {
   password.example = people.password
   if (!demo) schemas.Resource.example = schemas.Scope.example = ''
   const fields = { ...people, refresh_token: refresh_token.example, token: schemas.RevocationRequest.properties.token.example }
-  return { spec, examples: { requestId: parameters.RequestId.example, fields } }
+  return { spec, examples: fields }
 }
 
 new MutationObserver(() => {
@@ -149,7 +158,16 @@ new MutationObserver(() => {
   listContents()
 }).observe(swagger, { childList: true, subtree: true })
 
-function render({ spec, examples }) {
+// Swagger UI, which would otherwise take over every link within this page, and glide there without the focus.
+async function render({ spec, examples }) {
+  window.noZensmooth = true
+  await new Promise((resolve, reject) => {
+    const script = document.createElement('script')
+    script.src = 'docs/swagger-ui-bundle.js'
+    script.onload = resolve
+    script.onerror = () => reject(new Error(script.src + ' does not load'))
+    document.head.append(script)
+  })
   const ui = SwaggerUIBundle({
     spec,
     dom_id: '#swagger-ui',

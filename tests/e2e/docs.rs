@@ -1,16 +1,14 @@
 //! The API's page under `sealwright demo`, in a real browser: a newcomer gets a first token, by the keyboard alone if need be.
 
-#[expect(dead_code, reason = "shared with the other stories")]
-mod page;
-#[expect(dead_code, reason = "shared with the other stories")]
-mod world;
-
 use std::{env, process::Command};
 
-use page::Seen;
 use serde_json::Value;
 use tempfile::TempDir;
-use world::{Process, free_port, program};
+
+use crate::{
+    page::Seen,
+    world::{Process, free_port, program},
+};
 
 struct Demo {
     process: Process,

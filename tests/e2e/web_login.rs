@@ -1,13 +1,12 @@
 //! The story of our users from end to end: the server, an API that embeds the verifier, a web application that embeds the client, Redis,
 //! and somebody with a browser.
 
-mod page;
-mod world;
-
 use std::time::{Duration, Instant};
 
-use page::Seen;
-use world::{ORDERS, PASSWORD, Process, World, free_port};
+use crate::{
+    page::Seen,
+    world::{ORDERS, PASSWORD, Process, World, free_port},
+};
 
 /// The answer that the browser gets for this is no fault of the page.
 const FAVICON: &str = "favicon";

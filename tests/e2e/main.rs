@@ -1,0 +1,6 @@
+//! What people see: each story in a real browser, against the real programs.
+
+mod docs;
+mod page;
+mod web_login;
+mod world;

@@ -5,10 +5,10 @@
 //!
 //! ```toml
 //! [dependencies]
-//! sealwright = { version = "0.1", default-features = false, features = ["verifier"] }
+//! sealwright = { path = "../sealwright", default-features = false, features = ["verifier"] }
 //!
 //! [dev-dependencies]
-//! sealwright = { version = "0.1", default-features = false, features = ["testing"] }
+//! sealwright = { path = "../sealwright", default-features = false, features = ["testing"] }
 //! tower = { version = "0.5", features = ["util"] }
 //! ```
 

@@ -221,7 +221,11 @@ impl Seen {
     }
 
     pub(crate) async fn wide(&self, width: i64) {
-        let size = SetDeviceMetricsOverrideParams::new(width, 900, 1.0, width < 600);
+        self.sized(width, 900).await;
+    }
+
+    pub(crate) async fn sized(&self, width: i64, height: i64) {
+        let size = SetDeviceMetricsOverrideParams::new(width, height, 1.0, width < 600);
         self.page.execute(size).await.unwrap();
     }
 

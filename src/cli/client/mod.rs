@@ -35,7 +35,7 @@ pub(super) enum Command {
         /// What it may have at a resource; repeat for more
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
         allow: Vec<Allowance>,
-        /// A resource whose tokens it may introspect; repeat for more
+        /// A resource whose tokens it may introspect, once a version serves introspection; repeat for more
         #[arg(long, value_name = "RESOURCE")]
         introspects: Vec<Audience>,
         /// The one way in which it may send its secret, client_secret_basic or client_secret_post; both unless given
@@ -77,7 +77,7 @@ pub(super) enum Command {
         /// A resource where it may have nothing any more; repeat for more
         #[arg(long, value_name = "RESOURCE", group = "change")]
         disallow: Vec<Audience>,
-        /// A resource whose tokens it may introspect from now on; repeat for more
+        /// A resource whose tokens it may introspect, once a version serves introspection; repeat for more
         #[arg(long, value_name = "RESOURCE", group = "change")]
         add_introspects: Vec<Audience>,
         /// A resource whose tokens it may not introspect any more; repeat for more

@@ -51,9 +51,9 @@ const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 const unchecked = (why) => [null, 'Not checked: ' + why]
 
 // Whether the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
-export async function checkSignature(header, parts) {
+export async function checkSignature(header, parts, signal) {
   if (!window.crypto.subtle) return unchecked('this browser checks signatures over https, and over http on this machine alone.')
-  const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store' })
+  const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store', signal })
   if (!answer.ok) return unchecked('the published keys cannot be had, ' + answer.status + '.')
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
   if (!jwk) return [false, 'The published keys hold none that is called ' + header.kid + '.']
@@ -72,10 +72,18 @@ function say(where, good, text) {
   where.className = { true: 'good', false: 'bad' }[good] ?? ''
 }
 
-async function show(answer, signal) {
-  const token = answer.access_token
+// The three parts, or null where it is no signed JWT in the compact form (RFC 7515 section 7.1).
+function takenApart(token) {
   const parts = token.split('.')
-  const [header, claims] = parts.slice(0, 2).map(jsonOf)
+  try {
+    const [header, claims] = parts.slice(0, 2).map(jsonOf)
+    return parts.length === 3 ? { parts, header, claims } : null
+  } catch {
+    return null
+  }
+}
+
+function show({ parts, header, claims }) {
   element('token-text').replaceChildren(
     ...['header', 'claims', 'signature'].flatMap((name, at) => {
       const part = document.createElement('span')
@@ -86,14 +94,28 @@ async function show(answer, signal) {
   )
   element('token-header').textContent = JSON.stringify(header, null, 2)
   element('token-claims').textContent = JSON.stringify(claims, null, 2)
-  const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString()
+  const time = (seconds) => new Date(seconds * 1000).toLocaleString()
   element('token-times').textContent =
     'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', good until ' + time(claims.exp) + '.'
-  element('token-signature').textContent = ''
+  say(element('token-signature'), null, 'It is being checked...')
   element('copied').textContent = ''
   element('token').hidden = false
-  const [genuine, words] = await checkSignature(header, parts).catch((failure) => unchecked(failure.message))
-  if (!signal.aborted) say(element('token-signature'), genuine, words)
+}
+
+function lifetime(seconds) {
+  if (seconds < 120) return seconds + ' s'
+  return seconds < 7200 ? Math.round(seconds / 60) + ' min' : Math.round(seconds / 3600) + ' h'
+}
+
+function wordsOfSuccess({ scope, expires_in, refresh_token }) {
+  const renewable = refresh_token ? ' A refresh token came with it, for the requests below.' : ''
+  return 'A token for ' + (scope || 'no scope') + ', good for ' + lifetime(expires_in) + '. Send it as: Authorization: Bearer <token>.' + renewable
+}
+
+function wordsOfFailure({ status, retryAfter, body }) {
+  if (!body?.error) return status + ', which is no answer of the token endpoint: something stands before it.'
+  const wait = /^\d+$/.test(retryAfter ?? '') ? ' (' + retryAfter + ' s)' : ''
+  return status + ' ' + [body.error, body.error_description].filter(Boolean).join(': ') + wait
 }
 
 // What was asked last is what is shown.
@@ -103,25 +125,28 @@ form.addEventListener('change', showFields)
 form.addEventListener('submit', async (event) => {
   event.preventDefault()
   latest.abort()
-  latest = new AbortController()
-  const { signal } = latest
+  const press = new AbortController()
+  latest = press
+  const limit = setTimeout(() => press.abort(new Error('it took too long')), TIME_LIMIT_MS)
   const outcome = element('outcome')
   element('token').hidden = true
   say(outcome, null, 'Asking...')
   try {
-    const { status, retryAfter, body } = await askForToken(AbortSignal.any([signal, AbortSignal.timeout(TIME_LIMIT_MS)]))
-    if (body?.access_token) {
-      const minutes = Math.round(body.expires_in / 60)
-      const renewable = body.refresh_token ? ' A refresh token came with it, for the requests below.' : ''
-      if (body.refresh_token) login.refreshToken = body.refresh_token
-      say(outcome, true, 'A token for ' + (body.scope || 'no scope') + ', good for ' + minutes + ' min. Send it as: Authorization: Bearer <token>.' + renewable)
-      await show(body, signal)
+    const answer = await askForToken(press.signal)
+    const token = takenApart(answer.body?.access_token ?? '')
+    if (token) {
+      login.refreshToken = answer.body.refresh_token ?? login.refreshToken
+      say(outcome, true, wordsOfSuccess(answer.body))
+      show(token)
+      const verdict = await checkSignature(token.header, token.parts, press.signal).catch((failure) => unchecked(failure.message))
+      if (press === latest) say(element('token-signature'), ...verdict)
     } else {
-      const words = body?.error ? body.error + ': ' + body.error_description : 'and no answer of the token endpoint; is something before it?'
-      say(outcome, false, status + ' ' + words + (retryAfter ? ' (' + retryAfter + ' s)' : ''))
+      say(outcome, false, wordsOfFailure(answer))
     }
   } catch (failure) {
-    if (!signal.aborted) say(outcome, false, 'No answer from the server: ' + failure.message)
+    if (press === latest) say(outcome, false, 'No answer from the server: ' + failure.message)
+  } finally {
+    clearTimeout(limit)
   }
 })
 element('copy-token').addEventListener('click', async () => {

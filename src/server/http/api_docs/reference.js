@@ -39,26 +39,26 @@ function nameThings() {
   // They are called what is written on them.
   for (const button of all('.modal-btn[aria-label]')) button.removeAttribute('aria-label')
   for (const choice of all('select:not([aria-label])')) {
-    const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.trim()
+    const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.replace(/\s*\*$/, '')
     const name = choice.matches('.examples-select-element') ? 'Example' : parameter
     choice.setAttribute('aria-label', name || 'Choice')
   }
   for (const title of all('.info .renderedMarkdown h3:not([id])')) title.id = 'about-' + title.textContent.toLowerCase().replace(/[^a-z]+/g, '-')
 }
 
-// Whoever presses Execute, Clear or Authorize presses the button away: it is disabled, or another comes in its place. The focus, if no
-// pointer took it away, belongs there.
+// Whoever presses Execute, Clear or Authorize presses the button away: it is disabled, or another comes in its place. The focus belongs
+// there, if nobody took it elsewhere.
 let last = null
 document.addEventListener('focusin', ({ target }) => {
   last = { target, place: target.closest('.opblock, dialog') }
 })
-document.addEventListener('pointerdown', () => {
-  last = null
-})
+document.addEventListener('pointerdown', () => (last = null))
+document.addEventListener('keydown', ({ key }) => key === 'Tab' && (last = null))
 function keepFocus() {
-  if (document.activeElement !== document.body || !last?.place?.isConnected) return
-  const button = last.target.isConnected ? last.target : last.place.querySelector('.execute, .auth.button')
-  button?.focus({ preventScroll: true })
+  if (document.activeElement !== document.body || !document.hasFocus() || !last?.place?.isConnected) return
+  const { target, place } = last
+  if (!target.isConnected) place.querySelector('.execute, .auth.button')?.focus({ preventScroll: true })
+  else if (target.matches('button')) target.focus({ preventScroll: true })
 }
 
 // Once the titles are there. On a phone the requests lie far below what is said of them.
@@ -101,7 +101,8 @@ const encodedBasic = () => ({
 // The form shows the fields of all grants, each with an example.
 const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
 
-// Of what is an example's, sent is what the chosen grant needs, and credentials in one place. What somebody typed is sent.
+// Of what is an example's, sent is what the chosen grant needs, credentials in one place, and no refresh token that nobody ever got. What
+// somebody typed is sent.
 const sendWhatBelongs = (examples) => (request) => {
   // The browser must not ask for a password of its own, nor send what it remembers.
   request.credentials = 'omit'
@@ -112,9 +113,11 @@ const sendWhatBelongs = (examples) => (request) => {
     if (body.has('grant_type') && body.get('grant_type') !== grant) leaveOut(fields)
   }
   if (/^Basic /.test(request.headers.Authorization)) leaveOut(['client_id', 'client_secret'])
-  for (const field of ['refresh_token', 'token']) {
-    if (login.refreshToken && body.get(field) === examples[field]) body.set(field, login.refreshToken)
+  for (const field of ['refresh_token', 'token'].filter((field) => body.get(field) === examples[field])) {
+    if (login.refreshToken) body.set(field, login.refreshToken)
+    else body.delete(field)
   }
+  for (const [field, value] of [...body]) if (!value) body.delete(field)
   request.body = body.toString()
   return request
 }

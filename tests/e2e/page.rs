@@ -266,6 +266,9 @@ impl Seen {
 
     pub(crate) async fn close(mut self) {
         self.browser.close().await.unwrap();
-        self.browser.wait().await.unwrap();
+        // One that was told to go and does not is none of the story's concern.
+        if tokio::time::timeout(Duration::from_secs(10), self.browser.wait()).await.is_err() {
+            self.browser.kill().await;
+        }
     }
 }

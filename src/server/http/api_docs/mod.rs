@@ -43,7 +43,7 @@ static FILES: LazyLock<[(&str, &str, Document); 6]> = LazyLock::new(|| {
 /// One of the files of Swagger UI that are built in.
 fn vendored(name: &str) -> Document {
     let file = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::from("")));
-    Document::new(file.ok().flatten().expect("it is built in").bytes.into_owned())
+    Document::new(Bytes::from_owner(file.ok().flatten().expect("it is built in").bytes))
 }
 
 /// Whether the description and its page are served.

@@ -47,6 +47,7 @@ pub struct TokenLayer {
     verifier: Verifier,
     anonymous: bool,
     required: Vec<Requirement>,
+    grpc: bool,
     resource_metadata: Option<Arc<str>>,
 }
 
@@ -59,6 +60,8 @@ pub(super) struct Checked {
     /// None: the caller sent no token, and needs none here.
     pub(super) claims: Option<Arc<Claims>>,
     pub(super) resource_metadata: Option<Arc<str>>,
+    /// Whether the layer answers as gRPC does.
+    pub(super) grpc: bool,
     verifier: Verifier,
 }
 
@@ -88,7 +91,7 @@ fn required<R: Require>(claims: &Claims) -> Result<(), Error> {
 
 impl TokenLayer {
     pub(super) fn new(verifier: Verifier) -> Self {
-        Self { verifier, anonymous: false, required: Vec::new(), resource_metadata: None }
+        Self { verifier, anonymous: false, required: Vec::new(), grpc: false, resource_metadata: None }
     }
 
     /// Lets in callers without any token as well; a bad one is still refused. Handlers tell the two apart by `Option<Token>`.
@@ -103,6 +106,31 @@ impl TokenLayer {
     pub fn require<R: Require>(mut self) -> Self {
         self.required.push(required::<R>);
         self
+    }
+
+    /// Answers every refusal as gRPC does: HTTP status 200, and the reason in `grpc-status`: 16 (`UNAUTHENTICATED`) for 401, 7
+    /// (`PERMISSION_DENIED`) for 403, 3 (`INVALID_ARGUMENT`) for 400, 14 (`UNAVAILABLE`) for 503. For services that only speak gRPC,
+    /// such as tonic's:
+    ///
+    /// ```no_run
+    /// # use sealwright::verifier::Verifier;
+    /// # async fn serve(verifier: Verifier) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (_reporter, health) = tonic_health::server::health_reporter();
+    /// tonic::transport::Server::builder()
+    ///     .layer(verifier.layer().grpc())
+    ///     .add_service(health)
+    ///     .serve("127.0.0.1:50051".parse()?)
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Do not use it on routes whose callers decide by the HTTP status, such as the target of nginx's `auth_request`: they would read
+    /// every refusal as permission. Nothing in a request chooses between the two: without this option, a request with
+    /// `Content-Type: application/grpc` is refused with a 401 like any other. Where one server has routes of both kinds, give each
+    /// kind its own layer.
+    #[must_use]
+    pub fn grpc(self) -> Self {
+        Self { grpc: true, ..self }
     }
 
     /// Where this API's description stands (RFC 9728), which every challenge then names: see
@@ -126,7 +154,8 @@ impl TokenLayer {
             Err(Error::NoToken) if self.anonymous => None,
             Err(error) => return Err(error),
         };
-        Ok(Checked { claims, resource_metadata: self.resource_metadata.clone(), verifier: self.verifier.clone() })
+        let (resource_metadata, verifier) = (self.resource_metadata.clone(), self.verifier.clone());
+        Ok(Checked { claims, resource_metadata, grpc: self.grpc, verifier })
     }
 }
 
@@ -173,7 +202,7 @@ where
                 let token = bearer(request.headers()).unwrap_or_default().to_owned();
                 let verifying = Box::pin(async move {
                     let outcome = layer.verifier.verify_within(span, &token).await;
-                    layer.admit(outcome)
+                    layer.admit(outcome).map_err(|error| layer.refuse(error))
                 });
                 State::Verifying { verifying, then: Some((inner, request)) }
             }
@@ -188,28 +217,27 @@ where
                         request.extensions_mut().insert(checked);
                         State::Inner { future: inner.call(request) }
                     }
-                    Err(error) => State::Refused { refused: Some(layer.refuse(error, request.headers())) },
+                    Err(error) => State::Refused { refused: Some(layer.refuse(error)) },
                 }
             }
         };
-        Answer { state, resource_metadata: layer.resource_metadata.clone() }
+        Answer { state }
     }
 }
 
 impl TokenLayer {
-    fn refuse(&self, error: Error, headers: &HeaderMap) -> Refused {
-        Refused { error, resource_metadata: self.resource_metadata.clone(), grpc: is_grpc(headers) }
+    fn refuse(&self, error: Error) -> Refused {
+        Refused { error, resource_metadata: self.resource_metadata.clone(), grpc: self.grpc }
     }
 }
 
-type Verifying = Pin<Box<dyn Future<Output = Result<Checked, Error>> + Send>>;
+type Verifying = Pin<Box<dyn Future<Output = Result<Checked, Refused>> + Send>>;
 
 pin_project_lite::pin_project! {
     /// The answer of a [`TokenService`].
     pub struct Answer<S: Service<Request<B>>, B> {
         #[pin]
         state: State<S, B, S::Future>,
-        resource_metadata: Option<Arc<str>>,
     }
 }
 
@@ -230,8 +258,7 @@ where
     type Output = Result<Response<R>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut state = this.state;
+        let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
                 Now::Inner { future } => return future.poll(cx),
@@ -247,20 +274,13 @@ where
                             request.extensions_mut().insert(checked);
                             State::Inner { future: inner.call(request) }
                         }
-                        Err(error) => {
-                            let grpc = is_grpc(request.headers());
-                            State::Refused { refused: Some(Refused { error, resource_metadata: this.resource_metadata.clone(), grpc }) }
-                        }
+                        Err(refused) => State::Refused { refused: Some(refused) },
                     }
                 }
             };
             state.set(next);
         }
     }
-}
-
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The token of a request: in the header, never in the URL or the body (RFC 6750 section 2, RFC 9700 section 4.3.2).

@@ -1,6 +1,6 @@
 //! What an API embeds to check tokens by itself, offline.
 //!
-//! A whole API, with axum; hyper and tonic take the same layer:
+//! A whole API, with axum; hyper takes the same layer, and tonic takes it with [`TokenLayer::grpc`]:
 //!
 //! ```
 //! use axum::{Router, http::StatusCode, routing::get};
@@ -291,7 +291,8 @@ impl Verifier {
         self.0.issuers.iter().for_each(|issuer| issuer.keep());
     }
 
-    /// A layer that lets no request in without a good token, for axum, hyper, tonic and everything else that tower's layers fit.
+    /// A layer that lets no request in without a good token, for axum, hyper, tonic ([`TokenLayer::grpc`]) and everything else that tower's
+    /// layers fit.
     ///
     /// Every route that is added before the layer is behind it, whether or not its handler looks at the token. What is added below
     /// is open to all: routes, nested routers, a fallback, and what a later `merge` brings. Layer after the last of them, and open a route

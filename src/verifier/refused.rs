@@ -13,7 +13,8 @@ pub struct Refused {
     pub error: Error,
     /// Where this API describes itself (RFC 9728), for the challenge.
     pub(super) resource_metadata: Option<Arc<str>>,
-    /// Whether the caller speaks gRPC, where the status travels in a header of its own.
+    /// Whether the layer answers as gRPC does. Set where the layer is made, never by a request header: nginx's `auth_request`, which
+    /// decides by the HTTP status, would read the 200 of a gRPC refusal as permission.
     pub(super) grpc: bool,
 }
 
@@ -33,7 +34,7 @@ impl Refused {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }
         if self.grpc {
-            // A gRPC answer is 200, always; what it means stands in grpc-status.
+            // Trailers-Only of the gRPC specification: HTTP status 200, and the outcome in grpc-status.
             let code = match status.as_u16() {
                 400 => "3",
                 401 => "16",

@@ -9,11 +9,7 @@ use axum_core::{
 use http::{Extensions, request::Parts};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{
-    Claims, Error,
-    layer::{Checked, is_grpc},
-    refused::Refused,
-};
+use super::{Claims, Error, layer::Checked, refused::Refused};
 use crate::protocol::ScopeToken;
 
 /// One scope token, named by a type. Write it with [`scopes!`](crate::scopes).
@@ -170,8 +166,9 @@ impl<R: Require, C: DeserializeOwned> Token<R, C> {
 }
 
 fn refused(error: Error, parts: &Parts) -> Refused {
-    let resource_metadata = parts.extensions.get().and_then(|Checked { resource_metadata, .. }| resource_metadata.clone());
-    Refused { error, resource_metadata, grpc: is_grpc(&parts.headers) }
+    let checked = parts.extensions.get::<Checked>();
+    let resource_metadata = checked.and_then(|checked| checked.resource_metadata.clone());
+    Refused { error, resource_metadata, grpc: checked.is_some_and(|checked| checked.grpc) }
 }
 
 impl<State: Sync, R: Require, C: DeserializeOwned> FromRequestParts<State> for Token<R, C> {

@@ -119,11 +119,6 @@ impl<S: Source> Kept<S> {
         self.shared.held.load()
     }
 
-    /// Whether there is a value that is good at `now`.
-    pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
-        self.held().as_ref().is_some_and(|held| held.is_usable(now))
-    }
-
     /// After how long it is worth asking again, when there is no value that is good.
     pub(crate) fn retry_after(&self, now: Timestamp) -> Duration {
         self.shared.pace.borrow().retry_after(now)

@@ -83,7 +83,8 @@ impl Builder {
     }
 
     /// The issuer's keys, as its JWKS document (RFC 7517 section 5); at most 256 KiB and 64 keys. Each needs a `kid`, since tokens name
-    /// their key by it; of two different ones with one kid and algorithm neither is used. One bad key is skipped. Nothing
+    /// their key by it; of two different ones with one kid and algorithm neither is used. One bad key is skipped, and said in the log and in
+    /// [`Verifier::status`]. Nothing
     /// is ever fetched then: who changes keys must build a new verifier.
     pub fn keys(mut self, jwks: impl Into<Vec<u8>>) -> Self {
         self.keys = KeysFrom::Document(jwks.into());
@@ -182,7 +183,7 @@ impl Builder {
         let keys = match self.keys {
             KeysFrom::Metadata => fetched(None),
             KeysFrom::JwksUri(url) => fetched(Some(endpoint(&url, &expected.issuer).ok_or(BuildError::JwksUri(url))?)),
-            KeysFrom::Document(document) => Keys::Fixed(fixed(&document, &expected.algorithms)?),
+            KeysFrom::Document(document) => Keys::Fixed(fixed(&document, &expected)?),
             KeysFrom::File(path) => {
                 // One byte more than is allowed is enough to say that it is too much.
                 let read = std::fs::File::open(&path).and_then(|file| {
@@ -190,17 +191,18 @@ impl Builder {
                     file.take(MAX_SET_LEN as u64 + 1).read_to_end(&mut document).map(|_| document)
                 });
                 let unreadable = |error: std::io::Error| BuildError::KeysFile { path: path.display().to_string(), why: error.to_string() };
-                Keys::Fixed(fixed(&read.map_err(unreadable)?, &expected.algorithms)?)
+                Keys::Fixed(fixed(&read.map_err(unreadable)?, &expected)?)
             }
         };
         Ok(Verifier::of(vec![Arc::new(OneIssuer { expected, keys, clock: self.clock })]))
     }
 }
 
-fn fixed(document: &[u8], algorithms: &[Algorithm]) -> Result<KeySet, BuildError> {
-    let keys = KeySet::parse(document, algorithms)?;
-    match keys.why_unusable() {
-        Some(why) => Err(why),
-        None => Ok(keys),
+fn fixed(document: &[u8], expected: &Expected) -> Result<KeySet, BuildError> {
+    let keys = KeySet::parse(document, &expected.algorithms)?;
+    if let Some(why) = keys.why_unusable() {
+        return Err(why);
     }
+    keys.log_skipped(&expected.issuer);
+    Ok(keys)
 }

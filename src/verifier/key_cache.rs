@@ -81,9 +81,7 @@ impl kept::Source for Source {
         };
         if !held.is_some_and(|before| keys.is_same_as(&before)) {
             tracing::info!(issuer = %self.issuer, kids = ?keys.kids().collect::<BTreeSet<_>>(), "the issuer's keys changed");
-            for why in keys.skipped() {
-                tracing::warn!(issuer = %self.issuer, "a key of the issuer is not used: {why}");
-            }
+            keys.log_skipped(&self.issuer);
         }
         // However short their life is said to be: until the issuer may be asked again, and has had its time to answer.
         let shortest = MANNERS.cool_down + self.timeout;

@@ -14,6 +14,14 @@ pub(super) trait Members: Default {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
 
+const TWICE: &str = "a member is there twice";
+
+/// Whether a text was refused since it has a member twice.
+pub(super) fn is_duplicate(error: &serde_json::Error) -> bool {
+    // A custom error is known by its text alone, behind which serde_json puts the place.
+    error.to_string().starts_with(TWICE)
+}
+
 pub(super) fn next<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<T, A::Error> {
     map.next_value()
 }
@@ -29,14 +37,14 @@ pub(super) fn read<M: Members>(json: &[u8]) -> Result<M, serde_json::Error> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The next name of an object, if it was not there before and is no name by which serde_json talks to itself: with its feature
-/// `raw_value` on, as axum has it, such a name makes a text pass for an object.
+/// `raw_value` on, such a name makes a text pass for an object.
 fn next_name<'de, A: MapAccess<'de>>(map: &mut A, seen: &mut HashSet<Cow<'de, str>>) -> Result<Option<Cow<'de, str>>, A::Error> {
     let Some(Name(name)) = map.next_key()? else { return Ok(None) };
     if name.starts_with("$serde_json::private::") {
         return Err(A::Error::custom("a member has a name that is not for tokens"));
     }
     if !seen.insert(name.clone()) {
-        return Err(A::Error::custom("a member is there twice"));
+        return Err(A::Error::custom(TWICE));
     }
     Ok(Some(name))
 }

@@ -85,6 +85,9 @@
 //!   [`Error::KeysUnavailable`], a 503, never a 401: it is not the token's fault.
 //! - **One key that cannot be used** (another type, `use` or `key_ops` for something else, too short) is skipped and said in the
 //!   log and in [`Status`]; the others serve. Members that are not needed are not looked at.
+//! - **A key whose private half is published** (`d`, `p`, `k` and the like) is refused, under whichever `kid` it stands in the set, since
+//!   anyone can sign with it. If no other key is left, the answer is [`Error::KeysUnavailable`] from then on.
+//! - **A member that is there twice** (RFC 7517 sections 4 and 5) refuses the key that it stands in, or, outside a key, the whole document.
 //!
 //! # Whom a token speaks for
 //!
@@ -97,6 +100,7 @@ mod check;
 mod claims;
 mod error;
 mod fetch;
+mod jwk;
 mod key_cache;
 mod layer;
 mod members;

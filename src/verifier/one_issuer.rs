@@ -8,7 +8,10 @@ use super::{
     key_cache::{KeyCache, unavailable},
     signature::KeySet,
 };
-use crate::clock::SharedClock;
+use crate::{
+    clock::{SharedClock, Timestamp},
+    kept::Held,
+};
 
 #[derive(Debug)]
 pub(super) struct OneIssuer {
@@ -24,6 +27,11 @@ pub(super) enum Keys {
     Fetched(KeyCache),
 }
 
+/// The keys that may be used at `now`, unless there are none: no key is left of a set that publishes the private half of each.
+fn usable(held: &Option<Arc<Held<KeySet>>>, now: Timestamp) -> Option<&Held<KeySet>> {
+    held.as_deref().filter(|held| held.is_usable(now) && !held.value.is_empty())
+}
+
 impl OneIssuer {
     /// Judges a token with the keys in memory. Takes no lock and awaits nothing while there are keys.
     pub(super) fn check(&self, token: &str, passed: impl FnMut(Check)) -> Result<Claims, Error> {
@@ -33,8 +41,7 @@ impl OneIssuer {
             Keys::Fixed(keys) => check(token, |kid, algorithm| keys.find(kid, algorithm), &self.expected, seconds, passed),
             Keys::Fetched(cache) => {
                 let held = cache.held();
-                let usable = held.as_ref().filter(|held| held.is_usable(now));
-                let find = |kid: &str, algorithm| match usable.map(|held| held.value.find(kid, algorithm)) {
+                let find = |kid: &str, algorithm| match usable(&held, now).map(|held| held.value.find(kid, algorithm)) {
                     // After an attempt that failed nobody can say whether the issuer has an unknown key by now.
                     Some(found) if found.is_ok() || !cache.last_attempt_failed() => found,
                     _ => Err(unavailable(cache, now)),
@@ -61,11 +68,11 @@ impl OneIssuer {
     pub(super) async fn ready(&self) -> Result<(), Error> {
         self.keep();
         let Keys::Fetched(cache) = &self.keys else { return Ok(()) };
-        if !cache.is_usable(self.clock.now()) {
+        if usable(&cache.held(), self.clock.now()).is_none() {
             cache.catch_up().await;
         }
         let now = self.clock.now();
-        if cache.is_usable(now) { Ok(()) } else { Err(unavailable(cache, now)) }
+        if usable(&cache.held(), now).is_some() { Ok(()) } else { Err(unavailable(cache, now)) }
     }
 
     pub(super) fn keep(&self) {
@@ -77,7 +84,7 @@ impl OneIssuer {
     pub(super) fn status(&self) -> IssuerStatus {
         let now = self.clock.now();
         if let Keys::Fetched(cache) = &self.keys
-            && !cache.is_usable(now)
+            && usable(&cache.held(), now).is_none()
         {
             cache.ask();
         }
@@ -96,10 +103,10 @@ impl OneIssuer {
             Keys::Fixed(keys) => described(Some(keys), KeyState::Fixed),
             Keys::Fetched(cache) => {
                 let held = cache.held().clone();
-                let state = match &held {
+                let state = match usable(&held, now) {
                     Some(held) if held.is_fresh(now) => KeyState::Fresh,
-                    Some(held) if held.is_usable(now) => KeyState::Stale,
-                    _ => KeyState::Missing,
+                    Some(_) => KeyState::Stale,
+                    None => KeyState::Missing,
                 };
                 let (fetches, failures) = cache.attempts();
                 IssuerStatus {

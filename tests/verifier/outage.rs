@@ -67,6 +67,74 @@ async fn vf13_how_long_stale_keys_are_used_is_the_users_choice() {
     assert!(always.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).is_ok());
 }
 
+/// The issuer's document, with more members in its only key.
+fn only_key_with(issuer: &Issuer, more: &str) -> Answer {
+    Answer::Body(issuer.jwks().replacen("[{", &format!("[{{{more},"), 1).into_bytes())
+}
+
+#[tokio::test]
+async fn hd13_a_fetched_document_with_a_member_twice_leaves_the_keys_at_hand_in_force() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    let doubled = issuer.jwks().replacen('{', r#"{"keys":[],"#, 1);
+    issuer.answer_keys(Answer::Body(doubled.into_bytes()));
+    issuer.clock().advance(seconds(600));
+    fetched(&verifier, 2).await;
+    assert!(verifier.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).is_ok());
+    let (why, _) = verifier.status().issuers.remove(0).last_error.unwrap();
+    assert!(why.contains("it has a member twice"), "{why}");
+}
+
+#[tokio::test]
+async fn hd13_a_key_is_no_longer_trusted_once_the_issuer_publishes_its_private_half() {
+    let issuer = Issuer::start().await.unwrap();
+    let leaked = issuer.kid();
+    let by_leaked = issuer.token(AUDIENCE).lifetime(seconds(7200)).sign().unwrap();
+    let verifier = warm(&issuer).await;
+    assert!(verifier.verify_cached(&by_leaked).is_ok());
+
+    // Not even when it is the only one: what is left is no key at all, and not the one from before.
+    issuer.answer_keys(only_key_with(&issuer, r#""d":"AQAB""#));
+    issuer.clock().advance(seconds(600));
+    fetched(&verifier, 2).await;
+    let refused = verifier.verify(&by_leaked).await.unwrap_err();
+    assert_eq!((refused.code(), refused.status()), ("keys_unavailable", 503));
+    assert!(refused.retry_after().unwrap() >= seconds(1));
+    assert_eq!(verifier.verify_cached(&by_leaked).unwrap_err().code(), "keys_unavailable");
+    assert_eq!(verifier.ready().await.unwrap_err().code(), "keys_unavailable");
+    let status = verifier.status();
+    assert!(!status.is_ready() && status.issuers[0].keys == KeyState::Missing && status.issuers[0].kids.is_empty());
+    let skipped = &status.issuers[0].skipped[0];
+    assert!(skipped.contains(&leaked) && skipped.contains("private member \"d\""), "{skipped}");
+    assert!(status.prometheus().contains("keys_usable{issuer=") && status.prometheus().contains("} 0\n"));
+
+    // The issuer replaces it.
+    issuer.rotate().unwrap();
+    issuer.withdraw(&leaked);
+    issuer.come_back();
+    issuer.clock().advance(seconds(10));
+    assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
+    assert_eq!(verifier.verify(&by_leaked).await.unwrap_err().code(), "unknown_key");
+}
+
+#[tokio::test]
+async fn hd13_metadata_with_a_member_twice_is_refused() {
+    let issuer = Issuer::start().await.unwrap();
+    let good = format!(r#""issuer":"{0}","jwks_uri":"{0}/.well-known/jwks.json""#, issuer.url());
+    for doubled in [
+        format!(r#"{{{good},"jwks_uri":"https://elsewhere.example/jwks"}}"#),
+        format!(r#"{{"jwks_uri":"https://elsewhere.example/jwks",{good}}}"#),
+        format!(r#"{{{good},"issuer":"https://elsewhere.example"}}"#),
+        format!(r#"{{"issuer":"https://elsewhere.example",{good}}}"#),
+        format!(r#"{{{good},"\u0069ssuer":"{}"}}"#, issuer.url()),
+    ] {
+        issuer.answer_metadata(Answer::Body(doubled.clone().into_bytes()));
+        let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+        assert_eq!(verifier.ready().await.unwrap_err().code(), "keys_unavailable", "{doubled}");
+        assert_eq!(issuer.key_fetches(), 0);
+    }
+}
+
 /// Answers that are no keys, and what an operator reads about each.
 fn useless(issuer: &Issuer) -> Vec<(Answer, &'static str)> {
     let body = |text: &str| Answer::Body(text.as_bytes().to_vec());
@@ -75,7 +143,7 @@ fn useless(issuer: &Issuer) -> Vec<(Answer, &'static str)> {
         (body("<!doctype html><title>Sign in</title>"), "not JSON"),
         (Answer::Body(Vec::new()), "not JSON"),
         (body(r#"{"keys":[]}"#), "the set is empty"),
-        (body(r#"{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}"#), "its type is not one for signatures"),
+        (body(r#"{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}"#), "private member \"k\""),
         (body(&rsa(172, "AQAB")), "2,048"),
         (body(&rsa(344, "AQ")), "exponent"),
         (Answer::Body(vec![b' '; 50_000_000]), "larger than 256 KiB"),

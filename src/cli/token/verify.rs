@@ -135,7 +135,11 @@ impl<'a> Said<'a> {
             Check::Size => format!("{} bytes", self.len),
             Check::Algorithm => compared(shown(header, "alg"), json!("RS256").to_string()),
             Check::Type => compared(shown(header, "typ"), json!(AccessTokenClaims::TYPE).to_string()),
-            Check::Key => format!("{} among {}", shown(header, "kid"), self.keys()),
+            Check::Key if passed => format!("{} among {}", shown(header, "kid"), self.keys()),
+            Check::Key => {
+                let skipped = self.status.issuers.iter().flat_map(|issuer| &issuer.skipped);
+                skipped.fold(format!("{} among {}", shown(header, "kid"), self.keys()), |said, why| format!("{said}; not used: {why}"))
+            }
             Check::Issuer => compared(shown(claims, "iss"), json!(self.issuer.as_str()).to_string()),
             Check::Audience => compared(shown(claims, "aud"), json!(self.wanted.audience).to_string()),
             Check::Expiry => self.time("exp")?,

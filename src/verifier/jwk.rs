@@ -1,0 +1,140 @@
+//! A JWK set as it is written (RFC 7517 section 5): its keys one by one, so that one that cannot be read does not take the others along.
+
+use serde::{Deserialize, de::MapAccess};
+use serde_json::{Value, value::RawValue};
+
+use super::members::{self, Members, Unwanted, next};
+
+/// The members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, RFC 8037 section 2, and `priv` of keys
+/// for ML-DSA.
+const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+
+/// A key of a set, or why it cannot be read.
+pub(super) struct Entry {
+    /// What it calls itself, at most 100 characters: for messages.
+    pub(super) kid: String,
+    pub(super) jwk: Result<Jwk, &'static str>,
+}
+
+/// The members of one key that are looked at. None is there twice (RFC 7517 section 4), at any depth; the others may have any value.
+#[derive(Default)]
+pub(super) struct Jwk {
+    pub(super) kty: Option<Text>,
+    pub(super) kid: Option<Text>,
+    pub(super) alg: Option<Text>,
+    pub(super) used_for: Option<Text>,
+    pub(super) key_ops: Option<Operations>,
+    pub(super) crv: Option<Text>,
+    pub(super) n: Option<Text>,
+    pub(super) e: Option<Text>,
+    pub(super) x: Option<Text>,
+    pub(super) y: Option<Text>,
+    /// The first private member, if it has one.
+    pub(super) private: Option<&'static str>,
+}
+
+/// A text, or something else where there should be one, which is held to the rules of JSON all the same.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Text {
+    Is(String),
+    Other(Unwanted),
+}
+
+/// A list of texts, or something else where there should be one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Operations {
+    List(Vec<Text>),
+    Other(Unwanted),
+}
+
+impl Text {
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Is(text) => Some(text),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+impl Operations {
+    pub(super) fn contain(&self, operation: &str) -> bool {
+        match self {
+            Self::List(list) => list.iter().any(|text| text.as_str() == Some(operation)),
+            Self::Other(_) => false,
+        }
+    }
+}
+
+impl Members for Jwk {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        let text = match name {
+            "kty" => &mut self.kty,
+            "kid" => &mut self.kid,
+            "alg" => &mut self.alg,
+            "use" => &mut self.used_for,
+            "crv" => &mut self.crv,
+            "n" => &mut self.n,
+            "e" => &mut self.e,
+            "x" => &mut self.x,
+            "y" => &mut self.y,
+            "key_ops" => {
+                self.key_ops = Some(next(map)?);
+                return Ok(true);
+            }
+            _ => {
+                let Some(name) = PRIVATE.into_iter().find(|private| *private == name) else { return Ok(false) };
+                // Some serializers write a null for what a key does not have.
+                if next::<A, Option<Unwanted>>(map)?.is_some() {
+                    self.private.get_or_insert(name);
+                }
+                return Ok(true);
+            }
+        };
+        *text = Some(next(map)?);
+        Ok(true)
+    }
+}
+
+#[derive(Default)]
+struct Set {
+    keys: Option<Vec<Box<RawValue>>>,
+}
+
+impl Members for Set {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
+        if name != "keys" {
+            return Ok(false);
+        }
+        self.keys = Some(next(map)?);
+        Ok(true)
+    }
+}
+
+/// The keys of a set, unless it is none: also one with a member that is there twice, of which two readers could take a different one.
+pub(super) fn read_set(document: &[u8]) -> Result<Vec<Entry>, &'static str> {
+    let set: Set = members::read(document).map_err(|error| match error {
+        error if members::is_duplicate(&error) => "it has a member twice",
+        error if error.is_data() => "it is not an object with an array of keys",
+        _ => "it is not JSON",
+    })?;
+    let keys = set.keys.ok_or("it has no array of keys")?;
+    Ok(keys.iter().map(|key| Entry::read(key.get())).collect())
+}
+
+impl Entry {
+    fn read(json: &str) -> Self {
+        let jwk = members::read::<Jwk>(json.as_bytes());
+        let kid = match &jwk {
+            Ok(jwk) => jwk.kid.as_ref().and_then(Text::as_str).map(str::to_owned),
+            // Good enough to name the key that is refused.
+            Err(_) => serde_json::from_str::<Value>(json).ok().and_then(|jwk| jwk.get("kid")?.as_str().map(str::to_owned)),
+        };
+        let jwk = jwk.map_err(|error| match members::is_duplicate(&error) {
+            true => "it has a member twice",
+            false => "it cannot be read as a JSON object with unique members",
+        });
+        Self { kid: kid.unwrap_or_default().chars().take(100).collect(), jwk }
+    }
+}

@@ -16,12 +16,15 @@
 //! ```
 //!
 //! A good token is to be answered 2xx, a hostile one 401, and one without the scope 403.
+//!
+//! Each line of standard input is an object of claims, and is answered by a line with a token that has them beside the usual ones, such as
+//! `{"scope": "orders:write"}`, or an `iat` a few seconds ahead.
 
 use std::{env, error::Error, io};
 
 use sealwright::verifier::testing::{Hostile, Issuer};
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, stdin};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -35,8 +38,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         issuer.publish(key);
     }
     println!("{}", tokens(&issuer, &audience, &scope)?);
-    let mut rest = Vec::new();
-    stdin().read_to_end(&mut rest).await?;
+    let mut lines = BufReader::new(stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let claims: Map<String, Value> = serde_json::from_str(&line)?;
+        let token = claims.into_iter().fold(issuer.token(&audience), |token, (name, value)| token.claim(&name, value));
+        println!("{}", token.sign()?);
+    }
     Ok(())
 }
 

@@ -1,24 +1,33 @@
-"""The snippets of a page, run unchanged: they take good tokens, refuse others, and let through what the page's table says.
+"""The snippets of a page, run unchanged: they take good tokens, refuse others with the right status, and let through what the page's
+table says.
 
 usage: languages.py PAGE SERVER_ISSUER CLIENT_JSON TEST_ISSUER_PROGRAM WORK_FOLDER
 
 Each snippet stands in the page behind a line `<!-- check: NAME -->`. It is put beside its harness (`harness/NAME/`), which reads
-tokens and says what the snippet made of each. The table behind `<!-- measured -->` is made anew and must be the same.
+tokens and says how the snippet answers each. What two snippets share stands behind `<!-- answers: NAME -->`. The table behind `<!-- measured -->` is made anew and must be the same.
 """
 
 import base64
+import contextlib
+import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 import urllib.parse
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-AUDIENCE, SCOPE = "https://orders.example", "orders:read"
+AUDIENCE, SCOPE, OTHER_SCOPE = "https://orders.example", "orders:read", "orders:write"
+# By how much the issuer's clock is ahead of the API's. Longer than it takes to make a token and to show it.
+AHEAD_SECONDS = 10
 # An address at which nobody listens, as when the issuer is down.
 NOBODY = "http://127.0.0.1:9"
 HARNESS = Path(__file__).parent / "harness"
@@ -47,20 +56,21 @@ class Failure(Exception):
 
 class Library:
     """How one library's project is laid out, built and run. `files` are harness files, `snippet` the block's file.
-
-    `no_keys` is in each error that is to be answered 503, since the keys cannot be had, and in none that is to be answered 401.
     """
 
-    def __init__(self, name, title, needs, files, snippet, build, run, version, no_keys):
+    def __init__(self, name, title, needs, files, snippet, build, run, version, answers=None):
         self.name, self.title, self.needs, self.files, self.snippet = name, title, needs, files, snippet
-        self.build, self.run, self.version, self.no_keys = build, run, version, no_keys
+        self.build, self.run, self.version, self.answers = build, run, version, answers
 
-    def prepare(self, code, folder):
+    def prepare(self, page, folder):
         folder.mkdir(parents=True)
         for file, target in self.files.items():
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(HARNESS / file, folder / target)
-        (folder / self.snippet).write_text(code)
+        (folder / self.snippet).write_text(snippet(page, "check", self.name))
+        if self.answers:
+            name, file = self.answers
+            (folder / file).write_text(snippet(page, "answers", name))
         for command in self.build:
             done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if done.returncode:
@@ -72,39 +82,75 @@ class Library:
             raise Failure(f"{self.name}: {file} does not say its version")
         self.installed = found[1]
 
-    def ask(self, tokens, issuer, audience=AUDIENCE):
-        """What the snippet, so configured, makes of each token. One process; its end must be a clean one."""
-        asked = "".join(json.dumps({"name": str(number), "token": token}) + "\n" for number, token in enumerate(tokens))
-        environment = {**os.environ, "ISSUER": issuer, "AUDIENCE": audience}
-        try:
-            done = subprocess.run(self.run(self.folder), cwd=self.folder, env=environment, input=asked, capture_output=True, text=True,
-                                  timeout=PROCESS_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise Failure(f"{self.name}: no end after {PROCESS_SECONDS} s") from None
-        if done.returncode:
-            raise Failure(f"{self.name}: ended with {done.returncode}:\n{done.stderr[-3000:]}")
-        answers = [json.loads(line) for line in done.stdout.splitlines()]
+    def ask(self, tokens, issuer, audience=AUDIENCE, scope=SCOPE):
+        """How the snippet, so configured, answers each token. One process; its end must be a clean one."""
+        with self.running(issuer, audience) as (process, said):
+            asked = "".join(self.line(number, token, scope) for number, token in enumerate(tokens))
+            out, _ = process.communicate(asked)
+        if process.returncode:
+            raise Failure(f"{self.name}: ended with {process.returncode}:\n{said()}")
+        answers = [json.loads(line) for line in out.splitlines()]
         if [answer["name"] for answer in answers] != [str(number) for number in range(len(tokens))]:
             raise Failure(f"{self.name}: {len(answers)} answers to {len(tokens)} tokens, or not in order")
         return answers
 
+    def ask_in_turn(self, tokens, issuer):
+        """The same, where each token is made when the process waits for it."""
+        answers = []
+        with self.running(issuer, AUDIENCE) as (process, said):
+            for number, token in enumerate(tokens):
+                line = ""
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(self.line(number, token(), SCOPE))
+                    process.stdin.flush()
+                    line = process.stdout.readline()
+                if not line:
+                    raise Failure(f"{self.name}: no answer:\n{said()}")
+                answers.append(json.loads(line))
+            process.communicate()
+        return answers
 
-def go(name, title, module, no_keys):
+    @staticmethod
+    def line(number, token, scope):
+        return json.dumps({"name": str(number), "token": token, "scope": scope}) + "\n"
+
+    @contextlib.contextmanager
+    def running(self, issuer, audience):
+        """The harness, and what it says on standard error. It is killed when it takes too long, and its answers are then missing."""
+        environment = {**os.environ, "ISSUER": issuer, "AUDIENCE": audience}
+        with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
+            self.run(self.folder), cwd=self.folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process:
+
+            def said():
+                log.seek(0)
+                return log.read()[-3000:]
+
+            limit = threading.Timer(PROCESS_SECONDS, process.kill)
+            limit.start()
+            try:
+                yield process, said
+            finally:
+                limit.cancel()
+                process.kill()
+
+
+def go(name, title, module):
     return Library(
         name, title, ["go"],
         {"go/harness.go": "harness.go", f"{name}/go.mod": "go.mod", f"{name}/go.sum": "go.sum"}, "snippet.go",
         [["go", "vet", "."], ["go", "build", "-o", "check", "."]], lambda folder: [folder / "check"],
-        (re.escape(module) + r" v(\d+\.\d+)", "go.mod"), no_keys)
+        (re.escape(module) + r" v(\d+\.\d+)", "go.mod"), ("go", "answers.go"))
 
 
-def java(name, title, artifact, no_keys):
+def java(name, title, artifact):
     # Few tokens: the second compiler costs more than it saves.
     run = lambda folder: ["java", "-XX:TieredStopAtLevel=1", "-cp", f"target/classes:{(folder / 'classpath').read_text()}", "Harness"]
     return Library(
         name, title, ["java", "mvn"],
         {"java/Harness.java": "src/main/java/Harness.java", f"{name}/pom.xml": "pom.xml"}, "src/main/java/AccessTokens.java",
         [["mvn", "-B", "-q", "compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath"]], run,
-        (rf"<artifactId>{artifact}</artifactId>\s*<version>(\d+\.\d+)", "pom.xml"), no_keys)
+        (rf"<artifactId>{artifact}</artifactId>\s*<version>(\d+\.\d+)", "pom.xml"))
 
 
 LIBRARIES = [
@@ -112,23 +158,22 @@ LIBRARIES = [
             {"pyjwt/harness.py": "harness.py", "pyjwt/requirements.txt": "requirements.txt"}, "snippet.py",
             [["python3", "-m", "venv", "venv"],
              ["venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", "-r", "requirements.txt"]],
-            lambda folder: [folder / "venv/bin/python", "harness.py"], (r"PyJWT\[crypto\]==(\d+\.\d+)", "requirements.txt"),
-            "PyJWKClientConnectionError"),
+            lambda folder: [folder / "venv/bin/python", "harness.py"], (r"PyJWT\[crypto\]==(\d+\.\d+)", "requirements.txt")),
     Library("jose", "jose", ["node", "npm"],
             {f"jose/{file}": file for file in ["harness.js", "package.json", "package-lock.json"]}, "snippet.js",
             [["npm", "ci", "--silent", "--no-audit", "--no-fund"]],
-            lambda folder: ["node", "harness.js"], (r'"jose": "(\d+\.\d+)', "package.json"), "TypeError: fetch failed"),
-    go("go-oidc", "go-oidc", "github.com/coreos/go-oidc/v3", "fetching keys"),
-    go("jwx", "lestrrat-go/jwx", "github.com/lestrrat-go/jwx/v3", "is not ready"),
-    java("spring", "Spring Security", "spring-security-oauth2-jose", "oauth2.jwt.JwtException"),
-    java("nimbus", "Nimbus JOSE+JWT", "nimbus-jose-jwt", "JWKSetRetrievalException"),
+            lambda folder: ["node", "harness.js"], (r'"jose": "(\d+\.\d+)', "package.json")),
+    go("go-oidc", "go-oidc", "github.com/coreos/go-oidc/v3"),
+    go("jwx", "lestrrat-go/jwx", "github.com/lestrrat-go/jwx/v3"),
+    java("spring", "Spring Security", "spring-security-oauth2-jose"),
+    java("nimbus", "Nimbus JOSE+JWT", "nimbus-jose-jwt"),
 ]
 
 
-def snippet(page, name):
-    found = re.findall(rf"^<!-- check: {re.escape(name)} -->\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+def snippet(page, kind, name):
+    found = re.findall(rf"^<!-- {kind}: {re.escape(name)} -->\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     if len(found) != 1:
-        raise Failure(f"the page has {len(found)} blocks behind `<!-- check: {name} -->`, and one is wanted")
+        raise Failure(f"the page has {len(found)} blocks behind `<!-- {kind}: {name} -->`, and one is wanted")
     return found[0]
 
 
@@ -138,7 +183,7 @@ def missing():
     return [f"missing: {program} (Debian: {DEBIAN.get(program, program)})" for program in wanted if not shutil.which(program)]
 
 
-def token_of_server(issuer, client):
+def token_of_server(issuer, client, **form):
     """A token as an app gets it, and what the issuer says of itself is what we asked for."""
     with urllib.request.urlopen(issuer + "/.well-known/oauth-authorization-server") as answer:
         metadata = json.load(answer)
@@ -147,7 +192,7 @@ def token_of_server(issuer, client):
         assert part in client, f"no {part} in the client's JSON"
     # RFC 6749 section 2.3.1: each part is form-encoded before they are joined.
     pair = ":".join(urllib.parse.quote(part, safe="") for part in [client["client_id"], client["secret"]["value"]])
-    form = urllib.parse.urlencode({"grant_type": "client_credentials", "resource": AUDIENCE}).encode()
+    form = urllib.parse.urlencode({"grant_type": "client_credentials", "resource": AUDIENCE, **form}).encode()
     headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     with urllib.request.urlopen(urllib.request.Request(metadata["token_endpoint"], form, headers)) as answer:
         return json.load(answer)["access_token"]
@@ -158,26 +203,84 @@ def forged(token):
     return token[:middle] + ("B" if token[middle] == "A" else "A") + token[middle + 1 :]
 
 
-def server_faults(library, issuer, token, other_issuer):
-    """What the library got wrong about the running server's token."""
-    good, bad = library.ask([token, forged(token)], issuer)
-    if not good["ok"]:
-        yield f"refuses the server's token: {good['error']}"
+def fault(answer, status, scope=SCOPE):
+    """What is wrong with an answer that should have this status; nothing if it is right."""
+    headers = {name.lower(): value for name, value in (answer.get("headers") or {}).items()}
+    wanted = {
+        200: {},
+        401: {"www-authenticate": 'Bearer error="invalid_token"'},
+        403: {"www-authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+        503: {"retry-after": "10"},
+    }[status]
+    if (answer["status"], headers) != (status, wanted):
+        return f"{answer['status']} {headers} instead of {status} {wanted}: {answer.get('error', '')}"
+
+
+@contextlib.contextmanager
+def outages():
+    """Issuers that are down, each in its own way: name and URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path.startswith("/silent/"):
+                over.wait()
+                return
+            body = b"<!doctype html><title>Sign in</title>"
+            self.send_response(503 if self.path.startswith("/status/") else 200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    over = threading.Event()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield {"is not there": NOBODY, "answers 503": f"{base}/status", "answers a page": f"{base}/page", "never answers": f"{base}/silent"}
+    finally:
+        over.set()
+        server.shutdown()
+
+
+def server_faults(library, issuer, token, narrow, other_issuer):
+    """What the library got wrong about the running server's token, and about `narrow`, which carries one scope of two."""
+
+    def asked(what, tokens, status, at=issuer, scope=SCOPE, **more):
+        for answer in library.ask(tokens, at, scope=scope, **more):
+            if wrong := fault(answer, status, scope):
+                yield f"{what}: {wrong}"
+
+    good = library.ask([token], issuer)[0]
+    if good["status"] != 200:
+        yield f"refuses the server's token: {fault(good, 200)}"
     elif good["claims"].get("sub") != "billing" or SCOPE not in str(good["claims"].get("scope")).split(" "):
         yield f"reads other claims: {good['claims']}"
-    if bad["ok"] or library.no_keys in bad["error"]:
-        yield f"a forged signature: {bad.get('error', 'taken')}"
-    if library.ask([token], issuer, audience="https://other.example")[0]["ok"]:
-        yield "takes the server's token for another API"
-    if library.ask([token], other_issuer)[0]["ok"]:
-        yield "takes the server's token for one of another issuer"
-    down = library.ask([token], NOBODY)[0]
-    if library.no_keys not in down.get("error", ""):
-        yield f"while the issuer is down: {down.get('error', 'taken')}"
+    yield from asked("a forged signature", [forged(token)], 401)
+    yield from asked("the server's token for another API", [token], 401, audience="https://other.example")
+    yield from asked("the server's token for one of another issuer", [token], 401, at=other_issuer)
+    yield from asked("both scopes, where the other one is needed", [token], 200, scope=OTHER_SCOPE)
+    yield from asked("one scope, where it is needed", [narrow], 200)
+    yield from asked("one scope, where the other one is needed", [narrow], 403, scope=OTHER_SCOPE)
+    # Many of them wait for a timeout.
+    with outages() as down, ThreadPoolExecutor() as pool:
+        answers = pool.map(lambda url: library.ask([token], url)[0], down.values())
+        for name, answer in zip(down, answers):
+            if wrong := fault(answer, 503):
+                yield f"an issuer that {name}: {wrong}"
 
 
-def for_want_of_scope(answer):
-    return "insufficient_scope" in answer.get("error", "")
+def clock_faults(library, issuer, sign):
+    """What the library got wrong about a token of an issuer whose clock is ahead. The first token brings the keys."""
+    now = lambda ahead: int(time.time()) + ahead
+    ahead = lambda: sign({"iat": now(AHEAD_SECONDS), "exp": now(AHEAD_SECONDS) + 600})
+    _, answer = library.ask_in_turn([lambda: sign({}), ahead], issuer)
+    if wrong := fault(answer, 200):
+        yield f"a token of an issuer that is {AHEAD_SECONDS} s ahead: {wrong}"
 
 
 def tally(library, tokens, answers):
@@ -186,18 +289,18 @@ def tally(library, tokens, answers):
     pairs = list(zip([(kind, token) for kind in kinds for token in tokens[kind]], answers))
     faults, let_through = [], []
     for (kind, token), answer in pairs:
-        if kind == "good" and not answer["ok"]:
-            faults.append(f"refuses the good token \"{token['name']}\": {answer['error']}")
+        if kind == "good" and answer["status"] != 200:
+            faults.append(f"refuses the good token \"{token['name']}\": {fault(answer, 200)}")
         # 403, and not 401: the token itself is in order (RFC 6750 section 3.1).
-        if kind == "without_scope" and not for_want_of_scope(answer):
-            faults.append(f"{token['name']}: {answer.get('error', 'taken')}")
-        # No token may look as if the keys were missing: a good caller would be told to come again.
-        if kind == "hostile" and not answer["ok"] and library.no_keys in answer["error"]:
-            faults.append(f"{token['code']}: {token['name']}: {answer['error']}")
+        if kind == "without_scope" and (wrong := fault(answer, 403)):
+            faults.append(f"{token['name']}: {wrong}")
         # The scope is each snippet's last check: whoever misses it there took the token for genuine.
-        if kind == "hostile" and (answer["ok"] or for_want_of_scope(answer)):
+        if kind == "hostile" and answer["status"] in [200, 403]:
             let_through.append(token)
-    accepted = sum(answer["ok"] for (kind, _), answer in pairs if kind == "good")
+        # No token may look as if the keys were missing: a good caller would be told to come again.
+        elif kind == "hostile" and (wrong := fault(answer, 401)):
+            faults.append(f"{token['code']}: {token['name']}: {wrong}")
+    accepted = sum(answer["status"] == 200 for (kind, _), answer in pairs if kind == "good")
     refused = len(tokens["without_scope"]) + len(tokens["hostile"]) - len(let_through)
     print(f"{library.title} {library.installed}: accepted {accepted} good, refused {refused}, let through {len(let_through)}")
     for token in let_through:
@@ -227,16 +330,23 @@ def table_of(page):
     return found[0].splitlines()
 
 
-def against_issuers(page, server_issuer, token, issuer):
+def against_issuers(page, server_issuer, token, narrow, issuer):
     """Everything that needs both issuers running; gives back what is wrong."""
     tokens = json.loads(issuer.stdout.readline() or "null")
     if not tokens:
         raise Failure("the test issuer says nothing")
+
+    def sign(claims):
+        issuer.stdin.write(json.dumps({"scope": SCOPE, **claims}) + "\n")
+        issuer.stdin.flush()
+        return issuer.stdout.readline().strip()
+
     every = [token["token"] for kind in ["good", "without_scope", "hostile"] for token in tokens[kind]]
     faults, through = [], []
     for library in LIBRARIES:
         try:
-            faults += [f"{library.name}: {fault}" for fault in server_faults(library, server_issuer, token, tokens["issuer"])]
+            faults += [f"{library.name}: {fault}" for fault in server_faults(library, server_issuer, token, narrow, tokens["issuer"])]
+            faults += [f"{library.name}: {fault}" for fault in clock_faults(library, tokens["issuer"], sign)]
             let_through, wrong = tally(library, tokens, library.ask(every, tokens["issuer"]))
             through.append((library, let_through))
             faults += [f"{library.name}: {fault}" for fault in wrong]
@@ -256,11 +366,11 @@ def main():
     if lacking := missing():
         raise Failure("\n".join(lacking))
     for library in LIBRARIES:
-        library.prepare(snippet(page, library.name), work / library.name)
-    token = token_of_server(server_issuer, client)
+        library.prepare(page, work / library.name)
+    token, narrow = token_of_server(server_issuer, client), token_of_server(server_issuer, client, scope=SCOPE)
     with subprocess.Popen([test_issuer, AUDIENCE, SCOPE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as issuer:
         try:
-            faults = against_issuers(page, server_issuer, token, issuer)
+            faults = against_issuers(page, server_issuer, token, narrow, issuer)
         finally:
             issuer.stdin.close()  # it goes on until then
     if issuer.returncode:

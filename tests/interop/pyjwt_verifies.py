@@ -7,9 +7,11 @@ import json
 import re
 import sys
 import urllib.request
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import jwt
+import jwt.api_jwt
 from oauthlib.oauth2 import BackendApplicationClient
 from requests_oauthlib import OAuth2Session
 
@@ -29,10 +31,30 @@ readme = (Path(__file__).parents[2] / "README.md").read_text()
 exec(snippet.replace("http://localhost:8080", issuer))
 claims = check(token, "orders:read")
 assert claims["sub"] == claims["client_id"] == "billing", claims
-for wrong, error in [((token, "orders:delete"), PermissionError), ((token[:-9] + token[-8:], "orders:read"), jwt.InvalidTokenError)]:
+narrow = session.fetch_token(metadata["token_endpoint"], client_id=client["client_id"], client_secret=client["secret"]["value"],
+                             scope="orders:read")["access_token"]
+assert check(narrow, "orders:read")["scope"] == "orders:read"
+wrong_ones = [
+    ((token, "orders:delete"), PermissionError),
+    ((narrow, "orders:write"), PermissionError),
+    ((token[:-9] + token[-8:], "orders:read"), jwt.InvalidTokenError),
+]
+for wrong, error in wrong_ones:
     try:
         check(*wrong)
     except error:
         continue
     raise AssertionError(f"{wrong[1]} was let through")
+
+
+class Behind(datetime):
+    """The clock of an API that is 10 s behind the issuer's."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) - timedelta(seconds=10)
+
+
+jwt.api_jwt.datetime = Behind
+check(token, "orders:read")
 print(f"requests-oauthlib gets a token of {issuer}, and PyJWT {jwt.__version__} verifies it")

@@ -7,8 +7,13 @@ import snippet
 
 for line in sys.stdin:
     asked = json.loads(line)
+    answer = {"name": asked["name"]}
     try:
-        answer = {"ok": True, "claims": snippet.check(asked["token"])}
+        answer |= {"status": 200, "claims": snippet.check(asked["token"], asked["scope"])}
     except Exception as error:
-        answer = {"ok": False, "error": f"{type(error).__name__}: {error}"[:300]}
-    print(json.dumps({"name": asked["name"], **answer}), flush=True)
+        answer["error"] = f"{type(error).__name__}: {error}"[:300]
+        try:
+            answer["status"], answer["headers"] = snippet.refusal(error, asked["scope"])
+        except Exception:
+            answer |= {"status": 500, "headers": {}}
+    print(json.dumps(answer), flush=True)

@@ -13,6 +13,8 @@ use crate::clock::{SharedClock, Timestamp};
 
 /// How often the epochs are read.
 const EVERY: Duration = Duration::from_millis(500);
+/// How often a write is tried while writes fail.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How long one look may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -52,10 +54,16 @@ impl EpochWatch {
 
     /// Looks again and again, until it is dropped.
     pub(super) async fn run(mut self) {
+        let mut probed = self.clock.now();
         loop {
             self.clock.sleep_until(self.clock.now() + EVERY).await;
             let now = self.clock.now();
             let outcome = self.look(now).await;
+            if outcome.is_ok() && self.store.write_failure().is_some() && now.since(probed) >= PROBE_EVERY {
+                probed = now;
+                // It notes what came of it; one that takes too long has failed too.
+                let _ = tokio::time::timeout(PATIENCE, self.store.probe_write()).await;
+            }
             match &outcome {
                 Ok(()) if self.blind => tracing::info!("the database can be read again"),
                 Err(error) if !self.blind => tracing::error!(%error, "the database cannot be read; serving from memory"),

@@ -87,8 +87,10 @@ class Server:
         listen = [] if "listen" in settings else ["--listen=127.0.0.1:0"]
         prefix = limits or []
         command = [*prefix, program, "serve", *listen, "--management-listen=127.0.0.1:0", "--log-format=json",
-                   "--database-url", self.database, "--keys-dir", f"{self.folder}/keys", *flags]
-        self.process = subprocess.Popen(command, cwd=self.folder, stderr=self.log)
+                   "--keys-dir", f"{self.folder}/keys", *flags]
+        # A URL with a password is no flag.
+        self.environment = os.environ | {"SEALWRIGHT_DATABASE_URL": self.database}
+        self.process = subprocess.Popen(command, cwd=self.folder, stderr=self.log, env=self.environment)
         event = self._event("serving")
         host, port = event["listen"].rsplit(":", 1)
         self.address = (host, int(port))
@@ -109,8 +111,8 @@ class Server:
 
     def run(self, *command, typed=None):
         done = subprocess.run(
-            [self.program, "--database-url", self.database, "--keys-dir", f"{self.folder}/keys", *command],
-            cwd=self.folder, input=typed, text=True, capture_output=True)
+            [self.program, "--keys-dir", f"{self.folder}/keys", *command],
+            cwd=self.folder, env=self.environment, input=typed, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

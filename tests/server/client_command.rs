@@ -144,8 +144,8 @@ async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {
 
 async fn a_secret_that_cannot_be_shown_is_reported_lost(backend: Backend) {
     let app = TestApp::start(backend).await;
-    let mut command = crate::support::command(app.database.folder());
-    command.args(["client", "create", "billing", "--database-url", &app.database.url]);
+    let mut command = crate::support::command_on(&app.database);
+    command.args(["client", "create", "billing"]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = command.stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

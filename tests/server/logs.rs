@@ -178,8 +178,8 @@ async fn ad8_what_matters_for_security_says_who_did_what_from_where_and_what_cam
 async fn with_pipe(database: &TestDatabase) -> (std::process::Child, std::io::BufReader<std::process::ChildStderr>, Value) {
     use std::io::BufRead;
 
-    let mut command = crate::support::command(database.folder());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+    let mut command = crate::support::command_on(database);
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufReader::new(child.stderr.take().unwrap());
     let mut event = Value::Null;

@@ -9,6 +9,7 @@ mod client_authentication;
 mod client_command;
 mod client_credentials;
 mod configuration;
+mod database;
 mod demo;
 mod description;
 mod discovery;

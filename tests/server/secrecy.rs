@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{Backend, PASSWORD, Process, SIGN_IN, TestDatabase, command, furnish, on_both_databases, wait_until};
+use crate::support::{Backend, PASSWORD, Process, SIGN_IN, TestDatabase, command_on, furnish, on_both_databases, wait_until};
 
 on_both_databases![ad6_no_secret_is_in_a_log_a_trace_a_metric_or_the_database];
 
@@ -41,8 +41,8 @@ fn contains(haystack: &[u8], needle: &str) -> bool {
 async fn ad6_no_secret_is_in_a_log_a_trace_a_metric_or_the_database(backend: Backend) {
     let (otlp, spans) = receiver().await;
     let database = TestDatabase::create(backend).await;
-    let mut command = command(database.folder());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url, "--log", "trace", "--otlp-endpoint", &otlp]);
+    let mut command = command_on(&database);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--log", "trace", "--otlp-endpoint", &otlp]);
     let mut process = Process::spawn(command);
     let addr = process.addr().await;
     let secret = furnish(&database);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, finish, on_both_databases, sealwright};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, sealwright};
 
 on_both_databases![
     jk7_twenty_first_starts_at_once_make_one_key,
@@ -93,8 +93,8 @@ async fn the_sealing_key_may_come_from_the_environment(backend: Backend) {
     let text = fs::read_to_string(&place).unwrap();
     fs::remove_file(&place).unwrap();
     let run = |key: &str| {
-        let mut command = command(database.folder());
-        command.env("SEALWRIGHT_SEALING_KEY", key).args(["check", "--database-url", &database.url]);
+        let mut command = command_on(&database);
+        command.env("SEALWRIGHT_SEALING_KEY", key).args(["check"]);
         finish(command)
     };
     let good = run(&text).succeeded();

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{Backend, Credential, Process, TestApp, TestDatabase, command, furnish, on_both_databases, wait_until};
+use crate::support::{Backend, Credential, Process, TestApp, TestDatabase, command_on, furnish, on_both_databases, wait_until};
 
 on_both_databases![a_rolling_restart_under_load_loses_no_request];
 
@@ -113,8 +113,8 @@ async fn a_rolling_restart_under_load_loses_no_request(backend: Backend) {
 /// A server as a process, with these settings.
 async fn serve(settings: &[&str]) -> (TestDatabase, Process, SocketAddr, Credential) {
     let database = TestDatabase::create(Backend::Sqlite).await;
-    let mut command = command(database.folder());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]).args(settings);
+    let mut command = command_on(&database);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(settings);
     let mut process = Process::spawn(command);
     let addr = process.addr().await;
     let client = Credential { id: "shop".to_owned(), secret: furnish(&database) };

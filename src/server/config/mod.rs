@@ -13,7 +13,7 @@ use super::{
     model::TokenLifetime,
     registry, revocation,
     secret::Redacted,
-    store::{self, DatabaseUrl},
+    store::{self, DatabaseTls, DatabaseUrl},
     telemetry,
 };
 use crate::protocol::{Issuer, Malformed};
@@ -56,6 +56,16 @@ pub enum Error {
         origin: String,
         /// A setting with a similar name.
         nearest: Option<&'static str>,
+    },
+    /// A file that a variable names in place of a value.
+    #[error("the file {} that {variable} names cannot be used: {why}", path.display())]
+    ValueFile {
+        /// The variable.
+        variable: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// A value that the setting does not take.
     #[error("the setting {name} is {value} ({origin}): {}allowed is {allowed}", why.as_deref().map(|why| format!("{why}; ")).unwrap_or_default())]
@@ -131,7 +141,7 @@ impl Config {
                 text => text.parse::<SocketAddr>().map(Some).map_err(none),
             })?,
             store: store::Policy {
-                url: values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(rule))?,
+                url: database_url(&values)?,
                 connections: values.parse("database_connections", number(1, 100))?,
                 actor: actor(),
             },
@@ -183,6 +193,20 @@ impl Config {
             },
         })
     }
+}
+
+/// The database, with the protection that its connections need.
+fn database_url(values: &sources::Values) -> Result<DatabaseUrl, Error> {
+    let refuse = |why: &str| values.refuse("database_url", Some(why.to_owned()));
+    let tls = values.parse("database_tls", |text| DatabaseTls::parse(text).ok_or(None))?;
+    let url = values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(|invalid| Some(invalid.to_string())))?;
+    if url.has_password() && values.is_flag("database_url") {
+        return Err(refuse(
+            "it holds a password, and other users can read a command line: set SEALWRIGHT_DATABASE_URL, SEALWRIGHT_DATABASE_URL_FILE, \
+             or database_url in the configuration file, or keep the password in the file that PGPASSFILE names",
+        ));
+    }
+    url.secured(tls).map_err(|insecure| refuse(&insecure.to_string()))
 }
 
 /// Certificate and key: both or neither.

@@ -49,7 +49,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("management_listen", Some("127.0.0.1:8081"), "where to serve metrics, for operators alone", "an IP address and a port, or off"),
     setting("database_url", Some("sqlite://sealwright.db"), "the database", crate::server::store::DatabaseUrl::ALLOWED),
-    setting("database_connections", Some("8"), "connections to the database at most", "a number from 1 to 100"),
+    setting(
+        "database_tls",
+        Some("verified"),
+        "how connections to PostgreSQL beyond this machine are protected; unverified and off let whoever is on the way read the password",
+        "verified, unverified or off",
+    ),
+    setting(
+        "database_connections",
+        Some("8"),
+        "connections to the database at most, besides one for what other nodes changed",
+        "a number from 1 to 100",
+    ),
     setting("keys_dir", Some("keys"), "the folder of sealing.key", "a path"),
     Setting {
         name: "sealing_key",

@@ -19,6 +19,8 @@ const PREFIX: &str = "SEALWRIGHT";
 /// Names the file, and so is not a setting itself.
 const FILE_VARIABLE: &str = "SEALWRIGHT_CONFIG";
 const DEFAULT_FILE: &str = "sealwright.toml";
+/// The origin of a value of the command line.
+const FLAG: &str = "from a flag";
 
 impl Sources {
     /// The sources of this process: these flags, its environment, and `file`, else `SEALWRIGHT_CONFIG`, else
@@ -43,14 +45,15 @@ impl Sources {
         if !path.as_os_str().is_empty() {
             builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
         }
+        let mut environment: HashMap<String, String> = self.environment.into_iter().collect();
+        let from_files = values_from_files(&mut environment)?;
         // Names are judged as they were given: a library may read structure into them.
-        for (variable, _) in &self.environment {
+        for variable in environment.keys() {
             let name = variable.strip_prefix("SEALWRIGHT_").unwrap_or(variable).to_lowercase();
             if find(&name).is_none() {
                 return Err(Error::Unknown { nearest: nearest(&name), name, origin: format!("from the environment variable {variable}") });
             }
         }
-        let environment: HashMap<String, String> = self.environment.into_iter().collect();
         builder = builder.add_source(Environment::with_prefix(PREFIX).ignore_empty(true).source(Some(environment)));
         let read = builder.build().map_err(|error| Error::File { path: path.clone(), why: without_excerpt(&error.to_string()) })?;
         let mut values = HashMap::new();
@@ -63,12 +66,44 @@ impl Sources {
             };
             values.insert(name, (text(value), origin));
         }
-        values.extend(self.flags.into_iter().map(|(name, value)| (name, (value, "from a flag".to_owned()))));
+        values.extend(from_files);
+        values.extend(self.flags.into_iter().map(|(name, value)| (name, (value, FLAG.to_owned()))));
         if let Some((name, (_, origin))) = values.iter().find(|(name, _)| find(name).is_none()) {
             return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: nearest(name) });
         }
         Ok(Values(values))
     }
+}
+
+/// Takes the variables that name a file in place of a value, such as `SEALWRIGHT_SEALING_KEY_FILE`, and reads the files. There is one for
+/// each setting that may hold a secret.
+fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMap<String, (String, String)>, Error> {
+    let mut values = HashMap::new();
+    for setting in SETTINGS.iter().filter(|setting| may_be_secret(setting)) {
+        let plain = format!("{PREFIX}_{}", setting.name.to_uppercase());
+        let variable = format!("{plain}_FILE");
+        let Some(path) = environment.remove(&variable).filter(|path| !path.is_empty()).map(PathBuf::from) else { continue };
+        let refuse = |path: PathBuf, why: String| Error::ValueFile { variable: variable.clone(), path, why };
+        if environment.get(&plain).is_some_and(|value| !value.is_empty()) {
+            return Err(refuse(path, format!("{plain} is set as well: set one of the two")));
+        }
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => return Err(refuse(path, error.to_string())),
+        };
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text).to_owned();
+        if text.is_empty() {
+            return Err(refuse(path, "it is empty".to_owned()));
+        }
+        values.insert(setting.name.to_owned(), (text, format!("from the file {}", path.display())));
+    }
+    Ok(values)
+}
+
+/// Whether a value must not be shown: a URL that does not parse may hold a password too, in more than one place.
+fn may_be_secret(setting: &Setting) -> bool {
+    setting.secret || setting.name == "database_url"
 }
 
 /// What is wrong with a file and where, without the lines themselves: they may hold a password.
@@ -114,11 +149,15 @@ impl Values {
         value.map(parse).transpose().map_err(|why| self.refuse(name, why))
     }
 
+    /// Whether the value of a setting was given on the command line.
+    pub(super) fn is_flag(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|(_, origin)| origin == FLAG)
+    }
+
     /// Says what is wrong with the value of a setting.
     pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
         let (value, origin) = self.0.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "nowhere set".to_owned()));
-        // A URL that does not parse may still hold a password, in more than one place.
-        let hidden = find(name).is_none_or(|setting| setting.secret) || name == "database_url";
+        let hidden = find(name).is_none_or(may_be_secret);
         let shown = if hidden { "not shown, for it may be secret".to_owned() } else { format!("{value:?}") };
         Error::Value { name, value: shown, origin, why, allowed: find(name).map_or("", |setting| setting.allowed) }
     }

@@ -30,6 +30,9 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     if app.registry.is_stale(now) {
         because.push("the database has been out of reach for too long");
     }
+    if let Some(failure) = app.registry.write_failure() {
+        because.push(failure);
+    }
     if because.is_empty() {
         answer(StatusCode::OK, &json!({ "status": "ready" }))
     } else {

@@ -153,6 +153,11 @@ impl Registry {
         now.since(self.seen.load().read_at) > self.policy.stale_for
     }
 
+    /// Why the database takes no writes, while it takes none.
+    pub(crate) fn write_failure(&self) -> Option<&'static str> {
+        self.store.write_failure().map(store::WriteFailure::as_str)
+    }
+
     /// The client of this name, from memory where it is there.
     async fn find_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<Arc<Client>>, Error> {
         let (epoch, age) = {

@@ -30,7 +30,7 @@ impl Store {
         &self,
         action: &'static str,
         target: impl ToString,
-        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
     ) -> Result<T, Error> {
         let (recorder, target) = (self.recorder.clone(), target.to_string());
         self.write(move |connection| {
@@ -61,8 +61,13 @@ impl Store {
 
     /// Forgets changes that were made before `since`, and says how many.
     pub(crate) async fn purge_changes(&self, since: Timestamp) -> Result<u64, Error> {
-        let purge = sqlx::query("DELETE FROM changes WHERE at < $1").bind(since.seconds());
-        self.write(move |connection| Box::pin(async move { Ok(purge.execute(connection).await?.rows_affected()) })).await
+        self.write(move |connection| {
+            Box::pin(async move {
+                let purge = sqlx::query("DELETE FROM changes WHERE at < $1").bind(since.seconds());
+                Ok(purge.execute(connection).await?.rows_affected())
+            })
+        })
+        .await
     }
 }
 

@@ -30,11 +30,17 @@ pub(crate) struct Epochs {
 impl Store {
     /// Reads all epochs, in one statement.
     pub(crate) async fn read_epochs(&self) -> Result<Epochs, Error> {
+        let outcome = self.look_at_epochs().await;
+        self.write_health.note_read(&outcome);
+        outcome
+    }
+
+    async fn look_at_epochs(&self) -> Result<Epochs, Error> {
         if let Some(file) = &self.file {
             file.require_same()?;
         }
         let mut epochs = Epochs::default();
-        for row in sqlx::query("SELECT kind, n FROM epochs").fetch_all(&self.pool).await? {
+        for row in sqlx::query("SELECT kind, n FROM epochs").fetch_all(&self.reserved).await? {
             let (kind, n): (String, i64) = (row.try_get("kind")?, row.try_get("n")?);
             match kind.as_str() {
                 "registry" => epochs.registry = n,

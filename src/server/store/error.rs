@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use super::postgres::Refusal;
 use crate::protocol::{Audience, Malformed, ScopeToken};
 
 /// Why the database could not be opened, and which it was.
@@ -55,6 +56,18 @@ pub(crate) enum Error {
     /// The file that was opened is not at its path any more.
     #[error("the database file was deleted or replaced while it was open: stop the server, put the file back, and start again")]
     Replaced,
+    /// A server that takes no writes.
+    #[error("the database takes no writes: {0}")]
+    ReadOnly(String),
+    /// TLS that cannot be had, or whose certificate is not trusted.
+    #[error(
+        "the connection to the database cannot be protected: {0}: check the host's name and certificate, name its authority by sslrootcert, \
+         or allow less by database_tls"
+    )]
+    Tls(String),
+    /// Something that the role of the database URL may not do.
+    #[error("the database refuses: {0}: grant it to the role of the database URL (a first start needs CREATE on the schema)")]
+    Forbidden(String),
     /// More writes wait than are let in.
     #[error("too many writes are waiting for the database")]
     Busy,
@@ -65,7 +78,14 @@ pub(crate) enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(Arc::new(error))
+        match error {
+            sqlx::Error::Configuration(refusal) if refusal.is::<Refusal>() => Self::ReadOnly(refusal.to_string()),
+            sqlx::Error::Tls(why) => Self::Tls(why.to_string()),
+            sqlx::Error::Database(error) if error.code().as_deref() == Some("42501") => Self::Forbidden(error.message().to_owned()),
+            // read_only_sql_transaction
+            sqlx::Error::Database(error) if error.code().as_deref() == Some("25006") => Self::ReadOnly(error.message().to_owned()),
+            error => Self::Database(Arc::new(error)),
+        }
     }
 }
 
@@ -76,7 +96,19 @@ impl Error {
 
     /// Whether the same call may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy | Self::Silent(_) | Self::Database(_) | Self::Replaced)
+        matches!(self, Self::Busy | Self::Silent(_) | Self::Database(_) | Self::Replaced | Self::ReadOnly(_) | Self::Tls(_))
+    }
+
+    /// Whether PostgreSQL undid a transaction for the sake of another, so that it may be run again: serialization_failure and
+    /// deadlock_detected.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self.code().as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// The database's own code.
+    pub(super) fn code(&self) -> Option<String> {
+        let Self::Database(error) = self else { return None };
+        error.as_database_error()?.code().map(|code| code.into_owned())
     }
 }
 

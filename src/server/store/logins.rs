@@ -173,9 +173,13 @@ impl Store {
             "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE ended_at < $1 LIMIT $2)",
         ] {
             loop {
-                let purge = sqlx::query(sql).bind(since.seconds()).bind(Self::PURGED_AT_ONCE.cast_signed());
-                let purged =
-                    self.write(move |connection| Box::pin(async move { Ok(purge.execute(connection).await?.rows_affected()) })).await?;
+                let purge = self.write(move |connection| {
+                    Box::pin(async move {
+                        let purge = sqlx::query(sql).bind(since.seconds()).bind(Self::PURGED_AT_ONCE.cast_signed());
+                        Ok(purge.execute(connection).await?.rows_affected())
+                    })
+                });
+                let purged = purge.await?;
                 all += purged;
                 if purged < Self::PURGED_AT_ONCE {
                     break;

@@ -1,6 +1,8 @@
+use std::borrow::Cow;
+
 use sqlx::{
-    Row, SqlSafeStr,
-    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    AnyConnection, Connection, Executor, Row, SqlSafeStr,
+    migrate::{Migration, MigrationType},
 };
 
 use super::{Error, Store};
@@ -12,51 +14,108 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "changes", include_str!("../../../migrations/0003_changes.sql")),
 ];
 
+/// The steps that a database has had, by number, with their checksums.
+type Applied = Vec<(i64, Vec<u8>)>;
+
 fn newest() -> i64 {
     MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
 }
 
 impl Store {
-    /// Brings the schema up to date.
+    /// Brings the schema up to date, in one transaction: all of it, or nothing.
+    ///
+    /// sqlx's own migrator does not fit. Its lock belongs to the session, so that an error leaves it behind in the pool and a pooler
+    /// loses it, and it creates its table at every start, which PostgreSQL reports. Its table and its checksums are kept.
     pub(super) async fn migrate(&self) -> Result<(), Error> {
-        // SQLite has no lock for migrations: of several processes that start at once on an empty database, one may find a
-        // table that another made a moment ago. By the third try it finds the work done.
-        const TRIES: u32 = 10;
-        let steps = MIGRATIONS
-            .iter()
-            .map(|&(version, name, sql)| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false));
-        let migrator = Migrator::with_migrations(steps.collect());
-        let mut tries = 0;
-        loop {
-            match migrator.run(&self.pool).await {
-                Ok(()) => return Ok(()),
-                Err(MigrateError::VersionMissing(version)) => return Err(Error::Newer(version)),
-                Err(MigrateError::VersionMismatch(version)) => {
-                    return Err(Error::Corrupt { what: "schema", why: format!("step {version} is not the one that this program knows") });
-                }
-                Err(error) if tries + 1 == TRIES => return Err(sqlx::Error::from(error).into()),
-                Err(_) => tries += 1,
-            }
+        let mut connection = self.pool.acquire().await?;
+        let applied = applied(&mut connection).await?;
+        if check(applied.as_deref().unwrap_or_default())? == 0 {
+            return Ok(());
         }
+        let migrated = migrate(&mut connection, self.writer.is_sqlite(), applied.is_none()).await;
+        if migrated.is_err() {
+            // SQLite may have ended the transaction by itself, and sqlx not know.
+            connection.close_on_drop();
+        }
+        migrated
     }
 
     /// Refuses a database that no server has founded, and one whose schema is not this version's.
     pub(super) async fn require_schema(&self) -> Result<(), Error> {
-        let version = sqlx::query("SELECT CAST(MAX(version) AS BIGINT) AS version FROM _sqlx_migrations").fetch_one(&self.pool).await;
-        let version: Option<i64> = match version {
-            Ok(row) => row.try_get("version")?,
-            Err(sqlx::Error::Database(error))
-                if error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table") =>
-            {
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
-        match version {
-            None => Err(Error::NotFounded),
-            Some(version) if version > newest() => Err(Error::Newer(version)),
-            Some(version) if version < newest() => Err(Error::Older),
+        let mut connection = self.pool.acquire().await?;
+        match applied(&mut connection).await?.as_deref() {
+            None | Some([]) => Err(Error::NotFounded),
+            Some(applied) if check(applied)? > 0 => Err(Error::Older),
             Some(_) => Ok(()),
         }
     }
+}
+
+async fn migrate(connection: &mut AnyConnection, sqlite: bool, founding: bool) -> Result<(), Error> {
+    // Of several processes that start at once, one migrates and the others wait for it: SQLite by the kind of transaction, PostgreSQL
+    // by a lock that ends with the transaction. The number is an arbitrary one of ours.
+    let mut transaction = connection.begin_with(if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
+    if !sqlite {
+        transaction.execute("SET LOCAL statement_timeout = '60s'").await?;
+        transaction.execute("SELECT pg_advisory_xact_lock(7236829201)").await?;
+    }
+    if founding {
+        transaction
+            .execute(
+                "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+                     version BIGINT PRIMARY KEY,
+                     description TEXT NOT NULL,
+                     installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                     success BOOLEAN NOT NULL,
+                     checksum BYTEA NOT NULL,
+                     execution_time BIGINT NOT NULL
+                 )",
+            )
+            .await?;
+    }
+    let done = applied(&mut transaction).await?.unwrap_or_default();
+    check(&done)?;
+    for &(version, name, sql) in MIGRATIONS.iter().filter(|(version, ..)| done.iter().all(|(done, _)| done != version)) {
+        transaction.execute(sql).await?;
+        sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, TRUE, $3, -1)")
+            .bind(version)
+            .bind(name)
+            .bind(checksum(version, name, sql).into_owned())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// The steps that the database has had. None: it has no table of them, so no server has founded it.
+async fn applied(connection: &mut AnyConnection) -> Result<Option<Applied>, Error> {
+    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version").fetch_all(connection).await;
+    match rows {
+        Ok(rows) => Ok(Some(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?)),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") || error.message().starts_with("no such table") => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many steps are missing. A step that this program does not know, or knows otherwise, is refused.
+fn check(applied: &[(i64, Vec<u8>)]) -> Result<usize, Error> {
+    for (version, found) in applied {
+        let Some(&(_, name, sql)) = MIGRATIONS.iter().find(|(known, ..)| known == version) else {
+            return if *version > newest() { Err(Error::Newer(*version)) } else { Err(other(*version)) };
+        };
+        if *checksum(*version, name, sql) != **found {
+            return Err(other(*version));
+        }
+    }
+    Ok(MIGRATIONS.len() - applied.len())
+}
+
+fn other(version: i64) -> Error {
+    Error::Corrupt { what: "schema", why: format!("step {version} is not the one that this program knows") }
+}
+
+fn checksum(version: i64, name: &'static str, sql: &'static str) -> Cow<'static, [u8]> {
+    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false).checksum
 }

@@ -8,10 +8,11 @@ use std::{
 };
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::Url;
 
-use super::{Error, Opening};
-use crate::protocol::Malformed;
+use super::{
+    Error, Opening,
+    postgres::{DatabaseTls, PostgresUrl},
+};
 
 /// Where the database is. Printing it shows no password.
 #[derive(Clone)]
@@ -19,11 +20,32 @@ pub(crate) enum DatabaseUrl {
     /// An SQLite file, absolute.
     Sqlite(PathBuf),
     /// A PostgreSQL server.
-    Postgres(Url),
+    Postgres(PostgresUrl),
 }
+
+/// Why a text is no URL of a database. It shows no part of a password.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct InvalidUrl(String);
 
 impl DatabaseUrl {
     pub(crate) const ALLOWED: &str = "sqlite://FILE (sqlite:///FILE for an absolute path) or postgres://USER:PASSWORD@HOST/DATABASE";
+
+    /// Whether the URL itself holds a password.
+    pub(crate) const fn has_password(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(url) => url.has_password(),
+        }
+    }
+
+    /// Takes `tls` for servers beyond this machine, and refuses a URL that asks for less.
+    pub(crate) fn secured(self, tls: DatabaseTls) -> Result<Self, InvalidUrl> {
+        match self {
+            Self::Sqlite(path) => Ok(Self::Sqlite(path)),
+            Self::Postgres(url) => url.secured(tls).map(Self::Postgres).map_err(InvalidUrl),
+        }
+    }
 
     pub(super) fn sqlite_path(&self) -> Option<&Path> {
         match self {
@@ -32,22 +54,22 @@ impl DatabaseUrl {
         }
     }
 
-    /// What sqlx connects to; holds the password.
+    /// What the drivers connect to; holds the password.
     pub(super) fn to_connect(&self) -> String {
         const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
         match self {
             // The file is there by now, made with our own permissions: never let SQLite make one.
             Self::Sqlite(path) => format!("sqlite://{}?mode=rw", utf8_percent_encode(&path.to_string_lossy(), KEPT)),
-            Self::Postgres(url) => url.as_str().to_owned(),
+            Self::Postgres(url) => url.to_connect(),
         }
     }
 }
 
 impl FromStr for DatabaseUrl {
-    type Err = Malformed;
+    type Err = InvalidUrl;
 
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let refuse = |rule| Malformed { what: "database URL", rule };
+    fn from_str(text: &str) -> Result<Self, InvalidUrl> {
+        let refuse = |rule: &str| InvalidUrl(rule.to_owned());
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() || path.starts_with(':') || path.contains(['?', '#', '\0']) || path.ends_with('/') {
@@ -55,10 +77,9 @@ impl FromStr for DatabaseUrl {
             }
             return std::path::absolute(path).map(Self::Sqlite).map_err(|_| refuse("the current directory is not there any more"));
         }
-        match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") && url.path().len() > 1 => Ok(Self::Postgres(url)),
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Err(refuse("behind the host stands the name of the database")),
-            _ => Err(refuse("it begins with sqlite:// or postgres://")),
+        match text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")) {
+            Some(rest) => PostgresUrl::parse(rest).map(Self::Postgres).map_err(InvalidUrl),
+            None => Err(refuse("it begins with sqlite:// or postgres://")),
         }
     }
 }
@@ -67,14 +88,7 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
-            // Parameters may hold a password as well.
-            Self::Postgres(url) => write!(
-                f,
-                "postgres://{}{}{}",
-                url.host_str().unwrap_or("localhost"),
-                url.port().map(|port| format!(":{port}")).unwrap_or_default(),
-                url.path()
-            ),
+            Self::Postgres(url) => fmt::Display::fmt(url, f),
         }
     }
 }

@@ -82,6 +82,13 @@ impl Writer {
     const QUEUE: usize = 1024;
     /// Writes that share one transaction at most.
     const GROUP: usize = 256;
+    /// How often PostgreSQL may undo a write for the sake of another's before the caller hears of it. Each time another write has come
+    /// through, so as many equal writes at once succeed.
+    const RETRIES: u32 = 32;
+
+    pub(super) const fn is_sqlite(&self) -> bool {
+        self.queue.is_some()
+    }
 
     pub(super) fn new(pool: AnyPool, sqlite: bool) -> Self {
         let queue = sqlite.then(|| {
@@ -161,17 +168,44 @@ impl Store {
     #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn write<T: Send + 'static>(
         &self,
+        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let outcome = match &self.writer.queue {
+            Some(queue) => Self::write_in_turn(queue, write).await,
+            None => self.write_alone(write).await,
+        };
+        self.write_health.note_write(&outcome);
+        outcome
+    }
+
+    async fn write_in_turn<T: Send + 'static>(
+        queue: &mpsc::Sender<Box<dyn Waiting>>,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let Some(queue) = &self.writer.queue else {
-            let mut transaction = self.writer.pool.begin().await?;
-            let done = write(&mut transaction).await?;
-            transaction.commit().await?;
-            return Ok(done);
-        };
         let (answer, answered) = oneshot::channel();
         queue.try_send(Box::new(Write { write, answer })).map_err(|_| Error::Busy)?;
         answered.await.map_err(|_| Error::Busy)?
+    }
+
+    /// Runs a write in a transaction of its own, and again when PostgreSQL undoes it for the sake of another.
+    async fn write_alone<T: Send + 'static>(
+        &self,
+        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut retries = 0;
+        loop {
+            let write = write.clone();
+            let attempt = async {
+                let mut transaction = self.writer.pool.begin().await?;
+                let done = write(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok::<_, Error>(done)
+            };
+            match attempt.await {
+                Err(error) if error.is_conflict() && retries < Writer::RETRIES => retries += 1,
+                outcome => return outcome,
+            }
+        }
     }
 }
 

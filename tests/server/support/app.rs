@@ -67,11 +67,12 @@ impl TestApp {
         let mut flags = vec![
             ("listen".to_owned(), "127.0.0.1:0".to_owned()),
             ("management_listen".to_owned(), "127.0.0.1:0".to_owned()),
-            ("database_url".to_owned(), database.url.clone()),
             ("keys_dir".to_owned(), database.keys_dir().display().to_string()),
         ];
         flags.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
+        // A flag may hold no password.
+        let environment = vec![("SEALWRIGHT_DATABASE_URL".to_owned(), database.url.clone())];
+        let config = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap();
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
         let (addr, issuer, meters) = (server.local_addr(), server.issuer().to_string(), server.meters());
         let management = server.management_addr().unwrap();

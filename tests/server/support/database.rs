@@ -1,6 +1,6 @@
-use std::{path::Path, sync::Once};
+use std::path::Path;
 
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,6 @@ pub(crate) struct TestDatabase {
 
 impl TestDatabase {
     pub(crate) async fn create(backend: Backend) -> Self {
-        static DRIVERS: Once = Once::new();
-        DRIVERS.call_once(sqlx::any::install_default_drivers);
         let folder = TempDir::with_prefix("sealwright-test-").unwrap();
         match backend {
             Backend::Sqlite => Self { url: format!("sqlite://{}", folder.path().join("sealwright.db").display()), folder, postgres: None },
@@ -27,7 +25,7 @@ impl TestDatabase {
                 let name =
                     folder.path().file_name().unwrap().to_str().unwrap().to_lowercase().replace('-', "_") + &std::process::id().to_string();
                 let mut server =
-                    AnyConnection::connect(&postgres_server()).await.expect("the PostgreSQL server of TEST_DATABASE_URL answers");
+                    PgConnection::connect(&postgres_server()).await.expect("the PostgreSQL server of TEST_DATABASE_URL answers");
                 server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
                 server.close().await.unwrap();
                 let url = format!("{}/{name}", postgres_server().rsplit_once('/').unwrap().0);
@@ -46,25 +44,23 @@ impl TestDatabase {
 
     /// Runs a statement behind the server's back.
     pub(crate) async fn execute(&self, sql: &str) {
-        let mut connection = self.connect().await;
-        connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
-        connection.close().await.unwrap();
+        self.connect().await.execute(sql).await;
     }
 
     /// Runs a statement in a transaction that stays open.
     pub(crate) async fn lock(&self, sql: &str) -> Held {
         let mut connection = self.connect().await;
-        connection.execute("BEGIN").await.unwrap();
-        connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+        connection.execute("BEGIN").await;
+        connection.execute(sql).await;
         Held(connection)
     }
 
     /// The first column of every row, as text.
     pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
-        let mut connection = self.connect().await;
-        let rows = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-        rows
+        match self.connect().await {
+            Direct::Sqlite(mut connection) => sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap(),
+            Direct::Postgres(mut connection) => sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap(),
+        }
     }
 
     /// Everything that a start could have rewritten.
@@ -81,19 +77,36 @@ impl TestDatabase {
         all
     }
 
-    async fn connect(&self) -> AnyConnection {
-        let url = if self.postgres.is_some() { self.url.clone() } else { format!("{}?mode=rw", self.url) };
-        AnyConnection::connect(&url).await.unwrap()
+    async fn connect(&self) -> Direct {
+        match self.postgres {
+            Some(_) => Direct::Postgres(PgConnection::connect(&self.url).await.unwrap()),
+            None => Direct::Sqlite(SqliteConnection::connect(&format!("{}?mode=rw", self.url)).await.unwrap()),
+        }
+    }
+}
+
+/// A connection that is not the server's.
+enum Direct {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Direct {
+    async fn execute(&mut self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(connection) => drop(connection.execute(sql).await.unwrap()),
+            Self::Postgres(connection) => drop(connection.execute(sql).await.unwrap()),
+        }
     }
 }
 
 /// A transaction that holds its locks.
-pub(crate) struct Held(AnyConnection);
+pub(crate) struct Held(Direct);
 
 impl Held {
     pub(crate) async fn release(mut self) {
-        self.0.execute("ROLLBACK").await.unwrap();
-        self.0.close().await.unwrap();
+        self.0.execute("ROLLBACK").await;
     }
 }
 
@@ -104,7 +117,7 @@ impl Drop for TestDatabase {
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let mut server = AnyConnection::connect(&postgres_server()).await.map_err(std::io::Error::other)?;
+                let mut server = PgConnection::connect(&postgres_server()).await.map_err(std::io::Error::other)?;
                 let sql = format!("DROP DATABASE {name} WITH (FORCE)");
                 server.execute(AssertSqlSafe(sql)).await.map_err(std::io::Error::other)
             })

@@ -69,17 +69,24 @@ pub(crate) fn finish(mut command: Command) -> Finished {
     command.output().unwrap().into()
 }
 
+/// The same, against `database`. Its URL holds a password, so it is no flag.
+pub(crate) fn command_on(database: &TestDatabase) -> Command {
+    let mut command = command(database.folder());
+    command.env("SEALWRIGHT_DATABASE_URL", &database.url);
+    command
+}
+
 /// Runs a command against `database`, to its end.
 pub(crate) fn sealwright(database: &TestDatabase, arguments: &[&str]) -> Finished {
-    let mut command = command(database.folder());
-    command.args(["--database-url", &database.url]).args(arguments);
+    let mut command = command_on(database);
+    command.args(arguments);
     finish(command)
 }
 
 /// The same, with a line on standard input.
 pub(crate) fn sealwright_with_input(database: &TestDatabase, arguments: &[&str], line: &str) -> Finished {
-    let mut command = command(database.folder());
-    command.args(["--database-url", &database.url]).args(arguments);
+    let mut command = command_on(database);
+    command.args(arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that refuses early does not read it.
     drop(writeln!(child.stdin.take().unwrap(), "{line}"));
@@ -114,8 +121,8 @@ impl Process {
 
     /// `serve` on a free port, against `database`.
     pub(crate) fn serve(database: &TestDatabase) -> Self {
-        let mut command = command(database.folder());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+        let mut command = command_on(database);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
         Self::spawn(command)
     }
 

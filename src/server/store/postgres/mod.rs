@@ -1,0 +1,9 @@
+//! PostgreSQL: what its URL may say, how a connection is made, and the driver that offers such connections to sqlx's `Any`.
+
+mod connect;
+mod driver;
+mod url;
+
+pub(super) use connect::Refusal;
+pub(super) use driver::Postgres;
+pub(crate) use url::{DatabaseTls, PostgresUrl};

@@ -1,0 +1,110 @@
+//! Whether the database takes writes. Reads go on when its disk is full or when it is read-only, so nothing else would show it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Error, Store};
+
+/// Why writes fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteFailure {
+    DiskFull,
+    ReadOnly,
+    /// The log says more.
+    Storage,
+}
+
+impl WriteFailure {
+    /// For operators, on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::DiskFull => "the database takes no writes: its disk is full",
+            Self::ReadOnly => "the database takes no writes: it is read-only",
+            Self::Storage => "the database takes no writes: its storage fails",
+        }
+    }
+
+    /// What an error says of the database as a whole. One of load, of the network or of a single statement says nothing here.
+    fn of(error: &Error) -> Option<Self> {
+        if matches!(error, Error::ReadOnly(_)) {
+            return Some(Self::ReadOnly);
+        }
+        let code = error.code()?;
+        // SQLite numbers its errors, and the lowest byte is the primary code; PostgreSQL's have five characters.
+        if code.len() == 5 {
+            return match code.as_str() {
+                "53100" => Some(Self::DiskFull),
+                "58030" => Some(Self::Storage),
+                _ => None,
+            };
+        }
+        match code.parse::<i32>().ok()? & 0xff {
+            13 => Some(Self::DiskFull),
+            8 => Some(Self::ReadOnly),
+            10 | 11 | 26 => Some(Self::Storage),
+            _ => None,
+        }
+    }
+}
+
+/// What the last writes showed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WriteHealth(Arc<Mutex<Option<WriteFailure>>>);
+
+impl WriteHealth {
+    fn get(&self) -> Option<WriteFailure> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, now: Option<WriteFailure>, error: Option<&Error>) {
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), now);
+        match (before, error) {
+            (None, Some(error)) => tracing::error!(%error, "writes to the database fail; this node is not ready until they succeed"),
+            (Some(_), None) => tracing::info!("writes to the database succeed again"),
+            _ => {}
+        }
+    }
+
+    /// Notes that a write failed. One that succeeded proves little: many change nothing. [`Store::probe_write`] does.
+    pub(super) fn note_write<T>(&self, outcome: &Result<T, Error>) {
+        if let Err(error) = outcome
+            && let Some(failure) = WriteFailure::of(error)
+        {
+            self.set(Some(failure), Some(error));
+        }
+    }
+
+    /// Notes what a read shows of writes: a connection to a server that takes none is not even made.
+    pub(super) fn note_read<T>(&self, outcome: &Result<T, Error>) {
+        if let Err(error @ Error::ReadOnly(_)) = outcome {
+            self.set(Some(WriteFailure::ReadOnly), Some(error));
+        }
+    }
+}
+
+impl Store {
+    /// Why writes fail, while they do.
+    pub(crate) fn write_failure(&self) -> Option<WriteFailure> {
+        self.write_health.get()
+    }
+
+    /// Writes something that needs room on the disk and leaves nothing behind.
+    pub(crate) async fn probe_write(&self) -> Result<(), Error> {
+        let probe = self.write(|connection| {
+            Box::pin(async move {
+                // Longer than any name that a resource can have, so that it is nobody's.
+                let name = "probe ".repeat(400);
+                sqlx::query("INSERT INTO resources (audience, created_at) VALUES ($1, 0)")
+                    .bind(name.clone())
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query("DELETE FROM resources WHERE audience = $1").bind(name).execute(connection).await?;
+                Ok(())
+            })
+        });
+        let outcome = probe.await;
+        if outcome.is_ok() {
+            self.write_health.set(None, None);
+        }
+        outcome
+    }
+}

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use sqlx::{AnyConnection, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Store,
@@ -18,20 +18,30 @@ use crate::{
     },
 };
 
-/// Selects of one client and of all clients differ by their end alone.
+/// Everything of one client, or of all, in one statement. The same statement runs for a client that exists and for one that does not,
+/// so that its time does not tell which. What a branch has not is NULL; the first branch gives the columns their types.
 macro_rules! select {
-    (clients $end:literal) => { concat!("SELECT id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at FROM clients ", $end) };
-    (scopes $end:literal) => {
+    ($client:literal, $scopes:literal, $others:literal) => {
         concat!(
-            "SELECT cs.client_id, cs.scope, cs.audience, r.token_lifetime FROM client_scopes cs JOIN resources r ON r.audience = cs.audience ",
-            $end
+            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, \
+             CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
+             CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
+            $client,
+            " UNION ALL SELECT 'scope', cs.client_id, NULL, NULL, r.token_lifetime, NULL, NULL, cs.scope, cs.audience, NULL, NULL, NULL, NULL \
+             FROM client_scopes cs JOIN resources r ON r.audience = cs.audience ",
+            $scopes,
+            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
+             FROM client_introspects ",
+            $others,
+            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
+             FROM client_secrets ",
+            $others
         )
     };
-    (introspects $end:literal) => { concat!("SELECT client_id, audience FROM client_introspects ", $end) };
-    (secrets $end:literal) => {
-        concat!("SELECT client_id, id, digest, created_at, expires_at, last_used_at FROM client_secrets ", $end, " ORDER BY created_at, id")
-    };
 }
+
+const SELECT_ONE: &str = select!("WHERE id = $1", "WHERE cs.client_id = $1", "WHERE client_id = $1");
+const SELECT_ALL: &str = select!("", "", "");
 
 impl Store {
     #[tracing::instrument(level = "debug", skip_all)]
@@ -42,14 +52,8 @@ impl Store {
 
     /// Every client, in alphabetical order.
     pub(crate) async fn list_clients(&self) -> Result<Vec<Client>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let rows = Rows {
-            clients: sqlx::query(select!(clients "")).fetch_all(&mut *connection).await?,
-            scopes: sqlx::query(select!(scopes "")).fetch_all(&mut *connection).await?,
-            introspects: sqlx::query(select!(introspects "")).fetch_all(&mut *connection).await?,
-            secrets: sqlx::query(select!(secrets "")).fetch_all(&mut *connection).await?,
-        };
-        Ok(rows.read()?.into_values().collect())
+        let rows = sqlx::query(SELECT_ALL).fetch_all(&self.pool).await?;
+        Ok(Rows::sort(rows)?.read()?.into_values().collect())
     }
 
     pub(crate) async fn insert_client(&self, client: Client) -> Result<(), Error> {
@@ -148,7 +152,12 @@ impl Store {
         self.change("client.add_secret", format!("{id} {}", secret.id), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
-                if sqlx::query(select!(clients "WHERE id = $1")).bind(id.to_string()).fetch_optional(&mut *connection).await?.is_none() {
+                if sqlx::query("SELECT id FROM clients WHERE id = $1")
+                    .bind(id.to_string())
+                    .fetch_optional(&mut *connection)
+                    .await?
+                    .is_none()
+                {
                     return Err(missing(&id));
                 }
                 insert_secret(connection, &id, &secret).await
@@ -198,20 +207,12 @@ fn missing(id: &ClientId) -> Error {
 }
 
 async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
-    let clients = sqlx::query(select!(clients "WHERE id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?;
-    if clients.is_empty() {
-        return Ok(None);
-    }
-    let rows = Rows {
-        clients,
-        scopes: sqlx::query(select!(scopes "WHERE cs.client_id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?,
-        introspects: sqlx::query(select!(introspects "WHERE client_id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?,
-        secrets: sqlx::query(select!(secrets "WHERE client_id = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?,
-    };
-    Ok(rows.read()?.into_values().next())
+    let rows = sqlx::query(SELECT_ONE).bind(id.to_string()).fetch_all(connection).await?;
+    Ok(Rows::sort(rows)?.read()?.into_values().next())
 }
 
 /// The rows that make up clients.
+#[derive(Default)]
 struct Rows {
     clients: Vec<AnyRow>,
     scopes: Vec<AnyRow>,
@@ -220,6 +221,19 @@ struct Rows {
 }
 
 impl Rows {
+    fn sort(all: Vec<AnyRow>) -> Result<Self, Error> {
+        let mut rows = Self::default();
+        for row in all {
+            match row.try_get("part")? {
+                "client" => rows.clients.push(row),
+                "scope" => rows.scopes.push(row),
+                "introspects" => rows.introspects.push(row),
+                _ => rows.secrets.push(row),
+            }
+        }
+        Ok(rows)
+    }
+
     fn read(self) -> Result<BTreeMap<ClientId, Client>, Error> {
         let mut clients = BTreeMap::new();
         for row in &self.clients {
@@ -237,7 +251,6 @@ impl Rows {
             };
             clients.insert(id, client);
         }
-        // A row whose client is not among them was written between two of our reads: the epoch tells us to read again.
         let limits = self.scopes.iter().map(|row| Ok((parsed::<Audience>(row, "audience")?, lifetime_if_any(row, "token_lifetime")?)));
         let limits = limits.collect::<Result<BTreeMap<_, _>, Error>>()?;
         for (id, held) in permissions::gather(&self.scopes, |row| parsed::<ClientId>(row, "client_id"))? {
@@ -262,6 +275,9 @@ impl Rows {
                     last_used_at: time_if_any(row, "last_used_at")?,
                 });
             }
+        }
+        for client in clients.values_mut() {
+            client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         }
         Ok(clients)
     }

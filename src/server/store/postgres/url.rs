@@ -166,7 +166,11 @@ impl PostgresUrl {
     /// What the driver connects to; holds the password.
     pub(crate) fn to_connect(&self) -> String {
         let targets = self.hosts.iter().map(|host| {
-            let mode = self.mode.as_deref().unwrap_or(if host.is_this_machine() { "prefer" } else { self.tls.mode() });
+            let mode = match self.mode.as_deref() {
+                Some(mode) => mode,
+                None if host.is_this_machine() => "prefer",
+                None => self.tls.mode(),
+            };
             let port = host.port.to_string();
             let password = self.password.as_ref().map(|password| ("password", password.expose()));
             let own = [("host", host.name.as_str()), ("port", &port), ("dbname", &self.database), ("sslmode", mode)];

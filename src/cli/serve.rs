@@ -10,6 +10,10 @@ use crate::{
 
 pub(super) async fn run(config: Config) -> Result<(), Error> {
     let telemetry = start_telemetry(config.telemetry.clone()).await?;
+    if !config.service_links.is_empty() {
+        let variables = config.service_links.join(" ");
+        tracing::info!(variables, "environment variables of Kubernetes are ignored: they are of a Service and no settings");
+    }
     let outcome = serve(config).await;
     end_telemetry(telemetry).await;
     outcome

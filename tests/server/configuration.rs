@@ -8,7 +8,7 @@ use sealwright::server::{
 };
 use tempfile::TempDir;
 
-use crate::support::{Finished, command, finish};
+use crate::support::{Finished, Process, command, finish};
 
 const EXAMPLE: &str = include_str!("../../examples/sealwright.toml");
 
@@ -165,4 +165,45 @@ fn a_refusal_shows_no_password() {
     assert!(!SETTINGS.iter().any(|setting| setting.name == "sealing_key" && !setting.secret));
     let help = check("", &[], &["--help"]).stdout;
     assert!(help.contains("--database-url") && !help.contains("--sealing-key"), "others can read a command line: {help}");
+}
+
+/// What Kubernetes puts into every container beside a Service `sealwright` and a Service `sealwright-demo`.
+const SERVICE_LINKS: [(&str, &str); 9] = [
+    ("SEALWRIGHT_SERVICE_HOST", "10.0.0.1"),
+    ("SEALWRIGHT_SERVICE_PORT", "80"),
+    ("SEALWRIGHT_SERVICE_PORT_HTTP", "80"),
+    ("SEALWRIGHT_PORT", "tcp://10.0.0.1:80"),
+    ("SEALWRIGHT_PORT_80_TCP", "tcp://10.0.0.1:80"),
+    ("SEALWRIGHT_PORT_80_TCP_PROTO", "tcp"),
+    ("SEALWRIGHT_PORT_80_TCP_PORT", "80"),
+    ("SEALWRIGHT_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ("SEALWRIGHT_DEMO_PORT_80_TCP_ADDR", "10.0.0.1"),
+];
+
+#[tokio::test]
+async fn op1_variables_of_a_kubernetes_service_are_ignored_with_one_line() {
+    let folder = TempDir::new().unwrap();
+    let mut serve = command(folder.path());
+    serve.args(["serve", "--listen", "127.0.0.1:0"]).envs(SERVICE_LINKS);
+    let mut process = Process::spawn(serve);
+    process.addr().await;
+    process.signal("TERM");
+    assert!(process.wait().success());
+    let lines = process.stderr();
+    let said: Vec<_> = lines.iter().filter(|line| line.contains("SEALWRIGHT_")).collect();
+    assert_eq!(said.len(), 1, "{lines:?}");
+    for (variable, _) in SERVICE_LINKS {
+        assert!(said[0].contains(variable), "{variable} is not in {said:?}");
+    }
+}
+
+#[test]
+fn op1_beside_them_a_typo_and_a_value_of_the_wrong_kind_are_refused() {
+    let links_and = |name, value| check("", &[&SERVICE_LINKS[..], &[(name, value)]].concat(), &[]);
+    let refused = links_and("SEALWRIGHT_LISTNE", "127.0.0.1:0").stdout;
+    assert!(refused.contains("there is no setting listne") && refused.contains("did you mean listen?"), "{refused}");
+    // Somebody meant to set a port.
+    let refused = links_and("SEALWRIGHT_PORT", "8080").stdout;
+    assert!(refused.contains("there is no setting port (from the environment variable SEALWRIGHT_PORT)"), "{refused}");
+    assert!(!check("", &SERVICE_LINKS, &[]).stdout.contains("there is no setting"));
 }

@@ -1,5 +1,6 @@
 //! Configuration: flags over environment over a file over defaults. Every room owns its own policy; this composes them.
 
+mod service_links;
 mod settings;
 mod sources;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub(crate) logins: revocation::Policy,
     pub(crate) passwords: registry::PasswordRules,
     pub(crate) telemetry: telemetry::Policy,
+    /// Variables that were ignored because Kubernetes made them, for a Service whose name begins with `sealwright`.
+    pub(crate) service_links: Vec<String>,
 }
 
 /// Why a configuration is refused. Every text names the setting and what would be right.
@@ -186,6 +189,7 @@ impl Config {
                 service_names: service_names(issuer.as_ref()),
             },
             issuer,
+            service_links: values.service_links.clone(),
             telemetry: telemetry::Policy {
                 filter: values.parse("log", |text| telemetry::Filter::parse(text).map_err(Some))?,
                 format: values.parse("log_format", |text| telemetry::Format::parse(text).ok_or(None))?,

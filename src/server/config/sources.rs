@@ -2,7 +2,7 @@ use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
-use super::{Error, SETTINGS, Setting, Why};
+use super::{Error, SETTINGS, Setting, Why, service_links::is_service_link};
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,11 @@ impl Sources {
         if !path.as_os_str().is_empty() {
             builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
         }
-        let mut environment: HashMap<String, String> = self.environment.into_iter().collect();
+        let (service_links, environment): (Vec<_>, Vec<_>) = self.environment.into_iter().partition(|(variable, value)| {
+            let name = variable.strip_prefix("SEALWRIGHT_").unwrap_or(variable);
+            find(&name.to_lowercase()).is_none() && is_service_link(name, value)
+        });
+        let mut environment: HashMap<String, String> = environment.into_iter().collect();
         let from_files = values_from_files(&mut environment)?;
         // Names are judged as they were given: a library may read structure into them.
         for variable in environment.keys() {
@@ -71,7 +75,9 @@ impl Sources {
         if let Some((name, (_, origin))) = values.iter().find(|(name, _)| find(name).is_none()) {
             return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: nearest(name) });
         }
-        Ok(Values(values))
+        let mut service_links: Vec<String> = service_links.into_iter().map(|(variable, _)| variable).collect();
+        service_links.sort_unstable();
+        Ok(Values { set: values, service_links })
     }
 }
 
@@ -134,7 +140,11 @@ fn nearest(name: &str) -> Option<&'static str> {
 
 /// What was set, with where it was set.
 #[derive(Debug)]
-pub(super) struct Values(HashMap<String, (String, String)>);
+pub(super) struct Values {
+    set: HashMap<String, (String, String)>,
+    /// Variables that were ignored because Kubernetes made them.
+    pub(super) service_links: Vec<String>,
+}
 
 impl Values {
     /// The value of a setting that has a default.
@@ -144,19 +154,19 @@ impl Values {
 
     /// The value of a setting that may be absent.
     pub(super) fn parse_if_any<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<Option<T>, Error> {
-        let given = self.0.get(name).map(|(value, _)| value.as_str());
+        let given = self.set.get(name).map(|(value, _)| value.as_str());
         let value = given.or_else(|| find(name).and_then(|setting| setting.default));
         value.map(parse).transpose().map_err(|why| self.refuse(name, why))
     }
 
     /// Whether the value of a setting was given on the command line.
     pub(super) fn is_flag(&self, name: &str) -> bool {
-        self.0.get(name).is_some_and(|(_, origin)| origin == FLAG)
+        self.set.get(name).is_some_and(|(_, origin)| origin == FLAG)
     }
 
     /// Says what is wrong with the value of a setting.
     pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
-        let (value, origin) = self.0.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "nowhere set".to_owned()));
+        let (value, origin) = self.set.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "nowhere set".to_owned()));
         let hidden = find(name).is_none_or(may_be_secret);
         let shown = if hidden { "not shown, for it may be secret".to_owned() } else { format!("{value:?}") };
         Error::Value { name, value: shown, origin, why, allowed: find(name).map_or("", |setting| setting.allowed) }

@@ -24,7 +24,7 @@ use settings::SettingFlags;
 use crate::{
     clock::{SharedClock, SystemClock},
     server::{
-        Config,
+        Config, caller_text,
         config::Sources,
         store::{Opening, Store},
     },
@@ -70,7 +70,7 @@ enum Command {
 
 /// Why a command did not do what it was asked. The text says what to do.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+#[error("{}", caller_text::printable_lines(&.0.to_string()))]
 pub struct Failed(#[from] Error);
 
 /// Parses the command line of this process and runs it.

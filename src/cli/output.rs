@@ -14,7 +14,7 @@ use super::error::Error;
 use crate::{
     clock::Timestamp,
     protocol::ClientId,
-    server::{config::parse_duration, model::TokenLifetime},
+    server::{caller_text, config::parse_duration, model::TokenLifetime},
 };
 
 /// How to print.
@@ -41,16 +41,23 @@ impl Output {
     }
 
     fn text<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<String, Error> {
-        if self.json { serde_json::to_string_pretty(data).map_err(|error| Error::Output(error.into())) } else { Ok(for_people(data)) }
+        if self.json {
+            let json = serde_json::to_string_pretty(data).map_err(|error| Error::Output(error.into()))?;
+            Ok(caller_text::printable_json(&json).into_owned())
+        } else {
+            Ok(for_people(data))
+        }
     }
 }
 
 fn write_line(text: &str) -> io::Result<()> {
+    let text = caller_text::printable_lines(text);
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
-/// Prints `text` and a line break. That the reader has gone away (`| head`) is no failure.
+/// Prints `text` and a line break. That the reader has gone away (`| head`) is no failure. Names in it were typed by others: nothing
+/// in them acts on the terminal.
 pub(super) fn say(text: &str) -> Result<(), Error> {
     match write_line(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),

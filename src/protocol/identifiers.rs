@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use serde::Serialize;
 use url::{Host, Url};
 
-use super::{Malformed, parsed_text};
+use super::{Malformed, parsed_text, secret_forms::contains_secret};
 
 const MAX_URI_LEN: usize = 255;
 
@@ -122,7 +122,8 @@ impl FromStr for Audience {
 /// client-id = ( %x61-7A / DIGIT ) *63( %x61-7A / DIGIT / "." / "_" / "-" )
 /// ```
 ///
-/// Never a UUID: the `sub` of a user is one, so that no client can take a user's name (RFC 9700 section 4.15).
+/// Never a UUID: the `sub` of a user is one, so that no client can take a user's name (RFC 9700 section 4.15). Never something
+/// that looks like a secret or a token: client ids are logged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(String);
 
@@ -140,6 +141,9 @@ impl FromStr for ClientId {
         }
         if is_uuid_shaped(text) {
             return Err(refuse("it does not have the form of a UUID, which is how users are named"));
+        }
+        if contains_secret(text) {
+            return Err(refuse("it is a name and does not look like a secret or a token, because names are logged"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -235,6 +239,12 @@ mod tests {
         for unlawful in ["", "-a", ".a", "Billing", "a b", "a:b", "ü", "a\n", &"x".repeat(65), uuids[0], uuids[1]] {
             assert!(unlawful.parse::<ClientId>().is_err(), "{unlawful:?}");
         }
+        let secrets =
+            ["sw_09a27efed3ca36ae", "sw_09a27efed3ca36aez4scn9tjqsubfyz4ffxzahelin3z9j-gvxnxybrayws", "swr_di5g35zktxqqixjo7rrsta"];
+        for secret in secrets {
+            assert!(secret.parse::<ClientId>().is_err(), "{secret:?}");
+        }
+        assert!("sw_importer".parse::<ClientId>().is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod identifiers;
 mod jwk;
 mod metadata;
 mod scope;
+mod secret_forms;
 
 pub use claims::AccessTokenClaims;
 pub use error_code::ErrorCode;
@@ -18,6 +19,8 @@ pub use identifiers::{Audience, AuthMethod, ClientId, GrantType, Issuer};
 pub use jwk::{Algorithm, JwkSet, PublicJwk};
 pub use metadata::ServerMetadata;
 pub use scope::{Scope, ScopeToken};
+#[cfg(feature = "server")]
+pub(crate) use secret_forms::{SecretForm, after_prefix, base64url, contains_secret, find_secret};
 
 /// Why a text is not what it should be. The text itself is not repeated: it came from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ use super::{
     model::Change,
     registry::Registry,
     store::{self, Epochs, Store},
+    telemetry,
 };
 use crate::clock::{SharedClock, Timestamp};
 
@@ -80,7 +81,8 @@ impl EpochWatch {
             // A gap at the end: somebody forgot rows, or the database was set back.
             self.known.changes = changes.last().map_or(newest, |change| change.number);
             for Change { at, actor, action, target, .. } in changes {
-                tracing::info!(event = action, actor, target, at_s = at.seconds(), outcome = "ok", "{action} {target}");
+                let at_s = at.seconds();
+                tracing::info!(target: telemetry::SECURITY, event = action, actor, target, at_s, outcome = "ok", "{action} {target}");
             }
         }
         self.known.changes = newest;

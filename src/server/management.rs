@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     keys::KeyRing,
-    meters::{Key, Meters},
+    meters::{Key, LogLines, Meters},
     registry::Registry,
     store::Store,
     telemetry,
@@ -50,6 +50,10 @@ impl Management {
         sampled.epoch_age.set(self.registry.age(now).as_secs_f64());
         let dropped = &sampled.log_lines_dropped;
         dropped.inc_by(telemetry::lines_dropped().saturating_sub(dropped.get()));
+        for (kind, count) in telemetry::lines_left_out() {
+            let left_out = sampled.log_lines_left_out.get_or_create(&LogLines { kind });
+            left_out.inc_by(count.saturating_sub(left_out.get()));
+        }
         sampled.key_age.clear();
         for (kid, state, age) in self.keys.ages(now) {
             sampled.key_age.get_or_create(&Key { kid, state }).set(age.as_secs_f64());

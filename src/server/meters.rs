@@ -53,6 +53,12 @@ pub(crate) struct Key {
     pub(crate) state: &'static str,
 }
 
+/// What lines of the log are about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LogLines {
+    pub(crate) kind: &'static str,
+}
+
 /// What work on a pool of threads takes.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkMeters {
@@ -104,6 +110,7 @@ pub(crate) struct Sampled {
     pub(crate) epoch_age: Fraction,
     pub(crate) key_age: Family<Key, Fraction>,
     pub(crate) log_lines_dropped: Counter,
+    pub(crate) log_lines_left_out: Family<LogLines, Counter>,
     pub(crate) process: ProcessGauges,
 }
 
@@ -206,6 +213,8 @@ impl Meters {
         let help = "Time since the signing key was published";
         registry.register_with_unit("signing_key_age", help, Unit::Seconds, sampled.key_age.clone());
         registry.register("log_lines_dropped", "Lines of the log that could not be written", sampled.log_lines_dropped.clone());
+        let help = "Lines that were left out of the log because there were too many of their kind";
+        registry.register("log_lines_left_out", help, sampled.log_lines_left_out.clone());
     }
 
     /// Connections that are open now.

@@ -1,5 +1,6 @@
 //! The authorization server: wires the rooms together and runs them.
 
+pub(crate) mod caller_text;
 pub mod config;
 mod document;
 mod epoch_watch;

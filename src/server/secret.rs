@@ -74,7 +74,8 @@ pub(crate) struct ClientSecret {
 }
 
 impl ClientSecret {
-    const PREFIX: &str = "sw_";
+    /// By it, leaked secrets are recognised; so it is one of those in `protocol/secret_forms`.
+    pub(crate) const PREFIX: &str = "sw_";
     const KEY_LEN: usize = 43;
     const CHECKSUM_LEN: usize = 6;
     const LEN: usize = Self::PREFIX.len() + SecretId::LEN + Self::KEY_LEN + Self::CHECKSUM_LEN;

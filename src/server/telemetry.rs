@@ -1,15 +1,13 @@
 //! Logs: text on a terminal, JSON otherwise, and never in the way of the work. Traces, when somebody listens.
 
+mod lines;
+mod sampling;
+
 use std::{
-    fs::File,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     net::IpAddr,
-    os::fd::AsFd,
     panic::{self, PanicHookInfo},
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -26,12 +24,15 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider},
 };
 use tracing::{Span, field::Empty};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Lines of the log that wait to be written at most. One more is dropped, and counted.
-const WAITING_LINES: usize = 8192;
+use super::caller_text;
+use lines::{Lines, LinesGuard};
+
+pub(crate) use lines::{ALERT, SECURITY, lines_dropped};
+pub(crate) use sampling::{Noise, admits, lines_left_out};
+
 /// How long the spans that are left may take to be sent at the end.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 /// How long the receiver of spans may take to answer.
@@ -95,7 +96,7 @@ impl Format {
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
     /// Dropped last: what the traces have to say is still written.
-    _lines: WorkerGuard,
+    _lines: LinesGuard,
 }
 
 impl Drop for Telemetry {
@@ -106,10 +107,14 @@ impl Drop for Telemetry {
     }
 }
 
-/// Why there are no traces.
+/// Why there are no logs or no traces.
 #[derive(Debug, thiserror::Error)]
-#[error("spans cannot be sent: {0}")]
-pub(crate) struct Error(#[from] opentelemetry_otlp::ExporterBuildError);
+pub(crate) enum Error {
+    #[error("spans cannot be sent: {0}")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
+    #[error("the thread that writes the log could not be started: {0}")]
+    Thread(io::Error),
+}
 
 /// Sends the events of this process to standard error, and its spans where the policy says. The first call counts.
 ///
@@ -121,10 +126,7 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
         Format::Text => false,
         Format::Json => true,
     };
-    let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES).thread_name("log");
-    let (writer, guard) = builder.finish(Lines::to_stderr());
-    // Set by the first call, as the subscriber is.
-    let _ = OVERFLOWED.set(writer.error_counter());
+    let (writer, guard) = Lines::to_stderr(json).map_err(Error::Thread)?;
     let events = fmt::layer().with_writer(writer).with_target(false);
     let events = if json {
         events.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
@@ -146,7 +148,8 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
 /// A panic is an event as any other, with the request that it happened in, and not a text amid the lines of a log.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
-    tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without a text"));
+    // The text of a panic may repeat what could not be handled.
+    tracing::error!(place, "panic: {}", caller_text::words(panic.payload_as_str().unwrap_or("without a text")));
 }
 
 fn traces(endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, Error> {
@@ -164,15 +167,6 @@ fn traces(endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, Error> {
 
 /// Whether spans are sent.
 static TRACING: AtomicBool = AtomicBool::new(false);
-/// Lines that found the queue full.
-static OVERFLOWED: OnceLock<ErrorCounter> = OnceLock::new();
-/// Lines that standard error did not take.
-static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
-
-/// Lines of the log that were lost, since the process started.
-pub(crate) fn lines_dropped() -> u64 {
-    UNWRITTEN.load(Relaxed) + OVERFLOWED.get().map_or(0, |counter| counter.dropped_lines() as u64)
-}
 
 /// The span of a request. What a trace is searched by is filled in when somebody listens.
 pub(crate) fn request_span(id: &str, source: IpAddr) -> Span {
@@ -217,35 +211,12 @@ pub(crate) fn end_trace(span: &Span, status: u16, client: Option<&str>) {
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
+    /// `tracestate` is text of the caller's own that goes where the spans go (W3C Trace Context section 3.3).
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
+        self.0.get(key).and_then(|value| value.to_str().ok()).filter(|value| !caller_text::holds_secret(value))
     }
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(HeaderName::as_str).collect()
-    }
-}
-
-/// Standard error as a file of its own: a full disk, a reader that went away, and nothing to write to at all cost lines, which
-/// are counted, and nothing else.
-struct Lines(Option<File>);
-
-impl Lines {
-    fn to_stderr() -> Self {
-        Self(io::stderr().as_fd().try_clone_to_owned().ok().map(File::from))
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let written = self.0.as_mut().map(|file| file.write_all(line));
-        if !matches!(written, Some(Ok(()))) {
-            UNWRITTEN.fetch_add(1, Relaxed);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -23,7 +23,7 @@ const STOREYS: &[&[Room]] = &[
     &[
         &["client"],
         &["verifier", "scopes"],
-        &["server::document", "server::meters", "server::secret", "server::telemetry", "server::workers"],
+        &["server::caller_text", "server::document", "server::meters", "server::secret", "server::telemetry", "server::workers"],
     ],
     // What the verifier and the client share.
     &[&["kept"], &["outbound"]],

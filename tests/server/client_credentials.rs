@@ -8,6 +8,7 @@ on_both_databases![
     cc2_nothing_outside_the_clients_list_is_granted,
     cc3_a_client_is_never_named_like_a_user,
     at3_a_token_is_for_one_resource,
+    at3_audience_is_a_synonym_of_resource,
     a_cached_client_costs_no_database_read,
     the_shortest_lifetime_wins,
 ];
@@ -55,6 +56,37 @@ async fn cc3_a_client_is_never_named_like_a_user(backend: Backend) {
     let claims = app.plain_token(&client).await.claims();
     assert_eq!((claims["sub"].as_str(), claims["client_id"].as_str()), (Some("billing"), Some("billing")));
     assert!(claims.get("auth_time").is_none(), "nobody has signed in");
+}
+
+async fn at3_audience_is_a_synonym_of_resource(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
+    let allow = ["--allow", "https://orders.example=orders:read", "--allow", "https://stock.example=stock:read"];
+    let two = app.client_with("two", &[&["--grant", "client_credentials"][..], &allow].concat());
+    let ask = async |more: &str| app.token(&two, &format!("grant_type=client_credentials{more}")).await;
+    let (orders, stock) = ("https://orders.example", "https://stock.example");
+    for (more, audience) in [
+        (format!("&audience={orders}"), orders),
+        (format!("&audience={stock}"), stock),
+        (format!("&audience={stock}&resource={stock}"), stock),
+        (format!("&audience=&resource={stock}"), stock),
+        (format!("&audience={stock}&resource="), stock),
+        (format!("&audience={stock}&scope=stock:read"), stock),
+    ] {
+        assert_eq!(ask(&more).await.claims()["aud"], audience, "{more}");
+    }
+    for more in [
+        format!("&audience={stock}&resource={orders}"),
+        format!("&audience={stock}/&resource={stock}"),
+        format!("&audience={stock}&audience={stock}"),
+        format!("&audience={stock}&audience={orders}"),
+        "&audience=https://other.example".to_owned(),
+        "&audience=orders".to_owned(),
+        String::new(),
+    ] {
+        ask(&more).await.refused(400, "invalid_target");
+    }
+    ask(&format!("&audience={stock}&scope=orders:read")).await.refused(400, "invalid_scope");
 }
 
 async fn at3_a_token_is_for_one_resource(backend: Backend) {

@@ -6,7 +6,11 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::support::{Backend, Credential, TestApp, TestDatabase, on_both_databases};
 
-on_both_databases![logins_are_listed_and_ended_by_id_user_and_client, one_login_behaves_like_a_plain_model_of_it];
+on_both_databases![
+    logins_are_listed_and_ended_by_id_user_and_client,
+    one_login_behaves_like_a_plain_model_of_it,
+    ad7_nothing_in_a_printed_text_acts_on_the_terminal,
+];
 
 async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
@@ -16,7 +20,7 @@ async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
         [app.sign_in(&shop).await.refresh_token(), app.sign_in(&shop).await.refresh_token(), app.sign_in(&kiosk).await.refresh_token()];
     let all = app.run_json(&["login", "list"]);
     assert_eq!(all.as_array().unwrap().len(), 3);
-    let ids: Vec<_> = tokens.iter().map(|token| token.split('.').next().unwrap()).collect();
+    let ids: Vec<_> = tokens.iter().map(|token| token[4..].split('.').next().unwrap()).collect();
     let login = all.as_array().unwrap().iter().find(|login| login["id"] == ids[0]).unwrap();
     let said = ["username", "client_id", "resource", "scope"].map(|name| login[name].as_str().unwrap());
     assert_eq!(said, ["alice", "shop", "https://orders.example", "orders:read orders:write"]);
@@ -134,4 +138,18 @@ async fn one_login_behaves_like_a_plain_model_of_it(backend: Backend) {
         Ok(())
     };
     tokio::task::block_in_place(|| runner.run(&prop::collection::vec(event(), 1..20), run)).unwrap();
+}
+
+async fn ad7_nothing_in_a_printed_text_acts_on_the_terminal(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.sign_in(&shop).await.granted();
+    let text = "a\u{202e}l\u{9b}31m\u{1b}[31mi\u{2028}ce\u{fc}";
+    app.database.execute(&format!("UPDATE logins SET ended_at = 1, ended_because = '{text}'")).await;
+    for arguments in [&["login", "list"][..], &["login", "list", "--json"]] {
+        let printed = app.run(arguments).succeeded().stdout;
+        let acts = |c: char| c != '\n' && c.is_control() || ['\u{202e}', '\u{2028}'].contains(&c);
+        assert!(!printed.contains(acts), "{printed:?}");
+        assert!(printed.contains("202e") && printed.contains('\u{fc}'), "{printed:?}");
+    }
+    assert_eq!(app.run_json(&["login", "list"])[0]["ended_because"], text);
 }

@@ -7,6 +7,7 @@ use crate::support::{Answer, Backend, TestApp, on_both_databases};
 on_both_databases![
     rv1_rv3_a_revoked_refresh_token_is_dead_whatever_the_hint,
     rv2_what_is_no_token_of_ours_is_as_good_as_revoked,
+    op10_the_answer_has_a_content_type_and_no_body,
     rv4_a_token_is_revoked_by_its_own_client_alone,
     rv5_without_a_database_nothing_is_said_to_be_revoked,
     rv7_other_logins_live_on,
@@ -41,6 +42,22 @@ async fn rv2_what_is_no_token_of_ours_is_as_good_as_revoked(backend: Backend) {
     for token in [token.as_str(), &unknown, "junk", "a.b.c", "%20", "..", &"x".repeat(10_000)] {
         let answer = app.revoke(&client, &format!("token={token}")).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{token}");
+    }
+}
+
+async fn op10_the_answer_has_a_content_type_and_no_body(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    let token = app.sign_in(&client).await.refresh_token();
+    for token in [token.as_str(), &token, "unknown"] {
+        let answer = app.revoke(&client, &format!("token={token}")).await;
+        assert_eq!((answer.status, answer.header("content-type"), answer.body.as_str()), (200, Some("application/json"), ""));
+    }
+    // So has every other answer that a library may look at.
+    for (method, path) in
+        [("GET", "/nowhere"), ("GET", "/oauth/revoke"), ("PUT", "/oauth/token"), ("POST", "/oauth/revoke"), ("GET", "/docs/x")]
+    {
+        let answer = Answer::to(app.request(method.parse().unwrap(), path)).await;
+        assert!(answer.status >= 400 && answer.header("content-type") == Some("application/json"), "{method} {path}: {answer:?}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::support::{Backend, PASSWORD, Process, SIGN_IN, TestDatabase, command_
 on_both_databases![ad6_no_secret_is_in_a_log_a_trace_a_metric_or_the_database];
 
 /// Takes whatever it is sent for spans, and keeps the bytes.
-async fn receiver() -> (String, Arc<Mutex<Vec<u8>>>) {
+pub(crate) async fn receiver() -> (String, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let received = Arc::new(Mutex::new(Vec::new()));

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{SettingFlags, error::Error};
+use crate::server::caller_text;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -55,11 +56,7 @@ fn read_token() -> Result<String, Error> {
     }
 }
 
-/// A token is somebody else's text: what could move the cursor or turn the line around is shown, not done.
+/// A token is somebody else's text: what could move the cursor or turn the line around is shown as an escape.
 fn harmless(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().flat_map(|c| if acts(c) { c.escape_default().collect() } else { vec![c] }).collect()
+    caller_text::printable(text).into_owned()
 }

@@ -47,11 +47,14 @@ impl ClientRequest {
         }
         require_form(&parts)?;
         let form = Form::parse(&read_body(body).await?)?;
-        let credentials = credentials(&parts.headers, &form)?;
+        let credentials = credentials(&parts.headers, &form).map_err(|failure| failure.misplaced_secret(form.misplaced_secret()))?;
         let now = app.clock.now();
         let source = Source::of(&parts.extensions);
         let authenticated = app.registry.authenticate(&credentials, source, now).await;
-        let client = authenticated.map_err(|error| Failure::of_authentication(error, &credentials))?;
+        let client = authenticated.map_err(|error| {
+            let in_header = credentials.holds_secret_as_id().then_some("client_id");
+            Failure::of_authentication(error, &credentials).misplaced_secret(in_header.or_else(|| form.misplaced_secret()))
+        })?;
         Ok(Self { form, client, now })
     }
 
@@ -130,9 +133,25 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(refuse("the Authorization header is not Basic"));
     }
-    let decoded = BASE64_STANDARD.decode(encoded.trim_matches(' ')).map_err(|_| refuse("the Authorization header is not base64"))?;
+    let decoded = BASE64_STANDARD.decode(encoded.trim_matches(' ')).map_err(|_| refuse(base64_mistake(encoded.trim_matches(' '))))?;
     let colon = decoded.iter().position(|&byte| byte == b':').ok_or_else(|| refuse("the Authorization header has no colon"))?;
     let halves = form::decode(&decoded[..colon]).zip(form::decode(&decoded[colon + 1..]));
     let (client_id, secret) = halves.ok_or_else(|| refuse("the Authorization header is not form-encoded"))?;
     Ok(Some(Credentials { client_id, secret: Some(Redacted::new(secret)), method: AuthMethod::ClientSecretBasic }))
+}
+
+/// Why the credentials of `Authorization: Basic` cannot be decoded, for the log.
+fn base64_mistake(encoded: &str) -> &'static str {
+    let has = |these: &[char]| encoded.contains(these);
+    if has(&[' ', '\t']) {
+        "the Authorization header's base64 is broken by white space: some tools wrap it after 76 characters (base64 -w0 does not)"
+    } else if has(&[':']) {
+        "the Authorization header holds name and secret as they are: Basic wants them in base64"
+    } else if has(&['-', '_']) {
+        "the Authorization header is base64url: Basic wants the standard alphabet (RFC 4648 section 4)"
+    } else if !encoded.len().is_multiple_of(4) {
+        "the Authorization header's base64 is cut short or lacks its padding"
+    } else {
+        "the Authorization header is not base64"
+    }
 }

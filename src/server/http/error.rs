@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header},
+    extract::State,
+    http::{HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use super::note::Note;
+use super::{App, ROUTES, note::Note};
 use crate::{
     protocol::ErrorCode,
     server::{
@@ -89,7 +90,10 @@ impl Failure {
     /// Authentication of `credentials` that did not succeed.
     pub(super) fn of_authentication(error: AuthenticationError, credentials: &Credentials) -> Self {
         match error {
-            AuthenticationError::Rejected(cause) => Self::invalid_client(Some(credentials.to_string()), cause.to_string()),
+            AuthenticationError::Rejected(cause) => {
+                let mistake = credentials.mistake().map(|mistake| format!(": {mistake}")).unwrap_or_default();
+                Self::invalid_client(Some(credentials.to_string()), format!("{cause}{mistake}"))
+            }
             AuthenticationError::Limited(limited) => {
                 let mut failure = Self::limited(limited.0);
                 failure.note.client = Some(credentials.to_string());
@@ -109,7 +113,20 @@ impl Failure {
 
     /// The same, with what is known by now for the log.
     pub(super) fn noted(mut self, note: Note) -> Self {
-        self.note = Note { cause: self.note.cause, ..note };
+        let misplaced_secret = self.note.misplaced_secret.or(note.misplaced_secret);
+        self.note = Note { cause: self.note.cause, misplaced_secret, ..note };
+        self
+    }
+
+    /// The same, with where a secret was that does not belong there.
+    pub(super) fn misplaced_secret(mut self, place: Option<&'static str>) -> Self {
+        self.note.misplaced_secret = self.note.misplaced_secret.or(place);
+        self
+    }
+
+    /// The same, with a cause for the log alone.
+    pub(super) fn because(mut self, cause: String) -> Self {
+        self.note.cause = Some(cause);
         self
     }
 
@@ -149,11 +166,8 @@ impl From<issuer::Error> for Failure {
     fn from(error: issuer::Error) -> Self {
         match error {
             issuer::Error::Refused(refusal) => refusal.into(),
-            issuer::Error::Rejected { refusal, cause } => {
-                let mut failure = Self::from(refusal);
-                failure.note.cause = Some(cause.to_owned());
-                failure
-            }
+            issuer::Error::Rejected { refusal, cause } => Self::from(refusal).because(cause.to_owned()),
+            issuer::Error::Explained { refusal, cause } => Self::from(refusal).because(cause),
             issuer::Error::Limited(wait) => Self::limited(wait),
             issuer::Error::Fault(fault) => Self::of(fault),
         }
@@ -170,8 +184,17 @@ impl IntoResponse for Failure {
     }
 }
 
-pub(super) async fn not_found() -> Failure {
+pub(super) fn nothing_here() -> Failure {
     Failure::new(StatusCode::NOT_FOUND, ErrorCode::InvalidRequest, "There is nothing at this path.")
+}
+
+pub(super) async fn not_found(State(app): State<App>, uri: Uri) -> Failure {
+    let failure = nothing_here();
+    let path = app.issuer.issuer.path();
+    if !path.is_empty() && ROUTES.iter().any(|route| route.path == uri.path()) {
+        return failure.because(format!("the issuer's path {path} is missing before this path; does a proxy remove it?"));
+    }
+    failure
 }
 
 pub(super) async fn method_not_allowed() -> Failure {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode;
 
 use crate::{
-    protocol::ErrorCode,
-    server::{issuer::Refusal, secret::Redacted},
+    protocol::{ErrorCode, SecretForm},
+    server::{caller_text, issuer::Refusal, secret::Redacted},
 };
 
 /// Parameters that each came once (RFC 6749 section 3.2). Values are taken for secrets: some are.
@@ -30,7 +30,7 @@ impl Form {
             if parameters.len() == Self::MAX_PARAMETERS {
                 return Err(refuse("There are too many parameters."));
             }
-            let repeated = if name == "resource" {
+            let repeated = if name == "resource" || name == "audience" {
                 // Several are lawful in RFC 8707 section 2; here a token is for one resource.
                 Refusal::new(ErrorCode::InvalidTarget, "Name one resource; a token is for one.")
             } else {
@@ -46,6 +46,27 @@ impl Form {
     /// The value of a parameter. One without a value is treated as absent (RFC 6749 section 3.2).
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(Redacted::expose).filter(|value| !value.is_empty())
+    }
+
+    /// The first parameter that holds a secret or a token of a kind that does not belong there.
+    pub(super) fn misplaced_secret(&self) -> Option<&'static str> {
+        const IN_PLACE: [(&str, &[SecretForm]); 11] = [
+            ("client_id", &[]),
+            ("client_secret", &[SecretForm::ClientSecret]),
+            ("grant_type", &[]),
+            ("scope", &[]),
+            ("resource", &[]),
+            ("audience", &[]),
+            ("username", &[]),
+            ("password", &[]),
+            ("refresh_token", &[SecretForm::RefreshToken]),
+            ("token", &[SecretForm::RefreshToken, SecretForm::Jwt]),
+            ("token_type_hint", &[]),
+        ];
+        let misplaced =
+            |(name, in_place): &(&str, &[SecretForm])| self.get(name).is_some_and(|value| caller_text::holds_other_secret(value, in_place));
+        let value = IN_PLACE.iter().find(|parameter| misplaced(parameter)).map(|(name, _)| *name);
+        value.or_else(|| self.0.keys().any(|name| caller_text::holds_secret(name)).then_some("the name of a parameter"))
     }
 }
 
@@ -86,10 +107,26 @@ mod tests {
         let form = Form::parse(b"&a=1&&b=&c").unwrap();
         assert_eq!((form.get("a"), form.get("b"), form.get("c"), form.get("d")), (Some("1"), None, None, None));
         assert_eq!(Form::parse(b"a=&a=").unwrap_err().code, ErrorCode::InvalidRequest);
-        assert_eq!(Form::parse(b"resource=a&resource=b").unwrap_err().code, ErrorCode::InvalidTarget);
+        for twice in [&b"resource=a&resource=b"[..], b"audience=a&audience=a"] {
+            assert_eq!(Form::parse(twice).unwrap_err().code, ErrorCode::InvalidTarget);
+        }
         let many = |count: usize| (0..count).map(|n| format!("p{n}=1&")).collect::<String>();
         assert!(Form::parse(many(100).as_bytes()).is_ok());
         assert!(Form::parse(many(101).as_bytes()).is_err());
         assert!(!format!("{:?}", Form::parse(b"client_secret=hunter2").unwrap()).contains("hunter2"));
+    }
+
+    #[test]
+    fn hd7_a_secret_in_the_wrong_parameter_is_noticed() {
+        let (secret, token) =
+            ("sw_09a27efed3ca36aez4SCN9tJqsuBFyZ4", "swr_di5G35ZktxQQIXjO7RRStA.1.XUfI8hKDPMXingimp2HmgswGyzeBeptf3U9i-0jSzGw");
+        let misplaced = |body: String| Form::parse(body.as_bytes()).unwrap().misplaced_secret();
+        for name in ["client_id", "grant_type", "scope", "resource", "audience", "username", "password", "refresh_token", "token"] {
+            assert_eq!(misplaced(format!("{name}={secret}")), Some(name));
+            assert_eq!(misplaced(format!("{name}=a+%2573w_{}", &secret[3..])), Some(name), "encoded twice");
+        }
+        assert_eq!(misplaced(format!("client_secret={token}")), Some("client_secret"));
+        assert_eq!(misplaced(format!("{secret}=1")), Some("the name of a parameter"));
+        assert_eq!(misplaced(format!("client_id=billing&client_secret={secret}&refresh_token={token}&token={token}")), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     net::{IpAddr, Ipv4Addr},
     panic::AssertUnwindSafe,
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -25,7 +26,11 @@ use crate::{
     clock::Stopwatch,
     entropy,
     protocol::{GrantType, ServerMetadata},
-    server::{meters::TokenRequest, telemetry},
+    server::{
+        caller_text,
+        meters::TokenRequest,
+        telemetry::{self, ALERT, Noise},
+    },
 };
 
 /// The other end of the connection that a request came over; every connection notes it.
@@ -43,25 +48,39 @@ const REQUEST_ID_LIMIT: usize = 64;
 /// What is known of a request when it comes, for the log and the figures.
 struct Asked {
     id: String,
-    method: String,
+    method: &'static str,
     /// Fit for a log.
     path: String,
     /// The route as it was registered: what a caller makes up becomes no label of a metric.
     route: String,
     source: IpAddr,
     since: Stopwatch,
+    /// Where in its head a secret was.
+    misplaced_secret: Option<&'static str>,
 }
 
 impl Asked {
     fn new(request: &Request, proxies: &TrustedProxies) -> Self {
         let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let path = request.uri().path();
+        // A path that is a route is not text of the caller's.
+        let (path, secret_in_path) = if route == Some(path) { (path.to_owned(), false) } else { caller_text::path(path) };
+        let sent_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let secret_in_id = sent_id.is_some_and(caller_text::holds_secret);
+        let misplaced = [
+            (secret_in_path, "path"),
+            (request.uri().query().is_some_and(caller_text::holds_secret), "query"),
+            (secret_in_id, "X-Request-Id"),
+        ];
         Self {
-            id: given_id(request.headers()).unwrap_or_else(entropy::unique_id),
-            method: request.method().as_str().chars().take(20).collect(),
-            path: fit_for_log(request.uri().path()),
-            route: request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned(),
+            id: sent_id.filter(|id| may_be_id(id) && !secret_in_id).map_or_else(entropy::unique_id, str::to_owned),
+            method: known_method(request.method()),
+            path,
+            route: route.unwrap_or("none").to_owned(),
             source: proxies.source(peer, request.headers()),
             since: Stopwatch::start(),
+            misplaced_secret: misplaced.into_iter().find_map(|(found, place)| found.then_some(place)),
         }
     }
 }
@@ -70,7 +89,7 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
     let asked = Asked::new(&request, &app.proxies);
     request.extensions_mut().insert(Source(asked.source));
     let span = telemetry::request_span(&asked.id, asked.source);
-    telemetry::continue_trace(&span, request.headers(), &asked.method, &asked.route);
+    telemetry::continue_trace(&span, request.headers(), asked.method, &asked.route);
     let before_http2 = request.version() < Version::HTTP_2;
     let unanswered = Unanswered { app: app.clone(), asked: Some(asked) };
 
@@ -139,27 +158,33 @@ fn account(app: &App, asked: &Asked, status: u16, result: &'static str, note: &N
     log(asked, status, note);
 }
 
-/// The path alone, since a query may hold what does not belong into a log; and of a path no more than what comes before
-/// something that looks like a client's secret or a token.
-fn fit_for_log(path: &str) -> String {
-    let secret = ["sw_", "eyJ"].iter().filter_map(|begin| path.find(begin)).min();
-    path[..secret.unwrap_or(path.len())].chars().take(200).collect()
+/// The methods of HTTP, and `_OTHER` for any other, as OpenTelemetry's conventions have it: a method is text of the caller's too.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
 }
 
-/// The id that the caller gave to its request, if it is one that can stand in a log and in a header as it is.
-fn given_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let lawful = !id.is_empty() && id.len() <= REQUEST_ID_LIMIT && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    lawful.then(|| id.to_owned())
+/// Whether an id that the caller gave to its request can stand in a log and in a header as it is.
+fn may_be_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= REQUEST_ID_LIMIT && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
-/// One line per request: who asked, what came of it, and how long it took.
+/// One line per request: who asked, what came of it, and how long it took. Lines that strangers can cause at will are left out
+/// when there are too many.
 fn log(asked: &Asked, status: u16, note: &Note) {
-    let Asked { id, method, path, route, source, since } = asked;
-    let duration_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let (client, user, cause) = (note.client.as_deref(), note.user.as_deref(), note.cause.as_deref());
-    let grant = note.grant.map(GrantType::as_str);
+    let Asked { id, method, path, route, source, since, misplaced_secret } = asked;
     let event = event(route, status);
+    let noise = noise(event, status);
+    if noise.is_some_and(|noise| !telemetry::admits(noise, *source)) {
+        return;
+    }
+    let duration_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (client, user) = (note.client.as_deref(), note.user.as_deref());
+    let misplaced_secret = note.misplaced_secret.or(*misplaced_secret);
+    let grant = note.grant.map(GrantType::as_str);
+    // The text of a library or of a panic may repeat what could not be handled.
+    let cause = note.cause.as_deref().map(|cause| if status >= 500 { Cow::Owned(caller_text::words(cause)) } else { Cow::Borrowed(cause) });
+    let cause = cause.as_deref();
     let outcome = match status {
         ..400 => "ok",
         499 => "abandoned",
@@ -167,25 +192,42 @@ fn log(asked: &Asked, status: u16, note: &Note) {
         _ => "failed",
     };
     macro_rules! line {
-        ($level:ident) => {
+        ($level:ident, $target:expr) => {
             tracing::$level!(
-                http.status = status,
-                outcome,
-                event,
-                user.id = user,
-                client.id = client,
-                grant,
-                cause,
-                %source,
-                duration_us,
-                request.id = id,
+                target: $target,
+                {
+                    http.status = status,
+                    outcome,
+                    event,
+                    user.id = user,
+                    client.id = client,
+                    grant,
+                    cause,
+                    misplaced_secret,
+                    %source,
+                    duration_us,
+                    request.id = id,
+                },
                 "{method} {path}"
             )
         };
     }
-    match outcome {
-        "failed" => line!(error),
-        _ => line!(info),
+    match noise {
+        Some(Noise::Failed) => line!(error, ALERT),
+        Some(Noise::Limited) => line!(info, ALERT),
+        _ => line!(info, module_path!()),
+    }
+}
+
+/// What the line about a request is, if it is one of those that strangers can cause at will.
+fn noise(event: Option<&str>, status: u16) -> Option<Noise> {
+    match status {
+        ..400 => event.is_none().then_some(Noise::Served),
+        404 | 405 => Some(Noise::NotFound),
+        429 => Some(Noise::Limited),
+        499 => Some(Noise::Abandoned),
+        400..500 => Some(Noise::Refused),
+        _ => Some(Noise::Failed),
     }
 }
 

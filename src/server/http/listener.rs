@@ -26,7 +26,7 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use super::{Phase, Stopping, front::Peer, proxies::TrustedProxies, tls::Tls};
+use super::{Phase, Stopping, front::Peer, proxies::TrustedProxies, tls::Tls, unreadable};
 use crate::server::meters::Meters;
 
 /// Time for the headers of a request to arrive.
@@ -256,6 +256,7 @@ impl Serving {
         if let Err(error) = watcher.watch(connection).await {
             // The other side went away or spoke no HTTP: its affair, and no request of ours.
             tracing::debug!(error, source = %peer.ip(), "a connection ended early");
+            unreadable::log(&*error, peer.ip());
         }
     }
 }

@@ -15,6 +15,7 @@ mod proxies;
 mod revocation;
 mod tls;
 mod token;
+mod unreadable;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -27,4 +27,6 @@ pub(super) struct Note {
     pub(super) grant: Option<GrantType>,
     /// Why it was refused or failed; the caller may not learn it.
     pub(super) cause: Option<String>,
+    /// Where a secret was that does not belong there.
+    pub(super) misplaced_secret: Option<&'static str>,
 }

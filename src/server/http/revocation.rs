@@ -2,21 +2,23 @@
 
 use axum::{
     extract::{Request, State},
+    http::header,
     response::{IntoResponse, Response},
 };
 
-use super::{App, client_request::ClientRequest, error::Failure};
+use super::{App, client_request::ClientRequest, error::Failure, note::Note};
 
-/// An empty 200, also for a token that is unknown: what the client wanted is the case (section 2.2).
+/// An empty 200, also for a token that is unknown: what the client wanted is the case (section 2.2). It has the type of the other
+/// answers, because some libraries refuse any other before they look at the body.
 pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Failure> {
     let request = ClientRequest::read(&app, request).await?;
-    let note = request.note();
+    let note = Note { misplaced_secret: request.form.misplaced_secret(), ..request.note() };
     let Some(token) = request.form.get("token") else {
         return Err(Failure::invalid_request("The parameter token is missing.").noted(note));
     };
     let revoked = app.issuer.revoke(&request.client, token, request.now).await;
     revoked.map_err(|error| Failure::from(error).noted(note.clone()))?;
-    let mut response = ().into_response();
+    let mut response = [(header::CONTENT_TYPE, "application/json")].into_response();
     response.extensions_mut().insert(note);
     Ok(response)
 }

@@ -1,5 +1,7 @@
 //! `POST /oauth/token`: RFC 6749 section 3.2.
 
+use std::str::FromStr;
+
 use axum::{
     extract::{Request, State},
     http::header,
@@ -7,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{App, client_request::ClientRequest, error::Failure, form::Form};
+use super::{App, client_request::ClientRequest, error::Failure, form::Form, note::Note};
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
     server::{
@@ -30,10 +32,11 @@ struct TokenResponse {
 pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Response, Failure> {
     let request = ClientRequest::read(&app, request).await?;
     let mut note = request.note();
-    let grant = read_grant(&app, &request.form).map_err(|refusal| Failure::from(refusal).noted(note.clone()))?;
+    let explained = |failure: Failure, note: &Note| failure.noted(note.clone()).misplaced_secret(request.form.misplaced_secret());
+    let grant = read_grant(&app, &request.form).map_err(|refusal| explained(refusal.into(), &note))?;
     note.grant = Some(grant.grant_type());
     let issued = app.issuer.issue(&request.client, grant, request.now).await;
-    let issued = issued.map_err(|error| Failure::from(error).noted(note.clone()))?;
+    let issued = issued.map_err(|error| explained(error.into(), &note))?;
     note.user = issued.user.map(|user| user.to_string());
     let answer = TokenResponse {
         access_token: issued.access_token,
@@ -48,7 +51,12 @@ pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Re
     Ok(response)
 }
 
-/// The grant that a form asks for.
+/// What `text` means, or the text itself.
+fn parsed<T: FromStr>(text: &str) -> Result<T, Redacted> {
+    text.parse().map_err(|_| Redacted::new(text.to_owned()))
+}
+
+/// The grant that a form asks for. `audience` is a synonym of `resource` (RFC 8707 section 2): other servers' clients send it.
 fn read_grant(app: &App, form: &Form) -> Result<Grant, Refusal> {
     let required = |name, description| form.get(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, description));
     let grant_type = required("grant_type", "The parameter grant_type is missing.")?;
@@ -56,7 +64,16 @@ fn read_grant(app: &App, form: &Form) -> Result<Grant, Refusal> {
         let description = "This server does not serve this grant type; its metadata lists those that it does.";
         return Err(Refusal::new(ErrorCode::UnsupportedGrantType, description));
     };
-    let target = TargetRequest { resource: form.get("resource").map(str::parse), scope: form.get("scope").map(str::parse) };
+    let resource = match (form.get("resource"), form.get("audience")) {
+        (Some(resource), Some(audience)) if resource != audience => {
+            return Err(Refusal::new(
+                ErrorCode::InvalidTarget,
+                "The parameters resource and audience name two resources; a token is for one.",
+            ));
+        }
+        (resource, audience) => resource.or(audience),
+    };
+    let target = TargetRequest { resource: resource.map(parsed), scope: form.get("scope").map(parsed) };
     Ok(match grant_type {
         GrantType::ClientCredentials => Grant::ClientCredentials(ClientCredentials { target }),
         GrantType::Password => Grant::Password(Password {

@@ -14,6 +14,9 @@ pub(crate) enum Error {
     /// The caller's, for a cause that only the log may know.
     #[error("{cause}")]
     Rejected { refusal: Refusal, cause: &'static str },
+    /// The same, with a cause that says what is wrong with what was sent; fit for a log.
+    #[error("{cause}")]
+    Explained { refusal: Refusal, cause: String },
     /// The caller's: too many failed attempts. After this long one more may be made.
     #[error("too many failed attempts")]
     Limited(Duration),

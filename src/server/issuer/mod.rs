@@ -3,6 +3,7 @@
 mod client_credentials;
 mod error;
 mod mint;
+mod mistake;
 mod password;
 mod refresh;
 mod revoke;

@@ -1,7 +1,7 @@
 //! The refresh grant: RFC 6749 section 6, with rotation as RFC 9700 section 4.14 asks, and one mercy: a repeated request gets
 //! the same successor for a little while, so that a lost answer signs nobody out.
 
-use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
+use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, mistake, target::Target};
 use crate::{
     clock::Timestamp,
     protocol::{ErrorCode, Scope},
@@ -67,18 +67,25 @@ impl TokenIssuer {
     async fn still_allowed<'a>(&self, client: &'a Client, login: &Login, asked: &TargetRequest) -> Result<(&'a Permission, Scope), Error> {
         match &asked.resource {
             Some(Ok(audience)) if *audience != login.audience => {
-                return Err(Refusal::new(ErrorCode::InvalidTarget, "The refresh token is for another resource.").into());
+                let refusal = Refusal::new(ErrorCode::InvalidTarget, "The refresh token is for another resource.");
+                return Err(Error::Explained { refusal, cause: mistake::other_resource(audience, std::iter::once(&login.audience)) });
             }
-            Some(Err(_)) => return Err(Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed.").into()),
+            Some(Err(text)) => {
+                let refusal = Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed.");
+                return Err(Error::Explained { refusal, cause: mistake::in_resource(text.expose()) });
+            }
             Some(Ok(_)) | None => {}
         }
         // RFC 6749 section 6: never more than was granted at the beginning.
         let wanted = match &asked.scope {
             Some(Ok(scope)) if *scope <= login.scope => scope,
-            Some(_) => {
-                return Err(
-                    Refusal::new(ErrorCode::InvalidScope, "The scope is malformed or holds more than the login was granted.").into()
-                );
+            Some(scope) => {
+                let refusal = Refusal::new(ErrorCode::InvalidScope, "The scope is malformed or holds more than the login was granted.");
+                let cause = match scope {
+                    Ok(scope) => mistake::excess_scope(scope, |token| login.scope.contains(token)),
+                    Err(text) => mistake::in_scope(text.expose()),
+                };
+                return Err(Error::Explained { refusal, cause });
             }
             None => &login.scope,
         };

@@ -1,18 +1,21 @@
 //! Which resource a token is for, and which scope it carries there. One token, one audience.
 
-use super::{Error, Refusal};
+use super::{Error, Refusal, mistake};
 use crate::{
-    protocol::{Audience, ErrorCode, Malformed, Scope},
-    server::model::{Client, Permission},
+    protocol::{Audience, ErrorCode, Scope, ScopeToken},
+    server::{
+        model::{Client, Permission},
+        secret::Redacted,
+    },
 };
 
 /// What a request says of the token that it wants. Texts that do not parse are refused when their turn comes.
 #[derive(Debug, Default)]
 pub(crate) struct TargetRequest {
     /// RFC 8707 section 2.
-    pub(crate) resource: Option<Result<Audience, Malformed>>,
+    pub(crate) resource: Option<Result<Audience, Redacted>>,
     /// RFC 6749 section 3.3.
-    pub(crate) scope: Option<Result<Scope, Malformed>>,
+    pub(crate) scope: Option<Result<Scope, Redacted>>,
 }
 
 /// The resource that was found, and what the client may have there.
@@ -32,22 +35,31 @@ impl TargetRequest {
     pub(super) fn resolve<'a>(&self, client: &'a Client) -> Result<Target<'a>, Error> {
         let scope = match &self.scope {
             Some(Ok(scope)) => Some(scope),
-            Some(Err(_)) => {
-                return Err(refuse_scope("The scope is malformed: scope tokens of printable ASCII with one space between two of them."));
+            Some(Err(text)) => {
+                let description = "The scope is malformed: scope tokens of printable ASCII with one space between two of them.";
+                return Err(refuse_scope(description, mistake::in_scope(text.expose())));
             }
             None => None,
         };
         let (audience, permission) = match (&self.resource, scope) {
-            (Some(Err(_)), _) => return Err(refuse_target("The resource is malformed: it is an absolute URI without a fragment.")),
-            (Some(Ok(audience)), _) => {
-                client.permissions.get_key_value(audience).ok_or_else(|| refuse_target("This client is not allowed at this resource."))?
+            (Some(Err(text)), _) => {
+                let refusal =
+                    Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed: it is an absolute URI without a fragment.");
+                return Err(Error::Explained { refusal, cause: mistake::in_resource(text.expose()) });
             }
+            (Some(Ok(audience)), _) => client.permissions.get_key_value(audience).ok_or_else(|| {
+                let refusal = Refusal::new(ErrorCode::InvalidTarget, "This client is not allowed at this resource.");
+                Error::Explained { refusal, cause: mistake::other_resource(audience, client.permissions.keys()) }
+            })?,
             (None, Some(scope)) => resource_of(client, scope)?,
             (None, None) => only_resource(client)?,
         };
         let scope = match scope {
             Some(scope) if *scope <= permission.scope => scope.clone(),
-            Some(_) => return Err(refuse_scope("The scope holds more than this client is allowed at this resource.")),
+            Some(scope) => {
+                let cause = mistake::excess_scope(scope, |token| permission.scope.contains(token));
+                return Err(refuse_scope("The scope holds more than this client is allowed at this resource.", cause));
+            }
             None => permission.scope.clone(),
         };
         Ok(Target { audience, permission, scope })
@@ -55,12 +67,15 @@ impl TargetRequest {
 }
 
 fn resource_of<'a>(client: &'a Client, scope: &Scope) -> Result<(&'a Audience, &'a Permission), Error> {
-    let allowed = |token| client.permissions.values().any(|permission| permission.scope.contains(token));
+    let allowed = |token: &ScopeToken| client.permissions.values().any(|permission| permission.scope.contains(token));
     if !scope.iter().all(allowed) {
-        return Err(refuse_scope("The scope holds more than this client is allowed."));
+        return Err(refuse_scope("The scope holds more than this client is allowed.", mistake::excess_scope(scope, allowed)));
     }
     let all_at_one = client.permissions.iter().find(|(_, permission)| *scope <= permission.scope);
-    all_at_one.ok_or_else(|| refuse_scope("The scope belongs to several resources; a token is for one. Ask for a token for each."))
+    all_at_one.ok_or_else(|| {
+        let description = "The scope belongs to several resources; a token is for one. Ask for a token for each.";
+        Refusal::new(ErrorCode::InvalidScope, description).into()
+    })
 }
 
 fn only_resource(client: &Client) -> Result<(&Audience, &Permission), Error> {
@@ -74,8 +89,8 @@ fn only_resource(client: &Client) -> Result<(&Audience, &Permission), Error> {
     }
 }
 
-fn refuse_scope(description: &'static str) -> Error {
-    Refusal::new(ErrorCode::InvalidScope, description).into()
+fn refuse_scope(description: &'static str, cause: String) -> Error {
+    Error::Explained { refusal: Refusal::new(ErrorCode::InvalidScope, description), cause }
 }
 
 fn refuse_target(description: &'static str) -> Error {

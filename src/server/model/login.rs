@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct LoginId(String);
 
 impl LoginId {
+    pub(crate) const LEN: usize = 22;
+
     pub(crate) fn generate() -> Self {
         Self(entropy::unique_id())
     }
@@ -25,7 +27,7 @@ impl FromStr for LoginId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let lawful = text.len() == 22 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        let lawful = text.len() == Self::LEN && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
         lawful.then(|| Self(text.to_owned())).ok_or(Malformed { what: "login id", rule: "it is 22 characters of base64url" })
     }
 }

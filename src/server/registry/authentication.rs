@@ -5,8 +5,9 @@ use std::{fmt, net::IpAddr, sync::Arc};
 use super::{Error, Limited, Registry};
 use crate::{
     clock::Timestamp,
-    protocol::{AuthMethod, ClientId},
+    protocol::{AuthMethod, ClientId, SecretForm, find_secret},
     server::{
+        caller_text,
         model::Client,
         secret::{ClientSecret, Redacted, SecretDigest, SecretId},
     },
@@ -61,11 +62,62 @@ pub(crate) enum Rejection {
 }
 
 impl fmt::Display for Credentials {
-    /// The name that was sent, fit for a log: cut, and without what could forge a line of it.
+    /// The name that was sent, if it can be one. Anything else may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.client_id.chars().take(64).flat_map(char::escape_default);
-        shown.into_iter().try_for_each(|c| fmt::Write::write_char(f, c))
+        f.write_str(match self.client_id.parse::<ClientId>() {
+            Ok(_) => &self.client_id,
+            Err(_) if self.holds_secret_as_id() => caller_text::HIDDEN,
+            Err(_) => "[not a client id]",
+        })
     }
+}
+
+impl Credentials {
+    /// Whether a secret or a token was sent as the client's name.
+    pub(crate) fn holds_secret_as_id(&self) -> bool {
+        caller_text::holds_secret(&self.client_id)
+    }
+
+    /// What is wrong with the form of these credentials, for the log.
+    pub(crate) fn mistake(&self) -> Option<&'static str> {
+        let id = &self.client_id;
+        if self.holds_secret_as_id() {
+            Some("a secret stands where the client id belongs")
+        } else if id.trim() != id {
+            Some("white space stands around the client id")
+        } else if is_in_quotes(id) {
+            Some("the client id stands in quotes")
+        } else if id.parse::<ClientId>().is_err() {
+            Some("what was sent as the client id cannot be one")
+        } else {
+            mistake_in_secret(self.sent_secret())
+        }
+    }
+}
+
+/// What is wrong with the form of a secret that is not accepted.
+fn mistake_in_secret(sent: &str) -> Option<&'static str> {
+    if sent.trim() != sent {
+        return Some("white space or a line break stands around the secret");
+    }
+    if is_in_quotes(sent) {
+        return Some("the secret stands in quotes");
+    }
+    match sent.split_once(ClientSecret::PREFIX) {
+        Some(("", _)) if ClientSecret::id_within(sent).is_none() => Some("the secret is not whole: its checksum or its length is wrong"),
+        Some(("", _)) => None,
+        Some((before, _)) if before.contains('=') => Some("the secret begins with NAME=, as a line of a file of variables does"),
+        Some(_) => Some("something stands before the secret"),
+        None => match find_secret(sent)? {
+            SecretForm::RefreshToken => Some("a refresh token stands where the secret belongs"),
+            SecretForm::Jwt => Some("a token stands where the secret belongs"),
+            SecretForm::ClientSecret => Some("the secret was changed in case"),
+        },
+    }
+}
+
+fn is_in_quotes(text: &str) -> bool {
+    ['"', '\'', '`'].into_iter().any(|quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote))
 }
 
 impl Registry {

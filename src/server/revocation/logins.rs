@@ -12,6 +12,7 @@ use crate::{
         keys::MacKey,
         model::{Ending, Login, LoginId, UserId},
         store::{Error, Of, PasswordProof, Store},
+        telemetry,
     },
 };
 
@@ -95,11 +96,14 @@ impl Logins {
             macro_rules! line {
                 ($level:ident) => {
                     tracing::$level!(
-                        login.id = id,
-                        client.id = client,
-                        user.id = user,
-                        because = because.as_str(),
-                        event = "login.ended",
+                        target: telemetry::SECURITY,
+                        {
+                            login.id = id,
+                            client.id = client,
+                            user.id = user,
+                            because = because.as_str(),
+                            event = "login.ended",
+                        },
                         "a login ended"
                     )
                 };

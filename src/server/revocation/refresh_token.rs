@@ -4,7 +4,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use crate::server::{keys::MacKey, model::LoginId};
 
-/// A refresh token that this issuer made: `login id . generation . HMAC-SHA-256(K, login id, generation)`.
+/// A refresh token that this issuer made: `swr_`, then `login id . generation . HMAC-SHA-256(K, login id, generation)`.
+///
+/// The prefix lets leak scanners and the log recognise it. It says nothing and is not covered by the MAC: tokens that were made
+/// before there was a prefix have none, and stay good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RefreshToken {
     pub(crate) login: LoginId,
@@ -14,14 +17,15 @@ pub(crate) struct RefreshToken {
 impl RefreshToken {
     /// A MAC under K means this and nothing else.
     const PURPOSE: &str = "refresh token ";
-    /// 22 characters of id, 19 of generation, 43 of MAC and two dots.
-    const MAX_LEN: usize = 86;
+    const PREFIX: &str = "swr_";
+    /// 4 characters of prefix, 22 of id, 19 of generation, 43 of MAC and two dots.
+    const MAX_LEN: usize = 90;
 
     /// The text that goes out: the same for the same login and generation, so that a lost answer can be repeated.
     pub(crate) fn to_text(&self, key: &MacKey) -> String {
         let signed = format!("{}.{}", self.login, self.generation);
         let mac = key.sign(format!("{}{signed}", Self::PURPOSE).as_bytes());
-        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac))
+        format!("{}{signed}.{}", Self::PREFIX, BASE64_URL_SAFE_NO_PAD.encode(mac))
     }
 
     /// The token that `text` is, if this issuer made it. The MAC comes first: what it does not cover is not read.
@@ -29,13 +33,21 @@ impl RefreshToken {
         if text.len() > Self::MAX_LEN {
             return None;
         }
-        let (signed, mac) = text.rsplit_once('.')?;
+        let (signed, mac) = Self::without_prefix(text).rsplit_once('.')?;
         let mac = BASE64_URL_SAFE_NO_PAD.decode(mac).ok()?;
         if !key.verifies(format!("{}{signed}", Self::PURPOSE).as_bytes(), &mac) {
             return None;
         }
         let (login, generation) = signed.split_once('.')?;
         Some(Self { login: login.parse().ok()?, generation: generation.parse().ok()? })
+    }
+
+    /// What follows the prefix, if there is one. The id of a login may begin with the same characters: its length tells them apart.
+    fn without_prefix(text: &str) -> &str {
+        match text.strip_prefix(Self::PREFIX) {
+            Some(rest) if rest.find('.') == Some(LoginId::LEN) => rest,
+            _ => text,
+        }
     }
 }
 
@@ -83,5 +95,27 @@ mod tests {
             assert_eq!(RefreshToken::read(&altered, &key), None, "{altered}");
         }
         assert_eq!(RefreshToken::read(&"x".repeat(100_000), &key), None);
+    }
+
+    #[test]
+    fn hd7_a_refresh_token_has_a_prefix_and_those_from_before_there_was_one_stay_good() {
+        let key = MacKey::random();
+        for login in ["di5G35ZktxQQIXjO7RRStA", "swr_35ZktxQQIXjO7RRStA", "swr_swr_swr_swr_swr_sw"] {
+            for generation in [1, i64::MAX] {
+                let token = RefreshToken { login: login.parse().unwrap(), generation };
+                let text = token.to_text(&key);
+                assert!(text.starts_with("swr_") && text.len() <= RefreshToken::MAX_LEN, "{text}");
+                let old = &text[4..];
+                assert_eq!(RefreshToken::read(&text, &key).as_ref(), Some(&token));
+                assert_eq!(RefreshToken::read(old, &key).as_ref(), Some(&token), "as it was made before");
+                let mac = BASE64_URL_SAFE_NO_PAD.decode(old.rsplit_once('.').unwrap().1).unwrap();
+                assert!(key.verifies(format!("refresh token {login}.{generation}").as_bytes(), &mac), "the MAC covers what it covered");
+                for altered in
+                    [format!("swr_{text}"), format!("SWR_{old}"), format!("swr{old}"), format!("sw_{old}"), format!("swr_.{old}")]
+                {
+                    assert_eq!(RefreshToken::read(&altered, &key), None, "{altered}");
+                }
+            }
+        }
     }
 }

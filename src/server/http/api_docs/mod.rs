@@ -141,7 +141,7 @@ pub(super) async fn without_slash() -> Redirect {
 pub(super) async fn file(name: Result<Path<String>, PathRejection>, request: HeaderMap) -> Result<Response, Failure> {
     let asked = |known: &str| name.as_ref().is_ok_and(|Path(name)| name == known);
     let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| asked(known)) else {
-        return Err(error::not_found().await);
+        return Err(error::nothing_here());
     };
     let mut response = conditional::answer(&request, document, content_type, ASK_ANEW);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

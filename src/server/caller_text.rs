@@ -1,0 +1,214 @@
+//! Text that a caller made, as it may be logged, traced or printed: without secrets, and without characters that act on a terminal
+//! or cannot be seen.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use crate::protocol::{SecretForm, after_prefix, base64url, contains_secret, find_secret};
+
+/// Stands for text that looks like a secret.
+pub(crate) const HIDDEN: &str = "[secret]";
+
+/// Characters of a path at most, and of other text.
+const PATH_LIMIT: usize = 200;
+const TEXT_LIMIT: usize = 100;
+
+/// The path of a URL: `HIDDEN` stands for the first segment that may hold a secret and all that follow. Also says whether it does.
+pub(crate) fn path(path: &str) -> (String, bool) {
+    let mut shown = String::new();
+    for (number, segment) in path.split('/').enumerate() {
+        if number > 0 {
+            shown.push('/');
+        }
+        if may_hold_secret(segment) {
+            shown.push_str(HIDDEN);
+            return (shown, true);
+        }
+        shown.push_str(segment);
+    }
+    // A dot or a slash within a secret may have been encoded apart from the rest.
+    if holds_secret(path) { (format!("/{HIDDEN}"), true) } else { (printable(&shown).chars().take(PATH_LIMIT).collect(), false) }
+}
+
+/// A text in quotation marks, cut; or `HIDDEN` if it may hold a secret, or is a URL with credentials in it.
+pub(crate) fn quoted(text: &str) -> String {
+    if may_hold_secret(text) || text.contains("://") && text.contains('@') {
+        return HIDDEN.to_owned();
+    }
+    let cut: String = text.chars().take(TEXT_LIMIT).collect();
+    let more = if cut.len() < text.len() { "..." } else { "" };
+    format!("\"{}{more}\"", printable(&cut))
+}
+
+/// Text of a program, in which text of a caller may be contained: each word that may hold a secret is replaced.
+pub(crate) fn words(text: &str) -> String {
+    let shown: Vec<&str> = text.split(' ').map(|word| if may_hold_secret(word) { HIDDEN } else { word }).collect();
+    printable(&shown.join(" ")).into_owned()
+}
+
+/// Whether `text` holds a secret that was made here or a token, percent-encoded as often as may be.
+pub(crate) fn holds_secret(text: &str) -> bool {
+    any_decoding(text, contains_secret)
+}
+
+/// The same, where some forms are in their place.
+pub(crate) fn holds_other_secret(text: &str, in_place: &[SecretForm]) -> bool {
+    any_decoding(text, |text| find_secret(text).is_some_and(|form| !in_place.contains(&form)))
+}
+
+/// Whether `text` holds a secret or a token, or what merely begins like one or is as random as one.
+fn may_hold_secret(text: &str) -> bool {
+    any_decoding(text, |text| contains_secret(text) || contains_beginning(text) || contains_random(text))
+}
+
+/// Asks about `text` and about what it becomes when it is percent-decoded again and again. Each time it gets shorter.
+fn any_decoding(text: &str, holds: impl Fn(&str) -> bool) -> bool {
+    const TIMES: usize = 8;
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..TIMES {
+        if holds(&text) {
+            return true;
+        }
+        let decoded = percent_decode_str(&text).decode_utf8_lossy();
+        if decoded == text {
+            return false;
+        }
+        text = Cow::Owned(decoded.into_owned());
+    }
+    // No one encodes a text that often but to hide it.
+    true
+}
+
+/// Whether there is the beginning of a secret or a token, cut short or mistyped.
+fn contains_beginning(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (0..bytes.len()).any(|at| {
+        let after = |prefix| after_prefix(&bytes[at..], prefix).is_some_and(|rest| base64url(rest) >= 4);
+        matches!(bytes[at], b's' | b'S' | b'e' | b'E') && (after(b"sw_") || after(b"swr_") || after(b"eyj"))
+    })
+}
+
+/// Whether there are 20 characters of base64 in a row with upper case, lower case and digits among them: a part of a secret, of a
+/// key, or of credentials in base64.
+fn contains_random(text: &str) -> bool {
+    const LEAST: usize = 20;
+    let in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+=".contains(&byte);
+    text.as_bytes().split(|byte| !in_word(*byte)).any(|word| {
+        let has = |kind: fn(&u8) -> bool| word.iter().any(kind);
+        word.len() >= LEAST && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
+    })
+}
+
+/// The same text with every unprintable character as `\u{..}`: controls, marks of direction, separators of lines, what has no
+/// width. A line break is one of them.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, is_unprintable)
+}
+
+/// The same for text of several lines.
+pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\n' && is_unprintable(c))
+}
+
+/// The same for text that has controls of ASCII for a reason, such as colours.
+pub(crate) fn printable_beyond_ascii(text: &str) -> Cow<'_, str> {
+    escaped(text, acts_beyond_ascii)
+}
+
+/// The same for JSON, whose escapes they become; those of ASCII are escaped there already (RFC 8259 section 7).
+pub(crate) fn printable_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(acts_beyond_ascii) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 32);
+    for c in json.chars() {
+        if acts_beyond_ascii(c) {
+            // Beyond 16 bits it is a pair of surrogates.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
+}
+
+fn escaped(text: &str, act: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&act) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().flat_map(|c| if act(c) { c.escape_default().collect() } else { vec![c] }).collect::<String>().into()
+}
+
+/// Whether `c` acts or cannot be seen. What is beyond ASCII is decided by the tables of the standard library, which show it in the
+/// escapes of a text; its first character may be escaped for another reason.
+fn is_unprintable(c: char) -> bool {
+    c.is_ascii_control() || !c.is_ascii() && String::from_iter(['x', c]).escape_debug().count() > 2
+}
+
+fn acts_beyond_ascii(c: char) -> bool {
+    c >= '\u{7f}' && is_unprintable(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "sw_09a27efed3ca36aez4SCN9tJqsuBFyZ4FfxzAHELIN3z9J-gVxNxYBRaYWsZwVRoQ";
+
+    fn encoded(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn hd7_no_part_of_a_secret_is_shown_of_a_path() {
+        let basic = "YmlsbGluZzpzd18wOWEyN2VmZWQzY2EzNmFlejRTQ045dEpxc3VCRnlaNEZmeHpBSEVMSU4zejlKLWdWeE54WUJSYVlXc1p3VlJvUQ==";
+        let once = encoded(SECRET);
+        let secrets = [
+            SECRET,
+            &SECRET[..30],
+            &SECRET[25..],
+            &SECRET.to_ascii_lowercase(),
+            &once,
+            &encoded(&once),
+            &encoded(&encoded(&once)),
+            &once.replace('%', "%25"),
+            &SECRET.replace('_', "%5F"),
+            &SECRET.replace('_', "%255f"),
+            "di5G35ZktxQQIXjO7RRStA%2E1%2EXUfI8hKDPMXingimp2HmgswGyzeBeptf3U9i-0jSzGw",
+            "swr_di5G35ZktxQQIXjO7RRStA.1.XUfI8hKDPMXingimp2HmgswGyzeBeptf3U9i-0jSzGw",
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiJiaWxsaW5nIn0.",
+            basic,
+        ];
+        for secret in secrets {
+            assert_eq!(path(&format!("/oauth/token/{secret}/x")), ("/oauth/token/[secret]".to_owned(), true), "{secret}");
+            assert_eq!(path(&format!("/{secret}")).0, "/[secret]");
+            assert_eq!(quoted(&format!("a={secret}")), HIDDEN);
+            assert_eq!(words(&format!("inside `{secret}` of it")), "inside [secret] of it");
+        }
+        assert_eq!(path(&format!("/a/%{}73w", "25".repeat(20))), (format!("/a/{HIDDEN}"), true), "encoded too often to look into");
+    }
+
+    #[test]
+    fn other_paths_are_shown_as_they_are() {
+        for plain in
+            ["/", "/health/live", "/Api/V1/orders/12345678901234567890", "/a%20b", "/caf%C3%A9", "//", "/.well-known/openid-configuration"]
+        {
+            assert_eq!(path(plain), (plain.to_owned(), false));
+        }
+        assert_eq!(path(&"/x".repeat(1000)).0.len(), PATH_LIMIT);
+    }
+
+    #[test]
+    fn unprintable_characters_are_escaped_and_letters_of_every_script_are_not() {
+        assert_eq!(
+            printable("a\u{9b}31m\u{202e}b\u{2028}\u{200b}\u{feff}\n\u{1b}\u{7f}"),
+            r"a\u{9b}31m\u{202e}b\u{2028}\u{200b}\u{feff}\n\u{1b}\u{7f}"
+        );
+        for readable in ["ünïcödé", "नमस्ते", "日本語", "مرحبا", "e\u{301}", "😀"] {
+            assert_eq!(printable(readable), readable);
+        }
+        assert_eq!(printable_lines("a\nb\t"), "a\nb\\t");
+        assert_eq!(quoted(&"y".repeat(200)), format!("\"{}...\"", "y".repeat(100)));
+    }
+}

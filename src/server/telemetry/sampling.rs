@@ -1,0 +1,187 @@
+//! Which lines of the log are left out when there are too many of a kind: those that a stranger can cause at will.
+//!
+//! Each source and all sources together have a number of lines per second for each kind. What is above it is counted, and every
+//! ten seconds one line says how much of what was left out.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+
+use super::lines::SECURITY;
+use crate::clock::Stopwatch;
+
+/// What a line is about that may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Noise {
+    /// No such path or method.
+    NotFound,
+    /// Refused for any other reason.
+    Refused,
+    /// Served, to anybody who asks: keys, metadata, health.
+    Served,
+    /// The caller went away.
+    Abandoned,
+    /// Bytes that are no HTTP.
+    Unreadable,
+    /// Refused because too many attempts failed.
+    Limited,
+    /// Failed by a fault of ours, or for want of resources.
+    Failed,
+}
+
+impl Noise {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::NotFound, Self::Refused, Self::Served, Self::Abandoned, Self::Unreadable, Self::Limited, Self::Failed];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::Served => "served",
+            Self::Abandoned => "abandoned",
+            Self::Unreadable => "unreadable",
+            Self::Limited => "limited",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Lines per second and at once, of one source and of all.
+    const fn rates(self) -> [(u32, u32); 2] {
+        match self {
+            // They go where the lines go that matter for security, and must not crowd it.
+            Self::Limited => [(1, 5), (20, 100)],
+            Self::Failed => [(5, 50), (20, 200)],
+            _ => [(10, 100), (100, 1000)],
+        }
+    }
+}
+
+/// Whether a line about this is to be written. If not, it is counted.
+pub(crate) fn admits(noise: Noise, source: IpAddr) -> bool {
+    SAMPLING.admits(noise, source)
+}
+
+/// Lines that were left out, by kind, since the process started.
+pub(crate) fn lines_left_out() -> impl Iterator<Item = (&'static str, u64)> {
+    Noise::ALL.iter().zip(&SAMPLING.0).map(|(noise, kind)| (noise.as_str(), kind.left_out.load(Relaxed)))
+}
+
+/// Logs what was left out since the last time.
+pub(super) fn report() {
+    for (noise, kind) in Noise::ALL.iter().zip(&SAMPLING.0) {
+        let left_out = kind.left_out.load(Relaxed);
+        let count = left_out - kind.reported.swap(left_out, Relaxed).min(left_out);
+        if count > 0 {
+            let kind = noise.as_str();
+            tracing::info!(target: SECURITY, event = "log.sampled", kind, count, "lines were left out of the log: too many of one kind");
+        }
+    }
+}
+
+static SAMPLING: LazyLock<Sampling> = LazyLock::new(Sampling::new);
+
+/// One for each kind, in their order.
+struct Sampling([Kind; Noise::ALL.len()]);
+
+struct Kind {
+    /// Sources share a cell by chance, which nobody outside can predict: their number is bounded, whatever comes.
+    sources: Box<[Limiter]>,
+    all: Limiter,
+    hasher: RandomState,
+    left_out: AtomicU64,
+    reported: AtomicU64,
+}
+
+/// One number, changed without a lock.
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Duration>>;
+
+impl Sampling {
+    fn new() -> Self {
+        let clock = Elapsed(Stopwatch::start());
+        Self(Noise::ALL.map(|noise| {
+            let [source, all] = noise.rates().map(|(rate, burst)| quota(rate, burst));
+            Kind {
+                sources: (0..Kind::CELLS).map(|_| RateLimiter::direct_with_clock(source, clock)).collect(),
+                all: RateLimiter::direct_with_clock(all, clock),
+                hasher: RandomState::new(),
+                left_out: AtomicU64::new(0),
+                reported: AtomicU64::new(0),
+            }
+        }))
+    }
+
+    fn admits(&self, noise: Noise, source: IpAddr) -> bool {
+        self.0[noise as usize].admits(source)
+    }
+}
+
+impl Kind {
+    const CELLS: usize = 512;
+
+    fn admits(&self, source: IpAddr) -> bool {
+        // Who has one IPv6 address has the whole /64.
+        let network = match source.to_canonical() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        };
+        let cell = self.hasher.hash_one(network) as usize % Self::CELLS;
+        let admitted = self.sources[cell].check().is_ok() && self.all.check().is_ok();
+        if !admitted {
+            self.left_out.fetch_add(1, Relaxed);
+        }
+        admitted
+    }
+}
+
+fn quota(rate: u32, burst: u32) -> Quota {
+    let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(number(rate)).allow_burst(number(burst))
+}
+
+/// Time since the process began to log.
+#[derive(Debug, Clone, Copy)]
+struct Elapsed(Stopwatch);
+
+impl Clock for Elapsed {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hd10_one_source_gets_its_share_of_lines_and_others_keep_theirs() {
+        let sampling = Sampling::new();
+        let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number));
+        let admitted = |source, count| (0..count).filter(|_| sampling.admits(Noise::NotFound, source)).count();
+        let flood = admitted(address(1), 20_000);
+        assert!((100..1000).contains(&flood), "{flood}");
+        let left_out = sampling.0[Noise::NotFound as usize].left_out.load(Relaxed);
+        assert_eq!(left_out, 20_000 - flood as u64, "each that was left out is counted");
+        // One of them may share its cell.
+        let others: usize = (2..5).map(|number| admitted(address(number), 1)).sum();
+        assert!(others >= 2);
+        assert!(sampling.admits(Noise::Refused, address(1)), "another kind is not affected");
+        let everyone: usize = (0..100_000).map(|number| admitted(address(number), 1)).sum();
+        assert!(everyone < 5000, "all together have a limit: {everyone}");
+    }
+}

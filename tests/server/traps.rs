@@ -1,0 +1,223 @@
+//! Mistakes that are easily made and hard to find: the caller learns no more than before, and the log says what is wrong.
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{Backend, Process, TestDatabase, command, furnish};
+
+/// A server as a process, with the client `shop`, that is asked and then tells what it logged.
+struct Trapped {
+    process: Process,
+    database: TestDatabase,
+    addr: String,
+    secret: String,
+    http: reqwest::Client,
+}
+
+impl Trapped {
+    async fn start(flags: &[&str]) -> Self {
+        let database = TestDatabase::create(Backend::Sqlite).await;
+        let mut command = command(database.folder());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]).args(flags);
+        let mut process = Process::spawn(command);
+        let addr = process.addr().await.to_string();
+        let secret = furnish(&database);
+        Self { process, database, addr, secret, http: reqwest::Client::new() }
+    }
+
+    async fn post(&self, form: &str) -> (u16, String) {
+        let request = self.http.post(format!("http://{}/oauth/token", self.addr));
+        let answer = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    /// A token by client credentials, with this besides.
+    async fn ask(&self, more: &str) -> (u16, String) {
+        self.post(&format!("grant_type=client_credentials&client_id=shop&client_secret={}&{more}", self.secret)).await
+    }
+
+    /// Stops the server; the causes that it logged, in their order.
+    fn causes(mut self) -> Vec<String> {
+        self.process.signal("TERM");
+        assert!(self.process.wait().success());
+        drop(self.database);
+        let events: Vec<Value> = self.process.stderr().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        events.iter().filter_map(|event| event["cause"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+/// Asks with each of these, which are refused by `code`, and holds the log against what it must say.
+async fn trap(code: &str, requests: &[(&str, &str)]) {
+    let server = Trapped::start(&[]).await;
+    for (more, cause) in requests {
+        let (status, body) = server.ask(more).await;
+        assert_eq!(status, 400, "{more}");
+        assert!(body.contains(code) && !body.contains(cause), "{more}: {body}");
+    }
+    let expected: Vec<_> = requests.iter().map(|(_, cause)| *cause).collect();
+    assert_eq!(server.causes(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_scope_with_commas() {
+    let said = "the scope has ',' between two scope tokens, which must be a space: \"orders:read,orders:write\"";
+    trap("invalid_scope", &[("scope=orders:read,orders:write", said)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_scope_with_a_blank_too_many() {
+    let requests = [
+        ("scope=+orders:read", "the scope begins with a space: \" orders:read\""),
+        ("scope=orders:read+", "the scope ends with a space: \"orders:read \""),
+        ("scope=orders:read++orders:write", "the scope has two spaces in a row: \"orders:read  orders:write\""),
+        ("scope=orders:read%0Aorders:write", "the scope has white space other than a space in it: \"orders:read\\norders:write\""),
+        ("scope=%22orders:read%22", "the scope stands in quotes: \"\"orders:read\"\""),
+        (
+            "scope=[%22orders:read%22]",
+            "the scope is a JSON list; it must be scope tokens with one space between two of them: \"[\"orders:read\"]\"",
+        ),
+    ];
+    trap("invalid_scope", &requests).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_an_unknown_scope() {
+    let requests = [
+        ("scope=orders:read+orders:reed", "the client is not allowed the scope token \"orders:reed\""),
+        ("scope=orders:reed&resource=https://orders.example", "the client is not allowed the scope token \"orders:reed\""),
+    ];
+    trap("invalid_scope", &requests).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_resource_with_a_slash_too_many() {
+    let requests = [
+        (
+            "resource=https://orders.example/",
+            "the resource \"https://orders.example/\" has a slash too many at its end: the client is allowed at \"https://orders.example\"",
+        ),
+        (
+            "audience=https://Orders.example",
+            "the resource \"https://Orders.example\" differs in case: the client is allowed at \"https://orders.example\"",
+        ),
+        ("resource=https://stock.example", "the client is not allowed at the resource \"https://stock.example\""),
+        ("resource=orders.example", "the resource \"orders.example\" is malformed: it is an absolute URI such as https://orders.example"),
+        ("resource=%20https://orders.example", "the resource \" https://orders.example\" is malformed: white space stands around it"),
+    ];
+    trap("invalid_target", &requests).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_an_issuer_path_that_a_proxy_removes() {
+    let server = Trapped::start(&["--issuer", "http://localhost:8080/auth"]).await;
+    for path in ["/oauth/token", "/.well-known/jwks.json", "/nowhere"] {
+        let answer = server.http.get(format!("http://{}{path}", server.addr)).send().await.unwrap();
+        assert_eq!(answer.status(), 404);
+        assert!(answer.text().await.unwrap().contains("There is nothing at this path."));
+    }
+    let removed = "the issuer's path /auth is missing before this path; does a proxy remove it?";
+    assert_eq!(server.causes(), [removed, removed, "There is nothing at this path."]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_basic_credentials_whose_base64_is_wrapped_or_missing() {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+
+    let server = Trapped::start(&[]).await;
+    let encoded = BASE64_STANDARD.encode(format!("shop:{}", server.secret));
+    let wrapped = format!("{} {}", &encoded[..76], &encoded[76..]);
+    for credentials in [wrapped, format!("shop:{}", server.secret), encoded.trim_end_matches('=')[1..].to_owned()] {
+        let request =
+            server.http.post(format!("http://{}/oauth/token", server.addr)).header("authorization", format!("Basic {credentials}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body("grant_type=client_credentials");
+        assert_eq!(request.send().await.unwrap().status(), 401);
+    }
+    let causes = server.causes();
+    assert!(causes[0].contains("wrap it after 76 characters (base64 -w0 does not)"), "{causes:?}");
+    assert!(causes[1].contains("name and secret as they are"), "{causes:?}");
+    assert!(causes[2].contains("cut short or lacks its padding"), "{causes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_secret_from_a_file_with_more_in_it_than_the_secret() {
+    let server = Trapped::start(&[]).await;
+    let secret = server.secret.clone();
+    let sent = [
+        (format!("%22{secret}%22"), "the secret stands in quotes"),
+        (format!("'{secret}'"), "the secret stands in quotes"),
+        (format!("{secret}%0A"), "white space or a line break stands around the secret"),
+        (format!("CLIENT_SECRET%3D{secret}"), "the secret begins with NAME=, as a line of a file of variables does"),
+        (format!("CLIENT_SECRET%3D%22{secret}%22"), "the secret begins with NAME=, as a line of a file of variables does"),
+        (format!("shop:{secret}"), "something stands before the secret"),
+        (secret[..60].to_owned(), "the secret is not whole: its checksum or its length is wrong"),
+    ];
+    let mut answers = Vec::new();
+    for (sent, _) in &sent {
+        answers.push(server.post(&format!("grant_type=client_credentials&client_id=shop&client_secret={sent}")).await);
+    }
+    // A client that does not exist makes the same difference in the log and none on the wire.
+    answers.push(server.post(&format!("grant_type=client_credentials&client_id=nobody&client_secret='{secret}'")).await);
+    answers.push(server.post(&format!("grant_type=client_credentials&client_id=%22shop%22&client_secret={secret}")).await);
+    assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 401), "{answers:?}");
+    let mut expected: Vec<_> = sent.iter().map(|(_, cause)| format!("unknown secret: {cause}")).collect();
+    expected.push("unknown client: the secret stands in quotes".to_owned());
+    expected.push("unknown client: the client id stands in quotes".to_owned());
+    assert_eq!(server.causes(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_malformed_headers_leave_a_line() {
+    let server = Trapped::start(&[]).await;
+    let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(60_000));
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nhost: x\r\nb\u{1}d header: x\r\n\r\n", "400"),
+        ("POST /oauth/token HTTP/1.1\r\nhost: x\r\nauthorization: Basic c2hvcDpzdw\nX19\r\n\r\n", "400"),
+        ("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\r\n\r\n", "400"),
+        (huge.as_str(), "431"),
+    ] {
+        let mut stream = TcpStream::connect(&server.addr).await.unwrap();
+        // It may answer before it has read everything.
+        drop(stream.write_all(request.as_bytes()).await);
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
+        assert!(answer.is_empty() || String::from_utf8_lossy(&answer).contains(status), "{answer:?}");
+    }
+    let mut process = server.process;
+    process.signal("TERM");
+    assert!(process.wait().success());
+    let events: Vec<Value> = process.stderr().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let unreadable: Vec<_> = events.iter().filter(|event| event["event"] == "request.unreadable").collect();
+    let statuses: Vec<_> = unreadable.iter().map(|event| event["http.status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [400, 400, 400, 431], "{unreadable:?}");
+    for event in unreadable {
+        assert!(event["source"] == "127.0.0.1" && event["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{event}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unprintable_characters_of_a_path_are_escaped_in_the_log() {
+    for format in ["json", "text"] {
+        let database = TestDatabase::create(Backend::Sqlite).await;
+        let mut command = command(database.folder());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url, "--log-format", format]);
+        let mut process = Process::spawn(command);
+        crate::support::wait_until(|| process.stderr().iter().any(|line| line.contains("serving"))).await;
+        let line = process.stderr().into_iter().find(|line| line.contains("serving")).unwrap();
+        let at = line.find("127.0.0.1:").unwrap();
+        let addr: String = line[at..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+        let mut stream = TcpStream::connect(&addr).await.unwrap();
+        let request = "GET /a\u{9b}31m\u{202e}b\u{2028}c\u{2066}d\u{200b}ü HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 404"), "{}", String::from_utf8_lossy(&answer));
+        process.signal("TERM");
+        assert!(process.wait().success());
+        let log = process.stderr();
+        assert!(!log.iter().any(|line| line.chars().any(|c| "\u{9b}\u{202e}\u{2028}\u{2066}\u{200b}".contains(c))), "{log:?}");
+        assert!(log.iter().any(|line| line.contains("202e") && line.contains('ü')), "{log:?}");
+    }
+}

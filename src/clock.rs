@@ -5,7 +5,10 @@ use std::{
     future::Future,
     ops::{Add, Sub},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -60,6 +63,13 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// What time it is.
     fn now(&self) -> Timestamp;
 
+    /// The time as far as ages and ends are concerned: it never goes back within the process, also when the clock on the wall
+    /// is set back. It is the latest time that the clock on the wall has shown, plus what has passed since by the monotonic
+    /// clock, or what the clock on the wall shows if that is later.
+    ///
+    /// What is written into a token is [`now`](Self::now), since others compare it with their own clocks.
+    fn steady(&self) -> Timestamp;
+
     /// Returns once it is `time` or later.
     fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -80,8 +90,37 @@ impl Clock for SystemClock {
         }
     }
 
+    fn steady(&self) -> Timestamp {
+        static STEADY: Steady = Steady::new();
+        STEADY.read(self.now())
+    }
+
     fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(tokio::time::sleep(time.since(self.now())))
+    }
+}
+
+/// The monotonic clock, and how far the clock on the wall has been ahead of it.
+struct Steady {
+    origin: OnceLock<Stopwatch>,
+    /// The most, in milliseconds.
+    ahead: AtomicI64,
+}
+
+impl Steady {
+    const fn new() -> Self {
+        Self { origin: OnceLock::new(), ahead: AtomicI64::new(i64::MIN) }
+    }
+
+    fn read(&self, wall: Timestamp) -> Timestamp {
+        let passed = millis(self.origin.get_or_init(Stopwatch::start).elapsed());
+        let ahead = wall.0.saturating_sub(passed);
+        let mut most = self.ahead.load(Ordering::Relaxed);
+        // Nearly always it is known already, and nothing that other threads read is written.
+        if ahead > most {
+            most = self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
+        }
+        Timestamp(passed.saturating_add(most))
     }
 }
 
@@ -97,23 +136,34 @@ impl Clock for SystemClock {
 /// assert_eq!(clock.now().seconds(), 1_795_500_090);
 /// ```
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<watch::Sender<Timestamp>>);
+pub struct ManualClock(Arc<watch::Sender<Shown>>);
+
+/// What a [`ManualClock`] shows.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    now: Timestamp,
+    steady: Timestamp,
+}
 
 impl ManualClock {
     /// A clock that shows `time`.
     #[must_use]
     pub fn at(time: Timestamp) -> Self {
-        Self(Arc::new(watch::Sender::new(time)))
+        Self(Arc::new(watch::Sender::new(Shown { now: time, steady: time })))
     }
 
     /// Lets time pass and wakes who waited for it.
     pub fn advance(&self, by: Duration) {
-        self.0.send_modify(|now| *now = *now + by);
+        self.0.send_modify(|shown| {
+            shown.now = shown.now + by;
+            shown.steady = (shown.steady + by).max(shown.now);
+        });
     }
 
-    /// Sets the clock back, as an operator or a time server does. Who waits waits on.
+    /// Sets the clock on the wall back, as an operator or a time server does. No time passes, and
+    /// [`steady`](Clock::steady) stays where it is.
     pub fn set_back(&self, by: Duration) {
-        self.0.send_modify(|now| *now = *now - by);
+        self.0.send_modify(|shown| shown.now = shown.now - by);
     }
 
     /// How many wait for a time to come. A test that knows who sleeps knows that nothing is still under way.
@@ -125,14 +175,21 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.0.borrow()
+        self.0.borrow().now
+    }
+
+    fn steady(&self) -> Timestamp {
+        self.0.borrow().steady
     }
 
     fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut shown = self.0.subscribe();
+        // As `SystemClock` does it: so much time has to pass, whatever the clock on the wall is set to meanwhile.
+        let begun = *shown.borrow();
+        let wait = time.since(begun.now);
         Box::pin(async move {
             // The sender lives as long as `self`, so waiting cannot fail before the time has come.
-            let _ = shown.wait_for(|now| *now >= time).await;
+            let _ = shown.wait_for(|shown| shown.steady >= begun.steady + wait).await;
         })
     }
 }
@@ -153,5 +210,35 @@ impl Stopwatch {
     #[must_use]
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hd11_the_steady_clock_goes_on_when_the_wall_clock_is_set_back_and_follows_it_forward() {
+        let steady = Steady::new();
+        let noon = Timestamp::from_seconds(1_795_500_000);
+        let hour = Duration::from_secs(3600);
+        let first = steady.read(noon);
+        assert_eq!(first, noon);
+        let back = steady.read(noon - hour);
+        assert!(back >= first && back < first + hour);
+        assert!(steady.read(noon + hour) >= noon + hour);
+        assert!(steady.read(noon) >= noon + hour);
+    }
+
+    #[test]
+    fn hd11_a_manual_clock_that_is_set_back_moves_the_wall_alone() {
+        let noon = Timestamp::from_seconds(1_795_500_000);
+        let clock = ManualClock::at(noon);
+        clock.set_back(Duration::from_secs(3600));
+        clock.advance(Duration::from_secs(10));
+        assert_eq!((clock.now(), clock.steady()), (noon - Duration::from_secs(3590), noon + Duration::from_secs(10)));
+        clock.advance(Duration::from_secs(7200));
+        assert_eq!(clock.now(), noon + Duration::from_secs(3610));
+        assert_eq!(clock.steady(), noon + Duration::from_secs(7210));
     }
 }

@@ -188,7 +188,7 @@ async fn hd8_the_same_statements_run_for_a_client_that_exists_and_for_one_that_d
         let lines = server.stderr();
         let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         events
-            .filter_map(|event| event["db.statement"].as_str().or(event["summary"].as_str()).map(str::to_owned))
+            .filter_map(|event| event["db.statement"].as_str().or_else(|| event["summary"].as_str()).map(str::to_owned))
             .filter(|sql| sql.contains("client"))
             .collect()
     };

@@ -63,11 +63,10 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// What time it is.
     fn now(&self) -> Timestamp;
 
-    /// The time as far as ages and ends are concerned: it never goes back within the process, also when the clock on the wall
-    /// is set back. It is the latest time that the clock on the wall has shown, plus what has passed since by the monotonic
-    /// clock, or what the clock on the wall shows if that is later.
+    /// A lower bound of the time that never goes back within the process, also when the wall clock is set back: the latest time
+    /// that the wall clock has shown, plus what the monotonic clock has counted since. Ages, limits and expiry use it.
     ///
-    /// What is written into a token is [`now`](Self::now), since others compare it with their own clocks.
+    /// Times in a token come from [`now`](Self::now), because others compare them with their own clocks.
     fn steady(&self) -> Timestamp;
 
     /// Returns once it is `time` or later.
@@ -100,10 +99,10 @@ impl Clock for SystemClock {
     }
 }
 
-/// The monotonic clock, and how far the clock on the wall has been ahead of it.
+/// Combines the wall clock and the monotonic clock.
 struct Steady {
     origin: OnceLock<Stopwatch>,
-    /// The most, in milliseconds.
+    /// The most that the wall clock has been ahead of the monotonic clock, in milliseconds.
     ahead: AtomicI64,
 }
 
@@ -116,7 +115,7 @@ impl Steady {
         let passed = millis(self.origin.get_or_init(Stopwatch::start).elapsed());
         let ahead = wall.0.saturating_sub(passed);
         let mut most = self.ahead.load(Ordering::Relaxed);
-        // Nearly always it is known already, and nothing that other threads read is written.
+        // Rarely true: usually this only reads, so that threads do not contend for the cache line.
         if ahead > most {
             most = self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
         }
@@ -160,8 +159,7 @@ impl ManualClock {
         });
     }
 
-    /// Sets the clock on the wall back, as an operator or a time server does. No time passes, and
-    /// [`steady`](Clock::steady) stays where it is.
+    /// Sets the wall clock back, as an operator or a time server does. [`steady`](Clock::steady) does not change.
     pub fn set_back(&self, by: Duration) {
         self.0.send_modify(|shown| shown.now = shown.now - by);
     }
@@ -184,7 +182,7 @@ impl Clock for ManualClock {
 
     fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let mut shown = self.0.subscribe();
-        // As `SystemClock` does it: so much time has to pass, whatever the clock on the wall is set to meanwhile.
+        // As in `SystemClock`, setting the wall clock does not change how long the sleep takes.
         let begun = *shown.borrow();
         let wait = time.since(begun.now);
         Box::pin(async move {

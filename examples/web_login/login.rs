@@ -1,6 +1,6 @@
 //! A person's login, in the session of their browser. The browser itself has the session's id, and nothing else.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use sealwright::client::{Client, Secret, Tokens, Users};
 use serde::{Deserialize, Serialize};
@@ -42,10 +42,10 @@ impl Logins {
 
     /// Exchanges the password for tokens, which the session keeps. The password is forgotten. All of it runs to its end although the
     /// browser may go away: a login that no session knows could be ended by nobody.
-    pub(crate) async fn begin(&self, session: Session, name: String, password: String) -> Result<(), Failure> {
+    pub(crate) async fn begin(&self, session: Session, from: IpAddr, name: String, password: String) -> Result<(), Failure> {
         let this = self.clone();
         let task = async move {
-            let tokens = this.0.users.sign_in(&name, Secret::value(password)).await?;
+            let tokens = this.0.users.sign_in_from(from, &name, Secret::value(password)).await?;
             let login = Login { name, tokens };
             let stored = this.store(&session, &login).await;
             if stored.is_err() {

@@ -11,18 +11,20 @@
 //! is `https://orders.example` unless set. The client needs the grants `password` and `refresh_token`.
 //!
 //! `login.rs` is what to look at: signing in, going on, and signing out. Elsewhere than on this machine it stands behind a proxy with
-//! TLS that hands on `Host` and `Origin` as they are.
+//! TLS that hands on `Host` and `Origin` as they are, and appends the address of the visitor to `X-Forwarded-For`; `PROXY` is the
+//! address from which that proxy connects.
 
 mod failure;
 mod login;
 mod page;
+mod visitor;
 
-use std::{env, error::Error, time::Duration};
+use std::{env, error::Error, net::SocketAddr, time::Duration};
 
 use axum::{
     Form, Router,
-    extract::{DefaultBodyLimit, State},
-    http::{HeaderValue, StatusCode, header},
+    extract::{ConnectInfo, DefaultBodyLimit, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
@@ -46,12 +48,14 @@ use crate::{
     failure::Failure,
     login::{Login, Logins},
     page::{Order, Orders},
+    visitor::Visitors,
 };
 
 #[derive(Clone)]
 struct Shop {
     logins: Logins,
     orders: Url,
+    visitors: Visitors,
 }
 
 #[derive(Deserialize)]
@@ -73,8 +77,15 @@ async fn home(State(shop): State<Shop>, session: Session) -> Result<Markup, Fail
     shop.logins.go_on(session, async move |user, login| Ok(page::orders(&look(&orders, &user, login).await?))).await
 }
 
-async fn sign_in(State(shop): State<Shop>, session: Session, Form(typed): Form<SignIn>) -> Result<Response, Failure> {
-    match shop.logins.begin(session, typed.username.clone(), typed.password).await {
+async fn sign_in(
+    State(shop): State<Shop>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    session: Session,
+    Form(typed): Form<SignIn>,
+) -> Result<Response, Failure> {
+    let from = shop.visitors.address(peer.ip(), &headers);
+    match shop.logins.begin(session, from, typed.username.clone(), typed.password).await {
         Ok(()) => Ok(Redirect::to("/").into_response()),
         Err(Failure::Client(client::Error::WrongPassword)) => {
             let form = page::sign_in(&typed.username, Some("This name and this password do not belong together. Try again."));
@@ -215,13 +226,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // Somebody waits for the page.
         .http(|http| http.timeout(Duration::from_secs(10)))
         .users()?;
-    let shop = Shop { logins: Logins::new(users), orders };
+    let proxy = env::var("PROXY").ok().map(|text| text.parse().map_err(|_| "PROXY is no IP address")).transpose()?;
+    let shop = Shop { logins: Logins::new(users), orders, visitors: Visitors { proxy } };
     let app = match env::var("REDIS_URL") {
         Ok(url) => app(shop.clone(), redis(&url)?),
         Err(_) => app(shop.clone(), MemoryStore::default()),
     };
     let listener = TcpListener::bind(or("LISTEN", "127.0.0.1:3000")).await?;
     println!("web login at http://{}", listener.local_addr()?);
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(told_to_stop()).await?;
     shop.logins.finish().await;
     Ok(())

@@ -29,7 +29,7 @@ impl Credentials {
     /// A trusted app that asks for one user whose password it holds (RFC 6749 section 4.3). It stays signed in by refresh, and signs
     /// in anew when the login has ended. For users who type their password, see [`Builder::users`].
     pub fn password(client_id: impl Into<String>, secret: Secret, username: impl Into<String>, password: Secret) -> Builder {
-        Builder::new(client_id.into(), secret, Grant::Password { username: username.into(), password })
+        Builder::new(client_id.into(), secret, Grant::Password { username: username.into(), password, address: None })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Exchanges credentials for tokens, and gives logins up.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use oauth2::{
     AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, RefreshToken, RequestTokenError, ResourceOwnerPassword,
@@ -49,6 +49,8 @@ pub(super) enum Grant {
     Password {
         username: String,
         password: Secret,
+        /// The address of the user, if the app passes it.
+        address: Option<IpAddr>,
     },
     /// A login that somebody else began: it can only be gone on with.
     Login,
@@ -103,10 +105,13 @@ impl Exchange {
                 }
                 request.request_async(&*self.connection).await
             }
-            Grant::Password { username, password } => {
+            Grant::Password { username, password, address } => {
                 let username = ResourceOwnerUsername::new(username.clone());
                 let password = ResourceOwnerPassword::new(self.read(password).await?.to_string());
                 let mut request = client.exchange_password(&username, &password).add_scopes(scopes());
+                if let Some(address) = address {
+                    request = request.add_extra_param("user_address", address.to_string());
+                }
                 if let Some(resource) = &self.resource {
                     request = request.add_extra_param("resource", resource.as_str());
                 }

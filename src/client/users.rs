@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,15 +31,15 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 /// ```no_run
 /// use sealwright::client::{Credentials, Error, Secret, Tokens};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example(address: std::net::IpAddr) -> Result<(), Box<dyn std::error::Error>> {
 /// let users = Credentials::client("shop", Secret::file("/run/secrets/shop"))
 ///     .issuer("https://auth.example")
 ///     .resource("https://orders.example")
 ///     .attach_to(["https://orders.example"])
 ///     .users()?;
 ///
-/// // When the form comes in.
-/// let mut tokens: Tokens = users.sign_in("alice", Secret::value("what the user typed")).await?;
+/// // When the form arrives, from this address.
+/// let mut tokens: Tokens = users.sign_in_from(address, "alice", Secret::value("what the user typed")).await?;
 ///
 /// // With each request of the session.
 /// let user = users.resume(&tokens);
@@ -87,11 +88,30 @@ impl Users {
 
     /// Signs a user in by name and password (RFC 6749 section 4.3), and forgets the password.
     ///
+    /// An application with a public sign-in form should use [`sign_in_from`](Self::sign_in_from) instead.
+    ///
     /// # Errors
     ///
     /// [`Error::WrongPassword`] when the user is to be asked again; what else went wrong otherwise.
     pub async fn sign_in(&self, username: impl Into<String>, password: Secret) -> Result<Tokens, Error> {
-        let grant = Grant::Password { username: username.into(), password };
+        self.begin(Grant::Password { username: username.into(), password, address: None }).await
+    }
+
+    /// Signs a user in, and passes the user's address to the issuer. The issuer limits failed attempts by that address, so that an
+    /// attacker cannot lock a user out at an address from which the user has signed in before.
+    ///
+    /// The issuer trusts this address, and uses it for limits and its log alone. Pass the peer address of the connection, or what
+    /// your own proxy reports. Never pass a header that a visitor can set (`X-Forwarded-For` without a proxy of your own): an attacker
+    /// could then choose a new address for each attempt.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_in`](Self::sign_in).
+    pub async fn sign_in_from(&self, address: IpAddr, username: impl Into<String>, password: Secret) -> Result<Tokens, Error> {
+        self.begin(Grant::Password { username: username.into(), password, address: Some(address) }).await
+    }
+
+    async fn begin(&self, grant: Grant) -> Result<Tokens, Error> {
         let source = TokenSource::new(Exchange { grant, ..self.0.exchange.clone() }, Arc::clone(&self.0.clock));
         source.token().await?;
         source.tokens().ok_or(Error::LoginEnded)

@@ -58,7 +58,7 @@ impl EpochWatch {
         let mut probed = self.clock.now();
         loop {
             self.clock.sleep_until(self.clock.now() + EVERY).await;
-            let now = self.clock.now();
+            let now = self.clock.steady();
             let outcome = self.look(now).await;
             if outcome.is_ok() && self.store.write_failure().is_some() && now.since(probed) >= PROBE_EVERY {
                 probed = now;

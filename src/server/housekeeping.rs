@@ -16,6 +16,8 @@ const PURGE_EVERY: Duration = Duration::from_secs(3600);
 const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long the record of a change is kept: an audit looks back a year.
 const KEEP_CHANGES: Duration = Duration::from_secs(400 * 24 * 3600);
+/// How long the source of a sign-in is kept after its last use.
+const KEEP_SOURCES: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How long one of these may take before it is given up until the next time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,11 @@ impl Housekeeping {
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => tracing::warn!(%error, "old records of changes could not be forgotten; it will be tried again"),
                     Err(_) => tracing::warn!("old records of changes could not be forgotten in time; it will be tried again"),
+                }
+                match timeout(PATIENCE, self.store.purge_sign_in_sources(now - KEEP_SOURCES)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "old sources of sign-ins could not be deleted; the next run tries again"),
+                    Err(_) => tracing::warn!("old sources of sign-ins could not be deleted in time; the next run tries again"),
                 }
                 purged = Some(now);
             }

@@ -42,7 +42,7 @@ struct Route {
 /// Whose guesses were limited.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Guess {
-    /// `client_secret` or `password`.
+    /// `client_secret`; `password` by the limit of a user name, `password_source` and `password_client` by those over all names.
     pub kind: &'static str,
 }
 
@@ -91,6 +91,8 @@ pub struct Meters {
     pub limited: Family<Guess, Counter>,
     /// Logins ended because a used-up refresh token came back.
     pub replays: Counter,
+    /// Refresh tokens presented by a client that they were not issued to.
+    pub foreign_refresh_tokens: Counter,
     /// Connections closed because their source had too many.
     pub(crate) connections_refused: Counter,
     pub(crate) connections: Gauge,
@@ -160,6 +162,7 @@ impl Default for Meters {
             epoch_looks: Counter::default(),
             limited: Family::default(),
             replays: Counter::default(),
+            foreign_refresh_tokens: Counter::default(),
             connections_refused: Counter::default(),
             connections: Gauge::default(),
             connections_max: Gauge::default(),
@@ -172,7 +175,7 @@ impl Default for Meters {
         meters.sampled.process.register(all.sub_registry_with_prefix("process"));
         meters.registry = all;
         // There from the start, at zero: a rate needs two values, and the first attack should be seen.
-        for kind in ["client_secret", "password"] {
+        for kind in ["client_secret", "password", "password_source", "password_client"] {
             drop(meters.limited.get_or_create(&Guess { kind }));
         }
         for grant in GrantType::ALL.iter().map(|grant| grant.as_str()).chain(["none"]) {
@@ -197,6 +200,8 @@ impl Meters {
         registry.register("epoch_looks", "Looks at the database for changes that succeeded", self.epoch_looks.clone());
         registry.register("attempts_limited", "Attempts refused because too many before had failed", self.limited.clone());
         registry.register("refresh_replays", "Logins ended because a used-up refresh token came back", self.replays.clone());
+        let help = "Refresh tokens presented by a client that they were not issued to";
+        registry.register("refresh_tokens_foreign", help, self.foreign_refresh_tokens.clone());
         let help = "Connections closed because their source had too many";
         registry.register("connections_refused", help, self.connections_refused.clone());
         registry.register("connections", "Connections that are open", self.connections.clone());

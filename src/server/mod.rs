@@ -120,11 +120,12 @@ impl Server {
         let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
         let sealing = SealingKeys::found(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
+        let sources = MacKey::open(Registry::SOURCE_KEY, &sealing, &store).await?;
         // The epochs first: what is read after them is at least as new as they say.
-        let now = clock.now();
+        let now = clock.steady();
         let epochs = store.read_epochs().await?;
         let keys = KeyRing::open(config.keys, sealing, store.clone(), meters.signing.clone(), now).await?;
-        let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), &clock, epochs.registry, now);
+        let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), sources, &clock, epochs.registry, now);
         let registry = opened.map_err(StartError::Threads)?;
         let logins = Logins::new(config.logins, store.clone(), refresh_tokens, Arc::clone(&clock));
         let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);

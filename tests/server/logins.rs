@@ -10,6 +10,7 @@ on_both_databases![
     logins_are_listed_and_ended_by_id_user_and_client,
     one_login_behaves_like_a_plain_model_of_it,
     ad7_nothing_in_a_printed_text_acts_on_the_terminal,
+    a_user_has_so_many_logins_by_a_client_and_one_more_ends_the_least_used,
 ];
 
 async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
@@ -43,6 +44,39 @@ async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
     app.run(&["login", "end", "--client", "none"]).failed_saying(&["there is no client none"]);
     app.run(&["login", "end", "AAAAAAAAAAAAAAAAAAAAAA"]).failed_saying(&["there is no login"]);
     assert_eq!(app.run(&["login", "end"]).status.code(), Some(2));
+}
+
+async fn a_user_has_so_many_logins_by_a_client_and_one_more_ends_the_least_used(backend: Backend) {
+    let limits = [("logins_per_user", "3"), ("login_idle_lifetime", "1h")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &limits).await.with_orders();
+    let (shop, kiosk) = (app.app_for_users("shop"), app.app_for_users("kiosk"));
+    app.user("alice");
+    let elsewhere = app.sign_in(&kiosk).await.refresh_token();
+    let mut tokens = Vec::new();
+    for _ in 0..3 {
+        tokens.push(app.sign_in(&shop).await.refresh_token());
+        app.pass(Duration::from_secs(1)).await;
+    }
+    // The first is used, so that the second has not been for the longest time.
+    tokens[0] = app.refresh(&shop, &tokens[0]).await.refresh_token();
+    app.pass(Duration::from_secs(1)).await;
+    tokens.push(app.sign_in(&shop).await.refresh_token());
+    app.refresh(&shop, &tokens[1]).await.refused(400, "invalid_grant");
+    for still in [0, 2, 3] {
+        tokens[still] = app.refresh(&shop, &tokens[still]).await.refresh_token();
+    }
+    app.refresh(&kiosk, &elsewhere).await.granted();
+    let ended = "SELECT ended_because FROM logins WHERE ended_at IS NOT NULL";
+    assert_eq!(app.database.texts(ended).await, ["displaced"]);
+
+    // Those that are over by themselves make room before any other.
+    app.pass(Duration::from_secs(3599)).await;
+    tokens[0] = app.refresh(&shop, &tokens[0]).await.refresh_token();
+    app.pass(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        app.sign_in(&shop).await.granted();
+    }
+    app.refresh(&shop, &tokens[0]).await.granted();
 }
 
 /// What can happen to a login.

@@ -311,7 +311,8 @@ async fn pw18_five_hundred_sign_ins_at_once_take_the_memory_of_the_permits_and_l
         *counts.entry(answer.status().as_u16()).or_insert(0) += 1;
     }
     assert_eq!(counts.values().sum::<i32>(), 500);
-    assert!(counts.keys().all(|status| [400, 503].contains(status)), "{counts:?}");
+    // All come from one source: what the queue has room for is refused once that has failed a hundred times.
+    assert!(counts.keys().all(|status| [400, 429, 503].contains(status)), "{counts:?}");
     assert!(counts[&400] >= 65, "those that ran and those that could wait: {counts:?}");
     let permits = (std::thread::available_parallelism().unwrap().get() as u64 / 2).max(1);
     // 500 connections have their buffers too; 500 hashes at once would take 9.5 GB.

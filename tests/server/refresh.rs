@@ -176,6 +176,7 @@ async fn rt7_the_token_of_another_client_is_refused_and_unharmed(backend: Backen
     app.refresh(&client, &next).await.granted();
     app.refresh(&other, &token).await.refused(400, "invalid_grant");
     assert_eq!(endings(&app), ["open"]);
+    assert_eq!(app.meters.foreign_refresh_tokens.get(), 2);
 }
 
 async fn rt8_a_refresh_needs_the_clients_credentials(backend: Backend) {

@@ -165,9 +165,13 @@ impl Config {
             registry: registry::Policy {
                 stale_for: values.parse("registry_stale_for", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                 cached_clients: values.parse("cached_clients", number(1, 1_000_000))?,
-                attempts: registry::AttemptsPolicy {
-                    burst: values.parse("failed_attempts_burst", number::<NonZeroU32>(1, 1000))?,
-                    interval: values.parse("failed_attempts_interval", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+                limits: registry::LimitsPolicy {
+                    attempts: registry::AttemptsPolicy {
+                        burst: values.parse("failed_attempts_burst", number::<NonZeroU32>(1, 1000))?,
+                        interval: values.parse("failed_attempts_interval", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+                    },
+                    per_source: values.parse("failed_attempts_per_source", number::<NonZeroU32>(1, 10_000))?,
+                    per_client: values.parse("failed_attempts_per_client", number::<NonZeroU32>(1, 100_000))?,
                 },
                 hashing: registry::HashingPolicy {
                     memory_kib: values.parse("password_memory_kib", number(19_456, 1_048_576))?,
@@ -183,6 +187,7 @@ impl Config {
             logins: revocation::Policy {
                 lifetime: values.parse("login_lifetime", duration(Duration::from_secs(3600), YEAR))?,
                 idle_lifetime: values.parse("login_idle_lifetime", duration(Duration::from_secs(300), YEAR))?,
+                per_user: values.parse("logins_per_user", number(1, 10_000))?,
             },
             passwords: registry::PasswordRules {
                 min_length: values.parse("password_min_length", number(8, 64))?,

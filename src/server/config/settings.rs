@@ -115,6 +115,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("login_lifetime", Some("30days"), "how long a user stays signed in at most", "a duration from 1h to 366days"),
     setting("login_idle_lifetime", Some("7days"), "how long a user stays signed in without a refresh", "a duration from 5m to 366days"),
+    setting(
+        "logins_per_user",
+        Some("100"),
+        "logins of one user by one client; one more ends the least recently used one",
+        "a number from 1 to 10000",
+    ),
     setting("password_min_length", Some("15"), "characters that a new password has at least", "a number from 8 to 64"),
     setting(
         "password_memory_kib",
@@ -142,6 +148,18 @@ pub const SETTINGS: &[Setting] = &[
         "a number from 1 to 1000",
     ),
     setting("failed_attempts_interval", Some("10s"), "time after which one more failed attempt is free", "a duration from 1s to 1h"),
+    setting(
+        "failed_attempts_per_source",
+        Some("100"),
+        "failed passwords over all user names that are free, per client and source; the limit refills in failed_attempts_burst times failed_attempts_interval",
+        "a number from 1 to 10000",
+    ),
+    setting(
+        "failed_attempts_per_client",
+        Some("1000"),
+        "failed passwords over all user names and sources that are free, per client; the limit refills in the same time",
+        "a number from 1 to 100000",
+    ),
     setting(
         "drain_delay",
         Some("0s"),

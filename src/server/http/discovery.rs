@@ -15,7 +15,7 @@ pub(super) async fn metadata(State(app): State<App>, request: HeaderMap) -> Resp
 
 /// `GET /.well-known/jwks.json`: RFC 7517 section 5; its type is that of section 8.5.2.
 pub(super) async fn jwks(State(app): State<App>, request: HeaderMap) -> Response {
-    let max_age = app.keys.jwks_max_age(app.clock.now()).as_secs();
+    let max_age = app.keys.jwks_max_age(app.clock.steady()).as_secs();
     let cache_control = HeaderValue::try_from(format!("public, max-age={max_age}")).expect("a number is lawful in a header");
     conditional::answer(&request, &app.keys.jwks(), "application/jwk-set+json", cache_control)
 }

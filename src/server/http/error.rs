@@ -28,7 +28,7 @@ pub(super) struct Failure {
     description: Option<&'static str>,
     /// Seconds after which the same request may be made again.
     retry_after: Option<u64>,
-    note: Note,
+    note: Box<Note>,
 }
 
 /// Seconds after which who met a passing trouble may come again.
@@ -41,7 +41,7 @@ impl Failure {
             code,
             description: Some(description),
             retry_after: None,
-            note: Note { cause: Some(description.to_owned()), ..Note::default() },
+            note: Box::new(Note { cause: Some(description.to_owned()), ..Note::default() }),
         }
     }
 
@@ -65,7 +65,7 @@ impl Failure {
     /// Client authentication that failed. One answer for every cause: who guesses must not learn how close it came.
     pub(super) fn invalid_client(client: Option<String>, cause: String) -> Self {
         let mut failure = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.");
-        failure.note = Note { client, cause: Some(cause), ..Note::default() };
+        failure.note = Box::new(Note { client, cause: Some(cause), ..Note::default() });
         failure
     }
 
@@ -84,7 +84,7 @@ impl Failure {
             true => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Some(RETRY_AFTER)),
             false => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError, None),
         };
-        Self { status, code, description: None, retry_after, note: Note { cause: Some(fault.cause), ..Note::default() } }
+        Self { status, code, description: None, retry_after, note: Box::new(Note { cause: Some(fault.cause), ..Note::default() }) }
     }
 
     /// Authentication of `credentials` that did not succeed.
@@ -114,7 +114,7 @@ impl Failure {
     /// The same, with what is known by now for the log.
     pub(super) fn noted(mut self, note: Note) -> Self {
         let misplaced_secret = self.note.misplaced_secret.or(note.misplaced_secret);
-        self.note = Note { cause: self.note.cause, misplaced_secret, ..note };
+        self.note = Box::new(Note { cause: self.note.cause, misplaced_secret, ..note });
         self
     }
 
@@ -151,7 +151,7 @@ impl Failure {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(self.note);
+        response.extensions_mut().insert(*self.note);
         response
     }
 }

@@ -182,6 +182,7 @@ fn log(asked: &Asked, status: u16, note: &Note) {
     let (client, user) = (note.client.as_deref(), note.user.as_deref());
     let misplaced_secret = note.misplaced_secret.or(*misplaced_secret);
     let grant = note.grant.map(GrantType::as_str);
+    let address = note.user_address.as_ref().map(tracing::field::display);
     // The text of a library or of a panic may repeat what could not be handled.
     let cause = note.cause.as_deref().map(|cause| if status >= 500 { Cow::Owned(caller_text::words(cause)) } else { Cow::Borrowed(cause) });
     let cause = cause.as_deref();
@@ -200,6 +201,7 @@ fn log(asked: &Asked, status: u16, note: &Note) {
                     outcome,
                     event,
                     user.id = user,
+                    user.address = address,
                     client.id = client,
                     grant,
                     cause,

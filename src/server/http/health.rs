@@ -24,10 +24,10 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     if !app.keys.can_sign(now) {
         because.push("no signing key is active");
     }
-    if app.keys.jwks_max_age(now).is_zero() {
+    if app.keys.jwks_max_age(app.clock.steady()).is_zero() {
         because.push("the signing keys were last read too long ago");
     }
-    if app.registry.is_stale(now) {
+    if app.registry.is_stale() {
         because.push("the database has been out of reach for too long");
     }
     if let Some(failure) = app.registry.write_failure() {

@@ -25,6 +25,8 @@ pub(super) struct Note {
     /// The user for whom a token was issued.
     pub(super) user: Option<String>,
     pub(super) grant: Option<GrantType>,
+    /// The address of the user, as sent by the client.
+    pub(super) user_address: Option<IpAddr>,
     /// Why it was refused or failed; the caller may not learn it.
     pub(super) cause: Option<String>,
     /// Where a secret was that does not belong there.

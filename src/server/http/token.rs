@@ -1,6 +1,6 @@
 //! `POST /oauth/token`: RFC 6749 section 3.2.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
 
 use axum::{
     extract::{Request, State},
@@ -9,7 +9,13 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{App, client_request::ClientRequest, error::Failure, form::Form, note::Note};
+use super::{
+    App,
+    client_request::ClientRequest,
+    error::Failure,
+    form::Form,
+    note::{Note, Source},
+};
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
     server::{
@@ -30,11 +36,15 @@ struct TokenResponse {
 }
 
 pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+    let source = Source::of(request.extensions());
     let request = ClientRequest::read(&app, request).await?;
     let mut note = request.note();
     let explained = |failure: Failure, note: &Note| failure.noted(note.clone()).misplaced_secret(request.form.misplaced_secret());
-    let grant = read_grant(&app, &request.form).map_err(|refusal| explained(refusal.into(), &note))?;
+    let grant = read_grant(&app, &request.form, source).map_err(|refusal| explained(refusal.into(), &note))?;
     note.grant = Some(grant.grant_type());
+    if let Grant::Password(password) = &grant {
+        note.user_address = Some(password.source).filter(|address| *address != source);
+    }
     let issued = app.issuer.issue(&request.client, grant, request.now).await;
     let issued = issued.map_err(|error| explained(error.into(), &note))?;
     note.user = issued.user.map(|user| user.to_string());
@@ -56,8 +66,8 @@ fn parsed<T: FromStr>(text: &str) -> Result<T, Redacted> {
     text.parse().map_err(|_| Redacted::new(text.to_owned()))
 }
 
-/// The grant that a form asks for. `audience` is a synonym of `resource` (RFC 8707 section 2): other servers' clients send it.
-fn read_grant(app: &App, form: &Form) -> Result<Grant, Refusal> {
+/// The grant that a form asks for, in a request from `source`. `audience` is a synonym of `resource` (RFC 8707 section 2): other servers' clients send it.
+fn read_grant(app: &App, form: &Form, source: IpAddr) -> Result<Grant, Refusal> {
     let required = |name, description| form.get(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, description));
     let grant_type = required("grant_type", "The parameter grant_type is missing.")?;
     let Some(grant_type) = grant_type.parse().ok().filter(|grant| app.issuer.serves(*grant)) else {
@@ -79,6 +89,7 @@ fn read_grant(app: &App, form: &Form) -> Result<Grant, Refusal> {
         GrantType::Password => Grant::Password(Password {
             username: required("username", "The parameter username is missing.")?.to_owned(),
             password: Redacted::new(required("password", "The parameter password is missing.")?.to_owned()),
+            source: user_address(form)?.unwrap_or(source),
             target,
         }),
         GrantType::RefreshToken => Grant::Refresh(Refresh {
@@ -86,4 +97,11 @@ fn read_grant(app: &App, form: &Form) -> Result<Grant, Refusal> {
             target,
         }),
     })
+}
+
+/// The address of the user, as sent by the client. It is trusted: only an authenticated client can send it, it is used for limits and
+/// the log alone, and a client that sends a wrong one weakens the protection of its own users only.
+fn user_address(form: &Form) -> Result<Option<IpAddr>, Refusal> {
+    let malformed = |_| Refusal::new(ErrorCode::InvalidRequest, "The user_address is malformed: it is an IP address without a port.");
+    form.get("user_address").map(|text| text.parse().map(|address: IpAddr| address.to_canonical()).map_err(malformed)).transpose()
 }

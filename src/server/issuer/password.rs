@@ -3,11 +3,18 @@
 //! RFC 9700 section 2.4 says that it must not be used: it shows the user's password to the app. It is here for apps of the
 //! same house as the server, for clients that were given it, and a setting turns it off.
 
+use std::net::IpAddr;
+
 use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
 use crate::{
     clock::Timestamp,
     protocol::{ErrorCode, GrantType},
-    server::{model::Client, registry::SignInError, revocation::NewLogin, secret::Redacted},
+    server::{
+        model::Client,
+        registry::{Network, SignIn, SignInError},
+        revocation::NewLogin,
+        secret::Redacted,
+    },
 };
 
 /// An app passes on what its user typed.
@@ -15,6 +22,8 @@ use crate::{
 pub(crate) struct Password {
     pub(crate) username: String,
     pub(crate) password: Redacted,
+    /// The address of the user, for limits.
+    pub(crate) source: IpAddr,
     pub(crate) target: TargetRequest,
 }
 
@@ -25,8 +34,10 @@ impl TokenIssuer {
     pub(super) async fn password(&self, client: &Client, request: &Password, now: Timestamp) -> Result<Issued, Error> {
         // What does not depend on the user comes first: it costs no hash and counts as no failure.
         let asked = request.target.resolve(client)?;
+        let network = Network::of(request.source);
+        let sign_in = SignIn { client: &client.id, username: &request.username, password: request.password.expose(), network: &network };
         for _ in 0..TRIES {
-            let (user, proof) = self.registry.sign_in(&client.id, &request.username, request.password.expose()).await?;
+            let (user, proof) = self.registry.sign_in(sign_in).await?;
             // What the client may have there and the user may not is dropped; the answer's scope shows it.
             let allowed = user.permissions.get(asked.audience);
             let scope = allowed.map(|allowed| asked.scope.intersection(allowed)).unwrap_or_default();
@@ -36,8 +47,10 @@ impl TokenIssuer {
             let subject = Subject::User { id: user.id, auth_time: now };
             let mut issued = self.mint(client, subject, Target { scope: scope.clone(), ..asked }, now).await?;
             // The login comes last: nobody has one without having got its token.
-            let new = NewLogin { user: user.id, client: &client.id, audience: asked.audience, scope: &scope };
+            let source = self.registry.mark_source(&client.id, user.id, &network);
+            let new = NewLogin { user: user.id, client: &client.id, audience: asked.audience, scope: &scope, source };
             let Some(login) = self.logins.begin(new, proof, now).await.map_err(Fault::from)? else { continue };
+            self.registry.source_was_marked(&client.id, &user.username).await;
             if client.grants.contains(&GrantType::RefreshToken) {
                 issued.refresh_token = Some(self.logins.current_token(&login));
             }

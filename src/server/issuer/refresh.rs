@@ -8,6 +8,7 @@ use crate::{
     server::{
         model::{Client, Ending, Login, Permission, Standing},
         secret::Redacted,
+        telemetry,
     },
 };
 
@@ -33,14 +34,19 @@ impl TokenIssuer {
             let found = self.logins.find(request.refresh_token.expose()).await.map_err(Fault::from)?;
             let (token, login) = found.ok_or_else(|| refuse("no such refresh token"))?;
             if login.client != client.id {
+                self.alarm_foreign_token(client, &login);
                 return Err(refuse("the refresh token of another client"));
             }
-            let login = match login.standing(token.generation, now) {
+            let login = match login.standing(token.generation, self.logins.now()) {
                 Standing::Over => return Err(refuse("the login is over")),
                 Standing::Replay => {
                     self.logins.end(&login, Ending::Replay, now).await.map_err(Fault::from)?;
                     self.meters.replays.inc();
                     return Err(refuse("replay of a used refresh token; its login has ended"));
+                }
+                Standing::Unclear => {
+                    let cause = "the clock of this node is behind that of another node by more than 60 s; synchronize it".to_owned();
+                    return Err(Fault { transient: true, cause }.into());
                 }
                 Standing::Current | Standing::Repeat => login,
             };
@@ -61,6 +67,21 @@ impl TokenIssuer {
             return Ok(issued);
         }
         Err(Fault { transient: true, cause: "the login kept changing".to_owned() }.into())
+    }
+
+    /// Reports a client that presented a genuine refresh token of another client: the token has leaked. The login is not ended,
+    /// since otherwise any client could end another's logins.
+    pub(super) fn alarm_foreign_token(&self, client: &Client, login: &Login) {
+        self.meters.foreign_refresh_tokens.inc();
+        tracing::warn!(
+            target: telemetry::ALERT,
+            event = "refresh_token.foreign",
+            client.id = client.id.as_str(),
+            login.id = login.id.as_str(),
+            login.client = login.client.as_str(),
+            user.id = login.user.to_string(),
+            "a client presented the refresh token of another client"
+        );
     }
 
     /// What client and user may have today of what the login was granted; less, if the request asks for less.

@@ -23,6 +23,7 @@ impl TokenIssuer {
             };
         };
         if login.client != client.id {
+            self.alarm_foreign_token(client, &login);
             // Section 2.1: the request is refused, and the token lives.
             let refusal = Refusal::new(ErrorCode::InvalidGrant, "The token was not issued to this client.");
             return Err(Error::Rejected { refusal, cause: "the token of another client" });

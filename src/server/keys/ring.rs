@@ -40,7 +40,7 @@ impl fmt::Debug for KeyRing {
 struct View {
     keys: Arc<Keys>,
     jwks: Arc<Jwks>,
-    /// When the database was last known to hold these keys and no others.
+    /// When the database was last known to hold these keys and no others, by the steady clock.
     read_at: Timestamp,
 }
 
@@ -116,7 +116,7 @@ impl KeyRing {
         self.view.load().jwks.document.clone()
     }
 
-    /// For how long a verifier may go on with the JWKS that it fetches at `now`: a whole number of seconds, at most an hour.
+    /// For how long a verifier may go on with the JWKS that it fetches at `now`, by the steady clock: a whole number of seconds, at most an hour.
     ///
     /// A node that last read the keys at S knows every key that will sign before S + lead. At zero it may already be missing
     /// one, and is not ready.

@@ -70,19 +70,26 @@ pub(crate) enum Standing {
     Replay,
     /// The login has ended, by somebody's will or by time.
     Over,
+    /// The one before, and the age of the step is unknown: it lies in the future by the clock of this node.
+    Unclear,
 }
 
 impl Login {
     /// How long the token before the current one is answered by the current one again.
     pub(crate) const REPEAT: Duration = Duration::from_secs(30);
+    /// How far the clocks of two nodes may lie apart.
+    const SKEW: Duration = Duration::from_secs(60);
 
-    /// How the token of `generation` stands at `now`.
+    /// How the token of `generation` stands at `now`, which is a steady time. If the last step lies in the future, the clock of this
+    /// node is behind: the current token is not given again, and the login is not ended either.
     pub(crate) fn standing(&self, generation: i64, now: Timestamp) -> Standing {
         if self.is_over(now) || generation > self.generation {
             // A generation that is yet to come was issued by a database that has since been set back.
             Standing::Over
         } else if generation == self.generation {
             Standing::Current
+        } else if generation == self.generation - 1 && self.stepped_at > now + Self::SKEW {
+            Standing::Unclear
         } else if generation == self.generation - 1 && now.seconds() <= (self.stepped_at + Self::REPEAT).seconds() {
             Standing::Repeat
         } else {
@@ -107,6 +114,8 @@ pub(crate) enum Ending {
     ClientDisabled,
     ClientDeleted,
     GrantWithdrawn,
+    /// The user had too many logins by the same client, and began another.
+    Displaced,
 }
 
 impl Ending {
@@ -121,6 +130,7 @@ impl Ending {
             Self::ClientDisabled => "client_disabled",
             Self::ClientDeleted => "client_deleted",
             Self::GrantWithdrawn => "grant_withdrawn",
+            Self::Displaced => "displaced",
         }
     }
 }

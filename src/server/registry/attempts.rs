@@ -1,27 +1,25 @@
-//! Limits on guessing: so many failures at once, then one in a while. In memory, per node.
+//! Limits on guessing: a burst of failures, then one per interval. In memory, per node.
+//!
+//! This is the generic cell rate algorithm (ITU-T I.371). It is written here and not taken from a crate because attempts that
+//! succeed are given back, which the rate limiting crates do not support.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
-use governor::{
-    Quota, RateLimiter,
-    clock::Clock as _,
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::{NotKeyed, StateStore},
-};
 use moka::{future::Cache, policy::EvictionPolicy};
+use tokio::{sync::Notify, time::timeout};
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 
-/// What limits obey.
+/// What a limit obeys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
     /// Failures that are free.
-    pub(crate) burst: std::num::NonZeroU32,
+    pub(crate) burst: NonZeroU32,
     /// Time after which one more is.
     pub(crate) interval: Duration,
 }
@@ -29,117 +27,293 @@ pub(crate) struct Policy {
 /// Counts failures by key, where a key is whose guess at whose secret.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempts {
-    quota: Quota,
-    clock: GovernorClock,
-    interval: Duration,
-    cells: Cache<Key, Arc<(Limiter, Cell)>>,
+    policy: Policy,
+    clock: SharedClock,
+    counted: Cache<Key, Arc<Counted>>,
 }
 
 /// 128 bits of a SHA-256: names of any length take the same room.
 type Key = [u8; 16];
-type Limiter = RateLimiter<NotKeyed, Cell, GovernorClock, NoOpMiddleware<Duration>>;
 
-/// Where a limiter keeps its one number: when it will have forgotten all that it counted. Kept apart from it, so that what was
-/// counted in vain can be taken back.
-#[derive(Debug, Clone, Default)]
-struct Cell(Arc<Mutex<Option<Nanos>>>);
+/// The failures of one key.
+#[derive(Debug, Default)]
+struct Counted {
+    bucket: Mutex<Bucket>,
+    /// Wakes the attempts that wait when one under way has ended.
+    decided: Notify,
+}
 
-impl StateStore for Cell {
-    type Key = NotKeyed;
-
-    fn measure_and_replace<T, F, E>(&self, _: &NotKeyed, decide: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        let mut number = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outcome, next) = decide(*number)?;
-        *number = Some(next);
-        Ok(outcome)
-    }
+#[derive(Debug, Default)]
+struct Bucket {
+    /// When all failures are forgotten; each failure moves it by one interval.
+    empty_at: Option<Timestamp>,
+    /// Attempts that are counted and whose outcome is not known yet.
+    under_way: u32,
+    /// Attempts that wait for one of those.
+    waiting: u32,
 }
 
 /// Too many failures; after this long one more attempt is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limited(pub(crate) Duration);
 
+/// An attempt that is allowed and counted. If it is dropped before it is [`made`](Self::made), it is given back. If it is dropped
+/// afterwards, it stays counted as a failure: a caller that disconnects must not get a free attempt.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    limit: Attempts,
+    counted: Arc<Counted>,
+    made: bool,
+}
+
 impl Attempts {
     /// Keys that are counted at once; about 10 MB. Beyond it the one that was not seen for the longest time is forgotten.
     const KEYS: u64 = 50_000;
+    /// Attempts of one key that may wait for other attempts of the same key.
+    const WAITING: u32 = 100;
+    /// How long they wait at most: less than a request may take.
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     pub(crate) fn new(policy: Policy, clock: SharedClock) -> Self {
-        let quota = Quota::with_period(policy.interval).unwrap_or_else(|| Quota::per_second(policy.burst)).allow_burst(policy.burst);
         // Least recently used: by frequency, a new key might never be let in, and so never be counted.
-        let cells = Cache::builder().max_capacity(Self::KEYS).eviction_policy(EvictionPolicy::lru()).build();
-        Self { quota, clock: GovernorClock(clock), interval: policy.interval, cells }
+        let counted = Cache::builder().max_capacity(Self::KEYS).eviction_policy(EvictionPolicy::lru()).build();
+        Self { policy, clock, counted }
     }
 
-    /// Counts an attempt, before it is known to fail: many at once are counted one by one.
-    pub(crate) async fn count(&self, parts: [&str; 2]) -> Result<(), Limited> {
-        let new = async {
-            let cell = Cell::default();
-            Arc::new((RateLimiter::new(self.quota, cell.clone(), self.clock.clone()), cell))
+    /// Begins an attempt. It is counted before its outcome is known, so that parallel attempts cannot exceed the limit.
+    pub(crate) async fn begin(&self, parts: &[&str]) -> Result<Attempt, Limited> {
+        self.try_begin(&self.counted(parts).await)
+    }
+
+    /// Begins an attempt. At the limit it waits while other attempts of this key are under way: each success frees a place.
+    pub(crate) async fn begin_in_turn(&self, parts: &[&str]) -> Result<Attempt, Limited> {
+        let counted = self.counted(parts).await;
+        let in_turn = async {
+            loop {
+                // Created first, so that no wake-up is missed.
+                let decided = counted.decided.notified();
+                if let Ok(attempt) = self.try_begin(&counted) {
+                    return Ok(attempt);
+                }
+                // Try once more: the last attempt under way may have succeeded in between.
+                let Some(_waiting) = Waiting::enter(&counted) else { return self.try_begin(&counted) };
+                decided.await;
+            }
         };
-        let counted = self.cells.get_with(key(parts), new).await;
-        counted.0.check().map_err(|refused| Limited(refused.wait_time_from(self.clock.now())))
-    }
-
-    /// Takes back one attempt that was counted: it could not be judged, by no fault of who made it.
-    pub(crate) async fn take_back(&self, parts: [&str; 2]) {
-        if let Some(counted) = self.cells.get(&key(parts)).await {
-            let mut number = counted.1.0.lock().unwrap_or_else(PoisonError::into_inner);
-            *number = number.map(|number| number.saturating_sub(self.interval.into()));
+        match timeout(Self::PATIENCE, in_turn).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.try_begin(&counted),
         }
     }
 
-    /// Forgets the failures of a key: the attempt that was counted last succeeded.
-    pub(crate) async fn forgive(&self, parts: [&str; 2]) {
-        self.cells.invalidate(&key(parts)).await;
+    async fn counted(&self, parts: &[&str]) -> Arc<Counted> {
+        self.counted.get_with(key(parts), async { Arc::default() }).await
+    }
+
+    fn try_begin(&self, counted: &Arc<Counted>) -> Result<Attempt, Limited> {
+        let now = self.clock.steady();
+        let mut bucket = counted.bucket();
+        let next = bucket.empty_at.map_or(now, |at| at.max(now)) + self.policy.interval;
+        let wait = next.since(now + self.policy.interval * self.policy.burst.get());
+        if !wait.is_zero() {
+            return Err(Limited(wait));
+        }
+        bucket.empty_at = Some(next);
+        bucket.under_way += 1;
+        drop(bucket);
+        Ok(Attempt { limit: self.clone(), counted: Arc::clone(counted), made: false })
     }
 }
 
-/// Neither part can stand in for the other: a length goes before the first.
-fn key([one, other]: [&str; 2]) -> Key {
-    let digest = digest(&SHA256, format!("{} {one} {other}", one.len()).as_bytes());
+impl Attempt {
+    /// Marks the attempt as made: from now on it counts unless it is given back or forgiven.
+    pub(crate) fn made(&mut self) {
+        self.made = true;
+    }
+
+    /// Removes this attempt from the count, and `others` earlier failures of the key.
+    pub(crate) fn give_back(mut self, others: u32) {
+        let interval = self.limit.policy.interval;
+        let mut bucket = self.counted.bucket();
+        bucket.empty_at = bucket.empty_at.map(|at| {
+            // Attempts under way stay counted. This one is still among them: `drop` removes it.
+            let least = self.limit.clock.steady() + interval * bucket.under_way;
+            (at - interval * others).max(least.min(at))
+        });
+        drop(bucket);
+        self.made = false;
+    }
+
+    /// Removes this attempt and all earlier failures of the key, and returns the number of those failures.
+    pub(crate) fn forgive(self) -> u32 {
+        let interval = self.limit.policy.interval;
+        let bucket = self.counted.bucket();
+        let counted = bucket.empty_at.map_or(Duration::ZERO, |at| at.since(self.limit.clock.steady()));
+        let counted = u32::try_from(counted.as_nanos().div_ceil(interval.as_nanos())).unwrap_or(u32::MAX);
+        let failures = counted.saturating_sub(bucket.under_way);
+        drop(bucket);
+        self.give_back(failures);
+        failures
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut bucket = self.counted.bucket();
+        bucket.under_way -= 1;
+        if !self.made {
+            bucket.empty_at = bucket.empty_at.map(|at| at - self.limit.policy.interval);
+        }
+        drop(bucket);
+        self.counted.decided.notify_waiters();
+    }
+}
+
+impl Counted {
+    fn bucket(&self) -> MutexGuard<'_, Bucket> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the waiting attempts of a key.
+struct Waiting<'a>(&'a Counted);
+
+impl<'a> Waiting<'a> {
+    /// `None` if too many wait already, or if no attempt is under way.
+    fn enter(counted: &'a Counted) -> Option<Self> {
+        let mut bucket = counted.bucket();
+        if bucket.under_way == 0 || bucket.waiting == Attempts::WAITING {
+            return None;
+        }
+        bucket.waiting += 1;
+        Some(Self(counted))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.bucket().waiting -= 1;
+    }
+}
+
+/// No part can stand in for another: each is preceded by its length.
+fn key(parts: &[&str]) -> Key {
+    let text: String = parts.iter().map(|part| format!("{} {part} ", part.len())).collect();
+    let digest = digest(&SHA256, text.as_bytes());
     let mut key = Key::default();
     key.copy_from_slice(&digest.as_ref()[..16]);
     key
 }
 
-/// Our clock, as governor wants it.
-#[derive(Debug, Clone)]
-pub(crate) struct GovernorClock(SharedClock);
-
-impl governor::clock::Clock for GovernorClock {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.now().since(crate::clock::Timestamp::from_seconds(0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
-    use crate::clock::{ManualClock, Timestamp};
+    use crate::clock::ManualClock;
+
+    const ALICE: &[&str] = &["app", "alice"];
+
+    fn ten_then_one_in_ten_seconds() -> (Attempts, ManualClock) {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let policy = Policy { burst: 10.try_into().unwrap(), interval: Duration::from_secs(10) };
+        (Attempts::new(policy, Arc::new(clock.clone())), clock)
+    }
+
+    async fn make(attempts: &Attempts, key: &[&str]) -> Result<Attempt, Limited> {
+        let mut attempt = attempts.begin(key).await?;
+        attempt.made();
+        Ok(attempt)
+    }
+
+    /// Attempts that fail until one is refused.
+    async fn fail_until_limited(attempts: &Attempts, key: &[&str]) -> (u32, Duration) {
+        for failed in 0.. {
+            match make(attempts, key).await {
+                Ok(attempt) => drop(attempt),
+                Err(Limited(wait)) => return (failed, wait),
+            }
+        }
+        unreachable!()
+    }
 
     #[tokio::test]
     async fn ten_failures_are_free_then_one_in_ten_seconds_and_a_success_forgives() {
-        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
-        let policy = Policy { burst: 10.try_into().unwrap(), interval: Duration::from_secs(10) };
-        let attempts = Attempts::new(policy, Arc::new(clock.clone()));
-        for _ in 0..10 {
-            assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
-        }
-        assert_eq!(attempts.count(["app", "alice"]).await, Err(Limited(Duration::from_secs(10))));
-        assert_eq!(attempts.count(["app", "bob"]).await, Ok(()), "another name");
-        assert_eq!(attempts.count(["other", "alice"]).await, Ok(()), "another client");
+        let (attempts, clock) = ten_then_one_in_ten_seconds();
+        assert_eq!(fail_until_limited(&attempts, ALICE).await, (10, Duration::from_secs(10)));
+        drop(make(&attempts, &["app", "bob"]).await.expect("another name"));
+        drop(make(&attempts, &["other", "alice"]).await.expect("another client"));
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(fail_until_limited(&attempts, ALICE).await, (0, Duration::from_secs(6)));
+        clock.advance(Duration::from_secs(6));
+        make(&attempts, ALICE).await.unwrap().give_back(0);
+        drop(attempts.begin(ALICE).await.unwrap());
+        assert_eq!(
+            fail_until_limited(&attempts, ALICE).await,
+            (1, Duration::from_secs(10)),
+            "what was given back, and what was never made, is no failure"
+        );
         clock.advance(Duration::from_secs(10));
-        assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
-        assert!(attempts.count(["app", "alice"]).await.is_err());
-        attempts.take_back(["app", "alice"]).await;
-        assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
-        assert!(attempts.count(["app", "alice"]).await.is_err(), "one was taken back and no more");
-        attempts.forgive(["app", "alice"]).await;
-        assert_eq!(attempts.count(["app", "alice"]).await, Ok(()));
+        assert_eq!(make(&attempts, ALICE).await.unwrap().forgive(), 9);
+        assert_eq!(fail_until_limited(&attempts, ALICE).await.0, 10);
+    }
+
+    #[tokio::test]
+    async fn hd5_what_one_source_failed_is_given_back_and_what_others_failed_is_not() {
+        let (attempts, _) = ten_then_one_in_ten_seconds();
+        for _ in 0..8 {
+            drop(make(&attempts, ALICE).await.unwrap());
+        }
+        make(&attempts, ALICE).await.unwrap().give_back(3);
+        assert_eq!(fail_until_limited(&attempts, ALICE).await.0, 5);
+    }
+
+    #[tokio::test]
+    async fn op12_what_is_under_way_is_no_failure_and_yet_never_more_than_ten_are() {
+        let (attempts, _) = ten_then_one_in_ten_seconds();
+        let mut under_way = Vec::new();
+        for _ in 0..10 {
+            under_way.push(make(&attempts, ALICE).await.unwrap());
+        }
+        let mut next = std::pin::pin!(attempts.begin_in_turn(ALICE));
+        assert!(next.as_mut().now_or_never().is_none(), "it waits");
+        assert!(attempts.begin(ALICE).await.is_err());
+        assert_eq!(under_way.pop().unwrap().forgive(), 0, "those under way have not failed");
+        let mut next = next.await.expect("a success lets the next one go");
+        next.made();
+        assert!(attempts.begin(ALICE).await.is_err(), "ten are under way again");
+
+        let mut last = std::pin::pin!(attempts.begin_in_turn(ALICE));
+        assert!(last.as_mut().now_or_never().is_none());
+        drop(under_way);
+        assert!(last.as_mut().now_or_never().is_none(), "one is under way");
+        drop(next);
+        assert_eq!(last.await.err(), Some(Limited(Duration::from_secs(10))), "all ten failed");
+    }
+
+    #[tokio::test]
+    async fn op12_so_many_wait_and_no_more_and_who_goes_away_makes_room() {
+        let (attempts, _) = ten_then_one_in_ten_seconds();
+        let mut under_way = Vec::new();
+        for _ in 0..10 {
+            under_way.push(make(&attempts, ALICE).await.unwrap());
+        }
+        let mut waiting: Vec<_> = (0..Attempts::WAITING).map(|_| Box::pin(attempts.begin_in_turn(ALICE))).collect();
+        for one in &mut waiting {
+            assert!(one.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(attempts.begin_in_turn(ALICE).await.err(), Some(Limited(Duration::from_secs(10))));
+        waiting.pop();
+        assert!(attempts.begin_in_turn(ALICE).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn hd11_a_clock_that_is_set_back_makes_no_wait_longer() {
+        let (attempts, clock) = ten_then_one_in_ten_seconds();
+        fail_until_limited(&attempts, ALICE).await;
+        clock.set_back(Duration::from_secs(3600));
+        assert_eq!(fail_until_limited(&attempts, ALICE).await, (0, Duration::from_secs(10)));
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(fail_until_limited(&attempts, ALICE).await, (1, Duration::from_secs(10)));
     }
 }

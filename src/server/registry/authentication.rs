@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{Error, Limited, Registry};
+use super::{Error, Limited, Registry, network::Network};
 use crate::{
     clock::Timestamp,
     protocol::{AuthMethod, ClientId, SecretForm, find_secret},
@@ -121,7 +121,7 @@ fn is_in_quotes(text: &str) -> bool {
 }
 
 impl Registry {
-    /// The client that `credentials` prove, at `now`.
+    /// The client that `credentials` prove, at `now`. Expiry of secrets is measured by the steady clock.
     ///
     /// Every attempt costs one look-up (but for a name that no client can have) and one digest, whether the client is known or not. Failures are counted per client and
     /// `source`; a right secret is right however many wrong ones came before it, since nobody guesses 256 bits.
@@ -133,17 +133,20 @@ impl Registry {
         now: Timestamp,
     ) -> Result<Arc<Client>, AuthenticationError> {
         let client = match credentials.client_id.parse::<ClientId>() {
-            Ok(id) => self.find_client(&id, now).await?,
+            Ok(id) => self.find_client(&id).await?,
             Err(_) => None,
         };
         let digest = self.digest(credentials.sent_secret());
-        match judge(client.as_ref(), credentials, &digest, now) {
+        match judge(client.as_ref(), credentials, &digest, self.clock.steady()) {
             Ok((client, secret)) => {
                 self.last_use.note(&secret, now);
                 Ok(client)
             }
-            Err(rejection) => match self.failed_secrets.count([&credentials.client_id, &source.to_string()]).await {
-                Ok(()) => Err(AuthenticationError::Rejected(rejection)),
+            Err(rejection) => match self.failed_secrets.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
+                Ok(mut failure) => {
+                    failure.made();
+                    Err(AuthenticationError::Rejected(rejection))
+                }
                 Err(limited) => {
                     self.count_limited("client_secret");
                     Err(AuthenticationError::Limited(limited))

@@ -2,7 +2,10 @@
 
 mod attempts;
 mod authentication;
+mod known_sources;
 mod last_use;
+mod limits;
+mod network;
 mod password_hashing;
 mod password_rules;
 mod registration;
@@ -15,17 +18,22 @@ use moka::future::Cache;
 
 pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
 pub(crate) use authentication::{AuthenticationError, Credentials};
+pub(crate) use limits::Policy as LimitsPolicy;
+pub(crate) use network::Network;
 pub(crate) use password_hashing::{PasswordHasher, Policy as HashingPolicy, Verdict};
 pub(crate) use password_rules::Policy as PasswordRules;
 pub(crate) use registration::{NewSecret, RegistrationError, add_secret, register_client, register_user, set_password};
-pub(crate) use sign_in::SignInError;
+pub(crate) use sign_in::{SignIn, SignInError};
 
+use known_sources::KnownSources;
 use last_use::LastUse;
+use limits::Limits;
 
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::ClientId,
     server::{
+        keys::MacKey,
         meters::{Guess, Meters},
         model::Client,
         store::{self, Store},
@@ -39,7 +47,7 @@ pub(crate) struct Policy {
     pub(crate) stale_for: Duration,
     /// Clients kept in memory at most.
     pub(crate) cached_clients: u64,
-    pub(crate) attempts: AttemptsPolicy,
+    pub(crate) limits: LimitsPolicy,
     pub(crate) hashing: HashingPolicy,
 }
 
@@ -47,6 +55,7 @@ pub(crate) struct Policy {
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     policy: Policy,
+    clock: SharedClock,
     store: Store,
     meters: Arc<Meters>,
     /// Keyed by the epoch in which the reading began: a change raises the epoch, and what was read before is not found any
@@ -63,14 +72,14 @@ pub(crate) struct Registry {
 #[derive(Debug, Clone)]
 struct Passwords {
     hasher: PasswordHasher,
-    /// Wrong passwords, per client and name.
-    attempts: Attempts,
+    limits: Limits,
 }
 
 /// The last look at the epochs.
 #[derive(Debug)]
 struct Seen {
     epoch: i64,
+    /// By the steady clock.
     read_at: Timestamp,
 }
 
@@ -80,6 +89,8 @@ pub(crate) enum Error {
     /// The database has been out of reach for longer than what is known may be trusted.
     #[error("the registry was last read {} s ago, which is too long to rely on", .0.as_secs())]
     Stale(Duration),
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    Slow(Duration),
     #[error(transparent)]
     Store(Arc<store::Error>),
 }
@@ -94,31 +105,36 @@ impl Error {
     /// Whether the same call may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Stale(_) => true,
+            Self::Stale(_) | Self::Slow(_) => true,
             Self::Store(error) => error.is_transient(),
         }
     }
 }
 
 impl Registry {
+    /// The name of the key for marks of sign-in sources.
+    pub(crate) const SOURCE_KEY: &str = KnownSources::KEY;
+
     /// A registry that was read at `now`, in `epoch`.
     pub(crate) fn open(
         policy: Policy,
         store: Store,
         meters: Arc<Meters>,
+        source_key: MacKey,
         clock: &SharedClock,
         epoch: i64,
         now: Timestamp,
     ) -> io::Result<Self> {
-        let attempts = || Attempts::new(policy.attempts, Arc::clone(clock));
+        let known = KnownSources::new(store.clone(), source_key, Arc::clone(clock));
         let hasher = PasswordHasher::start(policy.hashing, Arc::clone(&meters))?;
         Ok(Self {
             store,
             clients: Cache::builder().max_capacity(policy.cached_clients).build(),
             seen: Arc::new(ArcSwap::from_pointee(Seen { epoch, read_at: now })),
             last_use: Arc::default(),
-            failed_secrets: attempts(),
-            passwords: Passwords { hasher, attempts: attempts() },
+            failed_secrets: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
+            passwords: Passwords { hasher, limits: Limits::new(policy.limits, known, clock) },
+            clock: Arc::clone(clock),
             policy,
             meters,
         })
@@ -134,8 +150,8 @@ impl Registry {
     }
 
     /// How long ago the last look at the database was.
-    pub(crate) fn age(&self, now: Timestamp) -> Duration {
-        now.since(self.seen.load().read_at)
+    pub(crate) fn age(&self) -> Duration {
+        self.clock.steady().since(self.seen.load().read_at)
     }
 
     /// How many password hashes wait for a thread.
@@ -149,8 +165,8 @@ impl Registry {
     }
 
     /// Whether the last look at the database is too long ago to decide by.
-    pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
-        now.since(self.seen.load().read_at) > self.policy.stale_for
+    pub(crate) fn is_stale(&self) -> bool {
+        self.age() > self.policy.stale_for
     }
 
     /// Why the database takes no writes, while it takes none.
@@ -159,10 +175,10 @@ impl Registry {
     }
 
     /// The client of this name, from memory where it is there.
-    async fn find_client(&self, id: &ClientId, now: Timestamp) -> Result<Option<Arc<Client>>, Error> {
+    async fn find_client(&self, id: &ClientId) -> Result<Option<Arc<Client>>, Error> {
         let (epoch, age) = {
             let seen = self.seen.load();
-            (seen.epoch, now.since(seen.read_at))
+            (seen.epoch, self.clock.steady().since(seen.read_at))
         };
         if age > self.policy.stale_for {
             return Err(Error::Stale(age));

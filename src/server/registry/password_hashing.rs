@@ -13,7 +13,7 @@ use crate::{
     server::{
         meters::Meters,
         model::Password,
-        workers::{Unserved, Workers},
+        workers::{FairWorkers, Share, Unserved},
     },
 };
 
@@ -42,7 +42,7 @@ pub(crate) enum Verdict {
 pub(crate) struct PasswordHasher {
     params: Params,
     /// Each thread keeps the memory of its last hash: half of what a hash costs would be getting it from the system.
-    workers: Workers<Vec<Block>>,
+    workers: FairWorkers<Vec<Block>>,
     meters: Arc<Meters>,
 }
 
@@ -53,7 +53,7 @@ impl PasswordHasher {
     pub(crate) fn start(policy: Policy, meters: Arc<Meters>) -> io::Result<Self> {
         // One lane: the pool is what runs in parallel.
         let params = Params::new(policy.memory_kib, policy.passes, 1, Some(OUTPUT_LEN)).map_err(io::Error::other)?;
-        let workers = Workers::start("password", policy.threads, policy.queue, meters.hashing.clone())?;
+        let workers = FairWorkers::start("password", policy.threads, policy.queue, meters.hashing.clone())?;
         Ok(Self { params, workers, meters })
     }
 
@@ -65,13 +65,13 @@ impl PasswordHasher {
     /// A new hash, with a salt of its own.
     pub(crate) async fn hash(&self, password: Password) -> Result<String, Unserved> {
         let params = self.params.clone();
-        self.workers.run(move |memory| new_hash(&params, password.expose(), memory)).await?
+        self.workers.run(&Share::default(), move |memory| new_hash(&params, password.expose(), memory)).await?
     }
 
-    /// Whether `sent` is the password behind `stored`. Without one, the same work is done for nothing, so that the time does
+    /// Whether `sent` is the password behind `stored`, when it is the turn of `share`. Without one, the same work is done for nothing, so that the time does
     /// not tell whether there is such a user.
     #[tracing::instrument(name = "hash_password", level = "debug", skip_all, fields(queued_us))]
-    pub(crate) async fn verify(&self, sent: String, stored: Option<String>) -> Result<Verdict, Unserved> {
+    pub(crate) async fn verify(&self, share: &Share, sent: String, stored: Option<String>) -> Result<Verdict, Unserved> {
         let (params, meters) = (self.params.clone(), Arc::clone(&self.meters));
         let job = move |memory: &mut Vec<Block>| {
             meters.password_hashes.inc();
@@ -99,7 +99,7 @@ impl PasswordHasher {
             let rehash = raised.then(|| new_hash(&params, &sent, memory)).transpose()?;
             Ok(Verdict::Right { rehash })
         };
-        self.workers.run(job).await?
+        self.workers.run(share, job).await?
     }
 }
 

@@ -1,14 +1,27 @@
 //! Whether a user is who they say they are.
 
-use super::{Error, Limited, Registry, Verdict};
+use super::{
+    Error, Limited, Registry, Verdict,
+    limits::{Asking, NotAdmitted},
+    network::Network,
+};
 use crate::{
     protocol::ClientId,
     server::{
         model::{Password, User, UserId, Username},
-        store::PasswordProof,
-        workers::Unserved,
+        store::{PasswordProof, SourceMark},
+        workers::{Share, Unserved},
     },
 };
+
+/// A user name and password, the client that sent them, and the user's network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignIn<'a> {
+    pub(crate) client: &'a ClientId,
+    pub(crate) username: &'a str,
+    pub(crate) password: &'a str,
+    pub(crate) network: &'a Network,
+}
 
 /// Why a user was not signed in.
 #[derive(Debug, thiserror::Error)]
@@ -28,45 +41,54 @@ pub(crate) enum SignInError {
 }
 
 impl Registry {
-    /// The user of this name and password, for `client`; and the proof, for writing down what follows.
+    /// The user of this name and password; and the proof, for writing down what follows.
     ///
-    /// An unknown user, a wrong password and a disabled user get one answer, for one look-up and one hash each. Attempts that are
-    /// under way count as failures until they succeed.
+    /// An unknown user, a wrong password and a disabled user get one answer, for one look-up and one hash each.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub(crate) async fn sign_in(&self, client: &ClientId, username: &str, password: &str) -> Result<(User, PasswordProof), SignInError> {
-        if Password::is_too_long(password) {
+    pub(crate) async fn sign_in(&self, asked: SignIn<'_>) -> Result<(User, PasswordProof), SignInError> {
+        if Password::is_too_long(asked.password) {
             return Err(SignInError::TooLong);
         }
-        let name = username.parse::<Username>().ok();
-        let key = [client.as_str(), name.as_ref().map_or(username, Username::as_str)];
-        self.passwords.attempts.count(key).await.map_err(|limited| {
-            self.count_limited("password");
-            SignInError::Limited(limited)
+        let user = asked.username.parse::<Username>().ok();
+        let name = user.as_ref().map_or(asked.username, Username::as_str);
+        let asking = Asking { client: asked.client, name, user: user.as_ref(), network: asked.network };
+        let attempt = self.passwords.limits.admit(asking).await.map_err(|refused| match refused {
+            NotAdmitted::Limited(kind, limited) => {
+                self.count_limited(kind);
+                SignInError::Limited(limited)
+            }
+            NotAdmitted::Fault(error) => error.into(),
         })?;
-
-        match self.judge(name.as_ref(), password).await {
-            Ok(signed_in) => {
-                self.passwords.attempts.forgive(key).await;
-                Ok(signed_in)
-            }
-            Err(error) => {
-                if matches!(error, SignInError::Unserved(_) | SignInError::Fault(_)) {
-                    // Our fault is nobody's failure.
-                    self.passwords.attempts.take_back(key).await;
-                }
-                Err(error)
-            }
+        let judged = self.judge(user.as_ref(), asked).await;
+        match &judged {
+            Ok(_) => attempt.succeeded(),
+            // A fault of this server is not a failed attempt.
+            Err(SignInError::Unserved(_) | SignInError::Fault(_)) => attempt.give_back(),
+            Err(_) => drop(attempt),
         }
+        judged
     }
 
-    async fn judge(&self, name: Option<&Username>, password: &str) -> Result<(User, PasswordProof), SignInError> {
+    /// The mark to store for the source of a sign-in, so that it is recognized the next time.
+    pub(crate) fn mark_source(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
+        self.passwords.limits.known.mark(client, user, network)
+    }
+
+    /// The mark of a sign-in's source was stored.
+    pub(crate) async fn source_was_marked(&self, client: &ClientId, user: &Username) {
+        self.passwords.limits.known.look_again(client, user).await;
+    }
+
+    async fn judge(&self, name: Option<&Username>, asked: SignIn<'_>) -> Result<(User, PasswordProof), SignInError> {
         let known = match name {
             Some(name) => self.store.find_credentials(name).await.map_err(Error::from)?,
             None => None,
         };
         // What cannot be a password is compared all the same, as it is: it matches nothing.
-        let sent = Password::parse(password).map_or_else(|_| password.to_owned(), |password| password.expose().to_owned());
-        let verdict = self.passwords.hasher.verify(sent, known.as_ref().map(|known| known.password_hash.clone())).await?;
+        let typed = asked.password;
+        let sent = Password::parse(typed).map_or_else(|_| typed.to_owned(), |password| password.expose().to_owned());
+        let share = Share { client: asked.client.to_string(), source: asked.network.to_string() };
+        let verdict = self.passwords.hasher.verify(&share, sent, known.as_ref().map(|known| known.password_hash.clone())).await?;
         let Some(known) = known else { return Err(SignInError::Rejected("unknown user")) };
         let Verdict::Right { rehash } = verdict else { return Err(SignInError::Rejected("wrong password")) };
         // Only who knew the password costs another look.

@@ -11,7 +11,7 @@ use crate::{
     server::{
         keys::MacKey,
         model::{Ending, Login, LoginId, UserId},
-        store::{Error, Of, PasswordProof, Store},
+        store::{Error, Of, PasswordProof, SignedIn, SourceMark, Store},
         telemetry,
     },
 };
@@ -36,6 +36,8 @@ pub(crate) struct NewLogin<'a> {
     pub(crate) client: &'a ClientId,
     pub(crate) audience: &'a Audience,
     pub(crate) scope: &'a Scope,
+    /// From where the user signs in.
+    pub(crate) source: SourceMark,
 }
 
 impl Logins {
@@ -46,8 +48,15 @@ impl Logins {
         Self { policy, store, key, clock }
     }
 
-    /// Begins a login. `None`: meanwhile its user or client was disabled, or the password was changed.
+    /// The steady time, by which the age and the end of logins are measured.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.steady()
+    }
+
+    /// Begins a login at `now`, by the wall clock. `None` if its user or client was disabled, or the password was changed, in the
+    /// meantime.
     pub(crate) async fn begin(&self, new: NewLogin<'_>, proof: PasswordProof, now: Timestamp) -> Result<Option<Login>, Error> {
+        let begun = self.now();
         let login = Login {
             id: LoginId::generate(),
             user: new.user,
@@ -56,13 +65,18 @@ impl Logins {
             scope: new.scope.clone(),
             generation: 1,
             created_at: now,
-            stepped_at: now,
-            idle_ends_at: now + self.policy.idle_lifetime.min(self.policy.lifetime),
-            absolute_ends_at: now + self.policy.lifetime,
+            stepped_at: begun,
+            idle_ends_at: begun + self.policy.idle_lifetime.min(self.policy.lifetime),
+            absolute_ends_at: begun + self.policy.lifetime,
             ended_at: None,
             ended_because: None,
         };
-        Ok(self.store.insert_login(login.clone(), proof).await?.then_some(login))
+        let signed_in = SignedIn { login: login.clone(), proof, source: new.source, most: self.policy.per_user };
+        let Some(displaced) = self.store.insert_login(signed_in).await? else { return Ok(None) };
+        for id in displaced {
+            log_end(&Login { id, ..login.clone() }, Ending::Displaced);
+        }
+        Ok(Some(login))
     }
 
     /// The refresh token that `text` is, and its login as it stands now.
@@ -92,27 +106,31 @@ impl Logins {
     /// Ends a login; whoever is first logs it.
     pub(crate) async fn end(&self, login: &Login, because: Ending, now: Timestamp) -> Result<(), Error> {
         if self.store.end_logins(Of::Id(login.id.clone()), because, now).await? == 1 {
-            let (id, client, user) = (login.id.as_str(), login.client.as_str(), login.user.to_string());
-            macro_rules! line {
-                ($level:ident) => {
-                    tracing::$level!(
-                        target: telemetry::SECURITY,
-                        {
-                            login.id = id,
-                            client.id = client,
-                            user.id = user,
-                            because = because.as_str(),
-                            event = "login.ended",
-                        },
-                        "a login ended"
-                    )
-                };
-            }
-            match because {
-                Ending::Replay => line!(warn),
-                _ => line!(info),
-            }
+            log_end(login, because);
         }
         Ok(())
+    }
+}
+
+fn log_end(login: &Login, because: Ending) {
+    let (id, client, user) = (login.id.as_str(), login.client.as_str(), login.user.to_string());
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: telemetry::SECURITY,
+                {
+                    login.id = id,
+                    client.id = client,
+                    user.id = user,
+                    because = because.as_str(),
+                    event = "login.ended",
+                },
+                "a login ended"
+            )
+        };
+    }
+    match because {
+        Ending::Replay => line!(warn),
+        _ => line!(info),
     }
 }

@@ -15,4 +15,6 @@ pub(crate) struct Policy {
     pub(crate) idle_lifetime: Duration,
     /// How long it goes on at most.
     pub(crate) lifetime: Duration,
+    /// Logins that one user may have by one client.
+    pub(crate) per_user: u32,
 }

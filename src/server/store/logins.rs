@@ -5,6 +5,7 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 use super::{
     Error, Store,
     row::{parsed, time, time_if_any, words},
+    sign_in_sources::{self, SourceMark},
 };
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -50,6 +51,16 @@ pub(crate) struct PasswordProof {
     pub(crate) rehash: Option<String>,
 }
 
+/// A new login, with what else is stored in its transaction.
+#[derive(Debug)]
+pub(crate) struct SignedIn {
+    pub(crate) login: Login,
+    pub(crate) proof: PasswordProof,
+    pub(crate) source: SourceMark,
+    /// Logins that this user may have by this client, this one included.
+    pub(crate) most: u32,
+}
+
 macro_rules! select {
     ($end:literal) => {
         concat!(
@@ -66,14 +77,15 @@ impl Store {
     /// Logins that are forgotten in one write: others wait for their turn meanwhile.
     const PURGED_AT_ONCE: u64 = 1000;
 
-    /// Writes a login down. False: meanwhile the user or the client was disabled or deleted, the password changed or hashed anew,
-    /// or the grant taken from the client.
+    /// Stores a login, and ends and returns the logins that exceed the limit by it. `None` if the user or the client was disabled
+    /// or deleted in the meantime, the password was changed or rehashed, or the grant was taken from the client.
     ///
     /// User and client are touched first: on PostgreSQL that takes their rows' locks, so that who disables one of them either
     /// comes before, and there is no login, or after, and ends it.
-    pub(crate) async fn insert_login(&self, login: Login, proof: PasswordProof) -> Result<bool, Error> {
+    pub(crate) async fn insert_login(&self, signed_in: SignedIn) -> Result<Option<Vec<LoginId>>, Error> {
         self.write(move |connection| {
             Box::pin(async move {
+                let SignedIn { login, proof, source, most } = signed_in;
                 let user = sqlx::query(
                     "UPDATE users SET signed_in_at = $2, password_hash = $4 WHERE sub = $1 AND password_hash = $3 AND disabled_at IS NULL",
                 )
@@ -89,7 +101,7 @@ impl Store {
                     .await?;
                 let grants: Vec<GrantType> = client.map_or(Ok(Vec::new()), |row| words(&row, "grants"))?;
                 if user.rows_affected() == 0 || !grants.contains(&GrantType::Password) {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 sqlx::query(
                     "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at)
@@ -105,9 +117,10 @@ impl Store {
                 .bind(login.stepped_at.seconds())
                 .bind(login.idle_ends_at.seconds())
                 .bind(login.absolute_ends_at.seconds())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
-                Ok(true)
+                sign_in_sources::note(connection, &login, source).await?;
+                end_surplus(connection, &login, most).await.map(Some)
             })
         })
         .await
@@ -138,10 +151,11 @@ impl Store {
         let (id, generation, absolute_ends_at) = (login.id.clone(), login.generation, login.absolute_ends_at);
         self.write(move |connection| {
             Box::pin(async move {
-                let now = clock.now();
+                let now = clock.steady();
                 let idle_ends_at = (now + idle_lifetime).min(absolute_ends_at);
                 let stepped = sqlx::query(
-                    "UPDATE logins SET generation = generation + 1, stepped_at = $3, idle_ends_at = $4
+                    "UPDATE logins SET generation = generation + 1, idle_ends_at = $4,
+                     stepped_at = CASE WHEN stepped_at > $3 THEN stepped_at ELSE $3 END
                      WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND idle_ends_at > $3 AND absolute_ends_at > $3",
                 )
                 .bind(id.to_string())
@@ -188,6 +202,32 @@ impl Store {
         }
         Ok(all)
     }
+}
+
+/// Ends the logins beyond `most` of the user and client of `login`, the least recently used first. At most 100 are ended at once,
+/// so that the cost is bounded where there were many more before the limit existed.
+async fn end_surplus(connection: &mut AnyConnection, login: &Login, most: u32) -> Result<Vec<LoginId>, Error> {
+    const ENDED_AT_ONCE: i64 = 100;
+    // Two statements: with one, both databases may choose to read all open logins of all users.
+    let surplus = sqlx::query(
+        "SELECT id FROM logins WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
+         ORDER BY idle_ends_at DESC LIMIT $4 OFFSET $5",
+    )
+    .bind(login.user.to_string())
+    .bind(login.client.to_string())
+    .bind(login.id.to_string())
+    .bind(ENDED_AT_ONCE)
+    .bind(i64::from(most) - 1)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut ended = Vec::with_capacity(surplus.len());
+    for row in &surplus {
+        let id: LoginId = parsed(row, "id")?;
+        if end(connection, Of::Id(id.clone()), Ending::Displaced, login.created_at).await? == 1 {
+            ended.push(id);
+        }
+    }
+    Ok(ended)
 }
 
 pub(super) async fn end(connection: &mut AnyConnection, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {

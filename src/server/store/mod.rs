@@ -15,6 +15,7 @@ mod postgres;
 mod resources;
 mod row;
 mod schema;
+mod sign_in_sources;
 mod signing_keys;
 mod url;
 mod users;
@@ -36,8 +37,9 @@ use write_health::WriteHealth;
 pub(crate) use canary::Canary;
 pub(crate) use epochs::Epochs;
 pub(crate) use error::{Error, OpenError};
-pub(crate) use logins::{Of, PasswordProof};
+pub(crate) use logins::{Of, PasswordProof, SignedIn};
 pub(crate) use postgres::DatabaseTls;
+pub(crate) use sign_in_sources::SourceMark;
 pub(crate) use url::DatabaseUrl;
 pub(crate) use write_health::WriteFailure;
 

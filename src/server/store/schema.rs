@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "init", include_str!("../../../migrations/0001_init.sql")),
     (2, "people", include_str!("../../../migrations/0002_people.sql")),
     (3, "changes", include_str!("../../../migrations/0003_changes.sql")),
+    (4, "sign_in_sources", include_str!("../../../migrations/0004_sign_in_sources.sql")),
 ];
 
 /// The steps that a database has had, by number, with their checksums.

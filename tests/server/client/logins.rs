@@ -8,6 +8,7 @@ use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_both_databases,
 
 on_both_databases![
     a_user_signs_in_and_the_application_goes_on_for_them,
+    hd5_an_application_tells_where_its_user_is,
     a_wrong_password_is_the_users_to_mend,
     requests_of_one_session_that_race_use_a_refresh_token_once,
     a_lost_answer_is_repaired_by_repeating,
@@ -38,6 +39,17 @@ impl World {
     async fn signed_in(&self, users: &Users) -> Tokens {
         users.sign_in("alice", Secret::value(PASSWORD)).await.unwrap()
     }
+}
+
+async fn hd5_an_application_tells_where_its_user_is(backend: Backend) {
+    let world = World::begin(backend).await;
+    let users = world.users();
+    for (address, sent) in [("198.51.100.7", "user_address=198.51.100.7"), ("2001:db8::1", "user_address=2001%3Adb8%3A%3A1")] {
+        users.sign_in_from(address.parse().unwrap(), "alice", Secret::value(PASSWORD)).await.unwrap();
+        assert!(world.relay.forms().last().unwrap().split('&').any(|parameter| parameter == sent), "{:?}", world.relay.forms());
+    }
+    world.signed_in(&users).await;
+    assert!(!world.relay.forms().last().unwrap().contains("user_address"));
 }
 
 async fn a_user_signs_in_and_the_application_goes_on_for_them(backend: Backend) {

@@ -62,6 +62,11 @@ impl TestApp {
         Self::start_at(Arc::clone(&self.database), settings, self.now()).await
     }
 
+    /// Another server on the same database, whose clock is behind.
+    pub(crate) async fn second_node_behind(&self, by: Duration) -> Self {
+        Self::start_at(Arc::clone(&self.database), &[], self.now() - by).await
+    }
+
     async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {
         let clock = ManualClock::at(now);
         let mut flags = vec![

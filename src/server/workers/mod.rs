@@ -1,5 +1,8 @@
 //! A fixed number of threads behind a bounded queue, for work that would hold up the runtime.
 
+mod fair;
+mod fair_queue;
+
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,10 +13,16 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+pub(crate) use fair::FairWorkers;
+pub(crate) use fair_queue::Share;
+
 use super::meters::WorkMeters;
 use crate::clock::Stopwatch;
 
-type Job<W> = Box<dyn FnOnce(&mut W) + Send>;
+/// A job, which also reports to its caller. It gets what its thread owns, or the reason why it is not run.
+type Job<W> = Box<dyn FnOnce(Result<&mut W, Unserved>) + Send>;
+
+type Answered<T> = oneshot::Receiver<Result<T, Unserved>>;
 
 /// Threads that each own a `W` (scratch memory, or nothing) and lend it to one job at a time. They end once the last handle is
 /// gone and the queue is empty.
@@ -45,8 +54,8 @@ impl<W: Default + 'static> Workers<W> {
     pub(crate) fn start(name: &str, count: usize, waiting: usize, meters: WorkMeters) -> io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(waiting);
         for index in 0..count {
-            let jobs = jobs.clone();
-            thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(&jobs))?;
+            let jobs: Receiver<Job<W>> = jobs.clone();
+            thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(jobs.into_iter()))?;
         }
         Ok(Self { queue, meters })
     }
@@ -59,21 +68,7 @@ impl<W: Default + 'static> Workers<W> {
     /// Runs `job` on one of the threads, within the caller's span, whose field `queued_us` says how long it waited. Refuses at once
     /// when the queue is full; a caller that went away costs nothing.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, Unserved> {
-        let (answer, answered) = oneshot::channel();
-        let span = Span::current();
-        let (meters, queueing) = (self.meters.clone(), Stopwatch::start());
-        let job = Box::new(move |own: &mut W| {
-            let queued = queueing.elapsed();
-            meters.queued.observe(queued.as_secs_f64());
-            if !answer.is_closed() {
-                span.record("queued_us", i64::try_from(queued.as_micros()).unwrap_or(i64::MAX));
-                let working = Stopwatch::start();
-                let done = span.in_scope(|| job(own));
-                meters.worked.observe(working.elapsed().as_secs_f64());
-                // Who asked may go away while the job runs; then nobody wants the answer.
-                let _ = answer.send(done);
-            }
-        });
+        let (job, answered) = job_of(job, self.meters.clone());
         self.queue.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(_) => {
                 self.meters.shed.inc();
@@ -81,16 +76,42 @@ impl<W: Default + 'static> Workers<W> {
             }
             TrySendError::Disconnected(_) => Unserved::Lost,
         })?;
-        answered.await.map_err(|_| Unserved::Lost)
+        answered.await.map_err(|_| Unserved::Lost)?
     }
 }
 
-fn work<W: Default>(jobs: &Receiver<Job<W>>) {
+/// A job that does `work` within the caller's span, and the receiver of its outcome.
+fn job_of<W, T: Send + 'static>(work: impl FnOnce(&mut W) -> T + Send + 'static, meters: WorkMeters) -> (Job<W>, Answered<T>) {
+    let (answer, answered) = oneshot::channel();
+    let (span, queueing) = (Span::current(), Stopwatch::start());
+    let job = move |own: Result<&mut W, Unserved>| {
+        let done = match own {
+            Ok(own) => {
+                let queued = queueing.elapsed();
+                meters.queued.observe(queued.as_secs_f64());
+                if answer.is_closed() {
+                    return;
+                }
+                span.record("queued_us", i64::try_from(queued.as_micros()).unwrap_or(i64::MAX));
+                let working = Stopwatch::start();
+                let done = span.in_scope(|| work(own));
+                meters.worked.observe(working.elapsed().as_secs_f64());
+                Ok(done)
+            }
+            Err(unserved) => Err(unserved),
+        };
+        // Who asked may go away while the job runs; then nobody wants the answer.
+        let _ = answer.send(done);
+    };
+    (Box::new(job), answered)
+}
+
+fn work<W: Default>(jobs: impl Iterator<Item = Job<W>>) {
     let mut own = W::default();
     for job in jobs {
         // A panic costs its own job, and what it may have left behind. The hook has reported it; dropping the answer's sender
         // tells the caller.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut own))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| job(Ok(&mut own)))).is_err() {
             own = W::default();
         }
     }
@@ -122,7 +143,7 @@ mod tests {
         });
         tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
         // One runs, one waits, the next is refused.
-        workers.queue.try_send(Box::new(|()| {})).unwrap();
+        workers.queue.try_send(Box::new(|_| {})).unwrap();
         assert_eq!(workers.run(|()| 7).await, Err(Unserved::Full));
 
         release.send(()).unwrap();

@@ -1,0 +1,98 @@
+//! The sources from which a user has signed in before. Only a MAC of each address is stored, so that a copy of the database does
+//! not reveal the addresses of users.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use moka::future::Cache;
+use tokio::{sync::Semaphore, time::timeout};
+
+use super::{Error, network::Network};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    protocol::ClientId,
+    server::{
+        keys::MacKey,
+        model::{UserId, Username},
+        store::{SourceMark, Store},
+    },
+};
+
+#[derive(Debug, Clone)]
+pub(super) struct KnownSources {
+    store: Store,
+    key: MacKey,
+    clock: SharedClock,
+    /// Recent look-ups by client and user name, so that an attack on one name does not load the database.
+    found: Cache<(ClientId, Username), Arc<Found>>,
+    looking: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Found {
+    read_at: Timestamp,
+    marks: Vec<(UserId, SourceMark)>,
+}
+
+impl KnownSources {
+    /// The name of the key in the database.
+    pub(super) const KEY: &str = "sign_in_source";
+    /// A MAC under the key means this and nothing else.
+    const PURPOSE: &str = "sign-in source";
+    /// Look-ups that are cached.
+    const NAMES: u64 = 10_000;
+    /// How long they are cached.
+    const CACHED_FOR: Duration = Duration::from_secs(10);
+    /// Look-ups at the same time, and the time limit of one including the wait for its turn: most connections to the database
+    /// stay free for other work.
+    const AT_ONCE: usize = 2;
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    pub(super) fn new(store: Store, key: MacKey, clock: SharedClock) -> Self {
+        let found = Cache::builder().max_capacity(Self::NAMES).build();
+        Self { store, key, clock, found, looking: Arc::new(Semaphore::new(Self::AT_ONCE)) }
+    }
+
+    /// The mark that is stored when a user signs in from `network`.
+    pub(super) fn mark(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
+        let mac = self.key.sign(message(client, user, network).as_bytes());
+        SourceMark(BASE64_URL_SAFE_NO_PAD.encode(mac))
+    }
+
+    /// Whether the user of this name has signed in by this client from `network` before.
+    pub(super) async fn contain(&self, client: &ClientId, name: &Username, network: &Network) -> Result<bool, Error> {
+        let found = self.find(client, name).await?;
+        Ok(found.marks.iter().any(|(user, mark)| {
+            let mac = BASE64_URL_SAFE_NO_PAD.decode(&mark.0).unwrap_or_default();
+            self.key.verifies(message(client, *user, network).as_bytes(), &mac)
+        }))
+    }
+
+    /// Drops the cached look-up of a user who has just signed in.
+    pub(super) async fn look_again(&self, client: &ClientId, name: &Username) {
+        self.found.invalidate(&(client.clone(), name.clone())).await;
+    }
+
+    async fn find(&self, client: &ClientId, name: &Username) -> Result<Arc<Found>, Error> {
+        let now = self.clock.steady();
+        let key = (client.clone(), name.clone());
+        if let Some(found) = self.found.get(&key).await {
+            if now.since(found.read_at) < Self::CACHED_FOR {
+                return Ok(found);
+            }
+            self.found.invalidate(&key).await;
+        }
+        let look = async {
+            let _turn = self.looking.acquire().await;
+            let marks = self.store.find_sign_in_sources(client, name).await?;
+            Ok(Arc::new(Found { read_at: now, marks }))
+        };
+        let found = timeout(Self::PATIENCE, self.found.try_get_with(key, look)).await;
+        found.map_err(|_| Error::Slow(Self::PATIENCE))?.map_err(Error::Store)
+    }
+}
+
+/// It contains user and client, so that the marks of two users do not reveal whether they share an address.
+fn message(client: &ClientId, user: UserId, network: &Network) -> String {
+    format!("{} {client} {user} {network}", KnownSources::PURPOSE)
+}

@@ -1,0 +1,158 @@
+//! Limits on failed passwords, checked before anything is hashed. Failures are counted per user name, per source and per client,
+//! and also per user name and source together. A source from which the user has signed in before is limited by the last count
+//! alone, so that failures of strangers do not lock the user out.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use super::{
+    Error,
+    attempts::{Attempt, Attempts, Limited, Policy as AttemptsPolicy},
+    known_sources::KnownSources,
+    network::Network,
+};
+use crate::{clock::SharedClock, protocol::ClientId, server::model::Username};
+
+/// The limits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    /// Failures for one secret, or for one user name.
+    pub(crate) attempts: AttemptsPolicy,
+    /// Failures over all user names that are free per client and source.
+    pub(crate) per_source: NonZeroU32,
+    /// Failures over all user names and sources that are free per client.
+    pub(crate) per_client: NonZeroU32,
+}
+
+impl Policy {
+    /// A limit of `burst` failures that refills in the same time as the limit of a user name.
+    fn over_all_names(&self, burst: NonZeroU32) -> AttemptsPolicy {
+        let interval = self.attempts.interval * self.attempts.burst.get() / burst.get();
+        AttemptsPolicy { burst, interval: interval.max(Duration::from_millis(1)) }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    names: Attempts,
+    sources: Attempts,
+    clients: Attempts,
+    /// Per user name and source.
+    own: Attempts,
+    pub(super) known: KnownSources,
+}
+
+/// An attempt at a password: by which client, for which user, from where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) client: &'a ClientId,
+    /// The normalized user name, or the name as typed if it is not a valid one.
+    pub(super) name: &'a str,
+    pub(super) user: Option<&'a Username>,
+    pub(super) network: &'a Network,
+}
+
+/// An attempt that is allowed. If it is dropped, it counts as a failure.
+#[derive(Debug)]
+#[must_use = "an attempt that is dropped counts as a failure"]
+pub(super) struct Admitted {
+    /// `None` if these limits are used up and the source is known.
+    general: Option<General>,
+    own: Attempt,
+}
+
+#[derive(Debug)]
+struct General {
+    name: Attempt,
+    source: Attempt,
+    client: Attempt,
+}
+
+/// Why an attempt is not allowed.
+#[derive(Debug)]
+pub(super) enum NotAdmitted {
+    /// The name of the limit in the metrics, and how long to wait.
+    Limited(&'static str, Limited),
+    Fault(Error),
+}
+
+impl Limits {
+    // Names in the metrics.
+    const BY_NAME: &str = "password";
+    const BY_SOURCE: &str = "password_source";
+    const BY_CLIENT: &str = "password_client";
+
+    pub(super) fn new(policy: Policy, known: KnownSources, clock: &SharedClock) -> Self {
+        let attempts = |policy| Attempts::new(policy, Arc::clone(clock));
+        Self {
+            names: attempts(policy.attempts),
+            sources: attempts(policy.over_all_names(policy.per_source)),
+            clients: attempts(policy.over_all_names(policy.per_client)),
+            own: attempts(policy.attempts),
+            known,
+        }
+    }
+
+    /// Counts an attempt, or returns why it is not allowed.
+    pub(super) async fn admit(&self, asking: Asking<'_>) -> Result<Admitted, NotAdmitted> {
+        let Asking { client, name, user, network } = asking;
+        let general = match self.general(asking, false).await {
+            Ok(general) => Some(general),
+            Err(_) => {
+                let known = match user {
+                    Some(user) => self.known.contain(client, user, network).await.map_err(NotAdmitted::Fault)?,
+                    None => false,
+                };
+                // Attempts that are still under way may succeed and free a place.
+                if known { None } else { Some(self.general(asking, true).await?) }
+            }
+        };
+        let own = self.own.begin_in_turn(&[client.as_str(), name, network.as_str()]).await;
+        let own = own.map_err(|limited| NotAdmitted::Limited(Self::BY_NAME, limited))?;
+        Ok(Admitted::new(general, own))
+    }
+
+    /// Counts an attempt against the limits that all sources share.
+    async fn general(&self, asking: Asking<'_>, in_turn: bool) -> Result<General, NotAdmitted> {
+        let Asking { client, name, network, .. } = asking;
+        let begin = async |attempts: &Attempts, parts: &[&str], kind| {
+            let begun = if in_turn { attempts.begin_in_turn(parts).await } else { attempts.begin(parts).await };
+            begun.map_err(|limited| NotAdmitted::Limited(kind, limited))
+        };
+        let by_client = begin(&self.clients, &[client.as_str()], Self::BY_CLIENT).await?;
+        let by_source = begin(&self.sources, &[client.as_str(), network.as_str()], Self::BY_SOURCE).await?;
+        let by_name = begin(&self.names, &[client.as_str(), name], Self::BY_NAME).await?;
+        Ok(General { name: by_name, source: by_source, client: by_client })
+    }
+}
+
+impl General {
+    /// Removes the attempt from the counts, and `others` earlier failures from that of the user name.
+    fn give_back(self, others: u32) {
+        self.name.give_back(others);
+        self.source.give_back(0);
+        self.client.give_back(0);
+    }
+}
+
+impl Admitted {
+    fn new(mut general: Option<General>, mut own: Attempt) -> Self {
+        for attempt in general.iter_mut().flat_map(|general| [&mut general.name, &mut general.source, &mut general.client]) {
+            attempt.made();
+        }
+        own.made();
+        Self { general, own }
+    }
+
+    /// The password was right. Earlier failures of this source for this name are forgotten (NIST SP 800-63B section 5.2.2).
+    /// Failures of other sources, and for other names, stay counted: an attacker may have an account too.
+    pub(super) fn succeeded(self) {
+        let own = self.own.forgive();
+        self.general.into_iter().for_each(|general| general.give_back(own));
+    }
+
+    /// The password could not be checked because of a fault of this server.
+    pub(super) fn give_back(self) {
+        self.own.give_back(0);
+        self.general.into_iter().for_each(|general| general.give_back(0));
+    }
+}

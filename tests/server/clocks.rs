@@ -1,0 +1,109 @@
+//! A clock that is set back revives nothing.
+
+use std::time::Duration;
+
+use crate::support::{Backend, TestApp, TestDatabase, on_both_databases};
+
+on_both_databases![
+    hd11_a_used_up_refresh_token_is_not_revived_when_the_clock_is_set_back,
+    hd11_a_login_that_is_over_stays_over_when_the_clock_is_set_back,
+    hd11_a_node_whose_clock_is_behind_repeats_nothing_and_ends_nothing,
+    hd11_an_expired_secret_stays_expired_when_the_clock_is_set_back,
+    hd11_stale_clients_are_served_no_longer_and_keys_kept_no_longer_when_the_clock_is_set_back,
+];
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn open_logins(app: &TestApp) -> usize {
+    app.run_json(&["login", "list"]).as_array().unwrap().iter().filter(|login| login["ended_because"].is_null()).count()
+}
+
+async fn hd11_a_used_up_refresh_token_is_not_revived_when_the_clock_is_set_back(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    app.pass(2 * HOUR).await;
+    let first = app.sign_in(&client).await.refresh_token();
+    app.refresh(&client, &first).await.granted();
+    app.pass(Duration::from_secs(31)).await;
+    app.clock.set_back(HOUR);
+    app.refresh(&client, &first).await.refused(400, "invalid_grant");
+    assert_eq!(open_logins(&app), 0, "it is a replay");
+
+    // What begins after that goes on as ever.
+    let first = app.sign_in(&client).await.refresh_token();
+    let second = app.refresh(&client, &first).await.refresh_token();
+    app.pass(Duration::from_secs(30)).await;
+    assert_eq!(app.refresh(&client, &first).await.refresh_token(), second);
+    app.pass(Duration::from_secs(1)).await;
+    app.refresh(&client, &first).await.refused(400, "invalid_grant");
+}
+
+async fn hd11_a_login_that_is_over_stays_over_when_the_clock_is_set_back(backend: Backend) {
+    let short = [("login_idle_lifetime", "5m")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &short).await.with_orders();
+    let client = app.app_for_users("shop");
+    app.user("alice");
+    app.pass(2 * HOUR).await;
+    let token = app.sign_in(&client).await.refresh_token();
+    app.pass(Duration::from_secs(300)).await;
+    app.clock.set_back(HOUR);
+    app.refresh(&client, &token).await.refused(400, "invalid_grant");
+
+    let token = app.sign_in(&client).await.refresh_token();
+    app.pass(Duration::from_secs(299)).await;
+    let token = app.refresh(&client, &token).await.refresh_token();
+    app.pass(Duration::from_secs(300)).await;
+    app.refresh(&client, &token).await.refused(400, "invalid_grant");
+}
+
+async fn hd11_a_node_whose_clock_is_behind_repeats_nothing_and_ends_nothing(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    app.pass(2 * HOUR).await;
+    let behind = app.second_node_behind(HOUR).await;
+    let first = app.sign_in(&client).await.refresh_token();
+    let second = app.refresh(&client, &first).await.refresh_token();
+    let unclear = behind.refresh(&client, &first).await;
+    unclear.refused(503, "temporarily_unavailable");
+    assert!(unclear.header("retry-after").is_some());
+    assert_eq!(open_logins(&app), 1);
+    // It goes on with the current one; and how long the others repeat it is not cut short by that.
+    let third = behind.refresh(&client, &second).await.refresh_token();
+    assert_eq!(app.refresh(&client, &second).await.refresh_token(), third);
+    app.pass(Duration::from_secs(31)).await;
+    app.refresh(&client, &second).await.refused(400, "invalid_grant");
+    assert_eq!(open_logins(&app), 0);
+}
+
+async fn hd11_an_expired_secret_stays_expired_when_the_clock_is_set_back(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    app.pass(2 * HOUR).await;
+    let added = app.run_json(&["client", "add-secret", "shop", "--expires-in", "3h"]);
+    let short = crate::support::Credential { secret: added["secret"]["value"].as_str().unwrap().to_owned(), ..client.clone() };
+    app.settle().await;
+    app.plain_token(&short).await.granted();
+    app.pass(2 * HOUR).await;
+    app.plain_token(&short).await.refused(401, "invalid_client");
+    app.clock.set_back(2 * HOUR);
+    app.plain_token(&short).await.refused(401, "invalid_client");
+    app.plain_token(&client).await.granted();
+}
+
+async fn hd11_stale_clients_are_served_no_longer_and_keys_kept_no_longer_when_the_clock_is_set_back(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("key_publish_lead", "2h"), ("registry_stale_for", "1h")]).await.with_orders();
+    let client = app.client("billing");
+    app.pass(2 * HOUR).await;
+    app.plain_token(&client).await.granted();
+    app.database.execute("ALTER TABLE epochs RENAME TO epochs_gone").await;
+    app.clock.advance(Duration::from_secs(3599));
+    app.plain_token(&client).await.granted();
+    app.clock.advance(Duration::from_secs(2));
+    app.plain_token(&client).await.refused(503, "temporarily_unavailable");
+    // 2 h of lead, less 2 min for clocks that differ, less the hour and a second.
+    let max_age = async || app.get("/.well-known/jwks.json").await.header("cache-control").unwrap().to_owned();
+    assert_eq!(max_age().await, "public, max-age=3479");
+    app.clock.set_back(HOUR);
+    app.plain_token(&client).await.refused(503, "temporarily_unavailable");
+    assert_eq!(max_age().await, "public, max-age=3479");
+    let ready = app.get("/health/ready").await;
+    assert_eq!((ready.status, ready.body.contains("out of reach for too long")), (503, true), "{ready:?}");
+}

@@ -9,8 +9,10 @@ use tokio::{
 
 use crate::{
     secrecy::receiver,
-    support::{Backend, Process, SIGN_IN, TestDatabase, command, furnish, wait_until},
+    support::{Backend, Process, SIGN_IN, TestApp, TestDatabase, command, furnish, on_both_databases, wait_until},
 };
+
+on_both_databases![hd7_a_refresh_token_without_the_prefix_of_today_is_as_good];
 
 /// What was sent to a wrong place, and where it may not be found: in the log, the spans, the metrics, the answers.
 struct Canary {
@@ -203,4 +205,23 @@ async fn hd7_no_client_can_have_a_secret_as_its_name() {
         assert_eq!(refused.status.code(), Some(2));
         assert!(refused.stderr.contains("does not look like a secret"), "{}", refused.stderr);
     }
+}
+
+async fn hd7_a_refresh_token_without_the_prefix_of_today_is_as_good(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    let first = app.sign_in(&client).await.refresh_token();
+    let old = first.strip_prefix("swr_").unwrap();
+    let second = app.refresh(&client, old).await.refresh_token();
+    assert!(second.starts_with("swr_"), "what comes back has it");
+    // Both texts are one token: either repeats the same successor, and ends its login when it comes back too late.
+    assert_eq!(app.refresh(&client, &first).await.refresh_token(), second);
+    assert_eq!(app.refresh(&client, old).await.refresh_token(), second);
+    let third = app.refresh(&client, &second).await.refresh_token();
+    app.refresh(&client, old).await.refused(400, "invalid_grant");
+    app.refresh(&client, &third).await.refused(400, "invalid_grant");
+    assert_eq!(app.run_json(&["login", "list"])[0]["ended_because"], "replay");
+    // It is revoked in either form as well.
+    let token = app.sign_in(&client).await.refresh_token();
+    assert_eq!(app.revoke(&client, &format!("token={}", &token[4..])).await.status, 200);
+    app.refresh(&client, &token).await.refused(400, "invalid_grant");
 }

@@ -18,40 +18,9 @@ on_both_databases![
     rt11_cc4_whatever_ends_the_right_to_it_ends_the_login,
     rt12_a_login_ends_when_it_is_idle_and_at_its_last_day,
     rt13_an_altered_token_is_refused_and_its_login_untouched,
-    hd7_a_refresh_token_without_the_prefix_of_today_is_as_good,
-    at3_audience_is_a_synonym_of_resource_at_a_refresh,
     rt14_no_secret_is_in_the_database,
     rt15_a_lost_answer_is_given_again_for_thirty_seconds,
 ];
-
-async fn hd7_a_refresh_token_without_the_prefix_of_today_is_as_good(backend: Backend) {
-    let (app, client) = TestApp::for_users(backend).await;
-    let first = app.sign_in(&client).await.refresh_token();
-    let old = first.strip_prefix("swr_").unwrap();
-    let second = app.refresh(&client, old).await.refresh_token();
-    assert!(second.starts_with("swr_"), "what comes back has it");
-    // Both texts are one token: either repeats the same successor, and ends its login when it comes back too late.
-    assert_eq!(app.refresh(&client, &first).await.refresh_token(), second);
-    assert_eq!(app.refresh(&client, old).await.refresh_token(), second);
-    let third = app.refresh(&client, &second).await.refresh_token();
-    app.refresh(&client, old).await.refused(400, "invalid_grant");
-    app.refresh(&client, &third).await.refused(400, "invalid_grant");
-    assert_eq!(endings(&app), ["replay"]);
-    // It is revoked in either form as well.
-    let token = app.sign_in(&client).await.refresh_token();
-    assert_eq!(app.revoke(&client, &format!("token={}", &token[4..])).await.status, 200);
-    app.refresh(&client, &token).await.refused(400, "invalid_grant");
-}
-
-async fn at3_audience_is_a_synonym_of_resource_at_a_refresh(backend: Backend) {
-    let (app, client) = TestApp::for_users(backend).await;
-    let token = app.sign_in(&client).await.refresh_token();
-    let by = |more: &str| format!("grant_type=refresh_token&refresh_token={token}{more}");
-    for other in ["&audience=https://stock.example", "&audience=https://stock.example&resource=https://orders.example", "&audience=x"] {
-        app.token(&client, &by(other)).await.refused(400, "invalid_target");
-    }
-    app.token(&client, &by("&audience=https://orders.example")).await.granted();
-}
 
 /// The states of all logins, as the command line sees them.
 fn endings(app: &TestApp) -> Vec<String> {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::support::{Answer, Backend, Credential, TestApp, on_both_databases};
 
 on_both_databases![
+    at3_audience_is_a_synonym_of_resource_at_a_refresh,
     te1_only_post_gets_a_token,
     te6_an_unknown_parameter_is_ignored,
     te7_a_missing_grant_type_is_invalid_and_a_strange_one_unsupported,
@@ -162,4 +163,14 @@ async fn a_path_that_is_not_there_gets_json_too(backend: Backend) {
         let names: Vec<Value> = answer.json().as_object().unwrap().keys().map(|name| name.as_str().into()).collect();
         assert_eq!(names, ["error", "error_description"]);
     }
+}
+
+async fn at3_audience_is_a_synonym_of_resource_at_a_refresh(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    let token = app.sign_in(&client).await.refresh_token();
+    let by = |more: &str| format!("grant_type=refresh_token&refresh_token={token}{more}");
+    for other in ["&audience=https://stock.example", "&audience=https://stock.example&resource=https://orders.example", "&audience=x"] {
+        app.token(&client, &by(other)).await.refused(400, "invalid_target");
+    }
+    app.token(&client, &by("&audience=https://orders.example")).await.granted();
 }

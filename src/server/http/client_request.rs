@@ -14,7 +14,7 @@ use super::{
     App,
     error::Failure,
     form::{self, Form},
-    note::{Note, Source},
+    note::{Note, Place, Source},
 };
 use crate::{
     clock::Timestamp,
@@ -52,7 +52,7 @@ impl ClientRequest {
         let source = Source::of(&parts.extensions);
         let authenticated = app.registry.authenticate(&credentials, source, now).await;
         let client = authenticated.map_err(|error| {
-            let in_header = credentials.holds_secret_as_id().then_some("client_id");
+            let in_header = credentials.holds_secret_as_id().then_some(Place::ClientId);
             Failure::of_authentication(error, &credentials).misplaced_secret(in_header.or_else(|| form.misplaced_secret()))
         })?;
         Ok(Self { form, client, now })

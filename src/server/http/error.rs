@@ -10,7 +10,10 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{App, ROUTES, note::Note};
+use super::{
+    App, ROUTES,
+    note::{Note, Place},
+};
 use crate::{
     protocol::ErrorCode,
     server::{
@@ -119,7 +122,7 @@ impl Failure {
     }
 
     /// The same, with where a secret was that does not belong there.
-    pub(super) fn misplaced_secret(mut self, place: Option<&'static str>) -> Self {
+    pub(super) fn misplaced_secret(mut self, place: Option<Place>) -> Self {
         self.note.misplaced_secret = self.note.misplaced_secret.or(place);
         self
     }

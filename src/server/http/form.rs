@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode;
 
+use super::note::Place;
 use crate::{
     protocol::{ErrorCode, SecretForm},
     server::{caller_text, issuer::Refusal, secret::Redacted},
@@ -49,24 +50,25 @@ impl Form {
     }
 
     /// The first parameter that holds a secret or a token of a kind that does not belong there.
-    pub(super) fn misplaced_secret(&self) -> Option<&'static str> {
-        const IN_PLACE: [(&str, &[SecretForm]); 11] = [
-            ("client_id", &[]),
-            ("client_secret", &[SecretForm::ClientSecret]),
-            ("grant_type", &[]),
-            ("scope", &[]),
-            ("resource", &[]),
-            ("audience", &[]),
-            ("username", &[]),
-            ("password", &[]),
-            ("refresh_token", &[SecretForm::RefreshToken]),
-            ("token", &[SecretForm::RefreshToken, SecretForm::Jwt]),
-            ("token_type_hint", &[]),
+    pub(super) fn misplaced_secret(&self) -> Option<Place> {
+        const IN_PLACE: [(Place, &[SecretForm]); 11] = [
+            (Place::ClientId, &[]),
+            (Place::ClientSecret, &[SecretForm::ClientSecret]),
+            (Place::GrantType, &[]),
+            (Place::Scope, &[]),
+            (Place::Resource, &[]),
+            (Place::Audience, &[]),
+            (Place::Username, &[]),
+            (Place::Password, &[]),
+            (Place::RefreshToken, &[SecretForm::RefreshToken]),
+            (Place::Token, &[SecretForm::RefreshToken, SecretForm::Jwt]),
+            (Place::TokenTypeHint, &[]),
         ];
-        let misplaced =
-            |(name, in_place): &(&str, &[SecretForm])| self.get(name).is_some_and(|value| caller_text::holds_other_secret(value, in_place));
-        let value = IN_PLACE.iter().find(|parameter| misplaced(parameter)).map(|(name, _)| *name);
-        value.or_else(|| self.0.keys().any(|name| caller_text::holds_secret(name)).then_some("the name of a parameter"))
+        let misplaced = |(place, in_place): &&(Place, &[SecretForm])| {
+            self.get(place.as_str()).is_some_and(|value| caller_text::holds_other_secret(value, in_place))
+        };
+        let place = IN_PLACE.iter().find(misplaced).map(|(place, _)| *place);
+        place.or_else(|| self.0.keys().any(|name| caller_text::holds_secret(name)).then_some(Place::ParameterName))
     }
 }
 
@@ -120,7 +122,7 @@ mod tests {
     fn hd7_a_secret_in_the_wrong_parameter_is_noticed() {
         let (secret, token) =
             ("sw_09a27efed3ca36aez4SCN9tJqsuBFyZ4", "swr_di5G35ZktxQQIXjO7RRStA.1.XUfI8hKDPMXingimp2HmgswGyzeBeptf3U9i-0jSzGw");
-        let misplaced = |body: String| Form::parse(body.as_bytes()).unwrap().misplaced_secret();
+        let misplaced = |body: String| Form::parse(body.as_bytes()).unwrap().misplaced_secret().map(Place::as_str);
         for name in ["client_id", "grant_type", "scope", "resource", "audience", "username", "password", "refresh_token", "token"] {
             assert_eq!(misplaced(format!("{name}={secret}")), Some(name));
             assert_eq!(misplaced(format!("{name}=a+%2573w_{}", &secret[3..])), Some(name), "encoded twice");

@@ -20,7 +20,7 @@ use tracing::Instrument;
 use super::{
     App, TrustedProxies,
     error::Failure,
-    note::{Note, Source},
+    note::{Note, Place, Source},
 };
 use crate::{
     clock::Stopwatch,
@@ -56,7 +56,7 @@ struct Asked {
     source: IpAddr,
     since: Stopwatch,
     /// Where in its head a secret was.
-    misplaced_secret: Option<&'static str>,
+    misplaced_secret: Option<Place>,
 }
 
 impl Asked {
@@ -69,9 +69,9 @@ impl Asked {
         let sent_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let secret_in_id = sent_id.is_some_and(caller_text::holds_secret);
         let misplaced = [
-            (secret_in_path, "path"),
-            (request.uri().query().is_some_and(caller_text::holds_secret), "query"),
-            (secret_in_id, "X-Request-Id"),
+            (secret_in_path, Place::Path),
+            (request.uri().query().is_some_and(caller_text::holds_secret), Place::Query),
+            (secret_in_id, Place::RequestId),
         ];
         Self {
             id: sent_id.filter(|id| may_be_id(id) && !secret_in_id).map_or_else(entropy::unique_id, str::to_owned),
@@ -180,7 +180,7 @@ fn log(asked: &Asked, status: u16, note: &Note) {
     }
     let duration_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
     let (client, user) = (note.client.as_deref(), note.user.as_deref());
-    let misplaced_secret = note.misplaced_secret.or(*misplaced_secret);
+    let misplaced_secret = note.misplaced_secret.or(*misplaced_secret).map(Place::as_str);
     let grant = note.grant.map(GrantType::as_str);
     let address = note.user_address.as_ref().map(tracing::field::display);
     // The text of a library or of a panic may repeat what could not be handled.

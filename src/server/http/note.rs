@@ -30,5 +30,47 @@ pub(super) struct Note {
     /// Why it was refused or failed; the caller may not learn it.
     pub(super) cause: Option<String>,
     /// Where a secret was that does not belong there.
-    pub(super) misplaced_secret: Option<&'static str>,
+    pub(super) misplaced_secret: Option<Place>,
+}
+
+/// A part of a request that a caller fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Path,
+    Query,
+    RequestId,
+    ClientId,
+    ClientSecret,
+    GrantType,
+    Scope,
+    Resource,
+    Audience,
+    Username,
+    Password,
+    RefreshToken,
+    Token,
+    TokenTypeHint,
+    ParameterName,
+}
+
+impl Place {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::RequestId => "X-Request-Id",
+            Self::ClientId => "client_id",
+            Self::ClientSecret => "client_secret",
+            Self::GrantType => "grant_type",
+            Self::Scope => "scope",
+            Self::Resource => "resource",
+            Self::Audience => "audience",
+            Self::Username => "username",
+            Self::Password => "password",
+            Self::RefreshToken => "refresh_token",
+            Self::Token => "token",
+            Self::TokenTypeHint => "token_type_hint",
+            Self::ParameterName => "the name of a parameter",
+        }
+    }
 }

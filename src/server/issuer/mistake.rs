@@ -55,7 +55,7 @@ pub(super) fn in_resource(text: &str) -> String {
 }
 
 /// How a resource that is not allowed differs from those that are.
-pub(super) fn other_resource<'a>(asked: &Audience, allowed: impl Iterator<Item = &'a Audience> + Clone) -> String {
+pub(super) fn other_resource<'a>(asked: &Audience, mut allowed: impl Iterator<Item = &'a Audience> + Clone) -> String {
     let without_slash = |audience: &'a Audience| audience.as_str().trim_end_matches('/');
     let text = asked.as_str();
     let shown = quoted(text);
@@ -63,7 +63,7 @@ pub(super) fn other_resource<'a>(asked: &Audience, allowed: impl Iterator<Item =
         let what = if text.len() > same.as_str().len() { "has a slash too many" } else { "lacks a slash" };
         return format!("the resource {shown} {what} at its end: the client is allowed at {}", quoted(same.as_str()));
     }
-    if let Some(same) = allowed.clone().find(|audience| audience.as_str().eq_ignore_ascii_case(text)) {
+    if let Some(same) = allowed.find(|audience| audience.as_str().eq_ignore_ascii_case(text)) {
         return format!("the resource {shown} differs in case: the client is allowed at {}", quoted(same.as_str()));
     }
     format!("the client is not allowed at the resource {shown}")

@@ -129,3 +129,22 @@ async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) 
         assert_eq!(serde_json::from_str::<Value>(&told.stdout).unwrap()["reason"], reason);
     }
 }
+
+#[tokio::test]
+async fn hd13_token_verify_says_which_key_is_refused_and_why() {
+    let app = TestApp::start(Backend::Sqlite).await.with_orders();
+    let client = app.client("billing");
+    let token = app.plain_token(&client).await.granted()["access_token"].as_str().unwrap().to_owned();
+    let mut set = app.get("/.well-known/jwks.json").await.json();
+    let other: Value = serde_json::from_str(&testing::Issuer::start().await.unwrap().jwks()).unwrap();
+    set["keys"].as_array_mut().unwrap().push(other["keys"][0].clone());
+    set["keys"][0]["d"] = "AQAB".into();
+    let file = app.database.folder().join("jwks.json");
+    std::fs::write(&file, set.to_string()).unwrap();
+    let mut command = command(app.database.folder());
+    command.args(["token", "verify", &token, "--issuer", &app.issuer, "--audience", ORDERS, "--jwks", file.to_str().unwrap()]);
+    let refused = crate::support::finish(command);
+    let why = format!("not used: key 0, kid {}: it carries the private member", set["keys"][0]["kid"]);
+    assert!(refused.stdout.contains(&why) && !refused.stdout.contains("AQAB"), "{}", refused.stdout);
+    refused.failed_saying(&["unknown_key"]);
+}

@@ -40,4 +40,5 @@ mod layer;
 mod observed;
 mod outage;
 mod payload;
+mod refusal_form;
 mod support;

@@ -9,13 +9,13 @@ use axum::{
     routing::get,
 };
 use sealwright::verifier::{Status, Token, Verifier, testing::Issuer};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::{
     layer::{Read, Write},
-    support::{AUDIENCE, warm},
+    support::{AUDIENCE, KEY, OTHER_KEY, builder, rsa_jwk, set, warm, with},
 };
 
 fn api(verifier: &Verifier) -> Router {
@@ -113,4 +113,17 @@ async fn spans_say_what_became_of_each_token_and_never_show_it() {
     for part in shown.flat_map(|token| token.split('.')).filter(|part| part.len() > 20) {
         assert!(!text.contains(part), "a part of a token is in the log: {part}");
     }
+}
+
+#[test]
+fn hd13_the_log_says_which_key_of_a_given_set_is_refused_and_why() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let leaked = with(rsa_jwk(&OTHER_KEY, "leaked"), &json!({ "d": "AQAB" }));
+    builder().keys(set(&[rsa_jwk(&KEY, "one"), leaked])).build().unwrap();
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    assert!(text.contains("WARN") && text.contains("leaked") && text.contains("private member"), "{text}");
+    assert!(!text.contains("AQAB"), "the private member itself is nobody's to read: {text}");
 }

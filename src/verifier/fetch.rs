@@ -93,7 +93,8 @@ impl Fetcher {
         let etag = response.headers().get(ETAG).filter(|etag| (1..=MAX_ETAG_LEN).contains(&etag.len())).cloned();
         let document = body(&url, response).await?;
         let keys = KeySet::parse(&document, &source.algorithms).map_err(|error| Failure::unlawful(&url, error))?;
-        // A mistake changes nothing. A set that publishes private keys is none: it ends the trust in these keys, also when no other is left.
+        // A set without a usable key is taken for a mistake and changes nothing. But trust in a key ends when its private half is published,
+        // even if no other key is left.
         if let Some(why) = keys.why_unusable().filter(|_| !keys.is_compromised()) {
             return Err(Failure::unlawful(&url, why));
         }

@@ -346,9 +346,9 @@ mod tests {
             }
         }
         assert!(refused("u:100%@db/d").contains("%25"));
-        for rest in ["db/d?password=hun&ter2", "db/d?password=hun&ter=2", "u:hunter2", "u:hunter2/d"] {
+        for rest in ["db/d?password=hun&zyx2", "db/d?password=hun&zyx=2", "u:zyx2", "u:zyx2/d"] {
             let error = refused(rest);
-            assert!(!error.contains("ter"), "{error}");
+            assert!(!error.contains("zyx"), "{error}");
         }
         let encoded = PostgresUrl::parse("u:a%2F%40%23%3F%25b@db/d").unwrap();
         assert_eq!(encoded.password.unwrap().expose(), "a/@#?%b");

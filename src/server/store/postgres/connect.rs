@@ -75,15 +75,20 @@ impl Targets {
             return connect(only).await;
         }
         let mut attempts: FuturesUnordered<_> = self.0.iter().map(async |target| (name(target), connect(target).await)).collect();
-        let mut failures = Vec::new();
+        let (mut failures, mut read_only) = (Vec::new(), false);
         while let Some((name, outcome)) = attempts.next().await {
             match outcome {
                 Ok(connected) => return Ok(connected),
-                Err(Error::Configuration(refusal)) if refusal.is::<Refusal>() => failures.push(refusal.to_string()),
+                Err(Error::Configuration(refusal)) if refusal.is::<Refusal>() => {
+                    failures.push(refusal.to_string());
+                    read_only = true;
+                }
                 Err(error) => failures.push(format!("{name}: {error}")),
             }
         }
-        Err(Refusal::NoneWritable(failures.join("; ")).into())
+        let failures = failures.join("; ");
+        // Hosts that are all out of reach say nothing of writes.
+        Err(if read_only { Refusal::NoneWritable(failures).into() } else { Error::Io(std::io::Error::other(failures)) })
     }
 }
 

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Where it cannot be said, the exit code still says that it failed.
             let _ = writeln!(io::stderr(), "sealwright: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

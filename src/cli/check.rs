@@ -6,9 +6,16 @@ use serde::Serialize;
 use super::{
     Database, SettingFlags,
     error::Error,
-    output::{Output, table},
+    output::{Output, rfc3339, table},
 };
-use crate::server::keys::{self, SealingKeys};
+use crate::{
+    clock::{Clock, SystemClock},
+    server::{
+        Config,
+        http::Tls,
+        keys::{self, SealingKeys},
+    },
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -21,12 +28,43 @@ pub(super) struct Check {
 struct Finding {
     what: &'static str,
     usable: bool,
+    /// It is usable, and yet something should be done.
+    warning: bool,
     detail: String,
 }
 
 impl Finding {
     fn new(what: &'static str, outcome: Result<String, String>) -> Self {
-        Self { what, usable: outcome.is_ok(), detail: outcome.unwrap_or_else(|why| why) }
+        Self { what, usable: outcome.is_ok(), warning: false, detail: outcome.unwrap_or_else(|why| why) }
+    }
+
+    /// The certificate that the server would serve, as clients see it now.
+    fn of_certificate(config: &Config) -> Option<Self> {
+        let files = config.http.tls.clone()?;
+        let path = files.certificate.display().to_string();
+        let certificate = match Tls::open(files) {
+            Ok(tls) => tls.certificate(),
+            Err(error) => return Some(Self::new("TLS certificate", Err(error.to_string()))),
+        };
+        let host = config.issuer.as_ref().and_then(|issuer| issuer.host());
+        let concerns = certificate.concerns(SystemClock.now(), host.as_deref());
+        let said = concerns.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Some(match concerns.iter().any(|concern| concern.is_fatal()) {
+            true => Self::new("TLS certificate", Err(format!("{path}: {said}"))),
+            false if said.is_empty() => {
+                let end = certificate.end().map(rfc3339).unwrap_or_default();
+                Self::new("TLS certificate", Ok(format!("{path} is valid until {end}")))
+            }
+            false => Self { warning: true, ..Self::new("TLS certificate", Ok(format!("{path}: {said}"))) },
+        })
+    }
+
+    const fn state(&self) -> &'static str {
+        match (self.usable, self.warning) {
+            (false, _) => "NOT USABLE",
+            (true, true) => "WARNING",
+            (true, false) => "usable",
+        }
     }
 }
 
@@ -35,9 +73,7 @@ impl Check {
         let findings = look(settings).await;
         let usable = findings.iter().all(|finding| finding.usable);
         self.output.print(&findings, |findings| {
-            let row = |finding: &Finding| {
-                [finding.what.to_owned(), if finding.usable { "usable" } else { "NOT USABLE" }.to_owned(), finding.detail.clone()]
-            };
+            let row = |finding: &Finding| [finding.what.to_owned(), finding.state().to_owned(), finding.detail.clone()];
             table(["WHAT", "STATE", "DETAIL"], findings.iter().map(row))
         })?;
         if usable { Ok(()) } else { Err(Error::CheckFailed) }
@@ -51,6 +87,7 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
         Err(error) => return vec![Finding::new("configuration", Err(error.to_string()))],
     };
     let mut findings = vec![Finding::new("configuration", Ok("every setting is known and in range".to_owned()))];
+    findings.extend(Finding::of_certificate(&config));
     let database = match Database::open(config).await {
         Ok(database) => database,
         Err(error) => {

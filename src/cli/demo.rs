@@ -8,7 +8,7 @@ use super::{
     SettingFlags,
     error::Error,
     output::say,
-    serve::{end_telemetry, start_telemetry, told_to_stop},
+    serve::{Stop, end_telemetry, start_telemetry, told_to_stop},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -38,7 +38,8 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     // Dropping it removes all that is in it; so does who ends the demo by force.
     let folder = TempDir::with_prefix("sealwright-demo-").map_err(Error::DemoFolder)?;
     let path = folder.path().to_owned();
-    let shutdown = told_to_stop(move || drop(std::fs::remove_dir_all(path)))?;
+    let signals = [Stop::Interrupt, Stop::Terminate, Stop::Hangup];
+    let shutdown = told_to_stop(&signals, move || drop(std::fs::remove_dir_all(path)))?;
     let mut config = configure(&settings, folder.path(), None)?;
     let furniture = furnish(&config).await?;
     config.show_in_docs(furniture.shown());
@@ -56,7 +57,7 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     };
     say(&introduction(&server, &furniture))?;
     let telemetry = start_telemetry(telemetry).await?;
-    server.run_until(shutdown).await;
+    server.run_until_signal(async { Some(shutdown.await) }).await;
     end_telemetry(telemetry).await;
     folder.close().map_err(Error::DemoFolder)?;
     Ok(())

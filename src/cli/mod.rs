@@ -73,6 +73,14 @@ enum Command {
 #[error("{}", caller_text::printable_lines(&.0.to_string()))]
 pub struct Failed(#[from] Error);
 
+impl Failed {
+    /// The exit code: 78 (`EX_CONFIG` of sysexits.h) when the configuration is refused, so that a supervisor need not try again; else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self.0, Error::Config(_)) { 78 } else { 1 }
+    }
+}
+
 /// Parses the command line of this process and runs it.
 ///
 /// # Errors

@@ -42,6 +42,12 @@ impl Issuer {
         path.trim_end_matches('/')
     }
 
+    /// The host, without a port.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        Url::parse(&self.0).ok()?.host_str().map(str::to_owned)
+    }
+
     /// The URL of the endpoint at `route` (which begins with a slash), below the issuer's own path.
     #[must_use]
     pub fn endpoint(&self, route: &str) -> String {

@@ -59,6 +59,12 @@ pub(crate) struct LogLines {
     pub(crate) kind: &'static str,
 }
 
+/// The file of a TLS certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CertificateFile {
+    pub(crate) file: String,
+}
+
 /// What work on a pool of threads takes.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkMeters {
@@ -95,6 +101,12 @@ pub struct Meters {
     pub foreign_refresh_tokens: Counter,
     /// Connections closed because their source had too many.
     pub(crate) connections_refused: Counter,
+    /// Idle connections closed because their place was needed.
+    pub(crate) connections_evicted: Counter,
+    /// Requests refused because the memory for unauthenticated requests was used up.
+    pub(crate) memory_refused: Counter,
+    /// When the TLS certificate ends, in seconds since 1970-01-01T00:00:00Z; there is none without TLS.
+    pub(crate) certificate_end: Family<CertificateFile, Gauge>,
     pub(crate) connections: Gauge,
     pub(crate) connections_max: Gauge,
     pub(crate) signing: WorkMeters,
@@ -164,6 +176,9 @@ impl Default for Meters {
             replays: Counter::default(),
             foreign_refresh_tokens: Counter::default(),
             connections_refused: Counter::default(),
+            connections_evicted: Counter::default(),
+            memory_refused: Counter::default(),
+            certificate_end: Family::default(),
             connections: Gauge::default(),
             connections_max: Gauge::default(),
             signing: WorkMeters::default(),
@@ -204,6 +219,12 @@ impl Meters {
         registry.register("refresh_tokens_foreign", help, self.foreign_refresh_tokens.clone());
         let help = "Connections closed because their source had too many";
         registry.register("connections_refused", help, self.connections_refused.clone());
+        let help = "Idle connections closed because their place was needed";
+        registry.register("connections_evicted", help, self.connections_evicted.clone());
+        let help = "Requests refused because the memory for unauthenticated requests was used up";
+        registry.register("unauthenticated_memory_refused", help, self.memory_refused.clone());
+        let help = "When the TLS certificate ends, since 1970-01-01T00:00:00Z";
+        registry.register_with_unit("tls_certificate_end_timestamp", help, Unit::Seconds, self.certificate_end.clone());
         registry.register("connections", "Connections that are open", self.connections.clone());
         registry.register("connections_max", "Connections that may be open", self.connections_max.clone());
         self.signing.register(registry, "signing", "a signature");

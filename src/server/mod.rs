@@ -27,10 +27,7 @@ use std::{
 };
 
 use axum::Router;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 pub use config::Config;
 pub use meters::{Guess, Meters, TokenRequest};
@@ -42,7 +39,7 @@ use crate::{
 use document::Document;
 use epoch_watch::EpochWatch;
 use housekeeping::Housekeeping;
-use http::{ApiDocs, App, ConnectionLimits, Drain, Listener, Stopping, Tls, TlsError, TrustedProxies};
+use http::{ApiDocs, App, ConnectionLimits, Drain, Hosts, Listener, MemoryBudget, Stopping, Tls, TlsError, TrustedProxies};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
 use management::Management;
@@ -53,8 +50,9 @@ use store::{Opening, Store};
 /// How long the database may take to be closed; what it has answered is on its disk in any case.
 const CLOSE_TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connections of the management listener: a few scrapers and a curious operator.
-const MANAGEMENT_LIMITS: ConnectionLimits = ConnectionLimits { total: 64, per_source: 64 };
+/// Connections of the management listener: a few scrapers, health checks and a curious operator.
+const MANAGEMENT_LIMITS: ConnectionLimits =
+    ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
 
 /// A server that is ready to run: its database is open, its keys are in memory, its port is bound.
 #[derive(Debug)]
@@ -73,6 +71,20 @@ pub struct Server {
     housekeeping: Housekeeping,
     drain: Drain,
     meters: Arc<Meters>,
+    reload: Reload,
+    /// The names by which a demo may be asked, whose page shows secrets.
+    demo_hosts: Option<Hosts>,
+}
+
+/// Asks a server to read its certificate again. A handle.
+#[derive(Debug, Clone, Default)]
+pub struct Reload(Arc<Notify>);
+
+impl Reload {
+    /// Asks for it; the log says what came of it.
+    pub fn ask(&self) {
+        self.0.notify_one();
+    }
 }
 
 /// Why a server did not start. Each text says what to do.
@@ -132,8 +144,9 @@ impl Server {
 
         let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());
         let tls = config.http.tls.map(Tls::open).transpose()?;
-        let limits = affordable(config.http.limits);
+        let limits = config.http.limits.affordable();
         meters.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
+        let budget = MemoryBudget::new(config.http.unauthenticated_memory, meters.memory_refused.clone());
         let (socket, local_addr) = bind(config.http.listen, "listen")?;
         let management = match config.management_listen {
             Some(addr) => Some(bind(addr, "management-listen")?),
@@ -171,12 +184,23 @@ impl Server {
             stopping: Stopping::default(),
         };
         let management_addr = management.as_ref().map(|(_, addr)| *addr);
-        let management = management.map(|(socket, _)| {
+        let management_hosts = config.management_hosts;
+        let management = management.map(|(socket, addr)| {
             let (limits, proxies) = (MANAGEMENT_LIMITS, Arc::<TrustedProxies>::default());
-            (Listener { socket, tls: None, limits, proxies, meters: Arc::default() }, metered.router())
+            let hosts = Hosts::new(addr.ip(), management_hosts, "If it should be, add the name to management_hosts.");
+            let router = hosts.guard(metered.router().merge(http::health_routes(app.clone())));
+            // No request to it has a body that is read.
+            let budget = MemoryBudget::new(0, Default::default());
+            (Listener { socket, tls: None, limits, proxies, meters: Arc::default(), budget }, router)
         });
+        let demo_hosts = config
+            .http
+            .api_docs
+            .demo
+            .as_ref()
+            .map(|_| Hosts::new(local_addr.ip(), issuer.host().into_iter().collect(), "Open the address that the demo printed."));
         Ok(Self {
-            listener: Listener { socket, tls, limits, proxies, meters: Arc::clone(&meters) },
+            listener: Listener { socket, tls, limits, proxies, meters: Arc::clone(&meters), budget },
             local_addr,
             app,
             issuer,
@@ -189,6 +213,8 @@ impl Server {
             housekeeping,
             drain: config.http.drain,
             meters,
+            reload: Reload::default(),
+            demo_hosts,
         })
     }
 
@@ -216,14 +242,38 @@ impl Server {
         Arc::clone(&self.meters)
     }
 
+    /// Makes a running server read its certificate again.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
     /// Serves until `shutdown` comes, then lets the requests under way finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let shutdown = async {
+            shutdown.await;
+            None
+        };
+        self.run_until_signal(shutdown).await;
+    }
+
+    /// The same; the log says which signal came.
+    pub(crate) async fn run_until_signal(self, shutdown: impl Future<Output = Option<&'static str>>) {
         // Dropped with this future, they end with the server.
         let mut beside = JoinSet::new();
         beside.spawn(self.watch.run());
         beside.spawn(self.housekeeping.run());
+        let reload = Arc::clone(&self.reload.0);
         if let Some(tls) = self.listener.tls.clone() {
-            beside.spawn(tls.follow_files(Arc::clone(&self.clock)));
+            tls.measure(&self.meters);
+            beside.spawn(tls.follow_files(Arc::clone(&self.clock), reload, Arc::clone(&self.meters), self.issuer.host()));
+        } else {
+            beside.spawn(async move {
+                loop {
+                    reload.notified().await;
+                    tracing::info!("reload: there is nothing to reload, since no certificate is served; settings take a restart");
+                }
+            });
         }
         if let Some((listener, router)) = self.management {
             // It has no end of its own: how a server stops can be watched.
@@ -234,6 +284,12 @@ impl Server {
         let tls = self.listener.tls.is_some();
         tracing::info!(issuer = self.issuer.as_str(), listen = %self.local_addr, tls, metrics, "serving");
         let (stopping, router) = (self.app.stopping.clone(), http::router(self.app, &self.issuer));
+        let router = match self.demo_hosts {
+            Some(hosts) => hosts.guard(router),
+            None => router,
+        };
+        let mut signal = None;
+        let shutdown = async { signal = shutdown.await };
         self.listener.serve(router, shutdown, stopping, self.drain).await;
         // What they hold is let go before the database is closed.
         beside.shutdown().await;
@@ -244,53 +300,13 @@ impl Server {
         if closed.await.is_err() {
             tracing::warn!("the database could not be closed in time");
         }
-        tracing::info!("stopped");
+        tracing::info!(signal, "stopped");
     }
-}
-
-/// As many connections as the process may have file descriptors for, less those that it needs itself.
-fn affordable(limits: ConnectionLimits) -> ConnectionLimits {
-    /// The database's connections and files, the log, the listeners, and what libraries open for a moment.
-    const OWN: usize = 256;
-    let Some(descriptors) = descriptor_limit() else { return limits };
-    let total = limits.total.min(descriptors.saturating_sub(OWN).max(descriptors / 2)).max(1);
-    if total == limits.total {
-        return limits;
-    }
-    tracing::warn!(descriptors, wanted = limits.total, connections = total, "fewer connections than wanted: raise the limit of open files");
-    ConnectionLimits { total, per_source: limits.per_source.min(total.div_ceil(2)) }
-}
-
-/// How many files this process may have open, after asking for as many as it may ask for.
-#[cfg(unix)]
-fn descriptor_limit() -> Option<usize> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    // What cannot be raised stays as it is.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
-}
-
-#[cfg(not(unix))]
-fn descriptor_limit() -> Option<usize> {
-    None
-}
-
-/// With a longer queue than the runtime's 128: whoever finds it full is silently kept waiting for a second.
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    const QUEUE: u32 = 4096;
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A port that is free but for connections that ended a moment ago is free. (Elsewhere the option means something else.)
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(QUEUE)
 }
 
 fn bind(addr: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen { addr, setting, source };
-    let socket = listen(addr).map_err(failed)?;
+    let socket = http::listen(addr).map_err(failed)?;
     let addr = socket.local_addr().map_err(failed)?;
     Ok((socket, addr))
 }

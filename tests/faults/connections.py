@@ -20,7 +20,7 @@ def good_traffic(server, seconds=5):
 
 def slow_loris(program):
     """2,000 connections of one source that send a byte now and then: headers, a body, or nothing at all."""
-    server = Server(program)
+    server = Server(program, connections_per_source=2048)
     kinds = [b"GET / HTTP/1.1\r\nx: ", b"POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\na", b""]
     try:
         before = good_traffic(server)
@@ -70,7 +70,7 @@ def idle_connections(program):
     """10,000 connections that wait, over ten sources; then a server with 256 file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft >= 11_000, f"missing: 11,000 file descriptors (ulimit -n is {soft})"
-    server = Server(program, connections=12_000)
+    server = Server(program, connections=12_000, connections_per_source=2048)
     try:
         before = server.memory_mib()
         held, began = [], time.monotonic()

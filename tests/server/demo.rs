@@ -98,3 +98,16 @@ async fn a_terminal_that_is_closed_and_a_second_ctrl_c_leave_nothing_behind_eith
         assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{signals:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hd14_a_demo_asked_by_a_foreign_host_refuses() {
+    let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (demo, _) = demo(folder.path(), temporary.path()).await;
+    let docs = demo.stdout().iter().find_map(|line| line.strip_prefix("Open ")?.split(' ').next().map(str::to_owned)).unwrap();
+    let http = reqwest::Client::new();
+    for (host, status) in [("localhost", 200), ("127.0.0.1:8080", 200), ("evil.example", 421), ("evil.example:8080", 421)] {
+        let answer = http.get(&docs).header("host", host).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{host}");
+        assert_eq!(status == 421, answer.text().await.unwrap().contains("Open the address"));
+    }
+}

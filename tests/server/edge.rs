@@ -162,10 +162,12 @@ async fn one_source_does_not_take_every_connection(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let app = TestApp::start_with(database, &[("connections_per_source", "3")]).await;
     let mut open = Vec::new();
-    for _ in 0..3 {
+    // Each has a request under way, whose body does not come.
+    for number in 1..=3 {
         let mut stream = TcpStream::connect(app.addr).await.unwrap();
-        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        assert!(stream.read(&mut [0; 2000]).await.unwrap() > 100);
+        let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\nexpect: 100-continue";
+        stream.write_all(format!("{head}\r\ncontent-length: 9\r\n\r\n").as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 2000]).await.unwrap() > 10, "{number}: 100 Continue");
         open.push(stream);
     }
     let mut refused = TcpStream::connect(app.addr).await.unwrap();

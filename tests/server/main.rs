@@ -10,6 +10,7 @@ mod client_command;
 mod client_credentials;
 mod clocks;
 mod configuration;
+mod connections;
 mod database;
 mod demo;
 mod description;

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{Backend, Credential, Process, TestApp, TestDatabase, command_on, furnish, on_both_databases, wait_until};
+use crate::support::{Backend, Credential, Process, TestApp, TestDatabase, command, command_on, furnish, on_both_databases, wait_until};
 
 on_both_databases![a_rolling_restart_under_load_loses_no_request];
 
@@ -202,4 +202,38 @@ async fn a_request_under_way_gets_its_answer() {
 async fn a_request_that_takes_too_long_does_not_hold_the_end_up() {
     let (stopping, _stream, _) = stopped_amid_a_request("1s").await;
     stopping.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op14_sighup_and_the_user_signals_end_nothing_and_the_end_says_by_which_signal() {
+    for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT")] {
+        let (_database, mut process, addr, client) = serve(&[]).await;
+        let said = |process: &Process, words: &str| process.stderr().iter().any(|line| line.contains(words));
+        process.signal("HUP");
+        wait_until(|| said(&process, "there is nothing to reload")).await;
+        for ignored in ["USR1", "USR2"] {
+            process.signal(ignored);
+            wait_until(|| said(&process, &format!("SIG{ignored}"))).await;
+        }
+        assert_eq!(Connection::open(addr).await.unwrap().ask(&token_request(&client)).await.unwrap().status, 200);
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0));
+        let stopped: Vec<_> = process.stderr().into_iter().filter(|line| line.contains("\"stopped\"")).collect();
+        assert!(stopped.len() == 1 && stopped[0].contains(name), "{stopped:?}");
+    }
+}
+
+#[test]
+fn op14_a_configuration_that_is_refused_ends_with_78_which_the_unit_does_not_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let exit_code = |flags: &[&str]| {
+        let mut command = command(folder.path());
+        command.arg("serve").args(flags);
+        crate::support::finish(command).status.code()
+    };
+    assert_eq!(exit_code(&["--listen", "nowhere"]), Some(78));
+    assert_eq!(exit_code(&["--config", "missing.toml"]), Some(78));
+    assert_eq!(exit_code(&["--listen", "192.0.2.1:1", "--issuer", "https://auth.example", "--behind-proxy", "192.0.2.2"]), Some(1));
+    let unit = include_str!("../../examples/sealwright.service");
+    assert!(unit.contains("RestartPreventExitStatus=78\n") && unit.contains("ExecReload=/bin/kill -HUP $MAINPID\n"));
 }

@@ -1,14 +1,22 @@
 //! TLS of our own, and what is served beyond this machine.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sealwright::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, TestApp, TestDatabase, command, finish, on_both_databases};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, finish, on_both_databases, wait_until};
 
 on_both_databases![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(SystemClock.now().seconds().unsigned_abs())
+}
 
 /// A root, and the files of a certificate for `localhost`.
 struct Authority {
@@ -28,8 +36,15 @@ impl Authority {
 
     /// Writes a new certificate and its key in place of those before.
     fn issue(&self) {
+        self.issue_until(now() + Duration::from_secs(90 * 24 * 3600));
+    }
+
+    /// The same, with this end.
+    fn issue_until(&self, end: SystemTime) {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &self.root).unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = end.into();
+        let certificate = params.signed_by(&key, &self.root).unwrap();
         std::fs::write(self.certificate(), certificate.pem()).unwrap();
         std::fs::write(self.key(), key.serialize_pem()).unwrap();
     }
@@ -170,4 +185,76 @@ fn beyond_this_machine_it_takes_tls_or_a_proxy_and_an_https_issuer() {
     with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "https://auth.example"], &["every setting is known"]);
     with(&["--tls-cert", "a", "--tls-key", "b", "--issuer", "https://auth.example"], &["every setting is known"]);
     assert!(!Path::new("sealwright.db").exists());
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op13_check_says_when_a_certificate_ends_and_whom_it_is_for() {
+    let authority = Authority::new();
+    let app = TestApp::start(Backend::Sqlite).await;
+    let (certificate, key) = (authority.certificate(), authority.key());
+    let check = |more: &[&str]| {
+        let told = app.run(&[&["check", "--json", "--tls-cert", &certificate, "--tls-key", &key], more].concat());
+        let findings: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+        let finding = findings.as_array().unwrap().iter().find(|finding| finding["what"] == "TLS certificate").unwrap().clone();
+        let flags = (told.status.success(), finding["usable"].as_bool().unwrap(), finding["warning"].as_bool().unwrap());
+        (flags, finding["detail"].as_str().unwrap().to_owned())
+    };
+    let holds = |(flags, detail): ((bool, bool, bool), String), wanted: (bool, bool, bool), words: &str| {
+        assert!(flags == wanted && detail.contains(words), "{flags:?} {detail}");
+    };
+    holds(check(&[]), (true, true, false), "is valid until");
+    holds(check(&["--issuer", "https://localhost"]), (true, true, false), "is valid until");
+    holds(check(&["--issuer", "https://auth.example"]), (true, true, true), "is not for auth.example");
+    authority.issue_until(now() + 5 * DAY + DAY / 2);
+    holds(check(&[]), (true, true, true), "expires in 5 days");
+    authority.issue_until(now() - DAY);
+    holds(check(&[]), (false, false, false), "expired at");
+    std::fs::remove_file(&certificate).unwrap();
+    holds(check(&[]), (false, false, false), "cannot be read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op13_the_log_warns_and_a_metric_carries_the_end() {
+    for (end, words) in [(now() - DAY, "clients refuse the TLS certificate"), (now() + 20 * DAY, "the TLS certificate needs attention")] {
+        let authority = Authority::new();
+        authority.issue_until(end);
+        let database = TestDatabase::create(Backend::Sqlite).await;
+        let mut command = command(database.folder());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+        command.args(["--tls-cert", &authority.certificate(), "--tls-key", &authority.key()]);
+        let mut process = Process::spawn(command);
+        process.addr().await;
+        wait_until(|| process.stderr().iter().any(|line| line.contains(words))).await;
+    }
+    let authority = Authority::new();
+    let app = authority.serve(Backend::Sqlite).await;
+    let file = authority.certificate();
+    let end = async || {
+        let metrics = app.metrics().await;
+        let begin = format!("sealwright_tls_certificate_end_timestamp_seconds{{file=\"{file}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&begin)?.parse::<u64>().ok()).unwrap_or_else(|| panic!("{metrics}"))
+    };
+    let first = end().await;
+    assert!(first.abs_diff((now() + 90 * DAY).duration_since(UNIX_EPOCH).unwrap().as_secs()) < 3600);
+    // A server without TLS has no such line, so that no alert is raised for it.
+    assert!(!TestApp::start(Backend::Sqlite).await.metrics().await.contains("tls_certificate_end_timestamp_seconds{"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op14_sighup_takes_a_new_certificate_into_use_at_once() {
+    let authority = Authority::new();
+    let app = authority.serve(Backend::Sqlite).await;
+    let first = served(&authority, &app).await;
+    authority.issue();
+    // The clock stands still: nothing else makes the server look.
+    app.reload.ask();
+    for _ in 0..500 {
+        if served(&authority, &app).await != first {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the certificate of before is still served");
 }

@@ -27,6 +27,8 @@ pub struct Config {
     pub(crate) http: http::Policy,
     /// `None`: no metrics are served.
     pub(crate) management_listen: Option<SocketAddr>,
+    /// Names besides loopback's by which the management listener may be asked.
+    pub(crate) management_hosts: Vec<String>,
     pub(crate) store: store::Policy,
     pub(crate) keys: keys::Policy,
     pub(crate) registry: registry::Policy,
@@ -131,7 +133,10 @@ impl Config {
                 limits: http::ConnectionLimits {
                     total: values.parse("connections", number(1, 100_000))?,
                     per_source: values.parse("connections_per_source", number(1, 100_000))?,
+                    idle: values.parse("connection_idle", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+                    age: values.parse("connection_age", duration(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600)))?,
                 },
+                unauthenticated_memory: values.parse("unauthenticated_memory_mib", number::<usize>(1, 65_536))? * 1024 * 1024,
                 drain: http::Drain {
                     delay: values.parse("drain_delay", duration(Duration::ZERO, Duration::from_secs(300)))?,
                     linger: values.parse("drain_linger", duration(Duration::ZERO, Duration::from_secs(300)))?,
@@ -139,10 +144,8 @@ impl Config {
                 },
                 api_docs: http::ApiDocsPolicy { served: values.parse("api_docs", |text| text.parse().map_err(none))?, demo: None },
             },
-            management_listen: values.parse("management_listen", |text| match text {
-                "off" => Ok(None),
-                text => text.parse::<SocketAddr>().map(Some).map_err(none),
-            })?,
+            management_listen: management_listen(&values)?,
+            management_hosts: values.parse_if_any("management_hosts", |text| http::Hosts::parse(text).ok_or(None))?.unwrap_or_default(),
             store: store::Policy {
                 url: database_url(&values)?,
                 connections: values.parse("database_connections", number(1, 100))?,
@@ -216,6 +219,21 @@ fn database_url(values: &sources::Values) -> Result<DatabaseUrl, Error> {
         ));
     }
     url.secured(tls).map_err(|insecure| refuse(&insecure.to_string()))
+}
+
+/// Where metrics are served. They are served in the clear to whoever asks, so beyond loopback that has to be accepted.
+fn management_listen(values: &sources::Values) -> Result<Option<SocketAddr>, Error> {
+    let listen = values.parse("management_listen", |text| match text {
+        "off" => Ok(None),
+        text => text.parse::<SocketAddr>().map(Some).map_err(none),
+    })?;
+    let unprotected: bool = values.parse("management_unprotected", |text| text.parse().map_err(none))?;
+    if listen.is_some_and(|listen| !listen.ip().is_loopback()) && !unprotected {
+        let why =
+            "beyond this machine metrics are served in the clear, and to everyone who asks: management_unprotected = true accepts that";
+        return Err(values.refuse("management_listen", Some(why.to_owned())));
+    }
+    Ok(listen)
 }
 
 /// Certificate and key: both or neither.

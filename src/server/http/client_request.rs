@@ -1,19 +1,19 @@
 //! A request by a client: a form, and the client's credentials in the header or in the form.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
-    body::Body,
     extract::Request,
     http::{HeaderMap, header, request::Parts},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http_body_util::BodyExt;
 
 use super::{
-    App,
+    App, body,
+    budget::Charge,
     error::Failure,
     form::{self, Form},
+    front::Peer,
     note::{Note, Place, Source},
 };
 use crate::{
@@ -21,13 +21,6 @@ use crate::{
     protocol::AuthMethod,
     server::{model::Client, registry::Credentials, secret::Redacted},
 };
-
-/// Bytes of a body at most.
-const BODY_LIMIT: usize = 64 * 1024;
-/// Bytes that are read, and dropped, of a body that is too large.
-const DISCARD_LIMIT: usize = 4 * 1024 * 1024;
-/// Time for the body to arrive.
-const BODY_TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an authenticated client sent.
 #[derive(Debug)]
@@ -46,15 +39,36 @@ impl ClientRequest {
             return Err(Failure::invalid_request("Parameters belong into the body, not into the URL."));
         }
         require_form(&parts)?;
-        let form = Form::parse(&read_body(body).await?)?;
-        let credentials = credentials(&parts.headers, &form).map_err(|failure| failure.misplaced_secret(form.misplaced_secret()))?;
-        let now = app.clock.now();
         let source = Source::of(&parts.extensions);
-        let authenticated = app.registry.authenticate(&credentials, source, now).await;
-        let client = authenticated.map_err(|error| {
-            let in_header = credentials.holds_secret_as_id().then_some(Place::ClientId);
-            Failure::of_authentication(error, &credentials).misplaced_secret(in_header.or_else(|| form.misplaced_secret()))
-        })?;
+        let charge = charge(&parts, source)?;
+        // Credentials in the header are checked before the body: a caller with a wrong secret costs no memory for it.
+        let early = match basic_credentials(&parts.headers) {
+            Ok(None) => None,
+            Ok(Some(basic)) => Some(authenticate(app, &basic, source).await.map(|(client, now)| (basic, client, now))),
+            Err(failure) => Some(Err(failure)),
+        };
+        let early = match early.transpose() {
+            Ok(early) => early,
+            Err(failure) => {
+                // Whoever sent `Expect: 100-continue` has not sent the body (RFC 9110 section 10.1.1).
+                if !parts.headers.contains_key(header::EXPECT) {
+                    body::discard(body, parts.version, &charge).await;
+                }
+                return Err(failure);
+            }
+        };
+        let form = Form::parse(&body::read(body, &charge).await?)?;
+        let misplaced = |failure: Failure| failure.misplaced_secret(form.misplaced_secret());
+        let (client, now) = match early {
+            Some((basic, client, now)) => {
+                do_one(&basic, &form).map_err(misplaced)?;
+                (client, now)
+            }
+            None => {
+                let credentials = form_credentials(&form).map_err(misplaced)?;
+                authenticate(app, &credentials, source).await.map_err(misplaced)?
+            }
+        };
         Ok(Self { form, client, now })
     }
 
@@ -75,48 +89,44 @@ fn require_form(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
-async fn read_body(body: Body) -> Result<Vec<u8>, Failure> {
-    match tokio::time::timeout(BODY_TIME_LIMIT, collect(body)).await {
-        Ok(body) => body,
-        Err(_) => Err(Failure::too_slow("The body took longer than 10 s to arrive.")),
-    }
-}
-
-/// Collects a body. Of one that is too large the rest is read and dropped, up to a limit: who closes a connection while the
-/// other side still sends makes it lose the answer.
-async fn collect(mut body: Body) -> Result<Vec<u8>, Failure> {
-    let mut collected = Vec::new();
-    let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::invalid_request("The body did not arrive whole."))?;
-        let Some(data) = frame.data_ref() else { continue };
-        length += data.len();
-        if length <= BODY_LIMIT {
-            collected.extend_from_slice(data);
-        } else if length > DISCARD_LIMIT {
-            break;
-        }
-    }
-    if length <= BODY_LIMIT { Ok(collected) } else { Err(Failure::too_large("The body is larger than 64 KiB.")) }
-}
-
-/// The credentials of a request: by one method, never by two (RFC 6749 section 2.3).
-fn credentials(headers: &HeaderMap, form: &Form) -> Result<Credentials, Failure> {
-    let (id, secret) = (form.get("client_id"), form.get("client_secret"));
-    let Some(basic) = basic_credentials(headers)? else {
-        let Some(id) = id else {
-            return Err(Failure::invalid_client(None, "no client was named".to_owned()));
-        };
-        let secret = secret.map(|secret| Redacted::new(secret.to_owned()));
-        return Ok(Credentials { client_id: id.to_owned(), secret, method: AuthMethod::ClientSecretPost });
+/// Charges the request to its source: the peer, or the caller that a trusted proxy names.
+fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
+    let Some(Peer(_, share)) = parts.extensions.get::<Peer>() else {
+        return Err(Failure::broken("the request came over no connection".to_owned()));
     };
-    if secret.is_some() {
+    let share = if share.is_of(source) { Arc::clone(share) } else { share.of_another(source) };
+    Ok(Charge::request(share, &parts.headers)?)
+}
+
+async fn authenticate(app: &App, credentials: &Credentials, source: IpAddr) -> Result<(Arc<Client>, Timestamp), Failure> {
+    let now = app.clock.now();
+    // In a box of its own: a request that waits for its body must not hold the memory that a look into the database takes.
+    let authenticated = Box::pin(app.registry.authenticate(credentials, source, now)).await;
+    let client = authenticated.map_err(|error| {
+        let misplaced = credentials.holds_secret_as_id().then_some(Place::ClientId);
+        Failure::of_authentication(error, credentials).misplaced_secret(misplaced)
+    })?;
+    Ok((client, now))
+}
+
+/// The credentials of a request that has none in its header.
+fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
+    let Some(id) = form.get("client_id") else {
+        return Err(Failure::invalid_client(None, "no client was named".to_owned()));
+    };
+    let secret = form.get("client_secret").map(|secret| Redacted::new(secret.to_owned()));
+    Ok(Credentials { client_id: id.to_owned(), secret, method: AuthMethod::ClientSecretPost })
+}
+
+/// Requires that the form does not authenticate as well: one method, never two (RFC 6749 section 2.3).
+fn do_one(basic: &Credentials, form: &Form) -> Result<(), Failure> {
+    if form.get("client_secret").is_some() {
         return Err(Failure::invalid_request("The client authenticates in the header and in the body; do one."));
     }
-    if id.is_some_and(|id| id != basic.client_id) {
+    if form.get("client_id").is_some_and(|id| id != basic.client_id) {
         return Err(Failure::invalid_request("The header and the body name different clients."));
     }
-    Ok(basic)
+    Ok(())
 }
 
 /// `Authorization: Basic`, whose two halves are form-encoded before they are joined (RFC 6749 section 2.3.1).

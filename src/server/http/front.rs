@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr},
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use tracing::Instrument;
 
 use super::{
     App, TrustedProxies,
+    budget::Share,
     error::Failure,
     note::{Note, Place, Source},
 };
@@ -33,9 +35,9 @@ use crate::{
     },
 };
 
-/// The other end of the connection that a request came over; every connection notes it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) IpAddr);
+/// The other end of the connection that a request came over, and its share of the memory; every connection notes it.
+#[derive(Debug, Clone)]
+pub(super) struct Peer(pub(super) IpAddr, pub(super) Arc<Share>);
 
 /// The longest that a request may take, reading its body included.
 const TIME_LIMIT: Duration = Duration::from_secs(30);

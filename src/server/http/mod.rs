@@ -1,16 +1,23 @@
 //! Speaks HTTP and knows no rule: every route and every layer on this page.
 
+mod activity;
 mod api_docs;
+mod body;
+mod budget;
+mod certificate;
 mod client_request;
 mod conditional;
+mod connection;
 mod cors;
 mod discovery;
 mod error;
 mod form;
 mod front;
 mod health;
+mod hosts;
 mod listener;
 mod note;
+mod places;
 mod proxies;
 mod revocation;
 mod tls;
@@ -31,8 +38,11 @@ use crate::{
     server::{document::Document, issuer::TokenIssuer, keys::KeyRing, meters::Meters, registry::Registry},
 };
 
+pub(crate) use activity::ConnectionLimits;
 pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
-pub(crate) use listener::{ConnectionLimits, Drain, Listener};
+pub(crate) use budget::MemoryBudget;
+pub(crate) use hosts::Hosts;
+pub(crate) use listener::{Drain, Listener, listen};
 pub(crate) use proxies::TrustedProxies;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};
 
@@ -43,6 +53,8 @@ pub(crate) struct Policy {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) proxies: TrustedProxies,
     pub(crate) limits: ConnectionLimits,
+    /// Bytes of memory for requests that are not authenticated yet.
+    pub(crate) unauthenticated_memory: usize,
     pub(crate) drain: Drain,
     pub(crate) api_docs: ApiDocsPolicy,
 }
@@ -72,12 +84,6 @@ impl Stopping {
 
     fn enter(&self, phase: Phase) {
         self.0.send_replace(phase);
-    }
-
-    /// Returns once connections are closed.
-    async fn closing(&self) {
-        // It lives as long as `self`, so waiting cannot fail before.
-        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Closing).await;
     }
 }
 
@@ -158,6 +164,12 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
         }
     }
     behind_the_front(router.method_not_allowed_fallback(error::method_not_allowed).fallback(error::not_found), app)
+}
+
+/// The health routes alone, for a listener that is not public. Its requests are neither logged nor counted.
+pub(crate) fn health_routes(app: App) -> Router {
+    let routes = ROUTES.iter().filter(|route| route.path.starts_with("/health/"));
+    routes.fold(Router::new(), |router, route| router.route(route.path, route.handler())).with_state(app)
 }
 
 /// What every request to these routes passes on its way.

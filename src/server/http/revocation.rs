@@ -16,7 +16,7 @@ pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<R
     let Some(token) = request.form.get("token") else {
         return Err(Failure::invalid_request("The parameter token is missing.").noted(note));
     };
-    let revoked = app.issuer.revoke(&request.client, token, request.now).await;
+    let revoked = Box::pin(app.issuer.revoke(&request.client, token, request.now)).await;
     revoked.map_err(|error| Failure::from(error).noted(note.clone()))?;
     let mut response = [(header::CONTENT_TYPE, "application/json")].into_response();
     response.extensions_mut().insert(note);

@@ -1,19 +1,25 @@
 //! TLS of our own: a certificate and its key from files, read anew when they change, while connections go on.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, mem::Discriminant, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Notify};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::clock::SharedClock;
+use super::certificate::{Certificate, Concern};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    server::meters::{CertificateFile, Meters},
+};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the log repeats what is wrong with the certificate.
+const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// Where the certificate is.
 #[derive(Debug, Clone)]
@@ -40,6 +46,7 @@ pub(crate) enum TlsError {
 pub(crate) struct Tls {
     files: TlsFiles,
     config: Arc<ArcSwap<ServerConfig>>,
+    certificate: Arc<ArcSwap<Certificate>>,
     /// What the files held when it was opened.
     opened: Arc<Pem>,
 }
@@ -57,56 +64,107 @@ impl Pem {
         Ok(Self { certificate: read(&files.certificate)?, key: read(&files.key)?.into() })
     }
 
-    fn parse(&self, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    fn parse(&self, files: &TlsFiles) -> Result<(ServerConfig, Certificate), TlsError> {
         let no_pem = |path: &PathBuf, what| TlsError::NoPem { path: path.clone(), what };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| no_pem(&files.certificate, "certificate"))?;
+        let certificate = Certificate::new(&chain[0]);
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| no_pem(&files.key, "private key"))?;
         let mismatch = |source| TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone(), source };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(mismatch)?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(mismatch)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
+        Ok((config, certificate))
     }
 }
 
 impl Tls {
     pub(crate) fn open(files: TlsFiles) -> Result<Self, TlsError> {
         let opened = Arc::new(Pem::read(&files)?);
-        let config = opened.parse(&files)?;
-        Ok(Self { files, config: Arc::new(ArcSwap::from_pointee(config)), opened })
+        let (config, certificate) = opened.parse(&files)?;
+        let (config, certificate) = (Arc::new(ArcSwap::from_pointee(config)), Arc::new(ArcSwap::from_pointee(certificate)));
+        Ok(Self { files, config, certificate, opened })
+    }
+
+    /// The certificate that is served now.
+    pub(crate) fn certificate(&self) -> Arc<Certificate> {
+        self.certificate.load_full()
     }
 
     pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsAcceptor::from(self.config.load_full()).accept(stream).await
     }
 
-    /// Takes a new certificate into use when the files change. One that cannot be used changes nothing, and is reported once.
-    pub(crate) async fn follow_files(self, clock: SharedClock) {
+    /// Notes for the metrics when the certificate ends.
+    pub(crate) fn measure(&self, meters: &Meters) {
+        let file = CertificateFile { file: self.files.certificate.display().to_string() };
+        if let Some(end) = self.certificate.load().end() {
+            meters.certificate_end.get_or_create(&file).set(end.seconds());
+        }
+    }
+
+    /// Takes a new certificate into use when the files change, or at once when `reload` says so. One that cannot be used changes nothing,
+    /// and is reported once. Warns before the certificate ends; `host` is the issuer's.
+    pub(crate) async fn follow_files(self, clock: SharedClock, reload: Arc<Notify>, meters: Arc<Meters>, host: Option<String>) {
         let (mut seen, mut reported) = (Arc::clone(&self.opened), None);
+        let mut reminder = Reminder::default();
         loop {
-            clock.sleep_until(clock.now() + LOOK_EVERY).await;
+            reminder.remind(&self.certificate.load(), clock.now(), host.as_deref());
+            let asked = tokio::select! {
+                () = clock.sleep_until(clock.now() + LOOK_EVERY) => false,
+                () = reload.notified() => true,
+            };
             let files = self.files.clone();
             let Ok(looked) = tokio::task::spawn_blocking(move || Pem::read(&files)).await else { continue };
             if looked.as_ref().is_ok_and(|pem| pem == seen.as_ref()) {
+                if asked {
+                    tracing::info!("reload: the files of the certificate have not changed; other settings take a restart");
+                }
                 continue;
             }
             match looked.and_then(|pem| Ok((pem.parse(&self.files)?, pem))) {
-                Ok((config, pem)) => {
+                Ok(((config, certificate), pem)) => {
                     self.config.store(Arc::new(config));
+                    self.certificate.store(Arc::new(certificate));
+                    self.measure(&meters);
+                    reminder = Reminder::default();
                     (seen, reported) = (Arc::new(pem), None);
                     tracing::info!(certificate = %self.files.certificate.display(), "new connections are served with the new certificate");
                 }
                 // A file may be half written, or its key not yet there: the next look tells.
                 Err(error) => {
                     let why = error.to_string();
-                    if reported.as_ref() != Some(&why) {
+                    if asked || reported.as_ref() != Some(&why) {
                         tracing::error!(error = why, "the new certificate cannot be used; serving with the one before");
                         reported = Some(why);
                     }
                 }
             }
         }
+    }
+}
+
+/// What the log has said about the certificate, and when.
+#[derive(Debug, Default)]
+struct Reminder(Option<(Vec<Discriminant<Concern>>, Timestamp)>);
+
+impl Reminder {
+    /// Logs what is wrong with the certificate: when that changes, and then daily.
+    fn remind(&mut self, certificate: &Certificate, now: Timestamp, host: Option<&str>) {
+        let concerns = certificate.concerns(now, host);
+        let kinds: Vec<_> = concerns.iter().map(std::mem::discriminant).collect();
+        let said = self.0.as_ref().is_some_and(|(said, at)| *said == kinds && now.since(*at) < REMIND_EVERY);
+        if said || concerns.is_empty() {
+            return;
+        }
+        for concern in &concerns {
+            if concern.is_fatal() {
+                tracing::error!(error = %concern, "clients refuse the TLS certificate");
+            } else {
+                tracing::warn!(warning = %concern, "the TLS certificate needs attention");
+            }
+        }
+        self.0 = Some((kinds, now));
     }
 }

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use sealwright::{
     clock::{Clock, ManualClock, Timestamp},
-    server::{Config, Meters, Server, config::Sources},
+    server::{Config, Meters, Reload, Server, config::Sources},
 };
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -17,7 +17,8 @@ pub(crate) struct TestApp {
     pub(crate) meters: Arc<Meters>,
     pub(crate) addr: SocketAddr,
     pub(crate) issuer: String,
-    management: SocketAddr,
+    pub(crate) management: SocketAddr,
+    pub(crate) reload: Reload,
     pub(crate) http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
@@ -80,11 +81,11 @@ impl TestApp {
         let config = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap();
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
         let (addr, issuer, meters) = (server.local_addr(), server.issuer().to_string(), server.meters());
-        let management = server.management_addr().unwrap();
+        let (management, reload) = (server.management_addr().unwrap(), server.reload());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run_until(async move { drop(stopped.await) }));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { database, clock, meters, addr, issuer, management, http, stop: Some(stop), running: Some(running) }
+        Self { database, clock, meters, addr, issuer, management, reload, http, stop: Some(stop), running: Some(running) }
     }
 
     /// A server with the app `shop`, by which `alice` signs in.

@@ -1,0 +1,105 @@
+//! The body of a client's request, read within a limit, a time and the memory budget.
+
+use std::time::Duration;
+
+use axum::{body::Body, http::Version};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+
+use super::{
+    budget::{Charge, Exhausted},
+    error::Failure,
+};
+
+/// Bytes of a body at most.
+const BODY_LIMIT: usize = 64 * 1024;
+/// Bytes that are read, and dropped, of a body that is too large.
+const DISCARD_LIMIT: usize = 4 * 1024 * 1024;
+/// Time for the body to arrive.
+const BODY_TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of one block of a body. All blocks have one size, so that those of a body that is gone fit the next one: buffers that grow by
+/// doubling leave holes of every size in the heap.
+const BLOCK: usize = 4 * 1024;
+
+impl From<Exhausted> for Failure {
+    fn from(_: Exhausted) -> Self {
+        Self::unavailable("the memory for requests that are not authenticated yet is used up".to_owned())
+    }
+}
+
+/// Reads a body whole. It takes memory, and is charged for it, as it arrives.
+pub(super) async fn read(body: Body, charge: &Charge) -> Result<Vec<u8>, Failure> {
+    match tokio::time::timeout(BODY_TIME_LIMIT, collect(body, charge, BODY_LIMIT)).await {
+        Ok(body) => body,
+        Err(_) => Err(Failure::too_slow("The body took longer than 10 s to arrive.")),
+    }
+}
+
+/// Reads what is left of a request that is refused already, and keeps nothing of it. Over HTTP/1, whoever closes a connection while the
+/// other side still sends makes it lose the answer; HTTP/2 resets the one stream.
+pub(super) async fn discard(body: Body, version: Version, charge: &Charge) {
+    if version < Version::HTTP_2 {
+        // The request is refused, whatever comes of its body.
+        let _ = tokio::time::timeout(BODY_TIME_LIMIT, collect(body, charge, 0)).await;
+    }
+}
+
+/// Collects a body of up to `limit` bytes. Of a larger one the rest is read and dropped, up to another limit: see [`discard`].
+async fn collect(mut body: Body, charge: &Charge, limit: usize) -> Result<Vec<u8>, Failure> {
+    let mut collected = Blocks::default();
+    let mut length = 0;
+    let mut wait = None;
+    loop {
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => {
+                let wait = wait.get_or_insert_with(|| charge.wait());
+                tokio::select! {
+                    frame = body.frame() => frame,
+                    () = wait.evicted() => return Err(Exhausted.into()),
+                }
+            }
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Failure::invalid_request("The body did not arrive whole."))?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len();
+        if length <= limit {
+            collected.push(data, charge)?;
+        } else if length > DISCARD_LIMIT {
+            break;
+        } else {
+            charge.give_back(collected.drain());
+        }
+    }
+    if length <= limit { Ok(collected.into_whole()) } else { Err(Failure::too_large("The body is larger than 64 KiB.")) }
+}
+
+/// What has arrived of a body.
+#[derive(Debug, Default)]
+struct Blocks(Vec<Vec<u8>>);
+
+impl Blocks {
+    fn push(&mut self, mut data: &[u8], charge: &Charge) -> Result<(), Exhausted> {
+        while !data.is_empty() {
+            if self.0.last().is_none_or(|block| block.len() == BLOCK) {
+                charge.grow(BLOCK, self.0.is_empty())?;
+                self.0.push(Vec::with_capacity(BLOCK));
+            }
+            let Some(block) = self.0.last_mut() else { break };
+            let (now, later) = data.split_at(data.len().min(BLOCK - block.len()));
+            block.extend_from_slice(now);
+            data = later;
+        }
+        Ok(())
+    }
+
+    /// Drops what has arrived, and says how much memory that was.
+    fn drain(&mut self) -> usize {
+        std::mem::take(&mut self.0).len() * BLOCK
+    }
+
+    fn into_whole(mut self) -> Vec<u8> {
+        if self.0.len() > 1 { self.0.concat() } else { self.0.pop().unwrap_or_default() }
+    }
+}

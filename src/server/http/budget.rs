@@ -1,0 +1,298 @@
+//! Memory for requests whose body is still arriving or whose client is not authenticated yet: one budget for all of them, and a
+//! share of it for each source.
+//!
+//! When a share or the whole is nearly used up, the request that has waited longest for its body gives up its place. An honest
+//! body arrives within milliseconds, so this is a request that holds its last byte back, not one of its honest neighbours.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use axum::http::HeaderMap;
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Notify;
+
+use super::places::neighbourhood;
+
+/// What a request costs besides its headers and its body, as measured: the futures of its handler and of the layers around it, its span, and
+/// its stream if it came over HTTP/2.
+const REQUEST_COST: usize = 40 * 1024;
+/// What a header costs besides its bytes (RFC 9113 section 6.5.2 counts the same).
+const HEADER_COST: usize = 32;
+/// One source has no more than this part of the budget.
+const SOURCES: usize = 4;
+/// Above this part of a limit, in eighths, the oldest request that waits for its body has to go.
+const CROWDED: usize = 4;
+/// Bodies grow up to this part of a limit, in eighths. The rest is for the beginnings of requests, so that small ones always find room,
+/// and for what is not counted: holes in the heap, and requests that gave up and whose task has not run yet.
+const BODIES: usize = 5;
+
+/// The budget. A handle.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryBudget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limit: usize,
+    used: AtomicUsize,
+    shares: Mutex<HashMap<IpAddr, Weak<Share>>>,
+    refused: Counter,
+}
+
+/// What one source uses of the budget.
+#[derive(Debug)]
+pub(super) struct Share {
+    budget: Arc<Inner>,
+    source: IpAddr,
+    used: AtomicUsize,
+    waiting: Mutex<Waiting>,
+}
+
+/// Requests whose body has not arrived, the oldest first.
+#[derive(Debug, Default)]
+struct Waiting {
+    next: u64,
+    requests: BTreeMap<u64, Arc<Held>>,
+}
+
+/// What a request holds, seen by itself and by whoever makes it give up.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicUsize,
+    evicted: Notify,
+}
+
+/// There is no memory left for this request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exhausted;
+
+impl MemoryBudget {
+    pub(crate) fn new(limit: usize, refused: Counter) -> Self {
+        Self(Arc::new(Inner { limit, used: AtomicUsize::new(0), shares: Mutex::default(), refused }))
+    }
+
+    /// The share of a source; in IPv6, of its /64.
+    pub(super) fn share(&self, source: IpAddr) -> Arc<Share> {
+        let source = neighbourhood(source);
+        let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(&source).and_then(Weak::upgrade) {
+            return share;
+        }
+        let share = Share { budget: Arc::clone(&self.0), source, used: AtomicUsize::new(0), waiting: Mutex::default() };
+        let share = Arc::new(share);
+        shares.insert(source, Arc::downgrade(&share));
+        share
+    }
+}
+
+impl Inner {
+    /// Tells the oldest waiting request of the source that uses most to give up.
+    fn evict_from_heaviest(&self) {
+        let heaviest = {
+            let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            shares.values().filter_map(Weak::upgrade).max_by_key(|share| share.used.load(Relaxed))
+        };
+        if let Some(share) = heaviest {
+            share.evict();
+        }
+    }
+}
+
+impl Share {
+    /// Whether this is the share of `source`.
+    pub(super) fn is_of(&self, source: IpAddr) -> bool {
+        self.source == neighbourhood(source)
+    }
+
+    /// The share of another source, in the same budget.
+    pub(super) fn of_another(&self, source: IpAddr) -> Arc<Self> {
+        MemoryBudget(Arc::clone(&self.budget)).share(source)
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the oldest waiting request give up. What it holds counts as free at once: its task runs next, and whoever needs the memory now
+    /// must not be refused meanwhile.
+    fn evict(&self) {
+        let oldest = self.waiting().requests.pop_first();
+        if let Some((_, oldest)) = oldest {
+            self.release(oldest.bytes.swap(0, Relaxed));
+            oldest.evicted.notify_one();
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Relaxed);
+        self.budget.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut shares = self.budget.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may stand there already.
+        if shares.get(&self.source).is_some_and(|share| share.strong_count() == 0) {
+            shares.remove(&self.source);
+        }
+    }
+}
+
+/// What one request uses of the budget, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    share: Arc<Share>,
+    held: Arc<Held>,
+}
+
+impl Charge {
+    /// Charges a request with these headers to `share`.
+    pub(super) fn request(share: Arc<Share>, headers: &HeaderMap) -> Result<Self, Exhausted> {
+        let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_COST).sum();
+        let charge = Self { share, held: Arc::default() };
+        charge.grow_up_to(8, REQUEST_COST + headers)?;
+        Ok(charge)
+    }
+
+    /// Charges more of the body; `first` is the first that is charged of it.
+    pub(super) fn grow(&self, bytes: usize, first: bool) -> Result<(), Exhausted> {
+        self.grow_up_to(if first { 8 } else { BODIES }, bytes)
+    }
+
+    /// Charges up to this part of the limits, in eighths.
+    fn grow_up_to(&self, part: usize, bytes: usize) -> Result<(), Exhausted> {
+        let budget = &self.share.budget;
+        let (limit, share_limit) = (budget.limit, budget.limit / SOURCES);
+        self.held.bytes.fetch_add(bytes, Relaxed);
+        let own = self.share.used.fetch_add(bytes, Relaxed) + bytes;
+        let all = budget.used.fetch_add(bytes, Relaxed) + bytes;
+        if own > share_limit / 8 * CROWDED {
+            self.share.evict();
+        } else if all > limit / 8 * CROWDED {
+            budget.evict_from_heaviest();
+        }
+        if self.share.used.load(Relaxed) > share_limit / 8 * part || budget.used.load(Relaxed) > limit / 8 * part {
+            self.give_back(bytes);
+            self.share.budget.refused.inc();
+            return Err(Exhausted);
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        // Less than was charged if the request was made to give up meanwhile.
+        let taken = |held: usize| Some(held.saturating_sub(bytes));
+        if let Ok(before) = self.held.bytes.fetch_update(Relaxed, Relaxed, taken) {
+            self.share.release(before.min(bytes));
+        }
+    }
+
+    /// Enters the line of those whose body has not arrived.
+    pub(super) fn wait(&self) -> Wait {
+        let held = Arc::clone(&self.held);
+        let mut waiting = self.share.waiting();
+        let turn = waiting.next;
+        waiting.next += 1;
+        waiting.requests.insert(turn, Arc::clone(&held));
+        drop(waiting);
+        Wait { share: Arc::clone(&self.share), turn, held }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.give_back(usize::MAX);
+    }
+}
+
+/// A request in the line of those whose body has not arrived; it leaves the line when this is dropped.
+#[derive(Debug)]
+pub(super) struct Wait {
+    share: Arc<Share>,
+    turn: u64,
+    held: Arc<Held>,
+}
+
+impl Wait {
+    /// Returns when the request has to give up, for the sake of others.
+    pub(super) async fn evicted(&self) {
+        self.held.evicted.notified().await;
+        self.share.budget.refused.inc();
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.share.waiting().requests.remove(&self.turn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn request(budget: &MemoryBudget, source: &str) -> Result<Charge, Exhausted> {
+        Charge::request(budget.share(ip(source)), &HeaderMap::new())
+    }
+
+    #[test]
+    fn hd2_a_source_gets_its_share_and_no_more() {
+        let budget = MemoryBudget::new(4 * MIB, Counter::default());
+        let mut held = Vec::new();
+        let refused = loop {
+            match request(&budget, "2001:db8::1") {
+                Ok(charge) => held.push(charge),
+                Err(Exhausted) => break held.len() * REQUEST_COST,
+            }
+        };
+        assert!((MIB - REQUEST_COST..=MIB).contains(&refused), "a quarter of the budget: {refused}");
+        assert!(request(&budget, "2001:db8::ffff:1").is_err(), "the same /64");
+        assert!(request(&budget, "2001:db8:0:1::1").is_ok());
+        held.clear();
+        assert!(request(&budget, "2001:db8::1").is_ok(), "what is dropped is given back");
+        assert_eq!(budget.0.used.load(Relaxed), 0);
+        assert!(budget.0.shares.lock().unwrap().is_empty(), "a source without requests takes no memory");
+    }
+
+    #[test]
+    fn hd2_the_request_that_has_waited_longest_gives_way_and_its_neighbours_do_not() {
+        let budget = MemoryBudget::new(4 * MIB, Counter::default());
+        let share = budget.share(ip("192.0.2.1"));
+        let charges: Vec<_> = (0..12).map(|_| request(&budget, "192.0.2.1").unwrap()).collect();
+        let waits: Vec<_> = charges.iter().map(Charge::wait).collect();
+        let given_up = || waits.iter().map(|wait| wait.evicted().now_or_never().is_some()).collect::<Vec<_>>();
+        assert!(!given_up().contains(&true));
+        let one_more = request(&budget, "192.0.2.1").unwrap();
+        let told = given_up();
+        assert!(told[0] && !told[1..].contains(&true), "{told:?}");
+        drop((one_more, charges, waits));
+        assert_eq!(share.used.load(Relaxed), 0);
+        assert!(share.waiting().requests.is_empty());
+    }
+
+    #[test]
+    fn hd2_when_all_is_used_the_source_that_uses_most_gives_way() {
+        let budget = MemoryBudget::new(4 * MIB, Counter::default());
+        let attackers = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
+        let held: Vec<_> = attackers.iter().flat_map(|source| (0..12).map(|_| request(&budget, source).unwrap())).collect();
+        let waits: Vec<_> = held.iter().map(Charge::wait).collect();
+        let good: Vec<_> = (0..8).map(|_| request(&budget, "198.51.100.1").unwrap()).collect();
+        let told = waits.iter().filter(|wait| wait.evicted().now_or_never().is_some()).count();
+        assert!((1..=8).contains(&told), "{told}");
+        drop((good, held, waits));
+    }
+}

@@ -1,0 +1,98 @@
+//! What a TLS certificate says: from when and until when it is valid, and for which names.
+
+use std::{fmt, time::Duration};
+
+use rustls::{
+    pki_types::{CertificateDer, ServerName},
+    server::ParsedCertificate,
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::clock::Timestamp;
+
+/// How long before its end a certificate should have been renewed.
+const RENEW_AHEAD: Duration = Duration::from_secs(21 * 24 * 3600);
+
+/// A certificate and its period of validity.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    der: CertificateDer<'static>,
+    /// `None`: it cannot be read.
+    validity: Option<(Timestamp, Timestamp)>,
+}
+
+/// What is wrong with a certificate, or will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Concern {
+    Expired(Timestamp),
+    NotYetValid(Timestamp),
+    /// It ends at this time, so many days from now.
+    EndsSoon(Timestamp, u64),
+    /// It is not for the issuer's host.
+    OtherName(String),
+    Unreadable,
+}
+
+impl Certificate {
+    pub(super) fn new(der: &CertificateDer<'_>) -> Self {
+        let parsed = x509_parser::parse_x509_certificate(der).ok();
+        let validity = parsed.map(|(_, certificate)| {
+            let validity = certificate.validity();
+            let at = |time: x509_parser::time::ASN1Time| Timestamp::from_seconds(time.timestamp());
+            (at(validity.not_before), at(validity.not_after))
+        });
+        Self { der: der.clone().into_owned(), validity }
+    }
+
+    /// When it ends, if that can be read.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        self.validity.map(|(_, end)| end)
+    }
+
+    /// What is wrong with it at `now`, the worst first; `host` is the issuer's, if that is known.
+    pub(crate) fn concerns(&self, now: Timestamp, host: Option<&str>) -> Vec<Concern> {
+        let period = match self.validity {
+            None => Some(Concern::Unreadable),
+            Some((_, end)) if now > end => Some(Concern::Expired(end)),
+            Some((begin, _)) if now < begin => Some(Concern::NotYetValid(begin)),
+            Some((_, end)) if now + RENEW_AHEAD > end => Some(Concern::EndsSoon(end, end.since(now).as_secs() / (24 * 3600))),
+            Some(_) => None,
+        };
+        let other_name = host.filter(|host| !self.is_for(host)).map(|host| Concern::OtherName(host.to_owned()));
+        period.into_iter().chain(other_name).collect()
+    }
+
+    fn is_for(&self, host: &str) -> bool {
+        let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']'));
+        let parsed = ParsedCertificate::try_from(&self.der);
+        name.is_ok_and(|name| parsed.is_ok_and(|parsed| rustls::client::verify_server_name(&parsed, &name).is_ok()))
+    }
+}
+
+impl Concern {
+    /// Whether clients refuse the certificate now, wherever they are.
+    pub(crate) fn is_fatal(&self) -> bool {
+        matches!(self, Self::Expired(_) | Self::NotYetValid(_))
+    }
+}
+
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired(end) => write!(f, "the certificate expired at {}; clients refuse it until it is renewed", date(*end)),
+            Self::NotYetValid(begin) => {
+                write!(f, "the certificate is not valid before {}; check the clock, or wait", date(*begin))
+            }
+            Self::EndsSoon(end, days) => write!(f, "the certificate expires in {days} days, at {}; renew it", date(*end)),
+            Self::OtherName(host) => {
+                write!(f, "the certificate is not for {host}, the issuer's host; clients that connect by this name refuse it")
+            }
+            Self::Unreadable => f.write_str("the certificate's dates cannot be read; no warning can be given before it expires"),
+        }
+    }
+}
+
+fn date(time: Timestamp) -> String {
+    let date = OffsetDateTime::from_unix_timestamp(time.seconds()).ok();
+    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{} s", time.seconds()))
+}

@@ -189,12 +189,12 @@ def hd3_connections_that_only_ping_are_closed_and_everyone_else_is_served(progra
                 one.setblocking(False)
                 held[one] = time.monotonic()
             slowest, next_ping = 0, time.monotonic() + 2
-            while held and time.monotonic() - began < 60:
+            while held and time.monotonic() - began < 90:
                 for path in ["/health/live", "/health/ready"]:
-                    status, _, _, took = server.ask("GET", path, timeout=5)
+                    status, _, _, took = server.ask("GET", path, timeout=20)
                     assert status == 200, (path, status)
                     slowest = max(slowest, took)
-                assert server.token(timeout=5)[0] == 200
+                assert server.token(timeout=20)[0] == 200
                 ping = time.monotonic() >= next_ping
                 next_ping += 2 * ping
                 for one, since in list(held.items()):
@@ -210,8 +210,9 @@ def hd3_connections_that_only_ping_are_closed_and_everyone_else_is_served(progra
                         one.close()
                         del held[one]
                 time.sleep(0.2)
-            assert not held, f"{len(held)} connections still stand after 60 s"
-            assert max(lived) < 10 + 5 + 10, max(lived)
+            assert not held, f"{len(held)} connections still stand after 90 s"
+            # Idle, the farewell, and as much again for a busy machine.
+            assert max(lived) < 40, max(lived)
             figures.append(f"{settings or 'defaults'}: all closed, the last after {max(lived):.0f} s; health within {ms(slowest)}")
         finally:
             for one in held:

@@ -7,10 +7,11 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use prometheus_client::metrics::counter::Counter;
 
 use super::{
     App, body,
-    budget::Charge,
+    budget::{Charge, MemoryBudget},
     error::Failure,
     form::{self, Form},
     front::Peer,
@@ -91,10 +92,12 @@ fn require_form(parts: &Parts) -> Result<(), Failure> {
 
 /// Charges the request to its source: the peer, or the caller that a trusted proxy names.
 fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
-    let Some(Peer(_, share)) = parts.extensions.get::<Peer>() else {
-        return Err(Failure::broken("the request came over no connection".to_owned()));
+    let share = match parts.extensions.get::<Peer>() {
+        Some(Peer(_, share)) if share.is_of(source) => Arc::clone(share),
+        Some(Peer(_, share)) => share.of_another(source),
+        // It came over no connection, so there is nobody to share with.
+        None => MemoryBudget::new(usize::MAX, Counter::default()).share(source),
     };
-    let share = if share.is_of(source) { Arc::clone(share) } else { share.of_another(source) };
     Ok(Charge::request(share, &parts.headers)?)
 }
 

@@ -11,7 +11,7 @@
 //! | `entropy` | the one source of randomness |
 //! | `server` | wires the rooms below together and runs them |
 //! | `server::config` | flags over environment over a file over defaults |
-//! | `server::management` | what is for operators alone: metrics, on a listener of their own |
+//! | `server::management` | what is for operators alone: metrics and health, on a listener of their own |
 //! | `server::http` | speaks HTTP and knows no rule: every route on one page, every error rendered in one place |
 //! | `server::issuer` | decides what a client may have, and what the token says; one grant, one file |
 //! | `server::registry` | knows who may ask: clients and users, how they prove it, and how often they may fail to |

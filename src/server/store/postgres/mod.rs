@@ -2,8 +2,10 @@
 
 mod connect;
 mod driver;
+mod tls;
 mod url;
 
 pub(super) use connect::Refusal;
 pub(super) use driver::Postgres;
-pub(crate) use url::{DatabaseTls, PostgresUrl};
+pub(crate) use tls::DatabaseTls;
+pub(crate) use url::PostgresUrl;

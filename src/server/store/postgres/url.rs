@@ -5,47 +5,8 @@ use std::{fmt, net::IpAddr};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sqlx::postgres::PgConnectOptions;
 
-use super::connect::Targets;
+use super::{DatabaseTls, connect::Targets};
 use crate::server::secret::Redacted;
-
-/// How connections to a PostgreSQL server beyond this machine are protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DatabaseTls {
-    /// By TLS, with a certificate for the host's name from an authority that is trusted.
-    Verified,
-    /// By TLS with whatever certificate: an attacker on the way can read everything, the password included.
-    Unverified,
-    /// By whatever the server offers, if anything.
-    Off,
-}
-
-impl DatabaseTls {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "verified" => Some(Self::Verified),
-            "unverified" => Some(Self::Unverified),
-            "off" => Some(Self::Off),
-            _ => None,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Unverified => "unverified",
-            Self::Off => "off",
-        }
-    }
-
-    /// The `sslmode` for a host beyond this machine whose URL names none.
-    const fn mode(self) -> &'static str {
-        match self {
-            Self::Verified => "verify-full",
-            Self::Unverified => "require",
-            Self::Off => "prefer",
-        }
-    }
-}
 
 /// Where one server of the database listens: a name, an address, or (with a slash first) the folder of its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]

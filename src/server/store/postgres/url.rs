@@ -259,16 +259,7 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
 /// Refuses a parameter, and names it when it is plainly a parameter's name: it may be a piece of a password.
 fn unknown(name: &str) -> String {
     /// What other programs call it.
-    const ELSEWHERE: [(&str, &str); 8] = [
-        ("ssl", "sslmode"),
-        ("tls", "sslmode"),
-        ("schema", "options"),
-        ("searchpath", "options"),
-        ("currentschema", "options"),
-        ("username", "user"),
-        ("pass", "password"),
-        ("database", "dbname"),
-    ];
+    const ELSEWHERE: [(&str, &str); 4] = [("ssl", "sslmode"), ("schema", "options"), ("username", "user"), ("database", "dbname")];
     let plain: String = name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
     let likeness = |known: &str| strsim::jaro_winkler(&plain, &known.replace('_', ""));
     let alias = ELSEWHERE.into_iter().find(|(alias, _)| *alias == plain).map(|(_, known)| known);

@@ -12,8 +12,10 @@ use crate::{
     clock::{Clock, SystemClock},
     server::{
         Config,
+        custody::{self, Kept},
         http::Tls,
         keys::{self, SealingKeys},
+        restore::{self, RecordFile},
     },
 };
 
@@ -80,6 +82,20 @@ impl Check {
     }
 }
 
+/// Whether the database is the one that this node last saw, and whether that can be written down.
+async fn record(database: &Database) -> Result<String, String> {
+    let Config { store, keys, .. } = &database.config;
+    let record = restore::require_known(store, keys, &database.clock).await.map_err(|error| error.to_string())?;
+    let file = RecordFile::of(keys);
+    let place = file.path().display();
+    file.require_writable()
+        .map_err(|error| format!("{place} cannot be written: {error}; a restore of an older database would not be noticed"))?;
+    Ok(match record {
+        Some(record) => format!("{place}; the database goes on from there (change {})", record.newest_change()),
+        None => format!("{place} will be begun by the next start"),
+    })
+}
+
 /// Looks at one thing after the other, up to the first on which the rest depends.
 async fn look(settings: SettingFlags) -> Vec<Finding> {
     let config = match settings.load() {
@@ -87,6 +103,10 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
         Err(error) => return vec![Finding::new("configuration", Err(error.to_string()))],
     };
     let mut findings = vec![Finding::new("configuration", Ok("every setting is known and in range".to_owned()))];
+    if let Some(tls) = config.tls_files() {
+        let private = custody::require_private(Kept::TlsKey, &tls.key).map_err(|error| error.to_string());
+        findings.push(Finding::new("TLS key", private.map(|()| format!("{} is closed to others", tls.key.display()))));
+    }
     findings.extend(Finding::of_certificate(&config));
     let database = match Database::open(config).await {
         Ok(database) => database,
@@ -101,6 +121,7 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
             findings.push(Finding::new("sealing key", Ok(format!("{} opens this database", sealing.place()))));
             let keys = keys::check(&sealing, &database.store, database.clock.now()).await;
             findings.push(Finding::new("signing keys", keys));
+            findings.push(Finding::new("record", record(&database).await));
         }
         Err(error) => findings.push(Finding::new("sealing key", Err(error.to_string()))),
     }

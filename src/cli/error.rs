@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::{
     server::{self, config, keys, registry, store, telemetry},
@@ -30,6 +30,24 @@ pub(super) enum Error {
     Input(io::Error),
     #[error("{0}")]
     Password(String),
+    #[error("the password cannot be asked for, since standard input is not a terminal: hand it over by --password-stdin")]
+    NoTerminal,
+    #[error(transparent)]
+    Restore(#[from] server::RestoreError),
+    #[error("the backup {} was not made: {source}", path.display())]
+    Backup { path: PathBuf, source: io::Error },
+    #[error(
+        "this database is PostgreSQL, which has its own tools: `pg_dump --format=custom --file=FILE DATABASE` makes a copy, `pg_restore --clean --if-exists --dbname=DATABASE FILE` restores it; run `sealwright restored` before the server starts again"
+    )]
+    BackupOfPostgres,
+    #[error(
+        "the secret {secret} is the last one by which the client {client} gets tokens: give it another first (`client add-secret {client}`), or drop this one all the same with --last"
+    )]
+    LastSecret { client: String, secret: String },
+    #[error("the server is not ready: {0}")]
+    NotReady(String),
+    #[error("{url} did not say whether the server is ready: {why}")]
+    NoHealth { url: String, why: String },
     #[error(transparent)]
     Registration(#[from] registry::RegistrationError),
     #[error(

@@ -25,7 +25,7 @@ pub(super) enum Command {
     /// List the thousand newest logins that are kept
     List {
         /// Of this user alone
-        #[arg(long, value_name = "NAME", value_parser = username)]
+        #[arg(long, value_name = "NAME", value_parser = username, allow_hyphen_values = true)]
         user: Option<Username>,
         /// Of this client alone
         #[arg(long, value_name = "ID", conflicts_with = "user")]
@@ -36,9 +36,9 @@ pub(super) enum Command {
     /// End a login, or all of a user or of a client: their refresh tokens are no good any more
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     End {
-        #[arg(value_name = "LOGIN_ID", group = "which")]
+        #[arg(value_name = "LOGIN_ID", group = "which", allow_hyphen_values = true)]
         id: Option<LoginId>,
-        #[arg(long, value_name = "NAME", value_parser = username, group = "which")]
+        #[arg(long, value_name = "NAME", value_parser = username, group = "which", allow_hyphen_values = true)]
         user: Option<Username>,
         #[arg(long, value_name = "ID", group = "which")]
         client: Option<ClientId>,

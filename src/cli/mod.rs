@@ -1,14 +1,18 @@
 //! The terminal door: one command, one file.
 
 mod allowance;
+mod backup;
 mod check;
 mod client;
 mod demo;
 mod error;
+mod health;
 mod key;
 mod login;
 mod output;
+mod password_input;
 mod resource;
+mod restored;
 mod serve;
 mod settings;
 mod token;
@@ -45,7 +49,7 @@ enum Command {
     /// Serve a throwaway issuer with a demo resource and app, and print requests to paste
     Demo,
     /// Serve; creates the database, the sealing key and the first signing key on first start
-    Serve,
+    Serve(serve::Serve),
     /// Resources: the APIs that tokens are for
     #[command(subcommand)]
     Resource(resource::Command),
@@ -66,6 +70,12 @@ enum Command {
     Token(token::Command),
     /// Say whether configuration, database and sealing key are usable, and if not, why
     Check(check::Check),
+    /// Ask the server that this configuration describes whether it is ready; exit code 0 if it is
+    Health(health::Health),
+    /// Copy an SQLite database into one file, while the server runs
+    Backup(backup::Backup),
+    /// Make a database that was restored from a copy safe to serve: run it once, before the server starts
+    Restored(restored::Restored),
 }
 
 /// Why a command did not do what it was asked. The text says what to do.
@@ -97,13 +107,16 @@ impl Command {
     async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         match self {
             Self::Demo => demo::run(settings).await,
-            Self::Serve => serve::run(settings.load()?).await,
+            Self::Serve(serve) => serve::run(serve, settings.load()?).await,
+            Self::Health(health) => health.run(settings).await,
+            Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
             Self::Token(command) => command.run(settings).await,
             Self::Resource(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::Client(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::User(command) => Database::lend(settings, async |database| command.run(database).await).await,
             Self::Login(command) => Database::lend(settings, async |database| command.run(database).await).await,
+            Self::Backup(backup) => Database::lend(settings, async |database| backup.run(database).await).await,
             Self::Key(command) => Database::lend(settings, async |database| command.run(database).await).await,
         }
     }

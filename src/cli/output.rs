@@ -26,6 +26,10 @@ pub(super) struct Output {
 }
 
 impl Output {
+    pub(super) const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints `data` as JSON, or what `for_people` makes of it.
     pub(super) fn print<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
         let text = self.text(data, for_people)?;
@@ -63,6 +67,11 @@ pub(super) fn say(text: &str) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
     }
+}
+
+/// Says on standard error what was done and may not have been meant. That no one reads it is no failure.
+pub(super) fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
 /// A table with a heading.

@@ -2,24 +2,36 @@
 
 use std::{process, sync::Arc};
 
+use clap::Args;
+
 use super::error::Error;
 use crate::{
     clock::SystemClock,
     server::{Config, Reload, Server, telemetry},
 };
 
-pub(super) async fn run(config: Config) -> Result<(), Error> {
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Found a new issuer in an empty database although there is a sealing key: gives up the issuer that the key is from
+    #[arg(long)]
+    found_new_issuer: bool,
+}
+
+pub(super) async fn run(serve: Serve, mut config: Config) -> Result<(), Error> {
+    if serve.found_new_issuer {
+        config.found_new_issuer();
+    }
     let telemetry = start_telemetry(config.telemetry.clone()).await?;
     if !config.service_links.is_empty() {
         let variables = config.service_links.join(" ");
         tracing::info!(variables, "environment variables of Kubernetes are ignored: they are of a Service and no settings");
     }
-    let outcome = serve(config).await;
+    let outcome = serve_until_stopped(config).await;
     end_telemetry(telemetry).await;
     outcome
 }
 
-async fn serve(config: Config) -> Result<(), Error> {
+async fn serve_until_stopped(config: Config) -> Result<(), Error> {
     let mut shutdown = Box::pin(told_to_stop(&[Stop::Interrupt, Stop::Terminate], || ())?);
     let others = OtherSignals::catch()?;
     let server = tokio::select! {

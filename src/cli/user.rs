@@ -1,24 +1,21 @@
 //! `sealwright user`: the people who sign in.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, BufRead, Read},
-};
+use std::collections::BTreeMap;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use super::{
     Database,
     allowance::{Allowance, allowance, by_resource, in_words},
     error::Error,
     output::{Output, facts, or_dash, or_never, rfc3339, rfc3339_if_any, say, table},
+    password_input::PasswordInput,
 };
 use crate::{
     protocol::{Audience, Malformed},
     server::{
-        model::{Password, User, UserChange, Username},
+        model::{User, UserChange, Username},
         registry::{self, PasswordHasher},
         store,
     },
@@ -45,6 +42,7 @@ pub(super) enum Command {
     },
     /// Show one user
     Show {
+        #[arg(allow_hyphen_values = true)]
         username: Username,
         #[command(flatten)]
         output: Output,
@@ -52,6 +50,7 @@ pub(super) enum Command {
     /// Change what a user may have
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
+        #[arg(allow_hyphen_values = true)]
         username: Username,
         /// What they may have at a resource from now on, instead of what they had there; repeat for more resources
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
@@ -64,12 +63,14 @@ pub(super) enum Command {
     },
     /// Disable a user and end their logins
     Disable {
+        #[arg(allow_hyphen_values = true)]
         username: Username,
         #[command(flatten)]
         output: Output,
     },
     /// Enable a user again
     Enable {
+        #[arg(allow_hyphen_values = true)]
         username: Username,
         #[command(flatten)]
         output: Output,
@@ -78,32 +79,11 @@ pub(super) enum Command {
     Delete { username: Username },
     /// Set a user's password and end their logins
     SetPassword {
+        #[arg(allow_hyphen_values = true)]
         username: Username,
         #[command(flatten)]
         password: PasswordInput,
     },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct PasswordInput {
-    /// Read the password from standard input, up to the end of its first line
-    #[arg(long, required = true)]
-    password_stdin: bool,
-}
-
-/// More than any password takes.
-const INPUT_LIMIT: u64 = 64 * 1024;
-
-impl PasswordInput {
-    fn read(&self) -> Result<Password, Error> {
-        let mut line = Zeroizing::new(Vec::new());
-        io::stdin().lock().take(INPUT_LIMIT).read_until(b'\n', &mut line).map_err(Error::Input)?;
-        if line.len() as u64 == INPUT_LIMIT {
-            return Err(Error::Password("the password is too long: it has at most 1,024 characters".to_owned()));
-        }
-        let text = std::str::from_utf8(&line).map_err(|_| Error::Password("the password is no UTF-8".to_owned()))?;
-        Password::parse(text.trim_end_matches(['\r', '\n'])).map_err(|malformed| Error::Password(malformed.to_string()))
-    }
 }
 
 impl Command {

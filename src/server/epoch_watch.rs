@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    keys::{self, KeyRing},
+    keys::{self, KeyRing, MacKey, SealingKeys},
     meters::Meters,
     model::Change,
     registry::Registry,
+    restore::{SetBack, Witness},
     store::{self, Epochs, Store},
     telemetry,
 };
@@ -23,12 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct EpochWatch {
     clock: SharedClock,
     store: Store,
-    keys: KeyRing,
-    registry: Registry,
+    watched: Watched,
     meters: Arc<Meters>,
     known: Epochs,
+    witness: Witness,
     /// Whether the last look failed: an outage is reported when it begins and when it ends.
     blind: bool,
+}
+
+/// What is read again when its epoch has moved.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) keys: KeyRing,
+    pub(super) registry: Registry,
+    pub(super) refresh_tokens: MacKey,
+    pub(super) sealing: SealingKeys,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,20 +47,15 @@ enum LookError {
     Store(#[from] store::Error),
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    #[error(transparent)]
+    SetBack(#[from] SetBack),
     #[error("the database did not answer within {} s", PATIENCE.as_secs())]
     Slow(#[from] tokio::time::error::Elapsed),
 }
 
 impl EpochWatch {
-    pub(super) const fn new(
-        clock: SharedClock,
-        store: Store,
-        keys: KeyRing,
-        registry: Registry,
-        meters: Arc<Meters>,
-        known: Epochs,
-    ) -> Self {
-        Self { clock, store, keys, registry, meters, known, blind: false }
+    pub(super) fn new(clock: SharedClock, store: Store, watched: Watched, meters: Arc<Meters>, known: Epochs, witness: Witness) -> Self {
+        Self { clock, store, watched, meters, known, witness, blind: false }
     }
 
     /// Looks again and again, until it is dropped.
@@ -80,6 +85,7 @@ impl EpochWatch {
             let changes = tokio::time::timeout(PATIENCE, self.store.list_changes(self.known.changes, newest)).await??;
             // A gap at the end: somebody forgot rows, or the database was set back.
             self.known.changes = changes.last().map_or(newest, |change| change.number);
+            self.witness.note_changes(&changes);
             for Change { at, actor, action, target, .. } in changes {
                 let at_s = at.seconds();
                 tracing::info!(target: telemetry::SECURITY, event = action, actor, target, at_s, outcome = "ok", "{action} {target}");
@@ -93,11 +99,14 @@ impl EpochWatch {
     /// at least then.
     async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
         let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
-        self.registry.confirm(epochs.registry, now);
+        self.witness.require_not_set_back(&epochs)?;
+        let Watched { keys, registry, refresh_tokens, sealing } = &self.watched;
+        registry.confirm(epochs.registry, now);
         if epochs.keys == self.known.keys {
-            self.keys.confirm(now);
+            keys.confirm(now);
         } else {
-            tokio::time::timeout(PATIENCE, self.keys.reload(now)).await??;
+            tokio::time::timeout(PATIENCE, keys.reload(now)).await??;
+            tokio::time::timeout(PATIENCE, refresh_tokens.reload(sealing, &self.store)).await??;
         }
         self.known = Epochs { changes: self.known.changes, ..epochs };
         // Last, and whatever comes of it: what is in force does not wait for its record.
@@ -106,6 +115,8 @@ impl EpochWatch {
         {
             tracing::warn!(%error, "the record of changes could not be read; it will be tried again");
         }
+        self.witness.note(self.known, self.watched.keys.live_kids(now));
+        self.witness.save().await;
         self.meters.epoch_looks.inc();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What is tidied up beside the work: the last use of secrets is noted, logins that are long over are forgotten. Nothing that
+//! What is tidied up beside the work: the last use of secrets and the server's heartbeat are noted, logins that are long over are forgotten. Nothing that
 //! is waited for waits for it.
 
 use std::time::Duration;
@@ -18,6 +18,8 @@ const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
 const KEEP_CHANGES: Duration = Duration::from_secs(400 * 24 * 3600);
 /// How long the source of a sign-in is kept after its last use.
 const KEEP_SOURCES: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How often it is noted that a server is alive.
+const BEAT_EVERY: Duration = Duration::from_secs(60);
 /// How long one of these may take before it is given up until the next time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,9 +37,16 @@ impl Housekeeping {
 
     /// Tidies up again and again, until it is dropped.
     pub(super) async fn run(self) {
-        let mut purged = None;
+        let (mut purged, mut beaten) = (None, None);
         loop {
             let now = self.clock.now();
+            if beaten.is_none_or(|last| now.since(last) >= BEAT_EVERY) {
+                // Without it a restore is noticed by what else has changed; the database's outage is reported elsewhere.
+                if let Ok(Err(error)) = timeout(PATIENCE, self.store.beat(now)).await {
+                    tracing::debug!(%error, "the heartbeat could not be written");
+                }
+                beaten = Some(now);
+            }
             if purged.is_none_or(|last| now.since(last) >= PURGE_EVERY) {
                 match timeout(PATIENCE, self.store.purge_logins(now - KEEP_LOGINS)).await {
                     Ok(Ok(0)) => {}

@@ -2,6 +2,7 @@
 
 pub(crate) mod caller_text;
 pub mod config;
+pub(crate) mod custody;
 mod document;
 mod epoch_watch;
 mod housekeeping;
@@ -12,6 +13,7 @@ mod management;
 mod meters;
 pub(crate) mod model;
 pub(crate) mod registry;
+pub(crate) mod restore;
 pub(crate) mod revocation;
 pub(crate) mod secret;
 pub(crate) mod store;
@@ -31,19 +33,21 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 pub use config::Config;
 pub use meters::{Guess, Meters, TokenRequest};
+pub(crate) use restore::Error as RestoreError;
 
 use crate::{
     clock::SharedClock,
     protocol::{Issuer, ServerMetadata},
 };
 use document::Document;
-use epoch_watch::EpochWatch;
+use epoch_watch::{EpochWatch, Watched};
 use housekeeping::Housekeeping;
-use http::{ApiDocs, App, ConnectionLimits, Drain, Hosts, Listener, MemoryBudget, Stopping, Tls, TlsError, TrustedProxies};
+use http::{ApiDocs, App, Bound, ConnectionLimits, Drain, Hosts, Listener, MemoryBudget, Stopping, Tls, TlsError, TrustedProxies};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
 use management::Management;
 use registry::Registry;
+use restore::{RecordFile, Witness};
 use revocation::Logins;
 use store::{Opening, Store};
 
@@ -100,6 +104,8 @@ pub(crate) enum StartError {
     Store(#[from] store::Error),
     #[error(transparent)]
     Keys(#[from] keys::Error),
+    #[error(transparent)]
+    Restore(#[from] restore::Error),
     #[error("the threads that hash passwords could not be started: {0}")]
     Threads(io::Error),
     #[error("{addr} cannot be listened on: {source}; is a server running already? --{setting} takes another address")]
@@ -118,7 +124,8 @@ impl Error {
 impl Server {
     /// Opens everything, founding the database, the sealing key and the first signing key where they are missing.
     ///
-    /// The port is bound last: a server that cannot serve never listens.
+    /// The port is bound first, so that a start beside a running server makes nothing, and listens last: a server that cannot serve
+    /// never does.
     ///
     /// # Errors
     ///
@@ -129,6 +136,11 @@ impl Server {
 
     async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let meters = Arc::new(Meters::default());
+        let tls = config.http.tls.map(Tls::open).transpose()?;
+        let bound = bind(config.http.listen, "listen")?;
+        let management = config.management_listen.map(|addr| bind(addr, "management-listen")).transpose()?;
+        let record = restore::require_known(&config.store, &config.keys, &clock).await?;
+        let record_file = RecordFile::of(&config.keys);
         let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
         let sealing = SealingKeys::found(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
@@ -136,22 +148,19 @@ impl Server {
         // The epochs first: what is read after them is at least as new as they say.
         let now = clock.steady();
         let epochs = store.read_epochs().await?;
-        let keys = KeyRing::open(config.keys, sealing, store.clone(), meters.signing.clone(), now).await?;
+        let keys = KeyRing::open(config.keys, sealing.clone(), store.clone(), meters.signing.clone(), now).await?;
+        let witness = Witness::open(record_file, record, &store, store.read_epochs().await?, keys.live_kids(now)).await?;
         let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), sources, &clock, epochs.registry, now);
         let registry = opened.map_err(StartError::Threads)?;
-        let logins = Logins::new(config.logins, store.clone(), refresh_tokens, Arc::clone(&clock));
-        let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), keys.clone(), registry.clone(), Arc::clone(&meters), epochs);
+        let logins = Logins::new(config.logins, store.clone(), refresh_tokens.clone(), Arc::clone(&clock));
+        let watched = Watched { keys: keys.clone(), registry: registry.clone(), refresh_tokens, sealing };
+        let watch = EpochWatch::new(Arc::clone(&clock), store.clone(), watched, Arc::clone(&meters), epochs, witness);
 
         let housekeeping = Housekeeping::new(Arc::clone(&clock), store.clone(), registry.clone());
-        let tls = config.http.tls.map(Tls::open).transpose()?;
         let limits = config.http.limits.affordable();
         meters.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
         let budget = MemoryBudget::new(config.http.unauthenticated_memory, meters.memory_refused.clone());
-        let (socket, local_addr) = bind(config.http.listen, "listen")?;
-        let management = match config.management_listen {
-            Some(addr) => Some(bind(addr, "management-listen")?),
-            None => None,
-        };
+        let local_addr = bound.addr();
         let issuer = config.issuer.unwrap_or_else(|| loopback_issuer(local_addr, tls.is_some()));
         let metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
         let tokens = TokenIssuer {
@@ -183,9 +192,14 @@ impl Server {
             meters: Arc::clone(&meters),
             stopping: Stopping::default(),
         };
-        let management_addr = management.as_ref().map(|(_, addr)| *addr);
+        let management_addr = management.as_ref().map(Bound::addr);
         let management_hosts = config.management_hosts;
-        let management = management.map(|(socket, addr)| {
+        let socket = listen(bound, "listen")?;
+        let management = match management {
+            Some(bound) => Some((bound.addr(), listen(bound, "management-listen")?)),
+            None => None,
+        };
+        let management = management.map(|(addr, socket)| {
             let (limits, proxies) = (MANAGEMENT_LIMITS, Arc::<TrustedProxies>::default());
             let hosts = Hosts::new(addr.ip(), management_hosts, "If it should be, add the name to management_hosts.");
             let router = hosts.guard(metered.router().merge(http::health_routes(app.clone())));
@@ -304,11 +318,13 @@ impl Server {
     }
 }
 
-fn bind(addr: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { addr, setting, source };
-    let socket = http::listen(addr).map_err(failed)?;
-    let addr = socket.local_addr().map_err(failed)?;
-    Ok((socket, addr))
+fn bind(addr: SocketAddr, setting: &'static str) -> Result<Bound, StartError> {
+    Bound::bind(addr).map_err(|source| StartError::Listen { addr, setting, source })
+}
+
+fn listen(bound: Bound, setting: &'static str) -> Result<TcpListener, StartError> {
+    let addr = bound.addr();
+    bound.listen().map_err(|source| StartError::Listen { addr, setting, source })
 }
 
 /// The issuer of a server that was given none: it can be reached from this machine alone.

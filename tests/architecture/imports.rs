@@ -14,6 +14,7 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::http"]],
     &[&["server::issuer"]],
     &[&["server::registry"]],
+    &[&["server::restore"]],
     &[&["server::revocation"]],
     &[&["server::keys"]],
     &[&["server::store"]],
@@ -23,7 +24,15 @@ const STOREYS: &[&[Room]] = &[
     &[
         &["client"],
         &["verifier", "scopes"],
-        &["server::caller_text", "server::document", "server::meters", "server::secret", "server::telemetry", "server::workers"],
+        &[
+            "server::caller_text",
+            "server::custody",
+            "server::document",
+            "server::meters",
+            "server::secret",
+            "server::telemetry",
+            "server::workers",
+        ],
     ],
     // What the verifier and the client share.
     &[&["kept"], &["outbound"]],

@@ -19,7 +19,7 @@ async fn check_says_that_everything_is_usable(backend: Backend) {
         .iter()
         .map(|finding| (finding["what"].as_str().unwrap(), finding["usable"].as_bool().unwrap()))
         .collect();
-    assert_eq!(usable, [("configuration", true), ("database", true), ("sealing key", true), ("signing keys", true)]);
+    assert_eq!(usable, [("configuration", true), ("database", true), ("sealing key", true), ("signing keys", true), ("record", true)]);
     let shown = app.run(&["check"]).succeeded().stdout;
     assert!(!shown.contains('@'), "neither user nor password: {shown}");
 }

@@ -10,6 +10,8 @@ on_both_databases![
     a_client_is_allowed_only_what_is_there,
     disabling_keeps_its_first_time_and_enabling_ends_it,
     ten_clients_registered_at_once_are_all_there,
+    a_client_that_gets_no_token_yet_is_pointed_out,
+    the_last_secret_of_a_client_is_not_dropped_unless_that_is_said,
     a_secret_that_cannot_be_shown_is_reported_lost,
 ];
 
@@ -127,6 +129,35 @@ async fn disabling_keeps_its_first_time_and_enabling_ends_it(backend: Backend) {
     assert_eq!(app.run_json(&["client", "disable", "billing"])["disabled_at"], "2001-09-09T01:46:40Z");
     assert_eq!(app.run_json(&["client", "enable", "billing"])["disabled_at"], json!(null));
     assert_eq!(app.run_json(&["client", "enable", "billing"])["disabled_at"], json!(null));
+}
+
+async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let said = |arguments: &[&str]| app.run(&[&["client", "create"], arguments].concat()).succeeded().stderr;
+    let grant = ["--grant", "client_credentials"];
+    let nothing = said(&["one"]);
+    assert!(
+        nothing.contains("warning: the client one gets no token yet") && nothing.contains("--add-grant") && nothing.contains("--allow")
+    );
+    let no_scope = said(&[&["two"], &grant[..]].concat());
+    assert!(no_scope.contains("--allow RESOURCE=SCOPE") && !no_scope.contains("--add-grant"), "{no_scope}");
+    assert!(said(&[&["three"], &ALLOW[..]].concat()).contains("--add-grant"));
+    assert_eq!(said(&[&["four"], &grant[..], &ALLOW].concat()), "");
+}
+
+async fn the_last_secret_of_a_client_is_not_dropped_unless_that_is_said(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let first = app.client("billing").secret[3..19].to_owned();
+    app.run(&["client", "drop-secret", "billing", &first]).failed_saying(&["the last one", "add-secret billing", "--last"]);
+    let added = app.run_json(&["client", "add-secret", "billing"]);
+    let second = added["secret"]["id"].as_str().unwrap_or_else(|| panic!("{added}")).to_owned();
+    app.run(&["client", "drop-secret", "billing", &first]).succeeded();
+    // One that has expired does not count.
+    app.database.execute(&format!("UPDATE client_secrets SET expires_at = 1 WHERE id = '{second}'")).await;
+    let third = app.run_json(&["client", "add-secret", "billing"])["secret"]["id"].as_str().unwrap().to_owned();
+    app.run(&["client", "drop-secret", "billing", &third]).failed_saying(&["the last one"]);
+    app.run(&["client", "drop-secret", "billing", &third, "--last"]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &second]).succeeded();
 }
 
 async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {

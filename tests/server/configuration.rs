@@ -8,7 +8,7 @@ use sealwright::server::{
 };
 use tempfile::TempDir;
 
-use crate::support::{Finished, Process, command, finish};
+use crate::support::{Finished, Process, command, finish, write_private};
 
 const EXAMPLE: &str = include_str!("../../examples/sealwright.toml");
 
@@ -26,7 +26,7 @@ fn is_name(text: &str) -> bool {
 fn load_file(text: &str) -> Result<Config, Error> {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("sealwright.toml");
-    fs::write(&path, text).unwrap();
+    write_private(&path, text);
     Config::load(Sources { file: Some(path), ..Sources::default() })
 }
 
@@ -34,7 +34,7 @@ fn load_file(text: &str) -> Result<Config, Error> {
 fn check(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Finished {
     let folder = TempDir::new().unwrap();
     if !file.is_empty() {
-        fs::write(folder.path().join("sealwright.toml"), file).unwrap();
+        write_private(folder.path().join("sealwright.toml"), file);
     }
     let mut command = command(folder.path());
     command.arg("check").args(flags).envs(variables.iter().copied());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, TestApp, TestDatabase, on_both_databases};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, on_both_databases};
 
 on_both_databases![
     ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
@@ -115,7 +115,11 @@ async fn two_key_rows_whose_sealed_texts_were_swapped_do_not_open(backend: Backe
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let sealing_key = std::fs::read_to_string(app.database.keys_dir().join("sealing.key")).unwrap();
-    let other = TestApp::start_with(TestDatabase::create(backend).await, &[("sealing_key", &sealing_key)]).await.stop().await;
+    let other = TestDatabase::create(backend).await;
+    let mut lender = command(other.folder());
+    let serve = ["serve", "--found-new-issuer", "--listen", "127.0.0.1:0", "--database-url", &other.url];
+    lender.args(serve).env("SEALWRIGHT_SEALING_KEY", &sealing_key);
+    Process::spawn(lender).addr().await;
     let foreign = other.texts("SELECT sealed FROM signing_keys").await.remove(0);
     let kid = app.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].clone();
     let database = app.stop().await;
@@ -133,8 +137,12 @@ async fn a_client_stays_disabled_when_the_database_was_set_back(backend: Backend
     app.plain_token(&client).await.granted();
     // A backup is restored under the running server: the epoch goes back, and by the next change it is where it was.
     app.database.execute("UPDATE epochs SET n = n - 1 WHERE kind = 'registry'").await;
-    app.settle().await;
+    // It is served from memory for ten seconds, and then no longer.
+    app.stops_issuing(&client).await;
     app.run(&["client", "disable", "billing"]).succeeded();
+    app.clock.advance(Duration::from_secs(60));
+    app.plain_token(&client).await.refused(503, "temporarily_unavailable");
+    app.run(&["restored"]).succeeded();
     app.settle().await;
     app.plain_token(&client).await.refused(401, "invalid_client");
 }

@@ -8,6 +8,7 @@ use crate::support::{Backend, Credential, TestApp, TestDatabase, on_both_databas
 
 on_both_databases![
     logins_are_listed_and_ended_by_id_user_and_client,
+    a_login_whose_id_begins_with_a_hyphen_is_ended_like_any_other,
     one_login_behaves_like_a_plain_model_of_it,
     ad7_nothing_in_a_printed_text_acts_on_the_terminal,
     a_user_has_so_many_logins_by_a_client_and_one_more_ends_the_least_used,
@@ -77,6 +78,20 @@ async fn a_user_has_so_many_logins_by_a_client_and_one_more_ends_the_least_used(
         app.sign_in(&shop).await.granted();
     }
     app.refresh(&shop, &tokens[0]).await.granted();
+}
+
+/// Ids that were made before they could no longer begin with a hyphen.
+async fn a_login_whose_id_begins_with_a_hyphen_is_ended_like_any_other(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    for start in ["-", "--", "-h", "--json"] {
+        app.sign_in(&shop).await.granted();
+        let rename = format!("UPDATE logins SET id = '{start}' || SUBSTR(id, {}) WHERE ended_at IS NULL", start.len() + 1);
+        app.database.execute(&rename).await;
+        let id = app.database.texts("SELECT id FROM logins WHERE ended_at IS NULL").await.remove(0);
+        assert!(id.starts_with(start) && id.len() == 22);
+        let said = app.run(&["login", "end", &id]).succeeded().stdout;
+        assert!(said.starts_with("ended 1 login"), "{said}");
+    }
 }
 
 /// What can happen to a login.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, sealwright};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, sealwright, write_private};
 
 on_both_databases![
     jk7_twenty_first_starts_at_once_make_one_key,
@@ -153,6 +153,12 @@ async fn a_port_that_is_taken_is_refused() {
     let database = founded(Backend::Sqlite).await;
     let addr = app.addr.to_string();
     sealwright(&database, &["serve", "--listen", &addr]).failed_saying(&[&addr, "--listen takes another address"]);
+    // In the wrong folder as well, where nothing is made then.
+    let elsewhere = TestDatabase::create(Backend::Sqlite).await;
+    sealwright(&elsewhere, &["serve", "--listen", &addr]).failed_saying(&[&addr, "is a server running already"]);
+    let management = ["serve", "--listen", "127.0.0.1:0", "--management-listen", &addr];
+    sealwright(&elsewhere, &management).failed_saying(&[&addr, "--management-listen takes another address"]);
+    assert_eq!(fs::read_dir(elsewhere.folder()).unwrap().count(), 0, "nothing was made");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +175,7 @@ async fn a_folder_that_cannot_be_written_is_refused() {
     serve("sqlite://file/sealwright.db", "keys").failed_saying(&["database file", "file/sealwright.db", "cannot be used"]);
     serve("sqlite://missing/sealwright.db", "keys").failed_saying(&["missing/sealwright.db", "cannot be used"]);
     serve("sqlite://new.db", "file/keys").failed_saying(&["file/keys/sealing.key", "cannot be used"]);
-    fs::write(database.folder().join("garbage.db"), "this is no database, but it is long enough to look like one".repeat(100)).unwrap();
+    write_private(database.folder().join("garbage.db"), &"this is no database, but it is long enough to look like one".repeat(100));
     serve("sqlite://garbage.db", "keys").failed_saying(&["not a database"]);
 }
 
@@ -186,14 +192,14 @@ async fn every_file_that_is_made_belongs_to_its_owner_alone() {
         }
     }
     seen.sort_unstable();
-    assert_eq!(seen, ["sealing.key", "sealwright.db", "sealwright.db-shm", "sealwright.db-wal"]);
+    assert_eq!(seen, ["database-record.json", "sealing.key", "sealwright.db", "sealwright.db-shm", "sealwright.db-wal"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_database_is_refused_and_not_touched() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let file = database.folder().join("sealwright.db");
-    fs::write(&file, "").unwrap();
+    write_private(&file, "");
     sealwright(&database, &["client", "list"]).failed_saying(&["holds no issuer yet"]);
     assert_eq!(fs::read(&file).unwrap(), b"");
     database.execute("CREATE TABLE theirs (a TEXT)").await;

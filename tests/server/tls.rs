@@ -10,7 +10,7 @@ use sealwright::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, finish, on_both_databases, wait_until};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, finish, on_both_databases, wait_until, write_private};
 
 on_both_databases![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
 
@@ -46,7 +46,7 @@ impl Authority {
         params.not_after = end.into();
         let certificate = params.signed_by(&key, &self.root).unwrap();
         std::fs::write(self.certificate(), certificate.pem()).unwrap();
-        std::fs::write(self.key(), key.serialize_pem()).unwrap();
+        write_private(self.key(), &key.serialize_pem());
     }
 
     fn certificate(&self) -> String {

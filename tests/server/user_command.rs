@@ -38,7 +38,14 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
     app.set_password("alice", PASSWORD).failed_saying(&["there is no user alice"]);
     assert_ne!(app.user("alice")["sub"], created["sub"], "a name may come again, a sub does not");
 
-    assert_eq!(app.run(&["user", "create", "bob"]).status.code(), Some(2), "a password belongs on no command line");
+    // A password belongs on no command line, and there is no terminal that could be asked.
+    app.run(&["user", "create", "bob"]).failed_saying(&["not a terminal", "--password-stdin"]);
+    app.run(&["user", "set-password", "bob"]).failed_saying(&["not a terminal", "--password-stdin"]);
+    app.user_with("-bob", PASSWORD, &[]).succeeded();
+    assert_eq!(app.run_json(&["user", "show", "-bob"])["username"], "-bob", "a name that begins with a hyphen needs no `--`");
+    app.run(&["login", "list", "--user", "-bob"]).succeeded();
+    app.run(&["login", "end", "--user", "-bob"]).succeeded();
+    app.run(&["user", "delete", "-bob"]).succeeded();
     app.user_with("bob", &format!("{PASSWORD}\nand a second line"), &[]).succeeded();
     app.user_with("eve", &format!("a{}", "é".repeat(100_000)), &[]).failed_saying(&["too long"]);
     app.user_with("eve", "", &[]).failed_saying(&["1 to 1,024 characters"]);

@@ -10,9 +10,10 @@ use super::{
     Database,
     allowance::{Allowance, allowance, by_resource},
     error::Error,
-    output::{NewLifetime, Output, new_lifetime, positive_duration, say, token_lifetime},
+    output::{NewLifetime, Output, new_lifetime, positive_duration, say, token_lifetime, warn},
 };
 use crate::{
+    clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType},
     server::{
         model::{Client, ClientChange, Permission, TokenLifetime},
@@ -121,6 +122,9 @@ pub(super) enum Command {
         /// The secret's id, as `client show` prints it
         #[arg(value_name = "SECRET_ID")]
         secret: SecretId,
+        /// Drop it even if it is the last one by which the client gets tokens
+        #[arg(long)]
+        last: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -146,7 +150,11 @@ impl Command {
                     secrets: Vec::new(),
                 };
                 let (client, secret) = registry::register_client(store, client, secret_expires_in).await?;
-                output.print_secret(&ClientView::new(&client, now).with_secret(&secret), &client.id, ClientView::for_people)
+                output.print_secret(&ClientView::new(&client, now).with_secret(&secret), &client.id, ClientView::for_people)?;
+                if let Some(lacking) = lacking(&client) {
+                    warn(&lacking);
+                }
+                Ok(())
             }
             Self::List { output } => {
                 let clients = store.list_clients().await?;
@@ -196,7 +204,11 @@ impl Command {
                 let secret = registry::add_secret(store, id.clone(), expires_in, now).await?;
                 output.print_secret(&NewSecretView::new(&id, &secret), &id, NewSecretView::for_people)
             }
-            Self::DropSecret { id, secret, output } => {
+            Self::DropSecret { id, secret, last, output } => {
+                let client = store.find_client(&id).await?;
+                if !last && client.is_some_and(|client| is_last_secret(&client, &secret, now)) {
+                    return Err(Error::LastSecret { client: id.to_string(), secret: secret.to_string() });
+                }
                 store.delete_client_secret(id.clone(), secret).await?;
                 show(store, &id, now, output).await
             }
@@ -204,7 +216,26 @@ impl Command {
     }
 }
 
-async fn show(store: &Store, id: &ClientId, now: crate::clock::Timestamp, output: Output) -> Result<(), Error> {
+/// Whether `secret` is valid, and no other secret of the client is.
+fn is_last_secret(client: &Client, secret: &SecretId, now: Timestamp) -> bool {
+    let mut valid = client.secrets.iter().filter(|secret| secret.expires_at.is_none_or(|end| end > now));
+    valid.next().is_some_and(|only| only.id == *secret) && valid.next().is_none()
+}
+
+/// What a new client lacks before it gets a token, if anything.
+fn lacking(client: &Client) -> Option<String> {
+    let grant = "may use no grant: `--add-grant GRANT`";
+    let scope = "may have nothing at any resource: `--allow RESOURCE=SCOPE`";
+    let lacks = match (client.grants.is_empty(), client.permissions.is_empty() && client.introspects.is_empty()) {
+        (false, false) => return None,
+        (true, false) => grant.to_owned(),
+        (false, true) => scope.to_owned(),
+        (true, true) => format!("{grant}, and {scope}"),
+    };
+    Some(format!("the client {} gets no token yet. It {lacks} (`sealwright client update {}`)", client.id, client.id))
+}
+
+async fn show(store: &Store, id: &ClientId, now: Timestamp, output: Output) -> Result<(), Error> {
     let client = store.find_client(id).await?.ok_or_else(|| store::Error::Missing(format!("client {id}")))?;
     output.print(&ClientView::new(&client, now), ClientView::for_people)
 }

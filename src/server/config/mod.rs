@@ -94,6 +94,27 @@ impl Config {
         self.http.api_docs.demo = Some(demo);
     }
 
+    /// Where it serves, and whether by TLS of its own.
+    pub(crate) const fn listener(&self) -> (SocketAddr, bool) {
+        (self.http.listen, self.http.tls.is_some())
+    }
+
+    /// Its certificate and key, if it serves by TLS of its own.
+    pub(crate) const fn tls_files(&self) -> Option<&http::TlsFiles> {
+        self.http.tls.as_ref()
+    }
+
+    /// The path below which every route stands.
+    pub(crate) fn issuer_path(&self) -> &str {
+        self.issuer.as_ref().map_or("", Issuer::path)
+    }
+
+    /// Lets a server found a new issuer in an empty database although there is a sealing key of a former one. No setting does: it is for
+    /// one start.
+    pub fn found_new_issuer(&mut self) {
+        self.keys.found_new_issuer = true;
+    }
+
     /// Composes the configuration, and refuses what is unknown or out of range.
     ///
     /// ```
@@ -154,6 +175,7 @@ impl Config {
             keys: keys::Policy {
                 dir: values.parse("keys_dir", |text| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None))?,
                 sealing_key: values.parse_if_any("sealing_key", |text| Ok(Redacted::new(text.to_owned())))?,
+                found_new_issuer: false,
                 publish_lead: values
                     .parse("key_publish_lead", duration(keys::Policy::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,
                 rsa_bits: values.parse("rsa_bits", |text| match text {

@@ -3,6 +3,7 @@ use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
 use super::{Error, SETTINGS, Setting, Why, service_links::is_service_link};
+use crate::server::custody::{self, Kept};
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +64,11 @@ impl Sources {
         let mut values = HashMap::new();
         let table = read.cache.into_table().map_err(|error| Error::File { path: path.clone(), why: error.to_string() })?;
         for (name, value) in table {
+            let from_file = value.origin().is_some_and(|origin| origin != "the environment");
+            if from_file && let Some(secret) = find(&name).filter(|setting| holds_secret(setting, &value)) {
+                let why = |exposed| Error::File { path: path.clone(), why: format!("it holds a secret ({}), and {exposed}", secret.name) };
+                custody::require_private(Kept::Configuration, &path).map_err(why)?;
+            }
             let origin = match value.origin() {
                 Some("the environment") => format!("from the environment variable {PREFIX}_{}", name.to_uppercase()),
                 Some(file) => format!("from {file}"),
@@ -125,6 +131,13 @@ fn text(value: Value) -> String {
         ValueKind::Array(_) => "a list".to_owned(),
         _ => value.into_string().unwrap_or_default(),
     }
+}
+
+/// Whether the value of a setting must not be read by others.
+fn holds_secret(setting: &Setting, value: &Value) -> bool {
+    let text = value.clone().into_string().unwrap_or_default();
+    let user = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
+    setting.secret || setting.name == "database_url" && (user.contains(':') || text.contains("password="))
 }
 
 fn find(name: &str) -> Option<&'static Setting> {

@@ -170,13 +170,31 @@ fn greet_nobody_new(_: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// With a longer queue than the runtime's 128: whoever finds it full is silently kept waiting for a second.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    const QUEUE: u32 = 4096;
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A port that is free but for connections that ended a moment ago is free. (Elsewhere the option means something else.)
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(QUEUE)
+/// A port that is this process's, on which it does not listen yet.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    socket: TcpSocket,
+    addr: SocketAddr,
+}
+
+impl Bound {
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A port that is free but for connections that ended a moment ago is free. (Elsewhere the option means something else.)
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        let addr = socket.local_addr()?;
+        Ok(Self { socket, addr })
+    }
+
+    pub(crate) const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// With a longer queue than the runtime's 128: whoever finds it full is silently kept waiting for a second.
+    pub(crate) fn listen(self) -> io::Result<TcpListener> {
+        const QUEUE: u32 = 4096;
+        self.socket.listen(QUEUE)
+    }
 }

@@ -42,7 +42,7 @@ pub(crate) use activity::ConnectionLimits;
 pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
 pub(crate) use budget::MemoryBudget;
 pub(crate) use hosts::Hosts;
-pub(crate) use listener::{Drain, Listener, listen};
+pub(crate) use listener::{Bound, Drain, Listener};
 pub(crate) use proxies::TrustedProxies;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};
 

@@ -13,7 +13,10 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::certificate::{Certificate, Concern};
 use crate::{
     clock::{SharedClock, Timestamp},
-    server::meters::{CertificateFile, Meters},
+    server::{
+        custody::{self, Kept},
+        meters::{CertificateFile, Meters},
+    },
 };
 
 /// How often the files are looked at.
@@ -35,6 +38,8 @@ pub(crate) struct TlsFiles {
 pub(crate) enum TlsError {
     #[error("{} cannot be read: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Exposed(#[from] custody::Exposed),
     #[error("{} holds no {what} in PEM", path.display())]
     NoPem { path: PathBuf, what: &'static str },
     #[error("the certificate in {} and the key in {} cannot be used together: {source}", certificate.display(), key.display())]
@@ -60,6 +65,7 @@ struct Pem {
 
 impl Pem {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        custody::require_private(Kept::TlsKey, &files.key)?;
         let read = |path: &PathBuf| fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source });
         Ok(Self { certificate: read(&files.certificate)?, key: read(&files.key)?.into() })
     }

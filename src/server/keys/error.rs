@@ -1,6 +1,6 @@
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::server::store;
+use crate::server::{custody, store};
 
 /// Why there are no keys to sign with.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -16,8 +16,8 @@ pub(crate) enum Error {
     SealingKeyWrong { place: String, origin: String, wanted: String },
     #[error("the sealing key from {place} cannot be read: {why}; restore it from its backup, nothing was changed")]
     SealingKeyMalformed { place: String, why: String },
-    #[error("the sealing key {} can be read or written by others (its mode is {mode:o}): chmod 600 it, and consider who may have read it", place.display())]
-    SealingKeyExposed { place: PathBuf, mode: u32 },
+    #[error(transparent)]
+    Exposed(#[from] custody::Exposed),
     #[error("the file {} cannot be used: {source}", place.display())]
     File { place: PathBuf, source: Arc<io::Error> },
     #[error("the database holds no sealing key yet: start the server first, which makes one")]

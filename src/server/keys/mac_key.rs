@@ -1,16 +1,20 @@
 //! A symmetric key that only this issuer's nodes have: for what they hand out and recognise again without remembering it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use super::{Error, SealingKeys, sealing::Sealed};
 use crate::{entropy, server::store::Store};
 
-/// 256 random bits for HMAC-SHA-256 (RFC 2104), sealed in the database.
+/// 256 random bits for HMAC-SHA-256 (RFC 2104), sealed in the database. A handle: [`Self::reload`] replaces the key for all of them.
 #[derive(Clone)]
-pub(crate) struct MacKey(hmac::Key);
+pub(crate) struct MacKey {
+    name: &'static str,
+    key: Arc<ArcSwap<hmac::Key>>,
+}
 
 impl fmt::Debug for MacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,29 +25,45 @@ impl fmt::Debug for MacKey {
 impl MacKey {
     /// The key of this name, made where there is none. Of several nodes that make it at once, one wins.
     pub(crate) async fn open(name: &'static str, sealing: &SealingKeys, store: &Store) -> Result<Self, Error> {
-        let what = Sealed { kid: name, generation: 0 };
         if store.find_mac_key(name).await?.is_none() {
-            let key = Zeroizing::new(entropy::bytes::<32>());
-            store.insert_mac_key_unless_there(name, sealing.seal(what, key.as_ref())?).await?;
+            store.insert_mac_key_unless_there(name, Self::make(name, sealing)?).await?;
         }
+        let key = Self::read(name, sealing, store).await?;
+        Ok(Self { name, key: Arc::new(ArcSwap::from_pointee(key)) })
+    }
+
+    /// A new key of this name, sealed.
+    pub(crate) fn make(name: &'static str, sealing: &SealingKeys) -> Result<String, Error> {
+        let key = Zeroizing::new(entropy::bytes::<32>());
+        sealing.seal(Sealed { kid: name, generation: 0 }, key.as_ref())
+    }
+
+    /// Takes the key that the database holds now: a restore replaces it.
+    pub(crate) async fn reload(&self, sealing: &SealingKeys, store: &Store) -> Result<(), Error> {
+        self.key.store(Arc::new(Self::read(self.name, sealing, store).await?));
+        Ok(())
+    }
+
+    async fn read(name: &'static str, sealing: &SealingKeys, store: &Store) -> Result<hmac::Key, Error> {
         let sealed = store.find_mac_key(name).await?.ok_or(Error::NotFounded)?;
-        let key = sealing.open(what, &sealed)?;
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+        let key = sealing.open(Sealed { kid: name, generation: 0 }, &sealed)?;
+        Ok(hmac::Key::new(hmac::HMAC_SHA256, &key))
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 32] {
         let mut mac = [0; 32];
-        mac.copy_from_slice(hmac::sign(&self.0, message).as_ref());
+        mac.copy_from_slice(hmac::sign(&self.key.load(), message).as_ref());
         mac
     }
 
     /// Whether `mac` is that of `message`; in constant time.
     pub(crate) fn verifies(&self, message: &[u8], mac: &[u8]) -> bool {
-        hmac::verify(&self.0, message, mac).is_ok()
+        hmac::verify(&self.key.load(), message, mac).is_ok()
     }
 
     #[cfg(test)]
     pub(crate) fn random() -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>()))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>());
+        Self { name: "random", key: Arc::new(ArcSwap::from_pointee(key)) }
     }
 }

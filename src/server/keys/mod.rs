@@ -28,6 +28,8 @@ pub(crate) struct Policy {
     pub(crate) dir: PathBuf,
     /// The sealing key itself, for who keeps it elsewhere than in a file.
     pub(crate) sealing_key: Option<Redacted>,
+    /// Whether a new issuer may be founded although there is a sealing key already.
+    pub(crate) found_new_issuer: bool,
     /// How long a key is published before it signs: the lead. At least [`Self::SHORTEST_LEAD`].
     pub(crate) publish_lead: Duration,
     /// Bits of a new RSA key: 2048, 3072 or 4096.

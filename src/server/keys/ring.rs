@@ -1,6 +1,6 @@
 //! The keys in memory: read without a lock, replaced whole.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,7 @@ use crate::{
     server::{
         document::Document,
         meters::WorkMeters,
+        model::KeyState,
         store::Store,
         workers::{Unserved, Workers},
     },
@@ -109,6 +110,12 @@ impl KeyRing {
     /// The kid of each key, its state at `now`, and how long ago it was published.
     pub(crate) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
         self.view.load().keys.ages(now)
+    }
+
+    /// The kids of the keys that are not withdrawn at `now`.
+    pub(crate) fn live_kids(&self, now: Timestamp) -> BTreeSet<String> {
+        let ages = self.view.load().keys.ages(now).into_iter();
+        ages.filter(|(_, state, _)| *state != KeyState::Revoked.as_str()).map(|(kid, ..)| kid).collect()
     }
 
     /// The published keys.

@@ -3,12 +3,7 @@
 //! What is sealed is a JWE (RFC 7516) with `dir` and `A256GCM`. The header's `kid` names the sealing key; `sealed_kid` and
 //! `sealed_generation` name what is sealed, so that one row's text in another row's place does not open.
 
-use std::{
-    fmt, fs, io,
-    io::Write,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, fs, io, io::Write, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use josekit::{
@@ -22,6 +17,7 @@ use super::{Error, Policy};
 use crate::{
     entropy,
     server::{
+        custody::{self, Kept},
         secret::Redacted,
         store::{Canary, Store},
     },
@@ -63,6 +59,10 @@ impl SealingKeys {
     pub(crate) async fn found(policy: &Policy, store: &Store) -> Result<Self, Error> {
         let mut made = false;
         if store.find_canary().await?.is_none() {
+            if policy.sealing_key.is_none() {
+                custody::make_folder(&policy.dir).map_err(|source| Error::File { place: file(policy), source: Arc::new(source) })?;
+            }
+            let turn = Self::turn(policy).await;
             let keys = match Self::read(policy)? {
                 Some(keys) => keys,
                 None => {
@@ -73,6 +73,7 @@ impl SealingKeys {
             };
             let canary = Canary { sealed: keys.seal(CANARY, CANARY_TEXT)?, origin: origin(&keys.place) };
             store.insert_canary_unless_there(canary).await?;
+            drop(turn);
         }
         match Self::existing(policy, store).await {
             // Another machine founded the database a moment ago, with a key of its own; the one that was just made opens nothing.
@@ -97,6 +98,19 @@ impl SealingKeys {
         }
     }
 
+    /// Where the sealing keys are, if there are any yet.
+    pub(crate) fn find(policy: &Policy) -> Result<Option<String>, Error> {
+        Ok(Self::read(policy)?.map(|keys| keys.place))
+    }
+
+    /// Waits while another process of this machine founds an issuer with the same folder; no other does while the file is open. Where
+    /// folders cannot be locked, or there is none, there is nothing to wait for.
+    pub(crate) async fn turn(policy: &Policy) -> Option<fs::File> {
+        let dir = policy.dir.clone();
+        let wait = move || fs::File::open(dir).ok().filter(|dir| dir.lock().is_ok());
+        tokio::task::spawn_blocking(wait).await.ok().flatten()
+    }
+
     /// Where they came from, for messages.
     pub(crate) fn place(&self) -> &str {
         &self.place
@@ -107,12 +121,12 @@ impl SealingKeys {
             return Self::parse(text, "the setting sealing_key".to_owned()).map(Some);
         }
         let path = file(policy);
+        custody::require_private(Kept::SealingKey, &path)?;
         let text = match fs::read_to_string(&path) {
             Ok(text) => Redacted::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::File { place: path, source: Arc::new(error) }),
         };
-        refuse_exposed(&path)?;
         Self::parse(&text, path.display().to_string()).map(Some)
     }
 
@@ -142,7 +156,6 @@ impl SealingKeys {
         key.set_key_value(Zeroizing::new(entropy::bytes::<32>()).as_ref());
         let text = Zeroizing::new(format!("{{\"keys\":[{key}]}}\n"));
 
-        fs::create_dir_all(&policy.dir).map_err(failed)?;
         // A temporary file has mode 0600 from the start.
         let mut file = tempfile::NamedTempFile::new_in(&policy.dir).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
@@ -213,21 +226,6 @@ fn sealing_kid(jwe: &str) -> String {
     let header = jwe.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let header: Option<Value> = header.and_then(|json| serde_json::from_slice(&json).ok());
     header.and_then(|header| Some(header.get("kid")?.as_str()?.to_owned())).unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// Refuses a file that others than its owner and group may read, or others than its owner may write.
-#[cfg(unix)]
-fn refuse_exposed(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let metadata = fs::metadata(path).map_err(|source| Error::File { place: path.to_owned(), source: Arc::new(source) })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o027 == 0 { Ok(()) } else { Err(Error::SealingKeyExposed { place: path.to_owned(), mode }) }
-}
-
-#[cfg(not(unix))]
-fn refuse_exposed(_: &Path) -> Result<(), Error> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,8 +14,14 @@ pub(crate) struct LoginId(String);
 impl LoginId {
     pub(crate) const LEN: usize = 22;
 
+    /// It does not begin with a hyphen, which a command line takes for a flag.
     pub(crate) fn generate() -> Self {
-        Self(entropy::unique_id())
+        loop {
+            let id = entropy::unique_id();
+            if !id.starts_with('-') {
+                return Self(id);
+            }
+        }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -116,6 +122,8 @@ pub(crate) enum Ending {
     GrantWithdrawn,
     /// The user had too many logins by the same client, and began another.
     Displaced,
+    /// The database was restored from a copy.
+    Restored,
 }
 
 impl Ending {
@@ -131,6 +139,7 @@ impl Ending {
             Self::ClientDeleted => "client_deleted",
             Self::GrantWithdrawn => "grant_withdrawn",
             Self::Displaced => "displaced",
+            Self::Restored => "restored",
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Epochs {
     pub(crate) keys: i64,
     /// The number of the last change.
     pub(crate) changes: i64,
+    /// When a server last said that it is alive; see [`Store::beat`].
+    pub(crate) heartbeat: i64,
 }
 
 impl Store {
@@ -46,6 +48,7 @@ impl Store {
                 "registry" => epochs.registry = n,
                 "keys" => epochs.keys = n,
                 "changes" => epochs.changes = n,
+                "heartbeat" => epochs.heartbeat = n,
                 _ => {}
             }
         }

@@ -1,7 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::postgres::Refusal;
-use crate::protocol::{Audience, Malformed, ScopeToken};
+use crate::{
+    protocol::{Audience, Malformed, ScopeToken},
+    server::custody,
+};
 
 /// Why the database could not be opened, and which it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,6 +39,15 @@ pub(crate) enum Error {
     /// The database file can be neither opened nor made.
     #[error("the database file cannot be used: {0}")]
     File(Arc<std::io::Error>),
+    /// The database file is open to others.
+    #[error(transparent)]
+    Exposed(#[from] custody::Exposed),
+    /// The log beside the file is that of another file.
+    #[error(
+        "{} was put in place of another file, and {} still holds the log of that one, which would undo the restore or damage the file: move {} and the -shm file beside it away, then run `sealwright restored`; nothing was changed",
+        file.display(), log.display(), log.display()
+    )]
+    ForeignLog { file: PathBuf, log: PathBuf },
     /// A database in which no server has ever run.
     #[error("the database holds no issuer yet: run this command against the server's database, or start the server first")]
     NotFounded,

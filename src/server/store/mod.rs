@@ -13,10 +13,13 @@ mod mac_keys;
 mod permissions;
 mod postgres;
 mod resources;
+mod restore;
 mod row;
 mod schema;
 mod sign_in_sources;
 mod signing_keys;
+mod sqlite_files;
+mod state;
 mod url;
 mod users;
 mod write;
@@ -30,6 +33,7 @@ use sqlx::{
 };
 use sqlx_core::any::driver::AnyDriver;
 
+use super::custody;
 use crate::clock::SharedClock;
 use changes::Recorder;
 use write_health::WriteHealth;
@@ -39,7 +43,9 @@ pub(crate) use epochs::Epochs;
 pub(crate) use error::{Error, OpenError};
 pub(crate) use logins::{Of, PasswordProof, SignedIn};
 pub(crate) use postgres::DatabaseTls;
+pub(crate) use restore::Restoring;
 pub(crate) use sign_in_sources::SourceMark;
+pub(crate) use state::{Founded, State};
 pub(crate) use url::DatabaseUrl;
 pub(crate) use write_health::WriteFailure;
 
@@ -60,6 +66,8 @@ pub(crate) enum Opening {
     Found,
     /// Takes only what a server has founded: what every other command does.
     Existing,
+    /// Takes whatever is there, and makes nothing.
+    Look,
 }
 
 /// The database.
@@ -92,6 +100,8 @@ impl Store {
         // Once for the process: from the second time on they are installed already.
         let _ = install_drivers(DRIVERS);
         if let Some(path) = policy.url.sqlite_path() {
+            custody::require_private_database(path)?;
+            sqlite_files::refuse_foreign_log(path)?;
             url::prepare_file(path, opening)?;
         }
         let sqlite = policy.url.sqlite_path().is_some();
@@ -123,6 +133,7 @@ impl Store {
         match opening {
             Opening::Found => store.migrate().await?,
             Opening::Existing => store.require_schema().await?,
+            Opening::Look => {}
         }
         Ok(store)
     }

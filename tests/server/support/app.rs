@@ -187,6 +187,18 @@ impl TestApp {
         self.pass(Duration::from_millis(500)).await;
     }
 
+    /// Lets time pass until no token is issued any more for want of a database.
+    pub(crate) async fn stops_issuing(&self, client: &Credential) {
+        for _ in 0..3000 {
+            self.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if self.plain_token(client).await.status == 503 {
+                return;
+            }
+        }
+        panic!("it goes on issuing tokens");
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }

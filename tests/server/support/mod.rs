@@ -10,7 +10,7 @@ pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, cla
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use described::{DESCRIPTION, resolved};
 pub(crate) use process::Finished;
-pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input};
+pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};
 
 /// Runs each of these tests on SQLite and on PostgreSQL.

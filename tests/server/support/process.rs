@@ -66,6 +66,15 @@ pub(crate) fn command(folder: &Path) -> Command {
     command
 }
 
+/// Writes a file that its owner alone may read, as one that holds a secret must be.
+pub(crate) fn write_private(path: impl AsRef<Path>, text: &str) {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
 pub(crate) fn finish(mut command: Command) -> Finished {
     command.output().unwrap().into()
 }

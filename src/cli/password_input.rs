@@ -1,0 +1,53 @@
+//! Passwords that a command takes: from standard input, or asked for on a terminal.
+
+use std::io::{self, BufRead, IsTerminal, Read};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use crate::server::model::Password;
+
+#[derive(Debug, Args)]
+pub(super) struct PasswordInput {
+    /// Read the password from standard input, up to the end of its first line; without this, a terminal asks for it twice
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// More than any password takes.
+const INPUT_LIMIT: u64 = 64 * 1024;
+
+impl PasswordInput {
+    pub(super) fn read(&self) -> Result<Password, Error> {
+        if self.password_stdin { from_standard_input() } else { from_terminal() }
+    }
+}
+
+fn from_standard_input() -> Result<Password, Error> {
+    let mut line = Zeroizing::new(Vec::new());
+    io::stdin().lock().take(INPUT_LIMIT).read_until(b'\n', &mut line).map_err(Error::Input)?;
+    if line.len() as u64 == INPUT_LIMIT {
+        return Err(Error::Password("the password is too long: it has at most 1,024 characters".to_owned()));
+    }
+    let text = std::str::from_utf8(&line).map_err(|_| Error::Password("the password is no UTF-8".to_owned()))?;
+    parse(text.trim_end_matches(['\r', '\n']))
+}
+
+/// The terminal shows nothing of what is typed.
+fn from_terminal() -> Result<Password, Error> {
+    if !io::stdin().is_terminal() {
+        return Err(Error::NoTerminal);
+    }
+    let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Error::Input);
+    let first = ask("Password: ")?;
+    let password = parse(&first)?;
+    if *first != *ask("The same again: ")? {
+        return Err(Error::Password("the two passwords differ; nothing was changed".to_owned()));
+    }
+    Ok(password)
+}
+
+fn parse(text: &str) -> Result<Password, Error> {
+    Password::parse(text).map_err(|malformed| Error::Password(malformed.to_string()))
+}

@@ -1,0 +1,137 @@
+//! `sealwright restored`: run once after a database was restored.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    error::Error,
+    output::{Output, facts, or_dash, rfc3339, table, warn},
+};
+use crate::{
+    clock::{Clock, SharedClock, SystemClock},
+    server::{
+        Config, RestoreError,
+        keys::SealingKeys,
+        restore::{self, Record, RecordFile, Report},
+        store::{self, Opening, State, Store},
+    },
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Restored {
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Restored {
+    pub(super) async fn run(self, config: Config) -> Result<(), Error> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let file = RecordFile::of(&config.keys);
+        let record = match file.read() {
+            Ok(record) => record,
+            // It cannot say what was lost; it is replaced.
+            Err(error @ (RestoreError::Unreadable { .. } | RestoreError::NewerRecord { .. })) => {
+                warn(&format!("what was lost cannot be listed: {error}"));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let newest = record.as_ref().map_or(0, Record::newest_change);
+        let founded = match State::look(&config.store, Arc::clone(&clock), newest).await? {
+            State::Founded(founded) => founded,
+            State::Missing => return Err(store::Error::NoFile.into()),
+            State::Empty => return Err(store::Error::NotFounded.into()),
+        };
+        // A copy from an older version is brought up to date, as a start would.
+        let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
+        let outcome = async {
+            let sealing = SealingKeys::existing(&config.keys, &store).await?;
+            let now = SystemClock.now();
+            Ok::<_, Error>(restore::restored(&store, &sealing, &founded, &file, record, now).await?)
+        };
+        let outcome = outcome.await;
+        store.close().await;
+        let report = outcome?;
+        if let Some(why) = &report.record_failed {
+            warn(&format!("the record {} could not be written: {why}", file.path().display()));
+        }
+        self.output.print(&View::new(&report, config.store.url.to_string()), View::for_people)
+    }
+}
+
+/// What was done and what is left to do, as it is printed.
+#[derive(Serialize)]
+struct View {
+    database: String,
+    logins_ended: u64,
+    refresh_token_key: &'static str,
+    signing_keys_withdrawn: Vec<String>,
+    signing_keys_lost: Vec<String>,
+    /// Whether this node had a record by which to tell what was lost.
+    recorded: bool,
+    changes_lost: Vec<LostView>,
+    /// Changes that were lost as well, and that the record no longer names.
+    changes_forgotten: i64,
+}
+
+#[derive(Serialize)]
+struct LostView {
+    number: i64,
+    at: String,
+    action: String,
+    target: String,
+    advice: &'static str,
+}
+
+impl View {
+    fn new(report: &Report, database: String) -> Self {
+        let lost = |lost: &restore::Lost| LostView {
+            number: lost.number,
+            at: rfc3339(lost.at),
+            action: lost.action.clone(),
+            target: lost.target.clone(),
+            advice: lost.advice(),
+        };
+        Self {
+            database,
+            logins_ended: report.logins_ended,
+            refresh_token_key: "replaced",
+            signing_keys_withdrawn: report.keys_withdrawn.clone(),
+            signing_keys_lost: report.keys_lost.clone(),
+            recorded: report.recorded,
+            changes_lost: report.changes_lost.iter().map(lost).collect(),
+            changes_forgotten: report.changes_forgotten,
+        }
+    }
+
+    fn for_people(&self) -> String {
+        let done = facts([
+            ("database", self.database.clone()),
+            ("logins ended", self.logins_ended.to_string()),
+            ("refresh tokens", "none from before is valid: their key was replaced".to_owned()),
+            ("keys withdrawn", or_dash(self.signing_keys_withdrawn.join("\n"))),
+            ("keys lost", or_dash(self.signing_keys_lost.join("\n"))),
+        ]);
+        let forgotten = match self.changes_forgotten {
+            0 => String::new(),
+            count => format!("\n\n{count} earlier changes were lost as well; this node no longer knows which."),
+        };
+        let lost = match (self.recorded, self.changes_lost.is_empty()) {
+            (false, _) => {
+                "This node has no record of what was in the database before: compare clients, users and resources with what you know."
+                    .to_owned()
+            }
+            (true, true) => "No change that this node has seen is missing.".to_owned(),
+            (true, false) => {
+                let row = |lost: &LostView| [lost.at.clone(), lost.action.clone(), lost.target.clone(), lost.advice.to_owned()];
+                format!(
+                    "Lost since the copy was made:\n{}",
+                    table(["TIME", "CHANGE", "OF", "WHAT TO DO"], self.changes_lost.iter().map(row))
+                )
+            }
+        };
+        format!("{done}\n\n{lost}{forgotten}")
+    }
+}

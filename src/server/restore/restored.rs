@@ -1,0 +1,97 @@
+//! What is done once to a database that was restored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Error, Lost, RecordFile, record::Record};
+use crate::{
+    clock::Timestamp,
+    server::{
+        keys::{MacKey, SealingKeys},
+        model::Change,
+        revocation::Logins,
+        store::{Epochs, Founded, Restoring, Store},
+    },
+};
+
+/// What was done, and what is left to do.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) logins_ended: u64,
+    /// Signing keys of the database that were gone when this node last looked.
+    pub(crate) keys_withdrawn: Vec<String>,
+    /// Signing keys that this node has seen and the database does not hold.
+    pub(crate) keys_lost: Vec<String>,
+    /// The changes that this node has seen and the database does not hold, the oldest first.
+    pub(crate) changes_lost: Vec<Lost>,
+    /// How many more there were, of which this node does not remember what they were.
+    pub(crate) changes_forgotten: i64,
+    /// Whether this node had a record by which to tell.
+    pub(crate) recorded: bool,
+    /// Why the record could not be written, after all was done.
+    pub(crate) record_failed: Option<String>,
+}
+
+/// Makes a restored database safe to serve. `founded` is the database as it was found.
+pub(crate) async fn restored(
+    store: &Store,
+    sealing: &SealingKeys,
+    founded: &Founded,
+    file: &RecordFile,
+    record: Option<Record>,
+    now: Timestamp,
+) -> Result<Report, Error> {
+    let recorded = record.is_some();
+    let known = record.filter(|record| record.is_of(&founded.canary));
+    let there: BTreeSet<String> = live_kids(store, now).await?;
+    // A database that is not older than the record may hold keys that the record does not know yet.
+    let older = known.as_ref().filter(|record| record.is_ahead_of(founded) || founded.backup);
+    let only_in = |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect::<Vec<_>>();
+    let keys_withdrawn = older
+        .filter(|record| record.seen.keys >= founded.epochs.keys)
+        .map_or_else(Vec::new, |record| only_in(&there, &record.signing_keys));
+    let keys_lost = older.map_or_else(Vec::new, |record| only_in(&record.signing_keys, &there));
+    let changes_lost = match &known {
+        Some(record) => lost_changes(store, record, founded.epochs.changes).await?,
+        None => Vec::new(),
+    };
+    let changes_forgotten = known.as_ref().map_or(0, |record| (record.journal_after - founded.epochs.changes).max(0));
+    let seen = known.as_ref().map_or(founded.epochs, |record| Epochs::from(record.seen));
+    let restoring = Restoring { mac_key: (Logins::KEY, MacKey::make(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen, now };
+    let logins_ended = store.restore(restoring).await?;
+
+    let epochs = store.read_epochs().await?;
+    let mut begun = Record::new(&founded.canary, epochs, epochs.changes - 1);
+    begun.note(&store.list_changes(epochs.changes - 1, epochs.changes).await?);
+    begun.signing_keys = live_kids(store, now).await?;
+    let place = file.clone();
+    let written = tokio::task::spawn_blocking(move || place.replace(&begun)).await;
+    let record_failed = match written {
+        Ok(written) => written.err().map(|error| error.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    Ok(Report { logins_ended, keys_withdrawn, keys_lost, changes_lost, changes_forgotten, recorded, record_failed })
+}
+
+/// The changes of the journal that the database does not hold. Those before its oldest one it has forgotten by age.
+async fn lost_changes(store: &Store, record: &Record, newest: i64) -> Result<Vec<Lost>, Error> {
+    let mut held: BTreeMap<i64, Change> = BTreeMap::new();
+    let mut after = record.journal_after;
+    loop {
+        let changes = store.list_changes(after, record.newest_change()).await?;
+        let Some(last) = changes.last() else { break };
+        after = last.number;
+        held.extend(changes.into_iter().map(|change| (change.number, change)));
+    }
+    let oldest = held.keys().next().copied().unwrap_or(newest);
+    let is_lost = |number: i64| match held.get(&number) {
+        Some(change) => record.contradicts(change),
+        None => number > oldest,
+    };
+    Ok(record.journal.iter().filter(|noted| is_lost(noted.number)).map(Lost::from).collect())
+}
+
+/// The kids of the signing keys that are not withdrawn.
+async fn live_kids(store: &Store, now: Timestamp) -> Result<BTreeSet<String>, Error> {
+    let rows = store.list_signing_keys().await?.into_iter().filter_map(Result::ok);
+    Ok(rows.filter(|row| row.revoked_at.is_none_or(|at| at > now)).map(|row| row.kid).collect())
+}

@@ -76,7 +76,10 @@ pub(super) enum Command {
         output: Output,
     },
     /// Delete a user and end their logins
-    Delete { username: Username },
+    Delete {
+        #[arg(allow_hyphen_values = true)]
+        username: Username,
+    },
     /// Set a user's password and end their logins
     SetPassword {
         #[arg(allow_hyphen_values = true)]

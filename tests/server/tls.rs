@@ -150,7 +150,7 @@ fn a_certificate_that_cannot_be_served_refuses_the_start_and_names_the_file() {
     let authority = Authority::new();
     let other = Authority::new();
     let junk = authority.path("junk");
-    std::fs::write(&junk, "junk").unwrap();
+    write_private(&junk, "junk");
     let missing = authority.path("missing");
     let (certificate, key) = (authority.certificate(), authority.key());
     for (certificate, key, words) in [

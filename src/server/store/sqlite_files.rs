@@ -5,7 +5,6 @@
 //! looked at first (formats: <https://www.sqlite.org/fileformat2.html> sections 1.3 and 4).
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
@@ -71,8 +70,12 @@ pub(super) fn refuse_foreign_log(path: &Path) -> Result<(), Error> {
     if foreign { Err(Error::ForeignLog { file: path.to_owned(), log }) } else { Ok(()) }
 }
 
-/// Whether the log has pages, and none of them is in the file as the log has it.
+/// Whether no checkpoint of this log can have left the file as it is.
+///
+/// A checkpoint copies the newest version of each page, up to some frame of the log, in ascending order of pages. So some page is in the
+/// file as the log has it; and when that is so up to a frame, it is so for page 1, if a frame before that one holds it.
 fn has_nothing_of(path: &Path, log: &Path) -> io::Result<bool> {
+    const FIRST_PAGE: u32 = 1;
     let mut log = BufReader::with_capacity(256 * 1024, File::open(log)?);
     let mut header = [0; LOG_HEADER_LEN];
     log.read_exact(&mut header)?;
@@ -85,12 +88,20 @@ fn has_nothing_of(path: &Path, log: &Path) -> io::Result<bool> {
     let salts = &header[16..24];
     let (mut frame, mut page, mut ours) = ([0; FRAME_HEADER_LEN], vec![0; page_len], vec![0; page_len]);
     let mut file = File::open(path)?;
-    let mut seen = HashMap::new();
+    let (mut frames, mut last_copied, mut first_page_at, mut first_page_copied) = (0_u64, None, None, false);
     while log.read_exact(&mut frame).is_ok() && frame[8..16] == *salts && log.read_exact(&mut page).is_ok() {
         let number = big_endian(&frame, 0);
         file.seek(SeekFrom::Start(u64::from(number.saturating_sub(1)) * page_len as u64))?;
-        let same = file.read_exact(&mut ours).is_ok() && ours == page;
-        *seen.entry(number).or_insert(false) |= same;
+        let copied = file.read_exact(&mut ours).is_ok() && ours == page;
+        if copied {
+            last_copied = Some(frames);
+        }
+        if number == FIRST_PAGE {
+            first_page_at.get_or_insert(frames);
+            first_page_copied |= copied;
+        }
+        frames += 1;
     }
-    Ok(!seen.is_empty() && !seen.values().any(|same| *same))
+    let without_first_page = !first_page_copied && first_page_at.is_some_and(|at| last_copied.is_some_and(|copied| at < copied));
+    Ok(frames > 0 && (last_copied.is_none() || without_first_page))
 }

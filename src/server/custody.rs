@@ -20,6 +20,8 @@ pub(crate) enum Kept {
     Database,
     TlsKey,
     Configuration,
+    /// A file that a variable such as `SEALWRIGHT_SEALING_KEY_FILE` names.
+    Value,
 }
 
 impl Kept {
@@ -29,6 +31,7 @@ impl Kept {
             Self::Database => "the database file",
             Self::TlsKey => "the TLS key",
             Self::Configuration => "the configuration file",
+            Self::Value => "the secret's file",
         }
     }
 }

@@ -99,9 +99,13 @@ fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMa
         if environment.get(&plain).is_some_and(|value| !value.is_empty()) {
             return Err(refuse(path, format!("{plain} is set as well: set one of the two")));
         }
-        let text = match std::fs::read_to_string(&path) {
+        let read = || {
+            custody::require_private(Kept::Value, &path).map_err(|exposed| exposed.to_string())?;
+            std::fs::read_to_string(&path).map_err(|error| error.to_string())
+        };
+        let text = match read() {
             Ok(text) => text,
-            Err(error) => return Err(refuse(path, error.to_string())),
+            Err(why) => return Err(refuse(path, why)),
         };
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text).to_owned();

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::support::{Backend, Finished, Process, TestApp, TestDatabase, command, finish, sealwright, write_private};
+use crate::support::{Backend, Finished, Process, TestApp, TestDatabase, command, command_on, finish, sealwright, write_private};
 
 fn set_mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -156,7 +156,7 @@ async fn hd9_a_tls_key_that_others_can_read_is_refused_before_anything_is_made()
     // root:ssl-cert 0640, or the key of an ACME client's own user.
     set_mode(&place, 0o640);
     drop(chown(&place, Some(65534), None));
-    let mut command = command(database.folder());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]).args(tls);
+    let mut command = command_on(&database);
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(tls);
     Process::spawn(command).addr().await;
 }

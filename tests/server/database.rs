@@ -13,6 +13,7 @@ use crate::{
     revocation::join_all,
     support::{
         Answer, Backend, Process, TestApp, TestDatabase, command, command_on, finish, furnish, on_both_databases, sealwright, wait_until,
+        write_private,
     },
 };
 
@@ -91,7 +92,7 @@ async fn hd4_a_secret_may_come_from_a_file(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     Process::serve(&database).addr().await;
     let file = database.folder().join("url");
-    fs::write(&file, format!("{}\n", database.url)).unwrap();
+    write_private(&file, &format!("{}\n", database.url));
     let list = |variables: &[(&str, &str)]| {
         let mut command = command(database.folder());
         command.envs(variables.iter().copied()).args(["client", "list"]);
@@ -103,7 +104,7 @@ async fn hd4_a_secret_may_come_from_a_file(backend: Backend) {
     let both = list(&[named, ("SEALWRIGHT_DATABASE_URL", "postgres://sw:hunter2@h/d")]);
     both.failed_saying(&["SEALWRIGHT_DATABASE_URL_FILE", "SEALWRIGHT_DATABASE_URL is set as well", "url"]);
     list(&[("SEALWRIGHT_DATABASE_URL_FILE", "missing")]).failed_saying(&["missing", "SEALWRIGHT_DATABASE_URL_FILE", "No such file"]);
-    fs::write(&file, "postgres://sw:hunter2/@h/d").unwrap();
+    write_private(&file, "postgres://sw:hunter2/@h/d");
     let refused = list(&[named]).failed_saying(&["from the file", "/ as %2F"]);
     assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
 

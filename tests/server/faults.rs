@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, on_both_databases};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command_on, on_both_databases};
 
 on_both_databases![
     ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
@@ -116,9 +116,8 @@ async fn two_key_rows_whose_sealed_texts_were_swapped_do_not_open(backend: Backe
     let client = app.client("billing");
     let sealing_key = std::fs::read_to_string(app.database.keys_dir().join("sealing.key")).unwrap();
     let other = TestDatabase::create(backend).await;
-    let mut lender = command(other.folder());
-    let serve = ["serve", "--found-new-issuer", "--listen", "127.0.0.1:0", "--database-url", &other.url];
-    lender.args(serve).env("SEALWRIGHT_SEALING_KEY", &sealing_key);
+    let mut lender = command_on(&other);
+    lender.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]).env("SEALWRIGHT_SEALING_KEY", &sealing_key);
     Process::spawn(lender).addr().await;
     let foreign = other.texts("SELECT sealed FROM signing_keys").await.remove(0);
     let kid = app.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].clone();

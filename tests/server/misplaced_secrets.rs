@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     secrecy::receiver,
-    support::{Backend, Process, SIGN_IN, TestApp, TestDatabase, command, furnish, on_both_databases, wait_until},
+    support::{Backend, Process, SIGN_IN, TestApp, TestDatabase, command_on, furnish, on_both_databases, wait_until},
 };
 
 on_both_databases![hd7_a_refresh_token_without_the_prefix_of_today_is_as_good];
@@ -41,8 +41,8 @@ impl Canary {
 
 /// `serve` with everything logged and traced, in this format; and where it listens.
 async fn serve(database: &TestDatabase, format: &str, otlp: &str) -> (Process, String, String) {
-    let mut command = command(database.folder());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url, "--log", "trace", "--otlp-endpoint", otlp]);
+    let mut command = command_on(&database);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--log", "trace", "--otlp-endpoint", otlp]);
     command.args(["--log-format", format, "--failed-attempts-burst", "1000"]);
     let process = Process::spawn(command);
     let said = |name: &str| {

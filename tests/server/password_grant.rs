@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use crate::support::{Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, furnish, on_both_databases};
+use crate::support::{
+    Answer, Backend, Credential, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, command_on, furnish, on_both_databases,
+};
 
 on_both_databases![
     pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_switched_off,
@@ -281,7 +283,10 @@ async fn many_may_sign_in_at_once_after_parameters_were_raised(backend: Backend)
 #[tokio::test(flavor = "multi_thread")]
 async fn pw18_five_hundred_sign_ins_at_once_take_the_memory_of_the_permits_and_leave_clients_alone() {
     let database = TestDatabase::create(Backend::Sqlite).await;
-    let mut server = Process::serve(&database);
+    let mut command = command_on(&database);
+    // Each attempt has a connection of its own.
+    command.args(["serve", "--listen", "127.0.0.1:0", "--connections-per-source", "1024"]);
+    let mut server = Process::spawn(command);
     let url = format!("http://{}/oauth/token", server.addr().await);
     let secret = furnish(&database);
     let http = reqwest::Client::new();

@@ -5,7 +5,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Dura
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Backend, Credential, Process, TestApp, TestDatabase, command, furnish, on_both_databases, sealwright, wait_until, write_private,
+    Answer, Backend, Credential, Process, TestApp, TestDatabase, command_on, furnish, on_both_databases, sealwright, wait_until,
+    write_private,
 };
 
 on_both_databases![
@@ -54,8 +55,8 @@ async fn op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_ma
     }
     assert_eq!((fs::read_to_string(&key).unwrap(), fs::read_to_string(record(&database)).unwrap()), (text.clone(), seen));
 
-    let mut command = command(database.folder());
-    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+    let mut command = command_on(&database);
+    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]);
     let mut server = Process::spawn(command);
     server.addr().await;
     server.signal("TERM");
@@ -70,8 +71,8 @@ async fn op9_a_sealing_key_of_the_environment_founds_no_issuer_unless_told_to(ba
     let key = fs::read_to_string(former.keys_dir().join("sealing.key")).unwrap();
     let database = TestDatabase::create(backend).await;
     let serve = |arguments: &[&str]| {
-        let mut command = command(database.folder());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]).args(arguments);
+        let mut command = command_on(&database);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
         command.env("SEALWRIGHT_SEALING_KEY", &key);
         command
     };
@@ -359,8 +360,8 @@ async fn hd12_a_record_that_cannot_be_read_is_refused_and_replaced_by_restored(b
 async fn hd12_another_issuer_s_database_under_the_same_sealing_key_is_refused(backend: Backend) {
     let database = beside_an_empty_database(backend).await;
     let former = fs::read_to_string(record(&database)).unwrap();
-    let mut command = command(database.folder());
-    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+    let mut command = command_on(&database);
+    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]);
     let mut server = Process::spawn(command);
     server.addr().await;
     server.signal("TERM");

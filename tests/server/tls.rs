@@ -10,7 +10,7 @@ use sealwright::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, finish, on_both_databases, wait_until, write_private};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, wait_until, write_private};
 
 on_both_databases![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
 
@@ -221,8 +221,8 @@ async fn op13_the_log_warns_and_a_metric_carries_the_end() {
         let authority = Authority::new();
         authority.issue_until(end);
         let database = TestDatabase::create(Backend::Sqlite).await;
-        let mut command = command(database.folder());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]);
+        let mut command = command_on(&database);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
         command.args(["--tls-cert", &authority.certificate(), "--tls-key", &authority.key()]);
         let mut process = Process::spawn(command);
         process.addr().await;

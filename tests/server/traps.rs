@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Backend, Process, TestDatabase, command, furnish};
+use crate::support::{Backend, Process, TestDatabase, command_on, furnish};
 
 /// A server as a process, with the client `shop`, that is asked and then tells what it logged.
 struct Trapped {
@@ -20,8 +20,8 @@ struct Trapped {
 impl Trapped {
     async fn start(flags: &[&str]) -> Self {
         let database = TestDatabase::create(Backend::Sqlite).await;
-        let mut command = command(database.folder());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url]).args(flags);
+        let mut command = command_on(&database);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
         let mut process = Process::spawn(command);
         let addr = process.addr().await.to_string();
         let secret = furnish(&database);
@@ -201,8 +201,8 @@ async fn op16_malformed_headers_leave_a_line() {
 async fn unprintable_characters_of_a_path_are_escaped_in_the_log() {
     for format in ["json", "text"] {
         let database = TestDatabase::create(Backend::Sqlite).await;
-        let mut command = command(database.folder());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &database.url, "--log-format", format]);
+        let mut command = command_on(&database);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-format", format]);
         let mut process = Process::spawn(command);
         crate::support::wait_until(|| process.stderr().iter().any(|line| line.contains("serving"))).await;
         let line = process.stderr().into_iter().find(|line| line.contains("serving")).unwrap();

@@ -38,7 +38,10 @@ async fn rt3_fifty_refreshes_at_once_on_one_node_and_on_two_get_one_live_success
 }
 
 async fn ca6_wrong_secrets_are_limited_by_client_and_source_and_the_genuine_client_gets_in(backend: Backend) {
-    let (app, client) = TestApp::for_users(backend).await;
+    // Each attempt has a connection of its own.
+    let settings = [("connections_per_source", "2048")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
+    let client = app.app_for_users("shop");
     let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
     let answers = join_all((0..1000).map(|_| app.plain_token(&wrong))).await;
     let count = |status: u16| answers.iter().filter(|answer| answer.status == status).count();

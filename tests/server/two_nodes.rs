@@ -121,8 +121,8 @@ async fn kill_9_amid_refreshes_signs_nobody_out(backend: Backend) {
         let mut token = Answer::to(request.body(format!("grant_type=password&{SIGN_IN}"))).await.refresh_token();
         let (addr, secret, answered, stopped) = (Arc::clone(&addr), secret.clone(), Arc::clone(&answered), stopped.clone());
         apps.spawn(async move {
-            // No connection is kept: the server at its other end may be gone.
-            let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+            // No connection is kept: the server at its other end may be gone. An answer that never comes is asked for again.
+            let http = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(10)).build().unwrap();
             let ask = async |body: String| {
                 let url = format!("http://{}/oauth/token", addr.lock().unwrap());
                 let request =

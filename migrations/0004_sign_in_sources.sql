@@ -11,4 +11,4 @@ CREATE INDEX sign_in_sources_by_client ON sign_in_sources (client_id);
 CREATE INDEX sign_in_sources_by_time ON sign_in_sources (used_at);
 
 -- Finds the least recently used logins of a user and client without reading those that have ended.
-CREATE INDEX logins_open ON logins (sub, client_id, idle_ends_at, id) WHERE ended_at IS NULL;
+CREATE INDEX logins_open ON logins (sub, client_id, stepped_at, id) WHERE ended_at IS NULL;

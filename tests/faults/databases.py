@@ -85,6 +85,9 @@ def slow_database(program):
 def pool_exhaustion(program):
     """One connection to the database, and 150 callers who need it while it is held."""
     with served_by_postgres(program, database_connections=1) as (server, postgres):
+        # By then the server has seen the last command, and keeps in memory what it reads.
+        time.sleep(1.2)
+        assert server.token()[0] == 200
         with load(lambda: server.sign_in(), 100) as (answers, errors), load(lambda: server.token("cold"), 50) as (cold, others):
             time.sleep(1)
             with postgres.locked("users, clients"):

@@ -16,6 +16,7 @@ on_both_databases![
     hd5_ten_sources_are_kept_and_no_address_is_in_the_database,
     hd5_a_malformed_user_address_is_refused,
     hd6_pw9_guesses_over_many_names_are_limited_by_source_and_by_client,
+    hd6_pw9_a_source_that_guesses_is_limited_for_the_users_known_there_as_for_all_others,
     op12_sixteen_right_sign_ins_of_one_user_at_once_all_get_in,
     pw5_of_two_hundred_wrong_passwords_at_once_ten_are_verified,
     hd11_a_limited_user_waits_no_longer_when_the_clock_is_set_back,
@@ -145,6 +146,22 @@ async fn hd5_a_malformed_user_address_is_refused(backend: Backend) {
     // Whoever is not a client gets no further than before.
     let stranger = Credential { secret: "wrong".to_owned(), ..client };
     app.sign_in_at(&stranger, "x").await.refused(401, "invalid_client");
+}
+
+async fn hd6_pw9_a_source_that_guesses_is_limited_for_the_users_known_there_as_for_all_others(backend: Backend) {
+    let limits = [("failed_attempts_per_source", "20")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &limits).await.with_orders();
+    let client = app.app_for_users("shop");
+    app.user("alice");
+    app.user("bob");
+    app.sign_in_at(&client, HOME).await.granted();
+    for guess in 0..20 {
+        app.guess_at(&client, &format!("user{guess}"), HOME).await.refused(400, "invalid_grant");
+    }
+    // Alice has signed in from there and bob has not; carol does not exist.
+    for name in ["alice", "bob", "carol"] {
+        app.guess_at(&client, name, HOME).await.refused(429, "temporarily_unavailable");
+    }
 }
 
 async fn hd6_pw9_guesses_over_many_names_are_limited_by_source_and_by_client(backend: Backend) {

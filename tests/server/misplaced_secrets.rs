@@ -41,7 +41,7 @@ impl Canary {
 
 /// `serve` with everything logged and traced, in this format; and where it listens.
 async fn serve(database: &TestDatabase, format: &str, otlp: &str) -> (Process, String, String) {
-    let mut command = command_on(&database);
+    let mut command = command_on(database);
     command.args(["serve", "--listen", "127.0.0.1:0", "--log", "trace", "--otlp-endpoint", otlp]);
     command.args(["--log-format", format, "--failed-attempts-burst", "1000"]);
     let process = Process::spawn(command);

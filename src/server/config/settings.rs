@@ -179,7 +179,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "failed_attempts_burst",
         Some("10"),
-        "failed attempts that are free, per client and user name, and per client and source",
+        "failures that are free: wrong passwords per client and user name, wrong secrets per client and source",
         "a number from 1 to 1000",
     ),
     setting("failed_attempts_interval", Some("10s"), "time after which one more failed attempt is free", "a duration from 1s to 1h"),

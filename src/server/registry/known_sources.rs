@@ -26,6 +26,8 @@ pub(super) struct KnownSources {
     /// Recent look-ups by client and user name, so that an attack on one name does not load the database.
     found: Cache<(ClientId, Username), Arc<Found>>,
     looking: Arc<Semaphore>,
+    /// The mark of no source.
+    none: (UserId, SourceMark),
 }
 
 #[derive(Debug)]
@@ -50,7 +52,8 @@ impl KnownSources {
 
     pub(super) fn new(store: Store, key: MacKey, clock: SharedClock) -> Self {
         let found = Cache::builder().max_capacity(Self::NAMES).build();
-        Self { store, key, clock, found, looking: Arc::new(Semaphore::new(Self::AT_ONCE)) }
+        let none = (UserId::generate(), SourceMark(BASE64_URL_SAFE_NO_PAD.encode([0; 32])));
+        Self { store, key, clock, found, looking: Arc::new(Semaphore::new(Self::AT_ONCE)), none }
     }
 
     /// The mark that is stored when a user signs in from `network`.
@@ -62,9 +65,11 @@ impl KnownSources {
     /// Whether the user of this name has signed in by this client from `network` before.
     pub(super) async fn contain(&self, client: &ClientId, name: &Username, network: &Network) -> Result<bool, Error> {
         let found = self.find(client, name).await?;
-        Ok(found.marks.iter().any(|(user, mark)| {
+        // Always as many checks, so that the time does not tell users who have signed in from names that no one has.
+        let marks = found.marks.iter().chain(std::iter::repeat(&self.none)).take(Store::SIGN_IN_SOURCES);
+        Ok(marks.fold(false, |known, (user, mark)| {
             let mac = BASE64_URL_SAFE_NO_PAD.decode(&mark.0).unwrap_or_default();
-            self.key.verifies(message(client, *user, network).as_bytes(), &mac)
+            self.key.verifies(message(client, *user, network).as_bytes(), &mac) | known
         }))
     }
 

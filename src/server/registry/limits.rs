@@ -1,6 +1,6 @@
 //! Limits on failed passwords, checked before anything is hashed. Failures are counted per user name, per source and per client,
-//! and also per user name and source together. A source from which the user has signed in before is limited by the last count
-//! alone, so that failures of strangers do not lock the user out.
+//! and also per user name and source together. A source from which the user has signed in before is limited by what was failed from
+//! there alone, so that failures of strangers elsewhere do not lock the user out.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -55,16 +55,17 @@ pub(super) struct Asking<'a> {
 #[derive(Debug)]
 #[must_use = "an attempt that is dropped counts as a failure"]
 pub(super) struct Admitted {
+    source: Attempt,
     /// `None` if these limits are used up and the source is known.
     general: Option<General>,
     own: Attempt,
 }
 
+/// The limits that all sources share.
 #[derive(Debug)]
 struct General {
-    name: Attempt,
-    source: Attempt,
     client: Attempt,
+    name: Attempt,
 }
 
 /// Why an attempt is not allowed.
@@ -95,11 +96,19 @@ impl Limits {
     /// Counts an attempt, or returns why it is not allowed.
     pub(super) async fn admit(&self, asking: Asking<'_>) -> Result<Admitted, NotAdmitted> {
         let Asking { client, name, user, network } = asking;
+        // A known source obeys this one as well: strangers elsewhere cannot use it up. Otherwise the users known at a source that
+        // guesses would be told from all others, and could be guessed at without end.
+        let source = self.sources.begin_in_turn(&[client.as_str(), network.as_str()]).await;
+        let source = source.map_err(|limited| NotAdmitted::Limited(Self::BY_SOURCE, limited))?;
         let general = match self.general(asking, false).await {
             Ok(general) => Some(general),
             Err(_) => {
                 let known = match user {
-                    Some(user) => self.known.contain(client, user, network).await.map_err(NotAdmitted::Fault)?,
+                    Some(user) => match self.known.contain(client, user, network).await {
+                        // Many look-ups wait: the caller is limited, and it is no fault of this server.
+                        Err(Error::Slow(_)) => false,
+                        known => known.map_err(NotAdmitted::Fault)?,
+                    },
                     None => false,
                 };
                 // Attempts that are still under way may succeed and free a place.
@@ -108,51 +117,52 @@ impl Limits {
         };
         let own = self.own.begin_in_turn(&[client.as_str(), name, network.as_str()]).await;
         let own = own.map_err(|limited| NotAdmitted::Limited(Self::BY_NAME, limited))?;
-        Ok(Admitted::new(general, own))
+        Ok(Admitted::new(source, general, own))
     }
 
     /// Counts an attempt against the limits that all sources share.
     async fn general(&self, asking: Asking<'_>, in_turn: bool) -> Result<General, NotAdmitted> {
-        let Asking { client, name, network, .. } = asking;
+        let Asking { client, name, .. } = asking;
         let begin = async |attempts: &Attempts, parts: &[&str], kind| {
             let begun = if in_turn { attempts.begin_in_turn(parts).await } else { attempts.begin(parts).await };
             begun.map_err(|limited| NotAdmitted::Limited(kind, limited))
         };
         let by_client = begin(&self.clients, &[client.as_str()], Self::BY_CLIENT).await?;
-        let by_source = begin(&self.sources, &[client.as_str(), network.as_str()], Self::BY_SOURCE).await?;
         let by_name = begin(&self.names, &[client.as_str(), name], Self::BY_NAME).await?;
-        Ok(General { name: by_name, source: by_source, client: by_client })
-    }
-}
-
-impl General {
-    /// Removes the attempt from the counts, and `others` earlier failures from that of the user name.
-    fn give_back(self, others: u32) {
-        self.name.give_back(others);
-        self.source.give_back(0);
-        self.client.give_back(0);
+        Ok(General { client: by_client, name: by_name })
     }
 }
 
 impl Admitted {
-    fn new(mut general: Option<General>, mut own: Attempt) -> Self {
-        for attempt in general.iter_mut().flat_map(|general| [&mut general.name, &mut general.source, &mut general.client]) {
+    fn new(mut source: Attempt, mut general: Option<General>, mut own: Attempt) -> Self {
+        for attempt in general.iter_mut().flat_map(|general| [&mut general.client, &mut general.name]) {
             attempt.made();
         }
+        source.made();
         own.made();
-        Self { general, own }
+        Self { source, general, own }
     }
 
-    /// The password was right. Earlier failures of this source for this name are forgotten (NIST SP 800-63B section 5.2.2).
-    /// Failures of other sources, and for other names, stay counted: an attacker may have an account too.
+    /// The password was right. Earlier failures of this source for this name are forgotten (NIST SP 800-63B section 5.2.2). The
+    /// other limits keep theirs: an attacker may have an account too, and the user is known at this source from now on.
     pub(super) fn succeeded(self) {
-        let own = self.own.forgive();
-        self.general.into_iter().for_each(|general| general.give_back(own));
+        let Self { source, general, own } = self;
+        own.forgive();
+        Self::uncount(source, general);
     }
 
     /// The password could not be checked because of a fault of this server.
     pub(super) fn give_back(self) {
-        self.own.give_back(0);
-        self.general.into_iter().for_each(|general| general.give_back(0));
+        let Self { source, general, own } = self;
+        own.give_back();
+        Self::uncount(source, general);
+    }
+
+    fn uncount(source: Attempt, general: Option<General>) {
+        source.give_back();
+        if let Some(General { client, name }) = general {
+            client.give_back();
+            name.give_back();
+        }
     }
 }

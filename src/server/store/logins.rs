@@ -211,13 +211,14 @@ async fn end_surplus(connection: &mut AnyConnection, login: &Login, most: u32) -
     // Two statements: with one, both databases may choose to read all open logins of all users.
     let surplus = sqlx::query(
         "SELECT id FROM logins WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
-         ORDER BY idle_ends_at DESC LIMIT $4 OFFSET $5",
+         AND idle_ends_at > $6 ORDER BY stepped_at DESC, id LIMIT $4 OFFSET $5",
     )
     .bind(login.user.to_string())
     .bind(login.client.to_string())
     .bind(login.id.to_string())
     .bind(ENDED_AT_ONCE)
     .bind(i64::from(most) - 1)
+    .bind(login.created_at.seconds())
     .fetch_all(&mut *connection)
     .await?;
     let mut ended = Vec::with_capacity(surplus.len());

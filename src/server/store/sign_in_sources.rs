@@ -14,12 +14,15 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceMark(pub(crate) String);
 
-/// Sources that are kept per user and client; a new one replaces the one that was last used the longest time ago.
-const KEPT: i64 = 10;
+/// For binding it.
+const KEPT: i64 = Store::SIGN_IN_SOURCES as i64;
 /// Rows that are deleted in one write.
 const PURGED_AT_ONCE: u64 = 1000;
 
 impl Store {
+    /// Sources that are kept per user and client; a new one replaces the one that was last used the longest time ago.
+    pub(crate) const SIGN_IN_SOURCES: usize = 10;
+
     /// The sources from which the user of this name has signed in by this client.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_sign_in_sources(&self, client: &ClientId, user: &Username) -> Result<Vec<(UserId, SourceMark)>, Error> {

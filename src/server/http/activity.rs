@@ -114,9 +114,11 @@ impl Activity {
 
     /// Notes that a request has begun: its headers are here.
     pub(super) fn begin(self: &Arc<Self>, http2: bool) -> UnderWay {
-        if self.under_way.fetch_add(1, SeqCst) == 0 {
+        // The time first: who looks in between must not take a request that has just begun for one that stalls.
+        if self.is_idle() {
             self.changed.store(self.now(), SeqCst);
         }
+        self.under_way.fetch_add(1, SeqCst);
         self.heard.store(0, SeqCst);
         if !self.requested.load(SeqCst) {
             self.http2.store(http2, SeqCst);

@@ -93,12 +93,13 @@ impl MemoryBudget {
 impl Inner {
     /// Tells the oldest waiting request of the source that uses most to give up.
     fn evict_from_heaviest(&self) {
-        let heaviest = {
+        // They outlive the lock: to drop the last handle of a share takes it.
+        let shares: Vec<_> = {
             let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-            shares.values().filter_map(Weak::upgrade).max_by_key(|share| share.used.load(Relaxed))
+            shares.values().filter_map(Weak::upgrade).collect()
         };
-        if let Some(share) = heaviest {
-            share.evict();
+        if let Some(heaviest) = shares.iter().max_by_key(|share| share.used.load(Relaxed)) {
+            heaviest.evict();
         }
     }
 }
@@ -266,6 +267,19 @@ mod tests {
         assert!(request(&budget, "2001:db8::1").is_ok(), "what is dropped is given back");
         assert_eq!(budget.0.used.load(Relaxed), 0);
         assert!(budget.0.shares.lock().unwrap().is_empty(), "a source without requests takes no memory");
+    }
+
+    #[test]
+    fn hd2_sources_that_come_and_go_do_not_stop_the_search_for_the_heaviest() {
+        let budget = MemoryBudget::new(4 * MIB, Counter::default());
+        std::thread::scope(|scope| {
+            for source in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+                let budget = &budget;
+                scope.spawn(move || (0..20_000).for_each(|_| drop(budget.share(ip(source)))));
+            }
+            scope.spawn(|| (0..20_000).for_each(|_| budget.0.evict_from_heaviest()));
+        });
+        assert!(budget.0.shares.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::clock::Timestamp;
 
-/// How long before its end a certificate should have been renewed.
+/// How long before its end a certificate should have been renewed; of one that lives for a short time, the last third.
 const RENEW_AHEAD: Duration = Duration::from_secs(21 * 24 * 3600);
 
 /// A certificate and its period of validity.
@@ -55,7 +55,9 @@ impl Certificate {
             None => Some(Concern::Unreadable),
             Some((_, end)) if now > end => Some(Concern::Expired(end)),
             Some((begin, _)) if now < begin => Some(Concern::NotYetValid(begin)),
-            Some((_, end)) if now + RENEW_AHEAD > end => Some(Concern::EndsSoon(end, end.since(now).as_secs() / (24 * 3600))),
+            Some((begin, end)) if now + RENEW_AHEAD.min(end.since(begin) / 3) > end => {
+                Some(Concern::EndsSoon(end, end.since(now).as_secs() / (24 * 3600)))
+            }
             Some(_) => None,
         };
         let other_name = host.filter(|host| !self.is_for(host)).map(|host| Concern::OtherName(host.to_owned()));

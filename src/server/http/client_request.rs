@@ -58,11 +58,17 @@ impl ClientRequest {
                 return Err(failure);
             }
         };
-        let form = Form::parse(&body::read(body, &charge).await?)?;
+        // The log names the client whose request cannot be read.
+        let noted = |failure: Failure| match &early {
+            Some((_, client, _)) => failure.noted(Note { client: Some(client.id.to_string()), ..Note::default() }),
+            None => failure,
+        };
+        let form = Form::parse(&body::read(body, &charge).await.map_err(noted)?).map_err(|refusal| noted(refusal.into()))?;
         let misplaced = |failure: Failure| failure.misplaced_secret(form.misplaced_secret());
         let (client, now) = match early {
             Some((basic, client, now)) => {
-                do_one(&basic, &form).map_err(misplaced)?;
+                do_one(&basic, &form)
+                    .map_err(|failure| misplaced(failure.noted(Note { client: Some(client.id.to_string()), ..Note::default() })))?;
                 (client, now)
             }
             None => {

@@ -1,6 +1,7 @@
 //! The connections that are open: how many there may be, what each is doing, and which of them has to go.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::SeqCst},
@@ -11,6 +12,10 @@ use tokio::sync::Notify;
 
 use super::activity::{Activity, ConnectionLimits, Order, millis};
 use crate::{clock::Stopwatch, server::meters::Meters};
+
+/// How long nothing has to begin or end on a connection with a request under way before it can be closed for another: longer than a
+/// body may take to arrive.
+const STALLED: Duration = Duration::from_secs(12);
 
 /// The open connections of a listener. A handle.
 #[derive(Debug, Clone)]
@@ -37,9 +42,9 @@ struct Open {
 #[derive(Debug)]
 pub(super) enum Entry {
     Place(Place),
-    /// Its source has as many as it may have, each with a request under way.
+    /// Its source has as many as it may have, each with a request under way that has not stalled.
     SourceFull,
-    /// All places are taken by connections with a request under way.
+    /// All places are taken by connections with a request under way that has not stalled.
     Full,
 }
 
@@ -82,12 +87,21 @@ impl Places {
         Entry::Place(Place { places: self.clone(), id, activity })
     }
 
-    /// Tells the connection that has been idle longest, of `source` if one is given, to give its place up.
+    /// Tells the connection that has been idle longest, of `source` if one is given, to give its place up. If none is idle, the
+    /// source with most connections loses the one whose request has stalled longest: an answer that is not taken keeps a request
+    /// under way, and must not keep everyone else out.
     fn make_room(&self, open: &mut Open, source: Option<IpAddr>) -> bool {
-        let candidates = open.connections.iter().filter(|(_, activity)| source.is_none_or(|source| activity.source == source));
-        let idle = candidates.filter(|(_, activity)| activity.is_idle());
-        let Some((&id, activity)) = idle.min_by_key(|(_, activity)| activity.changed.load(SeqCst)) else { return false };
-        activity.tell(Order::MakeRoom);
+        let now = millis(self.0.since.elapsed());
+        let changed = |activity: &Activity| activity.changed.load(SeqCst);
+        let candidates = || open.connections.iter().filter(|(_, activity)| source.is_none_or(|source| activity.source == source));
+        let idle = candidates().filter(|(_, activity)| activity.is_idle()).min_by_key(|(_, activity)| changed(activity));
+        let stalled = || {
+            let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > millis(STALLED));
+            stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
+        };
+        let idle = idle.map(|one| (one, Order::MakeRoom));
+        let Some(((&id, activity), order)) = idle.or_else(|| stalled().map(|one| (one, Order::Close))) else { return false };
+        activity.tell(order);
         self.remove(open, id);
         self.0.meters.connections_evicted.inc();
         true

@@ -83,17 +83,27 @@ impl Check {
 }
 
 /// Whether the database is the one that this node last saw, and whether that can be written down.
-async fn record(database: &Database) -> Result<String, String> {
+async fn record(database: &Database) -> Finding {
+    const WHAT: &str = "record";
     let Config { store, keys, .. } = &database.config;
-    let record = restore::require_known(store, keys, &database.clock).await.map_err(|error| error.to_string())?;
+    let record = match restore::require_known(store, keys, &database.clock).await {
+        Ok(record) => record,
+        Err(error) => return Finding::new(WHAT, Err(error.to_string())),
+    };
     let file = RecordFile::of(keys);
     let place = file.path().display();
-    file.require_writable()
-        .map_err(|error| format!("{place} cannot be written: {error}; a restore of an older database would not be noticed"))?;
-    Ok(match record {
-        Some(record) => format!("{place}; the database goes on from there (change {})", record.newest_change()),
-        None => format!("{place} will be begun by the next start"),
-    })
+    if let Err(error) = file.require_writable() {
+        // A server serves without it.
+        let detail = format!("{place} cannot be written: {error}; a restore of an older database would not be noticed");
+        return Finding { warning: true, ..Finding::new(WHAT, Ok(detail)) };
+    }
+    Finding::new(
+        WHAT,
+        Ok(match record {
+            Some(record) => format!("{place}; the database goes on from there (change {})", record.newest_change()),
+            None => format!("{place} will be begun by the next start"),
+        }),
+    )
 }
 
 /// Looks at one thing after the other, up to the first on which the rest depends.
@@ -121,7 +131,7 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
             findings.push(Finding::new("sealing key", Ok(format!("{} opens this database", sealing.place()))));
             let keys = keys::check(&sealing, &database.store, database.clock.now()).await;
             findings.push(Finding::new("signing keys", keys));
-            findings.push(Finding::new("record", record(&database).await));
+            findings.push(record(&database).await);
         }
         Err(error) => findings.push(Finding::new("sealing key", Err(error.to_string()))),
     }

@@ -37,7 +37,7 @@ pub(super) enum Error {
     #[error("the backup {} was not made: {source}", path.display())]
     Backup { path: PathBuf, source: io::Error },
     #[error(
-        "this database is PostgreSQL, which has its own tools: `pg_dump --format=custom --file=FILE DATABASE` makes a copy, `pg_restore --clean --if-exists --dbname=DATABASE FILE` restores it; run `sealwright restored` before the server starts again"
+        "this database is PostgreSQL, which has its own tools: `pg_dump --format=custom --file=FILE DATABASE` makes a copy, `dropdb`, `createdb` and `pg_restore --exit-on-error --single-transaction --dbname=DATABASE FILE` restore it; run `sealwright restored` before the server starts again"
     )]
     BackupOfPostgres,
     #[error(

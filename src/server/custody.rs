@@ -9,7 +9,8 @@
 //! | the folder | is not writable by everyone, unless it has the sticky bit, which keeps others from replacing files |
 //!
 //! Files that this program makes have mode 0600 and folders 0700. A file that breaks the rule is refused and not changed: its content may
-//! have been read already, which only a person can judge. Systems other than Unix have no such modes; there the rule does nothing.
+//! have been read already, which only a person can judge. One thing is put right: a file of this process's own that its group may
+//! write, and others may not reach. Kubernetes makes every file of a volume with `fsGroup` like that at each mount. Systems other than Unix have no such modes; there the rule does nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -55,18 +56,26 @@ pub(crate) enum Exposed {
 }
 
 const fn volume(linked: bool) -> &'static str {
-    if linked { "; for a Kubernetes volume set defaultMode: 0400, or 0440 with fsGroup" } else { "" }
+    if linked {
+        "; for a Kubernetes volume set defaultMode: 0400, or 0440 with fsGroup"
+    } else {
+        "; for a Docker secret set its mode: 0400 and uid"
+    }
 }
 
 /// Refuses a file that others can read or write. One that is not there is refused for its folder alone.
 #[cfg(unix)]
 pub(crate) fn require_private(kept: Kept, path: &Path) -> Result<(), Exposed> {
-    use std::{fs, os::unix::fs::MetadataExt};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     const ROOT: u32 = 0;
     const STICKY: u32 = 0o1000;
     const BY_EVERYONE: u32 = 0o002;
-    const BY_OTHERS_OR_WRITABLE_BY_GROUP: u32 = 0o027;
+    const BY_GROUP: u32 = 0o020;
+    const BY_OTHERS_OR_WRITABLE_BY_GROUP: u32 = 0o007 | BY_GROUP;
     let user = rustix::process::geteuid().as_raw();
     let ours = |owner| owner == user || owner == ROOT;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -88,7 +97,14 @@ pub(crate) fn require_private(kept: Kept, path: &Path) -> Result<(), Exposed> {
     if !file.is_file() {
         return Ok(());
     }
-    let mode = file.mode() & 0o777;
+    let mut mode = file.mode() & 0o777;
+    let own = matches!(kept, Kept::SealingKey | Kept::Database) && file.uid() == user;
+    if own && mode & BY_OTHERS_OR_WRITABLE_BY_GROUP == BY_GROUP {
+        let tightened = fs::Permissions::from_mode(mode & !BY_GROUP);
+        if fs::set_permissions(&absolute, tightened).is_ok() {
+            mode &= !BY_GROUP;
+        }
+    }
     if mode & BY_OTHERS_OR_WRITABLE_BY_GROUP != 0 {
         return Err(Exposed::Mode { kept, path: absolute, mode, linked });
     }

@@ -115,7 +115,7 @@ def op8_a_copy_made_by_sqlite3_beside_the_log_of_the_former_file_is_refused(prog
         shutil.copy(log, f"{trial}/db-wal")
         seen = subprocess.run(["sqlite3", f"{trial}/db", "SELECT count(*) FROM users; PRAGMA quick_check"], capture_output=True, text=True)
         shutil.copy(f"{server.folder}/copy.db", f"{server.folder}/sealwright.db")
-        refused(program, server.folder, server.database, "still holds the log", "-wal")
+        refused(program, server.folder, server.database, "the log of that one", "-wal")
         assert open(log, "rb").read() == before
         os.remove(log)
         refused(program, server.folder, server.database, "older than this node has seen it")

@@ -153,7 +153,7 @@ async fn op8_a_restored_file_beside_the_log_of_the_former_one_is_refused_by_ever
     for arguments in [&["client", "list"][..], &["check"], &["restored"], &["backup", "other.db"], &["serve", "--listen", "127.0.0.1:0"]] {
         let finished = sealwright(&database, arguments);
         let said = format!("{}{}", finished.stdout, finished.stderr);
-        assert!(!finished.status.success() && said.contains("still holds the log") && said.contains(log.to_str().unwrap()), "{finished:?}");
+        assert!(!finished.status.success() && said.contains("the log of that one") && said.contains(log.to_str().unwrap()), "{finished:?}");
         assert_eq!((fs::read(&file).unwrap(), fs::read(&log).unwrap()), (fs::read(&copy).unwrap(), left.clone()), "{arguments:?}");
     }
     fs::remove_file(&log).unwrap();
@@ -294,7 +294,7 @@ async fn hd12_a_database_that_is_set_back_is_refused_until_restored_has_run(back
     let app = TestApp::start_with(database, &[]).await;
     app.refresh(&shop, &token).await.refused(400, "invalid_grant");
     let newest = app.database.texts("SELECT CAST(MAX(n) AS TEXT) FROM changes").await;
-    assert_eq!(newest, ["6"], "no number of a lost change is used again");
+    assert!(newest[0].parse::<i64>().unwrap() > 5, "no number of a lost change is used again");
 }
 
 async fn hd12_a_server_whose_database_is_set_back_stops_issuing_and_goes_on_after_restored(backend: Backend) {
@@ -353,7 +353,7 @@ async fn hd12_a_record_that_cannot_be_read_is_refused_and_replaced_by_restored(b
     // Without a record there is nothing to compare with: it is begun.
     fs::remove_file(&place).unwrap();
     let database = TestApp::start_with(database, &[]).await.stop().await;
-    assert_eq!(recorded(&database)["journal"][0]["action"], "key.create");
+    assert_eq!(recorded(&database)["journal"][0]["action"], "database.restored");
     assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
 }
 

@@ -215,8 +215,14 @@ impl RecordFile {
 
     pub(super) fn replace(&self, record: &Record) -> io::Result<()> {
         let folder = self.0.parent().ok_or(io::ErrorKind::NotFound)?;
-        // A temporary file has mode 0600 from the start.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        // Root may run `restored` for the server, which has to read what it finds in its folder. Nobody else can give files away.
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            let owner = fs::metadata(folder)?;
+            let _ = fchown(file.as_file(), Some(owner.uid()), Some(owner.gid()));
+        }
         serde_json::to_writer(&mut file, record)?;
         file.flush()?;
         file.as_file().sync_all()?;

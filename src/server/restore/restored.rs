@@ -9,7 +9,7 @@ use crate::{
         keys::{MacKey, SealingKeys},
         model::Change,
         revocation::Logins,
-        store::{Epochs, Founded, Restoring, Store},
+        store::{Epochs, Founded, LEAP, Restoring, Store},
     },
 };
 
@@ -54,7 +54,8 @@ pub(crate) async fn restored(
         Some(record) => lost_changes(store, record, founded.epochs.changes).await?,
         None => Vec::new(),
     };
-    let changes_forgotten = known.as_ref().map_or(0, |record| (record.journal_after - founded.epochs.changes).max(0));
+    // Changes are numbered one by one but for the leaps of earlier restores.
+    let changes_forgotten = known.as_ref().map_or(0, |record| (record.journal_after - founded.epochs.changes).max(0) % LEAP);
     let seen = known.as_ref().map_or(founded.epochs, |record| Epochs::from(record.seen));
     let restoring = Restoring { mac_key: (Logins::KEY, MacKey::make(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen, now };
     let logins_ended = store.restore(restoring).await?;

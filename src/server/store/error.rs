@@ -44,8 +44,8 @@ pub(crate) enum Error {
     Exposed(#[from] custody::Exposed),
     /// The log beside the file is that of another file.
     #[error(
-        "{} was put in place of another file, and {} still holds the log of that one, which would undo the restore or damage the file: move {} and the -shm file beside it away, then run `sealwright restored`; nothing was changed",
-        file.display(), log.display(), log.display()
+        "{} seems to have been put in place of another file, and {} to be the log of that one, which would undo the restore or damage the file. If it was restored, move {} and the -shm file beside it away, then run `sealwright restored`. If nothing was restored (both files were copied, or the clock was set back), the log may hold what is nowhere else: `touch {}` and try again. Nothing was changed",
+        file.display(), log.display(), log.display(), log.display()
     )]
     ForeignLog { file: PathBuf, log: PathBuf },
     /// A database in which no server has ever run.

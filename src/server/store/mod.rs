@@ -43,7 +43,7 @@ pub(crate) use epochs::Epochs;
 pub(crate) use error::{Error, OpenError};
 pub(crate) use logins::{Of, PasswordProof, SignedIn};
 pub(crate) use postgres::DatabaseTls;
-pub(crate) use restore::Restoring;
+pub(crate) use restore::{LEAP, Restoring};
 pub(crate) use sign_in_sources::SourceMark;
 pub(crate) use state::{Founded, State};
 pub(crate) use url::DatabaseUrl;

@@ -19,6 +19,10 @@ pub(crate) struct Restoring {
     pub(crate) now: Timestamp,
 }
 
+/// How far the epochs are raised by a restore: beyond what any node can have seen of the database that was lost, whether or not it
+/// keeps a record, so that those that run go on.
+pub(crate) const LEAP: i64 = 1_000_000;
+
 impl Store {
     /// Whether it is an SQLite file.
     pub(crate) const fn is_file(&self) -> bool {
@@ -43,15 +47,18 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 let Restoring { mac_key: (name, sealed), withdrawn, seen, now } = restoring;
-                for (kind, n) in
-                    [("registry", seen.registry), ("keys", seen.keys), ("changes", seen.changes), ("heartbeat", seen.heartbeat)]
-                {
+                for (kind, n) in [
+                    ("registry", seen.registry + LEAP),
+                    ("keys", seen.keys + LEAP),
+                    ("changes", seen.changes + LEAP),
+                    ("heartbeat", seen.heartbeat.max(now.seconds())),
+                ] {
                     sqlx::query(
                         "INSERT INTO epochs (kind, n) VALUES ($1, $2) ON CONFLICT (kind)
                          DO UPDATE SET n = CASE WHEN epochs.n < excluded.n THEN excluded.n ELSE epochs.n + 1 END",
                     )
                     .bind(kind)
-                    .bind(n + 1)
+                    .bind(n)
                     .execute(&mut *connection)
                     .await?;
                 }

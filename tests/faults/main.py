@@ -1,11 +1,10 @@
 """Runs the rows, one after the other, and prints what each cost."""
 
 import sys
-import time
-import traceback
 
 import connections
 import databases
+from rows import run
 
 ROWS = [
     databases.database_gone,
@@ -20,21 +19,4 @@ ROWS = [
     connections.rolling_restarts,
 ]
 
-program, wanted = sys.argv[1], sys.argv[2:]
-unknown = set(wanted) - {row.__name__ for row in ROWS}
-if unknown:
-    sys.exit(f"no such row: {', '.join(sorted(unknown))}")
-failed = 0
-for row in ROWS:
-    if wanted and row.__name__ not in wanted:
-        continue
-    began = time.monotonic()
-    try:
-        figures = row(program)
-        print(f"ok     {row.__name__} ({time.monotonic() - began:.0f} s): {figures}", flush=True)
-    except Exception:
-        failed += 1
-        print(f"FAILED {row.__name__}: {row.__doc__}", flush=True)
-        traceback.print_exc()
-print(f"faults: {failed} failed")
-sys.exit(1 if failed else 0)
+run("faults", ROWS, sys.argv[1], sys.argv[2:])

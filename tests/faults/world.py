@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -16,6 +17,12 @@ import urllib.parse
 
 PASSWORD = "plum trousers at the gate"
 ALLOW = ["--allow", "https://orders.example=orders:read"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class Postgres:

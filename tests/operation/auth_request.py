@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 
-from world import Server, until
+from world import Server, free_port, until
 
 NGINX = """
 daemon off;
@@ -40,12 +40,6 @@ http {{
     }}
 }}
 """
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @contextlib.contextmanager

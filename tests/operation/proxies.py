@@ -7,21 +7,14 @@ import contextlib
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
 
-from world import Server, until
+from world import Server, free_port, until
 
 # Longer than nginx and HAProxy keep a connection to us by default.
 PAUSE = 61
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 NGINX = """

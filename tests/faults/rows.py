@@ -1,0 +1,26 @@
+"""Runs rows one after the other, and prints what each showed."""
+
+import sys
+import time
+import traceback
+
+
+def run(part, rows, program, wanted):
+    """Runs those rows that are wanted, or all, and exits with 1 if one failed. A row takes the program's path, and returns figures or raises."""
+    unknown = set(wanted) - {row.__name__ for row in rows}
+    if unknown:
+        sys.exit(f"no such row: {', '.join(sorted(unknown))}")
+    failed = 0
+    for row in rows:
+        if wanted and row.__name__ not in wanted:
+            continue
+        began = time.monotonic()
+        try:
+            figures = row(program)
+            print(f"ok     {row.__name__} ({time.monotonic() - began:.0f} s): {figures}", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED {row.__name__}: {row.__doc__}", flush=True)
+            traceback.print_exc()
+    print(f"{part}: {failed} failed of {len(wanted) or len(rows)}")
+    sys.exit(1 if failed or not rows else 0)

@@ -64,7 +64,7 @@ pub struct Server {
     listener: Listener,
     local_addr: SocketAddr,
     issuer: Issuer,
-    app: App,
+    app: Arc<App>,
     /// Where metrics are served, if anywhere.
     management: Option<(Listener, Router)>,
     management_addr: Option<SocketAddr>,
@@ -181,7 +181,7 @@ impl Server {
             scraping: Arc::default(),
         };
         let proxies = Arc::new(config.http.proxies);
-        let app = App {
+        let app = Arc::new(App {
             clock: Arc::clone(&clock),
             registry: registry.clone(),
             issuer: tokens,
@@ -191,7 +191,7 @@ impl Server {
             proxies: Arc::clone(&proxies),
             meters: Arc::clone(&meters),
             stopping: Stopping::default(),
-        };
+        });
         let management_addr = management.as_ref().map(Bound::addr);
         let management_hosts = config.management_hosts;
         let socket = listen(bound, "listen")?;
@@ -202,7 +202,7 @@ impl Server {
         let management = management.map(|(addr, socket)| {
             let (limits, proxies) = (MANAGEMENT_LIMITS, Arc::<TrustedProxies>::default());
             let hosts = Hosts::new(addr.ip(), management_hosts, "If it should be, add the name to management_hosts.");
-            let router = hosts.guard(metered.router().merge(http::health_routes(app.clone())));
+            let router = hosts.guard(metered.router().merge(http::health_routes(Arc::clone(&app))));
             // No request to it has a body that is read.
             let budget = MemoryBudget::new(0, Default::default());
             (Listener { socket, tls: None, limits, proxies, meters: Arc::default(), budget }, router)

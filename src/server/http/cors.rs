@@ -1,6 +1,8 @@
 //! What a page of any origin may read: public documents, by a script that carries nobody's credentials (the Fetch standard, CORS
 //! protocol). Every other route says nothing, and a browser keeps its answers from other origins' scripts.
 
+use std::sync::Arc;
+
 use axum::{
     extract::Request,
     http::{HeaderValue, StatusCode, header},
@@ -15,7 +17,7 @@ use super::App;
 const PREFLIGHT_MAX_AGE: &str = "86400";
 
 /// Opens a route to the scripts of every origin.
-pub(super) fn open(route: MethodRouter<App>) -> MethodRouter<App> {
+pub(super) fn open(route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
     route.options(preflight).layer(middleware::from_fn(allow_any_origin))
 }
 

@@ -1,6 +1,6 @@
 //! The one place where an error becomes a response.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -191,7 +191,7 @@ pub(super) fn nothing_here() -> Failure {
     Failure::new(StatusCode::NOT_FOUND, ErrorCode::InvalidRequest, "There is nothing at this path.")
 }
 
-pub(super) async fn not_found(State(app): State<App>, uri: Uri) -> Failure {
+pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure {
     let failure = nothing_here();
     let path = app.issuer.issuer.path();
     if !path.is_empty() && ROUTES.iter().any(|route| route.path == uri.path()) {

@@ -87,13 +87,13 @@ impl Asked {
     }
 }
 
-pub(super) async fn front(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let asked = Asked::new(&request, &app.proxies);
     request.extensions_mut().insert(Source(asked.source));
     let span = telemetry::request_span(&asked.id, asked.source);
     telemetry::continue_trace(&span, request.headers(), asked.method, &asked.route);
     let before_http2 = request.version() < Version::HTTP_2;
-    let unanswered = Unanswered { app: app.clone(), asked: Some(asked) };
+    let unanswered = Unanswered { app: Arc::clone(&app), asked: Some(asked) };
 
     let answer = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, next.run(request))).catch_unwind().instrument(span.clone()).await;
     let mut response = match answer {
@@ -130,7 +130,7 @@ pub(super) async fn front(State(app): State<App>, mut request: Request, next: Ne
 /// A request whose caller may go away before it has its answer. It is counted and logged all the same: what it set off (a hash, a
 /// failed attempt, a step of a login) may have happened.
 struct Unanswered {
-    app: App,
+    app: Arc<App>,
     asked: Option<Asked>,
 }
 

@@ -1,5 +1,7 @@
 //! Whether the process lives, and whether it should get requests.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -15,7 +17,7 @@ pub(super) async fn live() -> Response {
 }
 
 /// `GET /health/ready`: it can do its work. Otherwise 503, and the reasons in words.
-pub(super) async fn ready(State(app): State<App>) -> Response {
+pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let now = app.clock.now();
     let mut because = Vec::new();
     if app.stopping.has_begun() {

@@ -87,8 +87,8 @@ impl Stopping {
     }
 }
 
-/// What the handlers reach.
-#[derive(Debug, Clone)]
+/// What the handlers reach. Each layer of each request holds it, so it is shared, not cloned.
+#[derive(Debug)]
 pub(crate) struct App {
     pub(crate) clock: SharedClock,
     pub(crate) registry: Registry,
@@ -107,19 +107,19 @@ struct Route {
     method: MethodFilter,
     /// Below the issuer's own path.
     path: &'static str,
-    serve: fn(MethodFilter) -> MethodRouter<App>,
+    serve: fn(MethodFilter) -> MethodRouter<Arc<App>>,
 }
 
 impl Route {
-    const fn get(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<App>) -> Self {
+    const fn get(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<Arc<App>>) -> Self {
         Self { method: MethodFilter::GET, path, serve }
     }
 
-    const fn post(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<App>) -> Self {
+    const fn post(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<Arc<App>>) -> Self {
         Self { method: MethodFilter::POST, path, serve }
     }
 
-    fn handler(&self) -> MethodRouter<App> {
+    fn handler(&self) -> MethodRouter<Arc<App>> {
         (self.serve)(self.method)
     }
 }
@@ -146,7 +146,7 @@ const API_DOCS_ROUTES: [Route; 5] = [
 ];
 
 /// Every route of the public listener, below the path of `issuer`.
-pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
+pub(crate) fn router(app: Arc<App>, issuer: &Issuer) -> Router {
     let below = |route: &str| format!("{}{route}", issuer.path());
     let mut router = Router::new();
     for route in &ROUTES {
@@ -167,12 +167,12 @@ pub(crate) fn router(app: App, issuer: &Issuer) -> Router {
 }
 
 /// The health routes alone, for a listener that is not public. Its requests are neither logged nor counted.
-pub(crate) fn health_routes(app: App) -> Router {
+pub(crate) fn health_routes(app: Arc<App>) -> Router {
     let routes = ROUTES.iter().filter(|route| route.path.starts_with("/health/"));
     routes.fold(Router::new(), |router, route| router.route(route.path, route.handler())).with_state(app)
 }
 
 /// What every request to these routes passes on its way.
-pub(crate) fn behind_the_front(routes: Router<App>, app: App) -> Router {
-    routes.layer(middleware::from_fn_with_state(app.clone(), front::front)).with_state(app)
+pub(crate) fn behind_the_front(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes.layer(middleware::from_fn_with_state(Arc::clone(&app), front::front)).with_state(app)
 }

@@ -1,5 +1,7 @@
 //! `POST /oauth/revoke`: RFC 7009.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::header,
@@ -10,7 +12,7 @@ use super::{App, client_request::ClientRequest, error::Failure, note::Note};
 
 /// An empty 200, also for a token that is unknown: what the client wanted is the case (section 2.2). It has the type of the other
 /// answers, because some libraries refuse any other before they look at the body.
-pub(super) async fn revoke(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let request = ClientRequest::read(&app, request).await?;
     let note = Note { misplaced_secret: request.form.misplaced_secret(), ..request.note() };
     let Some(token) = request.form.get("token") else {

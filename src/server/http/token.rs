@@ -1,6 +1,6 @@
 //! `POST /oauth/token`: RFC 6749 section 3.2.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -35,7 +35,7 @@ struct TokenResponse {
     refresh_token: Option<String>,
 }
 
-pub(super) async fn token(State(app): State<App>, request: Request) -> Result<Response, Failure> {
+pub(super) async fn token(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let source = Source::of(request.extensions());
     let request = ClientRequest::read(&app, request).await?;
     let mut note = request.note();

@@ -60,7 +60,7 @@ impl EpochWatch {
 
     /// Looks again and again, until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut probed = self.clock.now();
+        let mut probed = self.clock.steady();
         loop {
             self.clock.sleep_until(self.clock.now() + EVERY).await;
             let now = self.clock.steady();
@@ -99,7 +99,9 @@ impl EpochWatch {
     /// at least then.
     async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
         let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
-        self.witness.require_not_set_back(&epochs)?;
+        let set_back = self.witness.require_not_set_back(&epochs);
+        self.watched.registry.note_set_back(set_back.is_err());
+        set_back?;
         let Watched { keys, registry, refresh_tokens, sealing } = &self.watched;
         registry.confirm(epochs.registry, now);
         if epochs.keys == self.known.keys {

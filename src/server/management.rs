@@ -47,6 +47,7 @@ impl Management {
         let (open, idle) = self.store.connections();
         sampled.database_connections.set(whole(open));
         sampled.database_idle.set(whole(idle));
+        sampled.clock_set_back.set(self.clock.steady().since(now).as_secs_f64());
         sampled.epoch_age.set(self.registry.age().as_secs_f64());
         let dropped = &sampled.log_lines_dropped;
         dropped.inc_by(telemetry::lines_dropped().saturating_sub(dropped.get()));

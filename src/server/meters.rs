@@ -122,6 +122,7 @@ pub(crate) struct Sampled {
     pub(crate) database_connections: Gauge,
     pub(crate) database_idle: Gauge,
     pub(crate) epoch_age: Fraction,
+    pub(crate) clock_set_back: Fraction,
     pub(crate) key_age: Family<Key, Fraction>,
     pub(crate) log_lines_dropped: Counter,
     pub(crate) log_lines_left_out: Family<LogLines, Counter>,
@@ -236,6 +237,8 @@ impl Meters {
         registry.register("database_connections_idle", "Connections to the database that nobody uses", sampled.database_idle.clone());
         let help = "Time since this node last saw that it knows what the database holds";
         registry.register_with_unit("epoch_age", help, Unit::Seconds, sampled.epoch_age.clone());
+        let help = "How far the wall clock is behind the latest time that it has shown since the start";
+        registry.register_with_unit("clock_set_back", help, Unit::Seconds, sampled.clock_set_back.clone());
         let help = "Time since the signing key was published";
         registry.register_with_unit("signing_key_age", help, Unit::Seconds, sampled.key_age.clone());
         registry.register("log_lines_dropped", "Lines of the log that could not be written", sampled.log_lines_dropped.clone());

@@ -8,6 +8,7 @@ on_both_databases![
     hd11_a_used_up_refresh_token_is_not_revived_when_the_clock_is_set_back,
     hd11_a_login_that_is_over_stays_over_when_the_clock_is_set_back,
     hd11_a_node_whose_clock_is_behind_repeats_nothing_and_ends_nothing,
+    hd11_a_clock_that_was_set_back_is_reported_and_stops_nothing,
     hd11_an_expired_secret_stays_expired_when_the_clock_is_set_back,
     hd11_stale_clients_are_served_no_longer_and_keys_kept_no_longer_when_the_clock_is_set_back,
 ];
@@ -71,6 +72,22 @@ async fn hd11_a_node_whose_clock_is_behind_repeats_nothing_and_ends_nothing(back
     app.pass(Duration::from_secs(31)).await;
     app.refresh(&client, &second).await.refused(400, "invalid_grant");
     assert_eq!(open_logins(&app), 0);
+}
+
+async fn hd11_a_clock_that_was_set_back_is_reported_and_stops_nothing(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.pass(2 * HOUR).await;
+    let set_back = async || {
+        let metrics = app.metrics().await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix("sealwright_clock_set_back_seconds "));
+        value.unwrap_or_else(|| panic!("{metrics}")).parse::<f64>().unwrap()
+    };
+    assert_eq!(set_back().await, 0.0);
+    app.clock.set_back(HOUR);
+    assert_eq!(set_back().await, 3600.0);
+    assert_eq!(app.get("/health/ready").await.status, 200, "it goes on");
+    app.clock.advance(HOUR);
+    assert_eq!(set_back().await, 3600.0, "time alone does not mend it");
 }
 
 async fn hd11_an_expired_secret_stays_expired_when_the_clock_is_set_back(backend: Backend) {

@@ -11,6 +11,7 @@ use crate::support::{
 
 on_both_databases![
     op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_made,
+    op9_a_first_start_that_ended_before_its_issuer_was_stored_is_done_again,
     op9_a_sealing_key_of_the_environment_founds_no_issuer_unless_told_to,
     hd12_a_database_that_is_set_back_is_refused_until_restored_has_run,
     hd12_a_server_whose_database_is_set_back_stops_issuing_and_goes_on_after_restored,
@@ -64,6 +65,21 @@ async fn op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_ma
     assert_eq!(fs::read_to_string(&key).unwrap(), text, "with the key that is there");
     // From then on it is an issuer like any other.
     TestApp::start_with(database, &[]).await.stop().await;
+}
+
+async fn op9_a_first_start_that_ended_before_its_issuer_was_stored_is_done_again(backend: Backend) {
+    let database = beside_an_empty_database(backend).await;
+    let key = fs::read_to_string(database.keys_dir().join("sealing.key")).unwrap();
+    let mark = database.keys_dir().join("sealing.key.founding");
+    assert!(!mark.exists(), "a first start that ended well leaves no mark");
+    fs::write(&mark, "the kid of another key").unwrap();
+    serve(&database, &[]).failed_saying(&["is lost", "--found-new-issuer"]);
+
+    let kid = serde_json::from_str::<Value>(&key).unwrap()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    fs::write(&mark, kid).unwrap();
+    let app = TestApp::start_with(database, &[]).await;
+    assert!(!mark.exists());
+    assert_eq!(fs::read_to_string(app.database.keys_dir().join("sealing.key")).unwrap(), key);
 }
 
 async fn op9_a_sealing_key_of_the_environment_founds_no_issuer_unless_told_to(backend: Backend) {
@@ -303,7 +319,8 @@ async fn hd12_a_server_whose_database_is_set_back_stops_issuing_and_goes_on_afte
     app.settle().await;
     set_back(&app.database).await;
     app.stops_issuing(&shop).await;
-    assert_eq!(app.get("/health/ready").await.status, 503);
+    let ready = app.get("/health/ready").await;
+    assert_eq!((ready.status, ready.body.contains("run `sealwright restored`")), (503, true), "{ready:?}");
     app.run(&["restored"]).succeeded();
     app.settle().await;
     app.refresh(&shop, &token).await.refused(400, "invalid_grant");

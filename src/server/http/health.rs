@@ -30,7 +30,11 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
         because.push("the signing keys were last read too long ago");
     }
     if app.registry.is_stale() {
-        because.push("the database has been out of reach for too long");
+        because.push(if app.registry.is_set_back() {
+            "the database is older than it was: run `sealwright restored`"
+        } else {
+            "the database has been out of reach for too long"
+        });
     }
     if let Some(failure) = app.registry.write_failure() {
         because.push(failure);

@@ -45,7 +45,9 @@ impl TokenIssuer {
                     return Err(refuse("replay of a used refresh token; its login has ended"));
                 }
                 Standing::Unclear => {
-                    let cause = "the clock of this node is behind that of another node by more than 60 s; synchronize it".to_owned();
+                    let cause = "the clock of this node is more than 60 s behind that of another node when that one took the step: synchronize both, and restart the other \
+                                 if its clock was set back while it ran"
+                        .to_owned();
                     return Err(Fault { transient: true, cause }.into());
                 }
                 Standing::Current | Standing::Repeat => login,

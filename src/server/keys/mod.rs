@@ -1,6 +1,7 @@
 //! Signs: the sealing key that guards what is at rest, the signing keys, and the ring that holds them in memory.
 
 mod error;
+mod founding;
 mod mac_key;
 mod opened;
 mod ring;

@@ -13,7 +13,7 @@ use josekit::{
 };
 use zeroize::Zeroizing;
 
-use super::{Error, Policy};
+use super::{Error, Policy, founding::Founding};
 use crate::{
     entropy,
     server::{
@@ -75,6 +75,7 @@ impl SealingKeys {
             store.insert_canary_unless_there(canary).await?;
             drop(turn);
         }
+        Founding::of(policy).end();
         match Self::existing(policy, store).await {
             // Another machine founded the database a moment ago, with a key of its own; the one that was just made opens nothing.
             Err(Error::SealingKeyWrong { origin, .. }) if made => {
@@ -101,6 +102,12 @@ impl SealingKeys {
     /// Where the sealing keys are, if there are any yet.
     pub(crate) fn find(policy: &Policy) -> Result<Option<String>, Error> {
         Ok(Self::read(policy)?.map(|keys| keys.place))
+    }
+
+    /// Whether a first start made these keys and ended before the database held their issuer.
+    pub(crate) fn is_being_founded(policy: &Policy) -> Result<bool, Error> {
+        let kid = Self::read(policy)?.and_then(|found| Some(found.keys.first()?.key_id()?.to_owned()));
+        Ok(policy.sealing_key.is_none() && kid.is_some_and(|kid| Founding::of(policy).is_of(&kid)))
     }
 
     /// Waits while another process of this machine founds an issuer with the same folder; no other does while the file is open. Where
@@ -152,10 +159,12 @@ impl SealingKeys {
         let failed = |source: io::Error| Error::File { place: path.clone(), source: Arc::new(source) };
         let mut key = Jwk::new("oct");
         key.set_key_use("enc");
-        key.set_key_id(entropy::unique_id());
+        let kid = entropy::unique_id();
+        key.set_key_id(&kid);
         key.set_key_value(Zeroizing::new(entropy::bytes::<32>()).as_ref());
         let text = Zeroizing::new(format!("{{\"keys\":[{key}]}}\n"));
 
+        Founding::of(policy).begin(&kid).map_err(failed)?;
         // A temporary file has mode 0600 from the start.
         let mut file = tempfile::NamedTempFile::new_in(&policy.dir).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;

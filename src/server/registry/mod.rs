@@ -11,7 +11,14 @@ mod password_rules;
 mod registration;
 mod sign_in;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use moka::future::Cache;
@@ -62,6 +69,8 @@ pub(crate) struct Registry {
     /// more. Unknown names are remembered too, so that asking for one costs what asking for a known one costs.
     clients: Cache<(i64, ClientId), Option<Arc<Client>>>,
     seen: Arc<ArcSwap<Seen>>,
+    /// Whether an older database was put in place of the one that was read.
+    set_back: Arc<AtomicBool>,
     last_use: Arc<LastUse>,
     /// Wrong secrets, per client and source.
     failed_secrets: Attempts,
@@ -131,6 +140,7 @@ impl Registry {
             store,
             clients: Cache::builder().max_capacity(policy.cached_clients).build(),
             seen: Arc::new(ArcSwap::from_pointee(Seen { epoch, read_at: now })),
+            set_back: Arc::default(),
             last_use: Arc::default(),
             failed_secrets: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
             passwords: Passwords { hasher, limits: Limits::new(policy.limits, known, clock) },
@@ -147,6 +157,16 @@ impl Registry {
             self.clients.invalidate_all();
         }
         self.seen.store(Arc::new(Seen { epoch, read_at }));
+    }
+
+    /// Notes whether the database is older than it was: then it is not read, and what was read before ages.
+    pub(crate) fn note_set_back(&self, set_back: bool) {
+        self.set_back.store(set_back, Relaxed);
+    }
+
+    /// Whether the last look found the database older than it was.
+    pub(crate) fn is_set_back(&self) -> bool {
+        self.set_back.load(Relaxed)
     }
 
     /// How long ago the last look at the database was.

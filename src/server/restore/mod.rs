@@ -75,7 +75,7 @@ pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy, cl
     drop(turn);
     let founded = match state {
         State::Founded(founded) => founded,
-        State::Missing | State::Empty if keys.found_new_issuer => return Ok(None),
+        State::Missing | State::Empty if keys.found_new_issuer || SealingKeys::is_being_founded(keys)? => return Ok(None),
         State::Missing => return key.map_or(Ok(None), |key| Err(Error::Lost { url: url(), key, state: "is missing", copied: false })),
         State::Empty => {
             let copied = url().starts_with("sqlite:");

@@ -1,6 +1,6 @@
 """Proxies that operators put in front, as their packages install them."""
 
-# needs: nginx=nginx-light haproxy=haproxy
+# needs: nginx=nginx-light haproxy=haproxy caddy=caddy
 
 import concurrent.futures
 import contextlib
@@ -62,6 +62,22 @@ backend sealwright
     server one {host}:{port} pool-purge-delay 120s
 """
 
+CADDY = """
+{{
+    admin off
+    auto_https off
+}}
+http://127.0.0.1:{listen} {{
+    reverse_proxy {host}:{port}
+}}
+"""
+
+COMMANDS = {
+    "nginx": lambda path, folder: ["nginx", "-c", path, "-p", folder],
+    "haproxy": lambda path, folder: ["haproxy", "-db", "-f", path],
+    "caddy": lambda path, folder: ["caddy", "run", "--config", path, "--adapter", "caddyfile"],
+}
+
 
 @contextlib.contextmanager
 def proxy(name, text, server):
@@ -70,8 +86,8 @@ def proxy(name, text, server):
     path = f"{folder}/{name}.conf"
     with open(path, "w") as file:
         file.write(text.format(folder=folder, host=host, port=port, listen=listen))
-    command = {"nginx": ["nginx", "-c", path, "-p", folder], "haproxy": ["haproxy", "-db", "-f", path]}[name]
-    environment = {**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"}
+    command = COMMANDS[name](path, folder)
+    environment = {**os.environ, "HOME": folder, "PATH": os.environ["PATH"] + ":/usr/sbin"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def answers():
@@ -111,13 +127,14 @@ def posts(server, address):
 
 
 def op7_a_proxys_kept_connections_are_never_closed_under_it(program):
-    """nginx with `keepalive 64` and HAProxy with `http-reuse always`: POSTs 11 s and 61 s after the one before are all answered."""
+    """nginx with `keepalive 64`, HAProxy with `http-reuse always`, Caddy by default: POSTs 11 s and 61 s after the one before are all answered."""
     server = Server(program, behind_proxy="127.0.0.1")
     try:
-        with proxy("nginx", NGINX, server) as nginx, proxy("haproxy", HAPROXY, server) as haproxy:
+        with contextlib.ExitStack() as stack:
+            proxies = [stack.enter_context(proxy(*which, server)) for which in [("nginx", NGINX), ("haproxy", HAPROXY), ("caddy", CADDY)]]
             opened = server.metric("sealwright_connections")
-            with concurrent.futures.ThreadPoolExecutor(2) as pool:
-                through = list(pool.map(lambda address: posts(server, address), [nginx, haproxy]))
+            with concurrent.futures.ThreadPoolExecutor(len(proxies)) as pool:
+                through = list(pool.map(lambda address: posts(server, address), proxies))
             kept = server.metric("sealwright_connections")
         assert set(sum(through, [])) == {200}, through
     finally:

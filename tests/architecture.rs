@@ -17,6 +17,8 @@ mod requirements;
 mod source;
 #[path = "architecture/unfinished.rs"]
 mod unfinished;
+#[path = "architecture/words.rs"]
+mod words;
 
 use std::{fs, path::Path};
 
@@ -71,6 +73,33 @@ fn no_file_is_over_400_lines() {
 #[test]
 fn every_module_is_named_after_what_it_is() {
     assert_none(files_under("src").iter().filter_map(files::named_after_nothing).collect());
+}
+
+/// Files and folders whose language is not plain yet.
+const NOT_PLAIN_YET: &[&str] = &[
+    "README.md",
+    "openapi.yaml",
+    "examples/",
+    "src/lib.rs",
+    "src/main.rs",
+    "src/clock.rs",
+    "src/entropy",
+    "src/protocol/",
+    "src/kept/",
+    "src/outbound.rs",
+    "src/verifier/",
+    "src/client/",
+    "src/cli/",
+    "src/server/",
+];
+
+#[test]
+fn what_a_person_reads_is_in_plain_english() {
+    let mut files = files_under("src");
+    files.extend(files_under("examples"));
+    files.extend(["README.md", "openapi.yaml"].map(source::file));
+    files.retain(|file| !NOT_PLAIN_YET.iter().any(|pending| file.path.starts_with(pending)));
+    assert_none(files.iter().flat_map(words::unplain).collect());
 }
 
 #[test]

@@ -60,6 +60,12 @@ pub(crate) fn files_under(folder: &str) -> Vec<File> {
     found
 }
 
+/// The file at `path`.
+pub(crate) fn file(path: &str) -> File {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    File { path: path.to_owned(), text }
+}
+
 /// Every Rust file below `folder`.
 pub(crate) fn sources_under(folder: &str) -> Vec<Source> {
     files_under(folder).iter().filter(|file| file.path.ends_with(".rs")).map(|file| Source::parse(&file.path, &file.text)).collect()

@@ -12,8 +12,7 @@ use crate::{
     clock::{Clock, SystemClock},
     server::{
         Config,
-        custody::{self, Kept},
-        http::Tls,
+        http::{Tls, TlsError},
         keys::{self, SealingKeys},
         restore::{self, RecordFile},
     },
@@ -40,25 +39,36 @@ impl Finding {
         Self { what, usable: outcome.is_ok(), warning: false, detail: outcome.unwrap_or_else(|why| why) }
     }
 
-    /// The certificate that the server would serve, as clients see it now.
-    fn of_certificate(config: &Config) -> Option<Self> {
-        let files = config.http.tls.clone()?;
-        let path = files.certificate.display().to_string();
-        let certificate = match Tls::open(files) {
-            Ok(tls) => tls.certificate(),
-            Err(error) => return Some(Self::new("TLS certificate", Err(error.to_string()))),
-        };
-        let host = config.issuer.as_ref().and_then(|issuer| issuer.host());
-        let concerns = certificate.concerns(SystemClock.now(), host.as_deref());
+    /// The TLS key and the certificate that the server would serve, as clients see it now. The files are read once.
+    fn of_tls(config: &Config) -> Vec<Self> {
+        let Some(files) = config.tls_files() else { return Vec::new() };
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        let closed = Self::new("TLS key", Ok(format!("{key} is closed to others")));
+        match Tls::open(files.clone()) {
+            Ok(tls) => {
+                let host = config.issuer.as_ref().and_then(|issuer| issuer.host());
+                let path = certificate.to_string();
+                vec![closed, Self::of_certificate(&path, &tls, host.as_deref())]
+            }
+            // Neither file was read.
+            Err(TlsError::Exposed(exposed)) => vec![Self::new("TLS key", Err(exposed.to_string()))],
+            Err(error @ TlsError::File { .. }) => vec![Self::new("TLS certificate", Err(error.to_string()))],
+            Err(error) => vec![closed, Self::new("TLS certificate", Err(error.to_string()))],
+        }
+    }
+
+    fn of_certificate(path: &str, tls: &Tls, host: Option<&str>) -> Self {
+        let certificate = tls.certificate();
+        let concerns = certificate.concerns(SystemClock.now(), host);
         let said = concerns.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Some(match concerns.iter().any(|concern| concern.is_fatal()) {
+        match concerns.iter().any(|concern| concern.is_fatal()) {
             true => Self::new("TLS certificate", Err(format!("{path}: {said}"))),
             false if said.is_empty() => {
                 let end = certificate.end().map(rfc3339).unwrap_or_default();
                 Self::new("TLS certificate", Ok(format!("{path} is valid until {end}")))
             }
             false => Self { warning: true, ..Self::new("TLS certificate", Ok(format!("{path}: {said}"))) },
-        })
+        }
     }
 
     const fn state(&self) -> &'static str {
@@ -113,11 +123,7 @@ async fn look(settings: SettingFlags) -> Vec<Finding> {
         Err(error) => return vec![Finding::new("configuration", Err(error.to_string()))],
     };
     let mut findings = vec![Finding::new("configuration", Ok("every setting is known and in range".to_owned()))];
-    if let Some(tls) = config.tls_files() {
-        let private = custody::require_private(Kept::TlsKey, &tls.key).map_err(|error| error.to_string());
-        findings.push(Finding::new("TLS key", private.map(|()| format!("{} is closed to others", tls.key.display()))));
-    }
-    findings.extend(Finding::of_certificate(&config));
+    findings.extend(Finding::of_tls(&config));
     let database = match Database::open(config).await {
         Ok(database) => database,
         Err(error) => {

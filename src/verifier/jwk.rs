@@ -3,17 +3,18 @@
 use serde::{Deserialize, de::MapAccess};
 use serde_json::{Value, value::RawValue};
 
-use super::members::{self, Members, Unwanted, next};
-
-/// The members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, RFC 8037 section 2, and `priv` of keys
-/// for ML-DSA.
-const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
+use super::{
+    leak::Leak,
+    members::{self, Members, Unwanted, next},
+};
 
 /// A key of a set, or why it cannot be read.
 pub(super) struct Entry {
     /// What it calls itself, at most 100 characters: for messages.
     pub(super) kid: String,
     pub(super) jwk: Result<Jwk, &'static str>,
+    /// Set if it has a private member, whether or not it can be read.
+    pub(super) leak: Option<Leak>,
 }
 
 /// The members of one key that are looked at. None is there twice (RFC 7517 section 4), at any depth; the others may have any value.
@@ -29,8 +30,6 @@ pub(super) struct Jwk {
     pub(super) e: Option<Text>,
     pub(super) x: Option<Text>,
     pub(super) y: Option<Text>,
-    /// The first private member, if it has one.
-    pub(super) private: Option<&'static str>,
 }
 
 /// A text, or something else where there should be one, which is held to the rules of JSON all the same.
@@ -83,14 +82,7 @@ impl Members for Jwk {
                 self.key_ops = Some(next(map)?);
                 return Ok(true);
             }
-            _ => {
-                let Some(name) = PRIVATE.into_iter().find(|private| *private == name) else { return Ok(false) };
-                // Some serializers write a null for what a key does not have.
-                if next::<A, Option<Unwanted>>(map)?.is_some() {
-                    self.private.get_or_insert(name);
-                }
-                return Ok(true);
-            }
+            _ => return Ok(false),
         };
         *text = Some(next(map)?);
         Ok(true)
@@ -135,6 +127,6 @@ impl Entry {
             true => "it has a member twice",
             false => "it cannot be read as a JSON object with unique members",
         });
-        Self { kid: kid.unwrap_or_default().chars().take(100).collect(), jwk }
+        Self { kid: kid.unwrap_or_default().chars().take(100).collect(), jwk, leak: Leak::find(json) }
     }
 }

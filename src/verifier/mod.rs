@@ -103,6 +103,7 @@ mod fetch;
 mod jwk;
 mod key_cache;
 mod layer;
+mod leak;
 mod members;
 mod one_issuer;
 mod refused;

@@ -1,13 +1,11 @@
 //! Public keys, and the one algorithm that each of them may check.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-};
+use std::{collections::HashMap, fmt};
 
 use super::{
     Algorithm, BuildError, Error,
     jwk::{self, Entry, Jwk, Text},
+    leak::Leaks,
 };
 use crate::protocol::Issuer;
 use aws_lc_rs::{
@@ -61,8 +59,17 @@ impl KeySet {
             return Err(BuildError::NotAKeySet("it holds more than 64 keys"));
         }
         let mut read = Self { keys: HashMap::new(), skipped: Vec::new(), compromised: false };
-        let mut compromised = HashSet::new();
+        let mut leaks = Leaks::default();
         for (index, entry) in entries.iter().enumerate() {
+            if let Some(leak) = &entry.leak {
+                // Whatever the key is for: its public half may be in the set once more, for something else.
+                leaks.add(leak, entry.jwk.as_ref().is_ok_and(|jwk| PublicHalf::read(jwk).is_ok()));
+                let member = leak.member;
+                let why =
+                    format!("it carries the private member {member:?}, so anyone who reads the set can sign; the issuer must replace it");
+                read.skip(entry, index, &why);
+                continue;
+            }
             let jwk = match &entry.jwk {
                 Ok(jwk) => jwk,
                 Err(why) => {
@@ -70,14 +77,6 @@ impl KeySet {
                     continue;
                 }
             };
-            if let Some(member) = jwk.private {
-                // Whatever the key is for: its public half may be in the set once more, for something else.
-                compromised.extend(PublicHalf::read(jwk).map(|half| half.encoded));
-                let why =
-                    format!("it carries the private member {member:?}, so anyone who reads the set can sign; the issuer must replace it");
-                read.skip(entry, index, &why);
-                continue;
-            }
             match read_key(index, jwk) {
                 Ok((_, key)) if !algorithms.contains(&key.algorithm) => {
                     read.skip(entry, index, "its algorithm is not one that this API takes");
@@ -86,8 +85,16 @@ impl KeySet {
                 Err(why) => read.skip(entry, index, why),
             }
         }
-        read.compromised = !compromised.is_empty();
-        read.drop_where(&entries, "its private key is published, in another entry of the set", |key, _| compromised.contains(&key.encoded));
+        read.compromised = !leaks.is_empty();
+        let members = |key: &PublicKey| entries[key.index].jwk.as_ref().ok();
+        read.drop_where(&entries, "its private key is published, in another entry of the set", |key, _| {
+            members(key).is_some_and(|jwk| leaks.hold_key([&jwk.n, &jwk.x].map(|member| member.as_ref()?.as_str())))
+        });
+        read.drop_where(
+            &entries,
+            "its private key may be published, in another entry of the set: that has its kid and a private member, and cannot be read",
+            |key, _| members(key).and_then(|jwk| jwk.kid.as_ref()?.as_str()).is_some_and(|kid| leaks.hold_kid(kid)),
+        );
         // Of two different keys with one kid and one algorithm nobody can say which is meant. One that is there twice is one.
         read.drop_where(&entries, "another key has its kid and its algorithm", |one, others| {
             others.iter().any(|other| one.algorithm == other.algorithm && one.encoded != other.encoded)

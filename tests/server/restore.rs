@@ -39,6 +39,16 @@ async fn beside_an_empty_database(backend: Backend) -> TestDatabase {
     empty
 }
 
+/// Founds a new issuer in the database, by a server that is stopped again.
+async fn found(database: &TestDatabase) {
+    let mut command = command_on(database);
+    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]);
+    let mut server = Process::spawn(command);
+    server.addr().await;
+    server.signal("TERM");
+    server.wait();
+}
+
 async fn op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_made(backend: Backend) {
     let database = beside_an_empty_database(backend).await;
     let key = database.keys_dir().join("sealing.key");
@@ -56,12 +66,7 @@ async fn op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_ma
     }
     assert_eq!((fs::read_to_string(&key).unwrap(), fs::read_to_string(record(&database)).unwrap()), (text.clone(), seen));
 
-    let mut command = command_on(&database);
-    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]);
-    let mut server = Process::spawn(command);
-    server.addr().await;
-    server.signal("TERM");
-    server.wait();
+    found(&database).await;
     assert_eq!(fs::read_to_string(&key).unwrap(), text, "with the key that is there");
     // From then on it is an issuer like any other.
     TestApp::start_with(database, &[]).await.stop().await;
@@ -377,12 +382,7 @@ async fn hd12_a_record_that_cannot_be_read_is_refused_and_replaced_by_restored(b
 async fn hd12_another_issuer_s_database_under_the_same_sealing_key_is_refused(backend: Backend) {
     let database = beside_an_empty_database(backend).await;
     let former = fs::read_to_string(record(&database)).unwrap();
-    let mut command = command_on(&database);
-    command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]);
-    let mut server = Process::spawn(command);
-    server.addr().await;
-    server.signal("TERM");
-    server.wait();
+    found(&database).await;
     fs::write(record(&database), former).unwrap();
     serve(&database, &[]).failed_saying(&["another issuer's", "--database-url", "sealwright restored"]);
     sealwright(&database, &["restored"]).succeeded();

@@ -148,6 +148,72 @@ fn hd13_a_key_whose_private_half_stands_in_another_entry_is_refused_as_well() {
     }
 }
 
+#[test]
+fn hd13_a_private_half_in_an_entry_that_is_refused_for_another_reason_counts_as_well() {
+    let by_one = token_with(&json!({}));
+    let one = rsa_jwk(&KEY, "one");
+    let n = one["n"].as_str().unwrap();
+    let padded = format!("{n}==");
+    let copy = |changes: &Value| with(with(one.clone(), &json!({ "d": "AQAB" })), changes).to_string();
+    // Members twice, which refuses the entry.
+    let twice = |more: &str, jwk: &Value| format!("{},{more}}}", jwk.to_string().strip_suffix('}').unwrap());
+    let leaked = with(rsa_jwk(&KEY, "copy"), &json!({ "d": "AQAB" }));
+    let other = with(rsa_jwk(&OTHER_KEY, "copy"), &json!({ "d": "AQAB" }));
+    let entries = [
+        twice(r#""kid":"copy""#, &leaked),
+        twice(r#""foo":1,"foo":2"#, &leaked),
+        twice(r#""foo":{"a":1,"a":1}"#, &leaked),
+        twice(r#""d":"AQAB""#, &leaked),
+        twice(r#""d":null"#, &leaked),
+        twice(r#""\ud800":1"#, &leaked),
+        twice(&format!(r#""n":"{n}""#), &other),
+        twice(r#""kid":"one""#, &other),
+        twice(r#""\u0064":"AQAB""#, &rsa_jwk(&KEY, "copy")),
+        twice(r#""$serde_json::private::RawValue":"{}""#, &leaked),
+        twice(&format!(r#""foo":{}{}"#, "[".repeat(300), "]".repeat(300)), &leaked),
+        // Its public members cannot be read, so its modulus or its kid has to do.
+        copy(&json!({ "kid": "copy", "e": "AA" })),
+        copy(&json!({ "kid": "copy", "e": null })),
+        copy(&json!({ "kid": "copy", "kty": "rsa" })),
+        copy(&json!({ "kid": "copy", "n": padded })),
+        copy(&json!({ "kid": "copy", "n": format!("AAAA{n}").replace('-', "+").replace('_', "/"), "e": null })),
+        copy(&json!({ "n": null })),
+        copy(&json!({ "n": "AQAB" })),
+        copy(&json!({ "n": 7 })),
+        copy(&json!({ "kty": null, "n": null, "e": null })),
+        // Who knows the private key for one exponent has the factors of the modulus.
+        copy(&json!({ "kid": "copy", "e": "Aw" })),
+    ];
+    for entry in &entries {
+        for entry_first in [true, false] {
+            let two = [entry.clone(), one.to_string()];
+            let [first, second] = if entry_first { &two } else { &[two[1].clone(), two[0].clone()] };
+            let keys = format!(r#"{{"keys":[{first},{second},{}]}}"#, ec_jwk());
+            let verifier = builder().algorithms(["RS256", "ES256"]).keys(keys).build().unwrap();
+            assert_eq!(verifier.verify_cached(&by_one).unwrap_err().code(), "unknown_key", "{entry}");
+            let status = verifier.status().issuers.remove(0);
+            assert_eq!(status.kids, [ec_jwk()["kid"].as_str().unwrap()], "the others stay: {entry}");
+            assert!(status.skipped[0].contains("the private member \"d\"") && status.skipped[1].contains("in another entry"), "{status:?}");
+        }
+    }
+    // A symmetric key has no public half, so that none can be a copy of it.
+    let symmetric = json!({ "kty": "oct", "kid": "one", "k": "AQAB" });
+    assert!(builder().keys(set(&[symmetric, one])).build().unwrap().verify_cached(&by_one).is_ok());
+}
+
+#[test]
+fn hd13_of_a_published_private_half_of_an_elliptic_curve_the_x_coordinate_is_what_counts() {
+    for (jwk, changes) in [
+        (ec_jwk(), json!({ "d": "AQAB", "kid": "copy", "y": "AQAB" })),
+        (ec_jwk(), json!({ "d": "AQAB", "kid": "copy", "crv": "p256" })),
+        (ed_jwk(), json!({ "d": "AQAB", "kid": "copy", "kty": "EC" })),
+    ] {
+        let verifier = builder().algorithms(["RS256", "ES256", "EdDSA"]);
+        let keys = set(&[jwk.clone(), with(jwk, &changes), rsa_jwk(&KEY, "one")]);
+        assert_eq!(verifier.keys(keys).build().unwrap().status().issuers[0].kids, ["one"], "{changes}");
+    }
+}
+
 /// A good token by the other key.
 fn sign_two(changes: &Value) -> String {
     let (header, payload) = (encode(HEADER.replace("one", "two")), encode(with(claims(), changes).to_string()));

@@ -19,9 +19,11 @@ use crate::clock::Stopwatch;
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// How long the headers of an HTTP/1.1 request may take from their first byte.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// How long a connection with requests may go without finishing one. A request has 30 s; the rest is for its answer to be taken.
-pub(super) const STALL_LIMIT: Duration = Duration::from_secs(60);
-/// How long an idle connection lives after GOAWAY was sent on it, for a request that is already on its way.
+/// How long a connection with requests may go without finishing one, and how long one that has to go may take. A request has 30 s; the
+/// rest is for its answer to be taken.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long an idle connection lives after GOAWAY was sent on it, for a request that is already on its way and for an answer that is not
+/// sent whole.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How many connections there may be, and for how long.
@@ -44,7 +46,7 @@ pub(super) enum Order {
     Stay,
     /// Finish the requests under way and accept no more of them.
     Finish,
-    /// Its place is needed: close unless there is a request under way, which is finished.
+    /// Its place is needed: the same, and a TLS handshake is not continued.
     MakeRoom,
     Close,
 }
@@ -65,17 +67,26 @@ pub(super) struct Activity {
     /// Its next answer is the last.
     last: AtomicBool,
     order: AtomicU8,
-    ordered: AtomicU64,
+    /// When it was given its last order.
+    pub(super) ordered: AtomicU64,
     told: Notify,
 }
 
+/// Connections that may be open beyond [`ConnectionLimits::total`], at most; see [`ConnectionLimits::leaving`].
+const LEAVING_LIMIT: usize = 64;
+
 impl ConnectionLimits {
+    /// How many connections may be open beyond `total`: those that gave up their place and are not closed yet.
+    pub(super) fn leaving(self) -> usize {
+        (self.total / 8).clamp(2, LEAVING_LIMIT)
+    }
+
     /// As many connections as the process may have file descriptors for, less those that it needs itself.
     pub(crate) fn affordable(self) -> Self {
         /// The database's connections and files, the log, the listeners, and what libraries open for a moment.
         const OWN: usize = 256;
         let Some(descriptors) = descriptor_limit() else { return self };
-        let total = self.total.min(descriptors.saturating_sub(OWN).max(descriptors / 2)).max(1);
+        let total = self.total.min(descriptors.saturating_sub(OWN + LEAVING_LIMIT).max(descriptors / 2)).max(1);
         if total == self.total {
             return self;
         }
@@ -166,20 +177,26 @@ impl Activity {
         let over = |since: u64, limit: Duration| now.saturating_sub(since) > millis(limit);
         let (idle, changed, heard) = (self.is_idle(), self.changed.load(SeqCst), self.heard.load(SeqCst));
         let http2 = self.http2.load(SeqCst);
-        let leaving = self.order() != Order::Stay;
-        if !idle {
+        let (order, ordered) = (self.order(), self.ordered.load(SeqCst));
+        let requested = self.requested.load(SeqCst);
+        if order != Order::Stay && over(ordered, STALL_LIMIT) {
+            // However many requests it finishes: a client may ignore GOAWAY.
+            self.tell(Order::Close);
+        } else if !idle {
             if over(changed, STALL_LIMIT) {
                 self.tell(Order::Close);
             }
         } else if !http2 && heard != 0 && over(heard, HEADER_LIMIT) {
             // What is not known to be HTTP/2 is treated alike: half a preface is no request either.
             self.tell(Order::Close);
-        } else if !self.requested.load(SeqCst) {
+        } else if order == Order::MakeRoom || order == Order::Finish && requested {
+            if over(ordered.max(changed), FAREWELL) {
+                self.tell(Order::Close);
+            }
+        } else if !requested {
             if over(self.opened, FIRST_REQUEST_LIMIT.min(limits.idle)) {
                 self.tell(Order::Close);
             }
-        } else if leaving && over(self.ordered.load(SeqCst).max(changed), FAREWELL) {
-            self.tell(Order::Close);
         } else if over(changed, limits.idle) {
             self.tell(Order::Finish);
         }
@@ -262,6 +279,35 @@ mod tests {
         assert_eq!((after(&silent, 20), after(&silent, 21)), (Order::Stay, Order::Close));
         let _request = stalled.begin(true);
         assert_eq!((after(&stalled, 60), after(&stalled, 61)), (Order::Stay, Order::Close));
+    }
+
+    #[test]
+    fn hd3_a_connection_that_has_to_go_does_not_stay_by_sending_requests() {
+        for order in [Order::Finish, Order::MakeRoom] {
+            let activity = activity();
+            let (mut request, ordered) = (activity.begin(true), activity.changed.load(SeqCst));
+            activity.tell(order);
+            activity.ordered.store(ordered, SeqCst);
+            for seconds in 1..=61 {
+                assert_eq!(activity.order(), order, "{seconds}");
+                let next = activity.begin(true);
+                drop(std::mem::replace(&mut request, next));
+                activity.changed.store(ordered + seconds * 1000, SeqCst);
+                activity.review(ordered + seconds * 1000, LIMITS);
+            }
+            assert_eq!(activity.order(), Order::Close);
+        }
+    }
+
+    #[test]
+    fn hd3_room_is_made_within_5_s_also_by_a_connection_that_never_asked() {
+        let activity = activity();
+        activity.tell(Order::MakeRoom);
+        let ordered = activity.ordered.load(SeqCst);
+        activity.review(ordered + 5_000, LIMITS);
+        assert_eq!(activity.order(), Order::MakeRoom);
+        activity.review(ordered + 5_001, LIMITS);
+        assert_eq!(activity.order(), Order::Close);
     }
 
     #[test]

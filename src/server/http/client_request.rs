@@ -28,7 +28,8 @@ use crate::{
 pub(super) struct ClientRequest {
     pub(super) form: Form,
     pub(super) client: Arc<Client>,
-    /// When it was authenticated: the one reading of the clock that decides about this request.
+    /// When it was authenticated, by the wall clock, which is read once per request: all times in its token and in what it writes to the
+    /// database are this one. Ages and expiry are measured by [`Clock::steady`](crate::clock::Clock::steady) instead, where they are checked.
     pub(super) now: Timestamp,
 }
 
@@ -60,15 +61,14 @@ impl ClientRequest {
         };
         // The log names the client whose request cannot be read.
         let noted = |failure: Failure| match &early {
-            Some((_, client, _)) => failure.noted(Note { client: Some(client.id.to_string()), ..Note::default() }),
+            Some((_, client, _)) => failure.noted(Note::of(client)),
             None => failure,
         };
         let form = Form::parse(&body::read(body, &charge).await.map_err(noted)?).map_err(|refusal| noted(refusal.into()))?;
         let misplaced = |failure: Failure| failure.misplaced_secret(form.misplaced_secret());
         let (client, now) = match early {
             Some((basic, client, now)) => {
-                do_one(&basic, &form)
-                    .map_err(|failure| misplaced(failure.noted(Note { client: Some(client.id.to_string()), ..Note::default() })))?;
+                do_one(&basic, &form).map_err(|failure| misplaced(failure.noted(Note::of(&client))))?;
                 (client, now)
             }
             None => {
@@ -79,9 +79,9 @@ impl ClientRequest {
         Ok(Self { form, client, now })
     }
 
-    /// What the log is told of it, whatever becomes of it.
+    /// What the log records of it, whatever its outcome.
     pub(super) fn note(&self) -> Note {
-        Note { client: Some(self.client.id.to_string()), ..Note::default() }
+        Note::of(&self.client)
     }
 }
 

@@ -28,7 +28,7 @@ use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use super::{
-    activity::{Activity, Order, STALL_LIMIT, UnderWay},
+    activity::{Activity, Order, UnderWay},
     budget::Share,
     front::Peer,
     tls::Tls,
@@ -134,21 +134,8 @@ impl Serving {
         loop {
             match order {
                 Order::Stay => {}
-                Order::Finish => connection.as_mut().graceful_shutdown(),
-                Order::MakeRoom => {
-                    connection.as_mut().graceful_shutdown();
-                    // For GOAWAY to be written.
-                    tokio::select! {
-                        biased;
-                        _ = connection.as_mut() => return,
-                        () = tokio::task::yield_now() => {}
-                    }
-                    if !activity.is_idle() {
-                        // A request came in the same moment. Nobody reviews a connection that has lost its place, so its time is limited here.
-                        let _ = tokio::time::timeout(STALL_LIMIT, connection).await;
-                    }
-                    return;
-                }
+                // `places` closes it when this takes too long.
+                Order::Finish | Order::MakeRoom => connection.as_mut().graceful_shutdown(),
                 Order::Close => return,
             }
             tokio::select! {

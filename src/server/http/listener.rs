@@ -88,6 +88,8 @@ impl Listener {
         let mut accepting = true;
         let mut held = None;
         loop {
+            // Before the look at the places, so that a connection that closes meanwhile is not missed.
+            let left = places.left();
             if let Some((stream, peer)) = held.take() {
                 held = take_up(stream, peer);
             }
@@ -95,7 +97,7 @@ impl Listener {
                 // A place is free when a connection has gone, and can be made when one becomes idle.
                 tokio::select! {
                     () = &mut stop => break,
-                    () = places.left() => {}
+                    () = left => {}
                     () = tokio::time::sleep(ACCEPT_PAUSE) => {}
                 }
                 continue;
@@ -196,5 +198,95 @@ impl Bound {
     pub(crate) fn listen(self) -> io::Result<TcpListener> {
         const QUEUE: u32 = 4096;
         self.socket.listen(QUEUE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Bytes, routing::get};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::oneshot,
+    };
+
+    use super::*;
+    use crate::server::http::activity::Activity;
+
+    const LIMITS: ConnectionLimits =
+        ConnectionLimits { total: 1, per_source: 8, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+    /// More than the kernel takes from the server while the other side reads nothing.
+    const LARGE: usize = 32 * 1024 * 1024;
+
+    fn router() -> Router {
+        Router::new()
+            .route("/large", get(|| async { Bytes::from_static(&[b'x'; LARGE]) }))
+            .route("/small", get(|| async { "small" }))
+            .route("/never", get(std::future::pending::<()>))
+    }
+
+    async fn ask(addr: SocketAddr, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(60), future).await.expect("it takes less than a minute")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hd3_a_connection_that_makes_room_sends_its_answer_whole_and_a_stop_waits_for_it() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = socket.local_addr().unwrap();
+        let meters = Arc::<Meters>::default();
+        let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
+        let listener = Listener { socket, tls: None, limits: LIMITS, proxies: Arc::default(), meters: Arc::clone(&meters), budget };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let drain = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::from_secs(60) };
+        let serving = tokio::spawn(listener.serve(router(), shutdown, Stopping::default(), drain));
+
+        let mut slow = ask(addr, "/large").await;
+        assert_eq!(slow.read_u8().await.unwrap(), b'H');
+        // The only place is given to the second connection, once the first answer is in the buffers.
+        let mut second = ask(addr, "/small").await;
+        let mut begin = [0; 12];
+        within_a_minute(second.read_exact(&mut begin)).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+        assert_eq!((meters.connections_evicted.get(), meters.open_connections()), (1, 2), "it is open as long as it sends");
+        drop((stop, second));
+        let mut answer = Vec::new();
+        within_a_minute(slow.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.len() > LARGE, "{} bytes are missing", LARGE - answer.len());
+        within_a_minute(serving).await.unwrap();
+        assert_eq!(meters.open_connections(), 0, "whoever waits for the stop waits for each connection");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hd3_a_connection_whose_request_has_stalled_is_closed_at_once_when_its_place_is_needed() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let places = Places::new(LIMITS, Arc::default());
+        let mut client = ask(socket.local_addr().unwrap(), "/never").await;
+        let (stream, peer) = socket.accept().await.unwrap();
+        let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("the only place is free") };
+        let activity = Arc::clone(&place.activity);
+        let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
+        tokio::spawn(async move {
+            Serving::new(router(), None).connection(stream, peer, &place.activity, budget.share(peer.ip())).await;
+            drop(place);
+        });
+        let begun = async |activity: &Activity| {
+            while activity.is_idle() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        within_a_minute(begun(&activity)).await;
+        let began = activity.changed.load(std::sync::atomic::Ordering::SeqCst);
+        let other = "192.0.2.1".parse().unwrap();
+        assert!(matches!(places.enter_at(began + 12_000, other, true), Entry::Full));
+        let Entry::Place(entered) = places.enter_at(began + 12_001, other, true) else { panic!("it has stalled") };
+        assert_eq!(within_a_minute(client.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed without an answer");
+        drop(entered);
+        within_a_minute(places.empty()).await;
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::Extensions;
 
-use crate::protocol::GrantType;
+use crate::{protocol::GrantType, server::model::Client};
 
 /// Who a request comes from: the other end of the connection, or whom a trusted proxy there names.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,13 @@ pub(super) struct Note {
     pub(super) cause: Option<String>,
     /// Where a secret was that does not belong there.
     pub(super) misplaced_secret: Option<Place>,
+}
+
+impl Note {
+    /// The note of a request by this client.
+    pub(super) fn of(client: &Client) -> Self {
+        Self { client: Some(client.id.to_string()), ..Self::default() }
+    }
 }
 
 /// A part of a request that a caller fills.

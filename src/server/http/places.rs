@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::activity::{Activity, ConnectionLimits, Order, millis};
 use crate::{clock::Stopwatch, server::meters::Meters};
@@ -35,6 +35,9 @@ struct Inner {
 struct Open {
     next: u64,
     connections: BTreeMap<u64, Arc<Activity>>,
+    /// Connections that gave up their place and are not closed yet.
+    leaving: BTreeMap<u64, Arc<Activity>>,
+    /// How many of `connections` each source has.
     sources: HashMap<IpAddr, usize>,
 }
 
@@ -44,7 +47,7 @@ pub(super) enum Entry {
     Place(Place),
     /// Its source has as many as it may have, each with a request under way that has not stalled.
     SourceFull,
-    /// All places are taken by connections with a request under way that has not stalled.
+    /// All places are taken by connections with a request under way that has not stalled, or too many connections are leaving.
     Full,
 }
 
@@ -54,6 +57,24 @@ pub(super) struct Place {
     places: Places,
     id: u64,
     pub(super) activity: Arc<Activity>,
+}
+
+impl Open {
+    fn all(&self) -> impl Iterator<Item = &Arc<Activity>> {
+        self.connections.values().chain(self.leaving.values())
+    }
+
+    /// Takes the place of a connection away.
+    fn take(&mut self, id: u64) -> Option<Arc<Activity>> {
+        let activity = self.connections.remove(&id)?;
+        if let Some(count) = self.sources.get_mut(&activity.source) {
+            *count -= 1;
+            if *count == 0 {
+                self.sources.remove(&activity.source);
+            }
+        }
+        Some(activity)
+    }
 }
 
 impl Places {
@@ -67,16 +88,23 @@ impl Places {
 
     /// Takes a place for a connection from `source`; an idle connection gives way if there is none.
     pub(super) fn enter(&self, source: IpAddr, limited: bool) -> Entry {
+        self.enter_at(millis(self.0.since.elapsed()), source, limited)
+    }
+
+    /// The same at the time `now`, in milliseconds since the listener began.
+    pub(super) fn enter_at(&self, now: u64, source: IpAddr, limited: bool) -> Entry {
         let source = neighbourhood(source);
         let mut open = self.open();
         if limited
             && open.sources.get(&source).is_some_and(|count| *count >= self.0.limits.per_source)
-            && !self.make_room(&mut open, Some(source))
+            && let Err(entry) = self.make_room(&mut open, Some(source), now)
         {
-            return Entry::SourceFull;
+            return entry;
         }
-        if open.connections.len() >= self.0.limits.total && !self.make_room(&mut open, None) {
-            return Entry::Full;
+        if open.connections.len() >= self.0.limits.total
+            && let Err(entry) = self.make_room(&mut open, None, now)
+        {
+            return entry;
         }
         let id = open.next;
         open.next += 1;
@@ -90,8 +118,7 @@ impl Places {
     /// Tells the connection that has been idle longest, of `source` if one is given, to give its place up. If none is idle, the
     /// source with most connections loses the one whose request has stalled longest: an answer that is not taken keeps a request
     /// under way, and must not keep everyone else out.
-    fn make_room(&self, open: &mut Open, source: Option<IpAddr>) -> bool {
-        let now = millis(self.0.since.elapsed());
+    fn make_room(&self, open: &mut Open, source: Option<IpAddr>, now: u64) -> Result<(), Entry> {
         let changed = |activity: &Activity| activity.changed.load(SeqCst);
         let candidates = || open.connections.iter().filter(|(_, activity)| source.is_none_or(|source| activity.source == source));
         let idle = candidates().filter(|(_, activity)| activity.is_idle()).min_by_key(|(_, activity)| changed(activity));
@@ -100,34 +127,48 @@ impl Places {
             stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
         };
         let idle = idle.map(|one| (one, Order::MakeRoom));
-        let Some(((&id, activity), order)) = idle.or_else(|| stalled().map(|one| (one, Order::Close))) else { return false };
-        activity.tell(order);
-        self.remove(open, id);
-        self.0.meters.connections_evicted.inc();
-        true
-    }
-
-    fn remove(&self, open: &mut Open, id: u64) {
-        let Some(activity) = open.connections.remove(&id) else { return };
-        if let Some(count) = open.sources.get_mut(&activity.source) {
-            *count -= 1;
-            if *count == 0 {
-                open.sources.remove(&activity.source);
-            }
+        let Some(((&id, _), order)) = idle.or_else(|| stalled().map(|one| (one, Order::Close))) else {
+            return Err(if source.is_some() { Entry::SourceFull } else { Entry::Full });
+        };
+        if open.leaving.len() >= self.0.limits.leaving() {
+            return Err(Entry::Full);
         }
-        self.0.meters.connections.dec();
+        if let Some(activity) = open.take(id) {
+            activity.tell(order);
+            open.leaving.insert(id, activity);
+            self.hasten(open);
+            self.0.meters.connections_evicted.inc();
+        }
+        Ok(())
     }
 
-    /// Returns when another connection has gone.
-    pub(super) async fn left(&self) {
-        self.0.left.notified().await;
+    /// Closes one of the connections that still send an answer when they take up half of what may be leaving. The other half is for
+    /// those that are closed already and whose task has not run yet. The source with most of them gives way.
+    fn hasten(&self, open: &Open) {
+        let unhurried = || open.leaving.values().filter(|activity| activity.order() < Order::Close);
+        if unhurried().count() <= self.0.limits.leaving() / 2 {
+            return;
+        }
+        let mut sources = HashMap::<_, usize>::new();
+        unhurried().for_each(|activity| *sources.entry(activity.source).or_default() += 1);
+        let told = |activity: &Activity| activity.ordered.load(SeqCst);
+        // Of two that are equal the older connection, which comes first, as `min_by_key` has it.
+        let first = unhurried().min_by_key(|one| (Reverse(sources.get(&one.source).copied()), !one.is_idle(), told(one)));
+        if let Some(activity) = first {
+            activity.tell(Order::Close);
+        }
     }
 
-    /// Returns when no connection is open.
+    /// Returns when another connection has gone since the call.
+    pub(super) fn left(&self) -> Notified<'_> {
+        self.0.left.notified()
+    }
+
+    /// Returns when no connection is open, not even one that is leaving.
     pub(super) async fn empty(&self) {
         loop {
-            let left = self.0.left.notified();
-            if self.open().connections.is_empty() {
+            let left = self.left();
+            if self.open().all().next().is_none() {
                 return;
             }
             left.await;
@@ -136,7 +177,7 @@ impl Places {
 
     /// Tells every connection to finish.
     pub(super) fn finish(&self) {
-        self.open().connections.values().for_each(|activity| activity.tell(Order::Finish));
+        self.open().all().for_each(|activity| activity.tell(Order::Finish));
     }
 
     /// Looks at every connection now and then, and ends those whose time is over.
@@ -145,14 +186,19 @@ impl Places {
         loop {
             tokio::time::sleep(pause).await;
             let now = millis(self.0.since.elapsed());
-            self.open().connections.values().for_each(|activity| activity.review(now, self.0.limits));
+            self.open().all().for_each(|activity| activity.review(now, self.0.limits));
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.remove(&mut self.places.open(), self.id);
+        let mut open = self.places.open();
+        if open.leaving.remove(&self.id).is_none() {
+            open.take(self.id);
+        }
+        drop(open);
+        self.places.0.meters.connections.dec();
         self.places.0.left.notify_waiters();
     }
 }
@@ -167,6 +213,8 @@ pub(super) fn neighbourhood(source: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const LIMITS: ConnectionLimits =
@@ -202,5 +250,104 @@ mod tests {
         drop((one, neighbour, third, other));
         assert!(places.open().sources.is_empty(), "a source that is gone takes no memory");
         assert_eq!(places.0.meters.open_connections(), 0);
+    }
+
+    /// The time at which a request that began on the connection of `place` has just stalled.
+    fn stalled_at(place: &Place) -> u64 {
+        place.activity.changed.load(SeqCst) + millis(STALLED) + 1
+    }
+
+    #[test]
+    fn hd3_of_the_source_with_most_connections_the_request_that_has_stalled_longest_gives_way() {
+        let places = places();
+        let [first, second, other] = ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|source| enter(&places, source));
+        let _busy = [&first, &second, &other].map(|place| place.activity.begin(true));
+        for (place, changed) in [(&first, 2), (&second, 1), (&other, 0)] {
+            place.activity.changed.store(changed, SeqCst);
+        }
+        let orders = || [&first, &second, &other].map(|place| place.activity.order());
+        let third: IpAddr = "192.0.2.3".parse().unwrap();
+        assert!(matches!(places.enter_at(millis(STALLED), third, true), Entry::Full), "nothing has stalled");
+        assert_eq!(orders(), [Order::Stay; 3]);
+        let entered = places.enter_at(stalled_at(&first), third, true);
+        assert!(matches!(entered, Entry::Place(_)), "{entered:?}");
+        assert_eq!(orders(), [Order::Stay, Order::Close, Order::Stay], "the other source has stalled longer and has fewer");
+        assert_eq!(places.0.meters.connections_evicted.get(), 1);
+    }
+
+    #[test]
+    fn hd3_a_request_that_has_not_stalled_is_never_taken() {
+        let places = places();
+        let [fresh, stalled, another] = ["192.0.2.1", "192.0.2.2", "192.0.2.1"].map(|source| enter(&places, source));
+        let _busy = [&fresh, &stalled, &another].map(|place| place.activity.begin(true));
+        for (place, changed) in [(&fresh, 1000), (&stalled, 0), (&another, 1000)] {
+            place.activity.changed.store(changed, SeqCst);
+        }
+        let now = stalled_at(&stalled);
+        assert!(matches!(places.enter_at(now, "192.0.2.3".parse().unwrap(), true), Entry::Place(_)));
+        assert_eq!(stalled.activity.order(), Order::Close, "its source has fewer connections");
+        assert_eq!([fresh.activity.order(), another.activity.order()], [Order::Stay; 2]);
+    }
+
+    #[test]
+    fn hd3_a_source_with_all_its_connections_loses_its_own_stalled_one() {
+        let places = places();
+        let [other, first, second] = ["192.0.2.2", "192.0.2.1", "192.0.2.1"].map(|source| enter(&places, source));
+        let _busy = [&other, &first, &second].map(|place| place.activity.begin(true));
+        for (place, changed) in [(&other, 0), (&first, 2), (&second, 1000)] {
+            place.activity.changed.store(changed, SeqCst);
+        }
+        let source: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(matches!(places.enter_at(stalled_at(&other), source, true), Entry::SourceFull), "only another's has stalled");
+        assert!(matches!(places.enter_at(stalled_at(&first), source, true), Entry::Place(_)));
+        assert_eq!([&other, &first, &second].map(|place| place.activity.order()), [Order::Stay, Order::Close, Order::Stay]);
+    }
+
+    #[test]
+    fn hd3_a_connection_that_makes_room_counts_until_it_is_closed() {
+        let places = Places::new(ConnectionLimits { total: 1, ..LIMITS }, Arc::default());
+        let first = enter(&places, "192.0.2.1");
+        first.activity.changed.store(0, SeqCst);
+        let second = enter(&places, "192.0.2.2");
+        assert_eq!(first.activity.order(), Order::MakeRoom);
+        assert_eq!(places.0.meters.open_connections(), 2);
+        drop(second);
+        assert!(places.empty().now_or_never().is_none(), "a drain waits for it");
+        let later = first.activity.ordered.load(SeqCst) + 5_001;
+        places.open().all().for_each(|activity| activity.review(later, LIMITS));
+        assert_eq!(first.activity.order(), Order::Close, "its time is limited");
+        drop(first);
+        assert!(places.empty().now_or_never().is_some());
+        assert_eq!(places.0.meters.open_connections(), 0);
+    }
+
+    #[test]
+    fn hd3_connections_that_leave_are_limited_and_the_source_with_most_of_them_loses_one() {
+        let limits = ConnectionLimits { total: 32, per_source: 32, ..LIMITS };
+        let places = Places::new(limits, Arc::default());
+        let mut open: Vec<_> = ["192.0.2.1", "192.0.2.2", "192.0.2.2"].map(|source| enter(&places, source)).into();
+        open.extend((3..32).map(|_| enter(&places, "192.0.2.3")));
+        for (place, changed) in open.iter().zip(0..) {
+            place.activity.changed.store(changed, SeqCst);
+        }
+        let source: IpAddr = "198.51.100.1".parse().unwrap();
+        let mut entered = Vec::new();
+        let mut enter_more = |count: usize| {
+            while entered.len() < count
+                && let Entry::Place(place) = places.enter(source, true)
+            {
+                place.activity.changed.store(u64::MAX, SeqCst);
+                entered.push(place);
+            }
+            let orders: Vec<_> = open[..5].iter().map(|place| place.activity.order()).collect();
+            (entered.len(), orders)
+        };
+        let (leaves, closed, stays) = (Order::MakeRoom, Order::Close, Order::Stay);
+        assert_eq!(enter_more(2), (2, vec![leaves, leaves, stays, stays, stays]));
+        assert_eq!(enter_more(3), (3, vec![leaves, closed, leaves, stays, stays]), "192.0.2.2 has two");
+        let all = limits.leaving();
+        assert_eq!(enter_more(32), (all, vec![closed, closed, leaves, leaves, stays]), "the next waits until one is closed");
+        drop(open.remove(1));
+        assert!(matches!(places.enter(source, true), Entry::Place(_)));
     }
 }

@@ -91,7 +91,7 @@ impl TokenIssuer {
         self.policy.served().any(|served| served == grant)
     }
 
-    /// Answers what an authenticated client asks at `now`, which is read once per request.
+    /// Answers what an authenticated client asks at `now`, by the wall clock, which is read once per request.
     #[tracing::instrument(level = "debug", skip_all, fields(grant = grant.grant_type().as_str()))]
     pub(crate) async fn issue(&self, client: &Client, grant: Grant, now: Timestamp) -> Result<Issued, Error> {
         if !client.grants.contains(&grant.grant_type()) {

@@ -143,6 +143,11 @@ impl Admitted {
         Self { source, general, own }
     }
 
+    /// Whether this was found out already: the source is known.
+    pub(super) const fn is_at_known_source(&self) -> bool {
+        self.general.is_none()
+    }
+
     /// The password was right. Earlier failures of this source for this name are forgotten (NIST SP 800-63B section 5.2.2). The
     /// other limits keep theirs: an attacker may have an account too, and the user is known at this source from now on.
     pub(super) fn succeeded(self) {

@@ -7,6 +7,7 @@ use argon2::{
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::{
     entropy,
@@ -68,39 +69,52 @@ impl PasswordHasher {
         self.workers.run(&Share::default(), move |memory| new_hash(&params, password.expose(), memory)).await?
     }
 
-    /// Whether `sent` is the password behind `stored`, when it is the turn of `share`. Without one, the same work is done for nothing, so that the time does
-    /// not tell whether there is such a user.
+    /// Whether `sent` is the password behind `stored`, in the turn of `share`; if the queue is full, in the turn of `other`. Without a
+    /// stored password, the same work is done for nothing, so that the time does not reveal whether the user exists.
     #[tracing::instrument(name = "hash_password", level = "debug", skip_all, fields(queued_us))]
-    pub(crate) async fn verify(&self, share: &Share, sent: String, stored: Option<String>) -> Result<Verdict, Unserved> {
-        let (params, meters) = (self.params.clone(), Arc::clone(&self.meters));
-        let job = move |memory: &mut Vec<Block>| {
-            meters.password_hashes.inc();
-            let sent = zeroize::Zeroizing::new(sent);
-            let Some(stored) = stored else {
-                compute(&params, sent.as_bytes(), &[0; SALT_LEN], memory)?;
-                return Ok(Verdict::Wrong);
-            };
-            let stored = PasswordHash::new(&stored).map_err(|_| Unserved::Lost)?;
-            let (Some(salt), Some(wanted), Ok(used)) = (&stored.salt, &stored.hash, Params::try_from(&stored)) else {
-                return Err(Unserved::Lost);
-            };
-            let found = compute(&used, sent.as_bytes(), salt.as_ref(), memory)?;
-            let missing = work(&params).saturating_sub(work(&used));
-            if !bool::from(found.as_slice().ct_eq(wanted.as_bytes())) {
-                if missing > 0 {
-                    // As much work as an unknown user costs, also where the hash was made by lower parameters.
-                    let passes = u32::try_from(missing.div_ceil(u64::from(params.m_cost()))).unwrap_or(u32::MAX);
-                    let rest = Params::new(params.m_cost(), passes, 1, Some(OUTPUT_LEN)).map_err(|_| Unserved::Lost)?;
-                    compute(&rest, sent.as_bytes(), &[0; SALT_LEN], memory)?;
-                }
-                return Ok(Verdict::Wrong);
+    pub(crate) async fn verify(
+        &self,
+        share: &Share,
+        other: impl Future<Output = Option<Share>>,
+        sent: String,
+        stored: Option<String>,
+    ) -> Result<Verdict, Unserved> {
+        let asked = Arc::new((Zeroizing::new(sent), stored));
+        let job = || {
+            let (params, meters, asked) = (self.params.clone(), Arc::clone(&self.meters), Arc::clone(&asked));
+            move |memory: &mut Vec<Block>| {
+                meters.password_hashes.inc();
+                let (sent, stored) = &*asked;
+                compare(&params, sent, stored.as_deref(), memory)
             }
-            let raised = used.m_cost() < params.m_cost() || used.t_cost() < params.t_cost();
-            let rehash = raised.then(|| new_hash(&params, &sent, memory)).transpose()?;
-            Ok(Verdict::Right { rehash })
         };
-        self.workers.run(share, job).await?
+        self.workers.run_or_else(share, other, job).await?
     }
+}
+
+fn compare(params: &Params, sent: &str, stored: Option<&str>, memory: &mut Vec<Block>) -> Result<Verdict, Unserved> {
+    let Some(stored) = stored else {
+        compute(params, sent.as_bytes(), &[0; SALT_LEN], memory)?;
+        return Ok(Verdict::Wrong);
+    };
+    let stored = PasswordHash::new(stored).map_err(|_| Unserved::Lost)?;
+    let (Some(salt), Some(wanted), Ok(used)) = (&stored.salt, &stored.hash, Params::try_from(&stored)) else {
+        return Err(Unserved::Lost);
+    };
+    let found = compute(&used, sent.as_bytes(), salt.as_ref(), memory)?;
+    let missing = work(params).saturating_sub(work(&used));
+    if !bool::from(found.as_slice().ct_eq(wanted.as_bytes())) {
+        if missing > 0 {
+            // As much work as an unknown user costs, also where the hash was made by lower parameters.
+            let passes = u32::try_from(missing.div_ceil(u64::from(params.m_cost()))).unwrap_or(u32::MAX);
+            let rest = Params::new(params.m_cost(), passes, 1, Some(OUTPUT_LEN)).map_err(|_| Unserved::Lost)?;
+            compute(&rest, sent.as_bytes(), &[0; SALT_LEN], memory)?;
+        }
+        return Ok(Verdict::Wrong);
+    }
+    let raised = used.m_cost() < params.m_cost() || used.t_cost() < params.t_cost();
+    let rehash = raised.then(|| new_hash(params, sent, memory)).transpose()?;
+    Ok(Verdict::Right { rehash })
 }
 
 /// What a hash costs: blocks of memory times passes over them.
@@ -131,4 +145,96 @@ fn compute(params: &Params, password: &[u8], salt: &[u8], memory: &mut Vec<Block
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
     argon2.hash_password_into_with_memory(password, salt, &mut hash, &mut memory[..blocks]).map_err(|_| Unserved::Lost)?;
     Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::mpsc,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    fn share(source: u32) -> Share {
+        Share { client: "shop".to_owned(), source: source.to_string(), known_user: None }
+    }
+
+    /// A hasher with one thread, which is busy until the sender sends, and room for four that wait.
+    fn busy() -> (PasswordHasher, mpsc::Sender<()>, impl Future<Output = Result<(), Unserved>>) {
+        let policy = Policy { memory_kib: 19_456, passes: 2, threads: 1, queue: 4 };
+        let hasher = PasswordHasher::start(policy, Arc::default()).unwrap();
+        let ((started, has_started), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let workers = hasher.workers.clone();
+        let mut busy = Box::pin(async move {
+            let wait = move |_: &mut Vec<Block>| {
+                started.send(()).unwrap();
+                released.recv().unwrap();
+            };
+            workers.run(&Share::default(), wait).await
+        });
+        assert!(busy.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        has_started.recv().unwrap();
+        (hasher, release, busy)
+    }
+
+    #[tokio::test]
+    async fn hd5_hd6_a_user_at_a_known_source_is_checked_although_as_many_strangers_wait_as_may() {
+        let (hasher, release, busy) = busy();
+        let verify = |share: Share, known: Option<Share>| {
+            let hasher = hasher.clone();
+            let mut verified = Box::pin(async move { hasher.verify(&share, async { known }, "wrong".to_owned(), None).await });
+            let outcome = verified.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            (verified, outcome)
+        };
+        let mut strangers: Vec<_> = (0..4).map(|stranger| verify(share(stranger), None).0).collect();
+        assert_eq!(hasher.waiting(), 4);
+        // A stranger is refused at once, and a user at a known source is not.
+        assert_eq!(verify(share(5), None).1, std::task::Poll::Ready(Err(Unserved::Full)));
+        let known = Share { known_user: Some("alice".to_owned()), ..share(6) };
+        let (alice, outcome) = verify(share(6), Some(known.clone()));
+        assert!(outcome.is_pending());
+        assert_eq!((hasher.waiting(), hasher.meters.hashing.shed.get()), (4, 1), "a job that waits after all is not shed");
+
+        release.send(()).unwrap();
+        assert_eq!(busy.await, Ok(()));
+        assert_eq!(alice.await, Ok(Verdict::Wrong));
+        let mut refused = 0;
+        for stranger in &mut strangers {
+            refused += usize::from(stranger.await == Err(Unserved::Full));
+        }
+        assert_eq!((refused, hasher.meters.hashing.shed.get()), (1, 2), "one of the four made room");
+    }
+
+    #[tokio::test]
+    async fn hd5_hd6_a_user_at_a_known_source_who_loses_a_place_as_a_stranger_gets_it_back() {
+        let (hasher, release, busy) = busy();
+        let known = |user: &str| Share { known_user: Some(user.to_owned()), ..share(9) };
+        let mut waiting: Vec<_> = ["alice", "bob", "carol", "dave"]
+            .into_iter()
+            .map(|user| {
+                let hasher = hasher.clone();
+                // There was room, so that nothing was looked up: all four wait as one unknown source.
+                Box::pin(async move { hasher.verify(&share(9), async { Some(known(user)) }, "wrong".to_owned(), None).await })
+            })
+            .collect();
+        for one in &mut waiting {
+            assert!(one.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        // Strangers take the place of one, who comes back as known and takes that of another, who does the same.
+        let unknown = share(1);
+        let mut stranger = Box::pin(hasher.verify(&unknown, async { None }, "wrong".to_owned(), None));
+        assert!(stranger.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        for _ in 0..4 {
+            for one in &mut waiting {
+                assert!(one.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            }
+        }
+        assert_eq!(stranger.as_mut().poll(&mut Context::from_waker(Waker::noop())), std::task::Poll::Ready(Err(Unserved::Full)));
+        release.send(()).unwrap();
+        assert_eq!(busy.await, Ok(()));
+        for one in waiting {
+            assert_eq!(one.await, Ok(Verdict::Wrong));
+        }
+    }
 }

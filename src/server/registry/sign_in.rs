@@ -59,7 +59,7 @@ impl Registry {
             }
             NotAdmitted::Fault(error) => error.into(),
         })?;
-        let judged = self.judge(user.as_ref(), asked).await;
+        let judged = self.judge(user.as_ref(), asked, attempt.is_at_known_source()).await;
         match &judged {
             Ok(_) => attempt.succeeded(),
             // A fault of this server is not a failed attempt.
@@ -79,7 +79,8 @@ impl Registry {
         self.passwords.limits.known.look_again(client, user).await;
     }
 
-    async fn judge(&self, name: Option<&Username>, asked: SignIn<'_>) -> Result<(User, PasswordProof), SignInError> {
+    /// `at_known_source`: it is known already that the user has signed in from there before. Otherwise that is looked up if needed.
+    async fn judge(&self, name: Option<&Username>, asked: SignIn<'_>, at_known_source: bool) -> Result<(User, PasswordProof), SignInError> {
         let known = match name {
             Some(name) => self.store.find_credentials(name).await.map_err(Error::from)?,
             None => None,
@@ -87,8 +88,17 @@ impl Registry {
         // What cannot be a password is compared all the same, as it is: it matches nothing.
         let typed = asked.password;
         let sent = Password::parse(typed).map_or_else(|_| typed.to_owned(), |password| password.expose().to_owned());
-        let share = Share { client: asked.client.to_string(), source: asked.network.to_string() };
-        let verdict = self.passwords.hasher.verify(&share, sent, known.as_ref().map(|known| known.password_hash.clone())).await?;
+        let unknown = Share { client: asked.client.to_string(), source: asked.network.to_string(), known_user: None };
+        let at_known = |name: &Username| Share { known_user: Some(name.to_string()), ..unknown.clone() };
+        let share = name.filter(|_| at_known_source).map_or_else(|| unknown.clone(), at_known);
+        let other = async {
+            let name = name.filter(|_| !at_known_source)?;
+            // If this cannot be found out, the caller is refused as it would be without: the queue is full.
+            let found = self.passwords.limits.known.contain(asked.client, name, asked.network).await.unwrap_or(false);
+            found.then(|| at_known(name))
+        };
+        let stored = known.as_ref().map(|known| known.password_hash.clone());
+        let verdict = self.passwords.hasher.verify(&share, other, sent, stored).await?;
         let Some(known) = known else { return Err(SignInError::Rejected("unknown user")) };
         let Verdict::Right { rehash } = verdict else { return Err(SignInError::Rejected("wrong password")) };
         // Only who knew the password costs another look.

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -65,43 +65,165 @@ pub(super) fn refuse_foreign_log(path: &Path) -> Result<(), Error> {
         _ => return Ok(()),
     };
     // A file that was written later than its log was written by a checkpoint, which copies pages out of the log, or by a restore.
-    let foreign =
-        !header.logs || header.user_version == BACKUP_MARK || newer.map_err(failed)? && has_nothing_of(path, &log).map_err(failed)?;
+    let foreign = !header.logs
+        || header.user_version == BACKUP_MARK
+        || newer.map_err(failed)? && has_nothing_of(path, &log, FRAMES_LOOKED_AT).map_err(failed)?;
     if foreign { Err(Error::ForeignLog { file: path.to_owned(), log }) } else { Ok(()) }
 }
 
-/// Whether no checkpoint of this log can have left the file as it is.
+/// Frames of a log that are looked at, from its end. A log is checkpointed after every commit from 1,000 frames on, so that it is longer
+/// than this only if a reader blocks that.
+const FRAMES_LOOKED_AT: u64 = 10_000;
+
+/// Whether no checkpoint of this log can have left the file as it is, as far as the last `most` frames tell.
 ///
 /// A checkpoint copies the newest version of each page, up to some frame of the log, in ascending order of pages. So some page is in the
 /// file as the log has it; and when that is so up to a frame, it is so for page 1, if a frame before that one holds it.
-fn has_nothing_of(path: &Path, log: &Path) -> io::Result<bool> {
+///
+/// A log of more than `most` frames of which none of the last is in the file counts as that of another file: who is refused wrongly is
+/// told what to do, and a file that is damaged cannot be mended.
+fn has_nothing_of(path: &Path, log: &Path, most: u64) -> io::Result<bool> {
     const FIRST_PAGE: u32 = 1;
-    let mut log = BufReader::with_capacity(256 * 1024, File::open(log)?);
-    let mut header = [0; LOG_HEADER_LEN];
-    log.read_exact(&mut header)?;
-    // 1 stands for 65536.
-    let page_len = match big_endian(&header, 8) {
-        1 => 65536,
-        len @ 512..=65536 => len as usize,
-        _ => return Ok(false),
-    };
-    let salts = &header[16..24];
-    let (mut frame, mut page, mut ours) = ([0; FRAME_HEADER_LEN], vec![0; page_len], vec![0; page_len]);
-    let mut file = File::open(path)?;
-    let (mut frames, mut last_copied, mut first_page_at, mut first_page_copied) = (0_u64, None, None, false);
-    while log.read_exact(&mut frame).is_ok() && frame[8..16] == *salts && log.read_exact(&mut page).is_ok() {
-        let number = big_endian(&frame, 0);
-        file.seek(SeekFrom::Start(u64::from(number.saturating_sub(1)) * page_len as u64))?;
-        let copied = file.read_exact(&mut ours).is_ok() && ours == page;
-        if copied {
-            last_copied = Some(frames);
+    let Some(mut log) = Log::open(log)? else { return Ok(false) };
+    let frames = log.count()?;
+    let (mut file, mut page) = (File::open(path)?, vec![0; log.page.len()]);
+    let (mut any_copied, mut first_page_before) = (false, false);
+    // From the end, where a checkpoint that nothing blocked has its last page: most logs are decided there.
+    for frame in (frames.saturating_sub(most)..frames).rev() {
+        let number = log.page_number(frame)?;
+        if any_copied && number != FIRST_PAGE {
+            continue;
         }
-        if number == FIRST_PAGE {
-            first_page_at.get_or_insert(frames);
-            first_page_copied |= copied;
+        log.read_page(frame)?;
+        file.seek(SeekFrom::Start(u64::from(number.saturating_sub(1)) * page.len() as u64))?;
+        let copied = file.read_exact(&mut page).is_ok() && page == log.page;
+        if copied && number == FIRST_PAGE {
+            return Ok(false);
         }
-        frames += 1;
+        first_page_before |= any_copied;
+        any_copied |= copied;
     }
-    let without_first_page = !first_page_copied && first_page_at.is_some_and(|at| last_copied.is_some_and(|copied| at < copied));
-    Ok(frames > 0 && (last_copied.is_none() || without_first_page))
+    Ok(frames > 0 && (!any_copied || first_page_before))
+}
+
+/// A log, read frame by frame in any order.
+struct Log {
+    file: File,
+    salts: [u8; 8],
+    /// The page that was read last.
+    page: Vec<u8>,
+}
+
+impl Log {
+    /// `None`: it has no valid header.
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        let mut file = File::open(path)?;
+        let mut header = [0; LOG_HEADER_LEN];
+        file.read_exact(&mut header)?;
+        // 1 stands for 65536.
+        let page_len = match big_endian(&header, 8) {
+            1 => 65536,
+            len @ 512..=65536 => len as usize,
+            _ => return Ok(None),
+        };
+        let mut salts = [0; 8];
+        salts.copy_from_slice(&header[16..24]);
+        Ok(Some(Self { file, salts, page: vec![0; page_len] }))
+    }
+
+    fn seek(&mut self, frame: u64, offset: usize) -> io::Result<()> {
+        let len = (FRAME_HEADER_LEN + self.page.len()) as u64;
+        self.file.seek(SeekFrom::Start(LOG_HEADER_LEN as u64 + frame * len + offset as u64)).map(|_| ())
+    }
+
+    fn frame_header(&mut self, frame: u64) -> io::Result<[u8; FRAME_HEADER_LEN]> {
+        let mut header = [0; FRAME_HEADER_LEN];
+        self.seek(frame, 0)?;
+        self.file.read_exact(&mut header)?;
+        Ok(header)
+    }
+
+    fn page_number(&mut self, frame: u64) -> io::Result<u32> {
+        Ok(big_endian(&self.frame_header(frame)?, 0))
+    }
+
+    fn read_page(&mut self, frame: u64) -> io::Result<()> {
+        self.seek(frame, FRAME_HEADER_LEN)?;
+        self.file.read_exact(&mut self.page)
+    }
+
+    /// The number of its frames. A log is written again from its beginning, so that behind its frames may stand those of an earlier
+    /// round, which have other salts: the place where they change is found by halving.
+    fn count(&mut self) -> io::Result<u64> {
+        let len = self.file.metadata()?.len().saturating_sub(LOG_HEADER_LEN as u64);
+        let (mut valid, mut end) = (0, len / (FRAME_HEADER_LEN + self.page.len()) as u64);
+        while valid < end {
+            let middle = valid + (end - valid) / 2;
+            if self.frame_header(middle)?[8..16] == self.salts { valid = middle + 1 } else { end = middle }
+        }
+        Ok(valid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE_LEN: usize = 512;
+
+    /// A folder with a database file of these pages and a log of these frames: page numbers, and what each page is full of. `stale` frames of
+    /// an earlier round follow.
+    fn files(pages: &[u8], frames: &[(u32, u8)], stale: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, log) = (folder.path().join("a.db"), folder.path().join("a.db-wal"));
+        fs::write(&file, pages.iter().flat_map(|fill| [*fill; PAGE_LEN]).collect::<Vec<_>>()).unwrap();
+        let mut bytes = vec![0; LOG_HEADER_LEN];
+        bytes[8..12].copy_from_slice(&512_u32.to_be_bytes());
+        bytes[16..24].copy_from_slice(b"saltsalt");
+        let stale = std::iter::repeat_n((&(1, 0), b"SALTsalt"), stale);
+        for ((page, fill), salts) in frames.iter().map(|frame| (frame, b"saltsalt")).chain(stale) {
+            let mut header = [0; FRAME_HEADER_LEN];
+            header[..4].copy_from_slice(&page.to_be_bytes());
+            header[8..16].copy_from_slice(salts);
+            bytes.extend(header);
+            bytes.extend([*fill; PAGE_LEN]);
+        }
+        fs::write(&log, bytes).unwrap();
+        (folder, file, log)
+    }
+
+    fn is_foreign(pages: &[u8], frames: &[(u32, u8)], most: u64) -> bool {
+        let foreign = [0, 1, 5].map(|stale| {
+            let (_folder, file, log) = files(pages, frames, stale);
+            has_nothing_of(&file, &log, most).unwrap()
+        });
+        assert!(foreign.iter().all(|other| *other == foreign[0]), "what an earlier round left changes nothing");
+        foreign[0]
+    }
+
+    #[test]
+    fn op8_a_log_is_another_files_if_no_checkpoint_of_it_can_have_left_the_file_as_it_is() {
+        let frames = [(2, 20), (1, 10), (2, 21), (3, 30), (1, 11), (2, 22)];
+        let foreign = |pages: &[u8]| is_foreign(pages, &frames, 100);
+        assert!(!foreign(&[11, 22, 30]), "all was copied");
+        assert!(!foreign(&[10, 21, 30]), "a reader blocked the rest");
+        assert!(!foreign(&[1, 20]), "up to the first frame");
+        assert!(foreign(&[1, 2, 3]), "nothing was copied");
+        assert!(foreign(&[1, 22, 30]), "the newest of page 2, and page 1 as it was before the log");
+        assert!(foreign(&[1, 21]), "a file of an earlier time that shares a page with the log");
+        assert!(foreign(&[]));
+        assert!(!is_foreign(&[1, 2], &[], 100), "an empty log is no one's");
+        assert!(!is_foreign(&[1, 22], &[(2, 21), (2, 22)], 100), "no frame holds page 1");
+    }
+
+    #[test]
+    fn op8_of_a_long_log_no_more_than_its_end_is_read() {
+        let mut frames = vec![(2, 20), (1, 10)];
+        frames.extend((0..50).map(|fill| (3, fill)));
+        assert!(!is_foreign(&[10, 20, 49], &frames, 10), "the last frame is in the file");
+        assert!(!is_foreign(&[1, 20, 49], &frames, 10), "page 1 stands before what is looked at");
+        assert!(is_foreign(&[1, 20, 49], &frames, 100));
+        assert!(is_foreign(&[10, 20, 3], &frames, 10), "none of the last is");
+        assert!(!is_foreign(&[10, 20, 3], &frames, 100));
+    }
 }

@@ -97,16 +97,43 @@ impl<W: Default + 'static> FairWorkers<W> {
         share: &Share,
         job: impl FnOnce(&mut W) -> T + Send + 'static,
     ) -> Result<T, Unserved> {
+        let done = self.attempt(share, job).await;
+        self.count(&done);
+        done
+    }
+
+    /// Like [`run`](Self::run). If the queue is full, tries once more in the turn of `other`, if there is one: what has to be looked up
+    /// to find it costs nothing while there is room.
+    pub(crate) async fn run_or_else<T: Send + 'static, J: FnOnce(&mut W) -> T + Send + 'static>(
+        &self,
+        share: &Share,
+        other: impl Future<Output = Option<Share>>,
+        job: impl Fn() -> J,
+    ) -> Result<T, Unserved> {
+        let mut done = self.attempt(share, job()).await;
+        if matches!(done, Err(Unserved::Full))
+            && let Some(other) = other.await
+        {
+            done = self.attempt(&other, job()).await;
+        }
+        self.count(&done);
+        done
+    }
+
+    async fn attempt<T: Send + 'static>(&self, share: &Share, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, Unserved> {
         let (job, answered) = job_of(job, self.meters.clone());
         let pushed = self.last.0.queue().jobs.push(share, job);
         match pushed {
             Pushed::Waits => self.last.0.changed.notify_one(),
-            Pushed::Instead(refused) | Pushed::Refused(refused) => {
-                self.meters.shed.inc();
-                refused(Err(Unserved::Full));
-            }
+            Pushed::Instead(refused) | Pushed::Refused(refused) => refused(Err(Unserved::Full)),
         }
         answered.await.map_err(|_| Unserved::Lost)?
+    }
+
+    fn count<T>(&self, done: &Result<T, Unserved>) {
+        if matches!(done, Err(Unserved::Full)) {
+            self.meters.shed.inc();
+        }
     }
 }
 

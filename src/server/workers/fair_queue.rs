@@ -1,19 +1,53 @@
-//! A bounded queue that serves clients in turn, and the sources of a client in turn. When it is full, the newest item of the
-//! longest share is removed to make room.
+//! A bounded queue that serves clients in turn, within a client known and unknown sources in turn, and within these the sources in
+//! turn. When it is full, the newest item of the longest share is removed to make room; of two equal shares of a client, a known
+//! source keeps its place and an unknown one loses it.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+};
 
 /// The client and the source that an item is queued for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Share {
     pub(crate) client: String,
     pub(crate) source: String,
+    /// The user, if this user has signed in from this source before. Known users of one source have a share each, so that an attacker
+    /// among them, or beside them without an account, does not use up theirs.
+    pub(crate) known_user: Option<String>,
 }
+
+impl Share {
+    const fn is_known(&self) -> bool {
+        self.known_user.is_some()
+    }
+
+    fn source(&self) -> Source {
+        Source { network: self.source.clone(), known_user: self.known_user.clone() }
+    }
+}
+
+/// The name of a share within its client.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Source {
+    network: String,
+    known_user: Option<String>,
+}
+
+impl Source {
+    const fn is_known(&self) -> bool {
+        self.known_user.is_some()
+    }
+}
+
+/// What waits for one client: the known sources, and the unknown ones. The two take turns, so that neither delays the other by more
+/// than one item.
+type OfClient<T> = Turns<bool, Turns<Source, VecDeque<T>>>;
 
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     most: usize,
-    waiting: Turns<Turns<VecDeque<T>>>,
+    waiting: Turns<String, OfClient<T>>,
 }
 
 /// The outcome of a push.
@@ -22,7 +56,7 @@ pub(super) enum Pushed<T> {
     Waits,
     /// The item is queued, and this one was removed.
     Instead(T),
-    /// The queue is full, and no share is longer. This is the item that was pushed.
+    /// The queue is full, and no share has to give way. This is the item that was pushed.
     Refused(T),
 }
 
@@ -45,9 +79,9 @@ impl<T> FairQueue<T> {
                 None => return Pushed::Refused(item),
             }
         };
-        self.waiting.of(&share.client).of(&share.source).push_back(item);
-        self.waiting.len += 1;
-        self.waiting.of(&share.client).len += 1;
+        self.waiting.push_to(share.client.clone(), |client| {
+            client.push_to(share.is_known(), |sources| sources.push_to(share.source(), |items| items.push_back(item)));
+        });
         removed.map_or(Pushed::Waits, Pushed::Instead)
     }
 
@@ -55,33 +89,43 @@ impl<T> FairQueue<T> {
         self.waiting.take_next()
     }
 
-    /// Removes the newest item of the longest share, if that is longer than `share` would become.
+    /// Removes the newest item of the longest share, if that share has to give way to `share`.
     fn make_room(&mut self, share: &Share) -> Option<T> {
-        let client = self.waiting.longer_than(&share.client);
-        let Some(client) = client else {
-            // No other client has more: compare the sources of this client.
-            let own = self.waiting.queues.get(&share.client)?;
-            let source = own.longer_than(&share.source)?;
-            return self.waiting.take_newest(&share.client, |own| own.take_newest(&source, VecDeque::pop_back));
-        };
-        self.waiting.take_newest(&client, |crowd| {
-            let source = crowd.longest()?;
-            crowd.take_newest(&source, VecDeque::pop_back)
+        let own = self.waiting.len_of(&share.client);
+        let (client, longest) = self.waiting.longest()?;
+        // If no other client has more, compare the sources of this client.
+        let client = if longest > own + 1 { client.clone() } else { share.client.clone() };
+        let crowd = self.waiting.queues.get(&client)?;
+        let shares = crowd.queues.values().flat_map(|sources| &sources.queues);
+        let (source, longest) =
+            shares.map(|(source, items)| (source, items.len())).max_by_key(|(source, len)| (*len, !source.is_known()))?;
+        if client == share.client {
+            let own = crowd.queues.get(&share.is_known()).map_or(0, |sources| sources.len_of(&share.source()));
+            // The tie goes to the known source. It gets one place by that and not more: an attacker who has an account must not
+            // keep everyone out who is new.
+            let wins_tie = share.is_known() && !source.is_known() && longest > own;
+            if longest <= own + 1 && !wins_tie {
+                return None;
+            }
+        }
+        let source = source.clone();
+        self.waiting.take_newest(&client, |client| {
+            client.take_newest(&source.is_known(), |sources| sources.take_newest(&source, VecDeque::pop_back))
         })
     }
 }
 
 /// Queues by name, served round robin.
 #[derive(Debug)]
-struct Turns<Q> {
-    queues: HashMap<String, Q>,
+struct Turns<N, Q> {
+    queues: HashMap<N, Q>,
     /// The names of all queues that are not empty, in the order of their turns.
-    order: VecDeque<String>,
+    order: VecDeque<N>,
     /// Items in all queues.
     len: usize,
 }
 
-impl<Q> Default for Turns<Q> {
+impl<N, Q> Default for Turns<N, Q> {
     fn default() -> Self {
         Self { queues: HashMap::new(), order: VecDeque::new(), len: 0 }
     }
@@ -106,7 +150,7 @@ impl<T> Queue for VecDeque<T> {
     }
 }
 
-impl<Q: Queue> Queue for Turns<Q> {
+impl<N: Clone + Eq + Hash, Q: Queue> Queue for Turns<N, Q> {
     type Item = Q::Item;
 
     fn len(&self) -> usize {
@@ -127,26 +171,25 @@ impl<Q: Queue> Queue for Turns<Q> {
     }
 }
 
-impl<Q: Queue> Turns<Q> {
-    /// The queue of this name, to push to.
-    fn of(&mut self, name: &str) -> &mut Q {
-        if !self.queues.contains_key(name) {
-            self.order.push_back(name.to_owned());
+impl<N: Clone + Eq + Hash, Q: Queue> Turns<N, Q> {
+    /// Pushes one item to the queue of this name.
+    fn push_to(&mut self, name: N, push: impl FnOnce(&mut Q)) {
+        if !self.queues.contains_key(&name) {
+            self.order.push_back(name.clone());
         }
-        self.queues.entry(name.to_owned()).or_default()
+        push(self.queues.entry(name).or_default());
+        self.len += 1;
     }
 
-    fn longest(&self) -> Option<String> {
-        self.queues.iter().max_by_key(|(_, queue)| queue.len()).map(|(name, _)| name.clone())
+    fn len_of(&self, name: &N) -> usize {
+        self.queues.get(name).map_or(0, Queue::len)
     }
 
-    /// The longest queue, if it is longer than the queue of `name` would be with one more item.
-    fn longer_than(&self, name: &str) -> Option<String> {
-        let own = self.queues.get(name).map_or(0, Queue::len);
-        self.longest().filter(|longest| self.queues[longest].len() > own + 1)
+    fn longest(&self) -> Option<(&N, usize)> {
+        self.queues.iter().map(|(name, queue)| (name, queue.len())).max_by_key(|(_, len)| *len)
     }
 
-    fn take_newest(&mut self, name: &str, take: impl FnOnce(&mut Q) -> Option<Q::Item>) -> Option<Q::Item> {
+    fn take_newest(&mut self, name: &N, take: impl FnOnce(&mut Q) -> Option<Q::Item>) -> Option<Q::Item> {
         let queue = self.queues.get_mut(name)?;
         let taken = take(queue)?;
         self.len -= 1;
@@ -165,7 +208,11 @@ mod tests {
     use super::*;
 
     fn share(client: &str, source: &str) -> Share {
-        Share { client: client.to_owned(), source: source.to_owned() }
+        Share { client: client.to_owned(), source: source.to_owned(), known_user: None }
+    }
+
+    fn known(client: &str, source: &str, user: &str) -> Share {
+        Share { known_user: Some(user.to_owned()), ..share(client, source) }
     }
 
     fn drain<T>(queue: &mut FairQueue<T>) -> Vec<T> {
@@ -206,19 +253,89 @@ mod tests {
         assert_eq!(queue.len(), 4);
     }
 
+    #[test]
+    fn hd5_hd6_a_known_source_takes_the_place_of_an_unknown_one_of_its_client_and_no_other() {
+        let mut queue = FairQueue::new(64);
+        for stranger in 0..62 {
+            queue.push(&share("shop", &stranger.to_string()), "stranger");
+        }
+        queue.push(&share("other", "1"), "other");
+        queue.push(&share("third", "1"), "third");
+        assert_eq!(queue.push(&share("shop", "62"), "one more"), Pushed::Refused("one more"));
+        assert_eq!(queue.push(&known("shop", "home", "alice"), "alice"), Pushed::Instead("stranger"));
+        assert_eq!(
+            queue.push(&known("shop", "home", "bob"), "bob"),
+            Pushed::Instead("stranger"),
+            "each known user of a source has a share"
+        );
+        assert_eq!(queue.push(&known("shop", "work", "alice"), "alice"), Pushed::Instead("stranger"));
+        assert_eq!(
+            queue.push(&known("shop", "home", "alice"), "again"),
+            Pushed::Refused("again"),
+            "one place each, while strangers have one each"
+        );
+        assert_eq!(queue.push(&share("shop", "home"), "stranger"), Pushed::Refused("stranger"), "a stranger at a known source is unknown");
+        assert_eq!(queue.push(&share("other", "2"), "other"), Pushed::Instead("stranger"), "another client takes from strangers first");
+        let left = drain(&mut queue);
+        let count = |name| left.iter().filter(|item| **item == name).count();
+        assert_eq!((count("alice"), count("bob"), count("other"), count("third"), count("stranger")), (2, 1, 2, 1, 58));
+    }
+
+    #[test]
+    fn hd6_a_known_source_takes_no_place_of_another_client() {
+        let mut queue = FairQueue::new(4);
+        for item in 1..=4 {
+            queue.push(&share(&item.to_string(), "1"), item);
+        }
+        assert_eq!(queue.push(&known("5", "home", "alice"), 5), Pushed::Refused(5));
+        assert_eq!(queue.push(&known("1", "home", "alice"), 6), Pushed::Instead(1), "only one of its own client");
+        assert_eq!(queue.push(&known("1", "home", "bob"), 7), Pushed::Refused(7), "one known source does not displace another");
+    }
+
+    #[test]
+    fn hd5_hd6_known_and_unknown_sources_of_a_client_take_turns() {
+        let mut queue = FairQueue::new(100);
+        for stranger in ["s1", "s2", "s3"] {
+            queue.push(&share("a", stranger), stranger);
+        }
+        for (user, item) in [("alice", "a1"), ("alice", "a2"), ("bob", "b1"), ("alice", "a3")] {
+            queue.push(&known("a", "home", user), item);
+        }
+        assert_eq!(drain(&mut queue), ["s1", "a1", "s2", "b1", "s3", "a2", "a3"]);
+    }
+
+    #[test]
+    fn hd6_who_has_an_account_does_not_keep_new_sources_out() {
+        let mut queue = FairQueue::new(4);
+        for item in 1..=4 {
+            queue.push(&known("a", "home", "mallory"), item);
+        }
+        assert_eq!(queue.push(&share("a", "new"), 5), Pushed::Instead(4));
+        assert_eq!(queue.push(&known("a", "home", "mallory"), 6), Pushed::Refused(6));
+        assert_eq!(queue.push(&share("a", "newer"), 7), Pushed::Instead(3));
+        assert_eq!(queue.push(&share("a", "newest"), 8), Pushed::Instead(2));
+        assert_eq!(queue.push(&share("a", "last"), 9), Pushed::Refused(9), "mallory keeps one place as well");
+    }
+
     proptest! {
         #[test]
-        fn hd6_nothing_is_lost_or_doubled_and_no_share_starves(pushes in prop::collection::vec((0..4u8, 0..3u8, any::<bool>()), 1..200)) {
+        fn hd6_nothing_is_lost_or_doubled_and_no_share_starves(
+            pushes in prop::collection::vec((0..4u8, 0..3u8, any::<bool>(), any::<bool>()), 1..200)
+        ) {
             let mut queue = FairQueue::new(8);
             let (mut inside, mut gone) = (Vec::new(), Vec::new());
-            for (item, (client, source, pop)) in pushes.iter().enumerate() {
-                let share = share(&client.to_string(), &source.to_string());
+            for (item, (client, source, is_known, pop)) in pushes.iter().enumerate() {
+                let (name, source) = (client.to_string(), source.to_string());
+                let share = if *is_known { known(&name, &source, "alice") } else { share(&name, &source) };
                 match queue.push(&share, item) {
                     Pushed::Waits => inside.push((item, *client)),
                     Pushed::Instead(other) => {
                         let at = inside.iter().position(|(known, _)| *known == other).unwrap();
                         prop_assert!(inside.len() == 8);
                         inside.remove(at);
+                        let same_client = pushes[other].0 == *client;
+                        let keeps = inside.iter().any(|(item, _)| pushes[*item].0 == pushes[other].0 && pushes[*item].1 == pushes[other].1 && pushes[*item].2);
+                        prop_assert!(!same_client || !pushes[other].2 || keeps, "a known source lost its last place to its own client");
                         gone.push(other);
                         inside.push((item, *client));
                     }
@@ -227,6 +344,10 @@ mod tests {
                         let own = inside.iter().filter(|(_, other)| other == client).count();
                         let most = (0..4).map(|other| inside.iter().filter(|(_, client)| *client == other).count()).max().unwrap();
                         prop_assert!(inside.len() == 8 && most <= own + 1, "refused although others have more");
+                        let waits = |item: usize| (pushes[item].0, pushes[item].1, pushes[item].2);
+                        let has_place = inside.iter().any(|(other, _)| waits(*other) == waits(item));
+                        let strangers = inside.iter().any(|(other, other_client)| other_client == client && !pushes[*other].2);
+                        prop_assert!(!is_known || has_place || !strangers, "a known source was refused although strangers wait");
                         gone.push(item);
                     }
                 }

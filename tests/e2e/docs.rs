@@ -63,7 +63,7 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
     seen.picture("docs", 1200).await;
     seen.no_faults_but(&[]);
     seen.click("#first-form button").await;
-    seen.says("Genuine: made by the key").await;
+    seen.says("Genuine: made by the published key").await;
     let claims = claims(&seen).await;
     assert_eq!((&claims["sub"], &claims["aud"]), (&"billing".into(), &"https://orders.example".into()));
     let header: Value = serde_json::from_str(&seen.text_of("#token-header").await).unwrap();
@@ -79,7 +79,7 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
     seen.click("input[value=password]").await;
     seen.click("#first-form button").await;
     seen.says("auth_time").await;
-    seen.says("Genuine: made by the key").await;
+    seen.says("Genuine: made by the published key").await;
     seen.no_faults_but(&[]);
 
     // What is wrong is said in the server's own words.
@@ -251,13 +251,13 @@ async fn whatever_answers_instead_of_the_server_the_page_says_so() {
     let faults = ["status of 5", "Failed to load"];
     seen.instead(Some(("/oauth/token", 502, "<html>Bad gateway</html>")));
     seen.click("#first-form button").await;
-    seen.shows("#outcome", "502, which is no answer of the token endpoint").await;
+    seen.shows("#outcome", "502, which is not an answer of the token endpoint").await;
     seen.instead(Some(("/oauth/token", 200, r#"{"access_token":"opaque","expires_in":60}"#)));
     seen.click("#first-form button").await;
-    seen.shows("#outcome", "200, which is no answer of the token endpoint").await;
+    seen.shows("#outcome", "200, which is not an answer of the token endpoint").await;
     seen.instead(Some(("/.well-known/jwks.json", 503, "{}")));
     seen.click("#first-form button").await;
-    seen.shows("#token-signature", "Not checked: the published keys cannot be had, 503.").await;
+    seen.shows("#token-signature", "Not checked: the published keys are not available (503).").await;
     seen.shows("#outcome", "A token for orders:read").await;
     seen.instead(None);
     seen.click("#first-form button").await;
@@ -283,14 +283,14 @@ async fn another_demo_at_the_same_address_is_not_judged_by_the_keys_of_the_first
     let first = Demo::start_at(port);
     let seen = first.open(1200).await;
     seen.click("#first-form button").await;
-    seen.says("Genuine: made by the key").await;
+    seen.says("Genuine: made by the published key").await;
     let before = claims(&seen).await;
     let Demo { process, folder: _kept, .. } = first;
     drop(process);
     let _second = Demo::start_at(port);
     read(&seen).await;
     seen.click("#first-form button").await;
-    seen.says("Genuine: made by the key").await;
+    seen.says("Genuine: made by the published key").await;
     assert_ne!(before["jti"], claims(&seen).await["jti"]);
     seen.no_faults_but(&[]);
     seen.close().await;
@@ -305,7 +305,7 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
         seen.evaluate("document.querySelectorAll('.opblock-summary-control[aria-expanded=false]').forEach(each => each.click())").await;
         seen.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)").await;
         seen.click("#first-form button").await;
-        seen.says("Genuine: made by the key").await;
+        seen.says("Genuine: made by the published key").await;
         seen.evaluate("document.querySelectorAll('.execute').forEach(each => each.click())").await;
         seen.shows(ANSWER, "access_token").await;
         seen.evaluate("document.querySelectorAll('button[data-name=model]').forEach(each => each.click())").await;
@@ -331,7 +331,7 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
             break;
         }
     }
-    seen.says("Genuine: made by the key").await;
+    seen.says("Genuine: made by the published key").await;
     seen.close().await;
 }
 

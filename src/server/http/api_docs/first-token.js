@@ -1,11 +1,11 @@
-// A first token by one button, taken apart and checked. Nothing is stored, and nothing is sent elsewhere than to this server.
+// Gets a first token with one button, decodes it and checks its signature. Nothing is stored, and requests go only to this server.
 
 const element = (id) => document.getElementById(id)
 
-// What stands in the fields of a demo; null elsewhere.
+// The values of the form fields in a demo; null elsewhere.
 export const demo = JSON.parse(element('demo').textContent)
 
-// The last refresh token that this page got.
+// The last refresh token that this page received.
 export const login = { refreshToken: null }
 
 const form = element('first-form')
@@ -17,10 +17,10 @@ function showFields() {
   for (const id of ['username', 'password']) element(id).required = forUser()
 }
 
-// RFC 6749 section 2.3.1: name and secret are encoded as in a form before they become Basic.
+// RFC 6749 section 2.3.1: id and secret are form-encoded before they go into HTTP Basic.
 export const formEncoded = (text) => new URLSearchParams({ x: text }).toString().slice(2)
 
-// Longer than the server lets a request take.
+// Longer than the server's own limit for a request.
 const TIME_LIMIT_MS = 40_000
 
 async function askForToken(signal) {
@@ -31,12 +31,12 @@ async function askForToken(signal) {
   }
   for (const id of ['resource', 'scope']) if (element(id).value) body.set(id, element(id).value)
   const headers = { Authorization: 'Basic ' + btoa(formEncoded(element('client-id').value) + ':' + formEncoded(element('client-secret').value)) }
-  // The browser must neither ask for a password of its own nor remember one.
+  // The browser must neither show a password prompt of its own nor store a password.
   const answer = await fetch('oauth/token', { method: 'POST', headers, body, credentials: 'omit', cache: 'no-store', signal })
   return { status: answer.status, retryAfter: answer.headers.get('Retry-After'), body: parsed(await answer.text()) }
 }
 
-// A proxy before the server may answer by anything.
+// A proxy in front of the server may answer with anything.
 function parsed(text) {
   try {
     return JSON.parse(text)
@@ -50,20 +50,20 @@ const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 
 const unchecked = (why) => [null, 'Not checked: ' + why]
 
-// Whether the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
+// Whether one of the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
 export async function checkSignature(header, parts, signal) {
-  if (!window.crypto.subtle) return unchecked('this browser checks signatures over https, and over http on this machine alone.')
+  if (!window.crypto.subtle) return unchecked('this browser can check signatures only over https, or over http from this machine.')
   const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store', signal })
-  if (!answer.ok) return unchecked('the published keys cannot be had, ' + answer.status + '.')
+  if (!answer.ok) return unchecked('the published keys are not available (' + answer.status + ').')
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
-  if (!jwk) return [false, 'The published keys hold none that is called ' + header.kid + '.']
-  if (header.alg !== 'RS256') return unchecked('this page knows RS256 alone.')
+  if (!jwk) return [false, 'None of the published keys is ' + header.kid + '.']
+  if (header.alg !== 'RS256') return unchecked('this page can check only RS256.')
   const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
   const key = await crypto.subtle.importKey('jwk', { kty: jwk.kty, n: jwk.n, e: jwk.e }, algorithm, false, ['verify'])
   const signed = new TextEncoder().encode(parts[0] + '.' + parts[1])
   const genuine = await crypto.subtle.verify(algorithm, key, bytesOf(parts[2]), signed)
   return genuine
-    ? [true, 'Genuine: made by the key ' + header.kid + ', one of the published keys.']
+    ? [true, 'Genuine: made by the published key ' + header.kid + '.']
     : [false, 'Not genuine: the key ' + header.kid + ' did not make it.']
 }
 
@@ -72,8 +72,8 @@ function say(where, good, text) {
   where.className = { true: 'good', false: 'bad' }[good] ?? ''
 }
 
-// The three parts, or null where it is no signed JWT in the compact form (RFC 7515 section 7.1).
-function takenApart(token) {
+// The three parts, or null if the token is not a signed JWT in the compact form (RFC 7515 section 7.1).
+function decoded(token) {
   const parts = token.split('.')
   try {
     const [header, claims] = parts.slice(0, 2).map(jsonOf)
@@ -96,8 +96,8 @@ function show({ parts, header, claims }) {
   element('token-claims').textContent = JSON.stringify(claims, null, 2)
   const time = (seconds) => new Date(seconds * 1000).toLocaleString()
   element('token-times').textContent =
-    'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', good until ' + time(claims.exp) + '.'
-  say(element('token-signature'), null, 'It is being checked...')
+    'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', valid until ' + time(claims.exp) + '.'
+  say(element('token-signature'), null, 'Checking...')
   element('copied').textContent = ''
   element('token').hidden = false
 }
@@ -107,18 +107,18 @@ function lifetime(seconds) {
   return seconds < 7200 ? Math.round(seconds / 60) + ' min' : Math.round(seconds / 3600) + ' h'
 }
 
-function wordsOfSuccess({ scope, expires_in, refresh_token }) {
-  const renewable = refresh_token ? ' A refresh token came with it, for the requests below.' : ''
-  return 'A token for ' + (scope || 'no scope') + ', good for ' + lifetime(expires_in) + '. Send it as: Authorization: Bearer <token>.' + renewable
+function successText({ scope, expires_in, refresh_token }) {
+  const renewable = refresh_token ? ' The answer also has a refresh token, which the requests below use.' : ''
+  return 'A token for ' + (scope || 'no scope') + ', valid for ' + lifetime(expires_in) + '. Send it as: Authorization: Bearer <token>.' + renewable
 }
 
-function wordsOfFailure({ status, retryAfter, body }) {
-  if (!body?.error) return status + ', which is no answer of the token endpoint: something stands before it.'
+function failureText({ status, retryAfter, body }) {
+  if (!body?.error) return status + ', which is not an answer of the token endpoint: something in front of it answered.'
   const wait = /^\d+$/.test(retryAfter ?? '') ? ' (' + retryAfter + ' s)' : ''
   return status + ' ' + [body.error, body.error_description].filter(Boolean).join(': ') + wait
 }
 
-// What was asked last is what is shown.
+// Only the outcome of the last request is shown.
 let latest = new AbortController()
 
 form.addEventListener('change', showFields)
@@ -130,18 +130,18 @@ form.addEventListener('submit', async (event) => {
   const limit = setTimeout(() => press.abort(new Error('it took too long')), TIME_LIMIT_MS)
   const outcome = element('outcome')
   element('token').hidden = true
-  say(outcome, null, 'Asking...')
+  say(outcome, null, 'Requesting a token...')
   try {
     const answer = await askForToken(press.signal)
-    const token = takenApart(answer.body?.access_token ?? '')
+    const token = decoded(answer.body?.access_token ?? '')
     if (token) {
       login.refreshToken = answer.body.refresh_token ?? login.refreshToken
-      say(outcome, true, wordsOfSuccess(answer.body))
+      say(outcome, true, successText(answer.body))
       show(token)
       const verdict = await checkSignature(token.header, token.parts, press.signal).catch((failure) => unchecked(failure.message))
       if (press === latest) say(element('token-signature'), ...verdict)
     } else {
-      say(outcome, false, wordsOfFailure(answer))
+      say(outcome, false, failureText(answer))
     }
   } catch (failure) {
     if (press === latest) say(outcome, false, 'No answer from the server: ' + failure.message)
@@ -154,9 +154,9 @@ element('copy-token').addEventListener('click', async () => {
     await navigator.clipboard.writeText(element('token-text').textContent)
     say(element('copied'), true, 'Copied.')
   } catch {
-    // Over http elsewhere than on this machine, or where the user does not allow it.
+    // Over http from another machine, or when the user does not allow it.
     getSelection().selectAllChildren(element('token-text'))
-    say(element('copied'), null, 'It is selected; copy it now.')
+    say(element('copied'), null, 'The token is selected; copy it now.')
   }
 })
 
@@ -168,5 +168,5 @@ if (demo) {
   element('password').value = demo.password
 }
 showFields()
-// Before this script is here, the button would load the page anew.
+// Until this script has loaded, the button would reload the page.
 element('ask').disabled = false

@@ -1,9 +1,9 @@
-// Swagger UI, so that everybody can use it, and so that what is tried works.
+// Swagger UI, made accessible by keyboard and screen reader, and with requests that work when they are tried.
 import { demo, formEncoded, login } from './first-token.js'
 
-// --- by keys and by ear
+// --- keyboard and screen reader
 
-// Its dialog becomes one of the browser's own: Tab stays in it, Escape closes it, and what had the focus has it again afterwards.
+// Its dialog becomes a native one: Tab stays in it, Escape closes it, and the focus returns to where it was.
 const realDialog = ({ React }) => ({
   wrapComponents: {
     authorizationPopup: (Popup) =>
@@ -29,14 +29,14 @@ const realDialog = ({ React }) => ({
 const swagger = document.getElementById('swagger-ui')
 const all = (selector) => swagger.querySelectorAll(selector)
 
-// What is chosen, closed or copied by has no name of its own there, and what scrolls sideways on a phone cannot be scrolled by keys.
-function nameThings() {
+// Swagger UI gives no accessible name to its choices and its close and copy buttons, and keys cannot scroll what is wider than a phone.
+function nameControls() {
   for (const wide of all('.renderedMarkdown table:not([tabindex]), pre.microlight:not([tabindex])')) wide.tabIndex = 0
   for (const close of all('.close-modal:not([aria-label])')) close.setAttribute('aria-label', 'Close')
-  // Their labels say more.
+  // Their visible labels say more.
   for (const field of all('dialog input[aria-label]')) field.removeAttribute('aria-label')
   for (const copy of all('.copy-to-clipboard button:not([aria-label])')) copy.setAttribute('aria-label', 'Copy')
-  // They are called what is written on them.
+  // Their visible text is their name.
   for (const button of all('.modal-btn[aria-label]')) button.removeAttribute('aria-label')
   for (const choice of all('select:not([aria-label])')) {
     const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.replace(/\s*\*$/, '')
@@ -46,8 +46,8 @@ function nameThings() {
   for (const title of all('.info .renderedMarkdown h3:not([id])')) title.id = 'about-' + title.textContent.toLowerCase().replace(/[^a-z]+/g, '-')
 }
 
-// Whoever presses Execute, Clear or Authorize presses the button away: it is disabled, or another comes in its place. The focus belongs
-// there, if nobody took it elsewhere.
+// Pressing Execute, Clear or Authorize disables or replaces the button, which loses the focus. The focus returns there, unless the user
+// has moved it elsewhere.
 let last = null
 document.addEventListener('focusin', ({ target }) => {
   last = { target, place: target.closest('.opblock, dialog') }
@@ -61,7 +61,7 @@ function keepFocus() {
   else if (target.matches('button')) target.focus({ preventScroll: true })
 }
 
-// Once the titles are there. On a phone the requests lie far below what is said of them.
+// Runs once the titles exist. On a phone the requests are far below the introduction.
 function listContents() {
   const contents = document.getElementById('contents')
   if (!contents.hidden || !all('h3.opblock-tag').length) return
@@ -82,7 +82,7 @@ function listContents() {
 
 // --- what is sent
 
-// RFC 6749 section 2.3.1 wants name and secret encoded as in a form, which Swagger UI leaves out.
+// RFC 6749 section 2.3.1 requires id and secret to be form-encoded, which Swagger UI does not do.
 const encodedBasic = () => ({
   statePlugins: {
     auth: {
@@ -101,10 +101,10 @@ const encodedBasic = () => ({
 // The form shows the fields of all grants, each with an example.
 const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
 
-// Of what is an example's, sent is what the chosen grant needs, credentials in one place, and no refresh token that nobody ever got. What
-// somebody typed is sent.
-const sendWhatBelongs = (examples) => (request) => {
-  // The browser must not ask for a password of its own, nor send what it remembers.
+// Removes example values that do not belong to the chosen grant, that repeat the credentials, or that are an example's refresh token.
+// Values that the user typed are always sent.
+const withoutStrayExamples = (examples) => (request) => {
+  // The browser must neither show a password prompt of its own nor send a stored password.
   request.credentials = 'omit'
   if (typeof request.body !== 'string' || request.method !== 'POST') return request
   const body = new URLSearchParams(request.body)
@@ -134,16 +134,16 @@ async function description() {
   if (!answer.ok) throw new Error('the server answered ' + answer.status)
   const spec = await answer.json()
   const { schemas, parameters } = spec.components
-  // Under the titles of this page, and with this server's address.
+  // Below the titles of this page, and with this server's address.
   spec.info.description = spec.info.description.replace(/^#/gm, '###').replaceAll('http://localhost:8080/', new URL('.', location).href)
-  // Swagger UI makes a link of it that leads nowhere.
+  // Swagger UI would turn it into a broken link.
   delete spec.info.license
-  // It would stand in the log for every request.
+  // The log would have it for every request.
   delete parameters.RequestId.example
-  // No request of this server uses it, and whoever filled it in would wonder why.
+  // No request of this server uses it, so a form for it would confuse.
   delete spec.components.securitySchemes.oauth2
-  // In a demo the examples are the demo's own people, so that what is tried works. Elsewhere there are none: nobody is locked out who
-  // happens to be called like an example, and nothing is asked for that only the example knows.
+  // In a demo, the examples are the demo's own client and user, so that the requests work. Elsewhere there are none, so that trying a request
+  // neither locks out a user who is named like an example nor requests a scope that only the example has.
   const people = demo ?? { client_id: '', client_secret: '', username: '', password: '' }
   const { username, password, refresh_token } = schemas.TokenRequest.properties
   schemas.ClientId.example = people.client_id
@@ -156,12 +156,12 @@ async function description() {
 }
 
 new MutationObserver(() => {
-  nameThings()
+  nameControls()
   keepFocus()
   listContents()
 }).observe(swagger, { childList: true, subtree: true })
 
-// Swagger UI, which would otherwise take over every link within this page, and glide there without the focus.
+// Without `noZensmooth`, Swagger UI would handle every link within this page, and scroll without moving the focus.
 async function render({ spec, examples }) {
   window.noZensmooth = true
   await new Promise((resolve, reject) => {
@@ -177,13 +177,13 @@ async function render({ spec, examples }) {
     layout: 'BaseLayout',
     presets: [SwaggerUIBundle.presets.apis],
     plugins: [realDialog, encodedBasic],
-    // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
+    // Otherwise each operation's button contains a link, and it is undefined which of the two a key activates.
     deepLinking: false,
     docExpansion: 'list',
     defaultModelsExpandDepth: -1,
     tryItOutEnabled: true,
     validatorUrl: null,
-    requestInterceptor: sendWhatBelongs(examples),
+    requestInterceptor: withoutStrayExamples(examples),
     responseInterceptor: rememberLogin,
     onComplete: () => {
       if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
@@ -194,6 +194,6 @@ async function render({ spec, examples }) {
 description()
   .then(render)
   .catch((failure) => {
-    swagger.textContent = 'The description cannot be shown: ' + failure.message + '. Load this page again, or read the description as YAML.'
+    swagger.textContent = 'The description cannot be shown: ' + failure.message + '. Reload this page, or read the description as YAML.'
     swagger.className = 'bad'
   })

@@ -85,13 +85,18 @@ fn normalized(path: &Path) -> PathBuf {
 /// `[text](target)` and `[name]: target`, outside of code; links to other hosts are left out.
 fn links(text: &str) -> Vec<Link<'_>> {
     let mut found = Vec::new();
+    // Code between backticks may go on in the next line of its paragraph.
+    let mut in_code = false;
     for (line, number) in outside_of_blocks(text) {
+        in_code &= !line.trim().is_empty();
         for (at, _) in line.match_indices("](") {
             let target = line[at + 2..].split(')').next().unwrap_or_default();
-            if !in_code(line, at) {
+            let is_code = in_code == ends_in_text(&line[..at]);
+            if !is_code {
                 found.push(Link { line: number, target: target.trim() });
             }
         }
+        in_code ^= !ends_in_text(line);
         if let Some((_, target)) = line.strip_prefix('[').and_then(|rest| rest.split_once("]: ")) {
             found.push(Link { line: number, target: target.trim() });
         }
@@ -114,9 +119,9 @@ fn outside_of_blocks(text: &str) -> Vec<(&str, usize)> {
     lines
 }
 
-/// Whether the place is between two backticks. A link's own text may be code: that ends before the place.
-fn in_code(line: &str, at: usize) -> bool {
-    line[..at].matches('`').count() % 2 == 1
+/// Whether the text closes as many spans of code as it opens.
+fn ends_in_text(text: &str) -> bool {
+    text.matches('`').count() % 2 == 0
 }
 
 /// The anchors of a page as GitHub makes them of its headings.
@@ -145,6 +150,7 @@ fn a_broken_link_is_caught() {
         ("README.md", "[a](#no-such-heading)"),
         ("README.md", "`code` and [`b`](no-such-file.rs)"),
         ("README.md", "[a]: no-such-file.md"),
+        ("README.md", "`code that goes\non` and [a](no-such-file.md)"),
         ("docs/operating.md", "[a](docs/operating.md)"),
         ("src/lib.rs", "//! [a](../../../docs/no-such-page.md)"),
         ("src/lib.rs", "    /// [a](docs/architecture.md)"),
@@ -155,6 +161,7 @@ fn a_broken_link_is_caught() {
     for (path, text) in [
         ("README.md", "[a](docs/operating.md#tls-or-a-proxy), [`b`](openapi.yaml) and [c](https://example.com/no-such-page)"),
         ("README.md", "# A heading\n[a](#a-heading)\n```\n[a](no-such-file)\n```\n`[a](no-such-file)`"),
+        ("README.md", "`[a](no-such-file)\n[a](no-such-file)`"),
         ("docs/operating.md", "[a](../README.md), [b](configuration.md#limits)"),
         ("src/lib.rs", "//! [a](../../../docs/architecture.md#recipes), [b](crate::clock), [`c`]"),
         ("src/client/mod.rs", "//! [a](../../../../docs/architecture.md)"),

@@ -10,9 +10,9 @@ use sealwright::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, wait_until, write_private};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_sqlite, wait_until, write_private};
 
-on_both_databases![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
+on_sqlite![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(SystemClock.now().seconds().unsigned_abs())

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Credential, TestApp, on_both_databases};
+use crate::support::{Answer, Backend, Credential, TestApp, on_sqlite};
 
-on_both_databases![
+on_sqlite![
     at3_audience_is_a_synonym_of_resource_at_a_refresh,
     te1_only_post_gets_a_token,
     te6_an_unknown_parameter_is_ignored,

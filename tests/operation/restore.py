@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import time
 import urllib.parse
 
@@ -245,6 +246,8 @@ def hd9_a_password_is_asked_for_on_a_terminal_and_not_shown(program):
                 shown += part
                 if waiting and prompts and prompts[0] in shown:
                     prompts.pop(0)
+                    # The prompt is shown first. A person does not type in between; this does.
+                    until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, 5, "the terminal shows no more what is typed")
                     os.write(terminal, waiting.pop(0).encode() + b"\n")
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
 

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     protocol::ClientId,
     server::{
-        model::{Password, User, UserId, Username},
-        store::{PasswordProof, SourceMark},
+        model::{Password, PasswordProof, User, UserId, Username},
+        store::SourceMark,
         workers::{Share, Unserved},
     },
 };

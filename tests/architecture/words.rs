@@ -98,7 +98,8 @@ fn begins_with_who(line: &str) -> bool {
 fn unplain_words_are_caught() {
     for line in [
         "/// No lawful name.",
-        "fn judge(it: Unlawful)",
+        "fn judge(it: Token)",
+        "struct UnlawfulToken;",
         "let told = 1;",
         "read_anew()",
         "NobodyNew",

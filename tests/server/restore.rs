@@ -265,7 +265,7 @@ async fn hd12_a_signing_key_that_was_withdrawn_since_the_copy_stays_withdrawn() 
     let leaked = kids(&app.get("/.well-known/jwks.json").await);
     app.run(&["backup", "copy.db"]).succeeded();
     let database = app.stop().await;
-    // As the README tells it to do by hand.
+    // As docs/operating.md says to do it by hand.
     database.execute("DELETE FROM signing_keys").await;
     let app = TestApp::start_with(database, &[]).await;
     let newer = kids(&app.get("/.well-known/jwks.json").await);

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match sealwright::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where it cannot be said, the exit code still says that it failed.
+            // If standard error cannot be written, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "sealwright: {error}");
             ExitCode::from(error.exit_code())
         }

@@ -1,4 +1,4 @@
-//! `sealwright check`: whether what a server needs is usable, and if not, why.
+//! `sealwright check`: reports whether a server could start with this configuration, and if not, why.
 
 use clap::Args;
 use serde::Serialize;
@@ -24,12 +24,12 @@ pub(super) struct Check {
     output: Output,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Serialize)]
 struct Finding {
     what: &'static str,
     usable: bool,
-    /// It is usable, and yet something should be done.
+    /// It is usable, but needs attention.
     warning: bool,
     detail: String,
 }
@@ -39,35 +39,35 @@ impl Finding {
         Self { what, usable: outcome.is_ok(), warning: false, detail: outcome.unwrap_or_else(|why| why) }
     }
 
-    /// The TLS key and the certificate that the server would serve, as clients see it now. The files are read once.
+    /// The TLS key and the certificate that the server would serve, checked as clients would. Reads the files once.
     fn of_tls(config: &Config) -> Vec<Self> {
         let Some(files) = config.tls_files() else { return Vec::new() };
         let (certificate, key) = (files.certificate.display(), files.key.display());
-        let closed = Self::new("TLS key", Ok(format!("{key} is closed to others")));
+        let private = Self::new("TLS key", Ok(format!("{key} cannot be read by others")));
         match Tls::open(files.clone()) {
             Ok(tls) => {
                 let host = config.issuer.as_ref().and_then(|issuer| issuer.host());
                 let path = certificate.to_string();
-                vec![closed, Self::of_certificate(&path, &tls, host.as_deref())]
+                vec![private, Self::of_certificate(&path, &tls, host.as_deref())]
             }
             // Neither file was read.
             Err(TlsError::Exposed(exposed)) => vec![Self::new("TLS key", Err(exposed.to_string()))],
             Err(error @ TlsError::File { .. }) => vec![Self::new("TLS certificate", Err(error.to_string()))],
-            Err(error) => vec![closed, Self::new("TLS certificate", Err(error.to_string()))],
+            Err(error) => vec![private, Self::new("TLS certificate", Err(error.to_string()))],
         }
     }
 
     fn of_certificate(path: &str, tls: &Tls, host: Option<&str>) -> Self {
         let certificate = tls.certificate();
         let concerns = certificate.concerns(SystemClock.now(), host);
-        let said = concerns.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let text = concerns.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         match concerns.iter().any(|concern| concern.is_fatal()) {
-            true => Self::new("TLS certificate", Err(format!("{path}: {said}"))),
-            false if said.is_empty() => {
+            true => Self::new("TLS certificate", Err(format!("{path}: {text}"))),
+            false if text.is_empty() => {
                 let end = certificate.end().map(rfc3339).unwrap_or_default();
                 Self::new("TLS certificate", Ok(format!("{path} is valid until {end}")))
             }
-            false => Self { warning: true, ..Self::new("TLS certificate", Ok(format!("{path}: {said}"))) },
+            false => Self { warning: true, ..Self::new("TLS certificate", Ok(format!("{path}: {text}"))) },
         }
     }
 
@@ -82,7 +82,7 @@ impl Finding {
 
 impl Check {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
-        let findings = look(settings).await;
+        let findings = check_all(settings).await;
         let usable = findings.iter().all(|finding| finding.usable);
         self.output.print(&findings, |findings| {
             let row = |finding: &Finding| [finding.what.to_owned(), finding.state().to_owned(), finding.detail.clone()];
@@ -92,7 +92,7 @@ impl Check {
     }
 }
 
-/// Whether the database is the one that this node last saw, and whether that can be written down.
+/// Whether the database is the one that this node last saw, and whether the record of that can be written.
 async fn record(database: &Database) -> Finding {
     const WHAT: &str = "record";
     let Config { store, keys, .. } = &database.config;
@@ -103,26 +103,26 @@ async fn record(database: &Database) -> Finding {
     let file = RecordFile::of(keys);
     let place = file.path().display();
     if let Err(error) = file.require_writable() {
-        // A server serves without it.
+        // A server runs without it.
         let detail = format!("{place} cannot be written: {error}; a restore of an older database would not be noticed");
         return Finding { warning: true, ..Finding::new(WHAT, Ok(detail)) };
     }
     Finding::new(
         WHAT,
         Ok(match record {
-            Some(record) => format!("{place}; the database goes on from there (change {})", record.newest_change()),
-            None => format!("{place} will be begun by the next start"),
+            Some(record) => format!("{place}; the database contains all of it (newest change: {})", record.newest_change()),
+            None => format!("{place} will be created by the next start"),
         }),
     )
 }
 
-/// Looks at one thing after the other, up to the first on which the rest depends.
-async fn look(settings: SettingFlags) -> Vec<Finding> {
+/// Runs the checks in order and stops at the first failure that the others depend on.
+async fn check_all(settings: SettingFlags) -> Vec<Finding> {
     let config = match settings.load() {
         Ok(config) => config,
         Err(error) => return vec![Finding::new("configuration", Err(error.to_string()))],
     };
-    let mut findings = vec![Finding::new("configuration", Ok("every setting is known and in range".to_owned()))];
+    let mut findings = vec![Finding::new("configuration", Ok("all settings are known and in range".to_owned()))];
     findings.extend(Finding::of_tls(&config));
     let database = match Database::open(config).await {
         Ok(database) => database,

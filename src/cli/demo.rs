@@ -1,4 +1,4 @@
-//! `sealwright demo`: a throwaway issuer with a resource and an app, and requests to paste.
+//! `sealwright demo`: runs a throwaway issuer with a resource, an app and a user, and prints requests to paste.
 
 use std::{collections::BTreeMap, env, net::SocketAddr, path::Path, sync::Arc};
 
@@ -8,7 +8,7 @@ use super::{
     SettingFlags,
     error::Error,
     output::say,
-    serve::{Stop, end_telemetry, start_telemetry, told_to_stop},
+    serve::{Stop, end_telemetry, start_telemetry, stop_signal},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -30,19 +30,19 @@ const SCOPE: &str = "orders:read orders:write";
 const CLIENT: &str = "billing";
 const USER: &str = "alice";
 
-/// Serves until told to stop. Neither environment nor configuration file is read: a demo is the same everywhere.
+/// Serves until a stop signal arrives. Reads neither the environment nor a configuration file: a demo is the same everywhere.
 pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     if let Some(flag) = settings.file.as_ref().map(|_| "config").or_else(|| settings.names_any(&["database_url", "keys_dir", "issuer"])) {
         return Err(Error::NotInDemo(flag.replace('_', "-")));
     }
-    // Dropping it removes all that is in it; so does who ends the demo by force.
+    // Dropping it removes the folder. A second signal, which ends the process at once, removes it too.
     let folder = TempDir::with_prefix("sealwright-demo-").map_err(Error::DemoFolder)?;
     let path = folder.path().to_owned();
     let signals = [Stop::Interrupt, Stop::Terminate, Stop::Hangup];
-    let shutdown = told_to_stop(&signals, move || drop(std::fs::remove_dir_all(path)))?;
+    let shutdown = stop_signal(&signals, move || drop(std::fs::remove_dir_all(path)))?;
     let mut config = configure(&settings, folder.path(), None)?;
-    let furniture = furnish(&config).await?;
-    config.show_in_docs(furniture.shown());
+    let data = populate(&config).await?;
+    config.show_in_docs(data.docs_fields());
 
     let clock = Arc::new(SystemClock);
     let telemetry = config.telemetry.clone();
@@ -50,12 +50,12 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
         Err(error) if error.is_address_in_use() && settings.names_any(&["listen"]).is_none() => {
             let free = SocketAddr::from(([127, 0, 0, 1], 0));
             let mut config = configure(&settings, folder.path(), Some(free))?;
-            config.show_in_docs(furniture.shown());
+            config.show_in_docs(data.docs_fields());
             Server::build(config, clock).await?
         }
         built => built?,
     };
-    say(&introduction(&server, &furniture))?;
+    say(&introduction(&server, &data))?;
     let telemetry = start_telemetry(telemetry).await?;
     server.run_until_signal(async { Some(shutdown.await) }).await;
     end_telemetry(telemetry).await;
@@ -63,10 +63,10 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     Ok(())
 }
 
-/// The flags that were given, with everything that is kept going into `folder`.
+/// The configuration from the given flags, with the database and the keys in `folder`.
 fn configure(settings: &SettingFlags, folder: &Path, listen: Option<SocketAddr>) -> Result<Config, Error> {
     let own = |name: &str, value: String| (name.to_owned(), value);
-    // Nobody waits for what still goes on when a demo ends.
+    // A demo that ends does not wait long for open requests.
     let defaults = [("log_format", "text"), ("drain_timeout", "1s"), ("management_listen", "off")];
     let mut flags: Vec<_> = defaults.into_iter().map(|(name, value)| own(name, value.to_owned())).collect();
     flags.extend(settings.flags.iter().cloned());
@@ -76,15 +76,15 @@ fn configure(settings: &SettingFlags, folder: &Path, listen: Option<SocketAddr>)
     Ok(Config::load(Sources { flags, ..Sources::default() })?)
 }
 
-/// What nobody can know but who sees it printed.
-struct Furniture {
+/// The generated credentials, which are only printed.
+struct DemoData {
     secret: NewSecret,
     password: String,
 }
 
-impl Furniture {
-    /// What stands in the fields of the API's page.
-    fn shown(&self) -> Demo {
+impl DemoData {
+    /// The values that the API's page shows in its fields.
+    fn docs_fields(&self) -> Demo {
         Demo {
             client_id: CLIENT.to_owned(),
             client_secret: Redacted::new(self.secret.secret.expose().to_owned()),
@@ -95,14 +95,14 @@ impl Furniture {
 }
 
 /// Registers one resource, one app and one user.
-async fn furnish(config: &Config) -> Result<Furniture, Error> {
-    let store = Store::open(&config.store, Opening::Found, Arc::new(SystemClock)).await?;
+async fn populate(config: &Config) -> Result<DemoData, Error> {
+    let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::new(SystemClock)).await?;
     let now = SystemClock.now();
-    let audience: Audience = RESOURCE.parse().expect("the demo's resource is lawful");
-    let scope: Scope = SCOPE.parse().expect("the demo's scope is lawful");
+    let audience: Audience = RESOURCE.parse().expect("the demo's resource is valid");
+    let scope: Scope = SCOPE.parse().expect("the demo's scope is valid");
     store.insert_resource(Resource { audience: audience.clone(), scope: scope.clone(), token_lifetime: None, created_at: now }).await?;
     let client = Client {
-        id: CLIENT.parse().expect("the demo's client id is lawful"),
+        id: CLIENT.parse().expect("the demo's client id is valid"),
         auth_methods: AuthMethod::ALL.iter().copied().collect(),
         grants: GrantType::ALL.iter().copied().collect(),
         permissions: BTreeMap::from([(audience.clone(), Permission { scope: scope.clone(), token_lifetime: None })]),
@@ -115,35 +115,35 @@ async fn furnish(config: &Config) -> Result<Furniture, Error> {
     let (_, secret) = registry::register_client(&store, client, None).await?;
     let password = entropy::unique_id();
     let hasher = PasswordHasher::start(config.registry.hashing, Default::default()).map_err(Error::Runtime)?;
-    let username = USER.parse().expect("the demo's user name is lawful");
-    let parsed = Password::parse(&password).expect("base64url makes a lawful password");
+    let username = USER.parse().expect("the demo's user name is valid");
+    let parsed = Password::parse(&password).expect("base64url is a valid password");
     let permissions = BTreeMap::from([(audience, scope)]);
     registry::register_user(&store, &config.passwords, &hasher, username, parsed, permissions, now).await?;
     store.close().await;
-    Ok(Furniture { secret, password })
+    Ok(DemoData { secret, password })
 }
 
-/// What is printed: every request can be pasted as it stands, from any folder.
-fn introduction(server: &Server, furniture: &Furniture) -> String {
+/// The text that is printed. Every request can be pasted as it is, from any folder.
+fn introduction(server: &Server, data: &DemoData) -> String {
     let issuer = server.issuer();
     let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
-    let app = format!("curl -sS -u '{CLIENT}:{}'", furniture.secret.secret.expose());
+    let app = format!("curl -sS -u '{CLIENT}:{}'", data.secret.secret.expose());
     let docs = issuer.endpoint("/docs");
     let token_url = issuer.endpoint(ServerMetadata::TOKEN_ROUTE);
     let revocation_url = issuer.endpoint(ServerMetadata::REVOCATION_ROUTE);
     let jwks_url = issuer.endpoint(ServerMetadata::JWKS_ROUTE);
     let token = format!("{app} -d grant_type=client_credentials {token_url}");
-    let sign_in = format!("{app} -d grant_type=password -d username={USER} --data-urlencode 'password={}' {token_url}", furniture.password);
+    let sign_in = format!("{app} -d grant_type=password -d username={USER} --data-urlencode 'password={}' {token_url}", data.password);
     let refresh_token = r#"sed -n 's/.*"refresh_token":"\([^"]*\)".*/\1/p' | tr -d '\n'"#;
     format!(
         "
 Sealwright issues tokens at {issuer}
 
   resource  {RESOURCE}, which owns the scopes {SCOPE}
-  app       {CLIENT}, which may have both
-  user      {USER}, who may have both as well
+  app       {CLIENT}, which may have both scopes
+  user      {USER}, who may have both scopes too
 
-Open {docs} for the description of the API, and for your first token by one button.
+Open {docs} for the description of the API and a button that gets your first token.
 
 Or paste these into another terminal.
 
@@ -151,7 +151,7 @@ The app exchanges its secret for a token:
 
   {token}
 
-An API fetches the keys that check it:
+An API fetches the keys that verify it:
 
   curl -sS {jwks_url}
 
@@ -159,28 +159,28 @@ What the token says:
 
   {token} | {program} token inspect -
 
-Whether it is genuine, check by check, as the API {RESOURCE} sees it:
+Verify it, check by check, as the API {RESOURCE} would:
 
   {token} | {program} token verify - --issuer {issuer} --audience {RESOURCE}
 
-A user signs in by the app:
+A user signs in with the app:
 
   {sign_in}
 
-They sign in, and stay in by the refresh token:
+They sign in, and stay signed in with the refresh token:
 
   {sign_in} | {refresh_token} | {app} -d grant_type=refresh_token --data-urlencode refresh_token@- {token_url}
 
-They sign in, and go (200 is all that is said):
+They sign in and sign out (the answer is an empty 200):
 
   {sign_in} | {refresh_token} | {app} -w '%{{http_code}}\\n' --data-urlencode token@- {revocation_url}
 
-Ctrl-C ends the demo and leaves nothing behind. Until then, a line per request:
+Ctrl-C ends the demo and removes its files. Until then, each request logs one line:
 "
     )
 }
 
-/// For a shell, whatever the path holds.
+/// Quotes a path for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

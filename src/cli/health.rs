@@ -1,4 +1,4 @@
-//! `sealwright health`: whether a server is ready, for containers without curl.
+//! `sealwright health`: asks a server whether it is ready, for containers without curl.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,21 +11,21 @@ use serde::Deserialize;
 use super::{SettingFlags, error::Error, output::Output};
 use crate::{outbound, server::Config};
 
-/// How long an answer may take: less than the 30 s that container engines give a check.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit of the request: less than the 30 s that container engines allow for a health check.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 const READY: &str = "/health/ready";
 const MAX_ANSWER_LEN: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// Ask this server, by its issuer's URL, instead of the one that the configuration describes
+    /// The issuer URL of the server to ask, instead of the server that the configuration describes
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     output: Output,
 }
 
-/// What the server answers.
+/// The body of the server's answer.
 #[derive(serde::Serialize, Deserialize)]
 struct Answer {
     status: String,
@@ -50,11 +50,11 @@ impl Health {
     }
 }
 
-/// Where the configured server says whether it is ready, on this machine.
+/// The readiness URL of the configured server, on this machine.
 fn configured(config: &Config) -> Result<String, Error> {
     let (listen, tls) = config.listener();
     if listen.port() == 0 {
-        let why = "its port is chosen at its start (listen has port 0): name it by --url".to_owned();
+        let why = "its port is chosen when it starts (listen has port 0): give its URL with --url".to_owned();
         return Err(Error::NoHealth { url: listen.to_string(), why });
     }
     let ip = match listen.ip() {
@@ -66,10 +66,10 @@ fn configured(config: &Config) -> Result<String, Error> {
     Ok(format!("{scheme}://{}{}{READY}", SocketAddr::new(ip, listen.port()), config.issuer_path()))
 }
 
-/// Asks; `known` is the server of this machine, which is reached by its address: its certificate names another. Nothing secret is sent.
+/// Sends the request. A `known` server is on this machine and addressed by IP, so its certificate is not checked. Nothing secret is sent.
 async fn ask(url: &str, known: bool) -> Result<Answer, String> {
     let make = move || {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE);
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIME_LIMIT);
         if known { client.no_proxy().tls_danger_accept_invalid_certs(true) } else { client }.build()
     };
     let client = tokio::task::spawn_blocking(make).await.map_err(|error| error.to_string())?;
@@ -80,13 +80,14 @@ async fn ask(url: &str, known: bool) -> Result<Answer, String> {
     while let Some(chunk) = response.chunk().await.map_err(|error| outbound::all_words(&error.without_url()))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER_LEN {
-            return Err("its answer is too long".to_owned());
+            return Err("its response is too long".to_owned());
         }
     }
-    let answer: Answer = serde_json::from_slice(&body).map_err(|_| format!("it answered {status}, and not as a sealwright server does"))?;
-    // Only the status code decides: a proxy in between may have a page of its own.
+    let answer: Answer =
+        serde_json::from_slice(&body).map_err(|_| format!("its response ({status}) is not that of a sealwright server"))?;
+    // Status and body must agree: a proxy in between may answer with a page of its own.
     match (status.as_u16(), answer.status.as_str()) {
         (200, "ready") | (503, _) => Ok(answer),
-        _ => Err(format!("it answered {status}, and not as a sealwright server does")),
+        _ => Err(format!("its response ({status}) is not that of a sealwright server")),
     }
 }

@@ -1,4 +1,4 @@
-//! `sealwright key`: the signing keys.
+//! `sealwright key`: signing keys.
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -26,8 +26,8 @@ impl Command {
     pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
         let Self::List { output } = self;
         let now = database.clock.now();
-        let (good, bad): (Vec<_>, Vec<_>) = database.store.list_signing_keys().await?.into_iter().partition(Result::is_ok);
-        let views: Vec<KeyView> = good.into_iter().flatten().map(|key| KeyView::new(key, now)).collect();
+        let (readable, damaged): (Vec<_>, Vec<_>) = database.store.list_signing_keys().await?.into_iter().partition(Result::is_ok);
+        let views: Vec<KeyView> = readable.into_iter().flatten().map(|key| KeyView::new(key, now)).collect();
         output.print(&views, |views| {
             let row = |view: &KeyView| {
                 [
@@ -41,12 +41,12 @@ impl Command {
             };
             table(["KEY", "ALG", "STATE", "ACTIVATES", "RETIRES", "EXPIRES"], views.iter().map(row))
         })?;
-        // The good ones are printed all the same.
-        bad.into_iter().find_map(Result::err).map_or(Ok(()), |damaged| Err(damaged.into()))
+        // The readable keys were printed; the first damaged one is reported.
+        damaged.into_iter().find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
-/// A signing key as it is printed: nothing of it is secret.
+/// A signing key as it is printed, without its private key.
 #[derive(Serialize)]
 struct KeyView {
     kid: String,

@@ -1,4 +1,4 @@
-//! `sealwright login`: who is signed in.
+//! `sealwright login`: the logins of users.
 
 use std::collections::BTreeMap;
 
@@ -15,25 +15,25 @@ use crate::{
     clock::Timestamp,
     protocol::ClientId,
     server::{
-        model::{Ending, Login, LoginId, Username},
-        store::{self, Of},
+        model::{Ending, Login, LoginFilter, LoginId, Username},
+        store,
     },
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List the thousand newest logins that are kept
+    /// List logins, newest first, at most a thousand
     List {
-        /// Of this user alone
+        /// Only logins of this user
         #[arg(long, value_name = "NAME", value_parser = username, allow_hyphen_values = true)]
         user: Option<Username>,
-        /// Of this client alone
+        /// Only logins of this client
         #[arg(long, value_name = "ID", conflicts_with = "user")]
         client: Option<ClientId>,
         #[command(flatten)]
         output: Output,
     },
-    /// End a login, or all of a user or of a client: their refresh tokens are no good any more
+    /// End one login, or all logins of a user or of a client: their refresh tokens stop working
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     End {
         #[arg(value_name = "LOGIN_ID", group = "which", allow_hyphen_values = true)]
@@ -64,7 +64,7 @@ impl Command {
                 let of = match (id, user, client) {
                     (Some(id), ..) => {
                         let known = database.store.find_login(&id).await?;
-                        known.map(|login| Of::Id(login.id)).ok_or_else(|| store::Error::Missing(format!("login {id}")))?
+                        known.map(|login| LoginFilter::Id(login.id)).ok_or_else(|| store::Error::Missing(format!("login {id}")))?
                     }
                     (_, Some(name), _) => named_user(database, name).await?,
                     (.., Some(id)) => named_client(database, id).await?,
@@ -77,14 +77,14 @@ impl Command {
     }
 }
 
-async fn named_user(database: &Database, name: Username) -> Result<Of, Error> {
+async fn named_user(database: &Database, name: Username) -> Result<LoginFilter, Error> {
     let known = database.store.find_user(&name).await?;
-    Ok(known.map(|user| Of::User(user.id)).ok_or_else(|| store::Error::Missing(format!("user {name}")))?)
+    Ok(known.map(|user| LoginFilter::User(user.id)).ok_or_else(|| store::Error::Missing(format!("user {name}")))?)
 }
 
-async fn named_client(database: &Database, id: ClientId) -> Result<Of, Error> {
+async fn named_client(database: &Database, id: ClientId) -> Result<LoginFilter, Error> {
     let known = database.store.find_client(&id).await?;
-    Ok(known.map(|client| Of::Client(client.id)).ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
+    Ok(known.map(|client| LoginFilter::Client(client.id)).ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
 }
 
 /// A login as it is printed.
@@ -98,11 +98,11 @@ struct View {
     resource: String,
     scope: String,
     created_at: String,
-    /// When it was last refreshed, or began.
+    /// When it was last refreshed, or else when it began.
     last_used_at: String,
     /// When it ends unless it is refreshed.
     idle_ends_at: String,
-    /// When it ends at the latest.
+    /// When it ends, whether or not it is refreshed.
     absolute_ends_at: String,
     ended_at: Option<String>,
     ended_because: Option<String>,
@@ -132,7 +132,7 @@ impl View {
         let row = |view: &Self| {
             let state = match (&view.ended_because, view.over) {
                 (Some(because), _) => format!("ended: {because}"),
-                (None, true) => "ended by time".to_owned(),
+                (None, true) => "expired".to_owned(),
                 (None, false) => format!("until {}", view.idle_ends_at),
             };
             let user = view.username.clone().unwrap_or_else(|| format!("({})", view.sub));

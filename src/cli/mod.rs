@@ -1,4 +1,4 @@
-//! The terminal door: one command, one file.
+//! The command line: one file per command.
 
 mod allowance;
 mod backup;
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Issues signed access tokens to trusted apps, and publishes the keys by which every API checks them offline.
+/// Issues signed access tokens to trusted apps, and publishes the keys with which APIs verify them offline.
 #[derive(Debug, Parser)]
 #[command(name = "sealwright", version, propagate_version = true, arg_required_else_help = true)]
 struct CommandLine {
@@ -46,9 +46,9 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve a throwaway issuer with a demo resource and app, and print requests to paste
+    /// Run a throwaway issuer with a demo resource, app and user, and print requests to paste
     Demo,
-    /// Serve; creates the database, the sealing key and the first signing key on first start
+    /// Run the server; the first start creates the database, the sealing key and the first signing key
     Serve(serve::Serve),
     /// Resources: the APIs that tokens are for
     #[command(subcommand)]
@@ -59,7 +59,7 @@ enum Command {
     /// Users: the people who sign in
     #[command(subcommand)]
     User(user::Command),
-    /// Logins: who is signed in
+    /// Logins: the sessions of users
     #[command(subcommand)]
     Login(login::Command),
     /// Signing keys
@@ -68,23 +68,23 @@ enum Command {
     /// Tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Say whether configuration, database and sealing key are usable, and if not, why
+    /// Check configuration, database and keys without starting a server
     Check(check::Check),
-    /// Ask the server that this configuration describes whether it is ready; exit code 0 if it is
+    /// Ask the configured server whether it is ready; exit code 0 if it is
     Health(health::Health),
-    /// Copy an SQLite database into one file, while the server runs
+    /// Copy an SQLite database into one file; the server may be running
     Backup(backup::Backup),
-    /// Make a database that was restored from a copy safe to serve: run it once, before the server starts
+    /// Prepare a database that was restored from a backup: run it once, before the server starts
     Restored(restored::Restored),
 }
 
-/// Why a command did not do what it was asked. The text says what to do.
+/// Why a command failed. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", caller_text::printable_lines(&.0.to_string()))]
 pub struct Failed(#[from] Error);
 
 impl Failed {
-    /// The exit code: 78 (`EX_CONFIG` of sysexits.h) when the configuration is refused, so that a supervisor need not try again; else 1.
+    /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if matches!(self.0, Error::Config(_)) { 78 } else { 1 }
@@ -95,8 +95,8 @@ impl Failed {
 ///
 /// # Errors
 ///
-/// When the command did not do what it was asked; the text says why and what to do. A command line that cannot be parsed
-/// ends the process with exit code 2.
+/// If the command fails; the text says why and what to do. A command line that cannot be parsed ends the process with exit
+/// code 2.
 pub fn run() -> Result<(), Failed> {
     let CommandLine { settings, command } = CommandLine::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
@@ -112,17 +112,17 @@ impl Command {
             Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
             Self::Token(command) => command.run(settings).await,
-            Self::Resource(command) => Database::lend(settings, async |database| command.run(database).await).await,
-            Self::Client(command) => Database::lend(settings, async |database| command.run(database).await).await,
-            Self::User(command) => Database::lend(settings, async |database| command.run(database).await).await,
-            Self::Login(command) => Database::lend(settings, async |database| command.run(database).await).await,
-            Self::Backup(backup) => Database::lend(settings, async |database| backup.run(database).await).await,
-            Self::Key(command) => Database::lend(settings, async |database| command.run(database).await).await,
+            Self::Resource(command) => Database::with(settings, async |database| command.run(database).await).await,
+            Self::Client(command) => Database::with(settings, async |database| command.run(database).await).await,
+            Self::User(command) => Database::with(settings, async |database| command.run(database).await).await,
+            Self::Login(command) => Database::with(settings, async |database| command.run(database).await).await,
+            Self::Backup(backup) => Database::with(settings, async |database| backup.run(database).await).await,
+            Self::Key(command) => Database::with(settings, async |database| command.run(database).await).await,
         }
     }
 }
 
-/// The database of a server that has run before: what every command but `serve` and `demo` works on.
+/// The database of a server that has run before. All commands but `serve` and `demo` work on it.
 #[derive(Debug)]
 struct Database {
     store: Store,
@@ -137,8 +137,8 @@ impl Database {
         Ok(Self { store, clock, config })
     }
 
-    /// Opens the database for one command, and closes it whatever comes of that.
-    async fn lend(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
+    /// Opens the database for one command, and closes it whether or not the command succeeds.
+    async fn with(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
         let database = Self::open(settings.load()?).await?;
         let outcome = command(&database).await;
         database.store.close().await;

@@ -1,4 +1,4 @@
-//! How commands print: JSON for programs, tables for people.
+//! The output of commands: JSON for programs, tables for people.
 
 use std::{
     io::{self, Write},
@@ -17,7 +17,7 @@ use crate::{
     server::{caller_text, config::parse_duration, model::TokenLifetime},
 };
 
-/// How to print.
+/// The output format.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Output {
     /// Print JSON
@@ -30,15 +30,13 @@ impl Output {
         self.json
     }
 
-    /// Prints `data` as JSON, or what `for_people` makes of it.
+    /// Prints `data` as JSON, or the text that `for_people` returns.
     pub(super) fn print<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
         let text = self.text(data, for_people)?;
         say(&text)
     }
-}
 
-impl Output {
-    /// Prints what holds the only copy of a secret of the client `id`: then a reader that has gone away is a failure too.
+    /// Prints the only copy of a secret of the client `id`. Unlike in [`Self::print`], a closed pipe is an error.
     pub(super) fn print_secret<T: Serialize>(self, data: &T, id: &ClientId, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
         let text = self.text(data, for_people)?;
         write_line(&text).map_err(|source| Error::SecretLost { client: id.to_string(), source })
@@ -60,8 +58,8 @@ fn write_line(text: &str) -> io::Result<()> {
     writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
-/// Prints `text` and a line break. That the reader has gone away (`| head`) is no failure. Names in it were typed by others: nothing
-/// in them acts on the terminal.
+/// Prints `text` and a line break. A closed pipe (`| head`) is not an error. Names in the text may come from others, so control
+/// characters are escaped.
 pub(super) fn say(text: &str) -> Result<(), Error> {
     match write_line(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
@@ -69,7 +67,7 @@ pub(super) fn say(text: &str) -> Result<(), Error> {
     }
 }
 
-/// Says on standard error what was done and may not have been meant. That no one reads it is no failure.
+/// Prints a warning to standard error; ignores failures.
 pub(super) fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
 }
@@ -94,7 +92,7 @@ fn trimmed(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// `2026-11-24T06:01:11Z`. Years beyond 9999 have no such form and print as seconds.
+/// Formats a time like `2026-11-24T06:01:11Z`. Years after 9999 have no such form and print as seconds.
 pub(super) fn rfc3339(time: Timestamp) -> String {
     let date = OffsetDateTime::from_unix_timestamp(time.seconds()).ok();
     date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{} s", time.seconds()))
@@ -112,18 +110,18 @@ pub(super) fn or_dash(text: String) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
 }
 
-/// Parses `--expires-in` and its like: at least a second.
+/// Parses `--expires-in` and similar options: at least one second.
 pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).filter(|duration| duration.as_secs() > 0);
-    duration.ok_or_else(|| "allowed is a duration of at least 1s, such as 90days".to_owned())
+    duration.ok_or_else(|| "expected a duration of at least 1s, such as 90days".to_owned())
 }
 
 /// Parses `--token-lifetime`.
 pub(super) fn token_lifetime(text: &str) -> Result<TokenLifetime, String> {
-    parse_duration(text).and_then(TokenLifetime::new).ok_or_else(|| format!("allowed is {}", TokenLifetime::RANGE))
+    parse_duration(text).and_then(TokenLifetime::new).ok_or_else(|| format!("expected {}", TokenLifetime::RANGE))
 }
 
-/// A lifetime that an update sets, or `default`, which goes back to the server's.
+/// The lifetime that an update sets; `default` returns to the server's default.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewLifetime(pub(super) Option<TokenLifetime>);
 

@@ -1,4 +1,4 @@
-//! Passwords that a command takes: from standard input, or asked for on a terminal.
+//! Password input of commands: from standard input, or prompted for on a terminal.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
@@ -10,12 +10,12 @@ use crate::server::model::Password;
 
 #[derive(Debug, Args)]
 pub(super) struct PasswordInput {
-    /// Read the password from standard input, up to the end of its first line; without this, a terminal asks for it twice
+    /// Read the password from the first line of standard input; without this, it is prompted for twice
     #[arg(long)]
     password_stdin: bool,
 }
 
-/// More than any password takes.
+/// More than any password needs.
 const INPUT_LIMIT: u64 = 64 * 1024;
 
 impl PasswordInput {
@@ -30,11 +30,11 @@ fn from_standard_input() -> Result<Password, Error> {
     if line.len() as u64 == INPUT_LIMIT {
         return Err(Error::Password("the password is too long: it has at most 1,024 characters".to_owned()));
     }
-    let text = std::str::from_utf8(&line).map_err(|_| Error::Password("the password is no UTF-8".to_owned()))?;
+    let text = std::str::from_utf8(&line).map_err(|_| Error::Password("the password is not UTF-8".to_owned()))?;
     parse(text.trim_end_matches(['\r', '\n']))
 }
 
-/// The terminal shows nothing of what is typed.
+/// Prompts without echo.
 fn from_terminal() -> Result<Password, Error> {
     if !io::stdin().is_terminal() {
         return Err(Error::NoTerminal);
@@ -42,7 +42,7 @@ fn from_terminal() -> Result<Password, Error> {
     let ask = |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(Error::Input);
     let first = ask("Password: ")?;
     let password = parse(&first)?;
-    if *first != *ask("The same again: ")? {
+    if *first != *ask("Repeat the password: ")? {
         return Err(Error::Password("the two passwords differ; nothing was changed".to_owned()));
     }
     Ok(password)

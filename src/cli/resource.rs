@@ -22,10 +22,10 @@ pub(super) enum Command {
     Create {
         /// Its audience, an absolute URI such as https://orders.example
         audience: Audience,
-        /// A scope token that it owns, such as orders:read; repeat for more
+        /// A scope token that it owns, such as orders:read; repeatable
         #[arg(long = "scope", required = true, value_name = "SCOPE", value_parser = scope_token)]
         scopes: Vec<ScopeToken>,
-        /// How long its tokens are good at most, unless the server's default is to hold
+        /// Maximum lifetime of its tokens; without it, the server's default applies
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
         #[command(flatten)]
@@ -46,26 +46,26 @@ pub(super) enum Command {
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
         audience: Audience,
-        /// A scope token to add; repeat for more
+        /// A scope token to add; repeatable
         #[arg(long = "add-scope", value_name = "SCOPE", value_parser = scope_token, group = "change")]
         add: Vec<ScopeToken>,
-        /// A scope token to remove that no client holds; repeat for more
+        /// A scope token to remove, which no client or user may still have; repeatable
         #[arg(long = "remove-scope", value_name = "SCOPE", value_parser = scope_token, group = "change")]
         remove: Vec<ScopeToken>,
-        /// How long its tokens are good at most, or `default`
+        /// Maximum lifetime of its tokens, or `default`
         #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
         token_lifetime: Option<NewLifetime>,
         #[command(flatten)]
         output: Output,
     },
-    /// Delete a resource that no client uses
+    /// Delete a resource that no client and no user may still use
     Delete { audience: Audience },
 }
 
-/// Parses a scope token that `client create --allow RESOURCE=SCOPE,SCOPE` can name.
+/// Parses a scope token that can stand in `--allow RESOURCE=SCOPE,SCOPE`.
 fn scope_token(text: &str) -> Result<ScopeToken, String> {
     if text.contains([',', '=']) {
-        return Err("commas and equals signs cannot be used: `client create --allow` puts them between scopes".to_owned());
+        return Err("commas and equals signs are not allowed: they are separators of `--allow`".to_owned());
     }
     text.parse().map_err(|malformed: crate::protocol::Malformed| malformed.to_string())
 }

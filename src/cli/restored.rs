@@ -1,4 +1,4 @@
-//! `sealwright restored`: run once after a database was restored.
+//! `sealwright restored`: prepares a restored database; it is run once.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Restored {
         let file = RecordFile::of(&config.keys);
         let record = match file.read() {
             Ok(record) => record,
-            // It cannot say what was lost; it is replaced.
+            // The record cannot tell what was lost; it is replaced.
             Err(error @ (RestoreError::Unreadable { .. } | RestoreError::NewerRecord { .. })) => {
                 warn(&format!("what was lost cannot be listed: {error}"));
                 None
@@ -39,13 +39,13 @@ impl Restored {
             Err(error) => return Err(error.into()),
         };
         let newest = record.as_ref().map_or(0, Record::newest_change);
-        let founded = match State::look(&config.store, Arc::clone(&clock), newest).await? {
+        let founded = match State::inspect(&config.store, Arc::clone(&clock), newest).await? {
             State::Founded(founded) => founded,
             State::Missing => return Err(store::Error::NoFile.into()),
             State::Empty => return Err(store::Error::NotFounded.into()),
         };
-        // A copy from an older version is brought up to date, as a start would.
-        let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
+        // Migrates a copy from an older version, as a start of the server does.
+        let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::clone(&clock)).await?;
         let outcome = async {
             let sealing = SealingKeys::existing(&config.keys, &store).await?;
             let now = SystemClock.now();
@@ -61,7 +61,7 @@ impl Restored {
     }
 }
 
-/// What was done and what is left to do, as it is printed.
+/// The report as it is printed.
 #[derive(Serialize)]
 struct View {
     database: String,
@@ -69,10 +69,10 @@ struct View {
     refresh_token_key: &'static str,
     signing_keys_withdrawn: Vec<String>,
     signing_keys_lost: Vec<String>,
-    /// Whether this node had a record by which to tell what was lost.
+    /// Whether this node had a record that tells what was lost.
     recorded: bool,
     changes_lost: Vec<LostView>,
-    /// Changes that were lost as well, and that the record no longer names.
+    /// Number of further lost changes, which the record no longer contains.
     changes_forgotten: i64,
 }
 
@@ -87,7 +87,7 @@ struct LostView {
 
 impl View {
     fn new(report: &Report, database: String) -> Self {
-        let lost = |lost: &restore::Lost| LostView {
+        let lost = |lost: &restore::LostChange| LostView {
             number: lost.number,
             at: rfc3339(lost.at),
             action: lost.action.clone(),
@@ -110,25 +110,22 @@ impl View {
         let done = facts([
             ("database", self.database.clone()),
             ("logins ended", self.logins_ended.to_string()),
-            ("refresh tokens", "none from before is valid: their key was replaced".to_owned()),
+            ("refresh tokens", "all earlier ones are invalid: their key was replaced".to_owned()),
             ("keys withdrawn", or_dash(self.signing_keys_withdrawn.join("\n"))),
             ("keys lost", or_dash(self.signing_keys_lost.join("\n"))),
         ]);
         let forgotten = match self.changes_forgotten {
             0 => String::new(),
-            count => format!("\n\n{count} earlier changes were lost as well; this node no longer knows which."),
+            count => format!("\n\n{count} earlier changes were lost too; this node's record no longer contains them."),
         };
         let lost = match (self.recorded, self.changes_lost.is_empty()) {
-            (false, _) => {
-                "This node has no record of what was in the database before: compare clients, users and resources with what you know."
-                    .to_owned()
-            }
-            (true, true) => "No change that this node has seen is missing.".to_owned(),
+            (false, _) => "This node has no record of the earlier database: check clients, users and resources by hand.".to_owned(),
+            (true, true) => "No change that this node saw is missing.".to_owned(),
             (true, false) => {
                 let row = |lost: &LostView| [lost.at.clone(), lost.action.clone(), lost.target.clone(), lost.advice.to_owned()];
                 format!(
-                    "Lost since the copy was made:\n{}",
-                    table(["TIME", "CHANGE", "OF", "WHAT TO DO"], self.changes_lost.iter().map(row))
+                    "Changes lost since the backup:\n{}",
+                    table(["TIME", "CHANGE", "TARGET", "WHAT TO DO"], self.changes_lost.iter().map(row))
                 )
             }
         };

@@ -1,4 +1,4 @@
-//! `sealwright serve`: serve until told to stop.
+//! `sealwright serve`: runs the server until a signal stops it.
 
 use std::{process, sync::Arc};
 
@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// Found a new issuer in an empty database although there is a sealing key: gives up the issuer that the key is from
+    /// Create a new issuer in an empty database although a sealing key exists: abandons the issuer that the key belongs to
     #[arg(long)]
     found_new_issuer: bool,
 }
@@ -24,7 +24,7 @@ pub(super) async fn run(serve: Serve, mut config: Config) -> Result<(), Error> {
     let telemetry = start_telemetry(config.telemetry.clone()).await?;
     if !config.service_links.is_empty() {
         let variables = config.service_links.join(" ");
-        tracing::info!(variables, "environment variables of Kubernetes are ignored: they are of a Service and no settings");
+        tracing::info!(variables, "ignored environment variables that Kubernetes sets for a Service: they are not settings");
     }
     let outcome = serve_until_stopped(config).await;
     end_telemetry(telemetry).await;
@@ -32,27 +32,27 @@ pub(super) async fn run(serve: Serve, mut config: Config) -> Result<(), Error> {
 }
 
 async fn serve_until_stopped(config: Config) -> Result<(), Error> {
-    let mut shutdown = Box::pin(told_to_stop(&[Stop::Interrupt, Stop::Terminate], || ())?);
-    let others = OtherSignals::catch()?;
+    let mut shutdown = Box::pin(stop_signal(&[Stop::Interrupt, Stop::Terminate], || ())?);
+    let others = OtherSignals::install()?;
     let server = tokio::select! {
         built = Server::build(config, Arc::new(SystemClock)) => built?,
         _ = &mut shutdown => return Ok(()),
     };
-    let beside = tokio::spawn(others.serve(server.reload()));
+    let signals = tokio::spawn(others.serve(server.reload()));
     server.run_until_signal(async { Some(shutdown.await) }).await;
-    beside.abort();
+    signals.abort();
     Ok(())
 }
 
-/// Begins to log and, where it is wanted, to trace.
+/// Starts logging and, if configured, tracing.
 pub(super) async fn start_telemetry(policy: telemetry::Policy) -> Result<telemetry::Telemetry, Error> {
     let started = tokio::task::spawn_blocking(move || telemetry::init(&policy)).await;
     Ok(started.map_err(|error| Error::Runtime(error.into()))??)
 }
 
-/// Writes and sends what is left.
+/// Writes the remaining log lines and sends the remaining spans.
 pub(super) async fn end_telemetry(telemetry: telemetry::Telemetry) {
-    // It fails only where dropping panics; nothing is left to be done then.
+    // It fails only if the drop panics; there is nothing left to do then.
     let _ = tokio::task::spawn_blocking(move || drop(telemetry)).await;
 }
 
@@ -66,29 +66,29 @@ pub(super) enum Stop {
     Hangup,
 }
 
-/// Waits for one of these signals, and gives its name. A second one ends the process at once, after `at_once`.
+/// Waits for one of these signals and returns its name. A second one calls `at_once` and ends the process immediately.
 #[cfg(unix)]
-pub(super) fn told_to_stop<F: FnOnce() + Send + 'static>(
+pub(super) fn stop_signal<F: FnOnce() + Send + 'static>(
     signals: &[Stop],
     at_once: F,
 ) -> Result<impl Future<Output = &'static str> + Send + use<F>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let (told, mut next) = tokio::sync::mpsc::channel(2);
+    let (sender, mut received) = tokio::sync::mpsc::channel(2);
     for stop in signals {
         let (name, kind) = match stop {
             Stop::Interrupt => ("SIGINT", SignalKind::interrupt()),
             Stop::Terminate => ("SIGTERM", SignalKind::terminate()),
             Stop::Hangup => ("SIGHUP", SignalKind::hangup()),
         };
-        let (mut signal, told) = (signal(kind).map_err(Error::Signals)?, told.clone());
-        tokio::spawn(async move { while signal.recv().await.is_some() && told.send(name).await.is_ok() {} });
+        let (mut signal, sender) = (signal(kind).map_err(Error::Signals)?, sender.clone());
+        tokio::spawn(async move { while signal.recv().await.is_some() && sender.send(name).await.is_ok() {} });
     }
     Ok(async move {
         // The senders live as long as the runtime.
-        let first = next.recv().await.unwrap_or("none");
+        let first = received.recv().await.unwrap_or("none");
         tokio::spawn(async move {
-            if next.recv().await.is_some() {
+            if received.recv().await.is_some() {
                 at_once();
                 process::exit(1);
             }
@@ -99,9 +99,9 @@ pub(super) fn told_to_stop<F: FnOnce() + Send + 'static>(
 
 /// Waits for Ctrl-C.
 #[cfg(not(unix))]
-pub(super) fn told_to_stop(_: &[Stop], _: impl FnOnce() + Send + 'static) -> Result<impl Future<Output = &'static str> + Send, Error> {
+pub(super) fn stop_signal(_: &[Stop], _: impl FnOnce() + Send + 'static) -> Result<impl Future<Output = &'static str> + Send, Error> {
     Ok(async {
-        // Where it cannot be waited for, the process goes on until it is ended from outside.
+        // If no handler can be installed, the process runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -109,17 +109,17 @@ pub(super) fn told_to_stop(_: &[Stop], _: impl FnOnce() + Send + 'static) -> Res
     })
 }
 
-/// Signals that do not end a server: SIGHUP makes it read its certificate again, SIGUSR1 and SIGUSR2 do nothing.
+/// Signals that do not stop a server: SIGHUP reloads the certificate, SIGUSR1 and SIGUSR2 are ignored.
 #[cfg(unix)]
 struct OtherSignals([tokio::signal::unix::Signal; 3]);
 
 #[cfg(unix)]
 impl OtherSignals {
-    fn catch() -> Result<Self, Error> {
+    fn install() -> Result<Self, Error> {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let caught = |kind| signal(kind).map_err(Error::Signals);
-        Ok(Self([caught(SignalKind::hangup())?, caught(SignalKind::user_defined1())?, caught(SignalKind::user_defined2())?]))
+        let handler = |kind| signal(kind).map_err(Error::Signals);
+        Ok(Self([handler(SignalKind::hangup())?, handler(SignalKind::user_defined1())?, handler(SignalKind::user_defined2())?]))
     }
 
     async fn serve(self, reload: Reload) {
@@ -132,7 +132,7 @@ impl OtherSignals {
             };
             match ignored {
                 None => reload.ask(),
-                Some(signal) => tracing::info!(signal, "this signal means nothing here; it is ignored"),
+                Some(signal) => tracing::info!(signal, "ignored a signal that has no meaning for this server"),
             }
         }
     }
@@ -143,7 +143,7 @@ struct OtherSignals;
 
 #[cfg(not(unix))]
 impl OtherSignals {
-    fn catch() -> Result<Self, Error> {
+    fn install() -> Result<Self, Error> {
         Ok(Self)
     }
 

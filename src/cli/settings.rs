@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, Command, builder::PathBufValueParser};
 
 use crate::server::config::{SETTINGS, Setting};
 
-/// A flag for every setting, made from the table of settings, and `--config`.
+/// `--config` and one flag per setting, generated from the table of settings.
 #[derive(Debug)]
 pub(super) struct SettingFlags {
     pub(super) flags: Vec<(String, String)>,
@@ -12,7 +12,7 @@ pub(super) struct SettingFlags {
 }
 
 impl SettingFlags {
-    /// The first of these settings that a flag was given for.
+    /// The first of these settings that was given as a flag.
     pub(super) fn names_any(&self, names: &[&'static str]) -> Option<&'static str> {
         names.iter().copied().find(|name| self.flags.iter().any(|(given, _)| given == name))
     }
@@ -28,7 +28,7 @@ impl clap::Args for SettingFlags {
             .value_parser(PathBufValueParser::new())
             .global(true)
             .help_heading("Settings")
-            .help("A TOML file with settings [default: sealwright.toml if it is there] [env: SEALWRIGHT_CONFIG]");
+            .help("A TOML file with settings [default: sealwright.toml if it exists] [env: SEALWRIGHT_CONFIG]");
         SETTINGS.iter().filter(|setting| !setting.secret).map(flag).fold(command.arg(file), Command::arg)
     }
 

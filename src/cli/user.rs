@@ -1,4 +1,4 @@
-//! `sealwright user`: the people who sign in.
+//! `sealwright user`: people who sign in.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Database,
-    allowance::{Allowance, allowance, by_resource, in_words},
+    allowance::{Allowance, allowance, by_resource, scope_lists},
     error::Error,
     output::{Output, facts, or_dash, or_never, rfc3339, rfc3339_if_any, say, table},
     password_input::PasswordInput,
@@ -25,11 +25,11 @@ use crate::{
 pub(super) enum Command {
     /// Register a user
     Create {
-        /// The name by which they sign in; its case does not count
+        /// The name to sign in with; case does not matter
         username: Username,
         #[command(flatten)]
         password: PasswordInput,
-        /// What they may have at a resource; repeat for more
+        /// Scopes that they may have at a resource; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
         allow: Vec<Allowance>,
         #[command(flatten)]
@@ -47,15 +47,15 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Change what a user may have
+    /// Change the scopes of a user
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
         #[arg(allow_hyphen_values = true)]
         username: Username,
-        /// What they may have at a resource from now on, instead of what they had there; repeat for more resources
+        /// Scopes that replace those at a resource; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
         allow: Vec<Allowance>,
-        /// A resource where they may have nothing any more; repeat for more
+        /// A resource whose scopes to remove; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         disallow: Vec<Audience>,
         #[command(flatten)]
@@ -146,7 +146,7 @@ pub(super) fn username(text: &str) -> Result<Username, String> {
     text.parse().map_err(|malformed: Malformed| malformed.to_string())
 }
 
-/// A user as they are printed; nothing of the password is.
+/// A user as it is printed, without the password hash.
 #[derive(Serialize)]
 struct View {
     sub: String,
@@ -163,7 +163,7 @@ impl From<&User> for View {
         Self {
             sub: user.id.to_string(),
             username: user.username.to_string(),
-            allow: in_words(user.permissions.iter()),
+            allow: scope_lists(user.permissions.iter()),
             created_at: rfc3339(user.created_at),
             disabled_at: rfc3339_if_any(user.disabled_at),
             signed_in_at: rfc3339_if_any(user.signed_in_at),

@@ -1,5 +1,5 @@
-//! Text that a caller made, as it may be logged, traced or printed: without secrets, and without characters that act on a terminal
-//! or cannot be seen.
+//! Makes text from a caller safe to log, trace or print: removes secrets, and escapes characters that control a terminal or are
+//! invisible.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,15 @@ use percent_encoding::percent_decode_str;
 
 use crate::protocol::{SecretForm, after_prefix, base64url, contains_secret, find_secret};
 
-/// Stands for text that looks like a secret.
+/// Replaces text that looks like a secret.
 pub(crate) const HIDDEN: &str = "[secret]";
 
-/// Characters of a path at most, and of other text.
+/// Maximum length of a path and of other text, in characters.
 const PATH_LIMIT: usize = 200;
 const TEXT_LIMIT: usize = 100;
 
-/// The path of a URL: `HIDDEN` stands for the first segment that may hold a secret and all that follow. Also says whether it does.
+/// The path of a URL, with `HIDDEN` in place of the first segment that may contain a secret and all that follow. Also returns whether
+/// there is one.
 pub(crate) fn path(path: &str) -> (String, bool) {
     let mut shown = String::new();
     for (number, segment) in path.split('/').enumerate() {
@@ -27,11 +28,11 @@ pub(crate) fn path(path: &str) -> (String, bool) {
         }
         shown.push_str(segment);
     }
-    // A dot or a slash within a secret may have been encoded apart from the rest.
+    // Within a secret, only the dots or slashes may be encoded.
     if holds_secret(path) { (format!("/{HIDDEN}"), true) } else { (printable(&shown).chars().take(PATH_LIMIT).collect(), false) }
 }
 
-/// A text in quotation marks, cut; or `HIDDEN` if it may hold a secret, or is a URL with credentials in it.
+/// A text in quotation marks, truncated; or `HIDDEN` if it may contain a secret or is a URL with credentials.
 pub(crate) fn quoted(text: &str) -> String {
     if may_hold_secret(text) || text.contains("://") && text.contains('@') {
         return HIDDEN.to_owned();
@@ -41,28 +42,28 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}{more}\"", printable(&cut))
 }
 
-/// Text of a program, in which text of a caller may be contained: each word that may hold a secret is replaced.
+/// A text that may quote a caller: replaces each word that may contain a secret.
 pub(crate) fn words(text: &str) -> String {
     let shown: Vec<&str> = text.split(' ').map(|word| if may_hold_secret(word) { HIDDEN } else { word }).collect();
     printable(&shown.join(" ")).into_owned()
 }
 
-/// Whether `text` holds a secret that was made here or a token, percent-encoded as often as may be.
+/// Whether `text` contains one of our secrets or a token, even if percent-encoded several times.
 pub(crate) fn holds_secret(text: &str) -> bool {
     any_decoding(text, contains_secret)
 }
 
-/// The same, where some forms are in their place.
+/// The same, ignoring the secret forms that are expected here.
 pub(crate) fn holds_other_secret(text: &str, in_place: &[SecretForm]) -> bool {
     any_decoding(text, |text| find_secret(text).is_some_and(|form| !in_place.contains(&form)))
 }
 
-/// Whether `text` holds a secret or a token, or what merely begins like one or is as random as one.
+/// Whether `text` contains a secret or a token, or text that starts like one or is as random as one.
 fn may_hold_secret(text: &str) -> bool {
     any_decoding(text, |text| contains_secret(text) || contains_beginning(text) || contains_random(text))
 }
 
-/// Asks about `text` and about what it becomes when it is percent-decoded again and again. Each time it gets shorter.
+/// Applies `holds` to `text` and to each of its repeated percent-decodings, which get shorter each time.
 fn any_decoding(text: &str, holds: impl Fn(&str) -> bool) -> bool {
     const TIMES: usize = 8;
     let mut text = Cow::Borrowed(text);
@@ -76,11 +77,11 @@ fn any_decoding(text: &str, holds: impl Fn(&str) -> bool) -> bool {
         }
         text = Cow::Owned(decoded.into_owned());
     }
-    // No one encodes a text that often but to hide it.
+    // A text is only encoded that often to hide something.
     true
 }
 
-/// Whether there is the beginning of a secret or a token, cut short or mistyped.
+/// Whether the text contains the start of a secret or a token, truncated or mistyped.
 fn contains_beginning(text: &str) -> bool {
     let bytes = text.as_bytes();
     (0..bytes.len()).any(|at| {
@@ -89,8 +90,8 @@ fn contains_beginning(text: &str) -> bool {
     })
 }
 
-/// Whether there are 20 characters of base64 in a row with upper case, lower case and digits among them: a part of a secret, of a
-/// key, or of credentials in base64.
+/// Whether the text contains 20 consecutive characters of base64 with upper case, lower case and digits: a part of a secret, of a key,
+/// or of credentials in base64.
 fn contains_random(text: &str) -> bool {
     const LEAST: usize = 20;
     let in_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+=".contains(&byte);
@@ -100,31 +101,31 @@ fn contains_random(text: &str) -> bool {
     })
 }
 
-/// The same text with every unprintable character as `\u{..}`: controls, marks of direction, separators of lines, what has no
-/// width. A line break is one of them.
+/// Escapes unprintable characters as `\u{..}`: control characters, direction marks, line separators, zero-width characters. Escapes line
+/// breaks too.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_unprintable)
 }
 
-/// The same for text of several lines.
+/// The same for text of several lines: keeps line breaks.
 pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_unprintable(c))
 }
 
-/// The same for text that has controls of ASCII for a reason, such as colours.
+/// The same for text with intended ASCII control characters, such as colors.
 pub(crate) fn printable_beyond_ascii(text: &str) -> Cow<'_, str> {
-    escaped(text, acts_beyond_ascii)
+    escaped(text, is_unprintable_beyond_ascii)
 }
 
-/// The same for JSON, whose escapes they become; those of ASCII are escaped there already (RFC 8259 section 7).
+/// The same for JSON, with JSON's escapes. Those of ASCII are escaped there already (RFC 8259 section 7).
 pub(crate) fn printable_json(json: &str) -> Cow<'_, str> {
-    if !json.chars().any(acts_beyond_ascii) {
+    if !json.chars().any(is_unprintable_beyond_ascii) {
         return Cow::Borrowed(json);
     }
     let mut escaped = String::with_capacity(json.len() + 32);
     for c in json.chars() {
-        if acts_beyond_ascii(c) {
-            // Beyond 16 bits it is a pair of surrogates.
+        if is_unprintable_beyond_ascii(c) {
+            // Above 16 bits, a pair of surrogates.
             c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
         } else {
             escaped.push(c);
@@ -133,20 +134,20 @@ pub(crate) fn printable_json(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-fn escaped(text: &str, act: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.chars().any(&act) {
+fn escaped(text: &str, unsafe_char: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&unsafe_char) {
         return Cow::Borrowed(text);
     }
-    text.chars().flat_map(|c| if act(c) { c.escape_default().collect() } else { vec![c] }).collect::<String>().into()
+    text.chars().flat_map(|c| if unsafe_char(c) { c.escape_default().collect() } else { vec![c] }).collect::<String>().into()
 }
 
-/// Whether `c` acts or cannot be seen. What is beyond ASCII is decided by the tables of the standard library, which show it in the
-/// escapes of a text; its first character may be escaped for another reason.
+/// Whether `c` is a control character or invisible. For characters beyond ASCII, the standard library decides: `escape_debug` escapes them.
+/// They are not put first, because a first character may be escaped for another reason.
 fn is_unprintable(c: char) -> bool {
     c.is_ascii_control() || !c.is_ascii() && String::from_iter(['x', c]).escape_debug().count() > 2
 }
 
-fn acts_beyond_ascii(c: char) -> bool {
+fn is_unprintable_beyond_ascii(c: char) -> bool {
     c >= '\u{7f}' && is_unprintable(c)
 }
 
@@ -186,11 +187,11 @@ mod tests {
             assert_eq!(quoted(&format!("a={secret}")), HIDDEN);
             assert_eq!(words(&format!("inside `{secret}` of it")), "inside [secret] of it");
         }
-        assert_eq!(path(&format!("/a/%{}73w", "25".repeat(20))), (format!("/a/{HIDDEN}"), true), "encoded too often to look into");
+        assert_eq!(path(&format!("/a/%{}73w", "25".repeat(20))), (format!("/a/{HIDDEN}"), true), "encoded too often to decode");
     }
 
     #[test]
-    fn other_paths_are_shown_as_they_are() {
+    fn other_paths_are_shown_unchanged() {
         for plain in
             ["/", "/health/live", "/Api/V1/orders/12345678901234567890", "/a%20b", "/caf%C3%A9", "//", "/.well-known/openid-configuration"]
         {

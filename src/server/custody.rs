@@ -1,22 +1,23 @@
-//! The one rule for files that hold secrets: who may read them, who may write them, and whose they are.
+//! The rule for files that contain secrets: which users may read, write and own them.
 //!
-//! | what | rule |
+//! | subject | rule |
 //! |---|---|
 //! | others | may neither read nor write the file |
-//! | its group | may read it (`root:ssl-cert` 0640, a Kubernetes volume with `fsGroup`), and not write it |
+//! | its group | may read it (`root:ssl-cert` 0640, a Kubernetes volume with `fsGroup`), but not write it |
 //! | its owner | is this process's user or root; a TLS key may belong to anyone, such as the user of an ACME client |
-//! | a symbolic link | is followed: the file it leads to obeys this rule, and the link belongs to this process's user or root |
+//! | a symbolic link | is followed: its target obeys this rule, and the link belongs to this process's user or root |
 //! | the folder | is not writable by everyone, unless it has the sticky bit, which keeps others from replacing files |
 //!
-//! Files that this program makes have mode 0600 and folders 0700. A file that breaks the rule is refused and not changed: its content may
-//! have been read already, which only a person can judge. One thing is put right: a file of this process's own that its group may
-//! write, and others may not reach. Kubernetes makes every file of a volume with `fsGroup` like that at each mount. Systems other than Unix have no such modes; there the rule does nothing.
+//! This program creates files with mode 0600 and folders with mode 0700. It refuses a file that breaks the rule and does not change it: its
+//! content may have been read already, which the operator must consider. There is one exception: if the process owns the file, its group may
+//! write it, and others have no access, the group's write permission is removed. Kubernetes gives every file of a volume with `fsGroup` that
+//! mode at each mount. Systems other than Unix have no such modes; there the rule does nothing.
 
 use std::path::{Path, PathBuf};
 
-/// A file that holds secrets, in words for a message.
+/// The kind of a file that contains secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum SecretFile {
     SealingKey,
     Database,
     TlsKey,
@@ -25,34 +26,34 @@ pub(crate) enum Kept {
     Value,
 }
 
-impl Kept {
+impl SecretFile {
     const fn as_str(self) -> &'static str {
         match self {
             Self::SealingKey => "the sealing key",
             Self::Database => "the database file",
             Self::TlsKey => "the TLS key",
             Self::Configuration => "the configuration file",
-            Self::Value => "the secret's file",
+            Self::Value => "the file of the secret",
         }
     }
 }
 
-/// Why a file that holds secrets is not used. Each text says how to put it right.
+/// Why a file that contains secrets is refused. Each text says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no such modes"))]
 pub(crate) enum Exposed {
     #[error("{} {} can be read or written by others (its mode is {mode:o}): chmod {} it, and consider who may have read it{}",
-        kept.as_str(), path.display(), if mode & 0o040 == 0 { "600" } else { "600 (or 640, if its group is meant to read)" }, volume(*linked))]
-    Mode { kept: Kept, path: PathBuf, mode: u32, linked: bool },
+        kind.as_str(), path.display(), if mode & 0o040 == 0 { "600" } else { "600 (or 640, if its group is meant to read)" }, volume(*linked))]
+    Mode { kind: SecretFile, path: PathBuf, mode: u32, linked: bool },
     #[error("{} {} belongs to the user {owner}, and this process runs as {user}: run it as that user, or give the file to {user} or to root by chown",
-        kept.as_str(), path.display())]
-    Owner { kept: Kept, path: PathBuf, owner: u32, user: u32 },
-    #[error("{} {} is a symbolic link that belongs to the user {owner}, who can make it lead elsewhere: name the file itself, or make the link as {user} or root",
-        kept.as_str(), path.display())]
-    Link { kept: Kept, path: PathBuf, owner: u32, user: u32 },
-    #[error("{} {} lies in the folder {}, which everyone may write to (its mode is {mode:o}), so anyone can replace the file: chmod o-w the folder",
-        kept.as_str(), path.display(), folder.display())]
-    Folder { kept: Kept, path: PathBuf, folder: PathBuf, mode: u32 },
+        kind.as_str(), path.display())]
+    Owner { kind: SecretFile, path: PathBuf, owner: u32, user: u32 },
+    #[error("{} {} is a symbolic link that belongs to the user {owner}, who can change its target: give the file itself, or create the link as {user} or root",
+        kind.as_str(), path.display())]
+    Link { kind: SecretFile, path: PathBuf, owner: u32, user: u32 },
+    #[error("{} {} is in the folder {}, which everyone may write to (its mode is {mode:o}), so anyone can replace the file: chmod o-w the folder",
+        kind.as_str(), path.display(), folder.display())]
+    Folder { kind: SecretFile, path: PathBuf, folder: PathBuf, mode: u32 },
 }
 
 const fn volume(linked: bool) -> &'static str {
@@ -63,9 +64,9 @@ const fn volume(linked: bool) -> &'static str {
     }
 }
 
-/// Refuses a file that others can read or write. One that is not there is refused for its folder alone.
+/// Refuses a file that others can read or write. For a missing file, checks only its folder.
 #[cfg(unix)]
-pub(crate) fn require_private(kept: Kept, path: &Path) -> Result<(), Exposed> {
+pub(crate) fn require_private(kind: SecretFile, path: &Path) -> Result<(), Exposed> {
     use std::{
         fs,
         os::unix::fs::{MetadataExt, PermissionsExt},
@@ -86,19 +87,19 @@ pub(crate) fn require_private(kept: Kept, path: &Path) -> Result<(), Exposed> {
         let Ok(metadata) = fs::metadata(folder) else { continue };
         let mode = metadata.mode() & 0o7777;
         if mode & BY_EVERYONE != 0 && mode & STICKY == 0 {
-            return Err(Exposed::Folder { kept, path: absolute.clone(), folder: folder.to_owned(), mode });
+            return Err(Exposed::Folder { kind, path: absolute.clone(), folder: folder.to_owned(), mode });
         }
     }
     if let Some(link) = link.filter(|link| linked && !ours(link.uid())) {
-        return Err(Exposed::Link { kept, path: absolute, owner: link.uid(), user });
+        return Err(Exposed::Link { kind, path: absolute, owner: link.uid(), user });
     }
-    // What is missing or cannot be reached is reported where it is opened.
+    // A missing or inaccessible file is reported when it is opened.
     let Ok(file) = fs::metadata(&absolute) else { return Ok(()) };
     if !file.is_file() {
         return Ok(());
     }
     let mut mode = file.mode() & 0o777;
-    let own = matches!(kept, Kept::SealingKey | Kept::Database) && file.uid() == user;
+    let own = matches!(kind, SecretFile::SealingKey | SecretFile::Database) && file.uid() == user;
     if own && mode & BY_OTHERS_OR_WRITABLE_BY_GROUP == BY_GROUP {
         let tightened = fs::Permissions::from_mode(mode & !BY_GROUP);
         if fs::set_permissions(&absolute, tightened).is_ok() {
@@ -106,30 +107,30 @@ pub(crate) fn require_private(kept: Kept, path: &Path) -> Result<(), Exposed> {
         }
     }
     if mode & BY_OTHERS_OR_WRITABLE_BY_GROUP != 0 {
-        return Err(Exposed::Mode { kept, path: absolute, mode, linked });
+        return Err(Exposed::Mode { kind, path: absolute, mode, linked });
     }
-    if kept != Kept::TlsKey && !ours(file.uid()) {
-        return Err(Exposed::Owner { kept, path: absolute, owner: file.uid(), user });
+    if kind != SecretFile::TlsKey && !ours(file.uid()) {
+        return Err(Exposed::Owner { kind, path: absolute, owner: file.uid(), user });
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-pub(crate) fn require_private(_: Kept, _: &Path) -> Result<(), Exposed> {
+pub(crate) fn require_private(_: SecretFile, _: &Path) -> Result<(), Exposed> {
     Ok(())
 }
 
-/// The same for a database and the files that SQLite keeps beside it.
+/// The same for a database and the files that SQLite creates beside it.
 pub(crate) fn require_private_database(path: &Path) -> Result<(), Exposed> {
     for end in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
-        require_private(Kept::Database, Path::new(&name))?;
+        require_private(SecretFile::Database, Path::new(&name))?;
     }
     Ok(())
 }
 
-/// Makes a folder for secrets, and those above it, for this process's user alone. One that is there stays as it is.
+/// Creates a folder for secrets and its parents, accessible only to the user of this process. An existing folder is not changed.
 pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]

@@ -1,11 +1,11 @@
-//! Bytes that go out as they stand, and the name that tells a caller whether it has them already.
+//! A pre-rendered response body and its ETag.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::http::HeaderValue;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
-/// A text and its name. Cheap to clone.
+/// A response body and its ETag. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) body: Bytes,
@@ -16,8 +16,8 @@ pub(crate) struct Document {
 impl Document {
     pub(crate) fn new(body: impl Into<Bytes>) -> Self {
         let body = body.into();
-        let name = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body));
-        let etag = HeaderValue::try_from(format!("\"{name}\"")).expect("base64 within quotes is lawful in a header");
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &body));
+        let etag = HeaderValue::try_from(format!("\"{hash}\"")).expect("base64 in quotes is a valid header value");
         Self { body, etag }
     }
 }

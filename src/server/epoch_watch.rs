@@ -1,4 +1,4 @@
-//! Notices within half a second what another process changed in the database.
+//! Polls the database, so that changes of other processes take effect within half a second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,12 +13,12 @@ use super::{
 };
 use crate::clock::{SharedClock, Timestamp};
 
-/// How often the epochs are read.
-const EVERY: Duration = Duration::from_millis(500);
-/// How often a write is tried while writes fail.
+/// The interval between polls of the epochs.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// The interval between test writes while writes fail.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// How long one look may take before it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit of one poll.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct EpochWatch {
@@ -28,11 +28,11 @@ pub(super) struct EpochWatch {
     meters: Arc<Meters>,
     known: Epochs,
     witness: Witness,
-    /// Whether the last look failed: an outage is reported when it begins and when it ends.
+    /// Whether the last poll failed. An outage is reported when it begins and when it ends.
     blind: bool,
 }
 
-/// What is read again when its epoch has moved.
+/// The data that is reloaded when its epoch changes.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) keys: KeyRing,
@@ -42,14 +42,14 @@ pub(super) struct Watched {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum PollError {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     Keys(#[from] keys::Error),
     #[error(transparent)]
     SetBack(#[from] SetBack),
-    #[error("the database did not answer within {} s", PATIENCE.as_secs())]
+    #[error("the database did not answer within {} s", TIME_LIMIT.as_secs())]
     Slow(#[from] tokio::time::error::Elapsed),
 }
 
@@ -58,17 +58,17 @@ impl EpochWatch {
         Self { clock, store, watched, meters, known, witness, blind: false }
     }
 
-    /// Looks again and again, until it is dropped.
+    /// Polls until it is dropped.
     pub(super) async fn run(mut self) {
         let mut probed = self.clock.steady();
         loop {
-            self.clock.sleep_until(self.clock.now() + EVERY).await;
+            self.clock.sleep_until(self.clock.now() + POLL_EVERY).await;
             let now = self.clock.steady();
-            let outcome = self.look(now).await;
+            let outcome = self.poll(now).await;
             if outcome.is_ok() && self.store.write_failure().is_some() && now.since(probed) >= PROBE_EVERY {
                 probed = now;
-                // It notes what came of it; one that takes too long has failed too.
-                let _ = tokio::time::timeout(PATIENCE, self.store.probe_write()).await;
+                // The store records the outcome; a probe that times out has failed too.
+                let _ = tokio::time::timeout(TIME_LIMIT, self.store.probe_write()).await;
             }
             match &outcome {
                 Ok(()) if self.blind => tracing::info!("the database can be read again"),
@@ -79,11 +79,11 @@ impl EpochWatch {
         }
     }
 
-    /// Logs what was changed since the last look, by whichever process.
-    async fn tell_changes(&mut self, newest: i64) -> Result<(), LookError> {
+    /// Logs the changes since the last poll, made by any process.
+    async fn log_changes(&mut self, newest: i64) -> Result<(), PollError> {
         while self.known.changes < newest {
-            let changes = tokio::time::timeout(PATIENCE, self.store.list_changes(self.known.changes, newest)).await??;
-            // A gap at the end: somebody forgot rows, or the database was set back.
+            let changes = tokio::time::timeout(TIME_LIMIT, self.store.list_changes(self.known.changes, newest)).await??;
+            // A gap at the end: rows were deleted, or the database was restored from an older copy.
             self.known.changes = changes.last().map_or(newest, |change| change.number);
             self.witness.note_changes(&changes);
             for Change { at, actor, action, target, .. } in changes {
@@ -95,10 +95,9 @@ impl EpochWatch {
         Ok(())
     }
 
-    /// Reads the epochs, and anew what has changed since the last look. `now` is before the reading: what is confirmed held
-    /// at least then.
-    async fn look(&mut self, now: Timestamp) -> Result<(), LookError> {
-        let epochs = tokio::time::timeout(PATIENCE, self.store.read_epochs()).await??;
+    /// Reads the epochs and reloads what has changed since the last poll. `now` is before the read: what is confirmed was true at least then.
+    async fn poll(&mut self, now: Timestamp) -> Result<(), PollError> {
+        let epochs = tokio::time::timeout(TIME_LIMIT, self.store.read_epochs()).await??;
         let set_back = self.witness.require_not_set_back(&epochs);
         self.watched.registry.note_set_back(set_back.is_err());
         set_back?;
@@ -107,15 +106,15 @@ impl EpochWatch {
         if epochs.keys == self.known.keys {
             keys.confirm(now);
         } else {
-            tokio::time::timeout(PATIENCE, keys.reload(now)).await??;
-            tokio::time::timeout(PATIENCE, refresh_tokens.reload(sealing, &self.store)).await??;
+            tokio::time::timeout(TIME_LIMIT, keys.reload(now)).await??;
+            tokio::time::timeout(TIME_LIMIT, refresh_tokens.reload(sealing, &self.store)).await??;
         }
         self.known = Epochs { changes: self.known.changes, ..epochs };
-        // Last, and whatever comes of it: what is in force does not wait for its record.
+        // Last, and failures are only logged: changes take effect even if they cannot be recorded.
         if epochs.changes != self.known.changes
-            && let Err(error) = self.tell_changes(epochs.changes).await
+            && let Err(error) = self.log_changes(epochs.changes).await
         {
-            tracing::warn!(%error, "the record of changes could not be read; it will be tried again");
+            tracing::warn!(%error, "the change log could not be read; retrying");
         }
         self.witness.note(self.known, self.watched.keys.live_kids(now));
         self.witness.save().await;

@@ -1,4 +1,4 @@
-//! What is for operators alone: metrics, on a listener of their own, never on the public one.
+//! Metrics, for operators: on a separate listener, never on the public one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::clock::{SharedClock, Timestamp};
 
-/// What is looked at when somebody asks for the metrics.
+/// The sources of the metrics that are sampled at each scrape.
 #[derive(Debug, Clone)]
 pub(super) struct Management {
     pub(super) clock: SharedClock,
@@ -28,7 +28,7 @@ pub(super) struct Management {
     pub(super) keys: KeyRing,
     pub(super) registry: Registry,
     pub(super) store: Store,
-    /// One scrape at a time: what is taken down for one must not be counted for another.
+    /// Serializes scrapes: values sampled for one must not be added twice.
     pub(super) scraping: Arc<Mutex<()>>,
 }
 
@@ -37,7 +37,7 @@ impl Management {
         Router::new().route("/metrics", get(metrics)).with_state(self)
     }
 
-    /// Takes down what is not counted as it happens.
+    /// Samples the metrics that are not updated as things happen.
     fn sample(&self) {
         let now = self.clock.now();
         let sampled = &self.meters.sampled;
@@ -63,7 +63,7 @@ impl Management {
         self.sample_process();
     }
 
-    /// Where there is no `/proc`, these figures stay at zero.
+    /// Without `/proc`, these metrics stay at zero.
     #[cfg(target_os = "linux")]
     fn sample_process(&self) {
         let gauges = &self.meters.sampled.process;

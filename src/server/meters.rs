@@ -1,4 +1,4 @@
-//! What is counted and measured, by the names under which Prometheus knows it: with units, and with labels whose values are ours.
+//! Metrics by their Prometheus names. Names include the unit, and label values never come from callers.
 
 use std::{fmt, time::Duration};
 
@@ -15,19 +15,19 @@ use prometheus_client::{
 
 use crate::protocol::GrantType;
 
-/// A gauge of seconds or other parts.
+/// A gauge with a fractional value, such as seconds.
 pub(crate) type Fraction = Gauge<f64, std::sync::atomic::AtomicU64>;
 
-/// A request to the token endpoint, and what came of it.
+/// Labels of a request to the token endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TokenRequest {
-    /// The grant type, or `none` where the request got no further than its client.
+    /// The grant type, or `none` if the request failed before it was known.
     pub grant: &'static str,
-    /// `ok`, the error code (RFC 6749 section 5.2), `limited` (429), or `abandoned` by who asked.
+    /// `ok`, the error code (RFC 6749 section 5.2), `limited` (429), or `abandoned` (the caller closed the connection).
     pub result: &'static str,
 }
 
-/// A request by its route as it was registered, `none` where there is no such route.
+/// Labels of a request: its route as registered, or `none` if there is no such route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     route: String,
@@ -39,21 +39,21 @@ struct Route {
     route: String,
 }
 
-/// Whose guesses were limited.
+/// Labels of a refused attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Guess {
-    /// `client_secret`; `password` by the limit of a user name, `password_source` and `password_client` by those over all names.
+    /// `client_secret`; `password` (limit per user name), `password_source` or `password_client` (limits for all names).
     pub kind: &'static str,
 }
 
-/// The signing key that a figure is about.
+/// Labels of a signing key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Key {
     pub(crate) kid: String,
     pub(crate) state: &'static str,
 }
 
-/// What lines of the log are about.
+/// The kind of log lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct LogLines {
     pub(crate) kind: &'static str,
@@ -65,17 +65,17 @@ pub(crate) struct CertificateFile {
     pub(crate) file: String,
 }
 
-/// What work on a pool of threads takes.
+/// The metrics of a thread pool.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkMeters {
-    /// Until a thread takes it up.
+    /// The time until a thread takes the job.
     pub(crate) queued: Histogram,
     pub(crate) worked: Histogram,
-    /// Jobs that the queue had no room for.
+    /// Jobs refused because the queue was full.
     pub(crate) shed: Counter,
 }
 
-/// Everything that this process counts.
+/// All metrics of this process.
 #[derive(Debug)]
 pub struct Meters {
     registry: Registry,
@@ -85,13 +85,13 @@ pub struct Meters {
     pub token_requests: Family<TokenRequest, Counter>,
     /// Tokens signed.
     pub tokens_issued: Counter,
-    /// Digests of client secrets computed: one for every attempt, whatever its outcome.
+    /// Digests of client secrets computed: one per attempt, successful or not.
     pub secret_digests: Counter,
-    /// Passwords checked by hashing: one for every attempt that got that far, whatever its outcome.
+    /// Passwords hashed for checking: one per attempt that got that far, successful or not.
     pub password_hashes: Counter,
-    /// Clients read from the database, because the cache had none of them.
+    /// Clients read from the database because they were not cached.
     pub client_reads: Counter,
-    /// Looks at the epochs that succeeded.
+    /// Successful polls of the epochs.
     pub epoch_looks: Counter,
     /// Attempts refused because too many before them had failed.
     pub limited: Family<Guess, Counter>,
@@ -105,7 +105,7 @@ pub struct Meters {
     pub(crate) connections_evicted: Counter,
     /// Requests refused because the memory for unauthenticated requests was used up.
     pub(crate) memory_refused: Counter,
-    /// When the TLS certificate ends, in seconds since 1970-01-01T00:00:00Z; there is none without TLS.
+    /// When the TLS certificate expires, in seconds since 1970-01-01T00:00:00Z; absent without TLS.
     pub(crate) certificate_end: Family<CertificateFile, Gauge>,
     pub(crate) connections: Gauge,
     pub(crate) connections_max: Gauge,
@@ -114,7 +114,7 @@ pub struct Meters {
     pub(crate) sampled: Sampled,
 }
 
-/// What is looked up when somebody asks.
+/// The metrics that are sampled at each scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Sampled {
     pub(crate) signing_waiting: Gauge,
@@ -129,7 +129,7 @@ pub(crate) struct Sampled {
     pub(crate) process: ProcessGauges,
 }
 
-/// The figures that every process exports under these names.
+/// The standard process metrics.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessGauges {
     pub(crate) cpu_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
@@ -190,7 +190,7 @@ impl Default for Meters {
         meters.register(all.sub_registry_with_prefix("sealwright"));
         meters.sampled.process.register(all.sub_registry_with_prefix("process"));
         meters.registry = all;
-        // There from the start, at zero: a rate needs two values, and the first attack should be seen.
+        // Created at zero, so that a rate can be computed when the first attack happens.
         for kind in ["client_secret", "password", "password_source", "password_client"] {
             drop(meters.limited.get_or_create(&Guess { kind }));
         }
@@ -212,9 +212,9 @@ impl Meters {
         registry.register("tokens_issued", "Access tokens signed", self.tokens_issued.clone());
         registry.register("secret_digests", "Client secrets checked", self.secret_digests.clone());
         registry.register("password_hashes", "Passwords checked by hashing", self.password_hashes.clone());
-        registry.register("client_reads", "Clients read from the database for want of them in memory", self.client_reads.clone());
-        registry.register("epoch_looks", "Looks at the database for changes that succeeded", self.epoch_looks.clone());
-        registry.register("attempts_limited", "Attempts refused because too many before had failed", self.limited.clone());
+        registry.register("client_reads", "Clients read from the database because they were not cached", self.client_reads.clone());
+        registry.register("epoch_looks", "Successful polls of the database for changes", self.epoch_looks.clone());
+        registry.register("attempts_limited", "Attempts refused because too many earlier ones had failed", self.limited.clone());
         registry.register("refresh_replays", "Logins ended because a used-up refresh token came back", self.replays.clone());
         let help = "Refresh tokens presented by a client that they were not issued to";
         registry.register("refresh_tokens_foreign", help, self.foreign_refresh_tokens.clone());
@@ -224,29 +224,29 @@ impl Meters {
         registry.register("connections_evicted", help, self.connections_evicted.clone());
         let help = "Requests refused because the memory for unauthenticated requests was used up";
         registry.register("unauthenticated_memory_refused", help, self.memory_refused.clone());
-        let help = "When the TLS certificate ends, since 1970-01-01T00:00:00Z";
+        let help = "When the TLS certificate expires, since 1970-01-01T00:00:00Z";
         registry.register_with_unit("tls_certificate_end_timestamp", help, Unit::Seconds, self.certificate_end.clone());
-        registry.register("connections", "Connections that are open", self.connections.clone());
-        registry.register("connections_max", "Connections that may be open", self.connections_max.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("connections_max", "Maximum number of open connections", self.connections_max.clone());
         self.signing.register(registry, "signing", "a signature");
         self.hashing.register(registry, "password_hashing", "the hash of a password");
         let sampled = &self.sampled;
-        registry.register("signing_waiting", "Signatures that wait for a thread", sampled.signing_waiting.clone());
-        registry.register("password_hashing_waiting", "Password hashes that wait for a thread", sampled.hashing_waiting.clone());
+        registry.register("signing_waiting", "Signatures waiting for a thread", sampled.signing_waiting.clone());
+        registry.register("password_hashing_waiting", "Password hashes waiting for a thread", sampled.hashing_waiting.clone());
         registry.register("database_connections", "Connections to the database", sampled.database_connections.clone());
-        registry.register("database_connections_idle", "Connections to the database that nobody uses", sampled.database_idle.clone());
-        let help = "Time since this node last saw that it knows what the database holds";
+        registry.register("database_connections_idle", "Idle connections to the database", sampled.database_idle.clone());
+        let help = "Time since this node last polled the database successfully";
         registry.register_with_unit("epoch_age", help, Unit::Seconds, sampled.epoch_age.clone());
-        let help = "How far the wall clock is behind the latest time that it has shown since the start";
+        let help = "How far the wall clock is behind the latest time it showed since the start";
         registry.register_with_unit("clock_set_back", help, Unit::Seconds, sampled.clock_set_back.clone());
         let help = "Time since the signing key was published";
         registry.register_with_unit("signing_key_age", help, Unit::Seconds, sampled.key_age.clone());
-        registry.register("log_lines_dropped", "Lines of the log that could not be written", sampled.log_lines_dropped.clone());
-        let help = "Lines that were left out of the log because there were too many of their kind";
+        registry.register("log_lines_dropped", "Log lines that could not be written", sampled.log_lines_dropped.clone());
+        let help = "Log lines omitted because there were too many of their kind";
         registry.register("log_lines_left_out", help, sampled.log_lines_left_out.clone());
     }
 
-    /// Connections that are open now.
+    /// The number of open connections.
     #[must_use]
     pub fn open_connections(&self) -> i64 {
         self.connections.get()
@@ -257,11 +257,11 @@ impl Meters {
         self.request_seconds.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 
-    /// Everything, as Prometheus reads it (OpenMetrics 1.0).
+    /// All metrics in the format of Prometheus (OpenMetrics 1.0).
     ///
     /// # Errors
     ///
-    /// None that is known: it writes into memory.
+    /// None is known: it writes into memory.
     pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
@@ -271,11 +271,11 @@ impl Meters {
 
 impl ProcessGauges {
     fn register(&self, registry: &mut Registry) {
-        registry.register_with_unit("cpu", "Time that the process computed", Unit::Seconds, self.cpu_seconds.clone());
-        registry.register_with_unit("resident_memory", "Memory that is in use", Unit::Bytes, self.resident_bytes.clone());
-        registry.register_with_unit("virtual_memory", "Memory that is mapped", Unit::Bytes, self.virtual_bytes.clone());
-        registry.register("open_fds", "File descriptors that are open", self.open_fds.clone());
-        registry.register("max_fds", "File descriptors that may be open", self.max_fds.clone());
+        registry.register_with_unit("cpu", "CPU time of the process", Unit::Seconds, self.cpu_seconds.clone());
+        registry.register_with_unit("resident_memory", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
+        registry.register_with_unit("virtual_memory", "Virtual memory", Unit::Bytes, self.virtual_bytes.clone());
+        registry.register("open_fds", "Open file descriptors", self.open_fds.clone());
+        registry.register("max_fds", "Maximum number of open file descriptors", self.max_fds.clone());
         registry.register("threads", "Threads of the process", self.threads.clone());
         let help = "When the process started, since 1970-01-01T00:00:00Z";
         registry.register_with_unit("start_time", help, Unit::Seconds, self.start_time.clone());

@@ -1,4 +1,4 @@
-//! The authorization server: wires the rooms together and runs them.
+//! The authorization server: builds its parts and runs them.
 
 pub(crate) mod caller_text;
 pub mod config;
@@ -51,10 +51,10 @@ use restore::{RecordFile, Witness};
 use revocation::Logins;
 use store::{Opening, Store};
 
-/// How long the database may take to be closed; what it has answered is on its disk in any case.
+/// Time limit for closing the database. Completed writes are on disk in any case.
 const CLOSE_TIME_LIMIT: Duration = Duration::from_secs(5);
 
-/// Connections of the management listener: a few scrapers, health checks and a curious operator.
+/// Connection limits of the management listener: for a few scrapers, health checks and operators.
 const MANAGEMENT_LIMITS: ConnectionLimits =
     ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
 
@@ -65,7 +65,7 @@ pub struct Server {
     local_addr: SocketAddr,
     issuer: Issuer,
     app: Arc<App>,
-    /// Where metrics are served, if anywhere.
+    /// The listener for metrics, unless it is off.
     management: Option<(Listener, Router)>,
     management_addr: Option<SocketAddr>,
     clock: SharedClock,
@@ -76,22 +76,22 @@ pub struct Server {
     drain: Drain,
     meters: Arc<Meters>,
     reload: Reload,
-    /// The names by which a demo may be asked, whose page shows secrets.
+    /// The host names of a demo, whose page shows secrets.
     demo_hosts: Option<Hosts>,
 }
 
-/// Asks a server to read its certificate again. A handle.
+/// A handle that makes a server reload its certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Reload(Arc<Notify>);
 
 impl Reload {
-    /// Asks for it; the log says what came of it.
+    /// Requests a reload. The log reports the outcome.
     pub fn ask(&self) {
         self.0.notify_one();
     }
 }
 
-/// Why a server did not start. Each text says what to do.
+/// Why a server did not start. Each text says how to fix it.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(#[from] pub(crate) StartError);
@@ -108,28 +108,28 @@ pub(crate) enum StartError {
     Restore(#[from] restore::Error),
     #[error("the threads that hash passwords could not be started: {0}")]
     Threads(io::Error),
-    #[error("{addr} cannot be listened on: {source}; is a server running already? --{setting} takes another address")]
+    #[error("cannot listen on {addr}: {source}; is a server running already? Set --{setting} to use another address")]
     Listen { addr: SocketAddr, setting: &'static str, source: io::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
 impl Error {
-    /// Whether another process has the port.
+    /// Whether another process uses the port.
     pub(crate) fn is_address_in_use(&self) -> bool {
         matches!(&self.0, StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
     }
 }
 
 impl Server {
-    /// Opens everything, founding the database, the sealing key and the first signing key where they are missing.
+    /// Builds a server. Creates the database, the sealing key and the first signing key if they are missing.
     ///
-    /// The port is bound first, so that a start beside a running server makes nothing, and listens last: a server that cannot serve
-    /// never does.
+    /// It binds the port first, so that a start beside a running server creates nothing, and listens on it last, so that a server that cannot
+    /// serve accepts no connection.
     ///
     /// # Errors
     ///
-    /// When the database, the sealing key or the port cannot be used. Nothing has been rewritten then.
+    /// If the database, the sealing key or the port cannot be used. Nothing has been overwritten then.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, Error> {
         Ok(Self::open(config, clock).await?)
     }
@@ -141,11 +141,11 @@ impl Server {
         let management = config.management_listen.map(|addr| bind(addr, "management-listen")).transpose()?;
         let record = restore::require_known(&config.store, &config.keys, &clock).await?;
         let record_file = RecordFile::of(&config.keys);
-        let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
+        let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::clone(&clock)).await?;
         let sealing = SealingKeys::found(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
         let sources = MacKey::open(Registry::SOURCE_KEY, &sealing, &store).await?;
-        // The epochs first: what is read after them is at least as new as they say.
+        // Reads the epochs first, so that the data read later is at least as new as they indicate.
         let now = clock.steady();
         let epochs = store.read_epochs().await?;
         let keys = KeyRing::open(config.keys, sealing.clone(), store.clone(), meters.signing.clone(), now).await?;
@@ -203,7 +203,7 @@ impl Server {
             let (limits, proxies) = (MANAGEMENT_LIMITS, Arc::<TrustedProxies>::default());
             let hosts = Hosts::new(addr.ip(), management_hosts, "If it should be, add the name to management_hosts.");
             let router = hosts.guard(metered.router().merge(http::health_routes(Arc::clone(&app))));
-            // No request to it has a body that is read.
+            // It reads no request bodies.
             let budget = MemoryBudget::new(0, Default::default());
             (Listener { socket, tls: None, limits, proxies, meters: Arc::default(), budget }, router)
         });
@@ -232,37 +232,37 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Where it serves its metrics, if anywhere.
+    /// The address of its metrics, unless they are off.
     #[must_use]
     pub const fn management_addr(&self) -> Option<SocketAddr> {
         self.management_addr
     }
 
-    /// In whose name it issues.
+    /// Its issuer identifier.
     #[must_use]
     pub const fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
-    /// What it counts.
+    /// Its metrics.
     #[must_use]
     pub fn meters(&self) -> Arc<Meters> {
         Arc::clone(&self.meters)
     }
 
-    /// Makes a running server read its certificate again.
+    /// A handle that makes this server reload its certificate.
     #[must_use]
     pub fn reload(&self) -> Reload {
         self.reload.clone()
     }
 
-    /// Serves until `shutdown` comes, then lets the requests under way finish.
+    /// Serves until `shutdown` completes, then lets requests in progress finish.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
         let shutdown = async {
             shutdown.await;
@@ -271,28 +271,28 @@ impl Server {
         self.run_until_signal(shutdown).await;
     }
 
-    /// The same; the log says which signal came.
+    /// The same, and logs the signal that `shutdown` returns.
     pub(crate) async fn run_until_signal(self, shutdown: impl Future<Output = Option<&'static str>>) {
-        // Dropped with this future, they end with the server.
-        let mut beside = JoinSet::new();
-        beside.spawn(self.watch.run());
-        beside.spawn(self.housekeeping.run());
+        // Dropped with this future, so the tasks end with the server.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.watch.run());
+        tasks.spawn(self.housekeeping.run());
         let reload = Arc::clone(&self.reload.0);
         if let Some(tls) = self.listener.tls.clone() {
             tls.measure(&self.meters);
-            beside.spawn(tls.follow_files(Arc::clone(&self.clock), reload, Arc::clone(&self.meters), self.issuer.host()));
+            tasks.spawn(tls.follow_files(Arc::clone(&self.clock), reload, Arc::clone(&self.meters), self.issuer.host()));
         } else {
-            beside.spawn(async move {
+            tasks.spawn(async move {
                 loop {
                     reload.notified().await;
-                    tracing::info!("reload: there is nothing to reload, since no certificate is served; settings take a restart");
+                    tracing::info!("reload: nothing to reload, because this server has no certificate; settings change only at a restart");
                 }
             });
         }
         if let Some((listener, router)) = self.management {
-            // It has no end of its own: how a server stops can be watched.
+            // It serves until the end, so that a stop can be observed.
             let drain = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::ZERO };
-            beside.spawn(listener.serve(router, std::future::pending(), Stopping::default(), drain));
+            tasks.spawn(listener.serve(router, std::future::pending(), Stopping::default(), drain));
         }
         let metrics = self.management_addr.map(|addr| format!("http://{addr}/metrics"));
         let tls = self.listener.tls.is_some();
@@ -305,8 +305,8 @@ impl Server {
         let mut signal = None;
         let shutdown = async { signal = shutdown.await };
         self.listener.serve(router, shutdown, stopping, self.drain).await;
-        // What they hold is let go before the database is closed.
-        beside.shutdown().await;
+        // The tasks release their connections before the database is closed.
+        tasks.shutdown().await;
         let closed = tokio::time::timeout(CLOSE_TIME_LIMIT, async {
             self.registry.stamp_last_use().await;
             self.store.close().await;
@@ -327,16 +327,16 @@ fn listen(bound: Bound, setting: &'static str) -> Result<TcpListener, StartError
     bound.listen().map_err(|source| StartError::Listen { addr, setting, source })
 }
 
-/// The issuer of a server that was given none: it can be reached from this machine alone.
+/// The issuer of a server without the setting: it is reachable only from this machine.
 fn loopback_issuer(addr: SocketAddr, tls: bool) -> Issuer {
-    let (scheme, usual_port) = if tls { ("https", ":443") } else { ("http", ":80") };
+    let (scheme, default_port) = if tls { ("https", ":443") } else { ("http", ":80") };
     let text = match addr {
         SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::LOCALHOST => format!("{scheme}://localhost:{}", addr.port()),
         _ => format!("{scheme}://{addr}"),
     };
-    // The scheme's own port is left out of a URL in its normal form.
-    let text = text.strip_suffix(usual_port).unwrap_or(&text);
-    text.parse().expect("a loopback address makes a lawful issuer")
+    // The normal form of a URL omits the scheme's default port.
+    let text = text.strip_suffix(default_port).unwrap_or(&text);
+    text.parse().expect("a loopback address is a valid issuer")
 }
 
 #[cfg(test)]
@@ -349,7 +349,7 @@ mod tests {
     use crate::{clock::SystemClock, server::config::Sources};
 
     #[tokio::test]
-    async fn a_panic_in_a_handler_is_one_500_with_a_request_id_and_the_rest_goes_on() {
+    async fn a_panic_in_a_handler_is_one_500_with_a_request_id_and_other_requests_succeed() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let flags = [
@@ -366,7 +366,7 @@ mod tests {
             "/panics",
             get(async || {
                 if true {
-                    panic!("meant to")
+                    panic!("intended")
                 }
             }),
         );
@@ -379,10 +379,10 @@ mod tests {
         };
         for _ in 0..3 {
             let (status, id, body) = ask(Request::get("/panics").body(Body::empty()).unwrap()).await;
-            assert!(status == 500 && body.contains("server_error") && body.contains(&id) && !body.contains("meant"), "{body}");
+            assert!(status == 500 && body.contains("server_error") && body.contains(&id) && !body.contains("intended"), "{body}");
             let form = "grant_type=client_credentials&client_id=unknown&client_secret=x";
             let post = Request::post("/oauth/token").header("content-type", "application/x-www-form-urlencoded");
-            assert_eq!(ask(post.body(Body::from(form)).unwrap()).await.0, 401, "the rest goes on");
+            assert_eq!(ask(post.body(Body::from(form)).unwrap()).await.0, 401, "other requests succeed");
         }
     }
 }

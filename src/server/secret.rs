@@ -1,4 +1,4 @@
-//! Secrets: what they look like, what is remembered of them, and why they cannot be printed by accident.
+//! Secrets: their form, the stored part of them, and types that prevent printing them by accident.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{entropy, protocol::Malformed};
 
-/// A text that must not appear in a log, an error or a dump, and that is wiped from memory when it is no longer needed.
+/// A text that must not appear in a log, an error or a dump. It is wiped from memory when it is dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct Redacted(String);
 
@@ -18,7 +18,7 @@ impl Redacted {
         Self(text)
     }
 
-    /// The text itself. Every call is a place where a secret could leave.
+    /// The text itself. Every call is a place where a secret could leak.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -30,7 +30,7 @@ impl fmt::Debug for Redacted {
     }
 }
 
-/// The public half of a client secret's name: 64 random bits as 16 hexadecimal digits. It is looked up by, and may be shown.
+/// The public id of a client secret: 64 random bits as 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SecretId(String);
 
@@ -50,8 +50,8 @@ impl FromStr for SecretId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let lawful = text.len() == Self::LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        lawful.then(|| Self(text.to_owned())).ok_or(Malformed { what: "secret id", rule: "it is 16 hexadecimal digits" })
+        let valid = text.len() == Self::LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        valid.then(|| Self(text.to_owned())).ok_or(Malformed { what: "secret id", rule: "it is 16 hexadecimal digits" })
     }
 }
 
@@ -67,14 +67,14 @@ impl fmt::Display for SecretId {
 /// sw_ <16 hex digits: its id> <43 characters of base64url: 256 random bits> <6 characters of base64url: CRC-32 of all before>
 /// ```
 ///
-/// The prefix and the checksum let leak scanners find it and dismiss look-alikes; every character may stand in a URL.
+/// With the prefix and the checksum, leak scanners can find it and dismiss look-alikes. No character needs encoding in a URL.
 pub(crate) struct ClientSecret {
     id: SecretId,
     text: Redacted,
 }
 
 impl ClientSecret {
-    /// By it, leaked secrets are recognised; so it is one of those in `protocol/secret_forms`.
+    /// Leak scanners recognize secrets by this prefix; it is also in `protocol/secret_forms`.
     pub(crate) const PREFIX: &str = "sw_";
     const KEY_LEN: usize = 43;
     const CHECKSUM_LEN: usize = 6;
@@ -83,7 +83,7 @@ impl ClientSecret {
     pub(crate) fn generate() -> Self {
         let id = SecretId::generate();
         let mut key = entropy::bytes::<32>();
-        // Room for all of it from the start: a string that grows leaves its earlier copies in memory.
+        // Allocated at full length: a growing string would leave copies in memory.
         let mut text = String::with_capacity(Self::LEN);
         text.push_str(Self::PREFIX);
         text.push_str(id.as_str());
@@ -97,7 +97,7 @@ impl ClientSecret {
         BASE64_URL_SAFE_NO_PAD.encode(crc32fast::hash(text.as_bytes()).to_be_bytes())
     }
 
-    /// The id that `text` claims to carry, when it has the form of a client secret.
+    /// The id in `text`, if it has the form of a client secret.
     pub(crate) fn id_within(text: &str) -> Option<SecretId> {
         if text.len() != Self::LEN || !text.is_ascii() {
             return None;
@@ -111,7 +111,7 @@ impl ClientSecret {
         &self.id
     }
 
-    /// The whole secret. It is shown once, at its making.
+    /// The whole secret. It is shown once, at its creation.
     pub(crate) fn expose(&self) -> &str {
         self.text.expose()
     }
@@ -134,7 +134,7 @@ impl fmt::Debug for ClientSecret {
 pub(crate) struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
-    /// What no secret has: stands in for the secret that an unknown client does not have.
+    /// The digest of no secret, used for unknown clients.
     pub(crate) const NONE: Self = Self([0; 32]);
 
     pub(crate) fn of(text: &str) -> Self {
@@ -202,7 +202,7 @@ mod tests {
         assert!(one.digest().matches(&SecretDigest::of(one.expose())));
         assert!(!one.digest().matches(&other.digest()));
         assert!(!SecretDigest::of("").matches(&SecretDigest::NONE));
-        // The only comparison there is goes through `subtle`: the type offers no other.
+        // The only comparison uses `subtle`: the type offers no other.
         let source = include_str!("secret.rs").split("mod tests").next().unwrap();
         let (before, of_digest) = source.split_once("pub(crate) struct SecretDigest").unwrap();
         let derive = before.rsplit_once("#[derive(").unwrap().1;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_do_not_show_when_they_are_printed_for_debugging() {
+    fn debug_output_does_not_show_secrets() {
         let secret = ClientSecret::generate();
         let key = &secret.expose()[ClientSecret::PREFIX.len() + SecretId::LEN..];
         assert!(!format!("{secret:?}").contains(key));

@@ -1,4 +1,4 @@
-//! Logs: text on a terminal, JSON otherwise, and never in the way of the work. Traces, when somebody listens.
+//! Logs: text on a terminal, JSON otherwise; logging never blocks. Traces, if an endpoint is configured.
 
 mod lines;
 mod sampling;
@@ -33,23 +33,23 @@ use lines::{Lines, LinesGuard};
 pub(crate) use lines::{ALERT, SECURITY, lines_dropped};
 pub(crate) use sampling::{Noise, admits, lines_left_out};
 
-/// How long the spans that are left may take to be sent at the end.
+/// Time limit for sending the remaining spans at the end.
 const LAST_SPANS: Duration = Duration::from_secs(3);
-/// How long the receiver of spans may take to answer.
+/// Time limit for the receiver of spans.
 const EXPORT_TIME_LIMIT: Duration = Duration::from_secs(5);
-/// What is traced: our own rooms, down to the statements of the database.
+/// The filter for spans: our own, including database statements.
 const TRACED: &str = "off,sealwright=debug";
 
-/// What logging obeys.
+/// The settings of logging.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) filter: Filter,
     pub(crate) format: Format,
-    /// Where spans are sent: the base of an OTLP receiver over HTTP.
+    /// The receiver of spans (OTLP over HTTP).
     pub(crate) otlp: Option<OtlpEndpoint>,
 }
 
-/// Which events are logged; parsed.
+/// The filter for log events; valid.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter(String);
 
@@ -66,12 +66,12 @@ pub(crate) struct OtlpEndpoint(String);
 impl OtlpEndpoint {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let url = url::Url::parse(text).ok()?;
-        let lawful = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none();
-        lawful.then(|| Self(text.trim_end_matches('/').to_owned()))
+        let valid = matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none();
+        valid.then(|| Self(text.trim_end_matches('/').to_owned()))
     }
 }
 
-/// How an event is written.
+/// The log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Auto,
@@ -90,12 +90,12 @@ impl Format {
     }
 }
 
-/// Sends what is left when it is dropped.
+/// Sends the remaining spans and log lines when it is dropped.
 #[derive(Debug)]
-#[must_use = "what is logged last is lost when this is dropped early"]
+#[must_use = "later log lines are lost if this is dropped early"]
 pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
-    /// Dropped last: what the traces have to say is still written.
+    /// Dropped last, so that messages about the traces are still written.
     _lines: LinesGuard,
 }
 
@@ -107,18 +107,18 @@ impl Drop for Telemetry {
     }
 }
 
-/// Why there are no logs or no traces.
+/// Why logging or tracing could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("spans cannot be sent: {0}")]
+    #[error("tracing could not start: {0}")]
     Traces(#[from] opentelemetry_otlp::ExporterBuildError),
     #[error("the thread that writes the log could not be started: {0}")]
     Thread(io::Error),
 }
 
-/// Sends the events of this process to standard error, and its spans where the policy says. The first call counts.
+/// Writes the events of this process to standard error and sends its spans as the policy says. Only the first call has an effect.
 ///
-/// Must not be called on a thread of a runtime when spans are sent: their HTTP client has a runtime of its own.
+/// Must not be called on a runtime's thread if spans are sent: their HTTP client has its own runtime.
 pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
     let terminal = io::stderr().is_terminal();
     let json = match policy.format {
@@ -138,18 +138,18 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
         TRACING.store(true, Relaxed);
         tracing_opentelemetry::layer().with_tracer(traces.tracer("sealwright")).with_filter(EnvFilter::new(TRACED))
     });
-    // Somebody who embeds us may have set up logging already; theirs stands.
+    // A program that embeds us may have set up logging already; it keeps its own.
     let registry = tracing_subscriber::registry().with(events.with_filter(EnvFilter::new(&policy.filter.0))).with(spans);
     let _ = registry.try_init();
     panic::set_hook(Box::new(log_panic));
     Ok(Telemetry { traces, _lines: guard })
 }
 
-/// A panic is an event as any other, with the request that it happened in, and not a text amid the lines of a log.
+/// Logs a panic as an event, with the request that it happened in, instead of as plain text between log lines.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string);
-    // The text of a panic may repeat what could not be handled.
-    tracing::error!(place, "panic: {}", caller_text::words(panic.payload_as_str().unwrap_or("without a text")));
+    // The text of a panic may quote a caller.
+    tracing::error!(place, "panic: {}", caller_text::words(panic.payload_as_str().unwrap_or("no message")));
 }
 
 fn traces(endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, Error> {
@@ -161,14 +161,14 @@ fn traces(endpoint: &OtlpEndpoint) -> Result<SdkTracerProvider, Error> {
         .build()?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_service_name("sealwright").with_attribute(version).build();
-    // Whoever calls decides which trace it is, and not whether anybody sees it.
+    // The caller decides the trace id, but not whether the trace is recorded.
     Ok(SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOn).with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 /// Whether spans are sent.
 static TRACING: AtomicBool = AtomicBool::new(false);
 
-/// The span of a request. What a trace is searched by is filled in when somebody listens.
+/// The span of a request. Its attributes are filled in only if spans are sent.
 pub(crate) fn request_span(id: &str, source: IpAddr) -> Span {
     tracing::info_span!(
         "request",
@@ -183,11 +183,10 @@ pub(crate) fn request_span(id: &str, source: IpAddr) -> Span {
     )
 }
 
-/// Makes the span of a request a part of the trace that its caller says it belongs to (W3C Trace Context). Nothing is done when
-/// nobody listens.
+/// Makes the span of a request part of the caller's trace (W3C Trace Context). Does nothing unless spans are sent.
 pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap, method: &str, route: &str) {
     if TRACING.load(Relaxed) {
-        // A span that nobody records cannot have a parent, and needs none.
+        // A span that is not recorded cannot have a parent, and needs none.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
         span.record("otel.name", format!("{method} {route}"));
         span.record("otel.kind", "server");
@@ -195,7 +194,7 @@ pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap, method: &str, rou
     }
 }
 
-/// How the request ended, for its span.
+/// Adds the outcome of the request to its span.
 pub(crate) fn end_trace(span: &Span, status: u16, client: Option<&str>) {
     if TRACING.load(Relaxed) {
         span.record("http.response.status_code", i64::from(status));
@@ -211,7 +210,7 @@ pub(crate) fn end_trace(span: &Span, status: u16, client: Option<&str>) {
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
-    /// `tracestate` is text of the caller's own that goes where the spans go (W3C Trace Context section 3.3).
+    /// `tracestate` contains the caller's text and is sent with the spans (W3C Trace Context section 3.3).
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(|value| value.to_str().ok()).filter(|value| !caller_text::holds_secret(value))
     }

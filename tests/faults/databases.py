@@ -31,6 +31,8 @@ def database_gone(program):
     server = Server(program, postgres.url)
     told = []
     try:
+        # By then the server has seen the last command, and keeps in memory what it reads.
+        time.sleep(1.2)
         for way, (begin, end) in ways.items():
             assert server.token()[0] == 200
             first = json.loads(server.sign_in()[2])["refresh_token"]

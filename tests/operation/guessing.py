@@ -92,6 +92,30 @@ def hd6_ninety_guessers_are_limited_by_source_and_that_is_counted(program):
     return f"{share:.0%} got in, p99 {ms(took)}; guesses: {dict(guesses)}"
 
 
+def hd5_hd6_a_hundred_addresses_do_not_keep_the_known_users_of_the_same_app_out(program):
+    """More addresses than the queue has places, each with one guess at a time; alice signs in where she did before. No limit stops them."""
+    server = Server(program, failed_attempts_per_source=10000, failed_attempts_per_client=100000)
+    try:
+        assert server.sign_in(user_address=HOME)[0] == 200
+        counter = iter(range(10**9))
+
+        def attack():
+            number = next(counter)
+            return guess(server, "shop", f"user{number}", f"203.0.113.{number % 250}")
+
+        with load(attack, 100) as (guesses, errors):
+            time.sleep(2)
+            got_in, took = signs_in(server, "shop", HOME, 0.5, 15)
+            strangers = collections.Counter(server.sign_in(user_address=f"192.0.2.{number}")[0] for number in range(20))
+        assert not errors, errors[:3]
+        guesses = collections.Counter(guesses)
+        assert guesses[503] > 0, "the queue never was full: nothing was tried"
+        assert all(got_in), f"{sum(got_in)} of {len(got_in)} got in"
+        return f"{len(got_in)} of {len(got_in)}, p99 {ms(percentile(took, 0.99))}; from new addresses: {dict(strangers)}; guesses: {dict(guesses)}"
+    finally:
+        server.remove()
+
+
 def op12_sixteen_right_sign_ins_of_one_user_at_once(program):
     """All of them get in."""
     server = Server(program)

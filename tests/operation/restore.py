@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import time
 import urllib.parse
 
@@ -115,10 +116,10 @@ def op8_a_copy_made_by_sqlite3_beside_the_log_of_the_former_file_is_refused(prog
         shutil.copy(log, f"{trial}/db-wal")
         seen = subprocess.run(["sqlite3", f"{trial}/db", "SELECT count(*) FROM users; PRAGMA quick_check"], capture_output=True, text=True)
         shutil.copy(f"{server.folder}/copy.db", f"{server.folder}/sealwright.db")
-        refused(program, server.folder, server.database, "the log of that one", "-wal")
+        refused(program, server.folder, server.database, "seems to have replaced another database file", "-wal")
         assert open(log, "rb").read() == before
         os.remove(log)
-        refused(program, server.folder, server.database, "older than this node has seen it")
+        refused(program, server.folder, server.database, "older than this node last saw it")
         restored(program, server.folder, server.database)
         later = again(server)
         later.remove()
@@ -142,7 +143,7 @@ def op8_a_copied_file_of_a_running_server_is_refused(program):
         replace(server, young)
         refused(program, server.folder, server.database, "holds no issuer", "sealwright backup FILE")
         replace(server, old)
-        refused(program, server.folder, server.database, "older than this node has seen it")
+        refused(program, server.folder, server.database, "older than this node last saw it")
         report = restored(program, server.folder, server.database)
         assert [lost["action"] for lost in report["changes_lost"]] == ["user.disable"], report
         return "both refused"
@@ -177,7 +178,7 @@ def hd12_a_dump_that_is_restored_is_refused_until_restored_has_run(program):
         server.stop()
         restore = [f"{postgres.bin}/pg_restore", "--clean", "--if-exists", f"--dbname={postgres.url}", dump]
         subprocess.run(restore, check=True)
-        refused(program, server.folder, postgres.url, "older than this node has seen it")
+        refused(program, server.folder, postgres.url, "older than this node last saw it")
         report = restored(program, server.folder, postgres.url)
         assert (report["logins_ended"], [lost["action"] for lost in report["changes_lost"]]) == (1, ["user.disable"]), report
         later = again(server)
@@ -216,7 +217,7 @@ def hd12_a_folder_that_cannot_be_written_is_reported_once(program):
             later.run("user", "enable", "alice")
             time.sleep(1.5)
             later.stop()
-            lines = [line for line in open(later.log.name) if "cannot be written down" in line]
+            lines = [line for line in open(later.log.name) if "the record of the database's state cannot be written" in line]
             assert len(lines) == 1, lines
         finally:
             subprocess.run(["umount", "-l", keys], check=True)
@@ -232,7 +233,7 @@ def hd9_a_password_is_asked_for_on_a_terminal_and_not_shown(program):
                 os.chdir(server.folder)
                 os.execv(program, [program, "--database-url", server.database, *arguments])
             shown, waiting = b"", list(answers)
-            prompts = [b"Password: ", b"The same again: "]
+            prompts = [b"Password: ", b"Repeat the password: "]
             while True:
                 ready, _, _ = select.select([terminal], [], [], 20)
                 assert ready, shown
@@ -245,6 +246,8 @@ def hd9_a_password_is_asked_for_on_a_terminal_and_not_shown(program):
                 shown += part
                 if waiting and prompts and prompts[0] in shown:
                     prompts.pop(0)
+                    # The prompt is shown first. A person does not type in between; this does.
+                    until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, 5, "the terminal shows no more what is typed")
                     os.write(terminal, waiting.pop(0).encode() + b"\n")
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
 

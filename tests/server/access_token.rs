@@ -4,9 +4,9 @@ use josekit::{jwk::Jwk, jws::RS256, jwt};
 
 use sealwright::verifier::Verifier;
 
-use crate::support::{Backend, TestApp, claims_of, header_of, on_both_databases};
+use crate::support::{Backend, TestApp, claims_of, header_of, on_sqlite};
 
-on_both_databases![
+on_sqlite![
     at1_a_token_has_the_form_of_rfc_9068,
     at2_the_issuer_is_the_same_text_everywhere,
     openssl_verifies_what_was_signed,

@@ -66,6 +66,6 @@ async fn a_token_is_inspected_from_an_argument_and_from_standard_input(backend: 
     for input in ["", "junk", "a.b.c", "a.b", "{}", "[]", "null", r#"{"error":"invalid_client"}"#, r#"{"access_token":7}"#] {
         let (code, stdout, stderr) = piped(input);
         assert_eq!((code, stdout.as_str()), (Some(1), ""), "{input}");
-        assert!(stderr.starts_with("sealwright: this is no token: "), "{stderr}");
+        assert!(stderr.starts_with("sealwright: this is not a token: "), "{stderr}");
     }
 }

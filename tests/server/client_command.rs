@@ -33,7 +33,7 @@ async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) 
     assert_eq!(app.run_json(&["client", "list"]), json!([created]));
     let table = app.run(&["client", "list"]).succeeded().stdout;
     assert!(table.starts_with(" CLIENT") && table.contains("billing") && table.contains("orders:read orders:write"), "{table}");
-    app.run(&["client", "create", "billing"]).failed_saying(&["the client billing exists already"]);
+    app.run(&["client", "create", "billing"]).failed_saying(&["the client billing already exists"]);
 
     let updated = app.run_json(&[
         "client",

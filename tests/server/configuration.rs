@@ -94,7 +94,7 @@ fn an_unknown_setting_is_refused_wherever_it_stands_and_the_nearest_is_named() {
         (check("[issuerr]\na = 1", &[], &[]), "sealwright.toml"),
     ] {
         assert_eq!(finished.status.code(), Some(1));
-        for said in ["there is no setting issuerr", "did you mean issuer?", origin] {
+        for said in ["unknown setting issuerr", "did you mean issuer?", origin] {
             assert!(finished.stdout.contains(said), "{said} is not in {}", finished.stdout);
         }
     }
@@ -107,7 +107,7 @@ fn an_unknown_setting_is_refused_wherever_it_stands_and_the_nearest_is_named() {
         command.arg("serve").env("SEALWRIGHT_LISTNE", "x");
         finish(command)
     };
-    serve.failed_saying(&["there is no setting listne", "did you mean listen?"]);
+    serve.failed_saying(&["unknown setting listne", "did you mean listen?"]);
 }
 
 #[test]
@@ -201,9 +201,9 @@ async fn op1_variables_of_a_kubernetes_service_are_ignored_with_one_line() {
 fn op1_beside_them_a_typo_and_a_value_of_the_wrong_kind_are_refused() {
     let links_and = |name, value| check("", &[&SERVICE_LINKS[..], &[(name, value)]].concat(), &[]);
     let refused = links_and("SEALWRIGHT_LISTNE", "127.0.0.1:0").stdout;
-    assert!(refused.contains("there is no setting listne") && refused.contains("did you mean listen?"), "{refused}");
+    assert!(refused.contains("unknown setting listne") && refused.contains("did you mean listen?"), "{refused}");
     // Somebody meant to set a port.
     let refused = links_and("SEALWRIGHT_PORT", "8080").stdout;
-    assert!(refused.contains("there is no setting port (from the environment variable SEALWRIGHT_PORT)"), "{refused}");
-    assert!(!check("", &SERVICE_LINKS, &[]).stdout.contains("there is no setting"));
+    assert!(refused.contains("unknown setting port (from the environment variable SEALWRIGHT_PORT)"), "{refused}");
+    assert!(!check("", &SERVICE_LINKS, &[]).stdout.contains("unknown setting"));
 }

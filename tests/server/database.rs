@@ -60,7 +60,7 @@ fn hd4_a_server_beyond_this_machine_that_refuses_tls_gets_no_password() {
     let clear = |seen: &[u8]| String::from_utf8_lossy(seen).contains("hunter2");
     for (mode, tls) in [("", "verified"), ("?sslmode=verify-full", "verified"), ("", "unverified"), ("?sslmode=require", "unverified")] {
         let seen = refusing_tls(|host| {
-            list(format!("postgres://sw:hunter2@{host}/d{mode}"), tls).failed_saying(&["cannot be protected", "database_tls", host]);
+            list(format!("postgres://sw:hunter2@{host}/d{mode}"), tls).failed_saying(&["cannot be secured", "database_tls", host]);
         });
         assert_eq!(seen.len(), 8, "one request for TLS and nothing behind it: {mode} {tls}");
     }

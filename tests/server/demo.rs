@@ -36,7 +36,7 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     let jwks: serde_json::Value = serde_json::from_str(&paste(&requests[1])).unwrap();
     assert_eq!(jwks["keys"][0]["kid"], kid);
     let inspected = paste(&requests[2]);
-    for said in ["https://orders.example", "billing", "orders:read orders:write", "The signature was not checked"] {
+    for said in ["https://orders.example", "billing", "orders:read orders:write", "The signature was not verified"] {
         assert!(inspected.contains(said), "{inspected}");
     }
 

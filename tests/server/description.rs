@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, path::Path};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestDatabase, on_both_databases, resolved};
+use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestDatabase, on_sqlite, resolved};
 
-on_both_databases![
+on_sqlite![
     every_status_that_is_described_is_answered,
     ad10_the_description_and_its_page_are_served_or_turned_off,
     below_an_issuers_path_the_page_finds_everything,

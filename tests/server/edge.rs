@@ -8,9 +8,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Answer, Backend, Credential, SIGN_IN, TestApp, TestDatabase, on_both_databases};
+use crate::support::{Answer, Backend, Credential, SIGN_IN, TestApp, TestDatabase, on_sqlite};
 
-on_both_databases![
+on_sqlite![
     pw10_behind_a_proxy_whoever_it_names_is_limited_and_nobody_else,
     ad2_ad10_metrics_are_for_the_management_listener_alone,
     ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use reqwest::Method;
 
-use crate::support::{Answer, Backend, TestApp, on_both_databases};
+use crate::support::{Answer, Backend, TestApp, on_sqlite};
 
-on_both_databases![
+on_sqlite![
     te2_what_is_not_a_form_is_refused_as_json,
     te3_a_form_may_name_its_character_set,
     te4_a_parameter_comes_once,

@@ -1,6 +1,6 @@
 //! Limits on guessing passwords, and users who sign in during an attack.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use sealwright::clock::Clock;
 
@@ -16,6 +16,7 @@ on_both_databases![
     hd5_ten_sources_are_kept_and_no_address_is_in_the_database,
     hd5_a_malformed_user_address_is_refused,
     hd6_pw9_guesses_over_many_names_are_limited_by_source_and_by_client,
+    hd5_hd6_a_user_at_a_known_source_gets_in_while_strangers_keep_the_queue_full,
     hd6_pw9_a_source_that_guesses_is_limited_for_the_users_known_there_as_for_all_others,
     op12_sixteen_right_sign_ins_of_one_user_at_once_all_get_in,
     pw5_of_two_hundred_wrong_passwords_at_once_ten_are_verified,
@@ -206,6 +207,34 @@ async fn hd6_pw9_guesses_over_many_names_are_limited_by_source_and_by_client(bac
         }
     }
     assert_eq!(guesses, 20);
+}
+
+async fn hd5_hd6_a_user_at_a_known_source_gets_in_while_strangers_keep_the_queue_full(backend: Backend) {
+    let settings = [("password_threads", "1"), ("password_queue", "4")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
+    let client = app.app_for_users("shop");
+    app.user("alice");
+    app.sign_in_at(&client, HOME).await.granted();
+    let (done, guesses, refused) = (Cell::new(false), Cell::new(0), Cell::new(0));
+    let stranger = async |address: &str| loop {
+        guesses.set(guesses.get() + 1);
+        let answer = app.guess_at(&client, &format!("user{}", guesses.get()), address).await;
+        refused.set(refused.get() + u32::from(answer.status == 503));
+        if done.get() {
+            return answer;
+        }
+    };
+    let addresses: Vec<String> = (0..40).map(|number| format!("203.0.113.{number}")).collect();
+    let alice = async {
+        while refused.get() < 20 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..5 {
+            app.sign_in_at(&client, HOME).await.granted();
+        }
+        done.set(true);
+    };
+    tokio::join!(join_all(addresses.iter().map(|address| stranger(address))), alice);
 }
 
 async fn op12_sixteen_right_sign_ins_of_one_user_at_once_all_get_in(backend: Backend) {

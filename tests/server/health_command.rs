@@ -24,8 +24,8 @@ async fn op15_health_succeeds_while_the_server_is_ready_and_says_why_when_it_is_
     assert!(!json.status.success() && json.stdout.contains("\"because\""), "{json:?}");
     let url = app.issuer.clone();
     let database = app.stop().await;
-    crate::support::sealwright(&database, &["health", "--listen", &listen]).failed_saying(&[&listen, "did not say"]);
-    crate::support::sealwright(&database, &["health", "--url", &url]).failed_saying(&["did not say"]);
+    crate::support::sealwright(&database, &["health", "--listen", &listen]).failed_saying(&[&listen, "did not report"]);
+    crate::support::sealwright(&database, &["health", "--url", &url]).failed_saying(&["did not report"]);
     crate::support::sealwright(&database, &["health", "--listen", "127.0.0.1:0"]).failed_saying(&["--url"]);
 }
 
@@ -51,7 +51,7 @@ async fn op15_health_asks_the_configured_server_by_tls_below_its_path_and_on_eve
     let listen = format!("0.0.0.0:{port}");
     ask(&[&["--listen", &listen], &settings[..]].concat()).succeeded();
     // A server that is named is checked like any other: nothing is known of it.
-    ask(&["--url", &format!("https://127.0.0.1:{port}/issuer")]).failed_saying(&["did not say"]);
+    ask(&["--url", &format!("https://127.0.0.1:{port}/issuer")]).failed_saying(&["did not report"]);
     let other_path = ["--listen", &listen, "--issuer", "https://auth.example", "--tls-cert", "tls.pem", "--tls-key", "tls.key"];
-    ask(&other_path).failed_saying(&["404", "not as a sealwright server"]);
+    ask(&other_path).failed_saying(&["404", "not that of a sealwright server"]);
 }

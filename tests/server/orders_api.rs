@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Backend, ORDERS, Process, TestApp, on_both_databases, wait_until};
+use crate::support::{Backend, ORDERS, Process, TestApp, on_sqlite, wait_until};
 
-on_both_databases![the_example_lets_in_whom_it_should_and_says_in_json_why_not_others];
+on_sqlite![the_example_lets_in_whom_it_should_and_says_in_json_why_not_others];
 
 /// Cargo builds the examples along with the tests, beside their folder.
 fn example(app: &TestApp) -> std::process::Command {

@@ -128,7 +128,7 @@ async fn pw11_one_user_has_many_spellings_and_one_counter(backend: Backend) {
         try_password(&app, &client, spelling, &password).await.granted();
     }
     for name in ["Alice", "ALICE", "\u{ff21}lice", " alice"] {
-        app.user_with(name, PASSWORD, &[]).failed_saying(&["the user alice exists already"]);
+        app.user_with(name, PASSWORD, &[]).failed_saying(&["the user alice already exists"]);
     }
     app.user("andré");
     for spelling in ["andr%C3%A9", "andre%CC%81", "ANDR%C3%89"] {

@@ -210,7 +210,7 @@ async fn op14_sighup_and_the_user_signals_end_nothing_and_the_end_says_by_which_
         let (_database, mut process, addr, client) = serve(&[]).await;
         let said = |process: &Process, words: &str| process.stderr().iter().any(|line| line.contains(words));
         process.signal("HUP");
-        wait_until(|| said(&process, "there is nothing to reload")).await;
+        wait_until(|| said(&process, "nothing to reload")).await;
         for ignored in ["USR1", "USR2"] {
             process.signal(ignored);
             wait_until(|| said(&process, &format!("SIG{ignored}"))).await;

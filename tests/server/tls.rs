@@ -10,9 +10,9 @@ use sealwright::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, wait_until, write_private};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_sqlite, wait_until, write_private};
 
-on_both_databases![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
+on_sqlite![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(SystemClock.now().seconds().unsigned_abs())
@@ -178,12 +178,12 @@ fn beyond_this_machine_it_takes_tls_or_a_proxy_and_an_https_issuer() {
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     };
     with(&[], &["tls_cert and tls_key, or behind_proxy"]);
-    with(&["--behind-proxy", "10.0.0.0/8"], &["the issuer must be given, and be https"]);
-    with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "http://localhost:1"], &["the issuer must be given, and be https"]);
+    with(&["--behind-proxy", "10.0.0.0/8"], &["issuer must be set to an https URL"]);
+    with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "http://localhost:1"], &["issuer must be set to an https URL"]);
     with(&["--behind-proxy", "ten", "--issuer", "https://auth.example"], &["behind_proxy", "addresses or networks"]);
     // It goes on to the database, which is not there.
-    with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "https://auth.example"], &["every setting is known"]);
-    with(&["--tls-cert", "a", "--tls-key", "b", "--issuer", "https://auth.example"], &["every setting is known"]);
+    with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "https://auth.example"], &["all settings are known"]);
+    with(&["--tls-cert", "a", "--tls-key", "b", "--issuer", "https://auth.example"], &["all settings are known"]);
     assert!(!Path::new("sealwright.db").exists());
 }
 

@@ -21,7 +21,7 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
     let updated = app.run_json(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]);
     assert_eq!(updated["allow"], json!({ "https://orders.example": ["orders:read"] }));
     app.run(&["user", "update", "alice", "--allow", "https://orders.example=other"]).failed_saying(&["there is no scope other"]);
-    app.run(&["user", "update", "alice", "--disallow", "https://other.example"]).failed_saying(&["allowed nothing at"]);
+    app.run(&["user", "update", "alice", "--disallow", "https://other.example"]).failed_saying(&["no permission at"]);
     assert_eq!(app.run(&["user", "update", "alice"]).status.code(), Some(2), "an update without a change");
 
     let disabled = app.run_json(&["user", "disable", "alice"]);

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 use sealwright::verifier::{Verifier, testing};
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, ORDERS, TestApp, claims_of, command, header_of, on_both_databases};
+use crate::support::{Answer, Backend, ORDERS, TestApp, claims_of, command, header_of, on_sqlite};
 
-on_both_databases![
+on_sqlite![
     an_api_that_knows_the_issuers_url_alone_checks_its_tokens,
     the_issuer_for_tests_has_the_form_of_the_real_one,
     every_check_is_printed_in_order_with_what_was_wanted,

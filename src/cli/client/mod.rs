@@ -1,4 +1,4 @@
-//! `sealwright client`: the trusted apps that get tokens.
+//! `sealwright client`: trusted apps that get tokens.
 
 mod view;
 
@@ -26,26 +26,26 @@ use view::{ClientView, NewSecretView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a client, and show its first secret once
+    /// Register a client and show its first secret, once
     Create {
         /// Its id: 1 to 64 of a-z, 0-9, dot, underscore and hyphen
         id: ClientId,
-        /// A grant type that it may use: client_credentials, password or refresh_token; repeat for more
+        /// A grant type that it may use: client_credentials, password or refresh_token; repeatable
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<GrantType>,
-        /// What it may have at a resource; repeat for more
+        /// Scopes that it may have at a resource; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
         allow: Vec<Allowance>,
-        /// A resource whose tokens it may introspect, once a version serves introspection; repeat for more
+        /// A resource whose tokens it may introspect (no version serves introspection yet); repeatable
         #[arg(long, value_name = "RESOURCE")]
         introspects: Vec<Audience>,
-        /// The one way in which it may send its secret, client_secret_basic or client_secret_post; both unless given
+        /// The only method by which it may authenticate, client_secret_basic or client_secret_post; without it, both
         #[arg(long = "auth-method", value_name = "METHOD")]
         auth_methods: Vec<AuthMethod>,
-        /// How long its tokens are good at most, unless the server's default is to hold
+        /// Maximum lifetime of its tokens; without it, the server's default applies
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
-        /// How long its first secret is good; until it is dropped unless given
+        /// Lifetime of its first secret; without it, the secret does not expire
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         secret_expires_in: Option<Duration>,
         #[command(flatten)]
@@ -66,34 +66,34 @@ pub(super) enum Command {
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
         id: ClientId,
-        /// A grant type to give; repeat for more
+        /// A grant type to add; repeatable
         #[arg(long, value_name = "GRANT", group = "change")]
         add_grant: Vec<GrantType>,
-        /// A grant type to take away; repeat for more
+        /// A grant type to remove; repeatable
         #[arg(long, value_name = "GRANT", group = "change")]
         remove_grant: Vec<GrantType>,
-        /// What it may have at a resource from now on, instead of what it had there; repeat for more resources
+        /// Scopes that replace those at a resource; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
         allow: Vec<Allowance>,
-        /// A resource where it may have nothing any more; repeat for more
+        /// A resource whose scopes to remove; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         disallow: Vec<Audience>,
-        /// A resource whose tokens it may introspect, once a version serves introspection; repeat for more
+        /// A resource whose tokens it may introspect (no version serves introspection yet); repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         add_introspects: Vec<Audience>,
-        /// A resource whose tokens it may not introspect any more; repeat for more
+        /// A resource whose tokens it may no longer introspect; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         remove_introspects: Vec<Audience>,
-        /// The ways in which it may send its secret from now on; repeat for both
+        /// The methods by which it may authenticate, replacing the current ones; repeat for both
         #[arg(long = "auth-method", value_name = "METHOD", group = "change")]
         auth_methods: Vec<AuthMethod>,
-        /// How long its tokens are good at most, or `default`
+        /// Maximum lifetime of its tokens, or `default`
         #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
         token_lifetime: Option<NewLifetime>,
         #[command(flatten)]
         output: Output,
     },
-    /// Disable a client: it gets no more tokens until it is enabled
+    /// Disable a client: it gets no tokens until it is enabled again
     Disable {
         id: ClientId,
         #[command(flatten)]
@@ -107,22 +107,22 @@ pub(super) enum Command {
     },
     /// Delete a client and its secrets
     Delete { id: ClientId },
-    /// Give a client one more secret, and show it once; those that it has go on
+    /// Add a secret to a client and show it, once; its other secrets stay valid
     AddSecret {
         id: ClientId,
-        /// How long it is good; until it is dropped unless given
+        /// Lifetime of the secret; without it, it does not expire
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         expires_in: Option<Duration>,
         #[command(flatten)]
         output: Output,
     },
-    /// Take a secret from a client
+    /// Remove a secret of a client
     DropSecret {
         id: ClientId,
         /// The secret's id, as `client show` prints it
         #[arg(value_name = "SECRET_ID")]
         secret: SecretId,
-        /// Drop it even if it is the last one by which the client gets tokens
+        /// Drop it even if it is the last valid secret of the client
         #[arg(long)]
         last: bool,
         #[command(flatten)]
@@ -222,17 +222,17 @@ fn is_last_secret(client: &Client, secret: &SecretId, now: Timestamp) -> bool {
     valid.next().is_some_and(|only| only.id == *secret) && valid.next().is_none()
 }
 
-/// What a new client lacks before it gets a token, if anything.
+/// What a new client still needs before it can get a token, if anything.
 fn lacking(client: &Client) -> Option<String> {
-    let grant = "may use no grant: `--add-grant GRANT`";
-    let scope = "may have nothing at any resource: `--allow RESOURCE=SCOPE`";
+    let grant = "may use no grant type: `--add-grant GRANT`";
+    let scope = "has no scope at any resource: `--allow RESOURCE=SCOPE`";
     let lacks = match (client.grants.is_empty(), client.permissions.is_empty() && client.introspects.is_empty()) {
         (false, false) => return None,
         (true, false) => grant.to_owned(),
         (false, true) => scope.to_owned(),
-        (true, true) => format!("{grant}, and {scope}"),
+        (true, true) => format!("{grant}; it {scope}"),
     };
-    Some(format!("the client {} gets no token yet. It {lacks} (`sealwright client update {}`)", client.id, client.id))
+    Some(format!("the client {} cannot get a token yet: it {lacks} (`sealwright client update {}`)", client.id, client.id))
 }
 
 async fn show(store: &Store, id: &ClientId, now: Timestamp, output: Output) -> Result<(), Error> {

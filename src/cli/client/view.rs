@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    cli::allowance::in_words,
+    cli::allowance::scope_lists,
     cli::output::{facts, lifetime_for_people, or_dash, or_never, rfc3339, rfc3339_if_any, table},
     clock::Timestamp,
     protocol::ClientId,
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A client; `secret` is there once, at its creation.
+/// A client as it is printed; `secret` is present only at its creation.
 #[derive(Serialize)]
 pub(super) struct ClientView {
     client_id: String,
@@ -33,18 +33,18 @@ pub(super) struct ClientView {
     secrets: Vec<SecretView>,
 }
 
-/// What can be shown of a secret at any time.
+/// A stored secret: what can be shown at any time.
 #[derive(Serialize)]
 struct SecretView {
     id: String,
     created_at: String,
     expires_at: Option<String>,
-    /// Noted within ten seconds.
+    /// Recorded within ten seconds.
     last_used_at: Option<String>,
     live: bool,
 }
 
-/// A secret at the one time that it is shown.
+/// A new secret, with its value.
 #[derive(Serialize)]
 struct SecretValue {
     id: String,
@@ -58,11 +58,11 @@ impl From<&NewSecret> for SecretValue {
     }
 }
 
-const SHOWN_ONCE: &str = "The secret is shown this once; keep it where the app reads its secrets.";
+const SHOWN_ONCE: &str = "The secret is shown only once; store it where the app reads its secrets.";
 
 impl ClientView {
     pub(super) fn new(client: &Client, now: Timestamp) -> Self {
-        let allow = in_words(client.permissions.iter().map(|(audience, permission)| (audience, &permission.scope)));
+        let allow = scope_lists(client.permissions.iter().map(|(audience, permission)| (audience, &permission.scope)));
         let secrets = client.secrets.iter().map(|secret| SecretView {
             id: secret.id.to_string(),
             created_at: rfc3339(secret.created_at),
@@ -97,7 +97,7 @@ impl ClientView {
             ("grants", or_dash(self.grant_types.join(" "))),
             ("allowed", or_dash(allow.join("\n"))),
             ("introspects", or_dash(self.introspects.join("\n"))),
-            ("authenticates by", self.auth_methods.join(" or ")),
+            ("authentication", self.auth_methods.join(" or ")),
             ("token lifetime", lifetime_for_people(self.token_lifetime)),
             ("created", self.created_at.clone()),
         ]);

@@ -1,11 +1,11 @@
-//! `sealwright token inspect`: what a token says of itself.
+//! `sealwright token inspect`: prints the content of a token.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{TokenArgument, harmless};
+use super::{TokenArgument, printable};
 use crate::{
     cli::{
         error::Error,
@@ -29,10 +29,10 @@ impl Inspect {
     }
 }
 
-/// What a token says of itself. Nobody has checked the signature.
+/// The content of a token whose signature was not verified.
 #[derive(Default, Serialize)]
 pub(super) struct UnverifiedToken {
-    /// Always false: `inspect` does not check.
+    /// Always false: `inspect` does not verify.
     verified: bool,
     pub(super) header: serde_json::Map<String, Value>,
     pub(super) claims: serde_json::Map<String, Value>,
@@ -40,7 +40,7 @@ pub(super) struct UnverifiedToken {
 
 impl UnverifiedToken {
     pub(super) fn read(token: &str) -> Result<Self, Error> {
-        let refuse = |why| Error::NoToken(why);
+        let refuse = |why| Error::NotAToken(why);
         let parts: Vec<&str> = token.split('.').collect();
         let [header, claims, _signature] = parts[..] else {
             return Err(refuse("it does not have three parts with a dot between two of them"));
@@ -64,13 +64,13 @@ impl UnverifiedToken {
                 (None, Value::String(text)) => text.clone(),
                 (None, value) => value.to_string(),
             };
-            (harmless(name), harmless(&shown))
+            (printable(name), printable(&shown))
         };
         let part = |members: &serde_json::Map<String, Value>| {
             let rows: Vec<_> = members.iter().map(row).collect();
             facts(rows.iter().map(|(name, value)| (name.as_str(), value.clone())))
         };
-        format!("header\n{}\n\nclaims\n{}\n\nThe signature was not checked.", part(&self.header), part(&self.claims))
+        format!("header\n{}\n\nclaims\n{}\n\nThe signature was not verified.", part(&self.header), part(&self.claims))
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hostile_token_moves_no_cursor() {
+    fn a_hostile_token_cannot_control_the_terminal() {
         let encode = |json: &str| BASE64_URL_SAFE_NO_PAD.encode(json);
         let claims = encode(r#"{"\u001b[31mname": "a\nb", "list": ["\u009b31m", "\u202e"]}"#);
         let shown = UnverifiedToken::read(&format!("{}.{claims}.", encode("{}"))).unwrap().for_people();

@@ -1,4 +1,4 @@
-//! `sealwright token`: what a token says, and whether it is genuine.
+//! `sealwright token`: shows and verifies access tokens.
 
 mod inspect;
 mod verify;
@@ -13,9 +13,9 @@ use crate::server::caller_text;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print what a token says, without checking whether it is genuine
+    /// Print the content of a token without verifying it
     Inspect(inspect::Inspect),
-    /// Check a token as an API would, and print each check in order
+    /// Verify a token as an API would, and print each check in order
     Verify(verify::Verify),
 }
 
@@ -30,11 +30,11 @@ impl Command {
 
 #[derive(Debug, Args)]
 struct TokenArgument {
-    /// The token, or - to read it, or the whole answer of the token endpoint, from standard input
+    /// The token, or - to read it, or the token endpoint's whole response, from standard input
     token: String,
 }
 
-/// Bytes that are read from standard input at most; a token is far smaller.
+/// Maximum number of bytes read from standard input; a token is far smaller.
 const INPUT_LIMIT: u64 = 64 * 1024;
 
 impl TokenArgument {
@@ -44,19 +44,21 @@ impl TokenArgument {
     }
 }
 
-/// A token from standard input, on its own or within the token endpoint's answer.
+/// Reads a token from standard input, either alone or within the token endpoint's response.
 fn read_token() -> Result<String, Error> {
     let mut text = String::new();
     io::stdin().lock().take(INPUT_LIMIT).read_to_string(&mut text).map_err(Error::Input)?;
     let Ok(Value::Object(answer)) = serde_json::from_str::<Value>(&text) else { return Ok(text) };
     match answer.get("access_token").and_then(Value::as_str) {
         Some(token) => Ok(token.to_owned()),
-        None if answer.contains_key("error") => Err(Error::NoToken("it is the token endpoint's refusal, without an access_token")),
-        None => Err(Error::NoToken("it is JSON without an access_token")),
+        None if answer.contains_key("error") => {
+            Err(Error::NotAToken("it is an error response of the token endpoint, without an access_token"))
+        }
+        None => Err(Error::NotAToken("it is JSON without an access_token")),
     }
 }
 
-/// A token is somebody else's text: what could move the cursor or turn the line around is shown as an escape.
-fn harmless(text: &str) -> String {
+/// Escapes characters of a token that could control the terminal: a token comes from others.
+fn printable(text: &str) -> String {
     caller_text::printable(text).into_owned()
 }

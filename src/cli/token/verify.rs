@@ -1,4 +1,4 @@
-//! `sealwright token verify`: each check that an API makes, in order, and why it fails.
+//! `sealwright token verify`: runs the checks that an API runs, in order, and shows the result of each.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{SettingFlags, TokenArgument, harmless, inspect::UnverifiedToken};
+use super::{SettingFlags, TokenArgument, inspect::UnverifiedToken, printable};
 use crate::{
     cli::{
         error::Error,
@@ -21,34 +21,34 @@ use crate::{
 pub(in crate::cli) struct Verify {
     #[command(flatten)]
     token: TokenArgument,
-    /// The API that the token is to be for; the issuer is named by --issuer
+    /// The audience that the token must have; --issuer gives the issuer
     #[arg(long, value_name = "URI")]
     audience: String,
-    /// A scope token that it is to carry; may be given more than once
+    /// A scope token that it must carry; repeatable
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// A JWKS document to check with, instead of the keys that the issuer publishes now
+    /// A JWKS file to verify with, instead of the keys that the issuer publishes
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
 
-/// What came of it.
+/// The result of the verification.
 #[derive(Serialize)]
 struct Report {
     verified: bool,
-    /// Why not, as [`verifier::Error::code`] says it.
+    /// The [`verifier::Error::code`] of the failure.
     reason: Option<&'static str>,
     checks: Vec<Finding>,
-    /// What it says, once somebody knows that it is genuine.
+    /// The claims, if the token is valid.
     claims: Option<Value>,
 }
 
 #[derive(Serialize)]
 struct Finding {
     check: &'static str,
-    /// Null: not looked at, since an earlier one failed.
+    /// Null: not run, because an earlier check failed.
     passed: Option<bool>,
     detail: String,
 }
@@ -66,8 +66,8 @@ impl Verify {
         }
         let verifier = builder.build()?;
         let explanation = verifier.explain(&token).await;
-        let said = Said::new(&token, &issuer, &self, verifier.status());
-        let report = Report::new(&explanation, &said);
+        let comparison = Comparison::new(&token, &issuer, &self, verifier.status());
+        let report = Report::new(&explanation, &comparison);
         self.output.print(&report, Report::for_people)?;
         match explanation.outcome {
             Ok(_) => Ok(()),
@@ -78,21 +78,21 @@ impl Verify {
 }
 
 impl Report {
-    fn new(explanation: &Explanation, said: &Said<'_>) -> Self {
+    fn new(explanation: &Explanation, comparison: &Comparison<'_>) -> Self {
         let finding = |check: Check| {
             let passed =
                 if explanation.passed.contains(&check) { Some(true) } else { (explanation.failed == Some(check)).then_some(false) };
             let why = explanation.outcome.as_ref().err().filter(|_| passed == Some(false));
-            let detail = passed.and_then(|passed| said.of(check, passed));
+            let detail = passed.and_then(|passed| comparison.detail(check, passed));
             let words = why.map(ToString::to_string).into_iter().chain(detail);
-            Finding { check: check.name(), passed, detail: harmless(&words.collect::<Vec<_>>().join("; ")) }
+            Finding { check: check.name(), passed, detail: printable(&words.collect::<Vec<_>>().join("; ")) }
         };
         let verified = explanation.outcome.is_ok();
         Self {
             verified,
             reason: explanation.outcome.as_ref().err().map(verifier::Error::code),
             checks: Check::ALL.into_iter().map(finding).collect(),
-            claims: verified.then(|| Value::Object(said.token.claims.clone())),
+            claims: verified.then(|| Value::Object(comparison.token.claims.clone())),
         }
     }
 
@@ -109,28 +109,28 @@ impl Report {
     }
 }
 
-/// What a token says and what was wanted of it, side by side.
-struct Said<'a> {
+/// The content of a token and what was expected of it.
+struct Comparison<'a> {
     len: usize,
-    /// Empty where it cannot be read.
+    /// Empty if it cannot be read.
     token: UnverifiedToken,
     issuer: &'a Issuer,
-    wanted: &'a Verify,
+    expected: &'a Verify,
     status: Status,
     now: Timestamp,
 }
 
-impl<'a> Said<'a> {
-    fn new(token: &str, issuer: &'a Issuer, wanted: &'a Verify, status: Status) -> Self {
+impl<'a> Comparison<'a> {
+    fn new(token: &str, issuer: &'a Issuer, expected: &'a Verify, status: Status) -> Self {
         let read = UnverifiedToken::read(token).unwrap_or_default();
-        Self { len: token.len(), token: read, issuer, wanted, status, now: SystemClock.now() }
+        Self { len: token.len(), token: read, issuer, expected, status, now: SystemClock.now() }
     }
 
-    /// A detail that helps whether or not the check passed.
-    fn of(&self, check: Check, passed: bool) -> Option<String> {
+    /// A detail for the result of a check, whether or not it passed.
+    fn detail(&self, check: Check, passed: bool) -> Option<String> {
         let UnverifiedToken { header, claims, .. } = &self.token;
         let shown = |members: &Map<String, Value>, name: &str| members.get(name).map_or_else(|| "missing".to_owned(), Value::to_string);
-        let compared = |found: String, wanted: String| if passed { found } else { format!("{found}, wanted is {wanted}") };
+        let compared = |found: String, expected: String| if passed { found } else { format!("{found}, expected {expected}") };
         Some(match check {
             Check::Size => format!("{} bytes", self.len),
             Check::Algorithm => compared(shown(header, "alg"), json!("RS256").to_string()),
@@ -138,20 +138,20 @@ impl<'a> Said<'a> {
             Check::Key if passed => format!("{} among {}", shown(header, "kid"), self.keys()),
             Check::Key => {
                 let skipped = self.status.issuers.iter().flat_map(|issuer| &issuer.skipped);
-                skipped.fold(format!("{} among {}", shown(header, "kid"), self.keys()), |said, why| format!("{said}; not used: {why}"))
+                skipped.fold(format!("{} among {}", shown(header, "kid"), self.keys()), |text, why| format!("{text}; not used: {why}"))
             }
             Check::Issuer => compared(shown(claims, "iss"), json!(self.issuer.as_str()).to_string()),
-            Check::Audience => compared(shown(claims, "aud"), json!(self.wanted.audience).to_string()),
+            Check::Audience => compared(shown(claims, "aud"), json!(self.expected.audience).to_string()),
             Check::Expiry => self.time("exp")?,
             Check::Start => self.time("iat")?,
-            Check::Scope if self.wanted.scope.is_empty() => format!("{}, none is wanted", shown(claims, "scope")),
-            Check::Scope => format!("{}, wanted is {}", shown(claims, "scope"), json!(self.wanted.scope.join(" "))),
+            Check::Scope if self.expected.scope.is_empty() => format!("{}, none is required", shown(claims, "scope")),
+            Check::Scope => format!("{}, expected {}", shown(claims, "scope"), json!(self.expected.scope.join(" "))),
             _ => return None,
         })
     }
 
     fn keys(&self) -> String {
-        let from = self.wanted.jwks.as_ref().map_or_else(|| self.issuer.to_string(), |path| path.display().to_string());
+        let from = self.expected.jwks.as_ref().map_or_else(|| self.issuer.to_string(), |path| path.display().to_string());
         let keys = self.status.issuers.iter().flat_map(|issuer| &issuer.kids).map(|kid| json!(kid).to_string());
         let keys = format!("[{}] of {from}", keys.collect::<Vec<_>>().join(", "));
         let errors = self.status.issuers.iter().filter_map(|issuer| issuer.last_error.as_ref());

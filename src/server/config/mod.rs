@@ -1,4 +1,4 @@
-//! Configuration: flags over environment over a file over defaults. Every room owns its own policy; this composes them.
+//! Configuration: flags over environment over a file over defaults. Each room defines its own policy; this module fills them in.
 
 mod service_links;
 mod settings;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::protocol::{Issuer, Malformed};
 
-/// A configuration that can be served: every value has been parsed and is in range.
+/// A valid configuration: every value was parsed and is in range.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `None`: `http://localhost` with the port of the listener.
@@ -27,7 +27,7 @@ pub struct Config {
     pub(crate) http: http::Policy,
     /// `None`: no metrics are served.
     pub(crate) management_listen: Option<SocketAddr>,
-    /// Names besides loopback's by which the management listener may be asked.
+    /// Host names, besides those of loopback, that requests to the management listener may use.
     pub(crate) management_hosts: Vec<String>,
     pub(crate) store: store::Policy,
     pub(crate) keys: keys::Policy,
@@ -36,15 +36,15 @@ pub struct Config {
     pub(crate) logins: revocation::Policy,
     pub(crate) passwords: registry::PasswordRules,
     pub(crate) telemetry: telemetry::Policy,
-    /// Variables that were ignored because Kubernetes made them, for a Service whose name begins with `sealwright`.
+    /// Ignored environment variables: Kubernetes sets them for a Service whose name begins with `sealwright`.
     pub(crate) service_links: Vec<String>,
 }
 
-/// Why a configuration is refused. Every text names the setting and what would be right.
+/// Why a configuration is invalid. Every text names the setting and the allowed values.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file cannot be read or is no TOML.
+    /// The file cannot be read or is not TOML.
     #[error("the configuration file {} cannot be used: {why}", path.display())]
     File {
         /// The file.
@@ -52,18 +52,18 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A name that no setting has.
-    #[error("there is no setting {name} ({origin}){}", nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
+    /// No setting has this name.
+    #[error("unknown setting {name} ({origin}){}", nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
     Unknown {
         /// The name that was given.
         name: String,
-        /// Where it was given.
+        /// Its source.
         origin: String,
-        /// A setting with a similar name.
+        /// The setting with the most similar name.
         nearest: Option<&'static str>,
     },
-    /// A file that a variable names in place of a value.
-    #[error("the file {} that {variable} names cannot be used: {why}", path.display())]
+    /// A file that a variable names instead of a value cannot be used.
+    #[error("the file {} given by {variable} cannot be used: {why}", path.display())]
     ValueFile {
         /// The variable.
         variable: String,
@@ -72,50 +72,50 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A value that the setting does not take.
-    #[error("the setting {name} is {value} ({origin}): {}allowed is {allowed}", why.as_deref().map(|why| format!("{why}; ")).unwrap_or_default())]
+    /// The setting does not allow the value.
+    #[error("the setting {name} is {value} ({origin}): {}expected {allowed}", why.as_deref().map(|why| format!("{why}; ")).unwrap_or_default())]
     Value {
         /// The setting.
         name: &'static str,
         /// The value that was given, unless it is secret.
         value: String,
-        /// Where it was given.
+        /// Its source.
         origin: String,
-        /// What is wrong with this value, where it is not plain to see.
+        /// What is wrong with the value, if that is not obvious.
         why: Option<String>,
-        /// What it takes.
+        /// The allowed values.
         allowed: &'static str,
     },
 }
 
 impl Config {
-    /// Puts a demo's credentials, which anybody may see, into the fields of the API's page.
+    /// Puts the credentials of a demo, which are not secret, into the fields of the API's page.
     pub(crate) fn show_in_docs(&mut self, demo: http::Demo) {
         self.http.api_docs.demo = Some(demo);
     }
 
-    /// Where it serves, and whether by TLS of its own.
+    /// The address of the listener, and whether it serves TLS itself.
     pub(crate) const fn listener(&self) -> (SocketAddr, bool) {
         (self.http.listen, self.http.tls.is_some())
     }
 
-    /// Its certificate and key, if it serves by TLS of its own.
+    /// Its certificate and key, if it serves TLS itself.
     pub(crate) const fn tls_files(&self) -> Option<&http::TlsFiles> {
         self.http.tls.as_ref()
     }
 
-    /// The path below which every route stands.
+    /// The path that all routes are under.
     pub(crate) fn issuer_path(&self) -> &str {
         self.issuer.as_ref().map_or("", Issuer::path)
     }
 
-    /// Lets a server found a new issuer in an empty database although there is a sealing key of a former one. No setting does: it is for
-    /// one start.
+    /// Allows a server to create a new issuer in an empty database although a sealing key of an earlier one exists. It is not a setting
+    /// because it applies to one start.
     pub fn found_new_issuer(&mut self) {
         self.keys.found_new_issuer = true;
     }
 
-    /// Composes the configuration, and refuses what is unknown or out of range.
+    /// Loads the configuration. Refuses unknown settings and values out of range.
     ///
     /// ```
     /// use sealwright::server::{Config, config::Sources};
@@ -125,12 +125,12 @@ impl Config {
     ///
     /// let flags = [("listne".to_owned(), "127.0.0.1:0".to_owned())];
     /// let error = Config::load(Sources { flags: flags.into(), ..Sources::default() }).unwrap_err();
-    /// assert_eq!(error.to_string(), "there is no setting listne (from a flag); did you mean listen?");
+    /// assert_eq!(error.to_string(), "unknown setting listne (from a flag); did you mean listen?");
     /// ```
     ///
     /// # Errors
     ///
-    /// When a source cannot be read, a name is unknown, or a value is not allowed.
+    /// If a source cannot be read, a name is unknown, or a value is not allowed.
     pub fn load(sources: Sources) -> Result<Self, Error> {
         let values = sources.read()?;
         let listen = values.parse("listen", |text| text.parse::<SocketAddr>().map_err(none))?;
@@ -140,10 +140,10 @@ impl Config {
         if !listen.ip().is_loopback() {
             let refuse = |why: &str| Err(values.refuse("listen", Some(why.to_owned())));
             if tls.is_none() && proxies.is_none() {
-                return refuse("beyond this machine nothing is served in the clear: give tls_cert and tls_key, or behind_proxy");
+                return refuse("plain HTTP is served only on loopback: set tls_cert and tls_key, or behind_proxy");
             }
             if issuer.as_ref().is_none_or(|issuer| !issuer.as_str().starts_with("https:")) {
-                return refuse("beyond this machine the issuer must be given, and be https");
+                return refuse("beyond loopback, issuer must be set to an https URL");
             }
         }
         Ok(Self {
@@ -229,21 +229,21 @@ impl Config {
     }
 }
 
-/// The database, with the protection that its connections need.
+/// The URL of the database, with the TLS mode of its connections.
 fn database_url(values: &sources::Values) -> Result<DatabaseUrl, Error> {
     let refuse = |why: &str| values.refuse("database_url", Some(why.to_owned()));
     let tls = values.parse("database_tls", |text| DatabaseTls::parse(text).ok_or(None))?;
     let url = values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(|invalid| Some(invalid.to_string())))?;
     if url.has_password() && values.is_flag("database_url") {
         return Err(refuse(
-            "it holds a password, and other users can read a command line: set SEALWRIGHT_DATABASE_URL, SEALWRIGHT_DATABASE_URL_FILE, \
-             or database_url in the configuration file, or keep the password in the file that PGPASSFILE names",
+            "it contains a password, and other users can read a command line: set SEALWRIGHT_DATABASE_URL, SEALWRIGHT_DATABASE_URL_FILE, \
+             or database_url in the configuration file, or store the password in the file that PGPASSFILE names",
         ));
     }
     url.secured(tls).map_err(|insecure| refuse(&insecure.to_string()))
 }
 
-/// Where metrics are served. They are served in the clear to whoever asks, so beyond loopback that has to be accepted.
+/// The address for metrics. They are served in plain HTTP without authentication, so an address beyond loopback requires consent.
 fn management_listen(values: &sources::Values) -> Result<Option<SocketAddr>, Error> {
     let listen = values.parse("management_listen", |text| match text {
         "off" => Ok(None),
@@ -252,17 +252,17 @@ fn management_listen(values: &sources::Values) -> Result<Option<SocketAddr>, Err
     let unprotected: bool = values.parse("management_unprotected", |text| text.parse().map_err(none))?;
     if listen.is_some_and(|listen| !listen.ip().is_loopback()) && !unprotected {
         let why =
-            "beyond this machine metrics are served in the clear, and to everyone who asks: management_unprotected = true accepts that";
+            "beyond loopback, metrics are served in plain HTTP without authentication: set management_unprotected = true to accept that";
         return Err(values.refuse("management_listen", Some(why.to_owned())));
     }
     Ok(listen)
 }
 
-/// Certificate and key: both or neither.
+/// Certificate and key: both or none.
 fn tls_files(values: &sources::Values) -> Result<Option<http::TlsFiles>, Error> {
     let path = |text: &str| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None);
     let (certificate, key) = (values.parse_if_any("tls_cert", path)?, values.parse_if_any("tls_key", path)?);
-    let alone = |given, missing| Err(values.refuse(given, Some(format!("it is of no use without {missing}"))));
+    let alone = |given, missing| Err(values.refuse(given, Some(format!("it requires {missing} too"))));
     match (certificate, key) {
         (Some(certificate), Some(key)) => Ok(Some(http::TlsFiles { certificate, key })),
         (None, None) => Ok(None),
@@ -273,14 +273,14 @@ fn tls_files(values: &sources::Values) -> Result<Option<http::TlsFiles>, Error> 
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// The names by which people know the service: each part of the issuer's host that says something.
+/// Names of the service, which passwords must not consist of: the parts of the issuer's host.
 fn service_names(issuer: Option<&Issuer>) -> Vec<String> {
     let host = issuer.map_or("", |issuer| issuer.as_str().split('/').nth(2).unwrap_or_default());
     let parts = host.split(['.', ':']).map(str::to_owned);
     parts.chain(["sealwright".to_owned()]).collect()
 }
 
-/// What a value parser says of a value that it does not take: perhaps why, in words for a person.
+/// The error of a value parser: the reason, if there is one to show.
 type Why = Option<String>;
 
 fn none(_: impl Display) -> Why {
@@ -302,12 +302,12 @@ fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration
     move |text| parse_duration(text).filter(|duration| (least..=most).contains(duration)).ok_or(None)
 }
 
-/// A duration as people write it (`90s`, `10m`, `1h 30m`), or a number of seconds.
+/// Parses a duration such as `90s`, `10m` or `1h 30m`, or a number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_secs).or_else(|| humantime::parse_duration(text).ok())
 }
 
-/// Who runs this process, for the record of what they change: a name and a machine, fit for a log.
+/// The operator who runs this process, for the change log: a name and a machine, without control characters.
 fn actor() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
     let (user, machine) = process_owner();

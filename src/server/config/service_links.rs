@@ -1,13 +1,13 @@
-//! Variables that Kubernetes puts into the environment of a container for each Service of its namespace ("service links"). Those of
-//! a Service named `sealwright` begin like settings.
+//! Environment variables that Kubernetes sets in containers for each Service of the namespace ("service links"). For a Service named
+//! `sealwright`, they start like settings.
 
 use std::net::IpAddr;
 
-/// Whether Kubernetes made this variable: by its name and by its value. `name` is what follows `SEALWRIGHT_`.
+/// Whether Kubernetes set this variable, according to its name and value. `name` is the part after `SEALWRIGHT_`.
 ///
 /// For a Service `sealwright` with the port 80, named `http`, these are `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT`,
-/// `PORT_80_TCP`, `PORT_80_TCP_PROTO`, `PORT_80_TCP_PORT` and `PORT_80_TCP_ADDR`; for a Service `sealwright-demo` the same after
-/// `DEMO_`.
+/// `PORT_80_TCP`, `PORT_80_TCP_PROTO`, `PORT_80_TCP_PORT` and `PORT_80_TCP_ADDR`; for a Service `sealwright-demo`, the same with the
+/// prefix `DEMO_`.
 pub(super) fn is_service_link(name: &str, value: &str) -> bool {
     let is_port = |text: &str| text.parse::<u16>().is_ok();
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
@@ -33,13 +33,13 @@ pub(super) fn is_service_link(name: &str, value: &str) -> bool {
     }
 }
 
-/// What follows the last `marker` that begins `name` or a word of it.
+/// The part after the last `marker` that starts `name` or a word of it.
 fn after<'a>(name: &'a str, marker: &str) -> Option<&'a str> {
     let (before, rest) = name.rsplit_once(marker)?;
     (before.is_empty() || before.ends_with('_')).then_some(rest)
 }
 
-/// Such as `tcp://10.0.0.1:80`.
+/// Whether `value` is like `tcp://10.0.0.1:80`.
 fn is_port_url(value: &str) -> bool {
     let Some((protocol, _)) = value.split_once("://") else { return false };
     ["tcp", "udp", "sctp"].contains(&protocol) && url::Url::parse(value).is_ok_and(|url| url.port().is_some())
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn op1_what_kubernetes_makes_is_recognised_and_what_somebody_typed_is_not() {
+    fn op1_variables_of_kubernetes_are_recognized_and_misspelled_settings_are_not() {
         for prefix in ["", "DEMO_", "A_B_"] {
             for (name, value) in [
                 ("SERVICE_HOST", "10.0.0.1"),

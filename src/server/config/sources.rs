@@ -3,21 +3,21 @@ use std::{collections::HashMap, ffi::OsString, path::PathBuf};
 use config::{Environment, File, FileFormat, Value, ValueKind};
 
 use super::{Error, SETTINGS, Setting, Why, service_links::is_service_link};
-use crate::server::custody::{self, Kept};
+use crate::server::custody::{self, SecretFile};
 
-/// Where settings come from.
+/// The sources of settings.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Settings of the command line, by their names; the strongest.
+    /// Settings from the command line, by name; they take precedence over all others.
     pub flags: Vec<(String, String)>,
-    /// `SEALWRIGHT_*` variables, by their whole names.
+    /// `SEALWRIGHT_*` variables, by full name.
     pub environment: Vec<(String, String)>,
-    /// A TOML file that must be there; the weakest but for the defaults.
+    /// A TOML file, which must exist; it takes precedence only over the defaults.
     pub file: Option<PathBuf>,
 }
 
 const PREFIX: &str = "SEALWRIGHT";
-/// Names the file, and so is not a setting itself.
+/// Names the file; it is not a setting.
 const FILE_VARIABLE: &str = "SEALWRIGHT_CONFIG";
 const DEFAULT_FILE: &str = "sealwright.toml";
 /// The origin of a value of the command line.
@@ -34,12 +34,12 @@ impl Sources {
         };
         let (files, environment): (Vec<_>, Vec<_>) = std::env::vars_os().filter_map(ours).partition(|(name, _)| name == FILE_VARIABLE);
         let named = files.into_iter().map(|(_, value)| value).find(|value| !value.is_empty()).map(PathBuf::from);
-        // Also a link that leads nowhere: who made it meant it.
+        // Includes a broken link, so that it is reported.
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.symlink_metadata().is_ok());
         Self { flags, environment, file: file.or(named).or_else(default) }
     }
 
-    /// Lays them over each other, and refuses names that no setting has.
+    /// Merges the sources. Refuses unknown settings.
     pub(super) fn read(self) -> Result<Values, Error> {
         let mut builder = config::Config::builder();
         let path = self.file.unwrap_or_default();
@@ -52,7 +52,7 @@ impl Sources {
         });
         let mut environment: HashMap<String, String> = environment.into_iter().collect();
         let from_files = values_from_files(&mut environment)?;
-        // Names are judged as they were given: a library may read structure into them.
+        // Checks names as they were given, because the library may split them into nested keys.
         for variable in environment.keys() {
             let name = variable.strip_prefix("SEALWRIGHT_").unwrap_or(variable).to_lowercase();
             if find(&name).is_none() {
@@ -66,8 +66,9 @@ impl Sources {
         for (name, value) in table {
             let from_file = value.origin().is_some_and(|origin| origin != "the environment");
             if from_file && let Some(secret) = find(&name).filter(|setting| holds_secret(setting, &value)) {
-                let why = |exposed| Error::File { path: path.clone(), why: format!("it holds a secret ({}), and {exposed}", secret.name) };
-                custody::require_private(Kept::Configuration, &path).map_err(why)?;
+                let why =
+                    |exposed| Error::File { path: path.clone(), why: format!("it contains a secret ({}), and {exposed}", secret.name) };
+                custody::require_private(SecretFile::Configuration, &path).map_err(why)?;
             }
             let origin = match value.origin() {
                 Some("the environment") => format!("from the environment variable {PREFIX}_{}", name.to_uppercase()),
@@ -87,8 +88,8 @@ impl Sources {
     }
 }
 
-/// Takes the variables that name a file in place of a value, such as `SEALWRIGHT_SEALING_KEY_FILE`, and reads the files. There is one for
-/// each setting that may hold a secret.
+/// Removes the variables that name a file instead of a value, such as `SEALWRIGHT_SEALING_KEY_FILE`, and reads the files. Each setting
+/// that may contain a secret has one.
 fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMap<String, (String, String)>, Error> {
     let mut values = HashMap::new();
     for setting in SETTINGS.iter().filter(|setting| may_be_secret(setting)) {
@@ -97,10 +98,10 @@ fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMa
         let Some(path) = environment.remove(&variable).filter(|path| !path.is_empty()).map(PathBuf::from) else { continue };
         let refuse = |path: PathBuf, why: String| Error::ValueFile { variable: variable.clone(), path, why };
         if environment.get(&plain).is_some_and(|value| !value.is_empty()) {
-            return Err(refuse(path, format!("{plain} is set as well: set one of the two")));
+            return Err(refuse(path, format!("{plain} is set too: set only one of them")));
         }
         let read = || {
-            custody::require_private(Kept::Value, &path).map_err(|exposed| exposed.to_string())?;
+            custody::require_private(SecretFile::Value, &path).map_err(|exposed| exposed.to_string())?;
             std::fs::read_to_string(&path).map_err(|error| error.to_string())
         };
         let text = match read() {
@@ -117,18 +118,18 @@ fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMa
     Ok(values)
 }
 
-/// Whether a value must not be shown: a URL that does not parse may hold a password too, in more than one place.
+/// Whether a value must not be shown: even an invalid URL may contain a password, in several places.
 fn may_be_secret(setting: &Setting) -> bool {
     setting.secret || setting.name == "database_url"
 }
 
-/// What is wrong with a file and where, without the lines themselves: they may hold a password.
+/// An error message about a file without the quoted lines, which may contain a password.
 fn without_excerpt(why: &str) -> String {
     let excerpt = |line: &&str| line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
     why.lines().filter(|line| !excerpt(line) && !line.trim().is_empty()).collect::<Vec<_>>().join(": ")
 }
 
-/// A value as text; tables and lists, which no setting takes, as what no parser takes.
+/// A value as text. No setting allows tables and lists, and no parser accepts these texts for them.
 fn text(value: Value) -> String {
     match value.kind {
         ValueKind::Table(_) => "a table".to_owned(),
@@ -137,7 +138,7 @@ fn text(value: Value) -> String {
     }
 }
 
-/// Whether the value of a setting must not be read by others.
+/// Whether other users must not read the value of a setting.
 fn holds_secret(setting: &Setting, value: &Value) -> bool {
     let text = value.clone().into_string().unwrap_or_default();
     let user = text.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
@@ -148,18 +149,18 @@ fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// The setting whose name is most like `name`, if one is at all.
+/// The setting whose name is most similar to `name`, if any is similar enough.
 fn nearest(name: &str) -> Option<&'static str> {
     let likeness = |setting: &Setting| strsim::jaro_winkler(&name.to_lowercase(), setting.name);
     let best = SETTINGS.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
     (likeness(best) > 0.7).then_some(best.name)
 }
 
-/// What was set, with where it was set.
+/// The values that were set, with their origins.
 #[derive(Debug)]
 pub(super) struct Values {
     set: HashMap<String, (String, String)>,
-    /// Variables that were ignored because Kubernetes made them.
+    /// Ignored variables that Kubernetes set.
     pub(super) service_links: Vec<String>,
 }
 
@@ -181,11 +182,11 @@ impl Values {
         self.set.get(name).is_some_and(|(_, origin)| origin == FLAG)
     }
 
-    /// Says what is wrong with the value of a setting.
+    /// The error for the value of a setting.
     pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
-        let (value, origin) = self.set.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "nowhere set".to_owned()));
+        let (value, origin) = self.set.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "not set".to_owned()));
         let hidden = find(name).is_none_or(may_be_secret);
-        let shown = if hidden { "not shown, for it may be secret".to_owned() } else { format!("{value:?}") };
+        let shown = if hidden { "not shown because it may be secret".to_owned() } else { format!("{value:?}") };
         Error::Value { name, value: shown, origin, why, allowed: find(name).map_or("", |setting| setting.allowed) }
     }
 }

@@ -78,7 +78,7 @@ const LEAVING_LIMIT: usize = 64;
 impl ConnectionLimits {
     /// How many connections may be open beyond `total`: those that gave up their place and are not closed yet.
     pub(super) fn leaving(self) -> usize {
-        (self.total / 8).clamp(2, LEAVING_LIMIT)
+        (self.total / 8).clamp(8, LEAVING_LIMIT)
     }
 
     /// As many connections as the process may have file descriptors for, less those that it needs itself.

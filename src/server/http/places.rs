@@ -339,14 +339,27 @@ mod tests {
                 place.activity.changed.store(u64::MAX, SeqCst);
                 entered.push(place);
             }
-            let orders: Vec<_> = open[..5].iter().map(|place| place.activity.order()).collect();
+            let orders: Vec<_> = open[..9].iter().map(|place| place.activity.order()).collect();
             (entered.len(), orders)
         };
         let (leaves, closed, stays) = (Order::MakeRoom, Order::Close, Order::Stay);
-        assert_eq!(enter_more(2), (2, vec![leaves, leaves, stays, stays, stays]));
-        assert_eq!(enter_more(3), (3, vec![leaves, closed, leaves, stays, stays]), "192.0.2.2 has two");
-        let all = limits.leaving();
-        assert_eq!(enter_more(32), (all, vec![closed, closed, leaves, leaves, stays]), "the next waits until one is closed");
+        let orders = |closed_ones: &[usize], gone: usize| -> Vec<Order> {
+            (0..9)
+                .map(|at| {
+                    if closed_ones.contains(&at) {
+                        closed
+                    } else if at < gone {
+                        leaves
+                    } else {
+                        stays
+                    }
+                })
+                .collect()
+        };
+        assert_eq!(enter_more(4), (4, orders(&[], 4)), "half of what may leave");
+        assert_eq!(enter_more(5), (5, orders(&[1], 5)), "192.0.2.2 and 192.0.2.3 have two");
+        assert_eq!(enter_more(6), (6, orders(&[1, 3], 6)), "192.0.2.3 has three");
+        assert_eq!(enter_more(32), (8, orders(&[1, 3, 4, 5], 8)), "the next waits until one is closed");
         drop(open.remove(1));
         assert!(matches!(places.enter(source, true), Entry::Place(_)));
     }

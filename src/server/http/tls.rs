@@ -14,7 +14,7 @@ use super::certificate::{Certificate, Concern};
 use crate::{
     clock::{SharedClock, Timestamp},
     server::{
-        custody::{self, Kept},
+        custody::{self, SecretFile},
         meters::{CertificateFile, Meters},
     },
 };
@@ -65,7 +65,7 @@ struct Pem {
 
 impl Pem {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        custody::require_private(Kept::TlsKey, &files.key)?;
+        custody::require_private(SecretFile::TlsKey, &files.key)?;
         let read = |path: &PathBuf| fs::read(path).map_err(|source| TlsError::File { path: path.clone(), source });
         Ok(Self { certificate: read(&files.certificate)?, key: read(&files.key)?.into() })
     }

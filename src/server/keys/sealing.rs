@@ -17,7 +17,7 @@ use super::{Error, Policy, founding::Founding};
 use crate::{
     entropy,
     server::{
-        custody::{self, Kept},
+        custody::{self, SecretFile},
         secret::Redacted,
         store::{Canary, Store},
     },
@@ -128,7 +128,7 @@ impl SealingKeys {
             return Self::parse(text, "the setting sealing_key".to_owned()).map(Some);
         }
         let path = file(policy);
-        custody::require_private(Kept::SealingKey, &path)?;
+        custody::require_private(SecretFile::SealingKey, &path)?;
         let text = match fs::read_to_string(&path) {
             Ok(text) => Redacted::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

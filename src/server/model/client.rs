@@ -12,10 +12,10 @@ use super::TokenLifetime;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) id: ClientId,
-    /// How it may send its secret; never empty.
+    /// The methods by which it may authenticate; never empty.
     pub(crate) auth_methods: BTreeSet<AuthMethod>,
     pub(crate) grants: BTreeSet<GrantType>,
-    /// What it may have, resource by resource.
+    /// The scope that it may have, by resource.
     pub(crate) permissions: BTreeMap<Audience, Permission>,
     /// The resources whose tokens it may introspect.
     pub(crate) introspects: BTreeSet<Audience>,
@@ -25,16 +25,16 @@ pub(crate) struct Client {
     pub(crate) secrets: Vec<StoredSecret>,
 }
 
-/// What a client may have at one resource.
+/// The permission of a client at one resource.
 #[derive(Debug, Clone)]
 pub(crate) struct Permission {
     /// Never empty.
     pub(crate) scope: Scope,
-    /// The resource's own limit.
+    /// The resource's maximum token lifetime.
     pub(crate) token_lifetime: Option<TokenLifetime>,
 }
 
-/// What is remembered of a client secret: enough to know it again, not enough to say it.
+/// The stored part of a client secret: enough to recognize the secret, not enough to restore it.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredSecret {
     pub(crate) id: SecretId,
@@ -50,23 +50,23 @@ impl StoredSecret {
     }
 }
 
-/// What an update asks for; what is `None` or empty stays.
+/// The changes of an update. `None` and empty values change nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClientChange {
     pub(crate) auth_methods: Option<BTreeSet<AuthMethod>>,
     pub(crate) add_grants: BTreeSet<GrantType>,
     pub(crate) remove_grants: BTreeSet<GrantType>,
-    /// Replaces what the client may have at each of these resources.
+    /// Replaces the client's scope at each of these resources.
     pub(crate) allow: BTreeMap<Audience, Scope>,
     pub(crate) disallow: BTreeSet<Audience>,
     pub(crate) add_introspects: BTreeSet<Audience>,
     pub(crate) remove_introspects: BTreeSet<Audience>,
-    /// `Some(None)` goes back to the default.
+    /// `Some(None)` returns to the default.
     pub(crate) token_lifetime: Option<Option<TokenLifetime>>,
 }
 
 impl ClientChange {
-    /// The client as the change leaves it. Refuses to take away what is not there: a typing error would pass for success.
+    /// Returns the changed client. Refuses to remove what the client does not have: a typing error would look like success.
     pub(crate) fn apply(self, mut client: Client) -> Result<Client, String> {
         if let Some(methods) = self.auth_methods {
             client.auth_methods = methods;
@@ -78,11 +78,11 @@ impl ClientChange {
         }
         client.grants.extend(self.add_grants);
         if let Some(audience) = self.disallow.iter().find(|audience| self.allow.contains_key(audience)) {
-            return Err(format!("{audience} is both to be allowed and not"));
+            return Err(format!("{audience} is both allowed and disallowed"));
         }
         for audience in &self.disallow {
             if client.permissions.remove(audience).is_none() {
-                return Err(format!("the client {} is allowed nothing at {audience}", client.id));
+                return Err(format!("the client {} has no permission at {audience}", client.id));
             }
         }
         for (audience, scope) in self.allow {

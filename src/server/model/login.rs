@@ -7,14 +7,14 @@ use crate::{
     protocol::{Audience, ClientId, Malformed, Scope},
 };
 
-/// The name of a login: 128 random bits in base64url.
+/// The id of a login: 128 random bits in base64url.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LoginId(String);
 
 impl LoginId {
     pub(crate) const LEN: usize = 22;
 
-    /// It does not begin with a hyphen, which a command line takes for a flag.
+    /// Never begins with a hyphen, because a command line would parse it as a flag.
     pub(crate) fn generate() -> Self {
         loop {
             let id = entropy::unique_id();
@@ -33,8 +33,8 @@ impl FromStr for LoginId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let lawful = text.len() == Self::LEN && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        lawful.then(|| Self(text.to_owned())).ok_or(Malformed { what: "login id", rule: "it is 22 characters of base64url" })
+        let valid = text.len() == Self::LEN && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        valid.then(|| Self(text.to_owned())).ok_or(Malformed { what: "login id", rule: "it is 22 characters of base64url" })
     }
 }
 
@@ -44,15 +44,14 @@ impl fmt::Display for LoginId {
     }
 }
 
-/// What one password grant began: a chain of refresh tokens, of which the row knows only how many there have been
-/// (RFC 9700 section 4.14).
+/// The chain of refresh tokens that began with one password grant (RFC 9700 section 4.14). Only the number of refresh tokens is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
     pub(crate) id: LoginId,
     pub(crate) user: UserId,
     pub(crate) client: ClientId,
     pub(crate) audience: Audience,
-    /// What was granted at its beginning; a refresh gives that or less.
+    /// The scope granted at the beginning; a refresh grants that or less.
     pub(crate) scope: Scope,
     /// The generation of the current refresh token; the first is 1.
     pub(crate) generation: i64,
@@ -65,32 +64,51 @@ pub(crate) struct Login {
     pub(crate) ended_because: Option<String>,
 }
 
-/// How a genuine refresh token stands to its login.
+/// Selects logins.
+#[derive(Debug, Clone)]
+pub(crate) enum LoginFilter {
+    Id(LoginId),
+    User(UserId),
+    Client(ClientId),
+}
+
+impl LoginFilter {
+    /// The id of the login, the user or the client.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Id(id) => id.to_string(),
+            Self::User(user) => user.to_string(),
+            Self::Client(client) => client.to_string(),
+        }
+    }
+}
+
+/// The relation of a genuine refresh token to its login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The current one: the login takes a step, to the next.
+    /// The current token: the login advances to the next.
     Current,
-    /// The one before, soon after the step: its answer may have been lost, so the current one is given again.
+    /// The previous token, soon after the step: its response may have been lost, so the current token is returned again.
     Repeat,
-    /// One that was used up: somebody has a copy.
+    /// A token that was used up: it has been copied.
     Replay,
-    /// The login has ended, by somebody's will or by time.
+    /// The login was ended or has expired.
     Over,
-    /// The one before, and the age of the step is unknown: it lies in the future by the clock of this node.
+    /// The previous token, and the age of the step is unknown: it is in the future according to this node's clock.
     Unclear,
 }
 
 impl Login {
-    /// How long the token before the current one is answered by the current one again.
+    /// How long the previous token is answered with the current one.
     pub(crate) const REPEAT: Duration = Duration::from_secs(30);
-    /// How far the clocks of two nodes may lie apart.
+    /// Maximum difference between the clocks of two nodes.
     const SKEW: Duration = Duration::from_secs(60);
 
-    /// How the token of `generation` stands at `now`, which is a steady time. If the last step lies in the future, the clock of this
-    /// node is behind: the current token is not given again, and the login is not ended either.
+    /// The standing of the token of `generation` at `now`, a steady time. If the last step is in the future, this node's clock is behind:
+    /// then the current token is not repeated, and the login is not ended either.
     pub(crate) fn standing(&self, generation: i64, now: Timestamp) -> Standing {
         if self.is_over(now) || generation > self.generation {
-            // A generation that is yet to come was issued by a database that has since been set back.
+            // A future generation was issued before the database was restored from an older copy.
             Standing::Over
         } else if generation == self.generation {
             Standing::Current
@@ -108,7 +126,7 @@ impl Login {
     }
 }
 
-/// Why a login ended before its time.
+/// Why a login was ended before it expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Replay,
@@ -120,7 +138,7 @@ pub(crate) enum Ending {
     ClientDisabled,
     ClientDeleted,
     GrantWithdrawn,
-    /// The user had too many logins by the same client, and began another.
+    /// The user had too many logins with the same client and began another.
     Displaced,
     /// The database was restored from a copy.
     Restored,

@@ -1,4 +1,4 @@
-//! Describes: plain data and its lawful transitions. No input, no output, no clock.
+//! Plain data and its valid transitions. No input, no output, no clock.
 
 mod change;
 mod client;
@@ -12,10 +12,10 @@ mod username;
 
 pub(crate) use change::Change;
 pub(crate) use client::{Client, ClientChange, Permission, StoredSecret};
-pub(crate) use login::{Ending, Login, LoginId, Standing};
+pub(crate) use login::{Ending, Login, LoginFilter, LoginId, Standing};
 pub(crate) use password::Password;
 pub(crate) use resource::{Resource, ResourceChange};
 pub(crate) use signing_key::{KeyState, SigningKeyRow};
 pub(crate) use token_lifetime::TokenLifetime;
-pub(crate) use user::{User, UserChange, UserId};
+pub(crate) use user::{PasswordProof, User, UserChange, UserId};
 pub(crate) use username::Username;

@@ -5,22 +5,22 @@ use precis_profiles::{
 
 use crate::{protocol::Malformed, server::secret::Redacted};
 
-/// A password in the form in which passwords are compared: RFC 8265 section 4.2, OpaqueString.
+/// A password in the normal form for comparison: RFC 8265 section 4.2, OpaqueString.
 #[derive(Debug, Clone)]
 pub(crate) struct Password(Redacted);
 
 impl Password {
-    /// Long enough for any phrase, short enough that nobody makes us work by length.
+    /// Long enough for any phrase, short enough to bound the cost of hashing.
     pub(crate) const MAX_CHARS: usize = 1024;
 
-    /// Refuses what nobody can have as a password, by length before anything else.
+    /// Refuses texts that cannot be a password; checks the length first.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "password", rule };
         if text.is_empty() || Self::is_too_long(text) {
-            return Err(refuse("it has 1 to 1,024 characters"));
+            return Err(refuse("it must have 1 to 1,024 characters"));
         }
         let enforced = enforce(text).map_err(|_| {
-            refuse("it holds letters, digits, symbols and spaces, and no control or invisible characters (RFC 8265 section 4.2)")
+            refuse("it may contain letters, digits, symbols and spaces, but no control or invisible characters (RFC 8265 section 4.2)")
         })?;
         Ok(Self(Redacted::new(enforced)))
     }
@@ -38,9 +38,9 @@ impl Password {
     }
 }
 
-/// OpaqueString, but for one thing: its tables stand at Unicode 6.3, and what was added since (half of all emoji) counts as
-/// unassigned there and would be refused, and so would the invisible characters that emoji are joined by. Here it is taken as it is; it has no mapping, and its normal form is looked up in
-/// newer tables.
+/// Applies OpaqueString, with one difference. Its tables are of Unicode 6.3, so characters added since (half of all emoji) count as
+/// unassigned and would be refused, and so would the invisible characters that join emoji. Both are accepted here. They have no mapping,
+/// and their normal form comes from newer tables.
 fn enforce(text: &str) -> Result<String, precis_core::Error> {
     let (profile, class) = (OpaqueString::new(), FreeformClass::default());
     let known: String =
@@ -50,7 +50,7 @@ fn enforce(text: &str) -> Result<String, precis_core::Error> {
     Ok(profile.normalization_rule(mapped)?.into_owned())
 }
 
-/// What stands between or behind emoji to make one of several: a zero-width joiner, or a variation selector.
+/// Whether `c` combines emoji into one: a zero-width joiner or a variation selector.
 fn joins_emoji(c: char) -> bool {
     matches!(c, '\u{200d}' | '\u{fe0e}' | '\u{fe0f}')
 }
@@ -60,9 +60,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_password_has_one_form_and_new_emoji_are_no_trouble() {
+    fn a_password_has_one_normal_form_and_new_emoji_are_accepted() {
         let form = |text: &str| Password::parse(text).map(|password| password.expose().to_owned());
-        assert_eq!(form("caf\u{e9} \u{1f980}"), form("cafe\u{301}\u{3000}\u{1f980}"), "composed or not, whatever the space");
+        assert_eq!(form("caf\u{e9} \u{1f980}"), form("cafe\u{301}\u{3000}\u{1f980}"), "composed or not, with any kind of space");
         assert_ne!(form("Plum"), form("plum"));
         for good in ["\u{1f980}", " a ", "\u{1f469}\u{200d}\u{1f692}", "\u{2764}\u{fe0f}"] {
             assert!(form(good).is_ok(), "{good:?}");

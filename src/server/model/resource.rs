@@ -16,35 +16,35 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
-    /// All its scopes go into one token, which APIs take up to 16 KiB long, and into one request, of at most 100 scopes.
+    /// All its scopes must fit into one token, of which APIs accept up to 16 KiB, and into one request, of at most 100 scopes.
     pub(crate) fn require_fitting_scope(self) -> Result<Self, String> {
         const MAX_TOKENS: usize = 100;
         const MAX_LEN: usize = 4096;
         if self.scope.iter().count() > MAX_TOKENS || self.scope.to_string().len() > MAX_LEN {
-            return Err(format!("a resource has at most {MAX_TOKENS} scopes of {MAX_LEN} characters together; {} has more", self.audience));
+            return Err(format!("a resource has at most {MAX_TOKENS} scopes of {MAX_LEN} characters in total; {} has more", self.audience));
         }
         Ok(self)
     }
 }
 
-/// What an update asks for; what is `None` or empty stays.
+/// The changes of an update. `None` and empty values change nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResourceChange {
     pub(crate) add: Scope,
     pub(crate) remove: Scope,
-    /// `Some(None)` goes back to the server's default.
+    /// `Some(None)` returns to the server's default.
     pub(crate) token_lifetime: Option<Option<TokenLifetime>>,
 }
 
 impl ResourceChange {
-    /// The resource as the change leaves it. Refuses to remove what is not there and to leave no scope at all.
+    /// Returns the changed resource. Refuses to remove a scope that it does not have, and to remove its last scope.
     pub(crate) fn apply(self, mut resource: Resource) -> Result<Resource, String> {
         if let Some(token) = self.remove.iter().find(|token| !resource.scope.contains(token)) {
             return Err(format!("the resource {} has no scope {token}", resource.audience));
         }
         resource.scope = resource.scope.iter().filter(|token| !self.remove.contains(token)).chain(self.add.iter()).cloned().collect();
         if resource.scope.is_empty() {
-            return Err(format!("the resource {} would be left without any scope; delete it instead", resource.audience));
+            return Err(format!("the resource {} would have no scope left: delete it instead", resource.audience));
         }
         if let Some(lifetime) = self.token_lifetime {
             resource.token_lifetime = lifetime;

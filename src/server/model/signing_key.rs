@@ -7,27 +7,26 @@ use crate::{
     protocol::{Algorithm, PublicJwk},
 };
 
-/// A signing key as the database holds it. What state it is in follows from its times and `now`, so that nodes agree
-/// without talking to each other.
+/// A signing key as it is stored. Its state follows from its times and `now`, so that nodes agree without communicating.
 #[derive(Debug, Clone)]
 pub(crate) struct SigningKeyRow {
     pub(crate) kid: String,
     pub(crate) algorithm: Algorithm,
-    /// Counts the keys of one algorithm; unique, so that of several nodes that make the next key one wins.
+    /// Counts the keys of one algorithm. It is unique, so that one of several nodes that create the next key wins.
     pub(crate) generation: i64,
     pub(crate) public_jwk: PublicJwk,
     /// The private key, as a JWE under the sealing key.
     pub(crate) sealed: String,
     pub(crate) published_at: Timestamp,
     pub(crate) activates_at: Timestamp,
-    /// When it stops signing; `None` as long as no successor was planned.
+    /// When it stops signing; `None` while no successor is planned.
     pub(crate) retires_at: Option<Timestamp>,
     /// When it stops being published.
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
 }
 
-/// What a signing key is for at a point in time.
+/// The state of a signing key at a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyState {
     /// Published, so that verifiers know it before it signs.
@@ -38,7 +37,7 @@ pub(crate) enum KeyState {
     Retired,
     /// No longer published.
     Expired,
-    /// Withdrawn before its time.
+    /// Withdrawn early.
     Revoked,
 }
 

@@ -1,11 +1,11 @@
 use std::{fmt, time::Duration};
 
-/// How long an access token is good: 1 minute to 24 hours, in whole seconds.
+/// The lifetime of an access token: 1 minute to 24 hours, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TokenLifetime(Duration);
 
 impl TokenLifetime {
-    /// Keys stay published this long after their last signature; a longer lifetime would outlive them.
+    /// Keys stay published this long after their last signature; tokens with a longer lifetime would outlive their key.
     pub(crate) const MAX: Self = Self(Duration::from_secs(24 * 3600));
     const MIN: Duration = Duration::from_secs(60);
 

@@ -14,7 +14,7 @@ use crate::{
 
 use super::Username;
 
-/// The `sub` of a user's tokens: a random UUID. It says nothing of the user, and no client id has this form.
+/// The `sub` of a user's tokens: a random UUID. It reveals nothing about the user, and no client id has this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct UserId(Uuid);
 
@@ -45,30 +45,39 @@ pub(crate) struct User {
     pub(crate) username: Username,
     /// argon2id, in PHC form.
     pub(crate) password_hash: String,
-    /// What the person may have, resource by resource.
+    /// The scope that the user may have, by resource.
     pub(crate) permissions: BTreeMap<Audience, Scope>,
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) signed_in_at: Option<Timestamp>,
 }
 
-/// What an update asks for; what is empty stays.
+/// A password that was correct when it was checked. It counts if it still is when the login is written.
+#[derive(Debug, Clone)]
+pub(crate) struct PasswordProof {
+    /// The hash that it was checked against.
+    pub(crate) hash: String,
+    /// Its hash with the current parameters, if they were raised since.
+    pub(crate) rehash: Option<String>,
+}
+
+/// The changes of an update. Empty values change nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UserChange {
-    /// Replaces what the user may have at each of these resources.
+    /// Replaces the user's scope at each of these resources.
     pub(crate) allow: BTreeMap<Audience, Scope>,
     pub(crate) disallow: BTreeSet<Audience>,
 }
 
 impl UserChange {
-    /// The user as the change leaves them. Refuses to take away what is not there.
+    /// Returns the changed user. Refuses to remove what the user does not have.
     pub(crate) fn apply(self, mut user: User) -> Result<User, String> {
         if let Some(audience) = self.disallow.iter().find(|audience| self.allow.contains_key(audience)) {
-            return Err(format!("{audience} is both to be allowed and not"));
+            return Err(format!("{audience} is both allowed and disallowed"));
         }
         for audience in &self.disallow {
             if user.permissions.remove(audience).is_none() {
-                return Err(format!("the user {} is allowed nothing at {audience}", user.username));
+                return Err(format!("the user {} has no permission at {audience}", user.username));
             }
         }
         user.permissions.extend(self.allow);

@@ -4,9 +4,9 @@ use precis_profiles::{UsernameCaseMapped, precis_core::profile::PrecisFastInvoca
 
 use crate::protocol::Malformed;
 
-/// The name of a user, in the form in which names are compared: RFC 8265 section 3.3, UsernameCaseMapped.
+/// The name of a user in the normal form for comparison: RFC 8265 section 3.3, UsernameCaseMapped.
 ///
-/// `Alice`, `ALICE` and full-width letters are one name; white space around it does not count. At most 128 characters.
+/// `Alice`, `ALICE` and full-width letters are the same name; surrounding white space is ignored. At most 128 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Username(String);
 
@@ -25,11 +25,11 @@ impl FromStr for Username {
         let refuse = |rule| Malformed { what: "user name", rule };
         let text = text.trim();
         if text.is_empty() || text.chars().count() > Self::MAX_CHARS {
-            return Err(refuse("it has 1 to 128 characters"));
+            return Err(refuse("it must have 1 to 128 characters"));
         }
         let enforced = UsernameCaseMapped::enforce(text)
-            .map_err(|_| refuse("it holds letters, digits and ASCII symbols, and no space (RFC 8265 section 3.3)"))?;
-        // Some mappings make room for others; a name is lawful once nothing changes any more (RFC 8264 section 7).
+            .map_err(|_| refuse("it may contain letters, digits and ASCII symbols, but no space (RFC 8265 section 3.3)"))?;
+        // One mapping may enable another; a name is valid if mapping it again changes nothing (RFC 8264 section 7).
         let again = UsernameCaseMapped::enforce(enforced.as_ref());
         if again.is_ok_and(|again| again == enforced) { Ok(Self(enforced.into_owned())) } else { Err(refuse("it has no stable form")) }
     }
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_could_hide_something_is_refused() {
+    fn a_name_with_hidden_characters_is_refused() {
         for text in ["", " ", "a b", "a\nb", "a\u{200b}b", "a\u{202e}b", "\u{1b}[31m", &"x".repeat(129)] {
             assert!(text.parse::<Username>().is_err(), "{text:?}");
         }

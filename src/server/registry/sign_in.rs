@@ -8,8 +8,8 @@ use super::{
 use crate::{
     protocol::ClientId,
     server::{
-        model::{Password, User, UserId, Username},
-        store::{PasswordProof, SourceMark},
+        model::{Password, PasswordProof, User, UserId, Username},
+        store::SourceMark,
         workers::{Share, Unserved},
     },
 };
@@ -93,7 +93,7 @@ impl Registry {
         let share = name.filter(|_| at_known_source).map_or_else(|| unknown.clone(), at_known);
         let other = async {
             let name = name.filter(|_| !at_known_source)?;
-            // If this cannot be found out, the caller is refused as it would be without: the queue is full.
+            // If this cannot be found out, the caller takes the turn of an unknown source, and is refused if the queue is full.
             let found = self.passwords.limits.known.contain(asked.client, name, asked.network).await.unwrap_or(false);
             found.then(|| at_known(name))
         };

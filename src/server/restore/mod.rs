@@ -1,6 +1,6 @@
-//! Notices that a database is not the one that this node last saw, and makes a restored one safe to serve.
+//! Detects that a database is not the one that this node last saw, and makes a restored database safe to use.
 //!
-//! An older database revives what was given up since: refresh tokens that were used, secrets that were dropped, keys that were withdrawn.
+//! An older database revives what was invalidated since: used refresh tokens, dropped secrets, withdrawn keys.
 //! So every node keeps a [`Record`] beside its sealing key, and `serve` refuses a database that is older than that until
 //! `sealwright restored` has run.
 
@@ -11,7 +11,7 @@ mod witness;
 
 use std::path::PathBuf;
 
-pub(crate) use lost::Lost;
+pub(crate) use lost::LostChange;
 pub(crate) use record::{Record, RecordFile};
 pub(crate) use restored::{Report, restored};
 pub(crate) use witness::{SetBack, Witness};
@@ -24,32 +24,32 @@ use crate::{
     },
 };
 
-/// Why a database is not served. Nothing was changed or made.
+/// Why a database is refused. Nothing was changed or created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
-        "the database {url} {state}, but there is a sealing key ({key}): the database of that issuer is lost, or this is not its place. Restore it from its backup{}, or name its place by --database-url; to give up the former issuer and start over, run `serve --found-new-issuer` once. Nothing was changed",
-        if *copied { " (a copy of the .db file alone lacks what the -wal file holds: `sealwright backup FILE` makes a whole one)" } else { "" }
+        "the database {url} {state}, but a sealing key exists ({key}): the database of that issuer is lost, or it is elsewhere. Restore it from a backup{}, or give its location with --database-url; to abandon the earlier issuer and start over, run `serve --found-new-issuer` once. Nothing was changed",
+        if *copied { " (a copy of the .db file alone lacks the data of the -wal file: `sealwright backup FILE` makes a complete one)" } else { "" }
     )]
     Lost { url: String, key: String, state: &'static str, copied: bool },
     #[error(
-        "the database {url} is a copy that `sealwright backup` made: run `sealwright restored` once, then start again; nothing was changed"
+        "the database {url} is a copy that `sealwright backup` created: run `sealwright restored` once, then start again; nothing was changed"
     )]
     Backup { url: String },
     #[error(
-        "the database {url} is older than this node has seen it (record {}): it was restored from a copy. Run `sealwright restored` once, then start again; nothing was changed", record.display()
+        "the database {url} is older than this node last saw it (record {}): it was restored from a copy. Run `sealwright restored` once, then start again; nothing was changed", record.display()
     )]
     Older { url: String, record: PathBuf },
     #[error(
-        "the database {url} is another issuer's than this node has seen (record {}): name the right one by --database-url; if this one is meant, run `sealwright restored` once, then start again; nothing was changed", record.display()
+        "the database {url} belongs to another issuer than the one that this node last saw (record {}): give the right one with --database-url; if this one is right, run `sealwright restored` once, then start again; nothing was changed", record.display()
     )]
     OtherIssuer { url: String, record: PathBuf },
     #[error(
-        "the record of what this node has seen of its database, {}, cannot be read: {why}. If the database was restored, run `sealwright restored`; if not, remove the record, then start again", place.display()
+        "the record of the database's last known state, {}, cannot be read: {why}. If the database was restored, run `sealwright restored`; if not, remove the record, then start again", place.display()
     )]
     Unreadable { place: PathBuf, why: String },
     #[error(
-        "the record of what this node has seen of its database, {}, was written by a newer version of sealwright (format {format}): use that version; if the database was not restored meanwhile, the record may be removed instead", place.display()
+        "the record of the database's last known state, {}, was written by a newer version of sealwright (format {format}): use that version; if the database was not restored meanwhile, the record may be removed instead", place.display()
     )]
     NewerRecord { place: PathBuf, format: u32 },
     #[error(transparent)]
@@ -60,18 +60,18 @@ pub(crate) enum Error {
     Store(#[from] store::Error),
 }
 
-/// Refuses a database that is lost, a copy, or older than this node has seen it, and returns the node's record.
+/// Refuses a database that is lost, a copy, or older than this node last saw it. Returns the node's record.
 pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy, clock: &SharedClock) -> Result<Option<Record>, Error> {
     let url = || store.url.to_string();
     let file = RecordFile::of(keys);
     let record = file.read()?;
     let key = SealingKeys::find(keys)?;
     let turn = match key {
-        // Another process may be about to found the issuer whose key this is.
+        // Another process may be about to create the issuer of this key.
         Some(_) => SealingKeys::turn(keys).await,
         None => None,
     };
-    let state = State::look(store, clock.clone(), record.as_ref().map_or(0, Record::newest_change)).await?;
+    let state = State::inspect(store, clock.clone(), record.as_ref().map_or(0, Record::newest_change)).await?;
     drop(turn);
     let founded = match state {
         State::Founded(founded) => founded,
@@ -79,15 +79,15 @@ pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy, cl
         State::Missing => return key.map_or(Ok(None), |key| Err(Error::Lost { url: url(), key, state: "is missing", copied: false })),
         State::Empty => {
             let copied = url().starts_with("sqlite:");
-            return key.map_or(Ok(None), |key| Err(Error::Lost { url: url(), key, state: "holds no issuer", copied }));
+            return key.map_or(Ok(None), |key| Err(Error::Lost { url: url(), key, state: "contains no issuer", copied }));
         }
     };
-    standing(&founded, record.as_ref(), &file, url())?;
+    check_against_record(&founded, record.as_ref(), &file, url())?;
     Ok(record)
 }
 
-/// Whether a database goes on from where the record ends.
-fn standing(founded: &Founded, record: Option<&Record>, file: &RecordFile, url: String) -> Result<(), Error> {
+/// Checks that the database contains everything that the record has seen.
+fn check_against_record(founded: &Founded, record: Option<&Record>, file: &RecordFile, url: String) -> Result<(), Error> {
     let place = || file.path().to_owned();
     match record {
         _ if founded.backup => Err(Error::Backup { url }),

@@ -1,4 +1,4 @@
-//! The record of what this node has seen of its database: a small file beside the sealing key.
+//! The record of the database's last known state: a small file beside the sealing key.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,18 +18,18 @@ use crate::server::{
     store::{Epochs, Founded},
 };
 
-/// What a node has seen of its database. It holds nothing secret.
+/// The state of the database as this node last saw it. It contains nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     format: u32,
-    /// Names the issuer: the SHA-256 of its canary.
+    /// Identifies the issuer: the SHA-256 of its canary.
     issuer: String,
     pub(super) seen: Seen,
-    /// The kids of the signing keys that were not withdrawn.
+    /// The key ids of the signing keys that were not withdrawn.
     pub(super) signing_keys: BTreeSet<String>,
-    /// The changes after this number are in the journal.
+    /// The journal contains the changes after this number.
     pub(super) journal_after: i64,
-    pub(super) journal: VecDeque<Noted>,
+    pub(super) journal: VecDeque<JournalEntry>,
 }
 
 /// The newest epochs that were seen.
@@ -41,9 +41,9 @@ pub(super) struct Seen {
     pub(super) heartbeat: i64,
 }
 
-/// A change that was seen; who made it stays in the database.
+/// A change that was seen, without its actor and details, which stay in the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Noted {
+pub(crate) struct JournalEntry {
     pub(super) number: i64,
     /// Seconds since 1970.
     pub(super) at: i64,
@@ -51,7 +51,7 @@ pub(crate) struct Noted {
     pub(super) target: String,
 }
 
-impl From<&Change> for Noted {
+impl From<&Change> for JournalEntry {
     fn from(change: &Change) -> Self {
         let Change { number, at, action, target, .. } = change;
         Self { number: *number, at: at.seconds(), action: action.clone(), target: target.clone() }
@@ -73,20 +73,18 @@ impl From<Seen> for Epochs {
 }
 
 impl Seen {
-    /// A heartbeat that is older by this much is missing. Up to that, the last ones may be lost by a failover to a replica.
+    /// A heartbeat older by more than this counts as lost. A failover to a replica may lose the latest ones.
     const HEARTBEAT_MARGIN: i64 = 120;
 
-    /// Whether a database with these epochs is older than the one that was seen.
+    /// Whether a database with these epochs is older than the one seen.
     pub(super) fn is_ahead_of(&self, epochs: &Epochs) -> bool {
         self.registry > epochs.registry
             || self.keys > epochs.keys
             || self.changes > epochs.changes
             || self.heartbeat > epochs.heartbeat.saturating_add(Self::HEARTBEAT_MARGIN)
     }
-}
 
-impl Seen {
-    /// Whether a database with these epochs has been through `restored` since: it alone raises all of them beyond what was seen.
+    /// Whether `restored` has run on a database with these epochs since: only that raises all of them above those that were seen.
     pub(super) fn is_left_behind_by(&self, epochs: &Epochs) -> bool {
         self.registry < epochs.registry && self.keys < epochs.keys && self.changes < epochs.changes
     }
@@ -94,10 +92,10 @@ impl Seen {
 
 impl Record {
     const FORMAT: u32 = 1;
-    /// Changes that are remembered at most; a backup that is older than that many is rare.
+    /// Maximum length of the journal; backups older than that many changes are rare.
     pub(super) const JOURNAL_LEN: usize = 1000;
 
-    /// Nothing seen yet but that this issuer is there, and its changes up to a number.
+    /// A record of an issuer with an empty journal, which starts after a number.
     pub(super) fn new(canary: &str, epochs: Epochs, journal_after: i64) -> Self {
         Self {
             format: Self::FORMAT,
@@ -113,32 +111,32 @@ impl Record {
         self.issuer == issuer(canary)
     }
 
-    /// Whether the change of this number is another one than this node saw under it.
+    /// Whether this node saw another change under the same number.
     pub(super) fn contradicts(&self, change: &Change) -> bool {
-        let noted = self.journal.iter().find(|noted| noted.number == change.number);
-        noted.is_some_and(|noted| *noted != Noted::from(change))
+        let entry = self.journal.iter().find(|entry| entry.number == change.number);
+        entry.is_some_and(|entry| *entry != JournalEntry::from(change))
     }
 
-    /// Whether a database is older than this, or has gone another way since.
+    /// Whether a database is older than this record, or has diverged from it.
     pub(super) fn is_ahead_of(&self, founded: &Founded) -> bool {
         self.seen.is_ahead_of(&founded.epochs) || founded.change.as_ref().is_some_and(|change| self.contradicts(change))
     }
 
     /// The number of the newest change that was seen.
     pub(crate) fn newest_change(&self) -> i64 {
-        self.journal.back().map_or(self.journal_after, |noted| noted.number)
+        self.journal.back().map_or(self.journal_after, |entry| entry.number)
     }
 
     pub(super) fn note(&mut self, changes: &[Change]) {
         let newest = self.newest_change();
-        self.journal.extend(changes.iter().filter(|change| change.number > newest).map(Noted::from));
+        self.journal.extend(changes.iter().filter(|change| change.number > newest).map(JournalEntry::from));
         while self.journal.len() > Self::JOURNAL_LEN {
-            self.journal_after = self.journal.pop_front().map_or(self.journal_after, |forgotten| forgotten.number);
+            self.journal_after = self.journal.pop_front().map_or(self.journal_after, |dropped| dropped.number);
         }
     }
 
-    /// Takes over what another process with the same folder has seen beyond this one.
-    fn absorb(&mut self, other: Self) {
+    /// Merges what another process with the same folder has seen beyond this record.
+    fn merge(&mut self, other: Self) {
         if other.issuer != self.issuer {
             return;
         }
@@ -161,13 +159,13 @@ fn issuer(canary: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, canary.as_bytes()))
 }
 
-/// Where the record is.
+/// The file of the record.
 #[derive(Debug, Clone)]
 pub(crate) struct RecordFile(PathBuf);
 
 impl RecordFile {
     const NAME: &str = "database-record.json";
-    /// Bytes at most: a thousand changes take a third of a megabyte.
+    /// Maximum size in bytes: a thousand changes take a third of a megabyte.
     const MAX_LEN: u64 = 8 * 1024 * 1024;
 
     pub(crate) fn of(policy: &keys::Policy) -> Self {
@@ -187,7 +185,7 @@ impl RecordFile {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
             Err(error) => return Err(unreadable(error.to_string())),
         };
-        /// What every format has.
+        /// The part that all formats share.
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -199,16 +197,16 @@ impl RecordFile {
         serde_json::from_slice(&text).map(Some).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// Whether a record could be written.
+    /// Checks that a record can be written.
     pub(crate) fn require_writable(&self) -> io::Result<()> {
         let folder = self.0.parent().ok_or(io::ErrorKind::NotFound)?;
         tempfile::NamedTempFile::new_in(folder).map(drop)
     }
 
-    /// Replaces the record, whole or not at all. What another process has seen beyond it stays.
+    /// Replaces the record atomically, merged with what another process has seen.
     pub(super) fn update(&self, mut record: Record) -> io::Result<()> {
         if let Ok(Some(other)) = self.read() {
-            record.absorb(other);
+            record.merge(other);
         }
         self.replace(&record)
     }
@@ -216,7 +214,7 @@ impl RecordFile {
     pub(super) fn replace(&self, record: &Record) -> io::Result<()> {
         let folder = self.0.parent().ok_or(io::ErrorKind::NotFound)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        // Root may run `restored` for the server, which has to read what it finds in its folder. Nobody else can give files away.
+        // Root may run `restored` for the server, which must be able to read the file. Other users cannot change the owner.
         #[cfg(unix)]
         {
             use std::os::unix::fs::{MetadataExt, fchown};
@@ -247,18 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn hd12_the_journal_is_bounded_and_says_what_it_has_forgotten() {
+    fn hd12_the_journal_is_bounded_and_states_where_it_starts() {
         let mut record = Record::new("canary", Epochs::default(), 0);
         let changes: Vec<_> = (1..=Record::JOURNAL_LEN as i64 + 5).map(change).collect();
         record.note(&changes);
         record.note(&changes[10..20]);
         assert_eq!((record.journal.len(), record.journal_after), (Record::JOURNAL_LEN, 5));
         assert!(!record.contradicts(&change(6)));
-        assert!(record.contradicts(&Change { target: "shop".to_owned(), ..change(6) }), "another change under the same number");
+        assert!(record.contradicts(&Change { target: "shop".to_owned(), ..change(6) }), "another change with the same number");
     }
 
     #[test]
-    fn hd12_of_two_processes_with_one_record_the_one_that_saw_more_is_believed() {
+    fn hd12_two_processes_that_share_a_record_keep_the_newest_state() {
         let folder = tempfile::tempdir().unwrap();
         let file = RecordFile(folder.path().join(RecordFile::NAME));
         let epochs = |changes, keys| Epochs { registry: 1, keys, changes, heartbeat: 0 };
@@ -271,7 +269,7 @@ mod tests {
         let read = file.read().unwrap().unwrap();
         assert_eq!((read.journal.len(), read.seen.changes, read.seen.keys), (2, 2, 2));
         assert!(read.signing_keys.contains("new"));
-        // Another issuer's has nothing to add.
+        // The record of another issuer is not merged.
         file.update(Record::new("other", epochs(0, 0), 0)).unwrap();
         assert_eq!(file.read().unwrap().unwrap().seen.changes, 0);
     }

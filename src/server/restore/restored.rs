@@ -1,8 +1,8 @@
-//! What is done once to a database that was restored.
+//! The changes that are made once to a restored database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Error, Lost, RecordFile, record::Record};
+use super::{Error, LostChange, RecordFile, record::Record};
 use crate::{
     clock::Timestamp,
     server::{
@@ -13,25 +13,25 @@ use crate::{
     },
 };
 
-/// What was done, and what is left to do.
+/// What was done, and what is left for the operator to do.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) logins_ended: u64,
-    /// Signing keys of the database that were gone when this node last looked.
+    /// Signing keys of the database that had been withdrawn when this node last saw it.
     pub(crate) keys_withdrawn: Vec<String>,
-    /// Signing keys that this node has seen and the database does not hold.
+    /// Signing keys that this node has seen and the database lacks.
     pub(crate) keys_lost: Vec<String>,
-    /// The changes that this node has seen and the database does not hold, the oldest first.
-    pub(crate) changes_lost: Vec<Lost>,
-    /// How many more there were, of which this node does not remember what they were.
+    /// The changes that this node has seen and the database lacks, oldest first.
+    pub(crate) changes_lost: Vec<LostChange>,
+    /// The number of further lost changes, which the journal no longer contains.
     pub(crate) changes_forgotten: i64,
-    /// Whether this node had a record by which to tell.
+    /// Whether this node had a record to compare with.
     pub(crate) recorded: bool,
-    /// Why the record could not be written, after all was done.
+    /// Why the record could not be written, after everything else was done.
     pub(crate) record_failed: Option<String>,
 }
 
-/// Makes a restored database safe to serve. `founded` is the database as it was found.
+/// Makes a restored database safe to use. `founded` is its state before.
 pub(crate) async fn restored(
     store: &Store,
     sealing: &SealingKeys,
@@ -42,30 +42,30 @@ pub(crate) async fn restored(
 ) -> Result<Report, Error> {
     let recorded = record.is_some();
     let known = record.filter(|record| record.is_of(&founded.canary));
-    let there: BTreeSet<String> = live_kids(store, now).await?;
-    // A database that is not older than the record may hold keys that the record does not know yet.
+    let present: BTreeSet<String> = live_kids(store, now).await?;
+    // A database that is not older than the record may contain keys that the record lacks.
     let older = known.as_ref().filter(|record| record.is_ahead_of(founded) || founded.backup);
     let only_in = |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect::<Vec<_>>();
     let keys_withdrawn = older
         .filter(|record| record.seen.keys >= founded.epochs.keys)
-        .map_or_else(Vec::new, |record| only_in(&there, &record.signing_keys));
-    let keys_lost = older.map_or_else(Vec::new, |record| only_in(&record.signing_keys, &there));
+        .map_or_else(Vec::new, |record| only_in(&present, &record.signing_keys));
+    let keys_lost = older.map_or_else(Vec::new, |record| only_in(&record.signing_keys, &present));
     let changes_lost = match &known {
         Some(record) => lost_changes(store, record, founded.epochs.changes).await?,
         None => Vec::new(),
     };
-    // Changes are numbered one by one but for the leaps of earlier restores.
+    // Changes are numbered consecutively, except for the leaps of earlier restores.
     let changes_forgotten = known.as_ref().map_or(0, |record| (record.journal_after - founded.epochs.changes).max(0) % LEAP);
     let seen = known.as_ref().map_or(founded.epochs, |record| Epochs::from(record.seen));
     let restoring = Restoring { mac_key: (Logins::KEY, MacKey::make(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen, now };
     let logins_ended = store.restore(restoring).await?;
 
     let epochs = store.read_epochs().await?;
-    let mut begun = Record::new(&founded.canary, epochs, epochs.changes - 1);
-    begun.note(&store.list_changes(epochs.changes - 1, epochs.changes).await?);
-    begun.signing_keys = live_kids(store, now).await?;
+    let mut fresh = Record::new(&founded.canary, epochs, epochs.changes - 1);
+    fresh.note(&store.list_changes(epochs.changes - 1, epochs.changes).await?);
+    fresh.signing_keys = live_kids(store, now).await?;
     let place = file.clone();
-    let written = tokio::task::spawn_blocking(move || place.replace(&begun)).await;
+    let written = tokio::task::spawn_blocking(move || place.replace(&fresh)).await;
     let record_failed = match written {
         Ok(written) => written.err().map(|error| error.to_string()),
         Err(error) => Some(error.to_string()),
@@ -73,8 +73,8 @@ pub(crate) async fn restored(
     Ok(Report { logins_ended, keys_withdrawn, keys_lost, changes_lost, changes_forgotten, recorded, record_failed })
 }
 
-/// The changes of the journal that the database does not hold. Those before its oldest one it has forgotten by age.
-async fn lost_changes(store: &Store, record: &Record, newest: i64) -> Result<Vec<Lost>, Error> {
+/// The changes of the journal that the database lacks. Those older than its oldest one do not count: it deleted them by age.
+async fn lost_changes(store: &Store, record: &Record, newest: i64) -> Result<Vec<LostChange>, Error> {
     let mut held: BTreeMap<i64, Change> = BTreeMap::new();
     let mut after = record.journal_after;
     loop {
@@ -88,10 +88,10 @@ async fn lost_changes(store: &Store, record: &Record, newest: i64) -> Result<Vec
         Some(change) => record.contradicts(change),
         None => number > oldest,
     };
-    Ok(record.journal.iter().filter(|noted| is_lost(noted.number)).map(Lost::from).collect())
+    Ok(record.journal.iter().filter(|entry| is_lost(entry.number)).map(LostChange::from).collect())
 }
 
-/// The kids of the signing keys that are not withdrawn.
+/// The key ids of the signing keys that are not withdrawn.
 async fn live_kids(store: &Store, now: Timestamp) -> Result<BTreeSet<String>, Error> {
     let rows = store.list_signing_keys().await?.into_iter().filter_map(Result::ok);
     Ok(rows.filter(|row| row.revoked_at.is_none_or(|at| at > now)).map(|row| row.kid).collect())

@@ -1,4 +1,4 @@
-//! Keeps the record up to date while a server runs.
+//! Updates the record while a server runs.
 
 use std::{collections::BTreeSet, io, mem};
 
@@ -10,28 +10,28 @@ use crate::server::{
     store::{self, Epochs, Store},
 };
 
-/// What a running server has seen of its database, and the file in which it says so.
+/// The state of the database as a running server has seen it, and the file that records it.
 #[derive(Debug)]
 pub(crate) struct Witness {
     file: RecordFile,
     record: Record,
-    /// Whether the database was found older than it was.
+    /// Whether the database became older than it was.
     set_back: bool,
-    /// Whether there is something that was not written yet.
+    /// Whether the record has unwritten changes.
     changed: bool,
-    /// The writing that is under way: a slow disk holds up nothing else.
+    /// The write in progress. It runs in the background, so a slow disk delays nothing else.
     writing: Option<JoinHandle<io::Result<()>>>,
-    /// Whether the last write failed: that is reported once.
+    /// Whether the last write failed. It is reported once.
     failed: bool,
 }
 
-/// The database is older than it was.
+/// The database became older than it was.
 #[derive(Debug, thiserror::Error)]
-#[error("the database is older than this server has seen it: it was restored; run `sealwright restored`")]
+#[error("the database is older than this server last saw it: it was restored; run `sealwright restored`")]
 pub(crate) struct SetBack;
 
 impl Witness {
-    /// Goes on with `record`, or begins one, and takes in what was changed since.
+    /// Continues `record`, or starts a new one, and adds the changes since.
     pub(crate) async fn open(
         file: RecordFile,
         record: Option<Record>,
@@ -40,9 +40,9 @@ impl Witness {
         kids: BTreeSet<String>,
     ) -> Result<Self, store::Error> {
         let canary = store.find_canary().await?.map(|canary| canary.sealed).unwrap_or_default();
-        // What an earlier server recorded may be listed as well; its number is known to be taken.
-        let begin = || Record::new(&canary, epochs, (epochs.changes - Record::JOURNAL_LEN as i64).max(0));
-        let mut record = record.filter(|record| record.is_of(&canary)).unwrap_or_else(begin);
+        // The journal may include changes from before this node ran; their numbers are known to be taken.
+        let start = || Record::new(&canary, epochs, (epochs.changes - Record::JOURNAL_LEN as i64).max(0));
+        let mut record = record.filter(|record| record.is_of(&canary)).unwrap_or_else(start);
         let mut after = record.newest_change();
         while after < epochs.changes {
             let changes = store.list_changes(after, epochs.changes).await?;
@@ -56,30 +56,30 @@ impl Witness {
         Ok(witness)
     }
 
-    /// Refuses epochs from before what was seen, and from then on all until `restored` has run: changes that are made meanwhile may
-    /// bring the epochs back to numbers that stood for something else.
+    /// Refuses epochs that are older than those seen, and from then on all epochs until `restored` has run: further changes may raise the
+    /// epochs to numbers that stood for other changes.
     pub(crate) fn require_not_set_back(&mut self, epochs: &Epochs) -> Result<(), SetBack> {
         let seen = &self.record.seen;
         self.set_back = if self.set_back { !seen.is_left_behind_by(epochs) } else { seen.is_ahead_of(epochs) };
         if self.set_back { Err(SetBack) } else { Ok(()) }
     }
 
-    /// Takes in changes, the oldest first.
+    /// Adds changes to the record, oldest first.
     pub(crate) fn note_changes(&mut self, changes: &[Change]) {
         self.record.note(changes);
         self.changed |= !changes.is_empty();
     }
 
-    /// Takes in the epochs and the signing keys that are in use.
+    /// Updates the epochs and the signing keys in use.
     pub(crate) fn note(&mut self, epochs: Epochs, kids: BTreeSet<String>) {
-        // Changes that could not be read yet are read by a later look.
+        // Changes that could not be read yet are read by a later poll.
         let epochs = Epochs { changes: epochs.changes.max(self.record.seen.changes), ..epochs };
         self.changed |= self.record.seen != epochs.into() || self.record.signing_keys != kids;
         self.record.seen = epochs.into();
         self.record.signing_keys = kids;
     }
 
-    /// Begins to write down what is new, unless the write before is still under way: then the next call does.
+    /// Starts to write the record if it has changed. If the previous write is still in progress, the next call writes.
     pub(crate) async fn save(&mut self) {
         if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return;
@@ -98,10 +98,10 @@ impl Witness {
             Err(error) if !self.failed => tracing::warn!(
                 %error,
                 record = %self.file.path().display(),
-                "what this node has seen of its database cannot be written down: a restore of an older database would not be noticed"
+                "the record of the database's state cannot be written: a restore of an older database would not be detected"
             ),
             Ok(()) if self.failed => {
-                tracing::info!(record = %self.file.path().display(), "what this node sees of its database is written down again")
+                tracing::info!(record = %self.file.path().display(), "the record of the database's state can be written again")
             }
             _ => {}
         }

@@ -10,8 +10,8 @@ use crate::{
     protocol::{Audience, ClientId, Scope},
     server::{
         keys::MacKey,
-        model::{Ending, Login, LoginId, UserId},
-        store::{Error, Of, PasswordProof, SignedIn, SourceMark, Store},
+        model::{Ending, Login, LoginFilter, LoginId, PasswordProof, UserId},
+        store::{Error, SignedIn, SourceMark, Store},
         telemetry,
     },
 };
@@ -71,7 +71,7 @@ impl Logins {
             ended_at: None,
             ended_because: None,
         };
-        let signed_in = SignedIn { login: login.clone(), proof, source: new.source, most: self.policy.per_user };
+        let signed_in = SignedIn { login: login.clone(), proof, source: new.source, limit: self.policy.per_user };
         let Some(displaced) = self.store.insert_login(signed_in).await? else { return Ok(None) };
         for id in displaced {
             log_end(&Login { id, ..login.clone() }, Ending::Displaced);
@@ -105,7 +105,7 @@ impl Logins {
 
     /// Ends a login; whoever is first logs it.
     pub(crate) async fn end(&self, login: &Login, because: Ending, now: Timestamp) -> Result<(), Error> {
-        if self.store.end_logins(Of::Id(login.id.clone()), because, now).await? == 1 {
+        if self.store.end_logins(LoginFilter::Id(login.id.clone()), because, now).await? == 1 {
             log_end(login, because);
         }
         Ok(())

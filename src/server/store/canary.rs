@@ -2,12 +2,12 @@ use sqlx::Row;
 
 use super::{Error, Store};
 
-/// A known text under the sealing key of who founded the database.
+/// A known text, encrypted under the sealing key of the issuer of this database.
 #[derive(Debug, Clone)]
 pub(crate) struct Canary {
     /// The text, as a JWE; its header names the sealing key.
     pub(crate) sealed: String,
-    /// Where the sealing key was first kept, as a hint for who has to find it again.
+    /// Where the sealing key was first stored, as a hint for an operator who has to find it again.
     pub(crate) origin: String,
 }
 
@@ -17,7 +17,7 @@ impl Store {
         row.map(|row| Ok(Canary { sealed: row.try_get("sealed")?, origin: row.try_get("origin")? })).transpose()
     }
 
-    /// Leaves the canary of who came first in place.
+    /// Inserts the canary. One that exists already stays.
     pub(crate) async fn insert_canary_unless_there(&self, canary: Canary) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {

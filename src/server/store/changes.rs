@@ -1,4 +1,4 @@
-//! Who changed what: recorded with the change itself, so that there is none without a record.
+//! The change log. Every entry is written in the transaction of its change, so that no change lacks an entry.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     server::model::Change,
 };
 
-/// Who makes changes by way of this store, and what time it is.
+/// Writes change log entries: the actor and the clock.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
     pub(super) actor: Arc<str>,
@@ -22,7 +22,7 @@ pub(super) struct Recorder {
 }
 
 impl Store {
-    /// Changes that one look reads at most.
+    /// Maximum number of changes that one query reads.
     const AT_ONCE: i64 = 1000;
 
     /// A write that somebody asked for by hand, and its record.
@@ -43,7 +43,7 @@ impl Store {
         .await
     }
 
-    /// The changes after one number and up to another, in their order; some at a time.
+    /// The changes numbered after `after` and up to `newest`, in order, at most [`Self::AT_ONCE`].
     pub(crate) async fn list_changes(&self, after: i64, newest: i64) -> Result<Vec<Change>, Error> {
         let rows = sqlx::query("SELECT n, at, actor, action, target FROM changes WHERE n > $1 AND n <= $2 ORDER BY n LIMIT $3");
         let rows = rows.bind(after).bind(newest).bind(Self::AT_ONCE).fetch_all(&self.pool).await?;
@@ -59,7 +59,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Forgets changes that were made before `since`, and says how many.
+    /// Deletes changes from before `since` and returns how many.
     pub(crate) async fn purge_changes(&self, since: Timestamp) -> Result<u64, Error> {
         self.write(move |connection| {
             Box::pin(async move {
@@ -72,7 +72,7 @@ impl Store {
 }
 
 impl Recorder {
-    /// Records a change, last in its transaction. Changes are numbered one by one, so on PostgreSQL they also commit one by one.
+    /// Records a change. It comes last in its transaction: numbers are consecutive, so on PostgreSQL changes commit one after the other.
     pub(super) async fn record(&self, connection: &mut AnyConnection, action: &str, target: &str) -> Result<(), Error> {
         let numbered = sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = 'changes' RETURNING n");
         let number: i64 = numbered.fetch_one(&mut *connection).await?.try_get("n")?;

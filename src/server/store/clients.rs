@@ -5,20 +5,20 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 use super::{
     Error, Store,
     epochs::{self, Kind},
-    logins::{self, Of},
-    permissions, resources,
+    logins, permissions, resources,
     row::{joined, lifetime_if_any, lifetime_seconds, parsed, text, time, time_if_any, words},
 };
 use crate::{
     clock::Timestamp,
     protocol::{Audience, ClientId, GrantType},
     server::{
-        model::{Client, ClientChange, Ending, Permission, StoredSecret},
+        model::{Client, ClientChange, Ending, LoginFilter, Permission, StoredSecret},
         secret::SecretId,
     },
 };
 
-/// Everything of one client, or of all, in one statement. What a branch has not is NULL; the first branch gives the columns their types.
+/// Selects all data of one client, or of all clients, in one statement. Columns that a branch does not have are NULL; the first branch
+/// determines the types.
 macro_rules! select {
     ($with:literal, $client:literal, $scopes:literal, $others:literal) => {
         concat!(
@@ -40,8 +40,8 @@ macro_rules! select {
     };
 }
 
-/// The client `$1`, or else the next in order: as many rows are looked for, read and parsed for an id that does not exist as for one that
-/// does, and they are as seldom in a cache. So the time of an answer does not reveal which ids exist.
+/// The client `$1`, or else the next in order. For an id that does not exist, as many rows are searched, read and parsed as for one that
+/// does, and they are as rarely in a cache. So the response time does not reveal which ids exist.
 const SELECT_ONE: &str = select!(
     "WITH chosen AS (SELECT COALESCE((SELECT id FROM clients WHERE id >= $1 ORDER BY id LIMIT 1), (SELECT MIN(id) FROM clients)) AS id) ",
     "WHERE id = (SELECT id FROM chosen)",
@@ -88,9 +88,9 @@ impl Store {
         .await
     }
 
-    /// Applies `change` and gives back the client as it is now.
+    /// Applies `change` and returns the changed client.
     ///
-    /// Withdrawing a grant that logins live by ends the client's logins.
+    /// Removing a grant type that logins depend on ends the client's logins.
     pub(crate) async fn update_client(&self, id: ClientId, change: ClientChange, now: Timestamp) -> Result<Client, Error> {
         self.change("client.update", id.clone(), move |connection| {
             Box::pin(async move {
@@ -100,7 +100,7 @@ impl Store {
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
                 if withdrawn {
-                    logins::end(connection, Of::Client(id), Ending::GrantWithdrawn, now).await?;
+                    logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
                 }
                 Ok(after)
             })
@@ -108,13 +108,13 @@ impl Store {
         .await
     }
 
-    /// Disables a client at a time, which ends its logins, or enables it again.
+    /// Disables a client as of `disabled_at`, which ends its logins, or enables it.
     pub(crate) async fn set_client_disabled(&self, id: ClientId, disabled_at: Option<Timestamp>) -> Result<(), Error> {
         let action = if disabled_at.is_some() { "client.disable" } else { "client.enable" };
         self.change(action, id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
-                // Disabling again keeps the time of the first.
+                // Disabling a disabled client keeps the earlier time.
                 let sql = match disabled_at {
                     Some(_) => "UPDATE clients SET disabled_at = COALESCE(disabled_at, $2) WHERE id = $1",
                     None => "UPDATE clients SET disabled_at = $2 WHERE id = $1",
@@ -125,7 +125,7 @@ impl Store {
                     return Err(missing(&id));
                 }
                 if let Some(now) = disabled_at {
-                    logins::end(connection, Of::Client(id), Ending::ClientDisabled, now).await?;
+                    logins::end(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
                 }
                 Ok(())
             })
@@ -149,7 +149,7 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                logins::end(connection, Of::Client(id), Ending::ClientDeleted, now).await.map(drop)
+                logins::end(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await.map(drop)
             })
         })
         .await
@@ -188,12 +188,12 @@ impl Store {
         .await
     }
 
-    /// Notes when secrets were last used. Nobody decides by it, so it raises no epoch.
+    /// Records when secrets were last used. No decision depends on it, so it raises no epoch.
     pub(crate) async fn stamp_secrets_used(&self, used: Vec<(SecretId, Timestamp)>) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {
                 for (id, at) in used {
-                    // Several nodes stamp the same secret, each in its own time.
+                    // Several nodes may stamp the same secret, out of order.
                     sqlx::query(
                         "UPDATE client_secrets SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
                     )
@@ -219,7 +219,7 @@ async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Cl
     let known = rows.clients.iter().any(|row| text(row, "client_id").is_ok_and(|name| name == id.as_str()));
     match rows.read() {
         Ok(mut clients) => Ok(clients.remove(id)),
-        // An unknown client is answered with another's rows: a damaged row of those is not its affair.
+        // The rows belong to another client, so a damaged one among them does not matter.
         Err(_) if !known => Ok(None),
         Err(error) => Err(error),
     }
@@ -267,7 +267,7 @@ impl Rows {
         }
         let limits = self.scopes.iter().map(|row| Ok((parsed::<Audience>(row, "audience")?, lifetime_if_any(row, "token_lifetime")?)));
         let limits = limits.collect::<Result<BTreeMap<_, _>, Error>>()?;
-        for (id, held) in permissions::gather(&self.scopes, |row| parsed::<ClientId>(row, "client_id"))? {
+        for (id, held) in permissions::group(&self.scopes, |row| parsed::<ClientId>(row, "client_id"))? {
             let Some(client) = clients.get_mut(&id) else { continue };
             client.permissions.extend(held.into_iter().map(|(audience, scope)| {
                 let token_lifetime = limits.get(&audience).copied().flatten();
@@ -297,7 +297,7 @@ impl Rows {
     }
 }
 
-/// Writes everything of a client but its secrets over what is there.
+/// Overwrites all data of a client except its secrets.
 async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Error> {
     let id = client.id.as_str();
     sqlx::query("UPDATE clients SET auth_methods = $2, grants = $3, token_lifetime = $4, disabled_at = $5 WHERE id = $1")

@@ -2,7 +2,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::{Error, Store};
 
-/// A kind of data that nodes keep in memory.
+/// A kind of data that nodes cache in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
     Registry,
@@ -18,26 +18,26 @@ impl Kind {
     }
 }
 
-/// How often each kind of data has changed.
+/// For each kind of data, a counter of its changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Epochs {
     pub(crate) registry: i64,
     pub(crate) keys: i64,
     /// The number of the last change.
     pub(crate) changes: i64,
-    /// When a server last said that it is alive; see [`Store::beat`].
+    /// When a server last wrote its heartbeat; see [`Store::beat`].
     pub(crate) heartbeat: i64,
 }
 
 impl Store {
     /// Reads all epochs, in one statement.
     pub(crate) async fn read_epochs(&self) -> Result<Epochs, Error> {
-        let outcome = self.look_at_epochs().await;
+        let outcome = self.select_epochs().await;
         self.write_health.note_read(&outcome);
         outcome
     }
 
-    async fn look_at_epochs(&self) -> Result<Epochs, Error> {
+    async fn select_epochs(&self) -> Result<Epochs, Error> {
         if let Some(file) = &self.file {
             file.require_same()?;
         }
@@ -56,10 +56,10 @@ impl Store {
     }
 }
 
-/// Says that data of this kind is about to change, in the same transaction.
+/// Raises the epoch of a kind of data, in the transaction that changes the data.
 ///
-/// It comes first in every write: on PostgreSQL the lock on this row is what lets one change of a kind follow the other,
-/// so that what a write reads stays true until it commits.
+/// It comes first in every write: on PostgreSQL the lock on this row serializes the changes of a kind, so that what a write
+/// reads stays true until it commits.
 pub(super) async fn raise(connection: &mut AnyConnection, kind: Kind) -> Result<(), Error> {
     sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = $1").bind(kind.as_str()).execute(connection).await?;
     Ok(())

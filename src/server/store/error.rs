@@ -6,7 +6,7 @@ use crate::{
     server::custody,
 };
 
-/// Why the database could not be opened, and which it was.
+/// Why the database could not be opened, with its URL.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{source} (database {url})")]
 pub(crate) struct OpenError {
@@ -15,75 +15,77 @@ pub(crate) struct OpenError {
     pub(super) source: Error,
 }
 
-/// Why the database did not do what it was asked.
+/// Why a database operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Error {
-    /// A name that is taken.
-    #[error("{0} exists already")]
+    /// The name is taken.
+    #[error("{0} already exists")]
     Exists(String),
-    /// A name that is not there.
+    /// The name does not exist.
     #[error("there is no {0}")]
     Missing(String),
-    /// A scope token that another resource owns: a scope token belongs to one resource.
+    /// Another resource owns the scope token: a scope token belongs to one resource.
     #[error("the scope {scope} belongs to the resource {owner}")]
     ScopeTaken { scope: ScopeToken, owner: Audience },
-    /// Something that others still lean on.
+    /// It is still referenced.
     #[error("{what} is in use by {}", join_and(&[named("client", .clients), named("user", .users)]))]
     InUse { what: String, clients: Vec<String>, users: Vec<String> },
-    /// A change that does not fit what it would change.
+    /// The change does not fit the data that it applies to.
     #[error("{0}")]
     Refused(String),
-    /// The database file is not there, and this command does not make one.
-    #[error("there is no database file: run this command where the server runs, or name its database by --database-url")]
+    /// The database file does not exist, and this command does not create one.
+    #[error("there is no database file: run this command where the server runs, or give its database with --database-url")]
     NoFile,
-    /// The database file can be neither opened nor made.
+    /// The database file can be neither opened nor created.
     #[error("the database file cannot be used: {0}")]
     File(Arc<std::io::Error>),
-    /// The database file is open to others.
+    /// Other users can access the database file.
     #[error(transparent)]
     Exposed(#[from] custody::Exposed),
-    /// The log beside the file is that of another file.
+    /// The write-ahead log beside the file belongs to another file.
     #[error(
-        "{} seems to have been put in place of another file, and {} to be the log of that one, which would undo the restore or damage the file. If it was restored, move {} and the -shm file beside it away, then run `sealwright restored`. If nothing was restored (both files were copied, or the clock was set back), the log may hold what is nowhere else: `touch {}` and try again. Nothing was changed",
+        "{} seems to have replaced another database file, whose write-ahead log is still there ({}). SQLite would apply that log, which undoes the restore or damages the file. If the database was restored, move {} and the -shm file beside it away, then run `sealwright restored`. If it was not (both files were copied, or the clock was set back), the log may contain data that is nowhere else: `touch {}` and try again. Nothing was changed",
         file.display(), log.display(), log.display(), log.display()
     )]
     ForeignLog { file: PathBuf, log: PathBuf },
     /// A database in which no server has ever run.
     #[error("the database holds no issuer yet: run this command against the server's database, or start the server first")]
     NotFounded,
-    /// A schema that a later version of this program made.
+    /// A newer version of this program created the schema.
     #[error(
-        "the database was made by a newer version of sealwright (its schema has step {0}, which this version does not know): use that version"
+        "the database was created by a newer version of sealwright (its schema has step {0}, which this version does not know): use that version"
     )]
     Newer(i64),
-    /// A schema that this version would have to bring up to date first.
-    #[error("the database was made by an older version of sealwright: start this version's server once, which brings it up to date")]
+    /// The schema is older than this version's and must be migrated first.
+    #[error("the database was created by an older version of sealwright: start this version's server once, which migrates it")]
     Older,
-    /// A row that does not say what it should.
-    #[error("the database holds a {what} that cannot be read: {why}")]
+    /// A row has an invalid value.
+    #[error("the database contains an invalid {what}: {why}")]
     Corrupt { what: &'static str, why: String },
-    /// A server that takes no notice.
+    /// The database server does not respond.
     #[error("the database did not answer within {} s", .0.as_secs())]
     Silent(Duration),
-    /// The file that was opened is not at its path any more.
+    /// The file that was opened is no longer at its path.
     #[error("the database file was deleted or replaced while it was open: stop the server, put the file back, and start again")]
     Replaced,
-    /// A server that takes no writes.
-    #[error("the database takes no writes: {0}")]
+    /// The database server accepts no writes.
+    #[error("the database accepts no writes: {0}")]
     ReadOnly(String),
-    /// TLS that cannot be had, or whose certificate is not trusted.
+    /// TLS is unavailable, or the certificate is not trusted.
     #[error(
-        "the connection to the database cannot be protected: {0}: check the host's name and certificate, name its authority by sslrootcert, \
-         or allow less by database_tls"
+        "the connection to the database cannot be secured: {0}: check the host's name and certificate, give its authority with \
+         sslrootcert, or lower database_tls"
     )]
     Tls(String),
-    /// Something that the role of the database URL may not do.
-    #[error("the database refuses: {0}: grant it to the role of the database URL (a first start needs CREATE on the schema)")]
+    /// The role of the database URL lacks a privilege.
+    #[error(
+        "the database denied access: {0}: grant the privilege to the role of the database URL (a first start needs CREATE on the schema)"
+    )]
     Forbidden(String),
-    /// More writes wait than are let in.
+    /// The queue of writes is full.
     #[error("too many writes are waiting for the database")]
     Busy,
-    /// The database did not answer, or answered with an error.
+    /// The database did not respond, or responded with an error.
     #[error("the database failed: {0}")]
     Database(Arc<sqlx::Error>),
 }
@@ -106,25 +108,25 @@ impl Error {
         move |malformed| Self::Corrupt { what, why: malformed.to_string() }
     }
 
-    /// Whether the same call may succeed a little later.
+    /// Whether the same call may succeed soon.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Busy | Self::Silent(_) | Self::Database(_) | Self::Replaced | Self::ReadOnly(_) | Self::Tls(_))
     }
 
-    /// Whether PostgreSQL undid a transaction for the sake of another, so that it may be run again: serialization_failure and
+    /// Whether PostgreSQL rolled the transaction back in favor of another, so that it may be retried: serialization_failure and
     /// deadlock_detected.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self.code().as_deref(), Some("40001" | "40P01"))
     }
 
-    /// The database's own code.
+    /// The database's own error code.
     pub(super) fn code(&self) -> Option<String> {
         let Self::Database(error) = self else { return None };
         error.as_database_error()?.code().map(|code| code.into_owned())
     }
 }
 
-/// `the client a`, `the clients a, b`, or nothing; of many the first ten.
+/// `the client a`, `the clients a, b`, or nothing; at most ten names.
 fn named(noun: &str, names: &[String]) -> String {
     const SHOWN: usize = 10;
     let plural = if names.len() > 1 { "s" } else { "" };

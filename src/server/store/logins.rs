@@ -9,56 +9,29 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
-    protocol::{ClientId, GrantType},
-    server::model::{Ending, Login, LoginId, UserId},
+    protocol::GrantType,
+    server::model::{Ending, Login, LoginFilter, LoginId, PasswordProof},
 };
 
-/// Which logins are meant.
-#[derive(Debug, Clone)]
-pub(crate) enum Of {
-    Id(LoginId),
-    User(UserId),
-    Client(ClientId),
-}
-
-impl Of {
-    fn name(&self) -> String {
-        match self {
-            Self::Id(id) => id.to_string(),
-            Self::User(user) => user.to_string(),
-            Self::Client(client) => client.to_string(),
-        }
-    }
-}
-
-/// A statement about the logins that are meant; `$1` is their [`Of::name`].
+/// Builds a statement about the selected logins; `$1` is [`LoginFilter::name`].
 macro_rules! of {
     ($of:expr, $before:literal, $after:literal) => {
         match $of {
-            Of::Id(_) => concat!($before, " WHERE id = $1 ", $after),
-            Of::User(_) => concat!($before, " WHERE sub = $1 ", $after),
-            Of::Client(_) => concat!($before, " WHERE client_id = $1 ", $after),
+            LoginFilter::Id(_) => concat!($before, " WHERE id = $1 ", $after),
+            LoginFilter::User(_) => concat!($before, " WHERE sub = $1 ", $after),
+            LoginFilter::Client(_) => concat!($before, " WHERE client_id = $1 ", $after),
         }
     };
 }
 
-/// A password that was right when it was checked: it counts if it still is when the login is written.
-#[derive(Debug, Clone)]
-pub(crate) struct PasswordProof {
-    /// The hash that it was checked against.
-    pub(crate) hash: String,
-    /// Its hash under parameters that were raised since.
-    pub(crate) rehash: Option<String>,
-}
-
-/// A new login, with what else is stored in its transaction.
+/// A new login, with the other data that is stored in its transaction.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
     pub(crate) login: Login,
     pub(crate) proof: PasswordProof,
     pub(crate) source: SourceMark,
-    /// Logins that this user may have by this client, this one included.
-    pub(crate) most: u32,
+    /// Maximum number of logins of this user with this client, including this one.
+    pub(crate) limit: u32,
 }
 
 macro_rules! select {
@@ -72,20 +45,20 @@ macro_rules! select {
 }
 
 impl Store {
-    /// Logins that are listed at most.
+    /// Maximum number of logins in a list.
     pub(crate) const LISTED_LOGINS: i64 = 1000;
-    /// Logins that are forgotten in one write: others wait for their turn meanwhile.
+    /// Maximum number of logins that one write deletes: other writes wait for it.
     const PURGED_AT_ONCE: u64 = 1000;
 
-    /// Stores a login, and ends and returns the logins that exceed the limit by it. `None` if the user or the client was disabled
-    /// or deleted in the meantime, the password was changed or rehashed, or the grant was taken from the client.
+    /// Stores a login, and ends and returns the logins that then exceed the limit. `None` if the user or the client was disabled or
+    /// deleted in the meantime, the password was changed or rehashed, or the client lost the grant type.
     ///
-    /// User and client are touched first: on PostgreSQL that takes their rows' locks, so that who disables one of them either
-    /// comes before, and there is no login, or after, and ends it.
+    /// User and client are updated first: on PostgreSQL that locks their rows, so that disabling one of them either comes first, and
+    /// there is no login, or comes later and ends the login.
     pub(crate) async fn insert_login(&self, signed_in: SignedIn) -> Result<Option<Vec<LoginId>>, Error> {
         self.write(move |connection| {
             Box::pin(async move {
-                let SignedIn { login, proof, source, most } = signed_in;
+                let SignedIn { login, proof, source, limit } = signed_in;
                 let user = sqlx::query(
                     "UPDATE users SET signed_in_at = $2, password_hash = $4 WHERE sub = $1 AND password_hash = $3 AND disabled_at IS NULL",
                 )
@@ -120,7 +93,7 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
                 sign_in_sources::note(connection, &login, source).await?;
-                end_surplus(connection, &login, most).await.map(Some)
+                end_surplus(connection, &login, limit).await.map(Some)
             })
         })
         .await
@@ -132,21 +105,23 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// The newest logins that are kept, at most [`Self::LISTED_LOGINS`].
-    pub(crate) async fn list_logins(&self, of: Option<Of>) -> Result<Vec<Login>, Error> {
+    /// The newest logins, at most [`Self::LISTED_LOGINS`].
+    pub(crate) async fn list_logins(&self, of: Option<LoginFilter>) -> Result<Vec<Login>, Error> {
         let (sql, name) = match of {
             None => (select!("WHERE id <> $1 ORDER BY created_at DESC, id LIMIT $2"), String::new()),
-            Some(Of::Id(id)) => (select!("WHERE id = $1 ORDER BY created_at DESC, id LIMIT $2"), id.to_string()),
-            Some(Of::User(user)) => (select!("WHERE sub = $1 ORDER BY created_at DESC, id LIMIT $2"), user.to_string()),
-            Some(Of::Client(client)) => (select!("WHERE client_id = $1 ORDER BY created_at DESC, id LIMIT $2"), client.to_string()),
+            Some(LoginFilter::Id(id)) => (select!("WHERE id = $1 ORDER BY created_at DESC, id LIMIT $2"), id.to_string()),
+            Some(LoginFilter::User(user)) => (select!("WHERE sub = $1 ORDER BY created_at DESC, id LIMIT $2"), user.to_string()),
+            Some(LoginFilter::Client(client)) => {
+                (select!("WHERE client_id = $1 ORDER BY created_at DESC, id LIMIT $2"), client.to_string())
+            }
         };
         sqlx::query(sql).bind(name).bind(Self::LISTED_LOGINS).fetch_all(&self.pool).await?.iter().map(read).collect()
     }
 
-    /// Takes a login from `generation` to the next. False: somebody else did, or it is over.
+    /// Advances a login from its generation to the next. Returns false if another request did so first, or the login is over.
     ///
-    /// The time is read when the write has its turn, which may be later than it was asked for: from then on a lost answer is
-    /// given again.
+    /// The time is read when the write runs, which may be later than the call: the period in which a lost response is repeated starts
+    /// then.
     pub(crate) async fn step_login(&self, login: &Login, clock: SharedClock, idle_lifetime: Duration) -> Result<bool, Error> {
         let (id, generation, absolute_ends_at) = (login.id.clone(), login.generation, login.absolute_ends_at);
         self.write(move |connection| {
@@ -170,15 +145,15 @@ impl Store {
         .await
     }
 
-    /// Ends logins that have not ended yet, and says how many.
-    pub(crate) async fn end_logins(&self, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {
+    /// Ends the selected logins that are not over yet and returns how many.
+    pub(crate) async fn end_logins(&self, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
         match because {
             Ending::Operator => self.change("login.end", of.name(), move |connection| Box::pin(end(connection, of, because, now))).await,
             _ => self.write(move |connection| Box::pin(end(connection, of, because, now))).await,
         }
     }
 
-    /// Forgets logins that have been over since before `since`, and says how many; some hundred in one write.
+    /// Deletes logins that were over before `since`, in batches, and returns how many.
     pub(crate) async fn purge_logins(&self, since: Timestamp) -> Result<u64, Error> {
         let mut all = 0;
         for sql in [
@@ -204,11 +179,11 @@ impl Store {
     }
 }
 
-/// Ends the logins beyond `most` of the user and client of `login`, the least recently used first. At most 100 are ended at once,
-/// so that the cost is bounded where there were many more before the limit existed.
-async fn end_surplus(connection: &mut AnyConnection, login: &Login, most: u32) -> Result<Vec<LoginId>, Error> {
+/// Ends the logins of the same user and client beyond `limit`, least recently used first. Ends at most 100 per call, so that the cost
+/// is bounded where many more existed before the limit did.
+async fn end_surplus(connection: &mut AnyConnection, login: &Login, limit: u32) -> Result<Vec<LoginId>, Error> {
     const ENDED_AT_ONCE: i64 = 100;
-    // Two statements: with one, both databases may choose to read all open logins of all users.
+    // Two statements: with one, the query planner of either database may read all open logins of all users.
     let surplus = sqlx::query(
         "SELECT id FROM logins WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
          AND idle_ends_at > $6 ORDER BY stepped_at DESC, id LIMIT $4 OFFSET $5",
@@ -217,21 +192,21 @@ async fn end_surplus(connection: &mut AnyConnection, login: &Login, most: u32) -
     .bind(login.client.to_string())
     .bind(login.id.to_string())
     .bind(ENDED_AT_ONCE)
-    .bind(i64::from(most) - 1)
+    .bind(i64::from(limit) - 1)
     .bind(login.created_at.seconds())
     .fetch_all(&mut *connection)
     .await?;
     let mut ended = Vec::with_capacity(surplus.len());
     for row in &surplus {
         let id: LoginId = parsed(row, "id")?;
-        if end(connection, Of::Id(id.clone()), Ending::Displaced, login.created_at).await? == 1 {
+        if end(connection, LoginFilter::Id(id.clone()), Ending::Displaced, login.created_at).await? == 1 {
             ended.push(id);
         }
     }
     Ok(ended)
 }
 
-pub(super) async fn end(connection: &mut AnyConnection, of: Of, because: Ending, now: Timestamp) -> Result<u64, Error> {
+pub(super) async fn end(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
     let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
     let ended = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str()).execute(connection).await?;
     Ok(ended.rows_affected())

@@ -3,13 +3,13 @@ use sqlx::Row;
 use super::{Error, Store};
 
 impl Store {
-    /// The sealed symmetric key of this name.
+    /// The sealed MAC key of this name.
     pub(crate) async fn find_mac_key(&self, name: &str) -> Result<Option<String>, Error> {
         let row = sqlx::query("SELECT sealed FROM mac_keys WHERE name = $1").bind(name.to_owned()).fetch_optional(&self.pool).await?;
         row.map(|row| Ok(row.try_get("sealed")?)).transpose()
     }
 
-    /// Leaves the key of who came first in place.
+    /// Inserts a MAC key. One that exists already stays.
     pub(crate) async fn insert_mac_key_unless_there(&self, name: &'static str, sealed: String) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {

@@ -1,4 +1,4 @@
-//! What clients and users may have at resources: two tables of one shape.
+//! The permissions of clients and of users: two tables of the same shape.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use sqlx::{AnyConnection, any::AnyRow};
 use super::{Error, resources, row::parsed};
 use crate::protocol::{Audience, Scope, ScopeToken};
 
-/// Gathers the scope tokens of many rows by owner and resource.
-pub(super) fn gather<K: Ord>(
+/// Groups the scope tokens of rows by owner and resource.
+pub(super) fn group<K: Ord>(
     rows: &[AnyRow],
     owner: impl Fn(&AnyRow) -> Result<K, Error>,
 ) -> Result<BTreeMap<K, BTreeMap<Audience, Scope>>, Error> {
     let mut tokens: BTreeMap<K, BTreeMap<Audience, Vec<ScopeToken>>> = BTreeMap::new();
     for row in rows {
-        let place = tokens.entry(owner(row)?).or_default().entry(parsed(row, "audience")?).or_default();
-        place.push(parsed(row, "scope")?);
+        let held = tokens.entry(owner(row)?).or_default().entry(parsed(row, "audience")?).or_default();
+        held.push(parsed(row, "scope")?);
     }
     let scopes = |held: BTreeMap<Audience, Vec<ScopeToken>>| {
         held.into_iter().map(|(audience, tokens)| (audience, tokens.into_iter().collect())).collect()
@@ -23,7 +23,7 @@ pub(super) fn gather<K: Ord>(
     Ok(tokens.into_iter().map(|(owner, held)| (owner, scopes(held))).collect())
 }
 
-/// Writes what `owner` may have over what is there, by these two statements. Refuses what no resource has.
+/// Replaces the permissions of `owner`, with these two statements. Refuses scope tokens that the resource does not own.
 pub(super) async fn replace(
     connection: &mut AnyConnection,
     [delete, insert]: [&'static str; 2],

@@ -55,7 +55,7 @@ impl Store {
         find(&mut connection, audience).await
     }
 
-    /// Applies `change` and gives back the resource as it is now. A scope token that clients hold is not removed.
+    /// Applies `change` and returns the changed resource. Refuses to remove a scope token that clients or users have.
     pub(crate) async fn update_resource(&self, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
         self.change("resource.update", audience.clone(), move |connection| {
             Box::pin(async move {
@@ -85,7 +85,7 @@ impl Store {
         .await
     }
 
-    /// Deletes a resource that no client is allowed at and no client introspects.
+    /// Deletes a resource. Refuses if clients or users have permissions there, or clients introspect its tokens.
     pub(crate) async fn delete_resource(&self, audience: Audience) -> Result<(), Error> {
         self.change("resource.delete", audience.clone(), move |connection| {
             Box::pin(async move {
@@ -131,7 +131,7 @@ async fn scopes_of(connection: &mut AnyConnection, audience: &Audience) -> Resul
     rows.iter().map(|row| parsed::<ScopeToken>(row, "scope")).collect()
 }
 
-/// Inserts what is not there yet, and refuses what belongs to another resource.
+/// Inserts the missing scope tokens. Refuses those that another resource owns.
 async fn insert_scopes(connection: &mut AnyConnection, audience: &Audience, scope: &Scope) -> Result<(), Error> {
     for token in scope.iter() {
         sqlx::query("INSERT INTO scopes (scope, audience) VALUES ($1, $2) ON CONFLICT DO NOTHING")
@@ -148,7 +148,7 @@ async fn insert_scopes(connection: &mut AnyConnection, audience: &Audience, scop
     Ok(())
 }
 
-/// Refuses when one of the statements, which select the names of clients and of users, finds any that hold `name`.
+/// Refuses if one of the two statements, which select names of clients and of users, finds any for `name`.
 async fn refuse_if_used(connection: &mut AnyConnection, holders: [&'static str; 2], name: &str, what: String) -> Result<(), Error> {
     let mut found = [Vec::new(), Vec::new()];
     for (names, sql) in found.iter_mut().zip(holders) {

@@ -1,4 +1,4 @@
-//! Copies of a database, and what has to change in a database that was one.
+//! Backups of a database, and the changes that a restored database needs.
 
 use std::path::Path;
 
@@ -7,40 +7,40 @@ use sqlx::{AnyConnection, Connection, Executor};
 use super::{DatabaseUrl, Epochs, Error, Store, sqlite_files::BACKUP_MARK};
 use crate::{clock::Timestamp, server::model::Ending};
 
-/// What is to be done to a database that was restored.
+/// The changes to make in a restored database.
 #[derive(Debug)]
 pub(crate) struct Restoring {
-    /// The new key of this name, sealed.
+    /// Name and sealed text of the new MAC key.
     pub(crate) mac_key: (&'static str, String),
-    /// Signing keys that must not be used any more.
+    /// Signing keys that must no longer be used.
     pub(crate) withdrawn: Vec<String>,
-    /// The newest epochs that were seen before the restore: those of the database go on beyond them.
+    /// The newest epochs that were seen before the restore. The database's epochs continue above them.
     pub(crate) seen: Epochs,
     pub(crate) now: Timestamp,
 }
 
-/// How far the epochs are raised by a restore: beyond what any node can have seen of the database that was lost, whether or not it
-/// keeps a record, so that those that run go on.
+/// By how much a restore raises the epochs: above anything that a node can have seen of the lost database, whether or not it keeps a
+/// record, so that running nodes continue.
 pub(crate) const LEAP: i64 = 1_000_000;
 
 impl Store {
-    /// Whether it is an SQLite file.
+    /// Whether the database is an SQLite file.
     pub(crate) const fn is_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Copies the database, as it is at one point in time, into the empty file `to` (SQLite alone). Writers go on meanwhile.
+    /// Copies a snapshot of the database into the empty file `to` (SQLite only). Writers are not blocked.
     pub(crate) async fn backup(&self, to: &Path) -> Result<(), Error> {
         let name = to.to_str().ok_or_else(|| Error::Refused("the name of the backup is not UTF-8".to_owned()))?;
         sqlx::query("VACUUM INTO $1").bind(name.to_owned()).execute(&self.pool).await?;
         let mut copy = AnyConnection::connect(&DatabaseUrl::Sqlite(to.to_owned()).to_connect()).await?;
-        // The mark tells the next start that it finds a copy, wherever that is.
+        // The mark lets the next start recognize a copy, wherever it is.
         copy.execute(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {BACKUP_MARK}"))).await?;
         Ok(copy.close().await?)
     }
 
-    /// Ends every login, replaces a MAC key, withdraws signing keys, and raises all epochs beyond those that were seen, in one
-    /// transaction. Returns how many logins were ended.
+    /// Ends all logins, replaces a MAC key, withdraws signing keys, and raises all epochs above those that were seen, in one
+    /// transaction. Returns the number of logins ended.
     pub(crate) async fn restore(&self, restoring: Restoring) -> Result<u64, Error> {
         let sqlite = self.file.is_some();
         let recorder = self.recorder.clone();
@@ -95,8 +95,7 @@ impl Store {
         .await
     }
 
-    /// Notes that a server is alive at `now`: by that, a copy of the database is told from the database itself even when nothing else
-    /// changed between them.
+    /// Records that a server is alive at `now`. It distinguishes the database from an older copy even if nothing else has changed since.
     pub(crate) async fn beat(&self, now: Timestamp) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {

@@ -1,4 +1,4 @@
-//! Reads typed values out of rows.
+//! Reads typed values from rows.
 
 use std::{str::FromStr, time::Duration};
 
@@ -11,17 +11,17 @@ pub(super) fn text(row: &AnyRow, column: &str) -> Result<String, Error> {
     Ok(row.try_get(column)?)
 }
 
-/// A text that must parse: a row that does not is not taken for an empty one.
+/// A text that must parse. An invalid value is an error, not an empty value.
 pub(super) fn parsed<T: FromStr<Err = Malformed>>(row: &AnyRow, column: &'static str) -> Result<T, Error> {
     text(row, column)?.parse().map_err(Error::corrupt(column))
 }
 
-/// Words that were stored with a space between them.
+/// Words stored with spaces between them.
 pub(super) fn words<T: FromStr<Err = Malformed>, C: FromIterator<T>>(row: &AnyRow, column: &'static str) -> Result<C, Error> {
     text(row, column)?.split_ascii_whitespace().map(|word| word.parse().map_err(Error::corrupt(column))).collect()
 }
 
-/// What [`words`] reads back.
+/// The inverse of [`words`].
 pub(super) fn joined<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
@@ -40,7 +40,7 @@ pub(super) fn lifetime_if_any(row: &AnyRow, column: &'static str) -> Result<Opti
     lifetime.map(Some).ok_or_else(|| Error::Corrupt { what: column, why: format!("{seconds} s is out of range") })
 }
 
-/// For binding a lifetime; its maximum fits.
+/// A lifetime for binding; the maximum fits into an `i64`.
 pub(super) fn lifetime_seconds(lifetime: Option<TokenLifetime>) -> Option<i64> {
     lifetime.map(|lifetime| lifetime.seconds().cast_signed())
 }

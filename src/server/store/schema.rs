@@ -7,7 +7,7 @@ use sqlx::{
 
 use super::{Error, Store};
 
-/// The steps of the schema. A step that has landed is never changed: its checksum is remembered.
+/// The migrations. A released one is never changed: databases store its checksum.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "init", include_str!("../../../migrations/0001_init.sql")),
     (2, "people", include_str!("../../../migrations/0002_people.sql")),
@@ -15,7 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "sign_in_sources", include_str!("../../../migrations/0004_sign_in_sources.sql")),
 ];
 
-/// The steps that a database has had, by number, with their checksums.
+/// The migrations applied to a database: numbers and checksums.
 type Applied = Vec<(i64, Vec<u8>)>;
 
 fn newest() -> i64 {
@@ -23,10 +23,10 @@ fn newest() -> i64 {
 }
 
 impl Store {
-    /// Brings the schema up to date, in one transaction: all of it, or nothing.
+    /// Migrates the schema in one transaction.
     ///
-    /// sqlx's own migrator does not fit. Its lock belongs to the session, so that an error leaves it behind in the pool and a pooler
-    /// loses it, and it creates its table at every start, which PostgreSQL reports. Its table and its checksums are kept.
+    /// sqlx's own migrator does not fit: its lock belongs to the session, so that an error leaves it in the pool and a pooler loses it,
+    /// and it creates its table at every start, which PostgreSQL logs. Its table and checksums are used.
     pub(super) async fn migrate(&self) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
         let applied = applied(&mut connection).await?;
@@ -35,13 +35,13 @@ impl Store {
         }
         let migrated = migrate(&mut connection, self.writer.is_sqlite(), applied.is_none()).await;
         if migrated.is_err() {
-            // SQLite may have ended the transaction by itself, and sqlx not know.
+            // SQLite may have ended the transaction without sqlx knowing.
             connection.close_on_drop();
         }
         migrated
     }
 
-    /// Refuses a database that no server has founded, and one whose schema is not this version's.
+    /// Refuses a database that no server has created, and one whose schema is not this version's.
     pub(super) async fn require_schema(&self) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
         match applied(&mut connection).await?.as_deref() {
@@ -52,15 +52,15 @@ impl Store {
     }
 }
 
-async fn migrate(connection: &mut AnyConnection, sqlite: bool, founding: bool) -> Result<(), Error> {
-    // Of several processes that start at once, one migrates and the others wait for it: SQLite by the kind of transaction, PostgreSQL
-    // by a lock that ends with the transaction. The number is an arbitrary one of ours.
+async fn migrate(connection: &mut AnyConnection, sqlite: bool, creating: bool) -> Result<(), Error> {
+    // Of several processes that start at once, one migrates and the others wait: on SQLite because of the kind of transaction, on
+    // PostgreSQL because of a lock that ends with the transaction. The lock's number is arbitrary.
     let mut transaction = connection.begin_with(if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
     if !sqlite {
         transaction.execute("SET LOCAL statement_timeout = '60s'").await?;
         transaction.execute("SELECT pg_advisory_xact_lock(7236829201)").await?;
     }
-    if founding {
+    if creating {
         transaction
             .execute(
                 "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
@@ -88,7 +88,7 @@ async fn migrate(connection: &mut AnyConnection, sqlite: bool, founding: bool) -
     Ok(transaction.commit().await?)
 }
 
-/// The steps that the database has had. None: it has no table of them, so no server has founded it.
+/// The migrations applied to the database. `None`: it has no table of migrations, so no server has created it.
 async fn applied(connection: &mut AnyConnection) -> Result<Option<Applied>, Error> {
     let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version").fetch_all(connection).await;
     match rows {
@@ -100,7 +100,7 @@ async fn applied(connection: &mut AnyConnection) -> Result<Option<Applied>, Erro
     }
 }
 
-/// How many steps are missing. A step that this program does not know, or knows otherwise, is refused.
+/// The number of missing migrations. Refuses a database with a migration that this program does not know or that differs.
 fn check(applied: &[(i64, Vec<u8>)]) -> Result<usize, Error> {
     for (version, found) in applied {
         let Some(&(_, name, sql)) = MIGRATIONS.iter().find(|(known, ..)| known == version) else {
@@ -114,7 +114,7 @@ fn check(applied: &[(i64, Vec<u8>)]) -> Result<usize, Error> {
 }
 
 fn other(version: i64) -> Error {
-    Error::Corrupt { what: "schema", why: format!("step {version} is not the one that this program knows") }
+    Error::Corrupt { what: "schema", why: format!("step {version} differs from this version's") }
 }
 
 fn checksum(version: i64, name: &'static str, sql: &'static str) -> Cow<'static, [u8]> {

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceMark(pub(crate) String);
 
-/// For binding it.
+/// The same as an `i64`, for binding.
 const KEPT: i64 = Store::SIGN_IN_SOURCES as i64;
 /// Rows that are deleted in one write.
 const PURGED_AT_ONCE: u64 = 1000;

@@ -8,7 +8,7 @@ use super::{
 use crate::server::model::SigningKeyRow;
 
 impl Store {
-    /// Every signing key, the newest generation first. A row that cannot be read does not hide the others.
+    /// All signing keys, newest generation first. An invalid row does not hide the others.
     pub(crate) async fn list_signing_keys(&self) -> Result<Vec<Result<SigningKeyRow, Error>>, Error> {
         let rows = sqlx::query(
             "SELECT kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at
@@ -19,7 +19,7 @@ impl Store {
         Ok(rows.iter().map(read).collect())
     }
 
-    /// Inserts the next generation of its algorithm. False: another node was first, and its key stands.
+    /// Inserts a key as the next generation of its algorithm. Returns false if another node was first; its key stays.
     pub(crate) async fn insert_signing_key(&self, key: SigningKeyRow) -> Result<bool, Error> {
         let public_jwk = serde_json::to_string(&key.public_jwk).map_err(|e| Error::Refused(e.to_string()))?;
         let recorder = self.recorder.clone();

@@ -1,8 +1,8 @@
-//! What the files of an SQLite database say before SQLite opens them.
+//! Checks the files of an SQLite database before SQLite opens them.
 //!
-//! SQLite replays whatever valid `-wal` lies beside a database file: the log does not name the file that it belongs to. Beside a file
-//! that was restored, the log of the former one undoes the restore or damages the file, and it does so at the first read. So the files are
-//! looked at first (formats: <https://www.sqlite.org/fileformat2.html> sections 1.3 and 4).
+//! SQLite replays any valid `-wal` beside a database file: the log does not name the file that it belongs to. Beside a restored file, the
+//! log of the previous file undoes the restore or damages the file, at the first read. So the files are checked first (formats:
+//! <https://www.sqlite.org/fileformat2.html> sections 1.3 and 4).
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use std::{
 
 use super::Error;
 
-/// The `user_version` of a file that [`Store::backup`](super::Store::backup) made and that no one has taken into use yet: "SWBK".
+/// The `user_version` of a file that [`Store::backup`](super::Store::backup) created and that is not in use yet: "SWBK".
 pub(super) const BACKUP_MARK: u32 = 0x5357_424b;
 
 const HEADER_LEN: usize = 100;
@@ -23,17 +23,17 @@ const FRAME_HEADER_LEN: usize = 24;
 /// The header of a database file.
 #[derive(Debug, Clone, Copy)]
 struct Header {
-    /// Whether the file is in WAL mode. SQLite writes that before it makes a log, and deletes the log before it takes it back.
-    logs: bool,
+    /// Whether the file is in WAL mode. SQLite sets the mode before it creates a log, and deletes the log before it leaves the mode.
+    wal_mode: bool,
     user_version: u32,
 }
 
 impl Header {
-    /// `None`: the file is missing, empty, or no SQLite database.
+    /// `None`: the file is missing, empty, or not an SQLite database.
     fn read(path: &Path) -> Option<Self> {
         let mut bytes = [0; HEADER_LEN];
         File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).ok()?;
-        bytes.starts_with(b"SQLite format 3\0").then(|| Self { logs: bytes[18] == 2, user_version: big_endian(&bytes, 60) })
+        bytes.starts_with(b"SQLite format 3\0").then(|| Self { wal_mode: bytes[18] == 2, user_version: big_endian(&bytes, 60) })
     }
 }
 
@@ -43,19 +43,19 @@ fn big_endian(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(word)
 }
 
-/// Whether the file is a backup that no one has taken into use yet.
+/// Whether the file is a backup that is not in use yet.
 pub(super) fn is_backup(path: &Path) -> bool {
     Header::read(path).is_some_and(|header| header.user_version == BACKUP_MARK)
 }
 
 fn log_of(path: &Path) -> PathBuf {
-    // SQLite follows a link to the file and keeps the log beside that.
+    // SQLite follows a link and keeps the log beside the linked file.
     let mut name = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push("-wal");
     name.into()
 }
 
-/// Refuses a database file whose `-wal` is that of another file.
+/// Refuses a database file whose `-wal` belongs to another file.
 pub(super) fn refuse_foreign_log(path: &Path) -> Result<(), Error> {
     let Some(header) = Header::read(path) else { return Ok(()) };
     let log = log_of(path);
@@ -64,32 +64,32 @@ pub(super) fn refuse_foreign_log(path: &Path) -> Result<(), Error> {
         (Ok(file), Ok(log)) if log.len() > LOG_HEADER_LEN as u64 => file.modified().and_then(|file| Ok(file > log.modified()?)),
         _ => return Ok(()),
     };
-    // A file that was written later than its log was written by a checkpoint, which copies pages out of the log, or by a restore.
-    let foreign = !header.logs
+    // A file newer than its log was written by a checkpoint, which copies pages from the log, or by a restore.
+    let foreign = !header.wal_mode
         || header.user_version == BACKUP_MARK
-        || newer.map_err(failed)? && has_nothing_of(path, &log, FRAMES_LOOKED_AT).map_err(failed)?;
+        || newer.map_err(failed)? && has_no_page_of(path, &log, FRAMES_CHECKED).map_err(failed)?;
     if foreign { Err(Error::ForeignLog { file: path.to_owned(), log }) } else { Ok(()) }
 }
 
-/// Frames of a log that are looked at, from its end. A log is checkpointed after every commit from 1,000 frames on, so that it is longer
-/// than this only if a reader blocks that.
-const FRAMES_LOOKED_AT: u64 = 10_000;
+/// Number of frames that are checked, from the end of the log. A log of 1,000 frames or more is checkpointed after each commit, so it is
+/// longer than this only if a reader blocks checkpoints.
+const FRAMES_CHECKED: u64 = 10_000;
 
-/// Whether no checkpoint of this log can have left the file as it is, as far as the last `most` frames tell.
+/// Whether no checkpoint of this log can have produced the file, according to the last `limit` frames.
 ///
-/// A checkpoint copies the newest version of each page, up to some frame of the log, in ascending order of pages. So some page is in the
-/// file as the log has it; and when that is so up to a frame, it is so for page 1, if a frame before that one holds it.
+/// A checkpoint copies the newest version of each page, up to some frame of the log, in ascending order of pages. So at least one page of
+/// the file equals that in the log; and if this holds up to some frame, it holds for page 1 too, if an earlier frame contains page 1.
 ///
-/// A log of more than `most` frames of which none of the last is in the file counts as that of another file: who is refused wrongly is
-/// told what to do, and a file that is damaged cannot be mended.
-fn has_nothing_of(path: &Path, log: &Path, most: u64) -> io::Result<bool> {
+/// A log of more than `limit` frames, none of whose last ones is in the file, counts as another file's: a wrong refusal tells the operator
+/// what to do, whereas a damaged file cannot be repaired.
+fn has_no_page_of(path: &Path, log: &Path, limit: u64) -> io::Result<bool> {
     const FIRST_PAGE: u32 = 1;
     let Some(mut log) = Log::open(log)? else { return Ok(false) };
     let frames = log.count()?;
     let (mut file, mut page) = (File::open(path)?, vec![0; log.page.len()]);
     let (mut any_copied, mut first_page_before) = (false, false);
-    // From the end, where a checkpoint that nothing blocked has its last page: most logs are decided there.
-    for frame in (frames.saturating_sub(most)..frames).rev() {
+    // From the end, where the last page of an unblocked checkpoint is: it decides most cases.
+    for frame in (frames.saturating_sub(limit)..frames).rev() {
         let number = log.page_number(frame)?;
         if any_copied && number != FIRST_PAGE {
             continue;
@@ -106,21 +106,21 @@ fn has_nothing_of(path: &Path, log: &Path, most: u64) -> io::Result<bool> {
     Ok(frames > 0 && (!any_copied || first_page_before))
 }
 
-/// A log, read frame by frame in any order.
+/// A write-ahead log whose frames are read in any order.
 struct Log {
     file: File,
     salts: [u8; 8],
-    /// The page that was read last.
+    /// The last page read.
     page: Vec<u8>,
 }
 
 impl Log {
-    /// `None`: it has no valid header.
+    /// `None`: the log has no valid header.
     fn open(path: &Path) -> io::Result<Option<Self>> {
         let mut file = File::open(path)?;
         let mut header = [0; LOG_HEADER_LEN];
         file.read_exact(&mut header)?;
-        // 1 stands for 65536.
+        // 1 means 65536.
         let page_len = match big_endian(&header, 8) {
             1 => 65536,
             len @ 512..=65536 => len as usize,
@@ -152,8 +152,8 @@ impl Log {
         self.file.read_exact(&mut self.page)
     }
 
-    /// The number of its frames. A log is written again from its beginning, so that behind its frames may stand those of an earlier
-    /// round, which have other salts: the place where they change is found by halving.
+    /// The number of frames. SQLite restarts a log from its beginning, so its frames may be followed by older ones with other salts: a
+    /// binary search finds where the salts change.
     fn count(&mut self) -> io::Result<u64> {
         let len = self.file.metadata()?.len().saturating_sub(LOG_HEADER_LEN as u64);
         let (mut valid, mut end) = (0, len / (FRAME_HEADER_LEN + self.page.len()) as u64);
@@ -171,8 +171,8 @@ mod tests {
 
     const PAGE_LEN: usize = 512;
 
-    /// A folder with a database file of these pages and a log of these frames: page numbers, and what each page is full of. `stale` frames of
-    /// an earlier round follow.
+    /// A folder with a database file of these pages, each filled with one byte, and a log of these frames (page number and byte), followed by
+    /// `stale` frames of an earlier round.
     fn files(pages: &[u8], frames: &[(u32, u8)], stale: usize) -> (tempfile::TempDir, PathBuf, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let (file, log) = (folder.path().join("a.db"), folder.path().join("a.db-wal"));
@@ -192,12 +192,12 @@ mod tests {
         (folder, file, log)
     }
 
-    fn is_foreign(pages: &[u8], frames: &[(u32, u8)], most: u64) -> bool {
+    fn is_foreign(pages: &[u8], frames: &[(u32, u8)], limit: u64) -> bool {
         let foreign = [0, 1, 5].map(|stale| {
             let (_folder, file, log) = files(pages, frames, stale);
-            has_nothing_of(&file, &log, most).unwrap()
+            has_no_page_of(&file, &log, limit).unwrap()
         });
-        assert!(foreign.iter().all(|other| *other == foreign[0]), "what an earlier round left changes nothing");
+        assert!(foreign.iter().all(|other| *other == foreign[0]), "frames of an earlier round change nothing");
         foreign[0]
     }
 
@@ -212,18 +212,18 @@ mod tests {
         assert!(foreign(&[1, 22, 30]), "the newest of page 2, and page 1 as it was before the log");
         assert!(foreign(&[1, 21]), "a file of an earlier time that shares a page with the log");
         assert!(foreign(&[]));
-        assert!(!is_foreign(&[1, 2], &[], 100), "an empty log is no one's");
-        assert!(!is_foreign(&[1, 22], &[(2, 21), (2, 22)], 100), "no frame holds page 1");
+        assert!(!is_foreign(&[1, 2], &[], 100), "an empty log");
+        assert!(!is_foreign(&[1, 22], &[(2, 21), (2, 22)], 100), "no frame contains page 1");
     }
 
     #[test]
-    fn op8_of_a_long_log_no_more_than_its_end_is_read() {
+    fn op8_only_the_end_of_a_long_log_is_read() {
         let mut frames = vec![(2, 20), (1, 10)];
         frames.extend((0..50).map(|fill| (3, fill)));
         assert!(!is_foreign(&[10, 20, 49], &frames, 10), "the last frame is in the file");
-        assert!(!is_foreign(&[1, 20, 49], &frames, 10), "page 1 stands before what is looked at");
+        assert!(!is_foreign(&[1, 20, 49], &frames, 10), "page 1 is before the frames that are checked");
         assert!(is_foreign(&[1, 20, 49], &frames, 100));
-        assert!(is_foreign(&[10, 20, 3], &frames, 10), "none of the last is");
+        assert!(is_foreign(&[10, 20, 3], &frames, 10), "none of the last frames is in the file");
         assert!(!is_foreign(&[10, 20, 3], &frames, 100));
     }
 }

@@ -14,7 +14,7 @@ use super::{
     postgres::{DatabaseTls, PostgresUrl},
 };
 
-/// Where the database is. Printing it shows no password.
+/// The URL of the database. Printing it shows no password.
 #[derive(Clone)]
 pub(crate) enum DatabaseUrl {
     /// An SQLite file, absolute.
@@ -23,7 +23,7 @@ pub(crate) enum DatabaseUrl {
     Postgres(PostgresUrl),
 }
 
-/// Why a text is no URL of a database. It shows no part of a password.
+/// Why a text is not a database URL. It shows no part of a password.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct InvalidUrl(String);
@@ -39,7 +39,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// Takes `tls` for servers beyond this machine, and refuses a URL that asks for less.
+    /// Applies `tls` to remote servers, and refuses a URL that asks for less.
     pub(crate) fn secured(self, tls: DatabaseTls) -> Result<Self, InvalidUrl> {
         match self {
             Self::Sqlite(path) => Ok(Self::Sqlite(path)),
@@ -54,11 +54,11 @@ impl DatabaseUrl {
         }
     }
 
-    /// What the drivers connect to; holds the password.
+    /// The URL for the drivers; contains the password.
     pub(super) fn to_connect(&self) -> String {
         const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
         match self {
-            // The file is there by now, made with our own permissions: never let SQLite make one.
+            // The file exists by now, created with our own permissions: SQLite must not create one.
             Self::Sqlite(path) => format!("sqlite://{}?mode=rw", utf8_percent_encode(&path.to_string_lossy(), KEPT)),
             Self::Postgres(url) => url.to_connect(),
         }
@@ -73,13 +73,13 @@ impl FromStr for DatabaseUrl {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() || path.starts_with(':') || path.contains(['?', '#', '\0']) || path.ends_with('/') {
-                return Err(refuse("behind sqlite:// stands the path of a file, without parameters"));
+                return Err(refuse("sqlite:// must be followed by the path of a file, without parameters"));
             }
-            return std::path::absolute(path).map(Self::Sqlite).map_err(|_| refuse("the current directory is not there any more"));
+            return std::path::absolute(path).map(Self::Sqlite).map_err(|_| refuse("the current directory does not exist"));
         }
         match text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")) {
             Some(rest) => PostgresUrl::parse(rest).map(Self::Postgres).map_err(InvalidUrl),
-            None => Err(refuse("it begins with sqlite:// or postgres://")),
+            None => Err(refuse("it must begin with sqlite:// or postgres://")),
         }
     }
 }
@@ -99,13 +99,14 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Makes the database file, readable by its owner alone (SQLite gives its log files the same permissions), or refuses.
+/// Checks that the database file can be opened, and creates it if `opening` says so, readable only by its owner (SQLite gives its log
+/// files the same permissions).
 pub(super) fn prepare_file(path: &Path, opening: Opening) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    if opening == Opening::Found {
+    if opening == Opening::CreateIfMissing {
         options.create(true);
     }
     match options.open(path) {
@@ -115,8 +116,8 @@ pub(super) fn prepare_file(path: &Path, opening: Opening) -> Result<(), Error> {
     }
 }
 
-/// Which file a path named when it was opened. A file that is deleted or replaced under a running server goes on working for
-/// those who have it open, and for nobody else.
+/// Identifies the file that a path named when it was opened. A deleted or replaced file still works for the processes that have it open,
+/// and for no others.
 #[derive(Debug, Clone)]
 pub(super) struct FileIdentity {
     path: PathBuf,
@@ -128,7 +129,7 @@ impl FileIdentity {
         Ok(Self { path: path.to_owned(), identity: identity(path).map_err(|error| Error::File(Arc::new(error)))? })
     }
 
-    /// Refuses when the path names another file by now, or none.
+    /// Fails if the path names another file now, or none.
     pub(super) fn require_same(&self) -> Result<(), Error> {
         if identity(&self.path).is_ok_and(|now| now == self.identity) { Ok(()) } else { Err(Error::Replaced) }
     }
@@ -159,13 +160,13 @@ mod tests {
 
     #[test]
     fn a_database_url_names_a_file_or_a_server() {
-        for lawful in
+        for valid in
             ["sqlite://sealwright.db", "sqlite:///var/lib/sealwright.db", "sqlite:a b.db", "sqlite:///tmp/a:b/c%d.db", "postgresql://h/d"]
         {
-            assert!(lawful.parse::<DatabaseUrl>().is_ok(), "{lawful}");
+            assert!(valid.parse::<DatabaseUrl>().is_ok(), "{valid}");
         }
-        for unlawful in ["", "sealwright.db", "sqlite:", "sqlite::memory:", "sqlite://a?mode=memory", "mysql://h/d", "postgres://h"] {
-            assert!(unlawful.parse::<DatabaseUrl>().is_err(), "{unlawful}");
+        for invalid in ["", "sealwright.db", "sqlite:", "sqlite::memory:", "sqlite://a?mode=memory", "mysql://h/d", "postgres://h"] {
+            assert!(invalid.parse::<DatabaseUrl>().is_err(), "{invalid}");
         }
     }
 }

@@ -3,14 +3,12 @@ use std::collections::BTreeMap;
 use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
-    Error, Store,
-    logins::{self, Of},
-    permissions,
+    Error, Store, logins, permissions,
     row::{parsed, text, time, time_if_any},
 };
 use crate::{
     clock::Timestamp,
-    server::model::{Ending, User, UserChange, UserId, Username},
+    server::model::{Ending, LoginFilter, User, UserChange, UserId, Username},
 };
 
 macro_rules! select {
@@ -22,7 +20,7 @@ macro_rules! select {
     };
 }
 
-/// A user, as far as a password is concerned.
+/// The data of a user that checking a password needs.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) id: UserId,
@@ -57,7 +55,7 @@ impl Store {
         find(&mut connection, username).await
     }
 
-    /// What is needed to judge a password: one look, whoever it is.
+    /// The data for checking a password: one query, whether or not the user exists.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, Error> {
         let row = sqlx::query("SELECT sub, password_hash FROM users WHERE username = $1");
@@ -82,11 +80,11 @@ impl Store {
         Ok(users)
     }
 
-    /// Applies `change` and gives back the user as they are now.
+    /// Applies `change` and returns the changed user.
     pub(crate) async fn update_user(&self, username: Username, change: UserChange) -> Result<User, Error> {
         self.change("user.update", username.clone(), move |connection| {
             Box::pin(async move {
-                // Takes the row's lock: what is read next stays true until this commits.
+                // Locks the row: what is read next stays true until the commit.
                 sqlx::query("UPDATE users SET username = username WHERE username = $1")
                     .bind(username.to_string())
                     .execute(&mut *connection)
@@ -100,12 +98,12 @@ impl Store {
         .await
     }
 
-    /// Disables a user at a time, which ends their logins, or enables them again.
+    /// Disables a user as of `disabled_at`, which ends their logins, or enables them.
     pub(crate) async fn set_user_disabled(&self, username: Username, disabled_at: Option<Timestamp>) -> Result<(), Error> {
         let action = if disabled_at.is_some() { "user.disable" } else { "user.enable" };
         self.change(action, username.clone(), move |connection| {
             Box::pin(async move {
-                // Disabling again keeps the time of the first.
+                // Disabling a disabled user keeps the earlier time.
                 let sql = match disabled_at {
                     Some(_) => "UPDATE users SET disabled_at = COALESCE(disabled_at, $2) WHERE username = $1 RETURNING sub",
                     None => "UPDATE users SET disabled_at = $2 WHERE username = $1 RETURNING sub",
@@ -117,7 +115,7 @@ impl Store {
                     .await?;
                 let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
                 if let Some(now) = disabled_at {
-                    logins::end(connection, Of::User(user), Ending::UserDisabled, now).await?;
+                    logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
                 }
                 Ok(())
             })
@@ -125,14 +123,14 @@ impl Store {
         .await
     }
 
-    /// Sets a password's hash, which ends the user's logins: who knew the old one may have begun them.
+    /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
     pub(crate) async fn set_password_hash(&self, username: Username, hash: String, now: Timestamp) -> Result<(), Error> {
         self.change("user.set_password", username.clone(), move |connection| {
             Box::pin(async move {
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1 RETURNING sub");
                 let row = updated.bind(username.to_string()).bind(hash).fetch_optional(&mut *connection).await?;
                 let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
-                logins::end(connection, Of::User(user), Ending::PasswordSet, now).await.map(drop)
+                logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await.map(drop)
             })
         })
         .await
@@ -147,7 +145,7 @@ impl Store {
                 let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
                 sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
-                logins::end(connection, Of::User(user), Ending::UserDeleted, now).await.map(drop)
+                logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await.map(drop)
             })
         })
         .await
@@ -170,7 +168,7 @@ async fn read_one(connection: &mut AnyConnection, users: Vec<AnyRow>) -> Result<
 }
 
 fn read(users: &[AnyRow], scopes: &[AnyRow]) -> Result<Vec<User>, Error> {
-    let mut held: BTreeMap<UserId, _> = permissions::gather(scopes, |row| parsed(row, "sub"))?;
+    let mut held: BTreeMap<UserId, _> = permissions::group(scopes, |row| parsed(row, "sub"))?;
     let user = |row: &AnyRow| {
         let id = parsed(row, "sub")?;
         Ok(User {

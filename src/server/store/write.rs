@@ -1,5 +1,5 @@
-//! Every write goes through [`Store::write`]. SQLite runs what is waiting in one transaction, a savepoint each, and answers
-//! after the commit: one fsync serves them all. PostgreSQL groups commits by itself and runs each write in its own.
+//! Every write goes through [`Store::write`]. On SQLite, all queued writes run in one transaction, each in a savepoint, and return after
+//! the commit: one fsync serves them all. PostgreSQL groups commits by itself, so there each write runs in its own transaction.
 
 use futures_util::future::BoxFuture;
 use sqlx::{AnyConnection, AnyPool, Connection};
@@ -7,22 +7,22 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Error, Store};
 
-/// A write that waits for its turn.
-trait Waiting: Send {
-    /// Takes its turn, in a savepoint of its own.
+/// A queued write.
+trait Queued: Send {
+    /// Runs in a savepoint of its own.
     fn run(self: Box<Self>, connection: &mut AnyConnection) -> BoxFuture<'_, Box<dyn Done>>;
 
-    /// Its turn never came.
+    /// Fails without having run.
     fn refuse(self: Box<Self>, error: Error);
 }
 
-/// A write that had its turn.
+/// A write that has run.
 trait Done: Send {
-    /// What went wrong in it.
+    /// Its error, if it failed.
     fn error(&self) -> Option<&Error>;
 
-    /// Tells who waits for it what became of the transaction.
-    fn tell(self: Box<Self>, committed: Result<(), Error>);
+    /// Reports the outcome of the transaction to the caller.
+    fn report(self: Box<Self>, committed: Result<(), Error>);
 }
 
 struct Write<F, T> {
@@ -35,7 +35,7 @@ struct Written<T> {
     answer: oneshot::Sender<Result<T, Error>>,
 }
 
-impl<F, T> Waiting for Write<F, T>
+impl<F, T> Queued for Write<F, T>
 where
     F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     T: Send + 'static,
@@ -55,7 +55,7 @@ where
     }
 
     fn refuse(self: Box<Self>, error: Error) {
-        // Who asked may have gone away meanwhile; so below.
+        // The caller may be gone; the same applies below.
         let _ = self.answer.send(Err(error));
     }
 }
@@ -65,7 +65,7 @@ impl<T: Send> Done for Written<T> {
         self.outcome.as_ref().err()
     }
 
-    fn tell(self: Box<Self>, committed: Result<(), Error>) {
+    fn report(self: Box<Self>, committed: Result<(), Error>) {
         let _ = self.answer.send(committed.and(self.outcome));
     }
 }
@@ -73,17 +73,17 @@ impl<T: Send> Done for Written<T> {
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     pool: AnyPool,
-    /// SQLite's alone. The task at its other end stops when the last `Store` is gone.
-    queue: Option<mpsc::Sender<Box<dyn Waiting>>>,
+    /// `None` for PostgreSQL. The task that serves it stops when the last `Store` is dropped.
+    queue: Option<mpsc::Sender<Box<dyn Queued>>>,
 }
 
 impl Writer {
-    /// Writes that wait at most; one more is refused.
+    /// Maximum number of queued writes; another one is refused.
     const QUEUE: usize = 1024;
-    /// Writes that share one transaction at most.
+    /// Maximum number of writes in one transaction.
     const GROUP: usize = 256;
-    /// How often PostgreSQL may undo a write for the sake of another's before the caller hears of it. Each time another write has come
-    /// through, so as many equal writes at once succeed.
+    /// How often a write is retried that PostgreSQL rolled back in favor of another. Each time another write has succeeded, so that as many
+    /// concurrent equal writes succeed.
     const RETRIES: u32 = 32;
 
     pub(super) const fn is_sqlite(&self) -> bool {
@@ -99,31 +99,31 @@ impl Writer {
         Self { pool, queue }
     }
 
-    async fn serve(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Waiting>>) {
+    async fn serve(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Queued>>) {
         let mut group = Vec::new();
         while waiting.recv_many(&mut group, Self::GROUP).await > 0 {
             let mut done = Vec::with_capacity(group.len());
-            let mut turns = group.drain(..);
-            let committed = Self::commit(&pool, &mut turns, &mut done).await;
+            let mut queued = group.drain(..);
+            let committed = Self::commit(&pool, &mut queued, &mut done).await;
             for written in done {
-                written.tell(committed.clone());
+                written.report(committed.clone());
             }
-            // Those whose turn did not come any more.
+            // Those that did not run.
             if let Err(error) = committed {
-                turns.for_each(|waiting| waiting.refuse(error.clone()));
+                queued.for_each(|write| write.refuse(error.clone()));
             }
         }
     }
 
     async fn commit(
         pool: &AnyPool,
-        turns: &mut (impl Iterator<Item = Box<dyn Waiting>> + Send),
+        queued: &mut (impl Iterator<Item = Box<dyn Queued>> + Send),
         done: &mut Vec<Box<dyn Done>>,
     ) -> Result<(), Error> {
         let mut connection = pool.acquire().await?;
-        let committed = Self::commit_on(&mut connection, turns, done).await;
+        let committed = Self::commit_on(&mut connection, queued, done).await;
         if committed.is_err() {
-            // SQLite may have ended the transaction by itself, and sqlx not know: this connection could begin no other.
+            // SQLite may have ended the transaction without sqlx knowing: this connection could not begin another.
             connection.close_on_drop();
         }
         committed
@@ -131,14 +131,14 @@ impl Writer {
 
     async fn commit_on(
         connection: &mut AnyConnection,
-        turns: &mut (impl Iterator<Item = Box<dyn Waiting>> + Send),
+        queued: &mut (impl Iterator<Item = Box<dyn Queued>> + Send),
         done: &mut Vec<Box<dyn Done>>,
     ) -> Result<(), Error> {
-        // IMMEDIATE: a transaction that begins by reading could not become a writer later (SQLITE_BUSY_SNAPSHOT).
+        // IMMEDIATE: a transaction that begins by reading may be unable to write later (SQLITE_BUSY_SNAPSHOT).
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        for waiting in turns {
-            let written = waiting.run(&mut transaction).await;
-            let fatal = written.error().filter(|error| undoes_the_transaction(error)).cloned();
+        for write in queued {
+            let written = write.run(&mut transaction).await;
+            let fatal = written.error().filter(|error| rolls_back_everything(error)).cloned();
             done.push(written);
             if let Some(error) = fatal {
                 return Err(error);
@@ -148,9 +148,9 @@ impl Writer {
     }
 }
 
-/// Whether SQLite may have rolled back the whole transaction because of this error, and not the statement alone: out of
-/// memory, interrupted, input or output failed, damaged, disk full. What the neighbours wrote is gone then as well.
-fn undoes_the_transaction(error: &Error) -> bool {
+/// Whether this error may have made SQLite roll back the whole transaction instead of the statement: out of memory, interrupted, I/O
+/// error, corrupt, disk full. The other writes of the transaction are lost then too.
+fn rolls_back_everything(error: &Error) -> bool {
     const CODES: [i32; 5] = [7, 9, 10, 11, 13];
     let Error::Database(error) = error else { return false };
     match error.as_database_error() {
@@ -161,25 +161,24 @@ fn undoes_the_transaction(error: &Error) -> bool {
 }
 
 impl Store {
-    /// Runs `write` in a transaction that is on disk when this returns. An error that `write` returns undoes what it did,
-    /// and nothing that others did.
+    /// Runs `write` in a transaction that is on disk when this returns. If `write` fails, its own effects are rolled back, and no others.
     ///
-    /// `write` holds the database's one turn to write: it waits for nothing but its own statements.
+    /// `write` blocks all other writers: it must await nothing but its own statements.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
     ) -> Result<T, Error> {
         let outcome = match &self.writer.queue {
-            Some(queue) => Self::write_in_turn(queue, write).await,
-            None => self.write_alone(write).await,
+            Some(queue) => Self::write_queued(queue, write).await,
+            None => self.write_with_retries(write).await,
         };
         self.write_health.note_write(&outcome);
         outcome
     }
 
-    async fn write_in_turn<T: Send + 'static>(
-        queue: &mpsc::Sender<Box<dyn Waiting>>,
+    async fn write_queued<T: Send + 'static>(
+        queue: &mpsc::Sender<Box<dyn Queued>>,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
@@ -187,8 +186,8 @@ impl Store {
         answered.await.map_err(|_| Error::Busy)?
     }
 
-    /// Runs a write in a transaction of its own, and again when PostgreSQL undoes it for the sake of another.
-    async fn write_alone<T: Send + 'static>(
+    /// Runs a write in its own transaction, and retries it when PostgreSQL rolled it back in favor of another.
+    async fn write_with_retries<T: Send + 'static>(
         &self,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
     ) -> Result<T, Error> {
@@ -220,7 +219,7 @@ mod tests {
     async fn store(folder: &tempfile::TempDir) -> Store {
         let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
         let policy = Policy { url, connections: 4, actor: "test".to_owned() };
-        Store::open(&policy, Opening::Found, std::sync::Arc::new(crate::clock::SystemClock)).await.unwrap()
+        Store::open(&policy, Opening::CreateIfMissing, std::sync::Arc::new(crate::clock::SystemClock)).await.unwrap()
     }
 
     async fn count(store: &Store) -> i64 {
@@ -235,32 +234,32 @@ mod tests {
                 let sql = "INSERT INTO resources (audience, created_at) VALUES ($1, 0)";
                 sqlx::query(sql).bind(format!("r{number}")).execute(&mut *connection).await?;
                 if number == 7 {
-                    return Err(Error::Refused("meant to".to_owned()));
+                    return Err(Error::Refused("intended".to_owned()));
                 }
                 if number == 9 {
-                    // Two rows of one key: an error of the database, and of this statement alone.
+                    // A duplicate key: a database error that affects only this statement.
                     sqlx::query(sql).bind("r9").execute(connection).await?;
                 }
-                // What others see at this moment.
+                // What other connections see at this moment.
                 Ok(count(&outside).await)
             })
         })
     }
 
     #[tokio::test]
-    async fn writes_that_wait_together_share_a_transaction_and_one_that_fails_undoes_itself_alone() {
+    async fn queued_writes_share_a_transaction_and_one_that_fails_rolls_back_alone() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
         let outcomes = join_all((0..32).map(|number| insert(&store, number))).await;
         for (number, outcome) in outcomes.iter().enumerate() {
             assert_eq!(outcome.is_err(), [7, 9].contains(&number), "{number}: {outcome:?}");
         }
-        assert_eq!(outcomes.last().unwrap().as_ref().ok(), Some(&0), "nothing was committed before the last had written");
+        assert_eq!(outcomes.last().unwrap().as_ref().ok(), Some(&0), "nothing was committed before the last write");
         assert_eq!(count(&store).await, 30);
     }
 
     #[tokio::test]
-    async fn who_never_got_a_turn_is_told_why() {
+    async fn a_write_that_did_not_run_reports_why() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
         store.pool.close().await;

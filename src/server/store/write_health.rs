@@ -1,4 +1,4 @@
-//! Whether the database takes writes. Reads go on when its disk is full or when it is read-only, so nothing else would show it.
+//! Tracks whether the database accepts writes. Reads still work when its disk is full or when it is read-only, so nothing else shows it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +9,12 @@ use super::{Error, Store};
 pub(crate) enum WriteFailure {
     DiskFull,
     ReadOnly,
-    /// The log says more.
+    /// The log has details.
     Storage,
 }
 
 impl WriteFailure {
-    /// For operators, on the wire.
+    /// The text for operators, in the readiness response.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "the database takes no writes: its disk is full",
@@ -23,13 +23,13 @@ impl WriteFailure {
         }
     }
 
-    /// What an error says of the database as a whole. One of load, of the network or of a single statement says nothing here.
+    /// What an error implies for the database as a whole. Errors of load, of the network or of a single statement imply nothing.
     fn of(error: &Error) -> Option<Self> {
         if matches!(error, Error::ReadOnly(_)) {
             return Some(Self::ReadOnly);
         }
         let code = error.code()?;
-        // SQLite numbers its errors, and the lowest byte is the primary code; PostgreSQL's have five characters.
+        // SQLite's errors are numbers whose lowest byte is the primary code; PostgreSQL's have five characters.
         if code.len() == 5 {
             return match code.as_str() {
                 "53100" => Some(Self::DiskFull),
@@ -46,7 +46,7 @@ impl WriteFailure {
     }
 }
 
-/// What the last writes showed.
+/// The outcome of the latest writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WriteHealth(Arc<Mutex<Option<WriteFailure>>>);
 
@@ -64,7 +64,7 @@ impl WriteHealth {
         }
     }
 
-    /// Notes that a write failed. One that succeeded proves little: many change nothing. [`Store::probe_write`] does.
+    /// Records a failed write. A successful write proves little, because many change nothing; see [`Store::probe_write`].
     pub(super) fn note_write<T>(&self, outcome: &Result<T, Error>) {
         if let Err(error) = outcome
             && let Some(failure) = WriteFailure::of(error)
@@ -73,7 +73,7 @@ impl WriteHealth {
         }
     }
 
-    /// Notes what a read shows of writes: a connection to a server that takes none is not even made.
+    /// Records what a read implies for writes: connections to a read-only server are refused.
     pub(super) fn note_read<T>(&self, outcome: &Result<T, Error>) {
         if let Err(error @ Error::ReadOnly(_)) = outcome {
             self.set(Some(WriteFailure::ReadOnly), Some(error));
@@ -82,16 +82,16 @@ impl WriteHealth {
 }
 
 impl Store {
-    /// Why writes fail, while they do.
+    /// Why writes currently fail, if they do.
     pub(crate) fn write_failure(&self) -> Option<WriteFailure> {
         self.write_health.get()
     }
 
-    /// Writes something that needs room on the disk and leaves nothing behind.
+    /// Writes and deletes a row that needs space on the disk.
     pub(crate) async fn probe_write(&self) -> Result<(), Error> {
         let probe = self.write(|connection| {
             Box::pin(async move {
-                // Longer than any name that a resource can have, so that it is nobody's.
+                // Longer than any valid audience, so that it cannot be that of a resource.
                 let name = "probe ".repeat(400);
                 sqlx::query("INSERT INTO resources (audience, created_at) VALUES ($1, 0)")
                     .bind(name.clone())

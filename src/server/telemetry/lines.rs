@@ -1,7 +1,6 @@
-//! The way of a line of the log to standard error: two bounded queues and one thread. Logging never waits.
+//! Writes log lines to standard error through two bounded queues and one thread. Logging never blocks.
 //!
-//! What matters for security has a queue of its own, which is written first. So no number of other lines, and no slow reader of
-//! them, makes it late or loses it.
+//! Security events have their own queue, which is written first. So neither a flood of other lines nor a slow reader delays or loses them.
 
 use std::{
     fs::File,
@@ -19,36 +18,35 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::sampling;
 use crate::{clock::Stopwatch, server::caller_text};
 
-/// The target of events that matter for security and that no stranger can cause at will.
+/// The target of security events that outsiders cannot cause at will.
 pub(crate) const SECURITY: &str = "sealwright::security";
-/// The target of events that matter for security and that strangers can cause at will, such as failed attempts. They have at most
-/// half of that queue.
+/// The target of security events that outsiders can cause at will, such as failed attempts. They may fill at most half of that queue.
 pub(crate) const ALERT: &str = "sealwright::alert";
 
-/// Lines that wait to be written at most: those that matter for security, and the others. One more is dropped, and counted.
+/// Maximum number of queued lines: security events, and others. Further lines are dropped and counted.
 const SECURITY_LINES: usize = 2048;
 const OTHER_LINES: usize = 6144;
-/// How often it is reported what was left out.
+/// The interval between reports of omitted lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// How long the lines that are left may take to be written at the end.
+/// Time limit for writing the remaining lines at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Lines that found their queue full, or that standard error did not take.
+/// Lines lost because their queue was full or standard error could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Lines of the log that were lost, since the process started.
+/// The number of log lines lost since the process started.
 pub(crate) fn lines_dropped() -> u64 {
     LOST.load(Relaxed)
 }
 
-/// Takes lines, for the thread that writes them.
+/// Queues lines for the thread that writes them.
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     security: Sender<Vec<u8>>,
     others: Sender<Vec<u8>>,
 }
 
-/// Writes what is left when it is dropped.
+/// Writes the remaining lines when it is dropped.
 #[derive(Debug)]
 pub(super) struct LinesGuard {
     stop: Sender<()>,
@@ -59,7 +57,7 @@ impl Drop for LinesGuard {
     fn drop(&mut self) {
         sampling::report();
         let _ = self.stop.try_send(());
-        // Who reads nothing keeps nobody from ending.
+        // A blocked reader must not prevent the process from ending.
         let _ = self.written.recv_timeout(LAST_LINES);
     }
 }
@@ -86,7 +84,7 @@ impl Lines {
                 };
                 match line {
                     Some(Ok(line)) => output.write(&line),
-                    // Nobody logs any more.
+                    // All senders are gone.
                     Some(Err(_)) => break,
                     None => {}
                 }
@@ -95,7 +93,7 @@ impl Lines {
                     sampling::report();
                 }
             }
-            // As many as can wait: what comes in the meantime does not keep it from ending.
+            // At most a full queue: lines that arrive meanwhile must not prevent the thread from ending.
             urgent.try_iter().take(SECURITY_LINES).chain(rest.try_iter().take(OTHER_LINES)).for_each(|line| output.write(&line));
             drop(done);
         })?;
@@ -103,7 +101,7 @@ impl Lines {
     }
 }
 
-/// Which queue a line goes to.
+/// The queue of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
     Security,
@@ -116,7 +114,7 @@ impl Lane {
         match event.target() {
             SECURITY => Self::Security,
             ALERT => Self::Alert,
-            // A warning of ours. Libraries' warnings can be caused by anybody.
+            // Our own warnings. Outsiders can cause warnings of libraries.
             target if *event.level() <= Level::WARN && target.starts_with("sealwright") => Self::Security,
             _ => Self::Other,
         }
@@ -135,14 +133,14 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// One line on its way to its queue.
+/// The writer of one line to its queue.
 pub(super) struct Line<'a> {
     lines: &'a Lines,
     lane: Lane,
 }
 
 impl Write for Line<'_> {
-    /// Takes a whole line: an event is formatted first and written in one piece.
+    /// Receives a whole line: events are formatted first and written at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let queue = if self.lane == Lane::Other { &self.lines.others } else { &self.lines.security };
         let crowded = self.lane == Lane::Alert && queue.len() >= SECURITY_LINES / 2;
@@ -157,8 +155,7 @@ impl Write for Line<'_> {
     }
 }
 
-/// Standard error as a file of its own: a full disk, a reader that went away, and nothing to write to at all cost lines, which
-/// are counted, and nothing else.
+/// A duplicate of standard error. A full disk, a closed pipe or a closed standard error only loses lines, which are counted.
 struct Output {
     file: Option<File>,
     json: bool,
@@ -174,8 +171,8 @@ impl Output {
     }
 }
 
-/// The line with its unprintable characters beyond ASCII escaped, if it has any: whatever text they came with, nothing gets past
-/// here. Those of ASCII are escaped by the formats; colours need one of them.
+/// The line with unprintable characters beyond ASCII escaped, if it has any, regardless of their source. The formats escape those of
+/// ASCII, except those needed for colors.
 fn escaped(line: &[u8], json: bool) -> Option<Vec<u8>> {
     if line.iter().all(|byte| *byte < 0x7f) {
         return None;
@@ -203,24 +200,24 @@ mod tests {
         assert_eq!(read["path"], "/\u{9b}31m\u{202e}\u{2028}ü😀\u{e0001}");
         let text = String::from_utf8(escaped("a\u{202e}b\n".as_bytes(), false).unwrap()).unwrap();
         assert_eq!(text, "a\\u{202e}b\n");
-        assert_eq!(escaped(b"\x1b[2mplain\x1b[0m\n", false), None, "colours stay");
+        assert_eq!(escaped(b"\x1b[2mplain\x1b[0m\n", false), None, "colors are kept");
     }
 
     #[test]
-    fn hd10_lines_that_matter_for_security_are_written_first_and_have_room_of_their_own() {
+    fn hd10_security_events_are_written_first_and_have_their_own_queue() {
         let (reader, writer) = pipe().unwrap();
         let output = Output { file: Some(File::from(OwnedFd::from(writer))), json: false };
         let (lines, guard) = Lines::to(output).unwrap();
         let before = lines_dropped();
         let send = |lane, text: &str| Line { lines: &lines, lane }.write(text.as_bytes()).map(drop).unwrap();
-        // Nobody reads: the pipe and the queue of the others are full soon.
+        // There is no reader yet: the pipe and the queue of other lines fill up.
         let noise = format!("{}\n", "noise".repeat(40));
         (0..20_000).for_each(|_| send(Lane::Other, &noise));
         assert!(lines_dropped() - before > 10_000);
         let lost = lines_dropped();
         (0..20_000).for_each(|_| send(Lane::Alert, &format!("{}\n", "alert".repeat(40))));
         let alerts = 20_000 - (lines_dropped() - lost);
-        // The pipe may have room for some more of them.
+        // The pipe may hold some more of them.
         assert!((1024..1400).contains(&alerts), "{alerts}");
         let lost = lines_dropped();
         (0..1000).for_each(|number| send(Lane::Security, &format!("security {number}\n")));
@@ -232,6 +229,6 @@ mod tests {
         let position = |text: &str| read.iter().position(|line| line == text).unwrap_or_else(|| panic!("{text} is lost"));
         let last = (0..1000).map(|number| position(&format!("security {number}"))).max().unwrap();
         let late = read[last..].iter().filter(|line| line.starts_with("noise")).count();
-        assert!(late > 5000, "{late} lines of noise came after them");
+        assert!(late > 5000, "{late} lines of noise follow them");
     }
 }

@@ -1,7 +1,7 @@
-//! Which lines of the log are left out when there are too many of a kind: those that a stranger can cause at will.
+//! Omits log lines when there are too many of a kind that outsiders can cause at will.
 //!
-//! Each source and all sources together have a number of lines per second for each kind. What is above it is counted, and every
-//! ten seconds one line says how much of what was left out.
+//! For each kind, there is a rate of lines per source and a rate for all sources. Lines above it are counted, and every ten seconds one line
+//! reports how many of which kind were omitted.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -24,22 +24,22 @@ use governor::{
 use super::lines::SECURITY;
 use crate::clock::Stopwatch;
 
-/// What a line is about that may be left out.
+/// The kind of a line that may be omitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Noise {
     /// No such path or method.
     NotFound,
     /// Refused for any other reason.
     Refused,
-    /// Served, to anybody who asks: keys, metadata, health.
+    /// Served without authentication: keys, metadata, health.
     Served,
     /// The caller went away.
     Abandoned,
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     Unreadable,
     /// Refused because too many attempts failed.
     Limited,
-    /// Failed by a fault of ours, or for want of resources.
+    /// Failed because of an error of this server or a lack of resources.
     Failed,
 }
 
@@ -59,10 +59,10 @@ impl Noise {
         }
     }
 
-    /// Lines per second and at once, of one source and of all.
+    /// Rate per second and burst, for one source and for all.
     const fn rates(self) -> [(u32, u32); 2] {
         match self {
-            // They go where the lines go that matter for security, and must not crowd it.
+            // They share the queue of security events and must not crowd it.
             Self::Limited => [(1, 5), (20, 100)],
             Self::Failed => [(5, 50), (20, 200)],
             _ => [(10, 100), (100, 1000)],
@@ -70,35 +70,35 @@ impl Noise {
     }
 }
 
-/// Whether a line about this is to be written. If not, it is counted.
+/// Whether to write a line of this kind. If not, it is counted.
 pub(crate) fn admits(noise: Noise, source: IpAddr) -> bool {
     SAMPLING.admits(noise, source)
 }
 
-/// Lines that were left out, by kind, since the process started.
+/// The number of lines omitted since the process started, by kind.
 pub(crate) fn lines_left_out() -> impl Iterator<Item = (&'static str, u64)> {
     Noise::ALL.iter().zip(&SAMPLING.0).map(|(noise, kind)| (noise.as_str(), kind.left_out.load(Relaxed)))
 }
 
-/// Logs what was left out since the last time.
+/// Logs how many lines were omitted since the last report.
 pub(super) fn report() {
     for (noise, kind) in Noise::ALL.iter().zip(&SAMPLING.0) {
         let left_out = kind.left_out.load(Relaxed);
         let count = left_out - kind.reported.swap(left_out, Relaxed).min(left_out);
         if count > 0 {
             let kind = noise.as_str();
-            tracing::info!(target: SECURITY, event = "log.sampled", kind, count, "lines were left out of the log: too many of one kind");
+            tracing::info!(target: SECURITY, event = "log.sampled", kind, count, "log lines were omitted: too many of one kind");
         }
     }
 }
 
 static SAMPLING: LazyLock<Sampling> = LazyLock::new(Sampling::new);
 
-/// One for each kind, in their order.
+/// One for each kind, in the order of [`Noise::ALL`].
 struct Sampling([Kind; Noise::ALL.len()]);
 
 struct Kind {
-    /// Sources share a cell by chance, which nobody outside can predict: their number is bounded, whatever comes.
+    /// Sources are hashed to a fixed number of cells, which bounds memory; outsiders cannot predict which sources share a cell.
     sources: Box<[Limiter]>,
     all: Limiter,
     hasher: RandomState,
@@ -106,7 +106,7 @@ struct Kind {
     reported: AtomicU64,
 }
 
-/// One number, changed without a lock.
+/// A lock-free limiter: one atomic number.
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Duration>>;
 
 impl Sampling {
@@ -133,7 +133,7 @@ impl Kind {
     const CELLS: usize = 512;
 
     fn admits(&self, source: IpAddr) -> bool {
-        // Who has one IPv6 address has the whole /64.
+        // The owner of one IPv6 address has the whole /64.
         let network = match source.to_canonical() {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
@@ -152,7 +152,7 @@ fn quota(rate: u32, burst: u32) -> Quota {
     Quota::per_second(number(rate)).allow_burst(number(burst))
 }
 
-/// Time since the process began to log.
+/// Time since logging started.
 #[derive(Debug, Clone, Copy)]
 struct Elapsed(Stopwatch);
 
@@ -169,19 +169,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hd10_one_source_gets_its_share_of_lines_and_others_keep_theirs() {
+    fn hd10_a_flood_from_one_source_does_not_omit_lines_of_others() {
         let sampling = Sampling::new();
         let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(0x0a00_0000 + number));
         let admitted = |source, count| (0..count).filter(|_| sampling.admits(Noise::NotFound, source)).count();
         let flood = admitted(address(1), 20_000);
         assert!((100..1000).contains(&flood), "{flood}");
         let left_out = sampling.0[Noise::NotFound as usize].left_out.load(Relaxed);
-        assert_eq!(left_out, 20_000 - flood as u64, "each that was left out is counted");
-        // One of them may share its cell.
+        assert_eq!(left_out, 20_000 - flood as u64, "every omitted line is counted");
+        // One of them may share the cell of the flood.
         let others: usize = (2..5).map(|number| admitted(address(number), 1)).sum();
         assert!(others >= 2);
         assert!(sampling.admits(Noise::Refused, address(1)), "another kind is not affected");
         let everyone: usize = (0..100_000).map(|number| admitted(address(number), 1)).sum();
-        assert!(everyone < 5000, "all together have a limit: {everyone}");
+        assert!(everyone < 5000, "the limit for all sources: {everyone}");
     }
 }

@@ -102,19 +102,22 @@ impl<W: Default + 'static> FairWorkers<W> {
         done
     }
 
-    /// Like [`run`](Self::run). If the queue is full, tries once more in the turn of `other`, if there is one: what has to be looked up
-    /// to find it costs nothing while there is room.
+    /// Like [`run`](Self::run), in the turn of `other` instead, if there is one. What has to be looked up to find it costs nothing while no
+    /// job waits: it is asked for only when others wait, or when `job` had to give way.
     pub(crate) async fn run_or_else<T: Send + 'static, J: FnOnce(&mut W) -> T + Send + 'static>(
         &self,
         share: &Share,
         other: impl Future<Output = Option<Share>>,
         job: impl Fn() -> J,
     ) -> Result<T, Unserved> {
-        let mut done = self.attempt(share, job()).await;
-        if matches!(done, Err(Unserved::Full))
-            && let Some(other) = other.await
-        {
-            done = self.attempt(&other, job()).await;
+        let others_wait = self.waiting() > 0;
+        let mut done = if others_wait { Err(Unserved::Full) } else { self.attempt(share, job()).await };
+        if matches!(done, Err(Unserved::Full)) {
+            match other.await {
+                Some(other) => done = self.attempt(&other, job()).await,
+                None if others_wait => done = self.attempt(share, job()).await,
+                None => {}
+            }
         }
         self.count(&done);
         done

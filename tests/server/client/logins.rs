@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 use sealwright::client::{Credentials, Error, Party, Secret, TokenSource, Tokens, Users};
 
 use super::{World, text};
-use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_both_databases, wait_until};
+use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_sqlite, wait_until};
 
-on_both_databases![
+on_sqlite![
     a_user_signs_in_and_the_application_goes_on_for_them,
     hd5_an_application_tells_where_its_user_is,
     a_wrong_password_is_the_users_to_mend,

@@ -14,9 +14,9 @@ use sealwright::{
 };
 
 use super::World;
-use crate::support::{Backend, ORDERS, on_both_databases};
+use crate::support::{Backend, ORDERS, on_sqlite};
 
-on_both_databases![
+on_sqlite![
     a_request_carries_a_token_that_the_api_takes,
     no_other_origin_ever_sees_the_token,
     a_redirect_to_another_origin_loses_the_token,

@@ -3,9 +3,9 @@
 use sealwright::client::{Client, Error, Party, Secret};
 
 use super::{World, text};
-use crate::support::{Backend, Behaviour, claims_of, on_both_databases, wait_until};
+use crate::support::{Backend, Behaviour, claims_of, on_sqlite, wait_until};
 
-on_both_databases![
+on_sqlite![
     a_thousand_callers_share_one_fetch,
     a_token_is_fetched_ahead_when_it_was_used_and_nobody_waits_for_it,
     a_token_that_nobody_uses_is_left_to_its_end,

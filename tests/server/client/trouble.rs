@@ -5,9 +5,9 @@ use std::time::Duration;
 use sealwright::client::{BuildError, Credentials, Error, Party, Secret, TokenSource};
 
 use super::{World, text};
-use crate::support::{Backend, Behaviour, PASSWORD, on_both_databases, wait_until};
+use crate::support::{Backend, Behaviour, PASSWORD, on_sqlite, wait_until};
 
-on_both_databases![
+on_sqlite![
     what_answers_and_is_no_issuer_is_said_to_be_none,
     an_issuer_that_answers_too_slowly_is_given_up_when_its_time_is_over,
     an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be,

@@ -31,3 +31,16 @@ macro_rules! on_both_databases {
     };
 }
 pub(crate) use on_both_databases;
+
+/// Runs each of these tests on SQLite alone: what they are about does not depend on the database.
+macro_rules! on_sqlite {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::support::Backend::Sqlite).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_sqlite;

@@ -1,4 +1,4 @@
-//! Makes one connection: to the host that takes writes, with the settings of our sessions, through a pooler or without one.
+//! Opens one connection: to the host that accepts writes, with our session settings, with or without a pooler.
 
 use std::{fmt, str::FromStr};
 
@@ -6,9 +6,9 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use sqlx::{ConnectOptions, Error, PgConnection, Row, postgres::PgConnectOptions};
 use url::Url;
 
-/// What every session sets at its start. No statement holds a request longer than the request may last; a node that freezes or is
-/// cut off inside a transaction does not keep its locks; the isolation level is the one that the statements were written for. The
-/// last is a name of our own, by which a session recognises itself: a pooler drops it.
+/// The settings of every session. No statement takes longer than a request may; a node that freezes or is cut off inside a transaction
+/// does not keep its locks; the isolation level is the one that the statements were written for. The last setting is our own: a pooler
+/// drops it, which reveals the pooler.
 const SESSION: [(&str, &str); 4] = [
     ("statement_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "5s"),
@@ -16,16 +16,16 @@ const SESSION: [(&str, &str); 4] = [
     ("sealwright.direct", "on"),
 ];
 
-/// The same settings at the start of a transaction, for a session that is a pooler's.
+/// The same settings at the start of a transaction, for sessions behind a pooler.
 pub(super) const BEGIN_POOLED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '5s'; \
                                        SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
-/// Why a connection that was made is not used.
+/// Why an open connection is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("{0} is a read-only standby or a primary in read-only mode: name the primary")]
+    #[error("{0} is a read-only standby or a primary in read-only mode: give the primary")]
     ReadOnly(String),
-    #[error("no host takes writes: {0}")]
+    #[error("no host accepts writes: {0}")]
     NoneWritable(String),
 }
 
@@ -35,12 +35,12 @@ impl From<Refusal> for Error {
     }
 }
 
-/// A session, and what is known of it.
+/// A session and its properties.
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) connection: PgConnection,
-    /// Whether a pooler is in between. It may give every transaction another session of the server's, so nothing outlives one: no
-    /// prepared statement and no setting.
+    /// Whether there is a pooler in between. It may run each transaction in another session of the server, so no prepared statement and no
+    /// setting outlives a transaction.
     pub(super) pooled: bool,
 }
 
@@ -49,14 +49,14 @@ pub(super) struct Connected {
 pub(crate) struct Targets(Vec<PgConnectOptions>);
 
 impl fmt::Debug for Targets {
-    /// Without the passwords.
+    /// Omits the passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.0.iter().map(name)).finish()
     }
 }
 
 impl Targets {
-    /// The parameter of the driver's URL that names one host, as a URL of sqlx's.
+    /// The parameter of the driver's URL that contains the sqlx URL of one host.
     pub(super) const PARAMETER: &str = "target";
 
     pub(super) fn from_url(url: &Url) -> Result<Self, Error> {
@@ -69,7 +69,7 @@ impl Targets {
         Self(self.0.into_iter().map(change).collect())
     }
 
-    /// Connects to all hosts at once and takes the first that is writable: a host that does not answer delays nothing.
+    /// Connects to all hosts at once and uses the first that is writable: an unresponsive host causes no delay.
     pub(super) async fn connect(&self) -> Result<Connected, Error> {
         if let [only] = self.0.as_slice() {
             return connect(only).await;
@@ -87,7 +87,7 @@ impl Targets {
             }
         }
         let failures = failures.join("; ");
-        // Hosts that are all out of reach say nothing of writes.
+        // If all hosts are unreachable, nothing is known about writes.
         Err(if read_only { Refusal::NoneWritable(failures).into() } else { Error::Io(std::io::Error::other(failures)) })
     }
 }
@@ -105,7 +105,7 @@ fn name(target: &PgConnectOptions) -> String {
 }
 
 async fn connect(target: &PgConnectOptions) -> Result<Connected, Error> {
-    // pgbouncer refuses startup parameters that it does not track. sqlx sends this one unless told not to; no statement needs it.
+    // pgbouncer refuses startup parameters that it does not track. sqlx sends this one by default; no statement needs it.
     let plain = target.clone().extra_float_digits(None);
     let mut connection = match plain.clone().options(SESSION).connect().await {
         Err(Error::Database(error)) if error.message().contains("startup parameter") => plain.connect().await?,
@@ -120,7 +120,7 @@ async fn connect(target: &PgConnectOptions) -> Result<Connected, Error> {
     Ok(Connected { connection, pooled: row.try_get::<String, _>("direct")? != "on" })
 }
 
-/// Refuses a session whose server takes no writes any more, at the price of the round trip that a ping is anyway.
+/// Refuses a session whose server no longer accepts writes. It costs one round trip, like a ping.
 pub(super) async fn require_writable(connection: &mut PgConnection) -> Result<(), Error> {
     let row = sqlx::raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
     if row.try_get::<String, _>(0)? == "on" {

@@ -1,7 +1,7 @@
-//! The driver of PostgreSQL for sqlx's `Any`: sqlx's own connection, made by [`Targets::connect`] and used so that it works behind a
+//! The PostgreSQL driver for sqlx's `Any`: sqlx's own connection, opened by [`Targets::connect`] and used in a way that works behind a
 //! pooler.
 //!
-//! sqlx's own driver takes a URL and nothing else. A URL can neither leave out a startup parameter nor name several hosts.
+//! sqlx's own driver takes only a URL, which can neither omit a startup parameter nor name several hosts.
 
 use std::borrow::Cow;
 
@@ -33,12 +33,12 @@ pub(crate) struct Session {
 type Step = Either<AnyQueryResult, AnyRow>;
 
 impl Session {
-    /// Whether what comes next needs a transaction around it, so that all its messages reach one session of the server's.
-    fn is_adrift(&self) -> bool {
+    /// Whether the next statement needs a transaction around it, so that all its messages reach the same session of the server.
+    fn needs_transaction(&self) -> bool {
         self.pooled && self.connection.get_transaction_depth() == 0
     }
 
-    /// Runs one statement in a transaction of its own.
+    /// Runs one statement in its own transaction.
     async fn run_alone(&mut self, query: SqlStr, arguments: Option<AnyArguments>) -> sqlx::Result<Vec<Step>> {
         let mut transaction = self.connection.begin_with(BEGIN_POOLED).await?;
         let steps = transaction.as_mut().fetch_many_unnamed(query, arguments).try_collect().await?;
@@ -47,7 +47,7 @@ impl Session {
     }
 }
 
-/// A statement without a name on the server: a name could be there already, given by another client of the pooler.
+/// Runs statements without a name on the server: another client of the pooler may have used the name already.
 trait Unnamed {
     fn fetch_many_unnamed(&mut self, query: SqlStr, arguments: Option<AnyArguments>) -> BoxStream<'_, sqlx::Result<Step>>;
 }
@@ -71,13 +71,13 @@ impl AnyConnectionBackend for Session {
         Connection::close_hard(self.connection).boxed()
     }
 
-    /// The pool asks before it lends a connection and when it takes one back.
+    /// The pool calls it before it lends a connection and when one is returned.
     fn ping(&mut self) -> BoxFuture<'_, sqlx::Result<()>> {
         require_writable(&mut self.connection).boxed()
     }
 
     fn begin(&mut self, statement: Option<SqlStr>) -> BoxFuture<'_, sqlx::Result<()>> {
-        let statement = if self.is_adrift() { Some(BEGIN_POOLED.into_sql_str()) } else { statement };
+        let statement = if self.needs_transaction() { Some(BEGIN_POOLED.into_sql_str()) } else { statement };
         AnyConnectionBackend::begin(&mut self.connection, statement)
     }
 
@@ -110,7 +110,7 @@ impl AnyConnectionBackend for Session {
     }
 
     fn fetch_many(&mut self, query: SqlStr, persistent: bool, arguments: Option<AnyArguments>) -> BoxStream<'_, sqlx::Result<Step>> {
-        if self.is_adrift() {
+        if self.needs_transaction() {
             let steps = stream::once(self.run_alone(query, arguments));
             return steps.map_ok(|steps| stream::iter(steps).map(Ok)).try_flatten().boxed();
         }
@@ -123,7 +123,7 @@ impl AnyConnectionBackend for Session {
         persistent: bool,
         arguments: Option<AnyArguments>,
     ) -> BoxFuture<'_, sqlx::Result<Option<AnyRow>>> {
-        if self.is_adrift() {
+        if self.needs_transaction() {
             let steps = self.run_alone(query, arguments);
             return async move { Ok(steps.await?.into_iter().find_map(Either::right)) }.boxed();
         }
@@ -166,8 +166,7 @@ impl TryFrom<&AnyConnectOptions> for Targets {
     }
 }
 
-/// The name of the driver for sqlx. Its rows, values and statements are `Any`'s: those below exist in no program that runs, and sqlx's
-/// traits ask for them.
+/// The driver's type for sqlx. Its rows, values and statements are those of `Any`; the uninhabited types below only satisfy sqlx's traits.
 #[derive(Debug)]
 pub(crate) struct Postgres;
 
@@ -317,7 +316,7 @@ impl Arguments for NoArguments {
     fn reserve(&mut self, _: usize, _: usize) {}
 
     fn add<'t, T: sqlx::Encode<'t, Postgres> + sqlx::Type<Postgres>>(&mut self, _: T) -> Result<(), sqlx::error::BoxDynError> {
-        Err("statements take the arguments of sqlx's Any".into())
+        Err("statements take arguments of sqlx's Any".into())
     }
 
     fn len(&self) -> usize {

@@ -1,4 +1,4 @@
-//! PostgreSQL: what its URL may say, how a connection is made, and the driver that offers such connections to sqlx's `Any`.
+//! PostgreSQL: parsing its URL, opening connections, and the driver that offers them to sqlx's `Any`.
 
 mod connect;
 mod driver;

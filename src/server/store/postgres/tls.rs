@@ -1,11 +1,11 @@
-/// How connections to a PostgreSQL server beyond this machine are protected.
+/// How connections to a remote PostgreSQL server are secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DatabaseTls {
-    /// By TLS, with a certificate for the host's name from an authority that is trusted.
+    /// TLS with a certificate for the host's name from a trusted authority.
     Verified,
-    /// By TLS with whatever certificate: an attacker on the way can read everything, the password included.
+    /// TLS with any certificate: an attacker in between can read everything, including the password.
     Unverified,
-    /// By whatever the server offers, if anything.
+    /// TLS only if the server offers it.
     Off,
 }
 
@@ -27,7 +27,7 @@ impl DatabaseTls {
         }
     }
 
-    /// The `sslmode` for a host beyond this machine whose URL names none.
+    /// The `sslmode` for a remote host if the URL has none.
     pub(super) const fn mode(self) -> &'static str {
         match self {
             Self::Verified => "verify-full",

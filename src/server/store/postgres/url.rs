@@ -1,4 +1,4 @@
-//! The URL of a PostgreSQL database, read strictly: what sqlx or libpq would ignore or take for something else is refused.
+//! The URL of a PostgreSQL database, parsed strictly: what sqlx or libpq would ignore or misinterpret is refused.
 
 use std::{fmt, net::IpAddr};
 
@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::{DatabaseTls, connect::Targets};
 use crate::server::secret::Redacted;
 
-/// Where one server of the database listens: a name, an address, or (with a slash first) the folder of its socket.
+/// One server of the database: a name, an address, or (if it starts with a slash) the folder of its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Host {
     name: String,
@@ -29,14 +29,14 @@ impl fmt::Display for Host {
     }
 }
 
-/// A PostgreSQL database. Printing it shows its hosts and its name alone.
+/// A PostgreSQL database. Printing it shows only its hosts and its name.
 #[derive(Clone)]
 pub(crate) struct PostgresUrl {
     hosts: Vec<Host>,
     database: String,
-    /// In the URL itself, as opposed to the environment or a file of passwords.
+    /// The password in the URL itself, not in the environment or a password file.
     password: Option<Redacted>,
-    /// `user` and everything else that sqlx is to know.
+    /// `user` and all other parameters for sqlx.
     parameters: Vec<(&'static str, String)>,
     mode: Option<String>,
     tls: DatabaseTls,
@@ -61,25 +61,24 @@ const PARAMETERS: [&str; 12] = [
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 impl PostgresUrl {
-    /// Reads what stands behind `postgres://`. An error shows no value and no part of one: which part is the password may be the
-    /// very thing that is wrong.
+    /// Parses the part after `postgres://`. An error shows no part of any value: the mistake may be about which part is the password.
     pub(crate) fn parse(rest: &str) -> Result<Self, String> {
-        let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        // An @ behind the host: the user's password held a character that ends this part of a URL.
-        if authority.matches('@').count() > 1 || behind.contains(['@', '#']) {
-            return Err("one of the characters / @ # ? stands in it as it is, perhaps in the password: \
+        let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        // An @ after the host: the password contains a character that ends this part of a URL.
+        if authority.matches('@').count() > 1 || tail.contains(['@', '#']) {
+            return Err("it contains one of the characters / @ # ? unencoded, perhaps in the password: \
                         write / as %2F, @ as %40, # as %23, ? as %3F"
                 .to_owned());
         }
         if rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err("it holds a space or a control character: write a space as %20".to_owned());
+            return Err("it contains a space or a control character: write a space as %20".to_owned());
         }
         let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (user, password) = userinfo.split_once(':').map_or((userinfo, None), |(user, password)| (user, Some(password)));
-        let (path, query) = behind.split_once('?').unwrap_or((behind, ""));
+        let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
         let path = path.strip_prefix('/').unwrap_or(path);
         if path.contains('/') {
-            return Err("behind the host stands the name of the database, and no further path".to_owned());
+            return Err("the host must be followed by the name of the database, without a further path".to_owned());
         }
         let mut read = Parameters {
             host: decoded(hosts)?,
@@ -99,11 +98,11 @@ impl PostgresUrl {
         self.password.is_some()
     }
 
-    /// Takes `tls` for hosts beyond this machine, and refuses an `sslmode` that allows less.
+    /// Applies `tls` to remote hosts, and refuses an `sslmode` that is weaker.
     pub(crate) fn secured(mut self, tls: DatabaseTls) -> Result<Self, String> {
         let needed = match self.mode.as_deref() {
             None | Some("verify-full") => DatabaseTls::Verified,
-            // sqlx adds sslrootcert to the public authorities: without the host's name, anybody's certificate would do.
+            // sqlx adds sslrootcert to the public authorities: without a check of the host's name, any certificate would be accepted.
             Some("require" | "verify-ca") => DatabaseTls::Unverified,
             Some(_) => DatabaseTls::Off,
         };
@@ -113,8 +112,8 @@ impl PostgresUrl {
         );
         if let (false, Some(mode), Some(host)) = (allowed, &self.mode, self.hosts.iter().find(|host| !host.is_this_machine())) {
             return Err(format!(
-                "sslmode={mode} lets whoever answers as {} read the password, and database_tls is {}: write sslmode=verify-full (and \
-                 sslrootcert=FILE for an authority of your own), or set database_tls to {}",
+                "sslmode={mode} would let an impostor of {} read the password, and database_tls is {}: write sslmode=verify-full (and \
+                 sslrootcert=FILE for a private authority), or set database_tls to {}",
                 host.name,
                 tls.as_str(),
                 needed.as_str()
@@ -124,7 +123,7 @@ impl PostgresUrl {
         Ok(self)
     }
 
-    /// What the driver connects to; holds the password.
+    /// The URL for the driver; contains the password.
     pub(crate) fn to_connect(&self) -> String {
         let targets = self.hosts.iter().map(|host| {
             let mode = match self.mode.as_deref() {
@@ -160,15 +159,15 @@ fn encoded(text: &str) -> String {
 fn decoded(text: &str) -> Result<String, String> {
     let mut escapes = text.split('%').skip(1);
     if !escapes.all(|escape| escape.as_bytes().iter().take(2).filter(|byte| byte.is_ascii_hexdigit()).count() == 2) {
-        return Err("a % stands in it as it is, perhaps in the password: write it as %25".to_owned());
+        return Err("it contains an unencoded %, perhaps in the password: write it as %25".to_owned());
     }
     match percent_decode_str(text).decode_utf8() {
         Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
-        _ => Err("what its %-escapes stand for is not text".to_owned()),
+        _ => Err("its percent-encoding does not decode to text".to_owned()),
     }
 }
 
-/// What a URL says, before it is put together.
+/// The parts of a URL, before they are combined.
 #[derive(Default)]
 struct Parameters {
     host: String,
@@ -193,11 +192,11 @@ impl Parameters {
             "password" => self.password = Some(value),
             "sslmode" if MODES.contains(&value.as_str()) => self.mode = Some(value),
             "sslmode" => return Err(format!("sslmode takes {}", MODES.join(", "))),
-            // The authorities that are built in; libpq's word for them.
+            // libpq's name for the built-in authorities.
             "sslrootcert" if value == "system" => {}
             "target_session_attrs" if matches!(value.as_str(), "read-write" | "primary") => {}
             "target_session_attrs" => {
-                return Err("target_session_attrs takes read-write, which is what happens in any case: the server writes".to_owned());
+                return Err("target_session_attrs takes only read-write, which is always in effect, because the server writes".to_owned());
             }
             name => self.others.push((name, value)),
         }
@@ -205,9 +204,9 @@ impl Parameters {
     }
 
     fn finish(self) -> Result<PostgresUrl, String> {
-        let usual = PgConnectOptions::new_without_pgpass();
+        let defaults = PgConnectOptions::new_without_pgpass();
         let host = if self.host.is_empty() {
-            usual.get_socket().map_or_else(|| usual.get_host().to_owned(), |folder| folder.display().to_string())
+            defaults.get_socket().map_or_else(|| defaults.get_host().to_owned(), |folder| folder.display().to_string())
         } else {
             self.host
         };
@@ -220,11 +219,11 @@ impl Parameters {
         for (position, text) in names.into_iter().enumerate() {
             let (name, own) = split_port(text)?;
             let named = ports.get(position).or_else(|| ports.first()).copied();
-            hosts.push(Host { name: name.to_owned(), port: own.or(named).unwrap_or_else(|| usual.get_port()) });
+            hosts.push(Host { name: name.to_owned(), port: own.or(named).unwrap_or_else(|| defaults.get_port()) });
         }
         let database = self.dbname;
         if database.is_empty() {
-            return Err("behind the host stands the name of the database".to_owned());
+            return Err("the host must be followed by the name of the database".to_owned());
         }
         let mut parameters = self.others;
         if !self.user.is_empty() {
@@ -238,10 +237,12 @@ impl Parameters {
 
 fn port(text: &str) -> Result<u16, String> {
     let port = text.parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| "what stands behind a colon after the host is no port; if it is a password, an @ and the host follow it".to_owned())
+    port.ok_or_else(|| {
+        "the colon after the host is not followed by a port; if this is a password, it must be followed by @ and the host".to_owned()
+    })
 }
 
-/// A host and its port, if it has one. An IPv6 address stands in brackets and keeps them: sqlx takes it so.
+/// Splits a host from its port, if it has one. An IPv6 address may be in brackets.
 fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let bare = text.starts_with('/') || (text.parse::<IpAddr>().is_ok());
     let (name, own) = match text.rfind(':') {
@@ -253,21 +254,21 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
         || name.starts_with('/')
         || name.parse::<IpAddr>().is_ok()
         || (!name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')));
-    if fits { Ok((address.unwrap_or(name), own)) } else { Err("it names no host that can be one".to_owned()) }
+    if fits { Ok((address.unwrap_or(name), own)) } else { Err("its host is invalid".to_owned()) }
 }
 
-/// Refuses a parameter, and names it when it is plainly a parameter's name: it may be a piece of a password.
+/// The error for an unknown parameter. It repeats the name only if it resembles a known one: it may be a part of a password.
 fn unknown(name: &str) -> String {
-    /// What other programs call it.
-    const ELSEWHERE: [(&str, &str); 4] = [("ssl", "sslmode"), ("schema", "options"), ("username", "user"), ("database", "dbname")];
+    /// Names that other programs use.
+    const ALIASES: [(&str, &str); 4] = [("ssl", "sslmode"), ("schema", "options"), ("username", "user"), ("database", "dbname")];
     let plain: String = name.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
     let likeness = |known: &str| strsim::jaro_winkler(&plain, &known.replace('_', ""));
-    let alias = ELSEWHERE.into_iter().find(|(alias, _)| *alias == plain).map(|(_, known)| known);
+    let alias = ALIASES.into_iter().find(|(alias, _)| *alias == plain).map(|(_, known)| known);
     let best = PARAMETERS.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other))).filter(|best| likeness(best) > 0.8);
     match alias.or(best) {
-        Some("options") => format!("it has no parameter {name}; a schema is chosen by options=-csearch_path%3DNAME"),
+        Some("options") => format!("it has no parameter {name}; choose a schema with options=-csearch_path%3DNAME"),
         Some(known) => format!("it has no parameter {name}; did you mean {known}?"),
-        None => format!("one of its parameters is unknown; there are {}", PARAMETERS.join(", ")),
+        None => format!("one of its parameters is unknown; the known ones are {}", PARAMETERS.join(", ")),
     }
 }
 
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn op3_a_character_that_must_be_encoded_is_named_and_no_part_of_the_password_is_shown() {
+    fn op3_an_unencoded_character_is_named_and_no_part_of_the_password_is_shown() {
         for c in ['/', '@', '#', '?'] {
             for rest in [format!("u:hunter2{c}tail@db/d"), format!("u:12{c}tail@db/d"), format!("u:p{c}p%@db/d")] {
                 let error = refused(&rest);
@@ -322,15 +323,15 @@ mod tests {
     }
 
     #[test]
-    fn hd4_tls_is_verified_beyond_this_machine_unless_the_setting_says_otherwise() {
+    fn hd4_tls_to_remote_hosts_is_verified_unless_the_setting_says_otherwise() {
         use DatabaseTls::{Off, Unverified, Verified};
 
-        for near in ["localhost/d", "127.0.0.1/d", "127.1.2.3:5433/d", "[::1]/d", "%2Frun%2Fpostgresql/d", "/d?host=/run"] {
-            assert_eq!(mode(near, Verified).unwrap(), ["prefer"], "{near}");
+        for local in ["localhost/d", "127.0.0.1/d", "127.1.2.3:5433/d", "[::1]/d", "%2Frun%2Fpostgresql/d", "/d?host=/run"] {
+            assert_eq!(mode(local, Verified).unwrap(), ["prefer"], "{local}");
         }
-        for far in ["db/d", "10.0.0.5/d", "0.0.0.0/d", "[::ffff:127.0.0.1]/d", "localhost.example/d", "/d?host=db"] {
-            let modes = [Verified, Unverified, Off].map(|tls| mode(far, tls).unwrap());
-            assert_eq!(modes, [["verify-full"], ["require"], ["prefer"]], "{far}");
+        for remote in ["db/d", "10.0.0.5/d", "0.0.0.0/d", "[::ffff:127.0.0.1]/d", "localhost.example/d", "/d?host=db"] {
+            let modes = [Verified, Unverified, Off].map(|tls| mode(remote, tls).unwrap());
+            assert_eq!(modes, [["verify-full"], ["require"], ["prefer"]], "{remote}");
         }
         assert_eq!(mode("localhost,db/d", Verified).unwrap(), ["prefer", "verify-full"]);
         for (given, least) in

@@ -13,6 +13,8 @@ mod imports;
 mod links;
 #[path = "architecture/one_door.rs"]
 mod one_door;
+#[path = "architecture/paths.rs"]
+mod paths;
 #[path = "architecture/requirements.rs"]
 mod requirements;
 #[path = "architecture/source.rs"]
@@ -122,6 +124,11 @@ fn every_link_leads_somewhere() {
     files.extend(files_under("src"));
     files.extend(files_under("examples"));
     assert_none(files.iter().flat_map(links::broken).collect());
+}
+
+#[test]
+fn every_file_in_the_map_and_the_recipes_exists() {
+    assert_none(paths::missing(&source::file("docs/architecture.md")));
 }
 
 #[test]

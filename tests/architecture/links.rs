@@ -121,7 +121,7 @@ fn outside_of_blocks(text: &str) -> Vec<(&str, usize)> {
 
 /// Whether the text closes as many spans of code as it opens.
 fn ends_in_text(text: &str) -> bool {
-    text.matches('`').count() % 2 == 0
+    text.matches('`').count().is_multiple_of(2)
 }
 
 /// The anchors of a page as GitHub makes them of its headings.

@@ -17,7 +17,7 @@
 //! | `server::registry` | knows who may ask: clients and users, how they prove it, and how often they may fail to |
 //! | `server::restore` | notices that a database was lost, copied or set back, and makes a restored one safe to serve |
 //! | `server::custody` | the one rule for files that hold secrets: who may read and write them |
-//! | `server::revocation` | logins: how they begin, take a step from refresh token to refresh token, and end |
+//! | `server::logins` | logins: how they begin, are refreshed, and end |
 //! | `server::keys` | signs: the sealing key, the signing keys, the ring that holds them, the published set |
 //! | `server::store` | remembers: all the SQL there is, one file per noun |
 //! | `server::model` | describes: plain data and its lawful transitions |
@@ -29,7 +29,7 @@
 //! | `cli` | the terminal door: one command, one file |
 //!
 //! Imports run one way, from the lower lines of this list to none above them:
-//! `cli → server → http → issuer → registry → restore → revocation → keys → store → model → protocol → {clock, entropy}`, and beside the server
+//! `cli → server → http → issuer → registry → restore → logins → keys → store → model → protocol → {clock, entropy}`, and beside the server
 //! `{verifier, client} → {kept, outbound} → protocol`. `tests/architecture.rs` holds that, and more.
 //!
 //! # Recipes

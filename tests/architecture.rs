@@ -90,7 +90,20 @@ const NOT_PLAIN_YET: &[&str] = &[
     "src/verifier/",
     "src/client/",
     "src/cli/",
-    "src/server/",
+    "src/server/caller_text.rs",
+    "src/server/config/",
+    "src/server/custody.rs",
+    "src/server/document.rs",
+    "src/server/epoch_watch.rs",
+    "src/server/housekeeping.rs",
+    "src/server/management.rs",
+    "src/server/meters.rs",
+    "src/server/mod.rs",
+    "src/server/model/",
+    "src/server/restore/",
+    "src/server/secret.rs",
+    "src/server/store/",
+    "src/server/telemetry",
 ];
 
 #[test]
@@ -98,7 +111,8 @@ fn what_a_person_reads_is_in_plain_english() {
     let mut files = files_under("src");
     files.extend(files_under("examples"));
     files.extend(["README.md", "openapi.yaml"].map(source::file));
-    files.retain(|file| !NOT_PLAIN_YET.iter().any(|pending| file.path.starts_with(pending)));
+    files
+        .retain(|file| !NOT_PLAIN_YET.iter().any(|pending| file.path.starts_with(pending)) && !file.path.ends_with("common_passwords.txt"));
     assert_none(files.iter().flat_map(words::unplain).collect());
 }
 

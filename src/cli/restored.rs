@@ -47,7 +47,7 @@ impl Restored {
         // A copy from an older version is brought up to date, as a start would.
         let store = Store::open(&config.store, Opening::Found, Arc::clone(&clock)).await?;
         let outcome = async {
-            let sealing = SealingKeys::existing(&config.keys, &store).await?;
+            let sealing = SealingKeys::open_existing(&config.keys, &store).await?;
             let now = SystemClock.now();
             Ok::<_, Error>(restore::restored(&store, &sealing, &founded, &file, record, now).await?)
         };

@@ -129,12 +129,12 @@ async fn swagger_ui_tries_requests_against_the_server_itself() {
     seen.no_faults_but(&[]);
     seen.click("[id$=revokeToken] .opblock-summary-control").await;
     execute(&seen, "revokeToken", "200").await;
-    execute(&seen, "issueToken", "The refresh token is not good (any more).").await;
+    execute(&seen, "issueToken", "The refresh token is invalid or has expired.").await;
     seen.no_faults_but(&["status of 400"]);
 
     // What somebody types is sent: a secret in the form beside the one of Authorize is one too many.
     seen.type_into("[id$=issueToken] [data-property-name=client_secret] input", "sw_typed").await;
-    execute(&seen, "issueToken", "The client authenticates in the header and in the body; do one.").await;
+    execute(&seen, "issueToken", "The client authenticates both in the header and in the body. Use one of them.").await;
     seen.no_faults_but(&["status of 400"]);
     seen.close().await;
 }
@@ -251,13 +251,13 @@ async fn whatever_answers_instead_of_the_server_the_page_says_so() {
     let faults = ["status of 5", "Failed to load"];
     seen.instead(Some(("/oauth/token", 502, "<html>Bad gateway</html>")));
     seen.click("#first-form button").await;
-    seen.shows("#outcome", "502, which is no answer of the token endpoint").await;
+    seen.shows("#outcome", "502, which does not come from the token endpoint").await;
     seen.instead(Some(("/oauth/token", 200, r#"{"access_token":"opaque","expires_in":60}"#)));
     seen.click("#first-form button").await;
-    seen.shows("#outcome", "200, which is no answer of the token endpoint").await;
+    seen.shows("#outcome", "200, which does not come from the token endpoint").await;
     seen.instead(Some(("/.well-known/jwks.json", 503, "{}")));
     seen.click("#first-form button").await;
-    seen.shows("#token-signature", "Not checked: the published keys cannot be had, 503.").await;
+    seen.shows("#token-signature", "Not checked: the published keys cannot be fetched, 503.").await;
     seen.shows("#outcome", "A token for orders:read").await;
     seen.instead(None);
     seen.click("#first-form button").await;

@@ -1,8 +1,8 @@
-// A first token by one button, taken apart and checked. Nothing is stored, and nothing is sent elsewhere than to this server.
+// Gets a first token at the press of a button, decodes it and checks it. Nothing is stored, and requests go only to this server.
 
 const element = (id) => document.getElementById(id)
 
-// What stands in the fields of a demo; null elsewhere.
+// The credentials of a demo, null otherwise.
 export const demo = JSON.parse(element('demo').textContent)
 
 // The last refresh token that this page got.
@@ -17,13 +17,13 @@ function showFields() {
   for (const id of ['username', 'password']) element(id).required = forUser()
 }
 
-// RFC 6749 section 2.3.1: name and secret are encoded as in a form before they become Basic.
+// RFC 6749 section 2.3.1: id and secret are form-encoded before they are encoded for Basic.
 export const formEncoded = (text) => new URLSearchParams({ x: text }).toString().slice(2)
 
-// Longer than the server lets a request take.
+// Longer than the server's own time limit.
 const TIME_LIMIT_MS = 40_000
 
-async function askForToken(signal) {
+async function requestToken(signal) {
   const body = new URLSearchParams({ grant_type: form.elements.grant.value })
   if (forUser()) {
     body.set('username', element('username').value)
@@ -31,12 +31,12 @@ async function askForToken(signal) {
   }
   for (const id of ['resource', 'scope']) if (element(id).value) body.set(id, element(id).value)
   const headers = { Authorization: 'Basic ' + btoa(formEncoded(element('client-id').value) + ':' + formEncoded(element('client-secret').value)) }
-  // The browser must neither ask for a password of its own nor remember one.
+  // So that the browser neither shows its own password prompt nor stores a password.
   const answer = await fetch('oauth/token', { method: 'POST', headers, body, credentials: 'omit', cache: 'no-store', signal })
   return { status: answer.status, retryAfter: answer.headers.get('Retry-After'), body: parsed(await answer.text()) }
 }
 
-// A proxy before the server may answer by anything.
+// A proxy in front of the server may answer with anything.
 function parsed(text) {
   try {
     return JSON.parse(text)
@@ -52,12 +52,12 @@ const unchecked = (why) => [null, 'Not checked: ' + why]
 
 // Whether the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
 export async function checkSignature(header, parts, signal) {
-  if (!window.crypto.subtle) return unchecked('this browser checks signatures over https, and over http on this machine alone.')
+  if (!window.crypto.subtle) return unchecked('this browser checks signatures only over https, or over http on this machine.')
   const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store', signal })
-  if (!answer.ok) return unchecked('the published keys cannot be had, ' + answer.status + '.')
+  if (!answer.ok) return unchecked('the published keys cannot be fetched, ' + answer.status + '.')
   const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
-  if (!jwk) return [false, 'The published keys hold none that is called ' + header.kid + '.']
-  if (header.alg !== 'RS256') return unchecked('this page knows RS256 alone.')
+  if (!jwk) return [false, 'There is no published key ' + header.kid + '.']
+  if (header.alg !== 'RS256') return unchecked('this page supports only RS256.')
   const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
   const key = await crypto.subtle.importKey('jwk', { kty: jwk.kty, n: jwk.n, e: jwk.e }, algorithm, false, ['verify'])
   const signed = new TextEncoder().encode(parts[0] + '.' + parts[1])
@@ -72,8 +72,8 @@ function say(where, good, text) {
   where.className = { true: 'good', false: 'bad' }[good] ?? ''
 }
 
-// The three parts, or null where it is no signed JWT in the compact form (RFC 7515 section 7.1).
-function takenApart(token) {
+// The three parts, or null if the token is not a signed JWT in compact form (RFC 7515 section 7.1).
+function decoded(token) {
   const parts = token.split('.')
   try {
     const [header, claims] = parts.slice(0, 2).map(jsonOf)
@@ -96,8 +96,8 @@ function show({ parts, header, claims }) {
   element('token-claims').textContent = JSON.stringify(claims, null, 2)
   const time = (seconds) => new Date(seconds * 1000).toLocaleString()
   element('token-times').textContent =
-    'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', good until ' + time(claims.exp) + '.'
-  say(element('token-signature'), null, 'It is being checked...')
+    'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', expires at ' + time(claims.exp) + '.'
+  say(element('token-signature'), null, 'Checking...')
   element('copied').textContent = ''
   element('token').hidden = false
 }
@@ -109,16 +109,16 @@ function lifetime(seconds) {
 
 function wordsOfSuccess({ scope, expires_in, refresh_token }) {
   const renewable = refresh_token ? ' A refresh token came with it, for the requests below.' : ''
-  return 'A token for ' + (scope || 'no scope') + ', good for ' + lifetime(expires_in) + '. Send it as: Authorization: Bearer <token>.' + renewable
+  return 'A token for ' + (scope || 'no scope') + ', valid for ' + lifetime(expires_in) + '. Send it as: Authorization: Bearer <token>.' + renewable
 }
 
 function wordsOfFailure({ status, retryAfter, body }) {
-  if (!body?.error) return status + ', which is no answer of the token endpoint: something stands before it.'
+  if (!body?.error) return status + ', which does not come from the token endpoint: is there a proxy in front of it?'
   const wait = /^\d+$/.test(retryAfter ?? '') ? ' (' + retryAfter + ' s)' : ''
   return status + ' ' + [body.error, body.error_description].filter(Boolean).join(': ') + wait
 }
 
-// What was asked last is what is shown.
+// Only the answer to the last request is shown.
 let latest = new AbortController()
 
 form.addEventListener('change', showFields)
@@ -132,8 +132,8 @@ form.addEventListener('submit', async (event) => {
   element('token').hidden = true
   say(outcome, null, 'Asking...')
   try {
-    const answer = await askForToken(press.signal)
-    const token = takenApart(answer.body?.access_token ?? '')
+    const answer = await requestToken(press.signal)
+    const token = decoded(answer.body?.access_token ?? '')
     if (token) {
       login.refreshToken = answer.body.refresh_token ?? login.refreshToken
       say(outcome, true, wordsOfSuccess(answer.body))
@@ -154,9 +154,9 @@ element('copy-token').addEventListener('click', async () => {
     await navigator.clipboard.writeText(element('token-text').textContent)
     say(element('copied'), true, 'Copied.')
   } catch {
-    // Over http elsewhere than on this machine, or where the user does not allow it.
+    // Over http from another machine, or if the user does not allow it.
     getSelection().selectAllChildren(element('token-text'))
-    say(element('copied'), null, 'It is selected; copy it now.')
+    say(element('copied'), null, 'The token is selected. Copy it now.')
   }
 })
 
@@ -168,5 +168,5 @@ if (demo) {
   element('password').value = demo.password
 }
 showFields()
-// Before this script is here, the button would load the page anew.
+// Until this script has loaded, the button would reload the page.
 element('ask').disabled = false

@@ -1,9 +1,9 @@
-// Swagger UI, so that everybody can use it, and so that what is tried works.
+// Swagger UI, made accessible, and adapted so that requests work when they are tried.
 import { demo, formEncoded, login } from './first-token.js'
 
-// --- by keys and by ear
+// --- keyboard and screen readers
 
-// Its dialog becomes one of the browser's own: Tab stays in it, Escape closes it, and what had the focus has it again afterwards.
+// Makes its dialog a native one: Tab stays in it, Escape closes it, and the focus returns afterwards.
 const realDialog = ({ React }) => ({
   wrapComponents: {
     authorizationPopup: (Popup) =>
@@ -29,14 +29,14 @@ const realDialog = ({ React }) => ({
 const swagger = document.getElementById('swagger-ui')
 const all = (selector) => swagger.querySelectorAll(selector)
 
-// What is chosen, closed or copied by has no name of its own there, and what scrolls sideways on a phone cannot be scrolled by keys.
+// Its selects and its close and copy buttons have no accessible names, and what scrolls sideways on a phone cannot be scrolled by keys.
 function nameThings() {
   for (const wide of all('.renderedMarkdown table:not([tabindex]), pre.microlight:not([tabindex])')) wide.tabIndex = 0
   for (const close of all('.close-modal:not([aria-label])')) close.setAttribute('aria-label', 'Close')
   // Their labels say more.
   for (const field of all('dialog input[aria-label]')) field.removeAttribute('aria-label')
   for (const copy of all('.copy-to-clipboard button:not([aria-label])')) copy.setAttribute('aria-label', 'Copy')
-  // They are called what is written on them.
+  // Their text is their name.
   for (const button of all('.modal-btn[aria-label]')) button.removeAttribute('aria-label')
   for (const choice of all('select:not([aria-label])')) {
     const parameter = choice.closest('tr')?.querySelector('.parameter__name')?.textContent.replace(/\s*\*$/, '')
@@ -46,8 +46,8 @@ function nameThings() {
   for (const title of all('.info .renderedMarkdown h3:not([id])')) title.id = 'about-' + title.textContent.toLowerCase().replace(/[^a-z]+/g, '-')
 }
 
-// Whoever presses Execute, Clear or Authorize presses the button away: it is disabled, or another comes in its place. The focus belongs
-// there, if nobody took it elsewhere.
+// Pressing Execute, Clear or Authorize removes the button: it is disabled or replaced by another. Moves the focus to that place, unless
+// it has moved elsewhere.
 let last = null
 document.addEventListener('focusin', ({ target }) => {
   last = { target, place: target.closest('.opblock, dialog') }
@@ -61,7 +61,7 @@ function keepFocus() {
   else if (target.matches('button')) target.focus({ preventScroll: true })
 }
 
-// Once the titles are there. On a phone the requests lie far below what is said of them.
+// Runs once the titles exist. On a phone, the requests are far below the text about them.
 function listContents() {
   const contents = document.getElementById('contents')
   if (!contents.hidden || !all('h3.opblock-tag').length) return
@@ -80,9 +80,9 @@ function listContents() {
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView()
 }
 
-// --- what is sent
+// --- requests
 
-// RFC 6749 section 2.3.1 wants name and secret encoded as in a form, which Swagger UI leaves out.
+// RFC 6749 section 2.3.1 requires form-encoded id and secret. Swagger UI does not encode them.
 const encodedBasic = () => ({
   statePlugins: {
     auth: {
@@ -101,10 +101,10 @@ const encodedBasic = () => ({
 // The form shows the fields of all grants, each with an example.
 const FIELDS_OF_GRANTS = { password: ['username', 'password'], refresh_token: ['refresh_token'] }
 
-// Of what is an example's, sent is what the chosen grant needs, credentials in one place, and no refresh token that nobody ever got. What
-// somebody typed is sent.
-const sendWhatBelongs = (examples) => (request) => {
-  // The browser must not ask for a password of its own, nor send what it remembers.
+// Removes example values that the chosen grant does not need, credentials in a second place, and refresh tokens that were never issued.
+// Values that the user typed are always sent.
+const withoutUnneededExamples = (examples) => (request) => {
+  // So that the browser neither shows its own password prompt nor sends a stored password.
   request.credentials = 'omit'
   if (typeof request.body !== 'string' || request.method !== 'POST') return request
   const body = new URLSearchParams(request.body)
@@ -134,24 +134,24 @@ async function description() {
   if (!answer.ok) throw new Error('the server answered ' + answer.status)
   const spec = await answer.json()
   const { schemas, parameters } = spec.components
-  // Under the titles of this page, and with this server's address.
+  // Adjusts the heading levels to this page and inserts this server's address.
   spec.info.description = spec.info.description.replace(/^#/gm, '###').replaceAll('http://localhost:8080/', new URL('.', location).href)
-  // Swagger UI makes a link of it that leads nowhere.
+  // Swagger UI would make a broken link of it.
   delete spec.info.license
-  // It would stand in the log for every request.
+  // It would be sent with every request and logged.
   delete parameters.RequestId.example
-  // No request of this server uses it, and whoever filled it in would wonder why.
+  // No request of this API uses it, so filling it in would have no effect.
   delete spec.components.securitySchemes.oauth2
-  // In a demo the examples are the demo's own people, so that what is tried works. Elsewhere there are none: nobody is locked out who
-  // happens to be called like an example, and nothing is asked for that only the example knows.
-  const people = demo ?? { client_id: '', client_secret: '', username: '', password: '' }
+  // In a demo, the examples are the demo's credentials, so that requests work. Otherwise the examples are empty, so that tried requests
+  // neither lock out a user who has the name of an example nor name scopes that do not exist.
+  const credentials = demo ?? { client_id: '', client_secret: '', username: '', password: '' }
   const { username, password, refresh_token } = schemas.TokenRequest.properties
-  schemas.ClientId.example = people.client_id
-  schemas.ClientSecret.example = people.client_secret
-  username.example = people.username
-  password.example = people.password
+  schemas.ClientId.example = credentials.client_id
+  schemas.ClientSecret.example = credentials.client_secret
+  username.example = credentials.username
+  password.example = credentials.password
   if (!demo) schemas.Resource.example = schemas.Scope.example = ''
-  const fields = { ...people, refresh_token: refresh_token.example, token: schemas.RevocationRequest.properties.token.example }
+  const fields = { ...credentials, refresh_token: refresh_token.example, token: schemas.RevocationRequest.properties.token.example }
   return { spec, examples: fields }
 }
 
@@ -161,7 +161,7 @@ new MutationObserver(() => {
   listContents()
 }).observe(swagger, { childList: true, subtree: true })
 
-// Swagger UI, which would otherwise take over every link within this page, and glide there without the focus.
+// Loads Swagger UI. `noZensmooth` keeps it from intercepting links within this page and scrolling without moving the focus.
 async function render({ spec, examples }) {
   window.noZensmooth = true
   await new Promise((resolve, reject) => {
@@ -177,13 +177,13 @@ async function render({ spec, examples }) {
     layout: 'BaseLayout',
     presets: [SwaggerUIBundle.presets.apis],
     plugins: [realDialog, encodedBasic],
-    // With it, each operation's button holds a link, and nobody can tell which of the two a key presses.
+    // With deep links, each operation's button would contain a link, and it would be unclear which of the two a key activates.
     deepLinking: false,
     docExpansion: 'list',
     defaultModelsExpandDepth: -1,
     tryItOutEnabled: true,
     validatorUrl: null,
-    requestInterceptor: sendWhatBelongs(examples),
+    requestInterceptor: withoutUnneededExamples(examples),
     responseInterceptor: rememberLogin,
     onComplete: () => {
       if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
@@ -194,6 +194,6 @@ async function render({ spec, examples }) {
 description()
   .then(render)
   .catch((failure) => {
-    swagger.textContent = 'The description cannot be shown: ' + failure.message + '. Load this page again, or read the description as YAML.'
+    swagger.textContent = 'The description cannot be shown: ' + failure.message + '. Reload this page or read the description as YAML.'
     swagger.className = 'bad'
   })

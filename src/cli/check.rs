@@ -132,7 +132,7 @@ async fn check_all(settings: SettingFlags) -> Vec<Finding> {
         }
     };
     findings.push(Finding::new("database", Ok(database.config.store.url.to_string())));
-    match SealingKeys::existing(&database.config.keys, &database.store).await {
+    match SealingKeys::open_existing(&database.config.keys, &database.store).await {
         Ok(sealing) => {
             findings.push(Finding::new("sealing key", Ok(format!("{} opens this database", sealing.place()))));
             let keys = keys::check(&sealing, &database.store, database.clock.now()).await;

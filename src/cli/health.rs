@@ -30,7 +30,7 @@ pub(super) struct Health {
 struct Answer {
     status: String,
     #[serde(default)]
-    because: Vec<String>,
+    reasons: Vec<String>,
 }
 
 impl Health {
@@ -46,7 +46,7 @@ impl Health {
         if self.output.is_json() {
             self.output.print(&answer, |_| String::new())?;
         }
-        Err(Error::NotReady(answer.because.join("; ")))
+        Err(Error::NotReady(answer.reasons.join("; ")))
     }
 }
 

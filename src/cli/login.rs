@@ -105,7 +105,7 @@ struct View {
     /// When it ends, whether or not it is refreshed.
     absolute_ends_at: String,
     ended_at: Option<String>,
-    ended_because: Option<String>,
+    end_reason: Option<String>,
     over: bool,
 }
 
@@ -123,15 +123,15 @@ impl View {
             idle_ends_at: rfc3339(login.idle_ends_at),
             absolute_ends_at: rfc3339(login.absolute_ends_at),
             ended_at: rfc3339_if_any(login.ended_at),
-            ended_because: login.ended_because.clone(),
+            end_reason: login.ended_because.clone(),
             over: login.is_over(now),
         }
     }
 
     fn list_for_people(views: &[Self]) -> String {
         let row = |view: &Self| {
-            let state = match (&view.ended_because, view.over) {
-                (Some(because), _) => format!("ended: {because}"),
+            let state = match (&view.end_reason, view.over) {
+                (Some(reason), _) => format!("ended: {reason}"),
                 (None, true) => "expired".to_owned(),
                 (None, false) => format!("until {}", view.idle_ends_at),
             };

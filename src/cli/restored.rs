@@ -47,7 +47,7 @@ impl Restored {
         // Migrates a copy from an older version, as a start of the server does.
         let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::clone(&clock)).await?;
         let outcome = async {
-            let sealing = SealingKeys::existing(&config.keys, &store).await?;
+            let sealing = SealingKeys::open_existing(&config.keys, &store).await?;
             let now = SystemClock.now();
             Ok::<_, Error>(restore::restored(&store, &sealing, &founded, &file, record, now).await?)
         };

@@ -9,12 +9,12 @@ mod housekeeping;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod keys;
+pub(crate) mod logins;
 mod management;
 mod meters;
 pub(crate) mod model;
 pub(crate) mod registry;
 pub(crate) mod restore;
-pub(crate) mod revocation;
 pub(crate) mod secret;
 pub(crate) mod store;
 pub(crate) mod telemetry;
@@ -45,10 +45,10 @@ use housekeeping::Housekeeping;
 use http::{ApiDocs, App, Bound, ConnectionLimits, Drain, Hosts, Listener, MemoryBudget, Stopping, Tls, TlsError, TrustedProxies};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
+use logins::Logins;
 use management::Management;
 use registry::Registry;
 use restore::{RecordFile, Witness};
-use revocation::Logins;
 use store::{Opening, Store};
 
 /// Time limit for closing the database. Completed writes are on disk in any case.
@@ -142,7 +142,7 @@ impl Server {
         let record = restore::require_known(&config.store, &config.keys, &clock).await?;
         let record_file = RecordFile::of(&config.keys);
         let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::clone(&clock)).await?;
-        let sealing = SealingKeys::found(&config.keys, &store).await?;
+        let sealing = SealingKeys::open_or_create(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
         let sources = MacKey::open(Registry::SOURCE_KEY, &sealing, &store).await?;
         // Reads the epochs first, so that the data read later is at least as new as they indicate.

@@ -15,7 +15,7 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::issuer"]],
     &[&["server::registry"]],
     &[&["server::restore"]],
-    &[&["server::revocation"]],
+    &[&["server::logins"]],
     &[&["server::keys"]],
     &[&["server::store"]],
     &[&["server::model"]],

@@ -16,7 +16,7 @@ on_both_databases![
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn open_logins(app: &TestApp) -> usize {
-    app.run_json(&["login", "list"]).as_array().unwrap().iter().filter(|login| login["ended_because"].is_null()).count()
+    app.run_json(&["login", "list"]).as_array().unwrap().iter().filter(|login| login["end_reason"].is_null()).count()
 }
 
 async fn hd11_a_used_up_refresh_token_is_not_revived_when_the_clock_is_set_back(backend: Backend) {
@@ -122,5 +122,5 @@ async fn hd11_stale_clients_are_served_no_longer_and_keys_kept_no_longer_when_th
     app.plain_token(&client).await.refused(503, "temporarily_unavailable");
     assert_eq!(max_age().await, "public, max-age=3479");
     let ready = app.get("/health/ready").await;
-    assert_eq!((ready.status, ready.body.contains("out of reach for too long")), (503, true), "{ready:?}");
+    assert_eq!((ready.status, ready.body.contains("unreachable for too long")), (503, true), "{ready:?}");
 }

@@ -113,7 +113,7 @@ fn kinds(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd3_a_connection_that_only_pings_is_told_to_go_and_closed() {
+async fn hd3_a_connection_that_only_pings_is_closed() {
     let app = app_with(&[("connection_idle", "1s")]).await;
     // `:method: GET`, `:scheme: http`, `:path: /health/live`, `:authority: x` (RFC 7541).
     let headers = [b"\x82\x86\x04\x0c".as_slice(), b"/health/live", b"\x01\x01x"].concat();
@@ -144,7 +144,7 @@ async fn hd3_a_connection_that_never_asks_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd3_when_all_places_are_taken_the_oldest_idle_connection_goes() {
+async fn hd3_at_the_limit_the_oldest_idle_connection_is_closed() {
     let app = app_with(&[("connections", "3"), ("connections_per_source", "3")]).await;
     let mut first = kept(&app).await;
     let (mut second, mut third) = (kept(&app).await, kept(&app).await);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Answer, Backend, SIGN_IN, TestApp, TestDatabase, on_both_databases};
 
 on_both_databases![
-    jk1_the_jwks_shows_public_members_alone,
+    jk1_the_jwks_contains_only_public_members,
     jk6_the_jwks_is_fetched_again_only_when_it_changed_and_soon_enough,
     md1_the_metadata_stands_at_every_path_that_libraries_try,
     md2_nothing_in_a_request_changes_the_issuer,
@@ -17,7 +17,7 @@ on_both_databases![
     health_says_whether_it_lives_and_whether_it_can_work,
 ];
 
-async fn jk1_the_jwks_shows_public_members_alone(backend: Backend) {
+async fn jk1_the_jwks_contains_only_public_members(backend: Backend) {
     let app = TestApp::start(backend).await;
     let answer = app.get("/.well-known/jwks.json").await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/jwk-set+json")));
@@ -206,8 +206,8 @@ async fn health_says_whether_it_lives_and_whether_it_can_work(backend: Backend) 
     app.clock.advance(Duration::from_secs(11));
     let ready = app.get("/health/ready").await;
     assert_eq!(ready.status, 503);
-    let because: Vec<Value> = ready.json()["because"].as_array().unwrap().clone();
-    assert_eq!(because, ["the database has been out of reach for too long"]);
+    let because: Vec<Value> = ready.json()["reasons"].as_array().unwrap().clone();
+    assert_eq!(because, ["the database has been unreachable for too long"]);
     assert_eq!(app.get("/health/live").await.status, 200);
 
     app.database.execute("ALTER TABLE epochs_gone RENAME TO epochs").await;

@@ -11,13 +11,13 @@ use tokio::{
 use crate::support::{Answer, Backend, Credential, SIGN_IN, TestApp, TestDatabase, on_sqlite};
 
 on_sqlite![
-    pw10_behind_a_proxy_whoever_it_names_is_limited_and_nobody_else,
-    ad2_ad10_metrics_are_for_the_management_listener_alone,
+    pw10_behind_a_proxy_limits_apply_to_the_forwarded_address_only,
+    ad2_ad10_metrics_are_served_only_on_the_management_listener,
     ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else,
     te15_what_is_secret_is_not_taken_from_a_url,
     a_request_has_the_id_that_its_caller_gave_it_if_that_can_stand_in_a_log,
     one_source_does_not_take_every_connection,
-    a_request_whose_caller_goes_away_is_counted_as_well,
+    a_request_whose_caller_disconnects_is_counted,
 ];
 
 /// A wrong secret for `billing`, by way of a proxy that says this.
@@ -26,7 +26,7 @@ async fn guess(app: &TestApp, forwarded: &str) -> u16 {
     Answer::to(request.header("x-forwarded-for", forwarded)).await.status
 }
 
-async fn pw10_behind_a_proxy_whoever_it_names_is_limited_and_nobody_else(backend: Backend) {
+async fn pw10_behind_a_proxy_limits_apply_to_the_forwarded_address_only(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let app = TestApp::start_with(database, &[("behind_proxy", "127.0.0.1,10.0.0.0/8")]).await.with_orders();
     app.client("billing");
@@ -43,7 +43,7 @@ async fn pw10_behind_a_proxy_whoever_it_names_is_limited_and_nobody_else(backend
     assert_eq!(guess(&app, "203.0.113.3, unknown").await, 429, "what cannot be read is the proxy itself");
 }
 
-async fn ad2_ad10_metrics_are_for_the_management_listener_alone(backend: Backend) {
+async fn ad2_ad10_metrics_are_served_only_on_the_management_listener(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     app.plain_token(&client).await.granted();
@@ -178,7 +178,7 @@ async fn one_source_does_not_take_every_connection(backend: Backend) {
     assert_eq!(app.get("/health/live").await.status, 200);
 }
 
-async fn a_request_whose_caller_goes_away_is_counted_as_well(backend: Backend) {
+async fn a_request_whose_caller_disconnects_is_counted(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     // The password is right, and the login cannot be written down yet.
     let held = app.database.lock("UPDATE users SET username = username").await;

@@ -8,7 +8,7 @@ on_both_databases![
     ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
     known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on,
     a_damaged_key_row_is_left_aside_and_a_new_key_signs,
-    who_can_write_to_the_database_cannot_publish_a_key,
+    write_access_to_the_database_is_not_enough_to_publish_a_key,
     a_client_stays_disabled_when_the_database_was_set_back,
     a_slow_write_of_last_use_delays_no_change,
     two_key_rows_whose_sealed_texts_were_swapped_do_not_open,
@@ -97,7 +97,7 @@ async fn kids(app: &TestApp) -> Vec<String> {
     jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn who_can_write_to_the_database_cannot_publish_a_key(backend: Backend) {
+async fn write_access_to_the_database_is_not_enough_to_publish_a_key(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let ours = kids(&app).await;

@@ -1,4 +1,4 @@
-//! A client that presents the refresh token of another client.
+//! A client that presents the refresh token belongs to another client.
 
 use crate::support::{Answer, Backend, Process, SIGN_IN, TestDatabase, furnish, on_both_databases, sealwright};
 

@@ -9,7 +9,7 @@ use crate::support::{Answer, Backend, TestApp, on_sqlite};
 on_sqlite![
     te2_what_is_not_a_form_is_refused_as_json,
     te3_a_form_may_name_its_character_set,
-    te4_a_parameter_comes_once,
+    te4_a_repeated_parameter_is_refused,
     te5_a_parameter_without_a_value_is_absent,
     te8_what_is_not_form_encoded_utf8_is_refused_and_changes_nothing,
     a_body_over_64_kib_is_refused_and_the_answer_arrives,
@@ -46,7 +46,7 @@ async fn te3_a_form_may_name_its_character_set(backend: Backend) {
     }
 }
 
-async fn te4_a_parameter_comes_once(backend: Backend) {
+async fn te4_a_repeated_parameter_is_refused(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let secret = client.secret.as_str();

@@ -10,7 +10,7 @@ use crate::{
 };
 
 on_both_databases![
-    hd5_strangers_who_guess_do_not_lock_a_user_out_where_they_signed_in_before,
+    hd5_guessing_strangers_do_not_lock_a_user_out_at_a_known_source,
     hd5_a_source_is_known_on_every_node_and_after_a_restart_and_forgotten_in_time,
     hd5_pw5_a_known_source_has_no_more_guesses_than_any_other,
     hd5_ten_sources_are_kept_and_no_address_is_in_the_database,
@@ -46,7 +46,7 @@ impl TestApp {
     }
 }
 
-async fn hd5_strangers_who_guess_do_not_lock_a_user_out_where_they_signed_in_before(backend: Backend) {
+async fn hd5_guessing_strangers_do_not_lock_a_user_out_at_a_known_source(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     app.sign_in_at(&client, HOME).await.granted();
     app.attack(&client).await;

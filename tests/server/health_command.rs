@@ -19,9 +19,9 @@ async fn op15_health_succeeds_while_the_server_is_ready_and_says_why_when_it_is_
     app.settle().await;
     app.database.execute("ALTER TABLE epochs RENAME TO gone").await;
     app.clock.advance(Duration::from_secs(11));
-    health(&app, &["--listen", &listen]).failed_saying(&["not ready", "the database has been out of reach for too long"]);
+    health(&app, &["--listen", &listen]).failed_saying(&["not ready", "the database has been unreachable for too long"]);
     let json = health(&app, &["--url", &app.issuer, "--json"]);
-    assert!(!json.status.success() && json.stdout.contains("\"because\""), "{json:?}");
+    assert!(!json.status.success() && json.stdout.contains("\"reasons\""), "{json:?}");
     let url = app.issuer.clone();
     let database = app.stop().await;
     crate::support::sealwright(&database, &["health", "--listen", &listen]).failed_saying(&[&listen, "did not report"]);

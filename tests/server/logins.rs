@@ -11,7 +11,7 @@ on_both_databases![
     a_login_whose_id_begins_with_a_hyphen_is_ended_like_any_other,
     one_login_behaves_like_a_plain_model_of_it,
     ad7_nothing_in_a_printed_text_acts_on_the_terminal,
-    a_user_has_so_many_logins_by_a_client_and_one_more_ends_the_least_used,
+    beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_ends,
 ];
 
 async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
@@ -47,7 +47,7 @@ async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
     assert_eq!(app.run(&["login", "end"]).status.code(), Some(2));
 }
 
-async fn a_user_has_so_many_logins_by_a_client_and_one_more_ends_the_least_used(backend: Backend) {
+async fn beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_ends(backend: Backend) {
     let limits = [("logins_per_user", "3"), ("login_idle_lifetime", "1h")];
     let app = TestApp::start_with(TestDatabase::create(backend).await, &limits).await.with_orders();
     let (shop, kiosk) = (app.app_for_users("shop"), app.app_for_users("kiosk"));
@@ -200,5 +200,5 @@ async fn ad7_nothing_in_a_printed_text_acts_on_the_terminal(backend: Backend) {
         assert!(!printed.contains(acts), "{printed:?}");
         assert!(printed.contains("202e") && printed.contains('\u{fc}'), "{printed:?}");
     }
-    assert_eq!(app.run_json(&["login", "list"])[0]["ended_because"], text);
+    assert_eq!(app.run_json(&["login", "list"])[0]["end_reason"], text);
 }

@@ -6,7 +6,7 @@ use crate::support::{Backend, Process, TestDatabase, on_both_databases, sealwrig
 
 on_both_databases![
     ad7_hostile_input_makes_one_well_formed_line_per_request,
-    ad8_what_matters_for_security_says_who_did_what_from_where_and_what_came_of_it,
+    ad8_security_events_name_the_client_the_user_the_source_and_the_outcome,
     a_request_is_logged_with_outcome_client_duration_and_id,
 ];
 
@@ -109,7 +109,7 @@ fn events(process: &mut Process) -> Vec<Value> {
     process.stderr().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-async fn ad8_what_matters_for_security_says_who_did_what_from_where_and_what_came_of_it(backend: Backend) {
+async fn ad8_security_events_name_the_client_the_user_the_source_and_the_outcome(backend: Backend) {
     let server = Logged::start(backend).await;
     sealwright(&server.database, &["client", "update", "billing", "--add-grant", "password", "--add-grant", "refresh_token"]).succeeded();
     let create = ["user", "create", "alice", "--password-stdin", "--allow", "https://orders.example=orders:read"];
@@ -153,7 +153,7 @@ async fn ad8_what_matters_for_security_says_who_did_what_from_where_and_what_cam
 
     // A replay: who, by which app, and within which request.
     let replay = named("login.ended");
-    assert_eq!((replay.len(), &replay[0]["because"], &replay[0]["level"]), (1, &"replay".into(), &"WARN".into()));
+    assert_eq!((replay.len(), &replay[0]["reason"], &replay[0]["level"]), (1, &"replay".into(), &"WARN".into()));
     assert!(replay[0]["user.id"].is_string() && replay[0]["client.id"] == "billing" && utc(replay[0]));
     let within = &replay[0]["spans"][0];
     assert!(within["request.id"].is_string() && within["source"] == "127.0.0.1", "{}", replay[0]);
@@ -199,7 +199,7 @@ async fn lost_lines(serving: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_or_can_be_written_to_costs_lines_and_nothing_else() {
+async fn a_log_that_is_not_read_or_cannot_be_written_costs_only_lines() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut secret = String::new();
     for closed in [true, false] {

@@ -111,7 +111,7 @@ fn broken(form: &str) -> [String; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd7_a_secret_in_any_wrong_place_is_in_no_line_no_span_no_metric_and_no_answer() {
+async fn hd7_a_misplaced_secret_is_in_no_log_line_span_metric_or_answer() {
     let (otlp, spans) = receiver().await;
     let database = TestDatabase::create(Backend::Sqlite).await;
     let (mut first, url, _) = serve(&database, "json", &otlp).await;
@@ -192,11 +192,11 @@ fn says_where(log: &[String], canary: &str) {
     }
     let swapped = events.iter().find(|event| event["misplaced_secret"] == "client_id").unwrap();
     assert_eq!((&swapped["client.id"], &swapped["http.status"]), (&"[secret]".into(), &401.into()));
-    assert_eq!(swapped["cause"], "unknown client: a secret stands where the client id belongs");
+    assert_eq!(swapped["cause"], "unknown client: a secret was sent as the client id");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd7_no_client_can_have_a_secret_as_its_name() {
+async fn hd7_a_client_id_cannot_be_a_secret() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut process = Process::serve(&database);
     process.addr().await;
@@ -219,7 +219,7 @@ async fn hd7_a_refresh_token_without_the_prefix_of_today_is_as_good(backend: Bac
     let third = app.refresh(&client, &second).await.refresh_token();
     app.refresh(&client, old).await.refused(400, "invalid_grant");
     app.refresh(&client, &third).await.refused(400, "invalid_grant");
-    assert_eq!(app.run_json(&["login", "list"])[0]["ended_because"], "replay");
+    assert_eq!(app.run_json(&["login", "list"])[0]["end_reason"], "replay");
     // It is revoked in either form as well.
     let token = app.sign_in(&client).await.refresh_token();
     assert_eq!(app.revoke(&client, &format!("token={}", &token[4..])).await.status, 200);

@@ -93,7 +93,7 @@ async fn hd10_a_flood_of_noise_and_a_slow_reader_hide_neither_a_replay_nor_a_new
     assert!(told.success() && child.wait().unwrap().success());
     let events = tokio::task::spawn_blocking(move || reading.join().unwrap()).await.unwrap();
     let named = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
-    assert!(named("login.ended").iter().any(|event| event["because"] == "replay"), "the replay is in the log");
+    assert!(named("login.ended").iter().any(|event| event["reason"] == "replay"), "the replay is in the log");
     assert!(named("client.create").iter().any(|event| event["target"] == "newcomer"), "the new client is in the log");
     assert_eq!(named("token.issued").len(), 3, "and so is every token");
     // Each request that found nothing is in the log or was counted, in the metrics and in the log.

@@ -10,16 +10,16 @@ use crate::support::{
 
 on_both_databases![
     pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_switched_off,
-    pw2_a_wrong_client_with_the_right_password_counts_against_nobody,
+    pw2_a_correct_password_with_a_wrong_client_counts_for_no_limit,
     pw3_pw4_every_cause_gets_the_same_answer_for_one_hash,
     pw10_a_forwarded_address_is_not_believed,
     pw11_one_user_has_many_spellings_and_one_counter,
     pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is_never_hashed,
     pw13_pw14_a_password_is_refused_with_the_reason,
-    pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_were_raised,
+    pw16_a_password_is_hashed_by_argon2id_and_rehashed_when_parameters_are_raised,
     a_sign_in_gives_what_client_and_user_both_may_have,
     ten_failures_are_free_and_then_one_in_ten_seconds,
-    our_own_faults_count_as_nobodys_failure,
+    faults_of_the_server_do_not_count_as_failed_attempts,
     many_may_sign_in_at_once_after_parameters_were_raised,
 ];
 
@@ -40,7 +40,7 @@ async fn pw1_the_password_grant_is_for_clients_that_were_given_it_and_can_be_swi
     assert_eq!(grants, serde_json::json!(["client_credentials", "refresh_token"]));
 }
 
-async fn pw2_a_wrong_client_with_the_right_password_counts_against_nobody(backend: Backend) {
+async fn pw2_a_correct_password_with_a_wrong_client_counts_for_no_limit(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };
     for _ in 0..5 {
@@ -169,7 +169,7 @@ async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
     try_password(&app, &client, "good2", &emoji).await.granted();
     for (bad, reason) in [
         ("plumtrousergat", "14 characters, and 15 are needed"),
-        ("password12345678", "everybody guesses first"),
+        ("password12345678", "common password first"),
         ("sealwright-12345", "name of the user or of the service"),
         ("zxvzxvzxvzxvzxvzx", "repeats a short piece"),
         ("bob.marley2026!!", "name of the user"),
@@ -178,7 +178,7 @@ async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
     ] {
         app.user_with("bob.marley", bad, &[]).failed_saying(&[reason]);
     }
-    for (bad, reason) in [("plumtrousergat", "14 characters"), ("Alice-1234567890", "everybody guesses"), ("", "1 to 1,024 characters")] {
+    for (bad, reason) in [("plumtrousergat", "14 characters"), ("Alice-1234567890", "common password"), ("", "1 to 1,024 characters")] {
         app.set_password("alice", bad).failed_saying(&[reason]);
     }
     // Three years later it is still good: nothing expires.
@@ -186,7 +186,7 @@ async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
     try_password(&app, &client, "good0", "plumtrousergate").await.granted();
 }
 
-async fn pw16_a_password_is_kept_by_argon2id_and_hashed_anew_when_parameters_were_raised(backend: Backend) {
+async fn pw16_a_password_is_hashed_by_argon2id_and_rehashed_when_parameters_are_raised(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     app.user("bob");
     let hashes = app.database.texts("SELECT password_hash FROM users ORDER BY username").await;
@@ -258,7 +258,7 @@ async fn ten_failures_are_free_and_then_one_in_ten_seconds(backend: Backend) {
     app.sign_in(&client).await.granted();
 }
 
-async fn our_own_faults_count_as_nobodys_failure(backend: Backend) {
+async fn faults_of_the_server_do_not_count_as_failed_attempts(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     app.database.execute("ALTER TABLE users RENAME TO users_gone").await;
     for _ in 0..15 {
@@ -281,7 +281,7 @@ async fn many_may_sign_in_at_once_after_parameters_were_raised(backend: Backend)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pw18_five_hundred_sign_ins_at_once_take_the_memory_of_the_permits_and_leave_clients_alone() {
+async fn pw18_five_hundred_concurrent_sign_ins_use_the_memory_of_the_pool_and_do_not_delay_clients() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut command = command_on(&database);
     // Each attempt has a connection of its own.

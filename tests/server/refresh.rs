@@ -7,10 +7,10 @@ use crate::support::{Answer, Backend, PASSWORD, Process, SIGN_IN, TestApp, TestD
 on_both_databases![
     rt1_a_refresh_gives_the_next_token_and_the_one_before_is_used_up,
     rt2_a_replay_ends_the_login_and_is_logged_once,
-    rt4_two_rotations_within_a_second_are_told_apart,
-    rt5_a_restart_forgets_no_rotation,
-    rt6_trouble_with_the_database_uses_up_no_token,
-    a_signing_outage_uses_up_no_token,
+    rt4_two_rotations_within_a_second_are_distinguished,
+    rt5_rotations_survive_a_restart,
+    rt6_a_database_failure_does_not_use_up_a_refresh_token,
+    a_signing_outage_does_not_use_up_a_refresh_token,
     rt7_the_token_of_another_client_is_refused_and_unharmed,
     rt8_a_refresh_needs_the_clients_credentials,
     rt9_a_narrower_scope_is_for_one_access_token,
@@ -25,7 +25,7 @@ on_both_databases![
 /// The states of all logins, as the command line sees them.
 fn endings(app: &TestApp) -> Vec<String> {
     let logins = app.run_json(&["login", "list"]);
-    logins.as_array().unwrap().iter().map(|login| login["ended_because"].as_str().unwrap_or("open").to_owned()).collect()
+    logins.as_array().unwrap().iter().map(|login| login["end_reason"].as_str().unwrap_or("open").to_owned()).collect()
 }
 
 async fn rt1_a_refresh_gives_the_next_token_and_the_one_before_is_used_up(backend: Backend) {
@@ -65,13 +65,13 @@ async fn rt2_a_replay_ends_the_login_and_is_logged_once(backend: Backend) {
     }
     server.signal("TERM");
     assert!(server.wait().success());
-    let replays: Vec<_> = server.stderr().into_iter().filter(|line| line.contains("\"because\":\"replay\"")).collect();
+    let replays: Vec<_> = server.stderr().into_iter().filter(|line| line.contains("\"reason\":\"replay\"")).collect();
     assert_eq!(replays.len(), 1, "{replays:?}");
     assert!(replays[0].contains("\"client.id\":\"shop\"") && !replays[0].contains(&first), "{replays:?}");
     assert_eq!(database.texts("SELECT ended_because FROM logins").await, ["replay"]);
 }
 
-async fn rt4_two_rotations_within_a_second_are_told_apart(backend: Backend) {
+async fn rt4_two_rotations_within_a_second_are_distinguished(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     // The clock stands still.
     let first = app.sign_in(&client).await.refresh_token();
@@ -82,7 +82,7 @@ async fn rt4_two_rotations_within_a_second_are_told_apart(backend: Backend) {
     assert_eq!(endings(&app), ["replay"]);
 }
 
-async fn rt5_a_restart_forgets_no_rotation(backend: Backend) {
+async fn rt5_rotations_survive_a_restart(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let second = app.refresh(&client, &first).await.refresh_token();
@@ -93,7 +93,7 @@ async fn rt5_a_restart_forgets_no_rotation(backend: Backend) {
     assert_eq!(endings(&app), ["replay"]);
 }
 
-async fn rt6_trouble_with_the_database_uses_up_no_token(backend: Backend) {
+async fn rt6_a_database_failure_does_not_use_up_a_refresh_token(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let fail: &[&str] = match backend {
@@ -117,7 +117,7 @@ async fn rt6_trouble_with_the_database_uses_up_no_token(backend: Backend) {
     assert_eq!(endings(&app), ["open"]);
 }
 
-async fn a_signing_outage_uses_up_no_token(backend: Backend) {
+async fn a_signing_outage_does_not_use_up_a_refresh_token(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let raise = "UPDATE epochs SET n = n + 1 WHERE kind = 'keys'";

@@ -6,13 +6,13 @@ use crate::support::{Answer, Backend, TestApp, on_both_databases};
 
 on_both_databases![
     rv1_rv3_a_revoked_refresh_token_is_dead_whatever_the_hint,
-    rv2_what_is_no_token_of_ours_is_as_good_as_revoked,
+    rv2_an_unknown_token_counts_as_revoked,
     op10_the_answer_has_a_content_type_and_no_body,
-    rv4_a_token_is_revoked_by_its_own_client_alone,
+    rv4_a_token_can_be_revoked_only_by_its_own_client,
     rv5_without_a_database_nothing_is_said_to_be_revoked,
     rv7_other_logins_live_on,
     rv8_a_revocation_in_the_midst_of_refreshes_leaves_nothing_alive,
-    an_access_token_is_not_revoked_yet_and_the_client_is_told,
+    revoking_an_access_token_is_refused_with_the_reason,
     the_endpoint_is_as_strict_as_the_token_endpoint,
 ];
 
@@ -34,7 +34,7 @@ async fn rv1_rv3_a_revoked_refresh_token_is_dead_whatever_the_hint(backend: Back
     assert_eq!(because, ["revoked"]);
 }
 
-async fn rv2_what_is_no_token_of_ours_is_as_good_as_revoked(backend: Backend) {
+async fn rv2_an_unknown_token_counts_as_revoked(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let token = app.sign_in(&client).await.refresh_token();
     assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
@@ -61,7 +61,7 @@ async fn op10_the_answer_has_a_content_type_and_no_body(backend: Backend) {
     }
 }
 
-async fn rv4_a_token_is_revoked_by_its_own_client_alone(backend: Backend) {
+async fn rv4_a_token_can_be_revoked_only_by_its_own_client(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let other = app.app_for_users("other");
     let token = app.sign_in(&client).await.refresh_token();
@@ -139,7 +139,7 @@ pub(crate) async fn join_all(requests: impl Iterator<Item = impl Future<Output =
     answers.into_iter().flatten().collect()
 }
 
-async fn an_access_token_is_not_revoked_yet_and_the_client_is_told(backend: Backend) {
+async fn revoking_an_access_token_is_refused_with_the_reason(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let token = app.plain_token(&client).await.granted()["access_token"].as_str().unwrap().to_owned();
     for hint in ["", "&token_type_hint=access_token"] {

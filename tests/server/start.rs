@@ -13,7 +13,7 @@ on_both_databases![
     the_sealing_key_may_come_from_the_environment,
     a_database_of_a_newer_version_is_refused_by_every_command,
     a_command_in_the_wrong_folder_refuses_and_says_where_it_looked,
-    a_server_that_is_told_to_stop_ends_with_exit_code_0,
+    a_stopped_server_ends_with_exit_code_0,
 ];
 
 async fn jk7_twenty_first_starts_at_once_make_one_key(backend: Backend) {
@@ -57,7 +57,7 @@ async fn another_sealing_key_is_refused_and_nothing_is_rewritten(backend: Backen
     let place = database.keys_dir().join("sealing.key");
     fs::copy(other.keys_dir().join("sealing.key"), &place).unwrap();
     let (contents, file) = (database.contents().await, fs::read(&place).unwrap());
-    serve_and_fail(&database, &["sealing.key", "copy the file from the node that founded the issuer", "nothing was changed"]);
+    serve_and_fail(&database, &["sealing.key", "copy the file from the node that created the issuer", "nothing was changed"]);
     let check = sealwright(&database, &["check"]);
     assert!(check.stdout.contains("NOT USABLE"), "{check:?}");
     assert_eq!((database.contents().await, fs::read(&place).unwrap()), (contents, file));
@@ -137,7 +137,7 @@ async fn a_command_in_the_wrong_folder_refuses_and_says_where_it_looked(backend:
     finish(default).failed_saying(&[database.folder().join("sealwright.db").to_str().unwrap()]);
 }
 
-async fn a_server_that_is_told_to_stop_ends_with_exit_code_0(backend: Backend) {
+async fn a_stopped_server_ends_with_exit_code_0(backend: Backend) {
     for signal in ["TERM", "INT"] {
         let database = TestDatabase::create(backend).await;
         let mut server = Process::serve(&database);

@@ -124,7 +124,7 @@ async fn serve(settings: &[&str]) -> (TestDatabase, Process, SocketAddr, Credent
 const READY: &str = "GET /health/ready HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_says_that_it_is_not_ready_and_serves_on_and_a_second_signal_ends_it() {
+async fn after_the_signal_it_reports_not_ready_and_serves_on_until_a_second_signal_ends_it() {
     let (_database, mut process, addr, client) = serve(&["--drain-delay", "5m"]).await;
     let mut kept = Connection::open(addr).await.unwrap();
     assert_eq!(kept.ask(READY).await.unwrap().status, 200);
@@ -146,7 +146,7 @@ async fn told_to_stop_it_says_that_it_is_not_ready_and_serves_on_and_a_second_si
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_connection_is_told_that_its_next_answer_is_the_last_and_then_it_ends_with_0() {
+async fn each_connection_gets_a_last_answer_that_says_so_and_the_exit_code_is_0() {
     let (_database, mut process, addr, client) = serve(&["--drain-linger", "5m", "--drain-timeout", "5m"]).await;
     let mut kept = Connection::open(addr).await.unwrap();
     assert_eq!(kept.ask(READY).await.unwrap().status, 200);
@@ -164,7 +164,7 @@ async fn each_connection_is_told_that_its_next_answer_is_the_last_and_then_it_en
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_who_holds_a_place_holds_the_end_up() {
+async fn open_connections_do_not_delay_the_shutdown() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let app = TestApp::start_with(database, &[("connections", "2"), ("drain_timeout", "2s")]).await;
     // Both places are taken, by one who has said nothing and one amid a request; a third waits in the kernel's queue.

@@ -190,7 +190,7 @@ fn beyond_this_machine_it_takes_tls_or_a_proxy_and_an_https_issuer() {
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op13_check_says_when_a_certificate_ends_and_whom_it_is_for() {
+async fn op13_check_reports_the_expiry_and_the_names_of_the_certificate() {
     let authority = Authority::new();
     let app = TestApp::start(Backend::Sqlite).await;
     let (certificate, key) = (authority.certificate(), authority.key());

@@ -11,7 +11,7 @@ on_sqlite![
     te6_an_unknown_parameter_is_ignored,
     te7_a_missing_grant_type_is_invalid_and_a_strange_one_unsupported,
     te9_te13_a_success_says_what_was_granted,
-    te10_no_answer_is_ever_stored,
+    te10_no_answer_may_be_cached,
     te11_an_error_repeats_nothing_of_the_request,
     te12_invalid_client_is_401_and_every_other_refusal_is_400,
     te14_a_scope_is_what_the_grammar_says_and_case_counts,
@@ -86,7 +86,7 @@ async fn te9_te13_a_success_says_what_was_granted(backend: Backend) {
     }
 }
 
-async fn te10_no_answer_is_ever_stored(backend: Backend) {
+async fn te10_no_answer_may_be_cached(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let wrong = Credential { secret: "wrong".to_owned(), ..client.clone() };

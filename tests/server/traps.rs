@@ -73,11 +73,11 @@ async fn op16_a_scope_with_a_blank_too_many() {
         ("scope=+orders:read", "the scope begins with a space: \" orders:read\""),
         ("scope=orders:read+", "the scope ends with a space: \"orders:read \""),
         ("scope=orders:read++orders:write", "the scope has two spaces in a row: \"orders:read  orders:write\""),
-        ("scope=orders:read%0Aorders:write", "the scope has white space other than a space in it: \"orders:read\\norders:write\""),
-        ("scope=%22orders:read%22", "the scope stands in quotes: \"\"orders:read\"\""),
+        ("scope=orders:read%0Aorders:write", "the scope contains white space other than a space: \"orders:read\\norders:write\""),
+        ("scope=%22orders:read%22", "the scope is in quotes: \"\"orders:read\"\""),
         (
             "scope=[%22orders:read%22]",
-            "the scope is a JSON list; it must be scope tokens with one space between two of them: \"[\"orders:read\"]\"",
+            "the scope is a JSON array; it must be scope tokens separated by single spaces: \"[\"orders:read\"]\"",
         ),
     ];
     trap("invalid_scope", &requests).await;
@@ -97,15 +97,18 @@ async fn op16_a_resource_with_a_slash_too_many() {
     let requests = [
         (
             "resource=https://orders.example/",
-            "the resource \"https://orders.example/\" has a slash too many at its end: the client is allowed at \"https://orders.example\"",
+            "the resource \"https://orders.example/\" has an extra slash at its end; the client is allowed at \"https://orders.example\"",
         ),
         (
             "audience=https://Orders.example",
-            "the resource \"https://Orders.example\" differs in case: the client is allowed at \"https://orders.example\"",
+            "the resource \"https://Orders.example\" differs in case; the client is allowed at \"https://orders.example\"",
         ),
         ("resource=https://stock.example", "the client is not allowed at the resource \"https://stock.example\""),
         ("resource=orders.example", "the resource \"orders.example\" is malformed: it is an absolute URI such as https://orders.example"),
-        ("resource=%20https://orders.example", "the resource \" https://orders.example\" is malformed: white space stands around it"),
+        (
+            "resource=%20https://orders.example",
+            "the resource \" https://orders.example\" is malformed: it has leading or trailing white space",
+        ),
     ];
     trap("invalid_target", &requests).await;
 }
@@ -146,13 +149,13 @@ async fn op16_a_secret_from_a_file_with_more_in_it_than_the_secret() {
     let server = Trapped::start(&[]).await;
     let secret = server.secret.clone();
     let sent = [
-        (format!("%22{secret}%22"), "the secret stands in quotes"),
-        (format!("'{secret}'"), "the secret stands in quotes"),
-        (format!("{secret}%0A"), "white space or a line break stands around the secret"),
-        (format!("CLIENT_SECRET%3D{secret}"), "the secret begins with NAME=, as a line of a file of variables does"),
-        (format!("CLIENT_SECRET%3D%22{secret}%22"), "the secret begins with NAME=, as a line of a file of variables does"),
-        (format!("shop:{secret}"), "something stands before the secret"),
-        (secret[..60].to_owned(), "the secret is not whole: its checksum or its length is wrong"),
+        (format!("%22{secret}%22"), "the secret is in quotes"),
+        (format!("'{secret}'"), "the secret is in quotes"),
+        (format!("{secret}%0A"), "the secret has leading or trailing white space"),
+        (format!("CLIENT_SECRET%3D{secret}"), "the secret begins with NAME=, like a line of an environment file"),
+        (format!("CLIENT_SECRET%3D%22{secret}%22"), "the secret begins with NAME=, like a line of an environment file"),
+        (format!("shop:{secret}"), "the secret has a prefix that does not belong to it"),
+        (secret[..60].to_owned(), "the secret is incomplete: its checksum or its length is wrong"),
     ];
     let mut answers = Vec::new();
     for (sent, _) in &sent {
@@ -163,8 +166,8 @@ async fn op16_a_secret_from_a_file_with_more_in_it_than_the_secret() {
     answers.push(server.post(&format!("grant_type=client_credentials&client_id=%22shop%22&client_secret={secret}")).await);
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 401), "{answers:?}");
     let mut expected: Vec<_> = sent.iter().map(|(_, cause)| format!("unknown secret: {cause}")).collect();
-    expected.push("unknown client: the secret stands in quotes".to_owned());
-    expected.push("unknown client: the client id stands in quotes".to_owned());
+    expected.push("unknown client: the secret is in quotes".to_owned());
+    expected.push("unknown client: the client id is in quotes".to_owned());
     assert_eq!(server.causes(), expected);
 }
 

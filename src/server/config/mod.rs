@@ -10,9 +10,9 @@ pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
 
 use super::{
-    http, issuer, keys,
+    http, issuer, keys, logins,
     model::TokenLifetime,
-    registry, revocation,
+    registry,
     secret::Redacted,
     store::{self, DatabaseTls, DatabaseUrl},
     telemetry,
@@ -33,7 +33,7 @@ pub struct Config {
     pub(crate) keys: keys::Policy,
     pub(crate) registry: registry::Policy,
     pub(crate) tokens: issuer::Policy,
-    pub(crate) logins: revocation::Policy,
+    pub(crate) logins: logins::Policy,
     pub(crate) passwords: registry::PasswordRules,
     pub(crate) telemetry: telemetry::Policy,
     /// Ignored environment variables: Kubernetes sets them for a Service whose name begins with `sealwright`.
@@ -209,7 +209,7 @@ impl Config {
                 token_lifetime: values.parse("token_lifetime", |text| parse_duration(text).and_then(TokenLifetime::new).ok_or(None))?,
                 password_grant: values.parse("password_grant", |text| text.parse().map_err(none))?,
             },
-            logins: revocation::Policy {
+            logins: logins::Policy {
                 lifetime: values.parse("login_lifetime", duration(Duration::from_secs(3600), YEAR))?,
                 idle_lifetime: values.parse("login_idle_lifetime", duration(Duration::from_secs(300), YEAR))?,
                 per_user: values.parse("logins_per_user", number(1, 10_000))?,

@@ -1,4 +1,4 @@
-//! The body of a client's request, read within a limit, a time and the memory budget.
+//! Reads the body of a client's request, within a size limit, a time limit and the memory budget.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::{
     error::Failure,
 };
 
-/// Bytes of a body at most.
+/// Maximum size of a body in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
-/// Bytes that are read, and dropped, of a body that is too large.
+/// How much of a body that is too large is read and dropped, in bytes.
 const DISCARD_LIMIT: usize = 4 * 1024 * 1024;
-/// Time for the body to arrive.
+/// Time limit for the body to arrive.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of one block of a body. All blocks have one size, so that those of a body that is gone fit the next one: buffers that grow by
-/// doubling leave holes of every size in the heap.
+/// Size of one block of a body in bytes. All blocks have the same size, so that freed blocks can be reused for the next body: buffers that
+/// grow by doubling fragment the heap.
 const BLOCK: usize = 4 * 1024;
 
 impl From<Exhausted> for Failure {
     fn from(_: Exhausted) -> Self {
-        Self::unavailable("the memory for requests that are not authenticated yet is used up".to_owned())
+        Self::unavailable("the memory for unauthenticated requests is used up".to_owned())
     }
 }
 
-/// Reads a body whole. It takes memory, and is charged for it, as it arrives.
+/// Reads a whole body. Memory is allocated and charged as it arrives.
 pub(super) async fn read(body: Body, charge: &Charge) -> Result<Vec<u8>, Failure> {
     match tokio::time::timeout(BODY_TIME_LIMIT, collect(body, charge, BODY_LIMIT)).await {
         Ok(body) => body,
@@ -35,16 +35,16 @@ pub(super) async fn read(body: Body, charge: &Charge) -> Result<Vec<u8>, Failure
     }
 }
 
-/// Reads what is left of a request that is refused already, and keeps nothing of it. Over HTTP/1, whoever closes a connection while the
-/// other side still sends makes it lose the answer; HTTP/2 resets the one stream.
+/// Reads and drops the body of a refused request. Over HTTP/1, closing a connection while the client still sends would make it lose the
+/// answer. Over HTTP/2, only the stream is reset.
 pub(super) async fn discard(body: Body, version: Version, charge: &Charge) {
     if version < Version::HTTP_2 {
-        // The request is refused, whatever comes of its body.
+        // The request is refused in any case.
         let _ = tokio::time::timeout(BODY_TIME_LIMIT, collect(body, charge, 0)).await;
     }
 }
 
-/// Collects a body of up to `limit` bytes. Of a larger one the rest is read and dropped, up to another limit: see [`discard`].
+/// Collects a body of up to `limit` bytes. The rest of a larger one is read and dropped, up to `DISCARD_LIMIT`: see [`discard`].
 async fn collect(mut body: Body, charge: &Charge, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut collected = Blocks::default();
     let mut length = 0;
@@ -61,7 +61,7 @@ async fn collect(mut body: Body, charge: &Charge, limit: usize) -> Result<Vec<u8
             }
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|_| Failure::invalid_request("The body did not arrive whole."))?;
+        let frame = frame.map_err(|_| Failure::invalid_request("The body is incomplete."))?;
         let Some(data) = frame.data_ref() else { continue };
         length += data.len();
         if length <= limit {
@@ -75,7 +75,7 @@ async fn collect(mut body: Body, charge: &Charge, limit: usize) -> Result<Vec<u8
     if length <= limit { Ok(collected.into_whole()) } else { Err(Failure::too_large("The body is larger than 64 KiB.")) }
 }
 
-/// What has arrived of a body.
+/// The part of a body that has arrived.
 #[derive(Debug, Default)]
 struct Blocks(Vec<Vec<u8>>);
 
@@ -94,7 +94,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Drops what has arrived, and says how much memory that was.
+    /// Drops what has arrived and returns the size of the freed memory.
     fn drain(&mut self) -> usize {
         std::mem::take(&mut self.0).len() * BLOCK
     }

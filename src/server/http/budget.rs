@@ -1,8 +1,8 @@
-//! Memory for requests whose body is still arriving or whose client is not authenticated yet: one budget for all of them, and a
-//! share of it for each source.
+//! Memory for requests whose body is still arriving or whose client is not authenticated yet: one budget for all, and a share of it for
+//! each source.
 //!
-//! When a share or the whole is nearly used up, the request that has waited longest for its body gives up its place. An honest
-//! body arrives within milliseconds, so this is a request that holds its last byte back, not one of its honest neighbours.
+//! When a share or the budget is nearly used up, the request that has waited longest for its body is evicted. A legitimate body arrives
+//! within milliseconds, so this hits a request that holds back its last byte, and not a legitimate one of the same source.
 
 use std::{
     cmp::Reverse,
@@ -18,24 +18,24 @@ use axum::http::HeaderMap;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Notify;
 
-use super::places::neighbourhood;
+use super::places::source_network;
 
-/// What a request costs besides its headers and its body, as measured: the futures of its handler and of the layers around it, its span, and
-/// its stream if it came over HTTP/2.
+/// Measured memory of a request besides its headers and its body: the futures of its handler and of the layers around it, its span, and its
+/// HTTP/2 stream.
 const REQUEST_COST: usize = 40 * 1024;
-/// What a header costs besides its bytes (RFC 9113 section 6.5.2 counts the same).
+/// Memory of a header besides its bytes (the same as in RFC 9113 section 6.5.2).
 const HEADER_COST: usize = 32;
-/// One source has no more than this part of the budget.
-const SOURCES: usize = 4;
-/// Above this part of a limit, in eighths, the oldest request that waits for its body has to go.
+/// A source gets at most one part in this many of the budget.
+const SHARE_DIVISOR: usize = 4;
+/// Above this part of a limit, in eighths, the oldest request that waits for its body is evicted.
 const CROWDED: usize = 4;
-/// Shares that the search for the heaviest looks at, on average, each time: a scan of all is made once per so many of them.
-const LOOKS: usize = 128;
-/// Bodies grow up to this part of a limit, in eighths. The rest is for the beginnings of requests, so that small ones always find room,
-/// and for what is not counted: holes in the heap, and requests that gave up and whose task has not run yet.
+/// Average number of shares that one search for the heaviest share examines: one scan of n shares serves n divided by this many searches.
+const SHARES_PER_SCAN: usize = 128;
+/// Bodies may use up to this part of a limit, in eighths. The rest is for new requests, so that there is always room for small ones, and
+/// for memory that is not counted: heap fragmentation, and evicted requests whose task has not run yet.
 const BODIES: usize = 5;
 
-/// The budget. A handle.
+/// The budget. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBudget(Arc<Inner>);
 
@@ -43,44 +43,44 @@ pub(crate) struct MemoryBudget(Arc<Inner>);
 struct Inner {
     limit: usize,
     used: AtomicUsize,
-    shares: Mutex<HashMap<IpAddr, Weak<Share>>>,
-    /// Locked before `shares`.
+    shares: Mutex<HashMap<IpAddr, Weak<MemoryShare>>>,
+    /// Lock order: before `shares`.
     heaviest: Mutex<Heaviest>,
     refused: Counter,
 }
 
-/// The shares that use most among those with a waiting request, as the last scan found them.
+/// The heaviest shares with a waiting request, as of the last scan.
 #[derive(Debug, Default)]
 struct Heaviest {
-    shares: Vec<Weak<Share>>,
-    /// How often these serve before the next scan.
+    shares: Vec<Weak<MemoryShare>>,
+    /// The number of searches until the next scan.
     uses: usize,
 }
 
-/// What one source uses of the budget.
+/// The memory that one source uses of the budget.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct MemoryShare {
     budget: Arc<Inner>,
     source: IpAddr,
     used: AtomicUsize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingRequests>,
 }
 
-/// Requests whose body has not arrived, the oldest first.
+/// Requests that wait for their body, the oldest first.
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingRequests {
     next: u64,
-    requests: BTreeMap<u64, Arc<Held>>,
+    requests: BTreeMap<u64, Arc<RequestBytes>>,
 }
 
-/// What a request holds, seen by itself and by whoever makes it give up.
+/// The memory that a request has charged. Shared with the eviction.
 #[derive(Debug, Default)]
-struct Held {
+struct RequestBytes {
     bytes: AtomicUsize,
     evicted: Notify,
 }
 
-/// There is no memory left for this request.
+/// There is no memory left for a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Exhausted;
 
@@ -89,14 +89,14 @@ impl MemoryBudget {
         Self(Arc::new(Inner { limit, used: AtomicUsize::new(0), shares: Mutex::default(), heaviest: Mutex::default(), refused }))
     }
 
-    /// The share of a source; in IPv6, of its /64.
-    pub(super) fn share(&self, source: IpAddr) -> Arc<Share> {
-        let source = neighbourhood(source);
+    /// The share of a source, or of its /64 in IPv6.
+    pub(super) fn share(&self, source: IpAddr) -> Arc<MemoryShare> {
+        let source = source_network(source);
         let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get(&source).and_then(Weak::upgrade) {
             return share;
         }
-        let share = Share { budget: Arc::clone(&self.0), source, used: AtomicUsize::new(0), waiting: Mutex::default() };
+        let share = MemoryShare { budget: Arc::clone(&self.0), source, used: AtomicUsize::new(0), waiting: Mutex::default() };
         let share = Arc::new(share);
         shares.insert(source, Arc::downgrade(&share));
         share
@@ -104,43 +104,43 @@ impl MemoryBudget {
 }
 
 impl Inner {
-    /// Tells the request that has waited longest in the source that uses most to give up. Only sources with a waiting request count.
+    /// Evicts the request that has waited longest in the heaviest share that has a waiting request.
     ///
-    /// A scan of all shares takes 75 us with 4096 of them, and this is called for every 4 KiB while the budget is crowded. So with more
-    /// than [`LOOKS`] shares, a scan finds the heaviest for several calls.
+    /// A scan of 4096 shares takes 75 us, and this is called for every 4 KiB while the budget is crowded. So with more than
+    /// [`SHARES_PER_SCAN`] shares, one scan serves several calls.
     fn evict_from_heaviest(&self) {
         let mut heaviest = self.heaviest.lock().unwrap_or_else(PoisonError::into_inner);
         if heaviest.uses == 0 {
             *heaviest = self.scan();
         }
         heaviest.uses -= 1;
-        // To drop the last handle of a share locks `shares`, which is not locked here.
+        // Dropping the last reference to a share locks `shares`, so `shares` must not be locked here.
         let mut shares: Vec<_> = heaviest.shares.iter().filter_map(Weak::upgrade).collect();
         drop(heaviest);
-        // Cached, as the figures change meanwhile.
+        // With cached keys, because the values change during the sort.
         shares.sort_by_cached_key(|share| Reverse(share.used.load(Relaxed)));
-        // A request may have left the line since.
+        // A request may have stopped waiting since the scan.
         let _ = shares.iter().any(|share| share.evict());
     }
 
     fn scan(&self) -> Heaviest {
-        // They outlive the lock: to drop the last handle of a share takes it.
+        // Kept until after the lock is released: dropping the last reference to a share takes the lock.
         let all: Vec<_> = {
             let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
             shares.values().filter_map(Weak::upgrade).collect()
         };
-        let uses = all.len() / LOOKS + 1;
+        let uses = all.len() / SHARES_PER_SCAN + 1;
         let mut waiting: Vec<_> = all.iter().filter(|share| !share.waiting().requests.is_empty()).collect();
         waiting.sort_by_cached_key(|share| Reverse(share.used.load(Relaxed)));
-        // Each use takes one request, so these are enough even if each has only one.
+        // Each call evicts one request, so these shares suffice even if each has only one.
         Heaviest { shares: waiting.into_iter().take(uses).map(Arc::downgrade).collect(), uses }
     }
 }
 
-impl Share {
+impl MemoryShare {
     /// Whether this is the share of `source`.
     pub(super) fn is_of(&self, source: IpAddr) -> bool {
-        self.source == neighbourhood(source)
+        self.source == source_network(source)
     }
 
     /// The share of another source, in the same budget.
@@ -148,12 +148,12 @@ impl Share {
         MemoryBudget(Arc::clone(&self.budget)).share(source)
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, WaitingRequests> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the oldest waiting request give up, if there is one. What it holds counts as free at once: its task runs next, and whoever
-    /// needs the memory now must not be refused meanwhile.
+    /// Evicts the oldest waiting request, if there is one. Its memory counts as free at once: its task runs soon, and the request that needs
+    /// the memory must not be refused until then.
     fn evict(&self) -> bool {
         let oldest = self.waiting().requests.pop_first();
         if let Some((_, oldest)) = &oldest {
@@ -169,41 +169,41 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for MemoryShare {
     fn drop(&mut self) {
         let mut shares = self.budget.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another may stand there already.
+        // A new share may have taken its place already.
         if shares.get(&self.source).is_some_and(|share| share.strong_count() == 0) {
             shares.remove(&self.source);
         }
     }
 }
 
-/// What one request uses of the budget, given back when it is dropped.
+/// The memory that one request uses of the budget. Released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Charge {
-    share: Arc<Share>,
-    held: Arc<Held>,
+    share: Arc<MemoryShare>,
+    held: Arc<RequestBytes>,
 }
 
 impl Charge {
     /// Charges a request with these headers to `share`.
-    pub(super) fn request(share: Arc<Share>, headers: &HeaderMap) -> Result<Self, Exhausted> {
+    pub(super) fn request(share: Arc<MemoryShare>, headers: &HeaderMap) -> Result<Self, Exhausted> {
         let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_COST).sum();
         let charge = Self { share, held: Arc::default() };
         charge.grow_up_to(8, REQUEST_COST + headers)?;
         Ok(charge)
     }
 
-    /// Charges more of the body; `first` is the first that is charged of it.
+    /// Charges a block of the body. `first` says whether it is the first one.
     pub(super) fn grow(&self, bytes: usize, first: bool) -> Result<(), Exhausted> {
         self.grow_up_to(if first { 8 } else { BODIES }, bytes)
     }
 
-    /// Charges up to this part of the limits, in eighths.
+    /// Charges memory if the total stays below this part of the limits, in eighths.
     fn grow_up_to(&self, part: usize, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.share.budget;
-        let (limit, share_limit) = (budget.limit, budget.limit / SOURCES);
+        let (limit, share_limit) = (budget.limit, budget.limit / SHARE_DIVISOR);
         self.held.bytes.fetch_add(bytes, Relaxed);
         let own = self.share.used.fetch_add(bytes, Relaxed) + bytes;
         let all = budget.used.fetch_add(bytes, Relaxed) + bytes;
@@ -221,14 +221,14 @@ impl Charge {
     }
 
     pub(super) fn give_back(&self, bytes: usize) {
-        // Less than was charged if the request was made to give up meanwhile.
+        // Less than was charged if the request has been evicted meanwhile.
         let taken = |held: usize| Some(held.saturating_sub(bytes));
         if let Ok(before) = self.held.bytes.fetch_update(Relaxed, Relaxed, taken) {
             self.share.release(before.min(bytes));
         }
     }
 
-    /// Enters the line of those whose body has not arrived.
+    /// Registers the request as waiting for its body.
     pub(super) fn wait(&self) -> Wait {
         let held = Arc::clone(&self.held);
         let mut waiting = self.share.waiting();
@@ -246,16 +246,16 @@ impl Drop for Charge {
     }
 }
 
-/// A request in the line of those whose body has not arrived; it leaves the line when this is dropped.
+/// The registration of a request that waits for its body. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Wait {
-    share: Arc<Share>,
+    share: Arc<MemoryShare>,
     turn: u64,
-    held: Arc<Held>,
+    held: Arc<RequestBytes>,
 }
 
 impl Wait {
-    /// Returns when the request has to give up, for the sake of others.
+    /// Returns when the request is evicted.
     pub(super) async fn evicted(&self) {
         self.held.evicted.notified().await;
         self.share.budget.refused.inc();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn hd2_a_source_gets_its_share_and_no_more() {
+    fn hd2_a_source_is_limited_to_its_share() {
         let budget = MemoryBudget::new(4 * MIB, Counter::default());
         let mut held = Vec::new();
         let refused = loop {
@@ -298,13 +298,13 @@ mod tests {
         assert!(request(&budget, "2001:db8::ffff:1").is_err(), "the same /64");
         assert!(request(&budget, "2001:db8:0:1::1").is_ok());
         held.clear();
-        assert!(request(&budget, "2001:db8::1").is_ok(), "what is dropped is given back");
+        assert!(request(&budget, "2001:db8::1").is_ok(), "a dropped charge is released");
         assert_eq!(budget.0.used.load(Relaxed), 0);
         assert!(budget.0.shares.lock().unwrap().is_empty(), "a source without requests takes no memory");
     }
 
     #[test]
-    fn hd2_sources_that_come_and_go_do_not_stop_the_search_for_the_heaviest() {
+    fn hd2_the_search_for_the_heaviest_share_does_not_deadlock_with_short_lived_shares() {
         let budget = MemoryBudget::new(4 * MIB, Counter::default());
         std::thread::scope(|scope| {
             for source in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn hd2_the_request_that_has_waited_longest_gives_way_and_its_neighbours_do_not() {
+    fn hd2_only_the_request_that_has_waited_longest_is_evicted() {
         let budget = MemoryBudget::new(4 * MIB, Counter::default());
         let share = budget.share(ip("192.0.2.1"));
         let charges: Vec<_> = (0..12).map(|_| request(&budget, "192.0.2.1").unwrap()).collect();
@@ -325,22 +325,22 @@ mod tests {
         let given_up = || waits.iter().map(|wait| wait.evicted().now_or_never().is_some()).collect::<Vec<_>>();
         assert!(!given_up().contains(&true));
         let one_more = request(&budget, "192.0.2.1").unwrap();
-        let told = given_up();
-        assert!(told[0] && !told[1..].contains(&true), "{told:?}");
+        let evicted = given_up();
+        assert!(evicted[0] && !evicted[1..].contains(&true), "{evicted:?}");
         drop((one_more, charges, waits));
         assert_eq!(share.used.load(Relaxed), 0);
         assert!(share.waiting().requests.is_empty());
     }
 
     #[test]
-    fn hd2_when_all_is_used_the_source_that_uses_most_gives_way() {
+    fn hd2_when_the_budget_is_used_up_the_heaviest_source_loses_a_request() {
         let budget = MemoryBudget::new(4 * MIB, Counter::default());
         let attackers = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
         let held: Vec<_> = attackers.iter().flat_map(|source| (0..12).map(|_| request(&budget, source).unwrap())).collect();
         let waits: Vec<_> = held.iter().map(Charge::wait).collect();
         let good: Vec<_> = (0..8).map(|_| request(&budget, "198.51.100.1").unwrap()).collect();
-        let told = waits.iter().filter(|wait| wait.evicted().now_or_never().is_some()).count();
-        assert!((1..=8).contains(&told), "{told}");
+        let evicted = waits.iter().filter(|wait| wait.evicted().now_or_never().is_some()).count();
+        assert!((1..=8).contains(&evicted), "{evicted}");
         drop((good, held, waits));
     }
 
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn hd2_of_many_sources_the_heaviest_give_way_without_a_scan_each_time() {
+    fn hd2_one_scan_of_many_sources_serves_several_evictions() {
         let budget = MemoryBudget::new(1024 * MIB, Counter::default());
         let hold = |address: u32, bytes: usize| {
             let charge = request(&budget, &std::net::Ipv4Addr::from_bits(address).to_string()).unwrap();
@@ -367,7 +367,7 @@ mod tests {
             (charge, wait)
         };
         let scans_after = 8 + 1;
-        let held: Vec<_> = (0..LOOKS * 8).map(|number| hold(u32::try_from(number).unwrap(), number)).collect();
+        let held: Vec<_> = (0..SHARES_PER_SCAN * 8).map(|number| hold(u32::try_from(number).unwrap(), number)).collect();
         let given_up = |(_, wait): &(Charge, Wait)| wait.evicted().now_or_never().is_some();
         budget.0.evict_from_heaviest();
         let later = hold(u32::MAX, 100_000);

@@ -1,4 +1,4 @@
-//! What a TLS certificate says: from when and until when it is valid, and for which names.
+//! A TLS certificate: its validity period and its names.
 
 use std::{fmt, time::Duration};
 
@@ -10,25 +10,25 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::clock::Timestamp;
 
-/// How long before its end a certificate should have been renewed; of one that lives for a short time, the last third.
+/// How long before its expiry a certificate should be renewed. For a short-lived one, it is the last third of its lifetime.
 const RENEW_AHEAD: Duration = Duration::from_secs(21 * 24 * 3600);
 
-/// A certificate and its period of validity.
+/// A certificate and its validity period.
 #[derive(Debug, Clone)]
 pub(crate) struct Certificate {
     der: CertificateDer<'static>,
-    /// `None`: it cannot be read.
+    /// `None` if it cannot be parsed.
     validity: Option<(Timestamp, Timestamp)>,
 }
 
-/// What is wrong with a certificate, or will be.
+/// A present or coming problem with a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Concern {
     Expired(Timestamp),
     NotYetValid(Timestamp),
-    /// It ends at this time, so many days from now.
+    /// It expires at this time, in this many days.
     EndsSoon(Timestamp, u64),
-    /// It is not for the issuer's host.
+    /// It is not valid for the issuer's host.
     OtherName(String),
     Unreadable,
 }
@@ -44,12 +44,12 @@ impl Certificate {
         Self { der: der.clone().into_owned(), validity }
     }
 
-    /// When it ends, if that can be read.
+    /// When it expires, if that can be parsed.
     pub(crate) fn end(&self) -> Option<Timestamp> {
         self.validity.map(|(_, end)| end)
     }
 
-    /// What is wrong with it at `now`, the worst first; `host` is the issuer's, if that is known.
+    /// The problems at `now`, the worst first. `host` is the issuer's host, if it is known.
     pub(crate) fn concerns(&self, now: Timestamp, host: Option<&str>) -> Vec<Concern> {
         let period = match self.validity {
             None => Some(Concern::Unreadable),
@@ -72,7 +72,7 @@ impl Certificate {
 }
 
 impl Concern {
-    /// Whether clients refuse the certificate now, wherever they are.
+    /// Whether all clients refuse the certificate now.
     pub(crate) fn is_fatal(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::NotYetValid(_))
     }
@@ -87,9 +87,9 @@ impl fmt::Display for Concern {
             }
             Self::EndsSoon(end, days) => write!(f, "the certificate expires in {days} days, at {}; renew it", date(*end)),
             Self::OtherName(host) => {
-                write!(f, "the certificate is not for {host}, the issuer's host; clients that connect by this name refuse it")
+                write!(f, "the certificate is not valid for {host}, the issuer's host; clients that connect by this name refuse it")
             }
-            Self::Unreadable => f.write_str("the certificate's dates cannot be read; no warning can be given before it expires"),
+            Self::Unreadable => f.write_str("the certificate's dates cannot be parsed; there will be no warning before it expires"),
         }
     }
 }

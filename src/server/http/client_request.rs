@@ -1,4 +1,4 @@
-//! A request by a client: a form, and the client's credentials in the header or in the form.
+//! A request by a client: a form, with the client's credentials in the header or in the form.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -15,7 +15,7 @@ use super::{
     error::Failure,
     form::{self, Form},
     front::Peer,
-    note::{Note, Place, Source},
+    note::{Note, RequestPart, SourceAddress},
 };
 use crate::{
     clock::Timestamp,
@@ -23,13 +23,13 @@ use crate::{
     server::{model::Client, registry::Credentials, secret::Redacted},
 };
 
-/// What an authenticated client sent.
+/// The request of an authenticated client.
 #[derive(Debug)]
 pub(super) struct ClientRequest {
     pub(super) form: Form,
     pub(super) client: Arc<Client>,
-    /// When it was authenticated, by the wall clock, which is read once per request: all times in its token and in what it writes to the
-    /// database are this one. Ages and expiry are measured by [`Clock::steady`](crate::clock::Clock::steady) instead, where they are checked.
+    /// The wall clock time, read once per request, when the client is authenticated: it is used for the token and for all database writes.
+    /// Ages and expiry are checked by [`Clock::steady`](crate::clock::Clock::steady) instead.
     pub(super) now: Timestamp,
 }
 
@@ -37,13 +37,13 @@ impl ClientRequest {
     pub(super) async fn read(app: &App, request: Request) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         if parts.uri.query().is_some() {
-            // RFC 6749 section 2.3.1: a URL ends up in logs, so credentials must not be there.
-            return Err(Failure::invalid_request("Parameters belong into the body, not into the URL."));
+            // RFC 6749 section 2.3.1: URLs end up in logs, so they must not contain credentials.
+            return Err(Failure::invalid_request("Parameters belong in the body, not in the URL."));
         }
         require_form(&parts)?;
-        let source = Source::of(&parts.extensions);
+        let source = SourceAddress::of(&parts.extensions);
         let charge = charge(&parts, source)?;
-        // Credentials in the header are checked before the body: a caller with a wrong secret costs no memory for it.
+        // Credentials in the header are checked before the body is read, so that a wrong secret costs no memory for a body.
         let early = match basic_credentials(&parts.headers) {
             Ok(None) => None,
             Ok(Some(basic)) => Some(authenticate(app, &basic, source).await.map(|(client, now)| (basic, client, now))),
@@ -52,23 +52,23 @@ impl ClientRequest {
         let early = match early.transpose() {
             Ok(early) => early,
             Err(failure) => {
-                // Whoever sent `Expect: 100-continue` has not sent the body (RFC 9110 section 10.1.1).
+                // With `Expect: 100-continue`, the client has not sent the body (RFC 9110 section 10.1.1).
                 if !parts.headers.contains_key(header::EXPECT) {
                     body::discard(body, parts.version, &charge).await;
                 }
                 return Err(failure);
             }
         };
-        // The log names the client whose request cannot be read.
+        // So that the log names the client even if the body cannot be read.
         let noted = |failure: Failure| match &early {
-            Some((_, client, _)) => failure.noted(Note::of(client)),
+            Some((_, client, _)) => failure.with_note(Note::of(client)),
             None => failure,
         };
         let form = Form::parse(&body::read(body, &charge).await.map_err(noted)?).map_err(|refusal| noted(refusal.into()))?;
         let misplaced = |failure: Failure| failure.misplaced_secret(form.misplaced_secret());
         let (client, now) = match early {
             Some((basic, client, now)) => {
-                do_one(&basic, &form).map_err(|failure| misplaced(failure.noted(Note::of(&client))))?;
+                require_one_method(&basic, &form).map_err(|failure| misplaced(failure.with_note(Note::of(&client))))?;
                 (client, now)
             }
             None => {
@@ -79,13 +79,13 @@ impl ClientRequest {
         Ok(Self { form, client, now })
     }
 
-    /// What the log records of it, whatever its outcome.
+    /// The note for the log, whatever the outcome.
     pub(super) fn note(&self) -> Note {
         Note::of(&self.client)
     }
 }
 
-/// Requires `Content-Type: application/x-www-form-urlencoded`, whatever its parameters (RFC 6749 appendix B).
+/// Requires `Content-Type: application/x-www-form-urlencoded`, with any parameters (RFC 6749 appendix B).
 fn require_form(parts: &Parts) -> Result<(), Failure> {
     let mut values = parts.headers.get_all(header::CONTENT_TYPE).iter();
     let essence = values.next().and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next()).unwrap_or_default();
@@ -96,12 +96,12 @@ fn require_form(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
-/// Charges the request to its source: the peer, or the caller that a trusted proxy names.
+/// Charges the memory of a request to its source address.
 fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
     let share = match parts.extensions.get::<Peer>() {
         Some(Peer(_, share)) if share.is_of(source) => Arc::clone(share),
         Some(Peer(_, share)) => share.of_another(source),
-        // It came over no connection, so there is nobody to share with.
+        // There is no connection (in a test), so there is no shared budget.
         None => MemoryBudget::new(usize::MAX, Counter::default()).share(source),
     };
     Ok(Charge::request(share, &parts.headers)?)
@@ -109,28 +109,28 @@ fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
 
 async fn authenticate(app: &App, credentials: &Credentials, source: IpAddr) -> Result<(Arc<Client>, Timestamp), Failure> {
     let now = app.clock.now();
-    // In a box of its own: a request that waits for its body must not hold the memory that a look into the database takes.
+    // Boxed, so that a request that waits for its body does not hold the memory of this future.
     let authenticated = Box::pin(app.registry.authenticate(credentials, source, now)).await;
     let client = authenticated.map_err(|error| {
-        let misplaced = credentials.holds_secret_as_id().then_some(Place::ClientId);
+        let misplaced = credentials.holds_secret_as_id().then_some(RequestPart::ClientId);
         Failure::of_authentication(error, credentials).misplaced_secret(misplaced)
     })?;
     Ok((client, now))
 }
 
-/// The credentials of a request that has none in its header.
+/// The credentials in the form, for a request without any in its header.
 fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
     let Some(id) = form.get("client_id") else {
-        return Err(Failure::invalid_client(None, "no client was named".to_owned()));
+        return Err(Failure::invalid_client(None, "the request names no client".to_owned()));
     };
     let secret = form.get("client_secret").map(|secret| Redacted::new(secret.to_owned()));
     Ok(Credentials { client_id: id.to_owned(), secret, method: AuthMethod::ClientSecretPost })
 }
 
-/// Requires that the form does not authenticate as well: one method, never two (RFC 6749 section 2.3).
-fn do_one(basic: &Credentials, form: &Form) -> Result<(), Failure> {
+/// Refuses a form that authenticates as well: a request must use one method only (RFC 6749 section 2.3).
+fn require_one_method(basic: &Credentials, form: &Form) -> Result<(), Failure> {
     if form.get("client_secret").is_some() {
-        return Err(Failure::invalid_request("The client authenticates in the header and in the body; do one."));
+        return Err(Failure::invalid_request("The client authenticates both in the header and in the body. Use one of them."));
     }
     if form.get("client_id").is_some_and(|id| id != basic.client_id) {
         return Err(Failure::invalid_request("The header and the body name different clients."));
@@ -138,16 +138,16 @@ fn do_one(basic: &Credentials, form: &Form) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `Authorization: Basic`, whose two halves are form-encoded before they are joined (RFC 6749 section 2.3.1).
+/// Reads `Authorization: Basic`. Its two halves are form-encoded before they are joined (RFC 6749 section 2.3.1).
 fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Failure::invalid_request("The Authorization header is there twice."));
+        return Err(Failure::invalid_request("The Authorization header occurs more than once."));
     }
     let refuse = |cause: &str| Failure::invalid_client(None, cause.to_owned());
     let value = value.to_str().map_err(|_| refuse("the Authorization header is not ASCII"))?;
-    // RFC 9110 section 11.1: the scheme's case does not count.
+    // RFC 9110 section 11.1: the scheme is case-insensitive.
     let (scheme, encoded) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(refuse("the Authorization header is not Basic"));
@@ -159,17 +159,17 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure
     Ok(Some(Credentials { client_id, secret: Some(Redacted::new(secret)), method: AuthMethod::ClientSecretBasic }))
 }
 
-/// Why the credentials of `Authorization: Basic` cannot be decoded, for the log.
+/// Describes for the log why the credentials of `Authorization: Basic` cannot be decoded.
 fn base64_mistake(encoded: &str) -> &'static str {
     let has = |these: &[char]| encoded.contains(these);
     if has(&[' ', '\t']) {
-        "the Authorization header's base64 is broken by white space: some tools wrap it after 76 characters (base64 -w0 does not)"
+        "the Authorization header's base64 contains white space: some tools wrap it after 76 characters (base64 -w0 does not)"
     } else if has(&[':']) {
-        "the Authorization header holds name and secret as they are: Basic wants them in base64"
+        "the Authorization header contains the name and secret unencoded: Basic requires base64"
     } else if has(&['-', '_']) {
-        "the Authorization header is base64url: Basic wants the standard alphabet (RFC 4648 section 4)"
+        "the Authorization header is base64url: Basic requires the standard alphabet (RFC 4648 section 4)"
     } else if !encoded.len().is_multiple_of(4) {
-        "the Authorization header's base64 is cut short or lacks its padding"
+        "the Authorization header's base64 is truncated or lacks its padding"
     } else {
         "the Authorization header is not base64"
     }

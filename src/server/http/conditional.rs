@@ -1,4 +1,4 @@
-//! Requests for what the caller may have already: RFC 9110 section 13.
+//! Conditional requests: RFC 9110 section 13.
 
 use std::convert::Infallible;
 
@@ -11,10 +11,10 @@ use futures_util::stream;
 
 use crate::server::document::Document;
 
-/// The document; or, for who has it already, no more than that it may be kept (RFC 9110 section 15.4.5).
+/// Answers with the document, or with 304 if the caller has it already (RFC 9110 section 15.4.5).
 pub(super) fn answer(request: &HeaderMap, document: &Document, content_type: &'static str, cache_control: HeaderValue) -> Response {
     let mut response = if is_current(request, &document.etag) {
-        // A body of no known length: the length that would be put there otherwise, 0, would be said of the document (section 8.6).
+        // A body of unknown length, to avoid `Content-Length: 0`, which would apply to the document (section 8.6).
         (StatusCode::NOT_MODIFIED, Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())).into_response()
     } else {
         // The bytes are shared, not copied.
@@ -26,8 +26,8 @@ pub(super) fn answer(request: &HeaderMap, document: &Document, content_type: &'s
     response
 }
 
-/// Whether `If-None-Match` names what we would send (section 13.1.2, by weak comparison). A comma within a foreign tag parts it in
-/// two, of which neither is ours.
+/// Whether `If-None-Match` matches `etag` (section 13.1.2, weak comparison). A comma within a foreign tag splits it in two; neither half
+/// matches.
 fn is_current(request: &HeaderMap, etag: &HeaderValue) -> bool {
     let names_ours = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes();
     let mut known = request.get_all(header::IF_NONE_MATCH).iter().map(|value| value.as_bytes().trim_ascii());

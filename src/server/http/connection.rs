@@ -1,4 +1,4 @@
-//! One connection: its first byte, its TLS handshake, its requests, and its end.
+//! A connection: first byte, TLS handshake, requests, close.
 
 use std::{
     io,
@@ -29,30 +29,30 @@ use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Order, UnderWay},
-    budget::Share,
+    budget::MemoryShare,
     front::Peer,
     tls::Tls,
     unreadable,
 };
 
-/// Time for the first byte of a connection to arrive.
+/// Time limit for the first byte of a connection.
 const FIRST_BYTE_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Time for a TLS handshake.
+/// Time limit for a TLS handshake.
 const HANDSHAKE_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// How long a connection may refuse to take what it is sent.
+/// How long a client may not read what it is sent.
 const WRITE_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of the headers of a request at most; more is answered 431.
+/// Maximum size of the headers of a request in bytes. Larger ones are answered with 431.
 const HEADER_LIMIT: usize = 32 * 1024;
-/// Requests of one HTTP/2 connection at once.
+/// Maximum number of concurrent requests on an HTTP/2 connection.
 const STREAM_LIMIT: u32 = 32;
-/// What one HTTP/2 stream may send before it is read. What is not read stays with the sender, and not in our memory.
+/// Flow-control window of an HTTP/2 stream. Data beyond it stays with the sender and takes no memory here.
 const STREAM_WINDOW: u32 = 16 * 1024;
-/// The same for a whole HTTP/2 connection: the least that the protocol has (RFC 9113 section 6.9.2).
+/// Flow-control window of an HTTP/2 connection: the minimum of the protocol (RFC 9113 section 6.9.2).
 const CONNECTION_WINDOW: u32 = 65_535;
-/// What is kept of one HTTP/2 stream's answer until it is taken.
+/// Maximum buffered part of an HTTP/2 stream's answer.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// What every connection of a listener shares.
+/// The parts that all connections of a listener share.
 #[derive(Debug)]
 pub(super) struct Serving {
     builder: auto::Builder<TokioExecutor>,
@@ -63,7 +63,7 @@ pub(super) struct Serving {
 impl Serving {
     pub(super) fn new(router: Router, tls: Option<Tls>) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        // hyper would count the time for headers from the end of the request before; `places` counts from their first byte.
+        // hyper would measure the time for headers from the end of the previous request; `activity` measures from their first byte.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_LIMIT);
         builder
             .http2()
@@ -76,29 +76,29 @@ impl Serving {
         Self { builder, router, tls }
     }
 
-    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr, activity: &Arc<Activity>, share: Arc<Share>) {
-        // Readiness may be announced where there is nothing to read; a byte cannot. Who has sent none holds no stop up.
+    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
+        // Peeks, because a readiness event may be spurious. A connection without a byte does not delay a shutdown.
         let mut byte = [0];
         let first = tokio::select! {
             first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.peek(&mut byte)) => first,
-            _ = activity.told() => return,
+            _ = activity.new_order() => return,
         };
         if !matches!(first, Ok(Ok(1))) {
             return;
         }
-        // Answers are small: waiting to fill a packet only delays them. A socket that refuses serves all the same.
+        // Answers are small, and waiting to fill a packet only delays them. A failure does not matter.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, activity, share).await;
         };
         let mut handshake = pin!(tokio::time::timeout(HANDSHAKE_TIME_LIMIT, tls.accept(stream)));
-        let shaken = loop {
+        let accepted = loop {
             tokio::select! {
-                shaken = &mut handshake => break shaken,
-                order = activity.told() => if order > Order::Finish { return },
+                accepted = &mut handshake => break accepted,
+                order = activity.new_order() => if order > Order::Finish { return },
             }
         };
-        match shaken {
+        match accepted {
             Ok(Ok(stream)) => self.requests(stream, peer, activity, share).await,
             Ok(Err(error)) => tracing::debug!(%error, source = %peer.ip(), "a TLS handshake failed"),
             Err(_) => tracing::debug!(source = %peer.ip(), "a TLS handshake took too long"),
@@ -110,7 +110,7 @@ impl Serving {
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
         peer: SocketAddr,
         activity: &Arc<Activity>,
-        share: Arc<Share>,
+        share: Arc<MemoryShare>,
     ) {
         let (router, doing) = (self.router.clone(), Arc::clone(activity));
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
@@ -123,54 +123,54 @@ impl Serving {
                 if doing.is_last() && version < Version::HTTP_2 {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, std::convert::Infallible>(response.map(|body| Answer { body, _under_way: under_way }))
+                Ok::<_, std::convert::Infallible>(response.map(|body| AnswerBody { body, _under_way: under_way }))
             }
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIME_LIMIT));
-        let stream = Heard { stream: Box::pin(stream), activity: Arc::clone(activity) };
+        let stream = ObservedStream { stream: Box::pin(stream), activity: Arc::clone(activity) };
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let mut order = activity.order();
         loop {
             match order {
                 Order::Stay => {}
-                // `places` closes it when this takes too long.
+                // `activity` orders to close it if this takes too long.
                 Order::Finish | Order::MakeRoom => connection.as_mut().graceful_shutdown(),
                 Order::Close => return,
             }
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        // The other side went away or spoke no HTTP: its affair, and no request of ours.
+                        // The client disconnected or did not speak HTTP, so there is no request to log.
                         tracing::debug!(error, source = %peer.ip(), "a connection ended early");
                         unreadable::log(&*error, peer.ip());
                     }
                     return;
                 }
-                told = activity.told() => order = told,
+                new = activity.new_order() => order = new,
             }
         }
     }
 }
 
-/// A stream that notes when bytes come.
-struct Heard<S> {
+/// A stream that reports received bytes to its `Activity`.
+struct ObservedStream<S> {
     stream: Pin<Box<S>>,
     activity: Arc<Activity>,
 }
 
-impl<S: AsyncRead> AsyncRead for Heard<S> {
+impl<S: AsyncRead> AsyncRead for ObservedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.activity.hear();
+            self.activity.note_bytes();
         }
         read
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for Heard<S> {
+impl<S: AsyncWrite> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_write(cx, buffer)
     }
@@ -192,13 +192,13 @@ impl<S: AsyncWrite> AsyncWrite for Heard<S> {
     }
 }
 
-/// The body of an answer: its request is under way until it has been sent.
-struct Answer {
+/// The body of an answer. Its request is under way until the body has been sent.
+struct AnswerBody {
     body: Body,
     _under_way: UnderWay,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,5 +1,5 @@
-//! What a page of any origin may read: public documents, by a script that carries nobody's credentials (the Fetch standard, CORS
-//! protocol). Every other route says nothing, and a browser keeps its answers from other origins' scripts.
+//! CORS (the Fetch standard): scripts of any origin may read the public documents, without credentials. All other routes send no CORS
+//! headers, so browsers hide their answers from scripts of other origins.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use axum::{
 
 use super::App;
 
-/// How long a browser may remember that it may ask, in seconds.
+/// How long a browser may cache a preflight answer, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "86400";
 
-/// Opens a route to the scripts of every origin.
+/// Lets scripts of any origin read a route.
 pub(super) fn open(route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
     route.options(preflight).layer(middleware::from_fn(allow_any_origin))
 }
@@ -24,7 +24,7 @@ pub(super) fn open(route: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
 async fn allow_any_origin(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    // `*`, whatever the Origin: an answer that names it would vary with it, and with credentials it would open the door.
+    // Always `*`: an answer that repeats the Origin would vary with it, and would allow credentials.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("etag, x-request-id"));
     response

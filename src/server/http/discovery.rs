@@ -1,4 +1,4 @@
-//! What verifiers and clients read to find their way: the metadata and the public keys.
+//! The metadata and the public keys.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ pub(super) async fn metadata(State(app): State<Arc<App>>, request: HeaderMap) ->
     conditional::answer(&request, &app.metadata, "application/json", HeaderValue::from_static("public, max-age=3600"))
 }
 
-/// `GET /.well-known/jwks.json`: RFC 7517 section 5; its type is that of section 8.5.2.
+/// `GET /.well-known/jwks.json`: RFC 7517 section 5, with the media type of section 8.5.2.
 pub(super) async fn jwks(State(app): State<Arc<App>>, request: HeaderMap) -> Response {
     let max_age = app.keys.jwks_max_age(app.clock.steady()).as_secs();
-    let cache_control = HeaderValue::try_from(format!("public, max-age={max_age}")).expect("a number is lawful in a header");
+    let cache_control = HeaderValue::try_from(format!("public, max-age={max_age}")).expect("a number is a valid header value");
     conditional::answer(&request, &app.keys.jwks(), "application/jwk-set+json", cache_control)
 }

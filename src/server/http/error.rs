@@ -1,4 +1,4 @@
-//! The one place where an error becomes a response.
+//! Renders errors as responses.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     App, ROUTES,
-    note::{Note, Place},
+    note::{Note, RequestPart},
 };
 use crate::{
     protocol::ErrorCode,
@@ -22,19 +22,19 @@ use crate::{
     },
 };
 
-/// A request that gets no other answer than why not.
+/// An error response.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     status: StatusCode,
     code: ErrorCode,
-    /// Our own fixed words; `None` where the caller learns no more than whom to ask.
+    /// A fixed text. `None` for a fault of this server, whose text contains the request id instead.
     description: Option<&'static str>,
-    /// Seconds after which the same request may be made again.
+    /// `Retry-After`, in seconds.
     retry_after: Option<u64>,
     note: Box<Note>,
 }
 
-/// Seconds after which who met a passing trouble may come again.
+/// `Retry-After` for transient failures, in seconds.
 const RETRY_AFTER: u64 = 1;
 
 impl Failure {
@@ -52,7 +52,7 @@ impl Failure {
         self.code.as_str()
     }
 
-    /// A request that breaks RFC 6749 section 3.2 or 5.2.
+    /// An invalid request (RFC 6749 sections 3.2 and 5.2).
     pub(super) fn invalid_request(description: &'static str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidRequest, description)
     }
@@ -65,19 +65,19 @@ impl Failure {
         Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::InvalidRequest, description)
     }
 
-    /// Client authentication that failed. One answer for every cause: who guesses must not learn how close it came.
+    /// Failed client authentication. One answer for every cause, so that a guesser learns nothing from it.
     pub(super) fn invalid_client(client: Option<String>, cause: String) -> Self {
         let mut failure = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.");
         failure.note = Box::new(Note { client, cause: Some(cause), ..Note::default() });
         failure
     }
 
-    /// Our fault, and it may pass.
+    /// A transient fault of this server.
     pub(super) fn unavailable(cause: String) -> Self {
         Self::of(Fault { transient: true, cause })
     }
 
-    /// Our fault.
+    /// A fault of this server.
     pub(super) fn broken(cause: String) -> Self {
         Self::of(Fault { transient: false, cause })
     }
@@ -90,7 +90,7 @@ impl Failure {
         Self { status, code, description: None, retry_after, note: Box::new(Note { cause: Some(fault.cause), ..Note::default() }) }
     }
 
-    /// Authentication of `credentials` that did not succeed.
+    /// The failure of an authentication.
     pub(super) fn of_authentication(error: AuthenticationError, credentials: &Credentials) -> Self {
         match error {
             AuthenticationError::Rejected(cause) => {
@@ -106,41 +106,41 @@ impl Failure {
         }
     }
 
-    /// Too many failed attempts (RFC 6585 section 4). OAuth has no word of its own for it.
+    /// Too many failed attempts (RFC 6585 section 4). OAuth has no error code for it.
     fn limited(wait: Duration) -> Self {
-        let description = "Too many failed attempts; wait as long as Retry-After says.";
+        let description = "Too many failed attempts. Wait as long as Retry-After says.";
         let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, description);
         failure.retry_after = Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
         failure
     }
 
-    /// The same, with what is known by now for the log.
-    pub(super) fn noted(mut self, note: Note) -> Self {
+    /// Adds what is known so far for the log.
+    pub(super) fn with_note(mut self, note: Note) -> Self {
         let misplaced_secret = self.note.misplaced_secret.or(note.misplaced_secret);
         self.note = Box::new(Note { cause: self.note.cause, misplaced_secret, ..note });
         self
     }
 
-    /// The same, with where a secret was that does not belong there.
-    pub(super) fn misplaced_secret(mut self, place: Option<Place>) -> Self {
+    /// Adds the part of the request that contained a secret by mistake.
+    pub(super) fn misplaced_secret(mut self, place: Option<RequestPart>) -> Self {
         self.note.misplaced_secret = self.note.misplaced_secret.or(place);
         self
     }
 
-    /// The same, with a cause for the log alone.
-    pub(super) fn because(mut self, cause: String) -> Self {
+    /// Adds a cause, for the log only.
+    pub(super) fn with_cause(mut self, cause: String) -> Self {
         self.note.cause = Some(cause);
         self
     }
 
-    /// The answer that goes out. A fault of ours shows `request_id` and nothing of its cause.
+    /// Renders the response. A fault of this server shows `request_id` and not its cause.
     pub(super) fn render(self, request_id: &str) -> Response {
         let description = match self.description {
             Some(description) => description.to_owned(),
             None if self.code == ErrorCode::TemporarilyUnavailable => {
-                format!("The server cannot answer now; try again. Its operator finds this request by its id, {request_id}.")
+                format!("The server cannot answer now. Try again. The operator can find this request by its id, {request_id}.")
             }
-            None => format!("The server failed. Its operator finds this request by its id, {request_id}."),
+            None => format!("The server failed. The operator can find this request by its id, {request_id}."),
         };
         let body = json!({ "error": self.code.as_str(), "error_description": description });
         let mut response = Response::new(Body::from(body.to_string()));
@@ -169,8 +169,8 @@ impl From<issuer::Error> for Failure {
     fn from(error: issuer::Error) -> Self {
         match error {
             issuer::Error::Refused(refusal) => refusal.into(),
-            issuer::Error::Rejected { refusal, cause } => Self::from(refusal).because(cause.to_owned()),
-            issuer::Error::Explained { refusal, cause } => Self::from(refusal).because(cause),
+            issuer::Error::Rejected { refusal, cause } => Self::from(refusal).with_cause(cause.to_owned()),
+            issuer::Error::Explained { refusal, cause } => Self::from(refusal).with_cause(cause),
             issuer::Error::Limited(wait) => Self::limited(wait),
             issuer::Error::Fault(fault) => Self::of(fault),
         }
@@ -178,7 +178,7 @@ impl From<issuer::Error> for Failure {
 }
 
 impl IntoResponse for Failure {
-    /// Travels to `front`, which knows the request's id and renders it.
+    /// Passes the failure to `front`, which knows the request id and renders it.
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;
@@ -195,11 +195,11 @@ pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure 
     let failure = nothing_here();
     let path = app.issuer.issuer.path();
     if !path.is_empty() && ROUTES.iter().any(|route| route.path == uri.path()) {
-        return failure.because(format!("the issuer's path {path} is missing before this path; does a proxy remove it?"));
+        return failure.with_cause(format!("the issuer's path {path} is missing before this path; does a proxy remove it?"));
     }
     failure
 }
 
 pub(super) async fn method_not_allowed() -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, "This path does not serve this method.")
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, "This path does not support this method.")
 }

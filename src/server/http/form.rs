@@ -1,24 +1,24 @@
-//! The body of a request to the token endpoint: `application/x-www-form-urlencoded`, read without guessing.
+//! A strict parser for `application/x-www-form-urlencoded` request bodies.
 //!
-//! The URL standard's own parser turns every mistake into something (`%zz` stays, bad UTF-8 becomes U+FFFD, the last of two
-//! wins). Where secrets are compared, what was meant must be what was sent: here a mistake is refused.
+//! The parser of the URL standard accepts every mistake (`%zz` stays, bad UTF-8 becomes U+FFFD, the last of two values wins). This one
+//! refuses them, because secrets must be compared exactly as they were sent.
 
 use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode;
 
-use super::note::Place;
+use super::note::RequestPart;
 use crate::{
     protocol::{ErrorCode, SecretForm},
     server::{caller_text, issuer::Refusal, secret::Redacted},
 };
 
-/// Parameters that each came once (RFC 6749 section 3.2). Values are taken for secrets: some are.
+/// Parameters, each at most once (RFC 6749 section 3.2). All values are treated as secrets, because some are.
 #[derive(Debug, Default)]
 pub(super) struct Form(BTreeMap<String, Redacted>);
 
 impl Form {
-    /// More than any request to us needs.
+    /// More than any valid request needs.
     const MAX_PARAMETERS: usize = 100;
 
     pub(super) fn parse(body: &[u8]) -> Result<Self, Refusal> {
@@ -32,10 +32,10 @@ impl Form {
                 return Err(refuse("There are too many parameters."));
             }
             let repeated = if name == "resource" || name == "audience" {
-                // Several are lawful in RFC 8707 section 2; here a token is for one resource.
-                Refusal::new(ErrorCode::InvalidTarget, "Name one resource; a token is for one.")
+                // RFC 8707 section 2 allows several resources, but this server issues a token for one only.
+                Refusal::new(ErrorCode::InvalidTarget, "Name one resource. A token is for one resource.")
             } else {
-                refuse("A parameter is there twice.")
+                refuse("A parameter occurs more than once.")
             };
             if parameters.insert(name, Redacted::new(value)).is_some() {
                 return Err(repeated);
@@ -44,35 +44,35 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter. One without a value is treated as absent (RFC 6749 section 3.2).
+    /// The value of a parameter. An empty one is treated as absent (RFC 6749 section 3.2).
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(Redacted::expose).filter(|value| !value.is_empty())
     }
 
-    /// The first parameter that holds a secret or a token of a kind that does not belong there.
-    pub(super) fn misplaced_secret(&self) -> Option<Place> {
-        const IN_PLACE: [(Place, &[SecretForm]); 11] = [
-            (Place::ClientId, &[]),
-            (Place::ClientSecret, &[SecretForm::ClientSecret]),
-            (Place::GrantType, &[]),
-            (Place::Scope, &[]),
-            (Place::Resource, &[]),
-            (Place::Audience, &[]),
-            (Place::Username, &[]),
-            (Place::Password, &[]),
-            (Place::RefreshToken, &[SecretForm::RefreshToken]),
-            (Place::Token, &[SecretForm::RefreshToken, SecretForm::Jwt]),
-            (Place::TokenTypeHint, &[]),
+    /// The first parameter that contains a secret or a token of a kind that does not belong there.
+    pub(super) fn misplaced_secret(&self) -> Option<RequestPart> {
+        const IN_PLACE: [(RequestPart, &[SecretForm]); 11] = [
+            (RequestPart::ClientId, &[]),
+            (RequestPart::ClientSecret, &[SecretForm::ClientSecret]),
+            (RequestPart::GrantType, &[]),
+            (RequestPart::Scope, &[]),
+            (RequestPart::Resource, &[]),
+            (RequestPart::Audience, &[]),
+            (RequestPart::Username, &[]),
+            (RequestPart::Password, &[]),
+            (RequestPart::RefreshToken, &[SecretForm::RefreshToken]),
+            (RequestPart::Token, &[SecretForm::RefreshToken, SecretForm::Jwt]),
+            (RequestPart::TokenTypeHint, &[]),
         ];
-        let misplaced = |(place, in_place): &&(Place, &[SecretForm])| {
+        let misplaced = |(place, in_place): &&(RequestPart, &[SecretForm])| {
             self.get(place.as_str()).is_some_and(|value| caller_text::holds_other_secret(value, in_place))
         };
         let place = IN_PLACE.iter().find(misplaced).map(|(place, _)| *place);
-        place.or_else(|| self.0.keys().any(|name| caller_text::holds_secret(name)).then_some(Place::ParameterName))
+        place.or_else(|| self.0.keys().any(|name| caller_text::holds_secret(name)).then_some(RequestPart::ParameterName))
     }
 }
 
-/// Decodes one name or value: `+` is a space, `%` stands before two hexadecimal digits, the whole is UTF-8 without NUL.
+/// Decodes one name or value: `+` is a space, `%` precedes two hexadecimal digits, and the result is UTF-8 without NUL.
 pub(super) fn decode(encoded: &[u8]) -> Option<String> {
     let mut rest = encoded;
     while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
@@ -92,20 +92,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ca1_a_value_is_decoded_as_a_form_encodes_it() {
+    fn ca1_values_are_form_decoded() {
         assert_eq!(decode(b"a%3A%25%2B+b%C3%BC").as_deref(), Some("a:%+ bü"));
         assert_eq!(decode(b"").as_deref(), Some(""));
     }
 
     #[test]
-    fn te8_what_is_not_form_encoded_utf8_is_refused() {
+    fn te8_malformed_form_encoding_and_invalid_utf8_are_refused() {
         for broken in [&b"%"[..], b"%z", b"%zz", b"%1", b"a%", b"%FF%FE", b"%00", b"%C0%AF", b"%ED%A0%80", b"%+1", b"\xff"] {
             assert_eq!(decode(broken), None, "{broken:?}");
         }
     }
 
     #[test]
-    fn a_parameter_comes_once_and_an_empty_one_is_absent() {
+    fn a_repeated_parameter_is_refused_and_an_empty_one_is_absent() {
         let form = Form::parse(b"&a=1&&b=&c").unwrap();
         assert_eq!((form.get("a"), form.get("b"), form.get("c"), form.get("d")), (Some("1"), None, None, None));
         assert_eq!(Form::parse(b"a=&a=").unwrap_err().code, ErrorCode::InvalidRequest);
@@ -119,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn hd7_a_secret_in_the_wrong_parameter_is_noticed() {
+    fn hd7_a_secret_in_the_wrong_parameter_is_detected() {
         let (secret, token) =
             ("sw_09a27efed3ca36aez4SCN9tJqsuBFyZ4", "swr_di5G35ZktxQQIXjO7RRStA.1.XUfI8hKDPMXingimp2HmgswGyzeBeptf3U9i-0jSzGw");
-        let misplaced = |body: String| Form::parse(body.as_bytes()).unwrap().misplaced_secret().map(Place::as_str);
+        let misplaced = |body: String| Form::parse(body.as_bytes()).unwrap().misplaced_secret().map(RequestPart::as_str);
         for name in ["client_id", "grant_type", "scope", "resource", "audience", "username", "password", "refresh_token", "token"] {
             assert_eq!(misplaced(format!("{name}={secret}")), Some(name));
             assert_eq!(misplaced(format!("{name}=a+%2573w_{}", &secret[3..])), Some(name), "encoded twice");

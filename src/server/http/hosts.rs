@@ -1,5 +1,5 @@
-//! Host names by which a listener may be asked. A page of a foreign site can make a browser on this machine send requests here under the
-//! name of that site, and read the answers (DNS rebinding); then the name in the request is foreign.
+//! Host names that a listener accepts. By DNS rebinding, a foreign site can make a browser on this machine send requests here under the
+//! site's own name and read the answers; then the request names a foreign host.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -14,11 +14,11 @@ use axum::{
 /// The names that are accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
-    /// Where the listener is bound.
+    /// The address that the listener is bound to.
     bound: IpAddr,
     /// DNS names besides `localhost`.
     names: Vec<String>,
-    /// What to do about a refusal.
+    /// What to do after a refusal.
     advice: &'static str,
 }
 
@@ -27,7 +27,7 @@ impl Hosts {
         Self { bound, names, advice }
     }
 
-    /// DNS names with commas between, without ports.
+    /// Parses DNS names without ports, separated by commas.
     pub(crate) fn parse(text: &str) -> Option<Vec<String>> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
         text.split(',').map(str::trim).map(|name| plain(name).then(|| name.to_owned())).collect()
@@ -38,7 +38,8 @@ impl Hosts {
         router.layer(middleware::from_fn_with_state(Arc::new(self), check))
     }
 
-    /// Whether `host`, without a port, is accepted. No foreign site is named by an address, unless it is reached at that address.
+    /// Whether `host`, without a port, is accepted. An IP address is not the name of a foreign site, unless the site is reached at that
+    /// address.
     fn accept(&self, host: &str) -> bool {
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             let address = address.to_canonical();
@@ -53,7 +54,7 @@ impl Hosts {
             let authority = value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
             authority.is_some_and(|authority| self.accept(authority.host()))
         };
-        // HTTP/2 has it in `:authority`. A request without any is not a browser's.
+        // HTTP/2 has it in `:authority`. A browser always sends one.
         request.uri().host().is_none_or(|host| self.accept(host)) && request.headers().get_all(header::HOST).iter().all(in_header)
     }
 }
@@ -62,7 +63,7 @@ async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) ->
     if hosts.accept_request(&request) {
         return next.run(request).await;
     }
-    let sentence = format!("This server is not known by the host name of this request. {}\n", hosts.advice);
+    let sentence = format!("This server does not accept the host name of this request. {}\n", hosts.advice);
     (StatusCode::MISDIRECTED_REQUEST, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], sentence).into_response()
 }
 

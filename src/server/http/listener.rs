@@ -1,4 +1,4 @@
-//! Where connections come in: accepted up to a number, and brought to an end when the server stops.
+//! Accepts connections up to a limit, and ends them when the server stops.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,25 +16,25 @@ use super::{
 };
 use crate::server::meters::Meters;
 
-/// How long to wait when accepting failed, for want of file descriptors say, before trying again.
+/// Pause after a failed accept, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a server stops.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
-    /// How long it goes on as before when it is told to stop, but for saying that it is not ready: until nobody sends it requests.
+    /// How long it serves as before after the signal, while readiness reports "not ready", until load balancers send no more requests.
     pub(crate) delay: Duration,
-    /// How long connections that wait for their next request are kept then: whoever sends one gets its answer, with the word that
-    /// it is the last. Closing them at once would cut off a request that is on its way.
+    /// How long idle connections are kept after the delay. A request that arrives meanwhile is answered, with the notice that the answer is
+    /// the last one. Closing them at once would cut off a request that is on its way.
     pub(crate) linger: Duration,
-    /// How long requests under way may go on then, the linger included.
+    /// Time limit for requests under way after the delay, including the linger.
     pub(crate) limit: Duration,
 }
 
-/// How long who is half connected gets to be so wholly: a round trip or two.
-const GREETED: Duration = Duration::from_millis(200);
+/// Grace period for half-open connections to complete the TCP handshake: a round trip or two.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(200);
 
-/// A place where connections come in, and how they are treated.
+/// A listening socket and the settings of its connections.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
@@ -46,7 +46,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Serves `router` until `shutdown` comes; then lets the requests under way finish.
+    /// Serves `router` until `shutdown` completes, then lets the requests under way finish.
     pub(crate) async fn serve(self, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
         let places = Places::new(self.limits, Arc::clone(&self.meters));
         tokio::select! {
@@ -57,8 +57,8 @@ impl Listener {
 
     async fn serve_in(self, places: Places, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
         let serving = Arc::new(Serving::new(router, self.tls));
-        // Gives the connection back when all places are taken by connections with a request under way.
-        let take_up = |stream: TcpStream, peer: SocketAddr| {
+        // Returns the connection if there is no place for it.
+        let take_in = |stream: TcpStream, peer: SocketAddr| {
             let limited = !self.proxies.trust(peer.ip().to_canonical());
             let place = match places.enter(peer.ip(), limited) {
                 Entry::Place(place) => place,
@@ -80,21 +80,21 @@ impl Listener {
             stopping.enter(Phase::Leaving);
             tokio::time::sleep(drain.delay).await;
             stopping.enter(Phase::Closing);
-            if let Err(error) = greet_nobody_new(&self.socket) {
-                tracing::debug!(%error, "the port is closed at once: who is just connecting may be cut off");
+            if let Err(error) = drop_new_syns(&self.socket) {
+                tracing::debug!(%error, "the port is closed at once; connections that are being established may be cut off");
             }
-            tokio::time::sleep(GREETED.min(drain.limit)).await;
+            tokio::time::sleep(HANDSHAKE_GRACE.min(drain.limit)).await;
         });
         let mut accepting = true;
         let mut held = None;
         loop {
-            // Before the look at the places, so that a connection that closes meanwhile is not missed.
+            // Created before the places are checked, so that a connection that closes meanwhile is not missed.
             let left = places.left();
             if let Some((stream, peer)) = held.take() {
-                held = take_up(stream, peer);
+                held = take_in(stream, peer);
             }
             if held.is_some() {
-                // A place is free when a connection has gone, and can be made when one becomes idle.
+                // A place becomes free when a connection closes, and can be made when one becomes idle.
                 tokio::select! {
                     () = &mut stop => break,
                     () = left => {}
@@ -112,9 +112,9 @@ impl Listener {
                     held = Some(connection);
                 }
                 Err(error) => {
-                    // Once per spell: it may last.
+                    // Logged once per series of failures, which may be long.
                     if std::mem::take(&mut accepting) {
-                        tracing::error!(%error, "connections cannot be accepted; it is tried again and again");
+                        tracing::error!(%error, "connections cannot be accepted; retrying");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -122,14 +122,14 @@ impl Listener {
         }
         drop(stop);
         if let Some((stream, peer)) = held {
-            // Without a place there is none to wait for: the end has come.
-            drop(take_up(stream, peer));
+            // If there is no place for it, it is dropped, because the server stops.
+            drop(take_in(stream, peer));
         }
-        // Who is in the kernel's queue believes to be connected. The runtime hears of them a moment later: the kernel is asked.
+        // Clients in the kernel's queue are connected already. The runtime may not know of them yet, so the kernel is asked.
         if let Ok(socket) = self.socket.into_std() {
             while let Ok((stream, peer)) = socket.accept() {
-                let taken_up = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map(|stream| take_up(stream, peer));
-                if matches!(taken_up, Ok(Some(_))) {
+                let taken_in = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map(|stream| take_in(stream, peer));
+                if matches!(taken_in, Ok(Some(_))) {
                     break;
                 }
             }
@@ -138,20 +138,20 @@ impl Listener {
         if tokio::time::timeout(linger, places.empty()).await.is_ok() {
             return;
         }
-        places.finish();
+        places.finish_all();
         if tokio::time::timeout(drain.limit - linger, places.empty()).await.is_err() {
-            tracing::warn!(drain_s = drain.limit.as_secs(), "requests were still under way when their time to finish was over");
+            tracing::warn!(drain_s = drain.limit.as_secs(), "requests were still under way at the end of the drain time");
         }
     }
 }
 
-/// Lets the kernel ignore who only begins to connect, as if the network had lost it: they try again a second later, are refused
-/// then, and go elsewhere. Who is already half connected still gets in; closing the port now would cut them off.
+/// Makes the kernel drop new SYN packets, as if the network had lost them: clients retry after a second, are refused then, and go
+/// elsewhere. Half-open connections can still complete; closing the port now would cut them off.
 #[cfg(target_os = "linux")]
-fn greet_nobody_new(socket: &TcpListener) -> io::Result<()> {
+fn drop_new_syns(socket: &TcpListener) -> io::Result<()> {
     use socket2::SockFilter;
 
-    // Classic BPF over the TCP header (RFC 9293 section 3.1): drop what has SYN and not ACK among its flags, in byte 13.
+    // Classic BPF over the TCP header (RFC 9293 section 3.1): drop packets with SYN and without ACK among the flags in byte 13.
     const LOAD_BYTE: u16 = 0x30;
     const AND: u16 = 0x54;
     const JUMP_IF_EQUAL: u16 = 0x15;
@@ -168,11 +168,11 @@ fn greet_nobody_new(socket: &TcpListener) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn greet_nobody_new(_: &TcpListener) -> io::Result<()> {
+fn drop_new_syns(_: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// A port that is this process's, on which it does not listen yet.
+/// A port that is bound, but not listened on yet.
 #[derive(Debug)]
 pub(crate) struct Bound {
     socket: TcpSocket,
@@ -182,7 +182,7 @@ pub(crate) struct Bound {
 impl Bound {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A port that is free but for connections that ended a moment ago is free. (Elsewhere the option means something else.)
+        // Allows binding while old connections are in TIME_WAIT. (The option has another meaning on other systems.)
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(addr)?;
@@ -194,7 +194,7 @@ impl Bound {
         self.addr
     }
 
-    /// With a longer queue than the runtime's 128: whoever finds it full is silently kept waiting for a second.
+    /// Listens with a longer queue than the runtime's 128: a client that finds it full waits for a second without notice.
     pub(crate) fn listen(self) -> io::Result<TcpListener> {
         const QUEUE: u32 = 4096;
         self.socket.listen(QUEUE)
@@ -214,7 +214,7 @@ mod tests {
 
     const LIMITS: ConnectionLimits =
         ConnectionLimits { total: 1, per_source: 8, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
-    /// More than the kernel takes from the server while the other side reads nothing.
+    /// More than the kernel buffers while the client reads nothing.
     const LARGE: usize = 32 * 1024 * 1024;
 
     fn router() -> Router {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn hd3_a_connection_that_makes_room_sends_its_answer_whole_and_a_stop_waits_for_it() {
+    async fn hd3_a_connection_that_makes_room_sends_its_whole_answer_and_shutdown_waits_for_it() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
         let meters = Arc::<Meters>::default();
@@ -248,18 +248,18 @@ mod tests {
 
         let mut slow = ask(addr, "/large").await;
         assert_eq!(slow.read_u8().await.unwrap(), b'H');
-        // The only place is given to the second connection, once the first answer is in the buffers.
+        // The second connection gets the only place, once the first answer is in the buffers.
         let mut second = ask(addr, "/small").await;
         let mut begin = [0; 12];
         within_a_minute(second.read_exact(&mut begin)).await.unwrap();
         assert_eq!(&begin, b"HTTP/1.1 200");
-        assert_eq!((meters.connections_evicted.get(), meters.open_connections()), (1, 2), "it is open as long as it sends");
+        assert_eq!((meters.connections_evicted.get(), meters.open_connections()), (1, 2), "it is open while it sends");
         drop((stop, second));
         let mut answer = Vec::new();
         within_a_minute(slow.read_to_end(&mut answer)).await.unwrap();
         assert!(answer.len() > LARGE, "{} bytes are missing", LARGE - answer.len());
         within_a_minute(serving).await.unwrap();
-        assert_eq!(meters.open_connections(), 0, "whoever waits for the stop waits for each connection");
+        assert_eq!(meters.open_connections(), 0, "shutdown waits for every connection");
     }
 
     #[tokio::test(flavor = "multi_thread")]

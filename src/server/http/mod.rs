@@ -1,4 +1,4 @@
-//! Speaks HTTP and knows no rule: every route and every layer on this page.
+//! The HTTP interface: every route and every layer is on this page. The rules are in the rooms below.
 
 mod activity;
 mod api_docs;
@@ -46,20 +46,20 @@ pub(crate) use listener::{Bound, Drain, Listener};
 pub(crate) use proxies::TrustedProxies;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};
 
-/// What the public listener obeys.
+/// The settings of the public listener.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) proxies: TrustedProxies,
     pub(crate) limits: ConnectionLimits,
-    /// Bytes of memory for requests that are not authenticated yet.
+    /// Memory for requests that are not authenticated yet, in bytes.
     pub(crate) unauthenticated_memory: usize,
     pub(crate) drain: Drain,
     pub(crate) api_docs: ApiDocsPolicy,
 }
 
-/// How far a server has come in stopping. A handle.
+/// The progress of a shutdown. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stopping(Arc<watch::Sender<Phase>>);
 
@@ -67,9 +67,9 @@ pub(crate) struct Stopping(Arc<watch::Sender<Phase>>);
 enum Phase {
     #[default]
     Serving,
-    /// It goes on as before, but for saying that it is not ready.
+    /// Requests are served as before, but readiness reports "not ready".
     Leaving,
-    /// Nobody new is let in, and each connection gets its last answer.
+    /// No new connections are accepted, and each open one gets its last answer.
     Closing,
 }
 
@@ -87,7 +87,7 @@ impl Stopping {
     }
 }
 
-/// What the handlers reach. Each layer of each request holds it, so it is shared, not cloned.
+/// The state of the handlers. Each layer of each request holds a reference, so it is shared and not cloned.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) clock: SharedClock,
@@ -95,7 +95,7 @@ pub(crate) struct App {
     pub(crate) issuer: TokenIssuer,
     pub(crate) keys: KeyRing,
     pub(crate) metadata: Document,
-    /// None: it is turned off.
+    /// `None` if the API description is turned off.
     pub(crate) api_docs: Option<Arc<ApiDocs>>,
     pub(crate) proxies: Arc<TrustedProxies>,
     pub(crate) meters: Arc<Meters>,
@@ -105,7 +105,7 @@ pub(crate) struct App {
 /// One route of the public listener.
 struct Route {
     method: MethodFilter,
-    /// Below the issuer's own path.
+    /// Relative to the issuer's path.
     path: &'static str,
     serve: fn(MethodFilter) -> MethodRouter<Arc<App>>,
 }
@@ -124,8 +124,8 @@ impl Route {
     }
 }
 
-/// Every route of the public listener but those of `API_DOCS_ROUTES`. `openapi.yaml` describes each of both, but for what is below
-/// its own page.
+/// Every route of the public listener except `API_DOCS_ROUTES`. `openapi.yaml` describes all routes of both lists except those below
+/// `/docs/`.
 const ROUTES: [Route; 7] = [
     Route::post(ServerMetadata::TOKEN_ROUTE, |method| on(method, token::token)),
     Route::post(ServerMetadata::REVOCATION_ROUTE, |method| on(method, revocation::revoke)),
@@ -136,7 +136,7 @@ const ROUTES: [Route; 7] = [
     Route::get("/health/ready", |method| on(method, health::ready)),
 ];
 
-/// What exists where the description is served.
+/// The routes that exist if the API description is turned on.
 const API_DOCS_ROUTES: [Route; 5] = [
     Route::get("/openapi.yaml", |method| cors::open(on(method, api_docs::yaml))),
     Route::get("/openapi.json", |method| cors::open(on(method, api_docs::json))),
@@ -145,13 +145,13 @@ const API_DOCS_ROUTES: [Route; 5] = [
     Route::get("/docs/{file}", |method| on(method, api_docs::file)),
 ];
 
-/// Every route of the public listener, below the path of `issuer`.
+/// The router of the public listener, with every route below the path of `issuer`.
 pub(crate) fn router(app: Arc<App>, issuer: &Issuer) -> Router {
     let below = |route: &str| format!("{}{route}", issuer.path());
     let mut router = Router::new();
     for route in &ROUTES {
         router = match route.path {
-            // RFC 8414 section 3.1 puts the well-known part before the issuer's path; some libraries put it behind.
+            // RFC 8414 section 3.1 inserts the well-known part before the issuer's path; some libraries append it.
             ServerMetadata::ROUTE if !issuer.path().is_empty() => {
                 router.route(&format!("{}{}", route.path, issuer.path()), route.handler()).route(&below(route.path), route.handler())
             }
@@ -166,13 +166,13 @@ pub(crate) fn router(app: Arc<App>, issuer: &Issuer) -> Router {
     behind_the_front(router.method_not_allowed_fallback(error::method_not_allowed).fallback(error::not_found), app)
 }
 
-/// The health routes alone, for a listener that is not public. Its requests are neither logged nor counted.
+/// Only the health routes, for a listener that is not public. Their requests are neither logged nor counted.
 pub(crate) fn health_routes(app: Arc<App>) -> Router {
     let routes = ROUTES.iter().filter(|route| route.path.starts_with("/health/"));
     routes.fold(Router::new(), |router, route| router.route(route.path, route.handler())).with_state(app)
 }
 
-/// What every request to these routes passes on its way.
+/// Wraps routes in the layer that every request passes through.
 pub(crate) fn behind_the_front(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
     routes.layer(middleware::from_fn_with_state(Arc::clone(&app), front::front)).with_state(app)
 }

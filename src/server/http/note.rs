@@ -1,4 +1,4 @@
-//! What travels beside a request and its answer: where it came from, and what the log is told of it.
+//! Extensions of requests and responses: the source address, and the note for the log.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,43 +6,43 @@ use axum::http::Extensions;
 
 use crate::{protocol::GrantType, server::model::Client};
 
-/// Who a request comes from: the other end of the connection, or whom a trusted proxy there names.
+/// The address that a request came from: the peer of the connection, or the client address that a trusted proxy reports.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source(pub(super) IpAddr);
+pub(super) struct SourceAddress(pub(super) IpAddr);
 
-impl Source {
-    /// The address that a request came from; every request has it noted.
+impl SourceAddress {
+    /// The source address, which every request carries.
     pub(super) fn of(extensions: &Extensions) -> IpAddr {
         extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.0)
     }
 }
 
-/// What a handler has to say for the log; it travels with the answer.
+/// What a handler reports for the log. It is an extension of the response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Note {
-    /// The client's id, or what a refused request gave as one, fit for a log.
+    /// The client id, or what a refused request sent as one, safe to log.
     pub(super) client: Option<String>,
-    /// The user for whom a token was issued.
+    /// The user that a token was issued for.
     pub(super) user: Option<String>,
     pub(super) grant: Option<GrantType>,
     /// The address of the user, as sent by the client.
     pub(super) user_address: Option<IpAddr>,
-    /// Why it was refused or failed; the caller may not learn it.
+    /// Why the request was refused or failed. Not sent to the caller.
     pub(super) cause: Option<String>,
-    /// Where a secret was that does not belong there.
-    pub(super) misplaced_secret: Option<Place>,
+    /// The part of the request that contained a secret by mistake.
+    pub(super) misplaced_secret: Option<RequestPart>,
 }
 
 impl Note {
-    /// The note of a request by this client.
+    /// A note that names the client.
     pub(super) fn of(client: &Client) -> Self {
         Self { client: Some(client.id.to_string()), ..Self::default() }
     }
 }
 
-/// A part of a request that a caller fills.
+/// A part of a request that contains text from the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RequestPart {
     Path,
     Query,
     RequestId,
@@ -60,7 +60,7 @@ pub(super) enum Place {
     ParameterName,
 }
 
-impl Place {
+impl RequestPart {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Path => "path",

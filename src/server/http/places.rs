@@ -1,4 +1,4 @@
-//! The connections that are open: how many there may be, what each is doing, and which of them has to go.
+//! The open connections of a listener: their limits, and which of them is closed to make room.
 
 use std::{
     cmp::Reverse,
@@ -13,11 +13,11 @@ use tokio::sync::{Notify, futures::Notified};
 use super::activity::{Activity, ConnectionLimits, Order, millis};
 use crate::{clock::Stopwatch, server::meters::Meters};
 
-/// How long nothing has to begin or end on a connection with a request under way before it can be closed for another: longer than a
-/// body may take to arrive.
-const STALLED: Duration = Duration::from_secs(12);
+/// After this time without a request that begins or ends, a connection with a request under way counts as stalled and can be closed to make
+/// room. It is longer than a body may take to arrive.
+const STALLED_AFTER: Duration = Duration::from_secs(12);
 
-/// The open connections of a listener. A handle.
+/// The open connections of a listener. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Inner>);
 
@@ -27,7 +27,7 @@ struct Inner {
     meters: Arc<Meters>,
     since: Stopwatch,
     open: Mutex<Open>,
-    /// A connection has gone.
+    /// Notified when a connection has closed.
     left: Notify,
 }
 
@@ -35,23 +35,23 @@ struct Inner {
 struct Open {
     next: u64,
     connections: BTreeMap<u64, Arc<Activity>>,
-    /// Connections that gave up their place and are not closed yet.
+    /// Connections that were ordered to make room and are not closed yet.
     leaving: BTreeMap<u64, Arc<Activity>>,
-    /// How many of `connections` each source has.
+    /// The number of `connections` per source.
     sources: HashMap<IpAddr, usize>,
 }
 
-/// What becomes of a new connection.
+/// Whether a new connection gets a place.
 #[derive(Debug)]
 pub(super) enum Entry {
     Place(Place),
-    /// Its source has as many as it may have, each with a request under way that has not stalled.
+    /// Its source has the maximum number of connections, each with a request under way that has not stalled.
     SourceFull,
-    /// All places are taken by connections with a request under way that has not stalled, or too many connections are leaving.
+    /// All places are taken by connections with a request under way that has not stalled, or too many connections are closing.
     Full,
 }
 
-/// The place of one connection, given back when it is dropped.
+/// The place of a connection. It is freed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
@@ -64,8 +64,8 @@ impl Open {
         self.connections.values().chain(self.leaving.values())
     }
 
-    /// Takes the place of a connection away.
-    fn take(&mut self, id: u64) -> Option<Arc<Activity>> {
+    /// Removes a connection from those that have a place.
+    fn remove(&mut self, id: u64) -> Option<Arc<Activity>> {
         let activity = self.connections.remove(&id)?;
         if let Some(count) = self.sources.get_mut(&activity.source) {
             *count -= 1;
@@ -86,14 +86,14 @@ impl Places {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a connection from `source`; an idle connection gives way if there is none.
+    /// Takes a place for a connection from `source`. If none is free, an idle connection is closed to make room.
     pub(super) fn enter(&self, source: IpAddr, limited: bool) -> Entry {
         self.enter_at(millis(self.0.since.elapsed()), source, limited)
     }
 
-    /// The same at the time `now`, in milliseconds since the listener began.
+    /// Like `enter`, at the time `now` in milliseconds since the listener started.
     pub(super) fn enter_at(&self, now: u64, source: IpAddr, limited: bool) -> Entry {
-        let source = neighbourhood(source);
+        let source = source_network(source);
         let mut open = self.open();
         if limited
             && open.sources.get(&source).is_some_and(|count| *count >= self.0.limits.per_source)
@@ -115,15 +115,15 @@ impl Places {
         Entry::Place(Place { places: self.clone(), id, activity })
     }
 
-    /// Tells the connection that has been idle longest, of `source` if one is given, to give its place up. If none is idle, the
-    /// source with most connections loses the one whose request has stalled longest: an answer that is not taken keeps a request
-    /// under way, and must not keep everyone else out.
+    /// Orders the connection that has been idle longest, of `source` if one is given, to make room. If none is idle, closes the longest
+    /// stalled connection of the source with most connections: a client that does not read its answer keeps a request under way, and must
+    /// not keep everyone else out.
     fn make_room(&self, open: &mut Open, source: Option<IpAddr>, now: u64) -> Result<(), Entry> {
         let changed = |activity: &Activity| activity.changed.load(SeqCst);
         let candidates = || open.connections.iter().filter(|(_, activity)| source.is_none_or(|source| activity.source == source));
         let idle = candidates().filter(|(_, activity)| activity.is_idle()).min_by_key(|(_, activity)| changed(activity));
         let stalled = || {
-            let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > millis(STALLED));
+            let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > millis(STALLED_AFTER));
             stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
         };
         let idle = idle.map(|one| (one, Order::MakeRoom));
@@ -133,38 +133,38 @@ impl Places {
         if open.leaving.len() >= self.0.limits.leaving() {
             return Err(Entry::Full);
         }
-        if let Some(activity) = open.take(id) {
-            activity.tell(order);
+        if let Some(activity) = open.remove(id) {
+            activity.give_order(order);
             open.leaving.insert(id, activity);
-            self.hasten(open);
+            self.close_one_leaving(open);
             self.0.meters.connections_evicted.inc();
         }
         Ok(())
     }
 
-    /// Closes one of the connections that still send an answer when they take up half of what may be leaving. The other half is for
-    /// those that are closed already and whose task has not run yet. The source with most of them gives way.
-    fn hasten(&self, open: &Open) {
-        let unhurried = || open.leaving.values().filter(|activity| activity.order() < Order::Close);
-        if unhurried().count() <= self.0.limits.leaving() / 2 {
+    /// Closes a leaving connection that still sends an answer, when more than half of the places for leaving connections are taken by such.
+    /// The other half is for connections whose task has not yet noticed that they are closed. The source with most of them loses one.
+    fn close_one_leaving(&self, open: &Open) {
+        let sending = || open.leaving.values().filter(|activity| activity.order() < Order::Close);
+        if sending().count() <= self.0.limits.leaving() / 2 {
             return;
         }
         let mut sources = HashMap::<_, usize>::new();
-        unhurried().for_each(|activity| *sources.entry(activity.source).or_default() += 1);
-        let told = |activity: &Activity| activity.ordered.load(SeqCst);
-        // Of two that are equal the older connection, which comes first, as `min_by_key` has it.
-        let first = unhurried().min_by_key(|one| (Reverse(sources.get(&one.source).copied()), !one.is_idle(), told(one)));
+        sending().for_each(|activity| *sources.entry(activity.source).or_default() += 1);
+        let ordered = |activity: &Activity| activity.ordered.load(SeqCst);
+        // Of equal ones, `min_by_key` returns the first, which is the oldest connection.
+        let first = sending().min_by_key(|one| (Reverse(sources.get(&one.source).copied()), !one.is_idle(), ordered(one)));
         if let Some(activity) = first {
-            activity.tell(Order::Close);
+            activity.give_order(Order::Close);
         }
     }
 
-    /// Returns when another connection has gone since the call.
+    /// Returns when a connection has closed since the call.
     pub(super) fn left(&self) -> Notified<'_> {
         self.0.left.notified()
     }
 
-    /// Returns when no connection is open, not even one that is leaving.
+    /// Returns when no connection is open, including leaving ones.
     pub(super) async fn empty(&self) {
         loop {
             let left = self.left();
@@ -175,12 +175,12 @@ impl Places {
         }
     }
 
-    /// Tells every connection to finish.
-    pub(super) fn finish(&self) {
-        self.open().all().for_each(|activity| activity.tell(Order::Finish));
+    /// Orders every connection to finish.
+    pub(super) fn finish_all(&self) {
+        self.open().all().for_each(|activity| activity.give_order(Order::Finish));
     }
 
-    /// Looks at every connection now and then, and ends those whose time is over.
+    /// Reviews every connection periodically and ends those that exceed a time limit.
     pub(super) async fn watch(self) {
         let pause = (self.0.limits.idle.min(self.0.limits.age) / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
         loop {
@@ -195,7 +195,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.places.open();
         if open.leaving.remove(&self.id).is_none() {
-            open.take(self.id);
+            open.remove(self.id);
         }
         drop(open);
         self.places.0.meters.connections.dec();
@@ -203,8 +203,8 @@ impl Drop for Place {
     }
 }
 
-/// The address, or in IPv6 its /64: whoever has one address of it has all of them.
-pub(super) fn neighbourhood(source: IpAddr) -> IpAddr {
+/// The address, or the /64 of an IPv6 address, because one subscriber has a whole /64.
+pub(super) fn source_network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn hd3_the_connection_that_has_been_idle_longest_gives_way() {
+    fn hd3_the_connection_that_has_been_idle_longest_is_closed_to_make_room() {
         let places = places();
         let one = enter(&places, "2001:db8::1");
         let neighbour = enter(&places, "2001:db8::ffff:1");
@@ -248,17 +248,17 @@ mod tests {
         drop(busy);
         enter(&places, "192.0.2.1");
         drop((one, neighbour, third, other));
-        assert!(places.open().sources.is_empty(), "a source that is gone takes no memory");
+        assert!(places.open().sources.is_empty(), "a source without connections takes no memory");
         assert_eq!(places.0.meters.open_connections(), 0);
     }
 
-    /// The time at which a request that began on the connection of `place` has just stalled.
+    /// The time at which a request that has begun on the connection of `place` has just stalled.
     fn stalled_at(place: &Place) -> u64 {
-        place.activity.changed.load(SeqCst) + millis(STALLED) + 1
+        place.activity.changed.load(SeqCst) + millis(STALLED_AFTER) + 1
     }
 
     #[test]
-    fn hd3_of_the_source_with_most_connections_the_request_that_has_stalled_longest_gives_way() {
+    fn hd3_the_longest_stalled_connection_of_the_source_with_most_connections_is_closed() {
         let places = places();
         let [first, second, other] = ["192.0.2.1", "192.0.2.1", "192.0.2.2"].map(|source| enter(&places, source));
         let _busy = [&first, &second, &other].map(|place| place.activity.begin(true));
@@ -267,7 +267,7 @@ mod tests {
         }
         let orders = || [&first, &second, &other].map(|place| place.activity.order());
         let third: IpAddr = "192.0.2.3".parse().unwrap();
-        assert!(matches!(places.enter_at(millis(STALLED), third, true), Entry::Full), "nothing has stalled");
+        assert!(matches!(places.enter_at(millis(STALLED_AFTER), third, true), Entry::Full), "nothing has stalled");
         assert_eq!(orders(), [Order::Stay; 3]);
         let entered = places.enter_at(stalled_at(&first), third, true);
         assert!(matches!(entered, Entry::Place(_)), "{entered:?}");
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn hd3_a_request_that_has_not_stalled_is_never_taken() {
+    fn hd3_a_connection_whose_request_has_not_stalled_is_never_closed() {
         let places = places();
         let [fresh, stalled, another] = ["192.0.2.1", "192.0.2.2", "192.0.2.1"].map(|source| enter(&places, source));
         let _busy = [&fresh, &stalled, &another].map(|place| place.activity.begin(true));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn hd3_a_source_with_all_its_connections_loses_its_own_stalled_one() {
+    fn hd3_a_source_at_its_limit_loses_its_own_stalled_connection() {
         let places = places();
         let [other, first, second] = ["192.0.2.2", "192.0.2.1", "192.0.2.1"].map(|source| enter(&places, source));
         let _busy = [&other, &first, &second].map(|place| place.activity.begin(true));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn hd3_connections_that_leave_are_limited_and_the_source_with_most_of_them_loses_one() {
+    fn hd3_leaving_connections_are_limited_and_the_source_with_most_of_them_loses_one() {
         let limits = ConnectionLimits { total: 32, per_source: 32, ..LIMITS };
         let places = Places::new(limits, Arc::default());
         let mut open: Vec<_> = ["192.0.2.1", "192.0.2.2", "192.0.2.2"].map(|source| enter(&places, source)).into();
@@ -356,7 +356,7 @@ mod tests {
                 })
                 .collect()
         };
-        assert_eq!(enter_more(4), (4, orders(&[], 4)), "half of what may leave");
+        assert_eq!(enter_more(4), (4, orders(&[], 4)), "half of the places for leaving connections");
         assert_eq!(enter_more(5), (5, orders(&[1], 5)), "192.0.2.2 and 192.0.2.3 have two");
         assert_eq!(enter_more(6), (6, orders(&[1, 3], 6)), "192.0.2.3 has three");
         assert_eq!(enter_more(32), (8, orders(&[1, 3, 4, 5], 8)), "the next waits until one is closed");

@@ -1,4 +1,4 @@
-//! Proxies whose word on the caller's address is taken: `X-Forwarded-For` from anybody else is a claim of the caller's own.
+//! Trusted proxies. `X-Forwarded-For` is accepted only from them, because anyone else can put any address there.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Addresses of `X-Forwarded-For` that are looked at, from its end: no honest chain of proxies is longer.
+/// Maximum number of `X-Forwarded-For` entries that are read, from the end. No real chain of proxies is longer.
 const LONGEST_CHAIN: usize = 16;
 
 /// The networks of the proxies in front of this server.
@@ -14,7 +14,7 @@ const LONGEST_CHAIN: usize = 16;
 pub(crate) struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Networks such as `10.0.0.0/8`, or single addresses, with commas between.
+    /// Parses networks such as `10.0.0.0/8`, or single addresses, separated by commas.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let network = |part: &str| part.parse::<IpNet>().ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from));
         text.split(',').map(str::trim).map(network).collect::<Option<Vec<_>>>().map(Self)
@@ -24,10 +24,10 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who sent a request that came over a connection from `peer`: the last address that no trusted proxy vouches for.
+    /// The source of a request over a connection from `peer`: the last address that is not a trusted proxy.
     ///
-    /// Each proxy appends the address that it was called from, so the header is read from its end, and only as long as whoever
-    /// wrote an entry is trusted. What is before that anybody may have written.
+    /// Each proxy appends the address that it was called from. So the header is read from its end, as long as the writer of an entry is
+    /// trusted. Anyone may have written the entries before that.
     pub(super) fn source(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trust(peer) {
@@ -47,7 +47,7 @@ impl TrustedProxies {
     }
 }
 
-/// `192.0.2.1`, `2001:db8::1`, and both with a port behind, as some proxies write them.
+/// Parses `192.0.2.1` and `2001:db8::1`, also with a port, which some proxies add.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.parse::<IpAddr>().ok();
     let bracketed = || text.strip_prefix('[')?.split_once(']')?.0.parse().ok();
@@ -65,10 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn pw10_only_a_trusted_proxy_says_who_called_and_only_its_own_entry_counts() {
-        assert_eq!(source("10.0.0.0/8", "192.0.2.9", &["203.0.113.1"]), "192.0.2.9", "a caller's own claim");
+    fn pw10_only_entries_that_a_trusted_proxy_wrote_are_accepted() {
+        assert_eq!(source("10.0.0.0/8", "192.0.2.9", &["203.0.113.1"]), "192.0.2.9", "the peer is not trusted");
         assert_eq!(source("10.0.0.0/8", "10.0.0.1", &["203.0.113.1"]), "203.0.113.1");
-        assert_eq!(source("10.0.0.0/8", "10.0.0.1", &["198.51.100.7, 203.0.113.1"]), "203.0.113.1", "what is before it anybody wrote");
+        assert_eq!(source("10.0.0.0/8", "10.0.0.1", &["198.51.100.7, 203.0.113.1"]), "203.0.113.1", "earlier entries are not trusted");
         assert_eq!(source("10.0.0.0/8", "10.0.0.1", &["198.51.100.7", "203.0.113.1, 10.0.0.2"]), "203.0.113.1", "two proxies");
         assert_eq!(source("10.0.0.0/8", "10.0.0.1", &["10.0.0.3"]), "10.0.0.3");
         assert_eq!(source("10.0.0.0/8", "10.0.0.1", &[]), "10.0.0.1");
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn pw10_what_cannot_be_read_ends_the_chain_at_who_wrote_it() {
+    fn pw10_an_unreadable_entry_ends_the_chain_at_the_proxy_that_wrote_it() {
         for unreadable in ["unknown", "_hidden", "", "203.0.113.1 10.0.0.1", "203.0.113", "\"203.0.113.1\"", "1.2.3.4.5"] {
             assert_eq!(source("10.0.0.0/8", "10.0.0.1", &["203.0.113.9", unreadable]), "10.0.0.1", "{unreadable}");
         }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_written_as_networks_or_addresses() {
+    fn networks_and_addresses_are_parsed() {
         for text in ["", "10.0.0.0/33", "localhost", "10.0.0.0/8,", "10.0.0.0/8;::1"] {
             assert!(TrustedProxies::parse(text).is_none(), "{text:?}");
         }

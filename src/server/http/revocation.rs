@@ -10,16 +10,16 @@ use axum::{
 
 use super::{App, client_request::ClientRequest, error::Failure, note::Note};
 
-/// An empty 200, also for a token that is unknown: what the client wanted is the case (section 2.2). It has the type of the other
-/// answers, because some libraries refuse any other before they look at the body.
+/// Answers 200 with an empty body, also for an unknown token (section 2.2). It has the content type of the other answers, because some
+/// libraries check that before they look at the body.
 pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let request = ClientRequest::read(&app, request).await?;
     let note = Note { misplaced_secret: request.form.misplaced_secret(), ..request.note() };
     let Some(token) = request.form.get("token") else {
-        return Err(Failure::invalid_request("The parameter token is missing.").noted(note));
+        return Err(Failure::invalid_request("The parameter token is missing.").with_note(note));
     };
     let revoked = Box::pin(app.issuer.revoke(&request.client, token, request.now)).await;
-    revoked.map_err(|error| Failure::from(error).noted(note.clone()))?;
+    revoked.map_err(|error| Failure::from(error).with_note(note.clone()))?;
     let mut response = [(header::CONTENT_TYPE, "application/json")].into_response();
     response.extensions_mut().insert(note);
     Ok(response)

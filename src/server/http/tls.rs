@@ -1,4 +1,4 @@
-//! TLS of our own: a certificate and its key from files, read anew when they change, while connections go on.
+//! TLS: a certificate and its key from files, which are read again when they change, without dropping connections.
 
 use std::{fs, io, mem::Discriminant, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,44 +19,44 @@ use crate::{
     },
 };
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the log repeats what is wrong with the certificate.
+/// How often the log repeats the problems of the certificate.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// Where the certificate is.
+/// The files of the certificate and its key.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsFiles {
-    /// PEM: the server's certificate, then those between it and a root.
+    /// PEM: the server's certificate, followed by the intermediate certificates.
     pub(crate) certificate: PathBuf,
     /// PEM: its private key (PKCS #8, PKCS #1 or SEC 1), without a passphrase.
     pub(crate) key: PathBuf,
 }
 
-/// Why there is no certificate to serve with.
+/// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     #[error("{} cannot be read: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Exposed(#[from] custody::Exposed),
-    #[error("{} holds no {what} in PEM", path.display())]
+    #[error("{} contains no {what} in PEM", path.display())]
     NoPem { path: PathBuf, what: &'static str },
     #[error("the certificate in {} and the key in {} cannot be used together: {source}", certificate.display(), key.display())]
     Mismatch { certificate: PathBuf, key: PathBuf, source: rustls::Error },
 }
 
-/// The certificate that connections are served with. A handle.
+/// The certificate for connections. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     files: TlsFiles,
     config: Arc<ArcSwap<ServerConfig>>,
     certificate: Arc<ArcSwap<Certificate>>,
-    /// What the files held when it was opened.
+    /// The files' content when it was opened.
     opened: Arc<Pem>,
 }
 
-/// The files' bytes, to see whether they changed.
+/// The files' content, to detect changes.
 #[derive(Debug, PartialEq, Eq)]
 struct Pem {
     certificate: Vec<u8>,
@@ -93,7 +93,7 @@ impl Tls {
         Ok(Self { files, config, certificate, opened })
     }
 
-    /// The certificate that is served now.
+    /// The current certificate.
     pub(crate) fn certificate(&self) -> Arc<Certificate> {
         self.certificate.load_full()
     }
@@ -102,7 +102,7 @@ impl Tls {
         TlsAcceptor::from(self.config.load_full()).accept(stream).await
     }
 
-    /// Notes for the metrics when the certificate ends.
+    /// Sets the metric of the certificate's expiry.
     pub(crate) fn measure(&self, meters: &Meters) {
         let file = CertificateFile { file: self.files.certificate.display().to_string() };
         if let Some(end) = self.certificate.load().end() {
@@ -110,39 +110,39 @@ impl Tls {
         }
     }
 
-    /// Takes a new certificate into use when the files change, or at once when `reload` says so. One that cannot be used changes nothing,
-    /// and is reported once. Warns before the certificate ends; `host` is the issuer's.
+    /// Loads a new certificate when the files change, or at once on `reload`. An unusable one changes nothing and is reported once. Warns
+    /// before the certificate expires. `host` is the issuer's host.
     pub(crate) async fn follow_files(self, clock: SharedClock, reload: Arc<Notify>, meters: Arc<Meters>, host: Option<String>) {
         let (mut seen, mut reported) = (Arc::clone(&self.opened), None);
         let mut reminder = Reminder::default();
         loop {
             reminder.remind(&self.certificate.load(), clock.now(), host.as_deref());
-            let asked = tokio::select! {
+            let reload_requested = tokio::select! {
                 () = clock.sleep_until(clock.now() + LOOK_EVERY) => false,
                 () = reload.notified() => true,
             };
             let files = self.files.clone();
-            let Ok(looked) = tokio::task::spawn_blocking(move || Pem::read(&files)).await else { continue };
-            if looked.as_ref().is_ok_and(|pem| pem == seen.as_ref()) {
-                if asked {
-                    tracing::info!("reload: the files of the certificate have not changed; other settings take a restart");
+            let Ok(read) = tokio::task::spawn_blocking(move || Pem::read(&files)).await else { continue };
+            if read.as_ref().is_ok_and(|pem| pem == seen.as_ref()) {
+                if reload_requested {
+                    tracing::info!("reload: the certificate files have not changed; other settings need a restart");
                 }
                 continue;
             }
-            match looked.and_then(|pem| Ok((pem.parse(&self.files)?, pem))) {
+            match read.and_then(|pem| Ok((pem.parse(&self.files)?, pem))) {
                 Ok(((config, certificate), pem)) => {
                     self.config.store(Arc::new(config));
                     self.certificate.store(Arc::new(certificate));
                     self.measure(&meters);
                     reminder = Reminder::default();
                     (seen, reported) = (Arc::new(pem), None);
-                    tracing::info!(certificate = %self.files.certificate.display(), "new connections are served with the new certificate");
+                    tracing::info!(certificate = %self.files.certificate.display(), "new connections use the new certificate");
                 }
-                // A file may be half written, or its key not yet there: the next look tells.
+                // The files may be incomplete while they are being replaced; the next check follows.
                 Err(error) => {
                     let why = error.to_string();
-                    if asked || reported.as_ref() != Some(&why) {
-                        tracing::error!(error = why, "the new certificate cannot be used; serving with the one before");
+                    if reload_requested || reported.as_ref() != Some(&why) {
+                        tracing::error!(error = why, "the new certificate cannot be used; the previous one stays in use");
                         reported = Some(why);
                     }
                 }
@@ -151,17 +151,17 @@ impl Tls {
     }
 }
 
-/// What the log has said about the certificate, and when.
+/// The last reported problems of the certificate, and when they were reported.
 #[derive(Debug, Default)]
 struct Reminder(Option<(Vec<Discriminant<Concern>>, Timestamp)>);
 
 impl Reminder {
-    /// Logs what is wrong with the certificate: when that changes, and then daily.
+    /// Logs the problems of the certificate when they change, and then daily.
     fn remind(&mut self, certificate: &Certificate, now: Timestamp, host: Option<&str>) {
         let concerns = certificate.concerns(now, host);
         let kinds: Vec<_> = concerns.iter().map(std::mem::discriminant).collect();
-        let said = self.0.as_ref().is_some_and(|(said, at)| *said == kinds && now.since(*at) < REMIND_EVERY);
-        if said || concerns.is_empty() {
+        let reported = self.0.as_ref().is_some_and(|(reported, at)| *reported == kinds && now.since(*at) < REMIND_EVERY);
+        if reported || concerns.is_empty() {
             return;
         }
         for concern in &concerns {

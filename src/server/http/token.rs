@@ -14,17 +14,17 @@ use super::{
     client_request::ClientRequest,
     error::Failure,
     form::Form,
-    note::{Note, Source},
+    note::{Note, SourceAddress},
 };
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
     server::{
-        issuer::{ClientCredentials, Grant, Password, Refresh, Refusal, TargetRequest},
+        issuer::{ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
         secret::Redacted,
     },
 };
 
-/// RFC 6749 section 5.1. `scope` is always there, also when it is what was asked for: some libraries read an absent one as none.
+/// RFC 6749 section 5.1. `scope` is always present, because some libraries treat a missing one as empty.
 #[derive(Serialize)]
 struct TokenResponse {
     access_token: String,
@@ -36,73 +36,74 @@ struct TokenResponse {
 }
 
 pub(super) async fn token(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
-    let source = Source::of(request.extensions());
+    let source = SourceAddress::of(request.extensions());
     let request = ClientRequest::read(&app, request).await?;
     let mut note = request.note();
-    let explained = |failure: Failure, note: &Note| failure.noted(note.clone()).misplaced_secret(request.form.misplaced_secret());
+    let explained = |failure: Failure, note: &Note| failure.with_note(note.clone()).misplaced_secret(request.form.misplaced_secret());
     let grant = read_grant(&app, &request.form, source).map_err(|refusal| explained(refusal.into(), &note))?;
     note.grant = Some(grant.grant_type());
     if let Grant::Password(password) = &grant {
         note.user_address = Some(password.source).filter(|address| *address != source);
     }
-    // In a box of its own: a request that waits for its body must not hold the memory that a grant takes.
+    // Boxed, so that a request that waits for its body does not hold the memory of this future.
     let issued = Box::pin(app.issuer.issue(&request.client, grant, request.now)).await;
     let issued = issued.map_err(|error| explained(error.into(), &note))?;
     note.user = issued.user.map(|user| user.to_string());
-    let answer = TokenResponse {
+    let response = TokenResponse {
         access_token: issued.access_token,
         token_type: "Bearer",
         expires_in: issued.expires_in,
         scope: issued.scope,
         refresh_token: issued.refresh_token,
     };
-    let body = serde_json::to_vec(&answer).map_err(|error| Failure::broken(error.to_string()))?;
+    let body = serde_json::to_vec(&response).map_err(|error| Failure::broken(error.to_string()))?;
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
     response.extensions_mut().insert(note);
     Ok(response)
 }
 
-/// What `text` means, or the text itself.
+/// Parses `text`, or returns it unparsed.
 fn parsed<T: FromStr>(text: &str) -> Result<T, Redacted> {
     text.parse().map_err(|_| Redacted::new(text.to_owned()))
 }
 
-/// The grant that a form asks for, in a request from `source`. `audience` is a synonym of `resource` (RFC 8707 section 2): other servers' clients send it.
+/// Reads the grant from a form; `source` is where the request came from. `audience` is accepted as a synonym of `resource` (RFC 8707
+/// section 2), because clients of other servers send it.
 fn read_grant(app: &App, form: &Form, source: IpAddr) -> Result<Grant, Refusal> {
     let required = |name, description| form.get(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, description));
     let grant_type = required("grant_type", "The parameter grant_type is missing.")?;
     let Some(grant_type) = grant_type.parse().ok().filter(|grant| app.issuer.serves(*grant)) else {
-        let description = "This server does not serve this grant type; its metadata lists those that it does.";
+        let description = "This server does not support this grant type. Its metadata lists the supported ones.";
         return Err(Refusal::new(ErrorCode::UnsupportedGrantType, description));
     };
     let resource = match (form.get("resource"), form.get("audience")) {
         (Some(resource), Some(audience)) if resource != audience => {
             return Err(Refusal::new(
                 ErrorCode::InvalidTarget,
-                "The parameters resource and audience name two resources; a token is for one.",
+                "The parameters resource and audience name different resources. A token is for one resource.",
             ));
         }
         (resource, audience) => resource.or(audience),
     };
     let target = TargetRequest { resource: resource.map(parsed), scope: form.get("scope").map(parsed) };
     Ok(match grant_type {
-        GrantType::ClientCredentials => Grant::ClientCredentials(ClientCredentials { target }),
-        GrantType::Password => Grant::Password(Password {
+        GrantType::ClientCredentials => Grant::ClientCredentials(ClientCredentialsGrant { target }),
+        GrantType::Password => Grant::Password(PasswordGrant {
             username: required("username", "The parameter username is missing.")?.to_owned(),
             password: Redacted::new(required("password", "The parameter password is missing.")?.to_owned()),
             source: user_address(form)?.unwrap_or(source),
             target,
         }),
-        GrantType::RefreshToken => Grant::Refresh(Refresh {
+        GrantType::RefreshToken => Grant::Refresh(RefreshGrant {
             refresh_token: Redacted::new(required("refresh_token", "The parameter refresh_token is missing.")?.to_owned()),
             target,
         }),
     })
 }
 
-/// The address of the user, as sent by the client. It is trusted: only an authenticated client can send it, it is used for limits and
-/// the log alone, and a client that sends a wrong one weakens the protection of its own users only.
+/// The address of the user, as sent by the client. It is trusted: only an authenticated client can send it, it is used only for limits and
+/// the log, and a client that sends a wrong one weakens only the protection of its own users.
 fn user_address(form: &Form) -> Result<Option<IpAddr>, Refusal> {
-    let malformed = |_| Refusal::new(ErrorCode::InvalidRequest, "The user_address is malformed: it is an IP address without a port.");
+    let malformed = |_| Refusal::new(ErrorCode::InvalidRequest, "The user_address is malformed: it must be an IP address without a port.");
     form.get("user_address").map(|text| text.parse().map(|address: IpAddr| address.to_canonical()).map_err(malformed)).transpose()
 }

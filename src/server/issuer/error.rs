@@ -2,35 +2,35 @@ use std::time::Duration;
 
 use crate::{
     protocol::ErrorCode,
-    server::{keys::SignError, registry, store, workers::Unserved},
+    server::{keys::SignError, registry, store, workers::WorkError},
 };
 
-/// Whose fault it is that there is no token.
+/// Why no token was issued. The variant says whose fault it is.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The caller's.
+    /// The caller's fault.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The caller's, for a cause that only the log may know.
+    /// The caller's fault. The cause is written to the log and not sent to the caller.
     #[error("{cause}")]
     Rejected { refusal: Refusal, cause: &'static str },
-    /// The same, with a cause that says what is wrong with what was sent; fit for a log.
+    /// Like `Rejected`, with a cause that describes the mistake in the request. It is safe to log.
     #[error("{cause}")]
     Explained { refusal: Refusal, cause: String },
-    /// The caller's: too many failed attempts. After this long one more may be made.
+    /// The caller's fault: too many failed attempts. The next attempt is allowed after this time.
     #[error("too many failed attempts")]
     Limited(Duration),
-    /// Ours.
+    /// This server's fault.
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-/// A request that is refused, and what to tell who sent it.
+/// The error response to a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{description}")]
 pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
-    /// For the developer of the client (RFC 6749 section 5.2). Our own fixed words: what was sent is never repeated.
+    /// For the developer of the client (RFC 6749 section 5.2). A fixed text: it never repeats what was sent.
     pub(crate) description: &'static str,
 }
 
@@ -40,11 +40,11 @@ impl Refusal {
     }
 }
 
-/// A request that could not be served. The cause is for the log alone.
+/// A failure of this server. The cause is written to the log and not sent to the caller.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub(crate) struct Fault {
-    /// Whether the same request may succeed a little later.
+    /// Whether a retry of the same request may succeed.
     pub(crate) transient: bool,
     pub(crate) cause: String,
 }
@@ -61,15 +61,15 @@ impl From<registry::Error> for Fault {
     }
 }
 
-impl From<Unserved> for Fault {
-    fn from(unserved: Unserved) -> Self {
-        Self { transient: unserved == Unserved::Full, cause: unserved.to_string() }
+impl From<WorkError> for Fault {
+    fn from(error: WorkError) -> Self {
+        Self { transient: error == WorkError::QueueFull, cause: error.to_string() }
     }
 }
 
 impl From<SignError> for Error {
     fn from(error: SignError) -> Self {
-        let transient = matches!(error, SignError::Unserved(Unserved::Full) | SignError::NoActiveKey);
+        let transient = matches!(error, SignError::Work(WorkError::QueueFull) | SignError::NoActiveKey);
         Fault { transient, cause: error.to_string() }.into()
     }
 }

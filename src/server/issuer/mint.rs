@@ -1,6 +1,6 @@
-//! Turns a decision into a token: RFC 9068 section 2.
+//! Builds and signs access tokens: RFC 9068 section 2.
 
-use super::{Error, Issued, TokenIssuer, target::Target};
+use super::{Error, IssuedToken, TokenIssuer, target::Target};
 use crate::{
     clock::Timestamp,
     entropy,
@@ -8,19 +8,19 @@ use crate::{
     server::model::{Client, UserId},
 };
 
-/// For whom a token speaks.
+/// The subject of a token.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Subject {
     /// The client itself.
     Client,
-    /// A user who gave the password at `auth_time`.
+    /// A user who entered the password at `auth_time`.
     User { id: UserId, auth_time: Timestamp },
 }
 
 impl TokenIssuer {
     /// Signs a token for `subject`, issued at `now`.
-    pub(super) async fn mint(&self, client: &Client, subject: Subject, target: Target<'_>, now: Timestamp) -> Result<Issued, Error> {
-        // Whoever asked for a shorter life gets it: a resource's limit holds for every client, and the other way round.
+    pub(super) async fn mint(&self, client: &Client, subject: Subject, target: Target<'_>, now: Timestamp) -> Result<IssuedToken, Error> {
+        // The shorter lifetime applies: a resource's limit holds for every client, and a client's for every resource.
         let limits = [client.token_lifetime, target.permission.token_lifetime];
         let lifetime = limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime);
         let iat = now.seconds();
@@ -41,6 +41,6 @@ impl TokenIssuer {
         };
         let access_token = self.keys.sign(claims, now).await?;
         self.meters.tokens_issued.inc();
-        Ok(Issued { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None, user })
+        Ok(IssuedToken { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None, user })
     }
 }

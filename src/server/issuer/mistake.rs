@@ -1,12 +1,12 @@
-//! What is wrong with a scope or a resource that was refused, for the log: whoever runs the server can then say what to change.
-//! The caller does not learn it, because it tells which scopes and resources exist.
+//! Describes for the log what is wrong with a refused scope or resource, so that the operator can say what to change. The caller does
+//! not get these texts, because they reveal which scopes and resources exist.
 
 use crate::{
     protocol::{Audience, Scope, ScopeToken},
     server::caller_text::quoted,
 };
 
-/// Why a scope does not parse (RFC 6749 section 3.3).
+/// Describes why a scope does not parse (RFC 6749 section 3.3).
 pub(super) fn in_scope(text: &str) -> String {
     let why = if text.starts_with(' ') {
         "begins with a space"
@@ -15,56 +15,56 @@ pub(super) fn in_scope(text: &str) -> String {
     } else if text.contains("  ") {
         "has two spaces in a row"
     } else if is_in_quotes(text) {
-        "stands in quotes"
+        "is in quotes"
     } else if text.starts_with('[') && text.contains('"') {
-        "is a JSON list; it must be scope tokens with one space between two of them"
+        "is a JSON array; it must be scope tokens separated by single spaces"
     } else if text.contains(|c: char| c != ' ' && c.is_whitespace()) {
-        "has white space other than a space in it"
+        "contains white space other than a space"
     } else if !text.bytes().all(|byte| byte == b' ' || ScopeToken::may_hold(byte)) {
-        "has a character that no scope token may have"
+        "contains a character that is not allowed in a scope token"
     } else {
-        "is too long, or has too many scope tokens"
+        "is too long or has too many scope tokens"
     };
     format!("the scope {why}: {}", quoted(text))
 }
 
-/// Which scope token is one too many.
+/// Names the first scope token that is not allowed.
 pub(super) fn excess_scope(asked: &Scope, is_allowed: impl Fn(&ScopeToken) -> bool) -> String {
     const NOT_SEPARATORS: [char; 3] = [',', ';', '|'];
-    let Some(token) = asked.iter().find(|token| !is_allowed(token)) else { return "the scope is more than is allowed".to_owned() };
+    let Some(token) = asked.iter().find(|token| !is_allowed(token)) else { return "the scope exceeds what is allowed".to_owned() };
     let text = token.as_str();
     if let Some(separator) = NOT_SEPARATORS.into_iter().find(|separator| text.contains(*separator)) {
         let is_known = |part: &str| part.parse().is_ok_and(|part| is_allowed(&part));
         if text.split(separator).any(is_known) {
-            return format!("the scope has {separator:?} between two scope tokens, which must be a space: {}", quoted(text));
+            return format!("the scope tokens are separated by {separator:?} instead of a space: {}", quoted(text));
         }
     }
     format!("the client is not allowed the scope token {}", quoted(text))
 }
 
-/// Why a resource does not parse (RFC 8707 section 2).
+/// Describes why a resource does not parse (RFC 8707 section 2).
 pub(super) fn in_resource(text: &str) -> String {
     let why = if text.trim() != text {
-        "white space stands around it"
+        "it has leading or trailing white space"
     } else if is_in_quotes(text) {
-        "it stands in quotes"
+        "it is in quotes"
     } else {
         text.parse::<Audience>().map_or_else(|malformed| malformed.rule, |_| "it cannot be used")
     };
     format!("the resource {} is malformed: {why}", quoted(text))
 }
 
-/// How a resource that is not allowed differs from those that are.
+/// Describes how a resource that is not allowed differs from those that are.
 pub(super) fn other_resource<'a>(asked: &Audience, mut allowed: impl Iterator<Item = &'a Audience> + Clone) -> String {
     let without_slash = |audience: &'a Audience| audience.as_str().trim_end_matches('/');
     let text = asked.as_str();
     let shown = quoted(text);
     if let Some(same) = allowed.clone().find(|audience| without_slash(audience) == text.trim_end_matches('/')) {
-        let what = if text.len() > same.as_str().len() { "has a slash too many" } else { "lacks a slash" };
-        return format!("the resource {shown} {what} at its end: the client is allowed at {}", quoted(same.as_str()));
+        let what = if text.len() > same.as_str().len() { "has an extra slash" } else { "lacks a slash" };
+        return format!("the resource {shown} {what} at its end; the client is allowed at {}", quoted(same.as_str()));
     }
     if let Some(same) = allowed.find(|audience| audience.as_str().eq_ignore_ascii_case(text)) {
-        return format!("the resource {shown} differs in case: the client is allowed at {}", quoted(same.as_str()));
+        return format!("the resource {shown} differs in case; the client is allowed at {}", quoted(same.as_str()));
     }
     format!("the client is not allowed at the resource {shown}")
 }

@@ -1,4 +1,4 @@
-//! Decides: what a client may have, and what the token says. One grant, one file.
+//! Issues tokens: decides what a client gets and what the token contains. One file per grant.
 
 mod client_credentials;
 mod error;
@@ -11,10 +11,10 @@ mod target;
 
 use std::sync::Arc;
 
-pub(crate) use client_credentials::ClientCredentials;
+pub(crate) use client_credentials::ClientCredentialsGrant;
 pub(crate) use error::{Error, Fault, Refusal};
-pub(crate) use password::Password;
-pub(crate) use refresh::Refresh;
+pub(crate) use password::PasswordGrant;
+pub(crate) use refresh::RefreshGrant;
 pub(crate) use target::TargetRequest;
 
 use crate::{
@@ -22,35 +22,35 @@ use crate::{
     protocol::{ErrorCode, GrantType, Issuer, Scope},
     server::{
         keys::KeyRing,
+        logins::Logins,
         meters::Meters,
         model::{Client, TokenLifetime, UserId},
         registry::Registry,
-        revocation::Logins,
     },
 };
 
-/// What issuing obeys.
+/// The settings of token issuance.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// How long a token is good when neither its client nor its resource says so.
+    /// The lifetime of a token if neither its client nor its resource sets one.
     pub(crate) token_lifetime: TokenLifetime,
-    /// The server-wide switch of the password grant.
+    /// Whether the password grant is enabled on this server.
     pub(crate) password_grant: bool,
 }
 
 impl Policy {
-    /// The grant types that are served.
+    /// The grant types that this server supports.
     pub(crate) fn served(&self) -> impl Iterator<Item = GrantType> {
         GrantType::ALL.iter().copied().filter(|grant| *grant != GrantType::Password || self.password_grant)
     }
 }
 
-/// A request for a token, by grant type.
+/// A token request, by grant type.
 #[derive(Debug)]
 pub(crate) enum Grant {
-    ClientCredentials(ClientCredentials),
-    Password(Password),
-    Refresh(Refresh),
+    ClientCredentials(ClientCredentialsGrant),
+    Password(PasswordGrant),
+    Refresh(RefreshGrant),
 }
 
 impl Grant {
@@ -63,18 +63,18 @@ impl Grant {
     }
 }
 
-/// A token that was issued (RFC 6749 section 5.1).
+/// The outcome of a token request (RFC 6749 section 5.1).
 #[derive(Debug)]
-pub(crate) struct Issued {
+pub(crate) struct IssuedToken {
     pub(crate) access_token: String,
     pub(crate) expires_in: u64,
     pub(crate) scope: Scope,
     pub(crate) refresh_token: Option<String>,
-    /// The user for whom it speaks.
+    /// The subject, if it is a user.
     pub(crate) user: Option<UserId>,
 }
 
-/// Issues tokens in the name of one issuer.
+/// Issues the tokens of one issuer.
 #[derive(Debug, Clone)]
 pub(crate) struct TokenIssuer {
     pub(crate) policy: Policy,
@@ -86,16 +86,16 @@ pub(crate) struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// Whether this grant type is served.
+    /// Whether this server supports a grant type.
     pub(crate) fn serves(&self, grant: GrantType) -> bool {
         self.policy.served().any(|served| served == grant)
     }
 
-    /// Answers what an authenticated client asks at `now`, by the wall clock, which is read once per request.
+    /// Handles the token request of an authenticated client. `now` is the wall clock time, which is read once per request.
     #[tracing::instrument(level = "debug", skip_all, fields(grant = grant.grant_type().as_str()))]
-    pub(crate) async fn issue(&self, client: &Client, grant: Grant, now: Timestamp) -> Result<Issued, Error> {
+    pub(crate) async fn issue(&self, client: &Client, grant: Grant, now: Timestamp) -> Result<IssuedToken, Error> {
         if !client.grants.contains(&grant.grant_type()) {
-            return Err(Refusal::new(ErrorCode::UnauthorizedClient, "This client was not given this grant type.").into());
+            return Err(Refusal::new(ErrorCode::UnauthorizedClient, "This client is not allowed to use this grant type.").into());
         }
         match grant {
             Grant::ClientCredentials(request) => self.client_credentials(client, &request, now).await,

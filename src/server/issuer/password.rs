@@ -1,54 +1,54 @@
 //! The resource owner password credentials grant: RFC 6749 section 4.3.
 //!
-//! RFC 9700 section 2.4 says that it must not be used: it shows the user's password to the app. It is here for apps of the
-//! same house as the server, for clients that were given it, and a setting turns it off.
+//! RFC 9700 section 2.4 says that it must not be used, because the app sees the user's password. It exists for first-party apps, works
+//! only for clients that have the grant type, and can be turned off by a setting.
 
 use std::net::IpAddr;
 
-use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
+use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
 use crate::{
     clock::Timestamp,
     protocol::{ErrorCode, GrantType},
     server::{
+        logins::NewLogin,
         model::Client,
         registry::{Network, SignIn, SignInError},
-        revocation::NewLogin,
         secret::Redacted,
     },
 };
 
-/// An app passes on what its user typed.
+/// A token request with the user name and the password that a user typed into an app.
 #[derive(Debug)]
-pub(crate) struct Password {
+pub(crate) struct PasswordGrant {
     pub(crate) username: String,
     pub(crate) password: Redacted,
-    /// The address of the user, for limits.
+    /// The address of the user, for the limits on failed attempts.
     pub(crate) source: IpAddr,
     pub(crate) target: TargetRequest,
 }
 
-/// One answer for every cause: who guesses must not learn how close it came.
+/// One answer for every cause, so that a guesser learns nothing from it.
 const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The user name or the password is wrong.");
 
 impl TokenIssuer {
-    pub(super) async fn password(&self, client: &Client, request: &Password, now: Timestamp) -> Result<Issued, Error> {
-        // What does not depend on the user comes first: it costs no hash and counts as no failure.
-        let asked = request.target.resolve(client)?;
+    pub(super) async fn password(&self, client: &Client, request: &PasswordGrant, now: Timestamp) -> Result<IssuedToken, Error> {
+        // Checked first, because it does not depend on the user: it costs no hash and does not count as a failed attempt.
+        let target = request.target.resolve(client)?;
         let network = Network::of(request.source);
         let sign_in = SignIn { client: &client.id, username: &request.username, password: request.password.expose(), network: &network };
         for _ in 0..TRIES {
             let (user, proof) = self.registry.sign_in(sign_in).await?;
-            // What the client may have there and the user may not is dropped; the answer's scope shows it.
-            let allowed = user.permissions.get(asked.audience);
-            let scope = allowed.map(|allowed| asked.scope.intersection(allowed)).unwrap_or_default();
+            // Scope tokens that the user does not have are dropped. The answer contains the granted scope.
+            let allowed = user.permissions.get(target.audience);
+            let scope = allowed.map(|allowed| target.scope.intersection(allowed)).unwrap_or_default();
             if scope.is_empty() {
-                return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed nothing of that scope.").into());
+                return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed none of the requested scope.").into());
             }
             let subject = Subject::User { id: user.id, auth_time: now };
-            let mut issued = self.mint(client, subject, Target { scope: scope.clone(), ..asked }, now).await?;
-            // The login comes last: nobody has one without having got its token.
+            let mut issued = self.mint(client, subject, Target { scope: scope.clone(), ..target }, now).await?;
+            // The login is created last, so that it exists only if its token was signed.
             let source = self.registry.mark_source(&client.id, user.id, &network);
-            let new = NewLogin { user: user.id, client: &client.id, audience: asked.audience, scope: &scope, source };
+            let new = NewLogin { user: user.id, client: &client.id, audience: target.audience, scope: &scope, source };
             let Some(login) = self.logins.begin(new, proof, now).await.map_err(Fault::from)? else { continue };
             self.registry.source_was_marked(&client.id, &user.username).await;
             if client.grants.contains(&GrantType::RefreshToken) {
@@ -60,8 +60,8 @@ impl TokenIssuer {
     }
 }
 
-/// What was checked may change until it is written down: by somebody's will, which the second look sees, or because another
-/// sign-in hashed the password anew under raised parameters.
+/// Attempts if the user or the client changes between the check and the write. An operator may have changed it, which the second attempt
+/// sees, or another sign-in has rehashed the password with stronger parameters.
 const TRIES: usize = 2;
 
 impl From<SignInError> for Error {
@@ -70,7 +70,7 @@ impl From<SignInError> for Error {
             SignInError::TooLong => Refusal::new(ErrorCode::InvalidRequest, "The password is longer than 1,024 characters.").into(),
             SignInError::Rejected(cause) => Self::Rejected { refusal: REFUSED, cause },
             SignInError::Limited(limited) => Self::Limited(limited.0),
-            SignInError::Unserved(unserved) => Fault::from(unserved).into(),
+            SignInError::Work(error) => Fault::from(error).into(),
             SignInError::Fault(error) => Fault::from(error).into(),
         }
     }

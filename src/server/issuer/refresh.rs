@@ -1,7 +1,7 @@
-//! The refresh grant: RFC 6749 section 6, with rotation as RFC 9700 section 4.14 asks, and one mercy: a repeated request gets
-//! the same successor for a little while, so that a lost answer signs nobody out.
+//! The refresh grant: RFC 6749 section 6, with rotation (RFC 9700 section 4.14) and a grace period: for a short time, a repeated request
+//! gets the same new refresh token, so that a lost answer does not sign the user out.
 
-use super::{Error, Fault, Issued, Refusal, TargetRequest, TokenIssuer, mint::Subject, mistake, target::Target};
+use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, mistake, target::Target};
 use crate::{
     clock::Timestamp,
     protocol::{ErrorCode, Scope},
@@ -12,48 +12,49 @@ use crate::{
     },
 };
 
-/// An app goes on with what a password began.
+/// A token request with a refresh token.
 #[derive(Debug)]
-pub(crate) struct Refresh {
+pub(crate) struct RefreshGrant {
     pub(crate) refresh_token: Redacted,
     pub(crate) target: TargetRequest,
 }
 
-/// Steps that others may take between our look and ours before we give up. One is enough: after it the token is the one before.
+/// Attempts if another request changes the login between the read and the write. Two would do: after one rotation by another request, the
+/// presented token is the previous one.
 const TRIES: usize = 3;
 
-const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The refresh token is not good (any more).");
+const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The refresh token is invalid or has expired.");
 
 fn refuse(cause: &'static str) -> Error {
     Error::Rejected { refusal: REFUSED, cause }
 }
 
 impl TokenIssuer {
-    pub(super) async fn refresh(&self, client: &Client, request: &Refresh, now: Timestamp) -> Result<Issued, Error> {
+    pub(super) async fn refresh(&self, client: &Client, request: &RefreshGrant, now: Timestamp) -> Result<IssuedToken, Error> {
         for _ in 0..TRIES {
             let found = self.logins.find(request.refresh_token.expose()).await.map_err(Fault::from)?;
-            let (token, login) = found.ok_or_else(|| refuse("no such refresh token"))?;
+            let (token, login) = found.ok_or_else(|| refuse("unknown refresh token"))?;
             if login.client != client.id {
-                self.alarm_foreign_token(client, &login);
-                return Err(refuse("the refresh token of another client"));
+                self.report_foreign_token(client, &login);
+                return Err(refuse("the refresh token belongs to another client"));
             }
             let login = match login.standing(token.generation, self.logins.now()) {
-                Standing::Over => return Err(refuse("the login is over")),
+                Standing::Over => return Err(refuse("the login has ended")),
                 Standing::Replay => {
                     self.logins.end(&login, Ending::Replay, now).await.map_err(Fault::from)?;
                     self.meters.replays.inc();
-                    return Err(refuse("replay of a used refresh token; its login has ended"));
+                    return Err(refuse("replay of a used refresh token; its login was ended"));
                 }
                 Standing::Unclear => {
-                    let cause = "the clock of this node is more than 60 s behind that of another node when that one took the step: synchronize both, and restart the other \
-                                 if its clock was set back while it ran"
+                    let cause = "this node's clock is more than 60 s behind that of the node that issued the refresh token: synchronize both clocks, and restart \
+                                 the other node if its clock was set back while it ran"
                         .to_owned();
                     return Err(Fault { transient: true, cause }.into());
                 }
                 Standing::Current | Standing::Repeat => login,
             };
-            // Everything that can go wrong comes before the step, signing included: whoever gets no answer keeps a token that is
-            // good. A token that was signed in vain goes nowhere.
+            // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid refresh
+            // token. An access token that was signed for nothing is dropped.
             let (permission, scope) = self.still_allowed(client, &login, &request.target).await?;
             let target = Target { audience: &login.audience, permission, scope };
             let subject = Subject::User { id: login.user, auth_time: login.created_at };
@@ -68,12 +69,12 @@ impl TokenIssuer {
             }
             return Ok(issued);
         }
-        Err(Fault { transient: true, cause: "the login kept changing".to_owned() }.into())
+        Err(Fault { transient: true, cause: "other requests kept changing the login".to_owned() }.into())
     }
 
     /// Reports a client that presented a genuine refresh token of another client: the token has leaked. The login is not ended,
     /// since otherwise any client could end another's logins.
-    pub(super) fn alarm_foreign_token(&self, client: &Client, login: &Login) {
+    pub(super) fn report_foreign_token(&self, client: &Client, login: &Login) {
         self.meters.foreign_refresh_tokens.inc();
         tracing::warn!(
             target: telemetry::ALERT,
@@ -86,7 +87,7 @@ impl TokenIssuer {
         );
     }
 
-    /// What client and user may have today of what the login was granted; less, if the request asks for less.
+    /// The part of the login's scope that client and user still have, reduced to the requested scope if there is one.
     async fn still_allowed<'a>(&self, client: &'a Client, login: &Login, asked: &TargetRequest) -> Result<(&'a Permission, Scope), Error> {
         match &asked.resource {
             Some(Ok(audience)) if *audience != login.audience => {
@@ -99,11 +100,11 @@ impl TokenIssuer {
             }
             Some(Ok(_)) | None => {}
         }
-        // RFC 6749 section 6: never more than was granted at the beginning.
+        // RFC 6749 section 6: the scope must not exceed what was originally granted.
         let wanted = match &asked.scope {
             Some(Ok(scope)) if *scope <= login.scope => scope,
             Some(scope) => {
-                let refusal = Refusal::new(ErrorCode::InvalidScope, "The scope is malformed or holds more than the login was granted.");
+                let refusal = Refusal::new(ErrorCode::InvalidScope, "The scope is malformed or exceeds what the login was granted.");
                 let cause = match scope {
                     Ok(scope) => mistake::excess_scope(scope, |token| login.scope.contains(token)),
                     Err(text) => mistake::in_scope(text.expose()),
@@ -115,15 +116,15 @@ impl TokenIssuer {
         let user = self.registry.find_enabled_user(login.user).await.map_err(Fault::from)?;
         let user = user.ok_or_else(|| refuse("the user is disabled or deleted"))?;
         let permission =
-            client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is not allowed at the resource any more"))?;
-        let of_user = user.permissions.get(&login.audience).ok_or_else(|| refuse("the user is not allowed at the resource any more"))?;
+            client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is no longer allowed at the resource"))?;
+        let of_user = user.permissions.get(&login.audience).ok_or_else(|| refuse("the user is no longer allowed at the resource"))?;
         let still = login.scope.intersection(&permission.scope).intersection(of_user);
         if still.is_empty() {
-            return Err(refuse("nothing of the scope is allowed any more"));
+            return Err(refuse("no part of the login's scope is allowed any longer"));
         }
         let scope = wanted.intersection(&still);
         if scope.is_empty() {
-            return Err(Refusal::new(ErrorCode::InvalidScope, "Nothing of that scope is allowed any more.").into());
+            return Err(Refusal::new(ErrorCode::InvalidScope, "No part of the requested scope is allowed any longer.").into());
         }
         Ok((permission, scope))
     }

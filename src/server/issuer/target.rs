@@ -1,4 +1,4 @@
-//! Which resource a token is for, and which scope it carries there. One token, one audience.
+//! Determines the resource and the scope of a token. A token has one audience.
 
 use super::{Error, Refusal, mistake};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// What a request says of the token that it wants. Texts that do not parse are refused when their turn comes.
+/// The resource and the scope that a token request names.
 #[derive(Debug, Default)]
 pub(crate) struct TargetRequest {
     /// RFC 8707 section 2.
@@ -18,25 +18,25 @@ pub(crate) struct TargetRequest {
     pub(crate) scope: Option<Result<Scope, Redacted>>,
 }
 
-/// The resource that was found, and what the client may have there.
+/// The resource and the scope that a token is issued for.
 #[derive(Debug)]
 pub(super) struct Target<'a> {
     pub(super) audience: &'a Audience,
     pub(super) permission: &'a Permission,
-    /// What was asked for, or all that the client may have.
+    /// The requested scope, or all scopes that the client has there.
     pub(super) scope: Scope,
 }
 
 impl TargetRequest {
-    /// Finds the one resource that is meant.
+    /// Determines the resource.
     ///
-    /// `resource` names it; without it, the scopes must all belong to one resource; without both, the client must have
-    /// exactly one.
+    /// `resource` names it. Without `resource`, all requested scopes must belong to one resource. Without both, the client must be allowed
+    /// at exactly one.
     pub(super) fn resolve<'a>(&self, client: &'a Client) -> Result<Target<'a>, Error> {
         let scope = match &self.scope {
             Some(Ok(scope)) => Some(scope),
             Some(Err(text)) => {
-                let description = "The scope is malformed: scope tokens of printable ASCII with one space between two of them.";
+                let description = "The scope is malformed: it must be scope tokens of printable ASCII, separated by single spaces.";
                 return Err(refuse_scope(description, mistake::in_scope(text.expose())));
             }
             None => None,
@@ -44,7 +44,7 @@ impl TargetRequest {
         let (audience, permission) = match (&self.resource, scope) {
             (Some(Err(text)), _) => {
                 let refusal =
-                    Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed: it is an absolute URI without a fragment.");
+                    Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed: it must be an absolute URI without a fragment.");
                 return Err(Error::Explained { refusal, cause: mistake::in_resource(text.expose()) });
             }
             (Some(Ok(audience)), _) => client.permissions.get_key_value(audience).ok_or_else(|| {
@@ -58,7 +58,7 @@ impl TargetRequest {
             Some(scope) if *scope <= permission.scope => scope.clone(),
             Some(scope) => {
                 let cause = mistake::excess_scope(scope, |token| permission.scope.contains(token));
-                return Err(refuse_scope("The scope holds more than this client is allowed at this resource.", cause));
+                return Err(refuse_scope("The scope exceeds what this client is allowed at this resource.", cause));
             }
             None => permission.scope.clone(),
         };
@@ -69,11 +69,11 @@ impl TargetRequest {
 fn resource_of<'a>(client: &'a Client, scope: &Scope) -> Result<(&'a Audience, &'a Permission), Error> {
     let allowed = |token: &ScopeToken| client.permissions.values().any(|permission| permission.scope.contains(token));
     if !scope.iter().all(allowed) {
-        return Err(refuse_scope("The scope holds more than this client is allowed.", mistake::excess_scope(scope, allowed)));
+        return Err(refuse_scope("The scope exceeds what this client is allowed.", mistake::excess_scope(scope, allowed)));
     }
     let all_at_one = client.permissions.iter().find(|(_, permission)| *scope <= permission.scope);
     all_at_one.ok_or_else(|| {
-        let description = "The scope belongs to several resources; a token is for one. Ask for a token for each.";
+        let description = "The scope spans several resources. Request a token for each.";
         Refusal::new(ErrorCode::InvalidScope, description).into()
     })
 }
@@ -84,7 +84,7 @@ fn only_resource(client: &Client) -> Result<(&Audience, &Permission), Error> {
         (Some(only), None) => Ok(only),
         (None, _) => Err(refuse_target("This client is not allowed at any resource.")),
         (Some(_), Some(_)) => {
-            Err(refuse_target("This client is allowed at several resources; name one by the resource parameter or by scope."))
+            Err(refuse_target("This client is allowed at several resources. Name one with the resource parameter or by scope."))
         }
     }
 }

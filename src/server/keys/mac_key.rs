@@ -1,4 +1,4 @@
-//! A symmetric key that only this issuer's nodes have: for what they hand out and recognise again without remembering it.
+//! Symmetric keys that all nodes of the issuer share, for tokens and marks that are verified by MAC and not stored.
 
 use std::{fmt, sync::Arc};
 
@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::{Error, SealingKeys, sealing::Sealed};
 use crate::{entropy, server::store::Store};
 
-/// 256 random bits for HMAC-SHA-256 (RFC 2104), sealed in the database. A handle: [`Self::reload`] replaces the key for all of them.
+/// 256 random bits for HMAC-SHA-256 (RFC 2104), sealed in the database. All clones share the key: [`Self::reload`]
+/// replaces it for all of them.
 #[derive(Clone)]
 pub(crate) struct MacKey {
     name: &'static str,
@@ -23,29 +24,29 @@ impl fmt::Debug for MacKey {
 }
 
 impl MacKey {
-    /// The key of this name, made where there is none. Of several nodes that make it at once, one wins.
+    /// Opens the key of this name. Creates it if there is none; if several nodes do so at once, one key wins.
     pub(crate) async fn open(name: &'static str, sealing: &SealingKeys, store: &Store) -> Result<Self, Error> {
         if store.find_mac_key(name).await?.is_none() {
-            store.insert_mac_key_unless_there(name, Self::make(name, sealing)?).await?;
+            store.insert_mac_key_unless_there(name, Self::generate_sealed(name, sealing)?).await?;
         }
         let key = Self::read(name, sealing, store).await?;
         Ok(Self { name, key: Arc::new(ArcSwap::from_pointee(key)) })
     }
 
-    /// A new key of this name, sealed.
-    pub(crate) fn make(name: &'static str, sealing: &SealingKeys) -> Result<String, Error> {
+    /// Generates and seals a new key of this name.
+    pub(crate) fn generate_sealed(name: &'static str, sealing: &SealingKeys) -> Result<String, Error> {
         let key = Zeroizing::new(entropy::bytes::<32>());
         sealing.seal(Sealed { kid: name, generation: 0 }, key.as_ref())
     }
 
-    /// Takes the key that the database holds now: a restore replaces it.
+    /// Reads the key from the database again: a restore replaces it.
     pub(crate) async fn reload(&self, sealing: &SealingKeys, store: &Store) -> Result<(), Error> {
         self.key.store(Arc::new(Self::read(self.name, sealing, store).await?));
         Ok(())
     }
 
     async fn read(name: &'static str, sealing: &SealingKeys, store: &Store) -> Result<hmac::Key, Error> {
-        let sealed = store.find_mac_key(name).await?.ok_or(Error::NotFounded)?;
+        let sealed = store.find_mac_key(name).await?.ok_or(Error::NotInitialized)?;
         let key = sealing.open(Sealed { kid: name, generation: 0 }, &sealed)?;
         Ok(hmac::Key::new(hmac::HMAC_SHA256, &key))
     }
@@ -56,7 +57,7 @@ impl MacKey {
         mac
     }
 
-    /// Whether `mac` is that of `message`; in constant time.
+    /// Whether `mac` is the MAC of `message`. Runs in constant time.
     pub(crate) fn verifies(&self, message: &[u8], mac: &[u8]) -> bool {
         hmac::verify(&self.key.load(), message, mac).is_ok()
     }

@@ -1,7 +1,7 @@
-//! Signs: the sealing key that guards what is at rest, the signing keys, and the ring that holds them in memory.
+//! Keys: the sealing key that encrypts secrets at rest, the signing keys, and the ring that holds them in memory.
 
 mod error;
-mod founding;
+mod first_start_mark;
 mod mac_key;
 mod opened;
 mod ring;
@@ -19,24 +19,24 @@ pub(crate) use sealing::SealingKeys;
 
 use crate::server::secret::Redacted;
 
-/// How far the clocks of nodes and verifiers may lie apart.
+/// Maximum difference between the clocks of nodes and verifiers.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
-/// What signing obeys.
+/// The settings of keys and signing.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// Where `sealing.key` is.
+    /// The folder of `sealing.key`.
     pub(crate) dir: PathBuf,
-    /// The sealing key itself, for who keeps it elsewhere than in a file.
+    /// The sealing key itself, if it is not kept in a file.
     pub(crate) sealing_key: Option<Redacted>,
-    /// Whether a new issuer may be founded although there is a sealing key already.
+    /// Whether a new issuer may be created although a sealing key exists already.
     pub(crate) found_new_issuer: bool,
-    /// How long a key is published before it signs: the lead. At least [`Self::SHORTEST_LEAD`].
+    /// The lead: how long a key is published before it signs. At least [`Self::SHORTEST_LEAD`].
     pub(crate) publish_lead: Duration,
-    /// Bits of a new RSA key: 2048, 3072 or 4096.
+    /// Size of a new RSA key in bits: 2048, 3072 or 4096.
     pub(crate) rsa_bits: usize,
     pub(crate) signing_threads: usize,
-    /// Signatures that wait at most.
+    /// Maximum number of signatures that wait.
     pub(crate) signing_queue: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Keys whose private half has been opened, and the public halves as they are published.
+//! Signing keys whose private half has been opened, and the JWKS of the public halves.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::{
     },
 };
 
-/// The published keys, rendered once per change.
+/// The rendered JWKS. It is rendered once per change.
 #[derive(Debug)]
 pub(super) struct Jwks {
     pub(super) document: Document,
     pub(super) kids: Vec<String>,
 }
 
-/// The readable rows of the database, the newest generation first.
+/// Reads all rows that can be parsed, the newest generation first.
 pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error> {
     let readable = |row| match row {
         Ok(row) => Some(row),
         Err(error) => {
-            tracing::error!(%error, "a signing key is damaged and stays out of use");
+            tracing::error!(%error, "a signing key is damaged and is not used");
             None
         }
     };
@@ -34,26 +34,26 @@ pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error
 
 /// Keys whose private half has been opened, the newest generation first.
 #[derive(Debug)]
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys(Vec<OpenedKey>);
 
 #[derive(Debug, Clone)]
-struct Key {
+struct OpenedKey {
     row: SigningKeyRow,
     signer: SoftwareSigner,
 }
 
 impl Keys {
-    /// Opens every row. One that does not open stays out, of signing and of the JWKS: only the sealing key says that a public
-    /// key is ours, and whoever can write to the database must not be able to publish one.
+    /// Opens every row. A row that does not open is used neither for signing nor in the JWKS: only the sealing key proves that a public
+    /// key belongs to this issuer, and write access to the database must not be enough to publish a key.
     ///
-    /// A key that was open before is kept as it was: damage that comes later does not take its tokens down.
+    /// A key that is open already is kept: later damage to its row does not invalidate its tokens.
     pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys, before: Option<&Self>) -> Self {
         let open = |row: SigningKeyRow| {
             let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
             match private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk)) {
-                Ok(signer) => Some(Key { row, signer }),
+                Ok(signer) => Some(OpenedKey { row, signer }),
                 Err(error) => {
-                    tracing::error!(key.id = row.kid, %error, "a signing key does not open and stays out of use");
+                    tracing::error!(key.id = row.kid, %error, "a signing key does not open and is not used");
                     before?.0.iter().find(|key| key.row.kid == row.kid).cloned()
                 }
             }
@@ -65,12 +65,12 @@ impl Keys {
         self.0.len()
     }
 
-    /// The signer of the newest generation that may sign at `now`.
+    /// The signer of the newest generation that is active at `now`.
     pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
         self.0.iter().find(|key| key.row.state(now) == KeyState::Active).map(|key| &key.signer)
     }
 
-    /// The kid of each key, its state at `now`, and how long ago it was published.
+    /// The kid of each key, its state at `now`, and the time since it was published.
     pub(super) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
         let age = |row: &SigningKeyRow| (row.kid.clone(), row.state(now).as_str(), now.since(row.published_at));
         self.0.iter().map(|key| age(&key.row)).collect()

@@ -1,4 +1,4 @@
-//! The keys in memory: read without a lock, replaced whole.
+//! The signing keys in memory: read without a lock, replaced as a whole.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -17,11 +17,11 @@ use crate::{
         meters::WorkMeters,
         model::KeyState,
         store::Store,
-        workers::{Unserved, Workers},
+        workers::{WorkError, Workers},
     },
 };
 
-/// The signing keys of this process, as fresh as the last look at the database.
+/// The signing keys of this process, as of the last read of the database.
 #[derive(Clone)]
 pub(crate) struct KeyRing {
     policy: Policy,
@@ -37,11 +37,11 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// What this process knows, and since when.
+/// The keys and when they were last confirmed.
 struct View {
     keys: Arc<Keys>,
     jwks: Arc<Jwks>,
-    /// When the database was last known to hold these keys and no others, by the steady clock.
+    /// When the database last held exactly these keys, by the steady clock.
     read_at: Timestamp,
 }
 
@@ -49,7 +49,7 @@ struct View {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignError {
     #[error(transparent)]
-    Unserved(#[from] Unserved),
+    Work(#[from] WorkError),
     #[error("no signing key is active")]
     NoActiveKey,
     #[error("signing failed: {0}")]
@@ -57,7 +57,7 @@ pub(crate) enum SignError {
 }
 
 impl KeyRing {
-    /// Opens the keys of the database, making the first one where there is none.
+    /// Opens the keys of the database. Creates the first one if there is none.
     pub(crate) async fn open(
         policy: Policy,
         sealing: SealingKeys,
@@ -67,12 +67,12 @@ impl KeyRing {
     ) -> Result<Self, Error> {
         let started = Workers::start("sign", policy.signing_threads, policy.signing_queue, meters);
         let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
-        let keys = rotation::open_or_make(&policy, &sealing, &store, now).await?;
+        let keys = rotation::open_or_create(&policy, &sealing, &store, now).await?;
         let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
         Ok(Self { policy, sealing, store, signing, view })
     }
 
-    /// Reads all keys again. `read_at` is a time before the look at the epochs that led here.
+    /// Reads all keys again. `read_at` is a time before the epochs were read.
     pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
         let rows = opened::read_rows(&self.store).await?;
         let keys = Keys::open(rows, &self.sealing, Some(&self.view.load().keys));
@@ -80,7 +80,7 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Notes that at `read_at` the database still held these keys, and takes in what time alone has changed.
+    /// Records that the database still held these keys at `read_at`, and updates the JWKS if a key has changed its state by time alone.
     pub(crate) fn confirm(&self, read_at: Timestamp) {
         let view = self.view.load();
         let jwks = if view.keys.published_kids(read_at) == view.jwks.kids {
@@ -102,12 +102,12 @@ impl KeyRing {
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
 
-    /// How many signatures wait for a thread.
+    /// The number of signatures that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
         self.signing.waiting()
     }
 
-    /// The kid of each key, its state at `now`, and how long ago it was published.
+    /// The kid of each key, its state at `now`, and the time since it was published.
     pub(crate) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
         self.view.load().keys.ages(now)
     }
@@ -118,22 +118,22 @@ impl KeyRing {
         ages.filter(|(_, state, _)| *state != KeyState::Revoked.as_str()).map(|(kid, ..)| kid).collect()
     }
 
-    /// The published keys.
+    /// The JWKS of the published keys.
     pub(crate) fn jwks(&self) -> Document {
         self.view.load().jwks.document.clone()
     }
 
-    /// For how long a verifier may go on with the JWKS that it fetches at `now`, by the steady clock: a whole number of seconds, at most an hour.
+    /// How long a verifier may cache the JWKS that it fetches at `now`, by the steady clock: a whole number of seconds, at most an hour.
     ///
-    /// A node that last read the keys at S knows every key that will sign before S + lead. At zero it may already be missing
-    /// one, and is not ready.
+    /// A node that last read the keys at S knows every key that will sign before S + lead. At zero it may be missing a key and is not
+    /// ready.
     pub(crate) fn jwks_max_age(&self, now: Timestamp) -> Duration {
         const LONGEST: Duration = Duration::from_secs(3600);
         let known_until = self.view.load().read_at + self.policy.publish_lead - 2 * SKEW;
         Duration::from_secs(known_until.since(now).min(LONGEST).as_secs())
     }
 
-    /// Whether there is a key that signs at `now`.
+    /// Whether a key is active at `now`.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
         self.view.load().keys.active(now).is_some()
     }

@@ -1,4 +1,4 @@
-//! Sees to it that there is a key to sign with.
+//! Ensures that there is a key to sign with.
 
 use tokio::task::spawn_blocking;
 
@@ -14,12 +14,12 @@ use crate::{
     server::{model::SigningKeyRow, store::Store},
 };
 
-/// Opens the keys of the database, and makes one where none can sign, active at once. For the very first no verifier can know
-/// another; after damage to the last one, verifiers that cached the old set refuse its tokens until they fetch anew, and no
-/// tokens at all would be worse.
+/// Opens the keys of the database. If none can sign, creates one that is active at once. No verifier can have cached other keys before
+/// the very first one. After damage to the last key, verifiers that cached the old set refuse the new tokens until they fetch the
+/// JWKS again; to issue no tokens at all would be worse.
 ///
-/// Several nodes may do so at the same time; the (algorithm, generation) of one of them wins.
-pub(super) async fn open_or_make(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
+/// Several nodes may do so at the same time; the unique (algorithm, generation) lets one of them win.
+pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
     let rows = opened::read_rows(store).await?;
     let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
     let keys = Keys::open(rows, sealing, None);
@@ -44,26 +44,26 @@ pub(super) async fn open_or_make(policy: &Policy, sealing: &SealingKeys, store: 
     };
     if store.insert_signing_key(row).await? {
         if generation == 1 {
-            tracing::info!(key.id = kid, key.generation = generation, "made the first signing key");
+            tracing::info!(key.id = kid, key.generation = generation, "created the first signing key");
         } else {
             tracing::error!(
                 key.id = kid,
                 key.generation = generation,
-                "no signing key could be used; made one that signs before verifiers know it"
+                "no signing key could be used; created one, which signs before verifiers know it"
             );
         }
     }
     Ok(Keys::open(opened::read_rows(store).await?, sealing, None))
 }
 
-/// Says whether the signing keys of a database can be used: how many there are, or which are damaged.
+/// Checks whether the signing keys of a database can be used: how many there are, or how many are damaged.
 pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<String, String> {
     let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
     let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
     let keys = Keys::open(readable, sealing, None);
     match (keys.len(), rows.len(), keys.active(now)) {
-        (_, _, None) => Err("none can sign; the next start makes one".to_owned()),
-        (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and stay out of use", all - usable)),
+        (_, _, None) => Err("none can sign; the next start creates one".to_owned()),
+        (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
         (usable, ..) => Ok(format!("{usable}, of which one signs")),
     }
 }

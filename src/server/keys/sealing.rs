@@ -1,7 +1,7 @@
-//! The sealing key: the symmetric key under which private keys lie in the database.
+//! The sealing key: the symmetric key that encrypts private keys in the database.
 //!
-//! What is sealed is a JWE (RFC 7516) with `dir` and `A256GCM`. The header's `kid` names the sealing key; `sealed_kid` and
-//! `sealed_generation` name what is sealed, so that one row's text in another row's place does not open.
+//! A sealed text is a JWE (RFC 7516) with `dir` and `A256GCM`. The header's `kid` names the sealing key; `sealed_kid` and
+//! `sealed_generation` name the content, so that a text that was copied into another row does not open.
 
 use std::{fmt, fs, io, io::Write, path::PathBuf, sync::Arc};
 
@@ -13,7 +13,7 @@ use josekit::{
 };
 use zeroize::Zeroizing;
 
-use super::{Error, Policy, founding::Founding};
+use super::{Error, Policy, first_start_mark::FirstStartMark};
 use crate::{
     entropy,
     server::{
@@ -26,14 +26,14 @@ use crate::{
 const CANARY: Sealed<'static> = Sealed { kid: "canary", generation: 0 };
 const CANARY_TEXT: &[u8] = b"sealwright";
 
-/// Names what is sealed.
+/// Identifies the content of a sealed text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sealed<'a> {
     pub(super) kid: &'a str,
     pub(super) generation: i64,
 }
 
-/// The sealing keys. The first seals; all of them open, so that a key can be replaced while its texts are still there.
+/// The sealing keys. The first one seals; all of them open, so that a key can be replaced while texts under the old one still exist.
 ///
 /// ```text
 /// {"keys": [{"kty": "oct", "use": "enc", "kid": "...", "k": "<256 bits in base64url>"}]}      a JWK set, RFC 7517
@@ -41,8 +41,8 @@ pub(super) struct Sealed<'a> {
 #[derive(Clone)]
 pub(crate) struct SealingKeys {
     keys: Arc<Vec<Jwk>>,
-    /// Where they came from, for messages.
-    place: String,
+    /// Where they were read from, for messages.
+    place: Arc<str>,
 }
 
 impl fmt::Debug for SealingKeys {
@@ -53,16 +53,16 @@ impl fmt::Debug for SealingKeys {
 }
 
 impl SealingKeys {
-    /// The sealing keys of this database, founding it with a new one where there is none.
+    /// Opens the sealing keys of this database. If the database has none, creates one.
     ///
-    /// The file is made before the canary, so that no database can exist whose sealing key was never written.
-    pub(crate) async fn found(policy: &Policy, store: &Store) -> Result<Self, Error> {
+    /// The file is written before the canary, so that there is no database whose sealing key was never written.
+    pub(crate) async fn open_or_create(policy: &Policy, store: &Store) -> Result<Self, Error> {
         let mut made = false;
         if store.find_canary().await?.is_none() {
             if policy.sealing_key.is_none() {
                 custody::make_folder(&policy.dir).map_err(|source| Error::File { place: file(policy), source: Arc::new(source) })?;
             }
-            let turn = Self::turn(policy).await;
+            let turn = Self::lock_folder(policy).await;
             let keys = match Self::read(policy)? {
                 Some(keys) => keys,
                 None => {
@@ -75,9 +75,9 @@ impl SealingKeys {
             store.insert_canary_unless_there(canary).await?;
             drop(turn);
         }
-        Founding::of(policy).end();
-        match Self::existing(policy, store).await {
-            // Another machine founded the database a moment ago, with a key of its own; the one that was just made opens nothing.
+        FirstStartMark::of(policy).end();
+        match Self::open_existing(policy, store).await {
+            // Another machine has just initialized the database with a key of its own; the key that was created here opens nothing.
             Err(Error::SealingKeyWrong { origin, .. }) if made => {
                 let place = file(policy);
                 fs::remove_file(&place).map_err(|source| Error::File { place: place.clone(), source: Arc::new(source) })?;
@@ -87,38 +87,38 @@ impl SealingKeys {
         }
     }
 
-    /// The sealing keys of a database that has been founded.
-    pub(crate) async fn existing(policy: &Policy, store: &Store) -> Result<Self, Error> {
-        let canary = store.find_canary().await?.ok_or(Error::NotFounded)?;
+    /// Opens the sealing keys of a database that has been initialized.
+    pub(crate) async fn open_existing(policy: &Policy, store: &Store) -> Result<Self, Error> {
+        let canary = store.find_canary().await?.ok_or(Error::NotInitialized)?;
         let Some(keys) = Self::read(policy)? else {
             return Err(Error::SealingKeyMissing { place: file(policy), origin: canary.origin });
         };
         match keys.open(CANARY, &canary.sealed) {
             Ok(text) if *text == CANARY_TEXT => Ok(keys),
-            _ => Err(Error::SealingKeyWrong { place: keys.place, origin: canary.origin, wanted: sealing_kid(&canary.sealed) }),
+            _ => Err(Error::SealingKeyWrong { place: keys.place.to_string(), origin: canary.origin, wanted: sealing_kid(&canary.sealed) }),
         }
     }
 
-    /// Where the sealing keys are, if there are any yet.
-    pub(crate) fn find(policy: &Policy) -> Result<Option<String>, Error> {
-        Ok(Self::read(policy)?.map(|keys| keys.place))
+    /// Where the sealing keys are, if there are any.
+    pub(crate) fn find_place(policy: &Policy) -> Result<Option<String>, Error> {
+        Ok(Self::read(policy)?.map(|keys| keys.place.to_string()))
     }
 
-    /// Whether a first start made these keys and ended before the database held their issuer.
-    pub(crate) fn is_being_founded(policy: &Policy) -> Result<bool, Error> {
+    /// Whether a first start created these keys and was interrupted before the database held their issuer.
+    pub(crate) fn is_first_start_unfinished(policy: &Policy) -> Result<bool, Error> {
         let kid = Self::read(policy)?.and_then(|found| Some(found.keys.first()?.key_id()?.to_owned()));
-        Ok(policy.sealing_key.is_none() && kid.is_some_and(|kid| Founding::of(policy).is_of(&kid)))
+        Ok(policy.sealing_key.is_none() && kid.is_some_and(|kid| FirstStartMark::of(policy).is_of(&kid)))
     }
 
-    /// Waits while another process of this machine founds an issuer with the same folder; no other does while the file is open. Where
-    /// folders cannot be locked, or there is none, there is nothing to wait for.
-    pub(crate) async fn turn(policy: &Policy) -> Option<fs::File> {
+    /// Locks the folder against other processes on this machine that create an issuer in it, for as long as the returned file is open.
+    /// Returns at once if folders cannot be locked or there is none.
+    pub(crate) async fn lock_folder(policy: &Policy) -> Option<fs::File> {
         let dir = policy.dir.clone();
         let wait = move || fs::File::open(dir).ok().filter(|dir| dir.lock().is_ok());
         tokio::task::spawn_blocking(wait).await.ok().flatten()
     }
 
-    /// Where they came from, for messages.
+    /// Where they were read from, for messages.
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
@@ -139,21 +139,21 @@ impl SealingKeys {
 
     fn parse(text: &Redacted, place: String) -> Result<Self, Error> {
         let refuse = |why: &str| Error::SealingKeyMalformed { place: place.clone(), why: why.to_owned() };
-        // josekit's own words may repeat what they could not read: they stay inside.
+        // josekit's messages may repeat what they could not parse, so they are not passed on.
         let set = JwkSet::from_bytes(text.expose()).map_err(|_| refuse("it is not a JWK set"))?;
         let keys: Vec<Jwk> = set.keys().into_iter().cloned().collect();
         if keys.is_empty() {
-            return Err(refuse("it holds no key"));
+            return Err(refuse("it contains no key"));
         }
         for key in &keys {
             if key.key_type() != "oct" || key.key_id().is_none_or(str::is_empty) || key.key_value().is_none_or(|value| value.len() != 32) {
-                return Err(refuse("each of its keys has kty oct, a kid, and 256 bits in k"));
+                return Err(refuse("each of its keys must have kty oct, a kid, and 256 bits in k"));
             }
         }
-        Ok(Self { keys: Arc::new(keys), place })
+        Ok(Self { keys: Arc::new(keys), place: place.into() })
     }
 
-    /// Makes a new sealing key and its file, which appears whole or not at all. False: a process beside this one was first.
+    /// Creates a new sealing key and its file, atomically. Returns false if another process was first.
     fn create(policy: &Policy) -> Result<bool, Error> {
         let path = file(policy);
         let failed = |source: io::Error| Error::File { place: path.clone(), source: Arc::new(source) };
@@ -164,7 +164,7 @@ impl SealingKeys {
         key.set_key_value(Zeroizing::new(entropy::bytes::<32>()).as_ref());
         let text = Zeroizing::new(format!("{{\"keys\":[{key}]}}\n"));
 
-        Founding::of(policy).begin(&kid).map_err(failed)?;
+        FirstStartMark::of(policy).begin(&kid).map_err(failed)?;
         // A temporary file has mode 0600 from the start.
         let mut file = tempfile::NamedTempFile::new_in(&policy.dir).map_err(failed)?;
         file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
@@ -181,27 +181,27 @@ impl SealingKeys {
             header.set_content_encryption("A256GCM");
             header.set_claim("sealed_kid", Some(what.kid.into()))?;
             header.set_claim("sealed_generation", Some(what.generation.into()))?;
-            // josekit draws the nonce from OpenSSL's generator. At 96 random bits, four billion texts are safe.
+            // josekit takes the nonce from OpenSSL's generator. With 96 random bits, four billion texts are safe.
             jwe::serialize_compact(plain, &header, &Dir.encrypter_from_jwk(&self.keys[0])?)
         };
         sealed().map_err(|error: JoseError| Error::Unopened(error.to_string()))
     }
 
-    /// Opens what [`Self::seal`] made under one of these keys, for this very purpose.
+    /// Opens a text that [`Self::seal`] made with one of these keys for the same content.
     pub(super) fn open(&self, what: Sealed<'_>, text: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         let refuse = |why: &str| JoseError::InvalidJweFormat(io::Error::other(why.to_owned()).into());
         let open = || {
             let decrypters = self.keys.iter().map(|key| Dir.decrypter_from_jwk(key)).collect::<Result<Vec<DirectJweDecrypter>, _>>()?;
-            // josekit 0.10 takes a GCM tag that was cut short, which would let a forger guess it byte by byte.
+            // josekit 0.10 accepts a truncated GCM tag, which a forger could guess byte by byte.
             if text.rsplit('.').next().is_none_or(|tag| tag.len() != 22) {
-                return Err(refuse("its tag is not of 128 bits"));
+                return Err(refuse("its tag is not 128 bits long"));
             }
             jwe::deserialize_compact_with_selector(text, |header| {
                 if header.algorithm() != Some("dir") || header.content_encryption() != Some("A256GCM") {
                     return Err(refuse("it is not dir with A256GCM"));
                 }
                 if header.claim("zip").is_some() || header.claim("crit").is_some() {
-                    return Err(refuse("its header asks for what is not supported"));
+                    return Err(refuse("its header requires an unsupported feature"));
                 }
                 if header.claim("sealed_kid") != Some(&Value::from(what.kid))
                     || header.claim("sealed_generation") != Some(&Value::from(what.generation))
@@ -221,7 +221,7 @@ fn file(policy: &Policy) -> PathBuf {
     dir.join("sealing.key")
 }
 
-/// The file of the key, and on Linux the machine: where to look for it when it is missing elsewhere.
+/// The path of the key file, on Linux with the host name: where to look for it if it is missing on another node.
 fn origin(place: &str) -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match host.trim() {
@@ -230,7 +230,7 @@ fn origin(place: &str) -> String {
     }
 }
 
-/// The sealing key that a JWE names. For messages: it has not been verified.
+/// The kid that a JWE names, unverified: for messages only.
 fn sealing_kid(jwe: &str) -> String {
     let header = jwe.split('.').next().and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
     let header: Option<Value> = header.and_then(|json| serde_json::from_slice(&json).ok());
@@ -251,7 +251,7 @@ mod tests {
     const WHAT: Sealed<'static> = Sealed { kid: "k", generation: 7 };
 
     #[test]
-    fn what_was_sealed_opens_under_the_same_key_for_the_same_purpose_alone() {
+    fn a_sealed_text_opens_only_with_its_key_and_for_its_content() {
         let keys = sealing_keys("one", 1);
         let text = keys.seal(WHAT, b"plain").unwrap();
         assert_eq!(*keys.open(WHAT, &text).unwrap(), b"plain");
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_text_that_was_cut_or_rewritten_does_not_open() {
+    fn a_truncated_or_rewritten_sealed_text_does_not_open() {
         let keys = sealing_keys("one", 1);
         let text = keys.seal(WHAT, b"plain").unwrap();
         let (body, tag) = text.rsplit_once('.').unwrap();
@@ -273,7 +273,7 @@ mod tests {
             let cut = format!("{body}.{}", BASE64_URL_SAFE_NO_PAD.encode(&tag[..kept]));
             assert!(keys.open(WHAT, &cut).is_err(), "{kept} bytes of the tag");
         }
-        // A thief of the database writes the generation that is wanted into the header.
+        // An attacker with write access to the database changes the generation in the header.
         let (header, rest) = text.split_once('.').unwrap();
         let header = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap().replace(":7", ":8");
         let rewritten = format!("{}.{rest}", BASE64_URL_SAFE_NO_PAD.encode(header));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealing_key_that_is_not_one_is_refused_without_repeating_it() {
+    fn an_invalid_sealing_key_is_refused_without_repeating_it() {
         for text in
             ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"c2hvcnQ"}]}"#, r#"{"keys":[{"kty":"RSA","kid":"a"}]}"#]
         {

@@ -1,4 +1,4 @@
-//! One signing key, ready to sign.
+//! A signing key that is ready to sign.
 
 use std::{io, sync::Arc};
 
@@ -22,21 +22,21 @@ use crate::{
     protocol::{AccessTokenClaims, Algorithm, PublicJwk},
 };
 
-/// A key pair whose private half is in this process's memory.
+/// A key pair whose private half is in the memory of this process.
 #[derive(Debug, Clone)]
 pub(super) struct SoftwareSigner {
     key: Arc<RsaKeyPair>,
     kid: String,
 }
 
-/// A key pair that was just made.
+/// A newly generated key pair.
 pub(super) struct NewKey {
     pub(super) public_jwk: PublicJwk,
     /// PKCS#8, DER (RFC 5208).
     pub(super) pkcs8: Zeroizing<Vec<u8>>,
 }
 
-/// Makes an RSA key pair for RS256 with e = 65537. Takes a tenth of a second to several: not for the runtime's threads.
+/// Generates an RSA key pair for RS256 with e = 65537. Takes a tenth of a second to several seconds: do not call it on the runtime's threads.
 pub(super) fn generate(bits: usize) -> Result<NewKey, Error> {
     let failed = |error: String| Error::Generation(error);
     let key = rsa::PrivateKey::new(&mut SystemRng, bits).map_err(|e| failed(e.to_string()))?;
@@ -46,8 +46,8 @@ pub(super) fn generate(bits: usize) -> Result<NewKey, Error> {
     Ok(NewKey { public_jwk: public_jwk(&n, &e), pkcs8: Zeroizing::new(document.as_bytes().to_vec()) })
 }
 
-/// The published form of an RSA public key: modulus and exponent without leading zeros (RFC 7518 section 6.3.1), the kid its
-/// RFC 7638 thumbprint.
+/// The JWK of an RSA public key: modulus and exponent without leading zeros (RFC 7518 section 6.3.1), and the RFC 7638 thumbprint as
+/// kid.
 fn public_jwk(n: &[u8], e: &[u8]) -> PublicJwk {
     let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(n), BASE64_URL_SAFE_NO_PAD.encode(e));
     let thumbprint = digest(&SHA256, PublicJwk::rsa_thumbprint_input(&n, &e).as_bytes());
@@ -55,9 +55,9 @@ fn public_jwk(n: &[u8], e: &[u8]) -> PublicJwk {
 }
 
 impl SoftwareSigner {
-    /// Reads a private key and refuses it when it is not the other half of `public_jwk`.
+    /// Reads a private key. Fails if `public_jwk` is not its public half.
     pub(super) fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
-        let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(|e| Error::Unopened(format!("it holds no RSA key: {e}")))?;
+        let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(|e| Error::Unopened(format!("it does not contain an RSA key: {e}")))?;
         let public = key.public_key();
         let found =
             self::public_jwk(public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero());
@@ -67,11 +67,11 @@ impl SoftwareSigner {
         Ok(Self { key: Arc::new(key), kid: public_jwk.kid().to_owned() })
     }
 
-    /// The signed token. Takes a quarter of a millisecond to one: belongs on the signing threads.
+    /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
     pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
         let unfit = |error: serde_json::Error| JoseError::InvalidJson(error.into());
         let serde_json::Value::Object(claims) = serde_json::to_value(claims).map_err(unfit)? else {
-            return Err(JoseError::InvalidJson(io::Error::other("claims are an object").into()));
+            return Err(JoseError::InvalidJson(io::Error::other("the claims are not an object").into()));
         };
         let mut header = JwsHeader::new();
         header.set_token_type(AccessTokenClaims::TYPE);
@@ -120,7 +120,7 @@ mod tests {
             assert_eq!(key.e().to_be_bytes_trimmed_vartime().as_ref(), [1, 0, 1]);
             let [p, q] = key.primes() else { panic!("two primes") };
             let (larger, smaller) = if p > q { (p, q) } else { (q, p) };
-            // Fermat's method finds primes that lie close together; FIPS 186-5 appendix A.1.3 wants them this far apart.
+            // Fermat's method finds primes that are close together; FIPS 186-5 appendix A.1.3 requires this distance.
             let distance = larger.as_ref().wrapping_sub(smaller.as_ref());
             assert!(distance.bit_width() as usize > bits / 2 - 100, "{} bits between the primes", distance.bit_width());
 

@@ -15,45 +15,45 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::clock::{SharedClock, Timestamp};
 
-/// What a limit obeys.
+/// The settings of a limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
-    /// Failures that are free.
+    /// Failures that are allowed at once.
     pub(crate) burst: NonZeroU32,
-    /// Time after which one more is.
+    /// Time after which one more is allowed.
     pub(crate) interval: Duration,
 }
 
-/// Counts failures by key, where a key is whose guess at whose secret.
+/// Counts failures per key. A key names who guesses and whose secret is guessed.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempts {
     policy: Policy,
     clock: SharedClock,
-    counted: Cache<Key, Arc<Counted>>,
+    counted: Cache<CountKey, Arc<Counted>>,
 }
 
-/// 128 bits of a SHA-256: names of any length take the same room.
-type Key = [u8; 16];
+/// 128 bits of a SHA-256, so that names of any length take the same memory.
+type CountKey = [u8; 16];
 
 /// The failures of one key.
 #[derive(Debug, Default)]
 struct Counted {
     bucket: Mutex<Bucket>,
-    /// Wakes the attempts that wait when one under way has ended.
+    /// Wakes waiting attempts when an attempt under way ends.
     decided: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Bucket {
-    /// When all failures are forgotten; each failure moves it by one interval.
+    /// When all failures will have expired. Each failure adds one interval.
     empty_at: Option<Timestamp>,
-    /// Attempts that are counted and whose outcome is not known yet.
+    /// Attempts that are counted and whose outcome is still unknown.
     under_way: u32,
-    /// Attempts that wait for one of those.
+    /// Attempts that wait for one of them to end.
     waiting: u32,
 }
 
-/// Too many failures; after this long one more attempt is free.
+/// Too many failures. The next attempt is allowed after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limited(pub(crate) Duration);
 
@@ -67,15 +67,15 @@ pub(crate) struct Attempt {
 }
 
 impl Attempts {
-    /// Keys that are counted at once; about 10 MB. Beyond it the one that was not seen for the longest time is forgotten.
+    /// Maximum number of keys, which take about 10 MB. Beyond it, the least recently used one is dropped.
     const KEYS: u64 = 50_000;
-    /// Attempts of one key that may wait for other attempts of the same key.
+    /// Maximum number of attempts of one key that wait for other attempts of the same key.
     const WAITING: u32 = 100;
-    /// How long they wait at most. An attempt may wait at three limits, one after the other.
-    const PATIENCE: Duration = Duration::from_secs(3);
+    /// How long an attempt waits at most. It may wait at three limits in succession.
+    const WAIT_LIMIT: Duration = Duration::from_secs(3);
 
     pub(crate) fn new(policy: Policy, clock: SharedClock) -> Self {
-        // Least recently used: by frequency, a new key might never be let in, and so never be counted.
+        // LRU, because a frequency-based policy might never admit a new key, and so never count it.
         let counted = Cache::builder().max_capacity(Self::KEYS).eviction_policy(EvictionPolicy::lru()).build();
         Self { policy, clock, counted }
     }
@@ -85,7 +85,7 @@ impl Attempts {
         self.try_begin(&self.counted(parts).await)
     }
 
-    /// Begins an attempt. At the limit it waits while other attempts of this key are under way: each success frees a place.
+    /// Begins an attempt. At the limit, waits while other attempts of this key are under way: each success frees a place.
     pub(crate) async fn begin_in_turn(&self, parts: &[&str]) -> Result<Attempt, Limited> {
         let counted = self.counted(parts).await;
         let in_turn = async {
@@ -95,12 +95,12 @@ impl Attempts {
                 if let Ok(attempt) = self.try_begin(&counted) {
                     return Ok(attempt);
                 }
-                // Try once more: the last attempt under way may have succeeded in between.
-                let Some(_waiting) = Waiting::enter(&counted) else { return self.try_begin(&counted) };
+                // Try once more, because the last attempt under way may have succeeded meanwhile.
+                let Some(_waiting) = WaitingPlace::enter(&counted) else { return self.try_begin(&counted) };
                 decided.await;
             }
         };
-        match timeout(Self::PATIENCE, in_turn).await {
+        match timeout(Self::WAIT_LIMIT, in_turn).await {
             Ok(outcome) => outcome,
             Err(_) => self.try_begin(&counted),
         }
@@ -180,9 +180,9 @@ impl Counted {
 }
 
 /// A place among the waiting attempts of a key.
-struct Waiting<'a>(&'a Counted);
+struct WaitingPlace<'a>(&'a Counted);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingPlace<'a> {
     /// `None` if too many wait already, or if no attempt is under way.
     fn enter(counted: &'a Counted) -> Option<Self> {
         let mut bucket = counted.bucket();
@@ -194,17 +194,17 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingPlace<'_> {
     fn drop(&mut self) {
         self.0.bucket().waiting -= 1;
     }
 }
 
-/// No part can stand in for another: each is preceded by its length.
-fn key(parts: &[&str]) -> Key {
+/// Each part is preceded by its length, so that different parts never give the same key.
+fn key(parts: &[&str]) -> CountKey {
     let text: String = parts.iter().map(|part| format!("{} {part} ", part.len())).collect();
     let digest = digest(&SHA256, text.as_bytes());
-    let mut key = Key::default();
+    let mut key = CountKey::default();
     key.copy_from_slice(&digest.as_ref()[..16]);
     key
 }
@@ -230,7 +230,7 @@ mod tests {
         Ok(attempt)
     }
 
-    /// Attempts that fail until one is refused.
+    /// Makes failing attempts until one is refused.
     async fn fail_until_limited(attempts: &Attempts, key: &[&str]) -> (u32, Duration) {
         for failed in 0.. {
             match make(attempts, key).await {
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(
             fail_until_limited(&attempts, ALICE).await,
             (1, Duration::from_secs(10)),
-            "what was given back, and what was never made, is no failure"
+            "attempts that were given back or never made do not count"
         );
         clock.advance(Duration::from_secs(10));
         make(&attempts, ALICE).await.unwrap().forgive();
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn op12_what_is_under_way_is_no_failure_and_yet_never_more_than_ten_are() {
+    async fn op12_attempts_under_way_are_limited_to_ten_without_counting_as_failures() {
         let (attempts, _) = ten_then_one_in_ten_seconds();
         let mut under_way = Vec::new();
         for _ in 0..10 {
@@ -273,7 +273,7 @@ mod tests {
         assert!(next.as_mut().now_or_never().is_none(), "it waits");
         assert!(attempts.begin(ALICE).await.is_err());
         under_way.pop().unwrap().forgive();
-        let mut next = next.await.expect("a success lets the next one go");
+        let mut next = next.await.expect("a success lets the next one proceed");
         next.made();
         assert!(attempts.begin(ALICE).await.is_err(), "ten are under way again");
 
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn op12_so_many_wait_and_no_more_and_who_goes_away_makes_room() {
+    async fn op12_waiting_attempts_are_limited_and_a_dropped_one_frees_its_place() {
         let (attempts, _) = ten_then_one_in_ten_seconds();
         let mut under_way = Vec::new();
         for _ in 0..10 {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hd11_a_clock_that_is_set_back_makes_no_wait_longer() {
+    async fn hd11_setting_the_clock_back_does_not_lengthen_any_wait() {
         let (attempts, clock) = ten_then_one_in_ten_seconds();
         fail_until_limited(&attempts, ALICE).await;
         clock.set_back(Duration::from_secs(3600));

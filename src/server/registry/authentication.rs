@@ -1,4 +1,4 @@
-//! Whether a client is who it says it is: RFC 6749 section 2.3.1.
+//! Client authentication: RFC 6749 section 2.3.1.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -13,12 +13,12 @@ use crate::{
     },
 };
 
-/// What a request says of who sends it.
+/// The client credentials of a request.
 #[derive(Debug)]
 pub(crate) struct Credentials {
-    /// As it was sent; no lawful client id yet.
+    /// As sent, not yet parsed.
     pub(crate) client_id: String,
-    /// `None`: the request names a client and proves nothing.
+    /// `None` if the request names a client without proof.
     pub(crate) secret: Option<Redacted>,
     pub(crate) method: AuthMethod,
 }
@@ -29,13 +29,13 @@ impl Credentials {
     }
 }
 
-/// Why a request's client was not accepted.
+/// Why a client was not authenticated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthenticationError {
-    /// The caller learns that it was refused and nothing else; the cause is for the log.
+    /// The cause is written to the log and not sent to the caller.
     #[error(transparent)]
     Rejected(Rejection),
-    /// It was not, and too often so from this source.
+    /// Too many failed attempts from this source.
     #[error("too many failed attempts")]
     Limited(Limited),
     #[error(transparent)]
@@ -57,12 +57,12 @@ pub(crate) enum Rejection {
     ExpiredSecret,
     #[error("disabled client")]
     DisabledClient,
-    #[error("the client may not authenticate in this way")]
+    #[error("the client is not allowed to use this authentication method")]
     MethodNotAllowed,
 }
 
 impl fmt::Display for Credentials {
-    /// The name that was sent, if it can be one. Anything else may be a secret.
+    /// The client id as sent, if it is a valid one. Anything else may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.client_id.parse::<ClientId>() {
             Ok(_) => &self.client_id,
@@ -73,45 +73,45 @@ impl fmt::Display for Credentials {
 }
 
 impl Credentials {
-    /// Whether a secret or a token was sent as the client's name.
+    /// Whether a secret or a token was sent as the client id.
     pub(crate) fn holds_secret_as_id(&self) -> bool {
         caller_text::holds_secret(&self.client_id)
     }
 
-    /// What is wrong with the form of these credentials, for the log.
+    /// Describes for the log what is malformed about these credentials.
     pub(crate) fn mistake(&self) -> Option<&'static str> {
         let id = &self.client_id;
         if self.holds_secret_as_id() {
-            Some("a secret stands where the client id belongs")
+            Some("a secret was sent as the client id")
         } else if id.trim() != id {
-            Some("white space stands around the client id")
+            Some("the client id has leading or trailing white space")
         } else if is_in_quotes(id) {
-            Some("the client id stands in quotes")
+            Some("the client id is in quotes")
         } else if id.parse::<ClientId>().is_err() {
-            Some("what was sent as the client id cannot be one")
+            Some("the client id is malformed")
         } else {
             mistake_in_secret(self.sent_secret())
         }
     }
 }
 
-/// What is wrong with the form of a secret that is not accepted.
+/// Describes what is malformed about a secret.
 fn mistake_in_secret(sent: &str) -> Option<&'static str> {
     if sent.trim() != sent {
-        return Some("white space or a line break stands around the secret");
+        return Some("the secret has leading or trailing white space");
     }
     if is_in_quotes(sent) {
-        return Some("the secret stands in quotes");
+        return Some("the secret is in quotes");
     }
     match sent.split_once(ClientSecret::PREFIX) {
-        Some(("", _)) if ClientSecret::id_within(sent).is_none() => Some("the secret is not whole: its checksum or its length is wrong"),
+        Some(("", _)) if ClientSecret::id_within(sent).is_none() => Some("the secret is incomplete: its checksum or its length is wrong"),
         Some(("", _)) => None,
-        Some((before, _)) if before.contains('=') => Some("the secret begins with NAME=, as a line of a file of variables does"),
-        Some(_) => Some("something stands before the secret"),
+        Some((before, _)) if before.contains('=') => Some("the secret begins with NAME=, like a line of an environment file"),
+        Some(_) => Some("the secret has a prefix that does not belong to it"),
         None => match find_secret(sent)? {
-            SecretForm::RefreshToken => Some("a refresh token stands where the secret belongs"),
-            SecretForm::Jwt => Some("a token stands where the secret belongs"),
-            SecretForm::ClientSecret => Some("the secret was changed in case"),
+            SecretForm::RefreshToken => Some("a refresh token was sent as the secret"),
+            SecretForm::Jwt => Some("a token was sent as the secret"),
+            SecretForm::ClientSecret => Some("the secret has the wrong case"),
         },
     }
 }
@@ -121,10 +121,10 @@ fn is_in_quotes(text: &str) -> bool {
 }
 
 impl Registry {
-    /// The client that `credentials` prove, at `now`. Expiry of secrets is measured by the steady clock.
+    /// Authenticates a client. `now` is the wall clock time; the expiry of secrets is checked by the steady clock.
     ///
-    /// Every attempt costs one look-up (but for a name that no client can have) and one digest, whether the client is known or not. Failures are counted per client and
-    /// `source`; a right secret is right however many wrong ones came before it, since nobody guesses 256 bits.
+    /// Every attempt costs one look-up (none if the client id is malformed) and one digest, whether the client exists or not. Failures are
+    /// counted per client and `source`. They never block a correct secret, because 256 random bits cannot be guessed.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn authenticate(
         &self,
@@ -137,7 +137,7 @@ impl Registry {
             Err(_) => None,
         };
         let digest = self.digest(credentials.sent_secret());
-        match judge(client.as_ref(), credentials, &digest, self.clock.steady()) {
+        match check_secret(client.as_ref(), credentials, &digest, self.clock.steady()) {
             Ok((client, secret)) => {
                 self.last_use.note(&secret, now);
                 Ok(client)
@@ -155,15 +155,15 @@ impl Registry {
         }
     }
 
-    /// The digest of what was sent. It is counted here, where it is computed.
+    /// Computes and counts a digest of the sent secret.
     fn digest(&self, sent: &str) -> SecretDigest {
         self.meters.secret_digests.inc();
         SecretDigest::of(sent)
     }
 }
 
-/// Finds the client proven, and by which of its secrets; or why not.
-fn judge(
+/// Returns the client and the id of the secret that authenticates it, or why there is none.
+fn check_secret(
     client: Option<&Arc<Client>>,
     credentials: &Credentials,
     digest: &SecretDigest,

@@ -23,11 +23,11 @@ pub(super) struct KnownSources {
     store: Store,
     key: MacKey,
     clock: SharedClock,
-    /// Recent look-ups by client and user name, so that an attack on one name does not load the database.
+    /// Recent look-ups by client and user name, so that an attack on one user name does not load the database.
     found: Cache<(ClientId, Username), Arc<Found>>,
     looking: Arc<Semaphore>,
-    /// The mark of no source.
-    none: (UserId, SourceMark),
+    /// A mark that matches no source.
+    no_mark: (UserId, SourceMark),
 }
 
 #[derive(Debug)]
@@ -37,26 +37,26 @@ struct Found {
 }
 
 impl KnownSources {
-    /// The name of the key in the database.
+    /// The name of the MAC key in the database.
     pub(super) const KEY: &str = "sign_in_source";
-    /// A MAC under the key means this and nothing else.
+    /// Domain separation: the MAC key signs only messages with this prefix.
     const PURPOSE: &str = "sign-in source";
-    /// Look-ups that are cached.
+    /// Maximum number of cached look-ups.
     const NAMES: u64 = 10_000;
     /// How long they are cached.
     const CACHED_FOR: Duration = Duration::from_secs(10);
-    /// Look-ups at the same time, and the time limit of one including the wait for its turn: most connections to the database
-    /// stay free for other work.
+    /// Maximum number of concurrent look-ups, so that most database connections stay free for other work; and the time limit of one,
+    /// including the wait for its turn.
     const AT_ONCE: usize = 2;
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const TIME_LIMIT: Duration = Duration::from_secs(2);
 
     pub(super) fn new(store: Store, key: MacKey, clock: SharedClock) -> Self {
         let found = Cache::builder().max_capacity(Self::NAMES).build();
-        let none = (UserId::generate(), SourceMark(BASE64_URL_SAFE_NO_PAD.encode([0; 32])));
-        Self { store, key, clock, found, looking: Arc::new(Semaphore::new(Self::AT_ONCE)), none }
+        let no_mark = (UserId::generate(), SourceMark(BASE64_URL_SAFE_NO_PAD.encode([0; 32])));
+        Self { store, key, clock, found, looking: Arc::new(Semaphore::new(Self::AT_ONCE)), no_mark }
     }
 
-    /// The mark that is stored when a user signs in from `network`.
+    /// The mark to store when a user signs in from `network`.
     pub(super) fn mark(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
         let mac = self.key.sign(message(client, user, network).as_bytes());
         SourceMark(BASE64_URL_SAFE_NO_PAD.encode(mac))
@@ -65,8 +65,8 @@ impl KnownSources {
     /// Whether the user of this name has signed in by this client from `network` before.
     pub(super) async fn contain(&self, client: &ClientId, name: &Username, network: &Network) -> Result<bool, Error> {
         let found = self.find(client, name).await?;
-        // Always as many checks, so that the time does not tell users who have signed in from names that no one has.
-        let marks = found.marks.iter().chain(std::iter::repeat(&self.none)).take(Store::SIGN_IN_SOURCES);
+        // The number of checks is constant, so that the time does not reveal which user names exist.
+        let marks = found.marks.iter().chain(std::iter::repeat(&self.no_mark)).take(Store::SIGN_IN_SOURCES);
         Ok(marks.fold(false, |known, (user, mark)| {
             let mac = BASE64_URL_SAFE_NO_PAD.decode(&mark.0).unwrap_or_default();
             self.key.verifies(message(client, *user, network).as_bytes(), &mac) | known
@@ -74,7 +74,7 @@ impl KnownSources {
     }
 
     /// Drops the cached look-up of a user who has just signed in.
-    pub(super) async fn look_again(&self, client: &ClientId, name: &Username) {
+    pub(super) async fn forget_cached(&self, client: &ClientId, name: &Username) {
         self.found.invalidate(&(client.clone(), name.clone())).await;
     }
 
@@ -92,12 +92,12 @@ impl KnownSources {
             let marks = self.store.find_sign_in_sources(client, name).await?;
             Ok(Arc::new(Found { read_at: now, marks }))
         };
-        let found = timeout(Self::PATIENCE, self.found.try_get_with(key, look)).await;
-        found.map_err(|_| Error::Slow(Self::PATIENCE))?.map_err(Error::Store)
+        let found = timeout(Self::TIME_LIMIT, self.found.try_get_with(key, look)).await;
+        found.map_err(|_| Error::Slow(Self::TIME_LIMIT))?.map_err(Error::Store)
     }
 }
 
-/// It contains user and client, so that the marks of two users do not reveal whether they share an address.
+/// The signed message contains user and client, so that marks do not reveal whether two users share an address.
 fn message(client: &ClientId, user: UserId, network: &Network) -> String {
     format!("{} {client} {user} {network}", KnownSources::PURPOSE)
 }

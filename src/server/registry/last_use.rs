@@ -5,12 +5,12 @@ use std::{
 
 use crate::{clock::Timestamp, server::secret::SecretId};
 
-/// When secrets were last used, until it is written down in a batch.
+/// When secrets were last used. Collected here until it is written to the database in a batch.
 #[derive(Debug, Default)]
 pub(super) struct LastUse(Mutex<BTreeMap<SecretId, Timestamp>>);
 
 impl LastUse {
-    /// Secrets that are remembered between two batches. What exceeds it is not noted: a stamp is a courtesy.
+    /// Maximum number of secrets between two batches. Uses beyond it are not recorded: the time is informative only.
     const MAX: usize = 10_000;
 
     pub(super) fn note(&self, id: &SecretId, at: Timestamp) {

@@ -1,6 +1,6 @@
 //! Limits on failed passwords, checked before anything is hashed. Failures are counted per user name, per source and per client,
-//! and also per user name and source together. A source from which the user has signed in before is limited by what was failed from
-//! there alone, so that failures of strangers elsewhere do not lock the user out.
+//! and also per user name and source together. A source from which the user has signed in before is limited only by failures
+//! from that source, so that other people's failures elsewhere do not lock the user out.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -17,9 +17,9 @@ use crate::{clock::SharedClock, protocol::ClientId, server::model::Username};
 pub(crate) struct Policy {
     /// Failures for one secret, or for one user name.
     pub(crate) attempts: AttemptsPolicy,
-    /// Failures over all user names that are free per client and source.
+    /// Failures that are allowed at once per client and source, over all user names.
     pub(crate) per_source: NonZeroU32,
-    /// Failures over all user names and sources that are free per client.
+    /// Failures that are allowed at once per client, over all user names and sources.
     pub(crate) per_client: NonZeroU32,
 }
 
@@ -36,14 +36,14 @@ pub(super) struct Limits {
     names: Attempts,
     sources: Attempts,
     clients: Attempts,
-    /// Per user name and source.
+    /// Per client, user name and source.
     own: Attempts,
     pub(super) known: KnownSources,
 }
 
-/// An attempt at a password: by which client, for which user, from where.
+/// An attempt at a password.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asking<'a> {
+pub(super) struct PasswordAttempt<'a> {
     pub(super) client: &'a ClientId,
     /// The normalized user name, or the name as typed if it is not a valid one.
     pub(super) name: &'a str,
@@ -94,25 +94,25 @@ impl Limits {
     }
 
     /// Counts an attempt, or returns why it is not allowed.
-    pub(super) async fn admit(&self, asking: Asking<'_>) -> Result<Admitted, NotAdmitted> {
-        let Asking { client, name, user, network } = asking;
-        // A known source obeys this one as well: strangers elsewhere cannot use it up. Otherwise the users known at a source that
-        // guesses would be told from all others, and could be guessed at without end.
+    pub(super) async fn admit(&self, attempt: PasswordAttempt<'_>) -> Result<Admitted, NotAdmitted> {
+        let PasswordAttempt { client, name, user, network } = attempt;
+        // This limit applies to known sources too, since other sources cannot use it up. Without it, a source that guesses could tell its
+        // known users from all others, and could guess their passwords without limit.
         let source = self.sources.begin_in_turn(&[client.as_str(), network.as_str()]).await;
         let source = source.map_err(|limited| NotAdmitted::Limited(Self::BY_SOURCE, limited))?;
-        let general = match self.general(asking, false).await {
+        let general = match self.general(attempt, false).await {
             Ok(general) => Some(general),
             Err(_) => {
                 let known = match user {
                     Some(user) => match self.known.contain(client, user, network).await {
-                        // Many look-ups wait: the caller is limited, and it is no fault of this server.
+                        // Many look-ups wait. The caller is limited; this is not a fault of this server.
                         Err(Error::Slow(_)) => false,
                         known => known.map_err(NotAdmitted::Fault)?,
                     },
                     None => false,
                 };
                 // Attempts that are still under way may succeed and free a place.
-                if known { None } else { Some(self.general(asking, true).await?) }
+                if known { None } else { Some(self.general(attempt, true).await?) }
             }
         };
         let own = self.own.begin_in_turn(&[client.as_str(), name, network.as_str()]).await;
@@ -121,8 +121,8 @@ impl Limits {
     }
 
     /// Counts an attempt against the limits that all sources share.
-    async fn general(&self, asking: Asking<'_>, in_turn: bool) -> Result<General, NotAdmitted> {
-        let Asking { client, name, .. } = asking;
+    async fn general(&self, attempt: PasswordAttempt<'_>, in_turn: bool) -> Result<General, NotAdmitted> {
+        let PasswordAttempt { client, name, .. } = attempt;
         let begin = async |attempts: &Attempts, parts: &[&str], kind| {
             let begun = if in_turn { attempts.begin_in_turn(parts).await } else { attempts.begin(parts).await };
             begun.map_err(|limited| NotAdmitted::Limited(kind, limited))
@@ -143,7 +143,7 @@ impl Admitted {
         Self { source, general, own }
     }
 
-    /// Whether this was found out already: the source is known.
+    /// Whether the source has been found to be known.
     pub(super) const fn is_at_known_source(&self) -> bool {
         self.general.is_none()
     }

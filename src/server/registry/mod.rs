@@ -1,4 +1,4 @@
-//! Knows who may ask: which client this is, and whether its secret is right.
+//! Clients and users: how they authenticate, and limits on failed attempts.
 
 mod attempts;
 mod authentication;
@@ -27,7 +27,7 @@ pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
 pub(crate) use authentication::{AuthenticationError, Credentials};
 pub(crate) use limits::Policy as LimitsPolicy;
 pub(crate) use network::Network;
-pub(crate) use password_hashing::{PasswordHasher, Policy as HashingPolicy, Verdict};
+pub(crate) use password_hashing::{Comparison, PasswordHasher, Policy as HashingPolicy};
 pub(crate) use password_rules::Policy as PasswordRules;
 pub(crate) use registration::{NewSecret, RegistrationError, add_secret, register_client, register_user, set_password};
 pub(crate) use sign_in::{SignIn, SignInError};
@@ -47,56 +47,56 @@ use crate::{
     },
 };
 
-/// What the registry obeys.
+/// The settings of the registry.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// For how long known clients are served while the database cannot be read.
+    /// How long cached clients are served while the database cannot be read.
     pub(crate) stale_for: Duration,
-    /// Clients kept in memory at most.
+    /// Maximum number of cached clients.
     pub(crate) cached_clients: u64,
     pub(crate) limits: LimitsPolicy,
     pub(crate) hashing: HashingPolicy,
 }
 
-/// The clients, as fresh as the last look at the database.
+/// The cached clients, as of the last read of the epochs.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     policy: Policy,
     clock: SharedClock,
     store: Store,
     meters: Arc<Meters>,
-    /// Keyed by the epoch in which the reading began: a change raises the epoch, and what was read before is not found any
-    /// more. Unknown names are remembered too, so that asking for one costs what asking for a known one costs.
+    /// Keyed by the epoch in which the read began, so that a change makes older entries unreachable. Unknown client ids are cached too, so
+    /// that they cost the same as known ones.
     clients: Cache<(i64, ClientId), Option<Arc<Client>>>,
-    seen: Arc<ArcSwap<Seen>>,
-    /// Whether an older database was put in place of the one that was read.
+    last_read: Arc<ArcSwap<LastRead>>,
+    /// Whether the database was replaced by an older one.
     set_back: Arc<AtomicBool>,
     last_use: Arc<LastUse>,
-    /// Wrong secrets, per client and source.
+    /// Failed secrets, per client and source.
     failed_secrets: Attempts,
     passwords: Passwords,
 }
 
-/// What checking passwords needs.
+/// The parts that check passwords.
 #[derive(Debug, Clone)]
 struct Passwords {
     hasher: PasswordHasher,
     limits: Limits,
 }
 
-/// The last look at the epochs.
+/// The last read of the epochs.
 #[derive(Debug)]
-struct Seen {
+struct LastRead {
     epoch: i64,
     /// By the steady clock.
     read_at: Timestamp,
 }
 
-/// Why it cannot be said who a client is.
+/// Why a client or user could not be looked up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The database has been out of reach for longer than what is known may be trusted.
-    #[error("the registry was last read {} s ago, which is too long to rely on", .0.as_secs())]
+    /// The database has been unreachable for longer than cached data is used.
+    #[error("the registry was last read {} s ago, which is too long ago", .0.as_secs())]
     Stale(Duration),
     #[error("the database did not answer within {} s", .0.as_secs())]
     Slow(Duration),
@@ -111,7 +111,7 @@ impl From<store::Error> for Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed a little later.
+    /// Whether a retry of the same call may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Stale(_) | Self::Slow(_) => true,
@@ -121,10 +121,10 @@ impl Error {
 }
 
 impl Registry {
-    /// The name of the key for marks of sign-in sources.
+    /// The name, in the database, of the MAC key for marks of sign-in sources.
     pub(crate) const SOURCE_KEY: &str = KnownSources::KEY;
 
-    /// A registry that was read at `now`, in `epoch`.
+    /// Opens a registry. `epoch` was read at `now`.
     pub(crate) fn open(
         policy: Policy,
         store: Store,
@@ -139,7 +139,7 @@ impl Registry {
         Ok(Self {
             store,
             clients: Cache::builder().max_capacity(policy.cached_clients).build(),
-            seen: Arc::new(ArcSwap::from_pointee(Seen { epoch, read_at: now })),
+            last_read: Arc::new(ArcSwap::from_pointee(LastRead { epoch, read_at: now })),
             set_back: Arc::default(),
             last_use: Arc::default(),
             failed_secrets: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
@@ -150,55 +150,55 @@ impl Registry {
         })
     }
 
-    /// Notes that at `read_at` the registry was in `epoch`.
+    /// Records that the registry was in `epoch` at `read_at`.
     pub(crate) fn confirm(&self, epoch: i64, read_at: Timestamp) {
-        if self.seen.load().epoch != epoch {
-            // Not needed while epochs only rise; a database that was set back may come to this epoch again.
+        if self.last_read.load().epoch != epoch {
+            // Epochs only rise, but an older database may reach the same epoch with other data.
             self.clients.invalidate_all();
         }
-        self.seen.store(Arc::new(Seen { epoch, read_at }));
+        self.last_read.store(Arc::new(LastRead { epoch, read_at }));
     }
 
-    /// Notes whether the database is older than it was: then it is not read, and what was read before ages.
+    /// Records whether the database was replaced by an older one. While it is, nothing is confirmed and cached data ages.
     pub(crate) fn note_set_back(&self, set_back: bool) {
         self.set_back.store(set_back, Relaxed);
     }
 
-    /// Whether the last look found the database older than it was.
+    /// Whether the database was replaced by an older one.
     pub(crate) fn is_set_back(&self) -> bool {
         self.set_back.load(Relaxed)
     }
 
-    /// How long ago the last look at the database was.
+    /// The time since the epochs were last read.
     pub(crate) fn age(&self) -> Duration {
-        self.clock.steady().since(self.seen.load().read_at)
+        self.clock.steady().since(self.last_read.load().read_at)
     }
 
-    /// How many password hashes wait for a thread.
+    /// The number of password hashes that wait for a thread.
     pub(crate) fn hashes_waiting(&self) -> usize {
         self.passwords.hasher.waiting()
     }
 
-    /// Notes that an attempt was refused because too many before it had failed.
+    /// Counts an attempt that was refused because of earlier failures.
     fn count_limited(&self, kind: &'static str) {
         self.meters.limited.get_or_create(&Guess { kind }).inc();
     }
 
-    /// Whether the last look at the database is too long ago to decide by.
+    /// Whether the epochs were last read too long ago to serve cached data.
     pub(crate) fn is_stale(&self) -> bool {
         self.age() > self.policy.stale_for
     }
 
-    /// Why the database takes no writes, while it takes none.
+    /// Why the database accepts no writes, if it does not.
     pub(crate) fn write_failure(&self) -> Option<&'static str> {
         self.store.write_failure().map(store::WriteFailure::as_str)
     }
 
-    /// The client of this name, from memory where it is there.
+    /// Finds a client, from the cache if it is there.
     async fn find_client(&self, id: &ClientId) -> Result<Option<Arc<Client>>, Error> {
         let (epoch, age) = {
-            let seen = self.seen.load();
-            (seen.epoch, self.clock.steady().since(seen.read_at))
+            let last_read = self.last_read.load();
+            (last_read.epoch, self.clock.steady().since(last_read.read_at))
         };
         if age > self.policy.stale_for {
             return Err(Error::Stale(age));
@@ -210,13 +210,13 @@ impl Registry {
         self.clients.try_get_with((epoch, id.clone()), read).await.map_err(Error::Store)
     }
 
-    /// Writes down when secrets were last used, some hundred in one write.
+    /// Writes to the database when secrets were last used, in batches.
     pub(crate) async fn stamp_last_use(&self) {
         const AT_ONCE: usize = 500;
         let used = self.last_use.take();
         for (index, batch) in used.chunks(AT_ONCE).enumerate() {
             if let Err(error) = self.store.stamp_secrets_used(batch.to_vec()).await {
-                tracing::warn!(%error, "when client secrets were last used could not be noted; it will be tried again");
+                tracing::warn!(%error, "the last use of client secrets could not be recorded; the next run tries again");
                 return self.last_use.put_back(&used[index * AT_ONCE..]);
             }
         }

@@ -1,4 +1,4 @@
-//! argon2id on a pool of its own: a hash takes tens of milliseconds and 19 MiB, so how many run at once is fixed.
+//! argon2id on a thread pool of its own: a hash takes tens of milliseconds and 19 MiB, so the number of concurrent hashes is fixed.
 
 use std::{io, sync::Arc};
 
@@ -14,26 +14,26 @@ use crate::{
     server::{
         meters::Meters,
         model::Password,
-        workers::{FairWorkers, Share, Unserved},
+        workers::{FairWorkers, QueueShare, WorkError},
     },
 };
 
-/// What hashing obeys. The least that is allowed is what OWASP advises.
+/// The settings of hashing. The minimum is what OWASP recommends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
     pub(crate) memory_kib: u32,
     pub(crate) passes: u32,
     pub(crate) threads: usize,
-    /// Hashes that wait at most.
+    /// Maximum number of hashes that wait.
     pub(crate) queue: usize,
 }
 
-/// What became of a password.
+/// The result of comparing a password with its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Comparison {
     Wrong,
     Right {
-        /// Its hash under the parameters in force, where they were raised since it was set.
+        /// A new hash with the current parameters, if the stored one uses weaker ones.
         rehash: Option<String>,
     },
 }
@@ -42,7 +42,7 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone)]
 pub(crate) struct PasswordHasher {
     params: Params,
-    /// Each thread keeps the memory of its last hash: half of what a hash costs would be getting it from the system.
+    /// Each thread keeps the memory of its last hash, because allocating it takes as long as the hash itself.
     workers: FairWorkers<Vec<Block>>,
     meters: Arc<Meters>,
 }
@@ -52,33 +52,33 @@ const OUTPUT_LEN: usize = 32;
 
 impl PasswordHasher {
     pub(crate) fn start(policy: Policy, meters: Arc<Meters>) -> io::Result<Self> {
-        // One lane: the pool is what runs in parallel.
+        // One lane: parallelism comes from the pool.
         let params = Params::new(policy.memory_kib, policy.passes, 1, Some(OUTPUT_LEN)).map_err(io::Error::other)?;
         let workers = FairWorkers::start("password", policy.threads, policy.queue, meters.hashing.clone())?;
         Ok(Self { params, workers, meters })
     }
 
-    /// How many hashes wait for a thread.
+    /// The number of hashes that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
         self.workers.waiting()
     }
 
-    /// A new hash, with a salt of its own.
-    pub(crate) async fn hash(&self, password: Password) -> Result<String, Unserved> {
+    /// Hashes a new password with a random salt.
+    pub(crate) async fn hash(&self, password: Password) -> Result<String, WorkError> {
         let params = self.params.clone();
-        self.workers.run(&Share::default(), move |memory| new_hash(&params, password.expose(), memory)).await?
+        self.workers.run(&QueueShare::default(), move |memory| new_hash(&params, password.expose(), memory)).await?
     }
 
-    /// Whether `sent` is the password behind `stored`, in the turn of `share`; if others wait, in the turn of `other`. Without a stored
-    /// password, the same work is done for nothing, so that the time does not reveal whether the user exists.
+    /// Compares `sent` with the hash `stored`. The job is queued for `share`; if other jobs wait, for `other`. Without a stored hash, it
+    /// does the same work, so that the time does not reveal whether the user exists.
     #[tracing::instrument(name = "hash_password", level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn verify(
         &self,
-        share: &Share,
-        other: impl Future<Output = Option<Share>>,
+        share: &QueueShare,
+        other: impl Future<Output = Option<QueueShare>>,
         sent: String,
         stored: Option<String>,
-    ) -> Result<Verdict, Unserved> {
+    ) -> Result<Comparison, WorkError> {
         let asked = Arc::new((Zeroizing::new(sent), stored));
         let job = || {
             let (params, meters, asked) = (self.params.clone(), Arc::clone(&self.meters), Arc::clone(&asked));
@@ -92,58 +92,58 @@ impl PasswordHasher {
     }
 }
 
-fn compare(params: &Params, sent: &str, stored: Option<&str>, memory: &mut Vec<Block>) -> Result<Verdict, Unserved> {
+fn compare(params: &Params, sent: &str, stored: Option<&str>, memory: &mut Vec<Block>) -> Result<Comparison, WorkError> {
     let Some(stored) = stored else {
         compute(params, sent.as_bytes(), &[0; SALT_LEN], memory)?;
-        return Ok(Verdict::Wrong);
+        return Ok(Comparison::Wrong);
     };
-    let stored = PasswordHash::new(stored).map_err(|_| Unserved::Lost)?;
+    let stored = PasswordHash::new(stored).map_err(|_| WorkError::Failed)?;
     let (Some(salt), Some(wanted), Ok(used)) = (&stored.salt, &stored.hash, Params::try_from(&stored)) else {
-        return Err(Unserved::Lost);
+        return Err(WorkError::Failed);
     };
     let found = compute(&used, sent.as_bytes(), salt.as_ref(), memory)?;
     let missing = work(params).saturating_sub(work(&used));
     if !bool::from(found.as_slice().ct_eq(wanted.as_bytes())) {
         if missing > 0 {
-            // As much work as an unknown user costs, also where the hash was made by lower parameters.
+            // Add work if the hash has weaker parameters, so that it costs as much as an unknown user.
             let passes = u32::try_from(missing.div_ceil(u64::from(params.m_cost()))).unwrap_or(u32::MAX);
-            let rest = Params::new(params.m_cost(), passes, 1, Some(OUTPUT_LEN)).map_err(|_| Unserved::Lost)?;
+            let rest = Params::new(params.m_cost(), passes, 1, Some(OUTPUT_LEN)).map_err(|_| WorkError::Failed)?;
             compute(&rest, sent.as_bytes(), &[0; SALT_LEN], memory)?;
         }
-        return Ok(Verdict::Wrong);
+        return Ok(Comparison::Wrong);
     }
     let raised = used.m_cost() < params.m_cost() || used.t_cost() < params.t_cost();
     let rehash = raised.then(|| new_hash(params, sent, memory)).transpose()?;
-    Ok(Verdict::Right { rehash })
+    Ok(Comparison::Right { rehash })
 }
 
-/// What a hash costs: blocks of memory times passes over them.
+/// The cost of a hash: memory blocks times passes.
 fn work(params: &Params) -> u64 {
     u64::from(params.m_cost()) * u64::from(params.t_cost())
 }
 
 /// A hash in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.
-fn new_hash(params: &Params, password: &str, memory: &mut Vec<Block>) -> Result<String, Unserved> {
+fn new_hash(params: &Params, password: &str, memory: &mut Vec<Block>) -> Result<String, WorkError> {
     let salt = entropy::bytes::<SALT_LEN>();
     let hash = compute(params, password.as_bytes(), &salt, memory)?;
     let phc = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
-        params: ParamsString::try_from(params).map_err(|_| Unserved::Lost)?,
-        salt: Some(Salt::new(&salt).map_err(|_| Unserved::Lost)?),
-        hash: Some(Output::new(&hash).map_err(|_| Unserved::Lost)?),
+        params: ParamsString::try_from(params).map_err(|_| WorkError::Failed)?,
+        salt: Some(Salt::new(&salt).map_err(|_| WorkError::Failed)?),
+        hash: Some(Output::new(&hash).map_err(|_| WorkError::Failed)?),
     };
     Ok(phc.to_string())
 }
 
-fn compute(params: &Params, password: &[u8], salt: &[u8], memory: &mut Vec<Block>) -> Result<[u8; OUTPUT_LEN], Unserved> {
+fn compute(params: &Params, password: &[u8], salt: &[u8], memory: &mut Vec<Block>) -> Result<[u8; OUTPUT_LEN], WorkError> {
     let blocks = params.block_count();
     if memory.len() < blocks {
         memory.resize(blocks, Block::new());
     }
     let mut hash = [0; OUTPUT_LEN];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
-    argon2.hash_password_into_with_memory(password, salt, &mut hash, &mut memory[..blocks]).map_err(|_| Unserved::Lost)?;
+    argon2.hash_password_into_with_memory(password, salt, &mut hash, &mut memory[..blocks]).map_err(|_| WorkError::Failed)?;
     Ok(hash)
 }
 
@@ -156,12 +156,12 @@ mod tests {
 
     use super::*;
 
-    fn share(source: u32) -> Share {
-        Share { client: "shop".to_owned(), source: source.to_string(), known_user: None }
+    fn share(source: u32) -> QueueShare {
+        QueueShare { client: "shop".to_owned(), source: source.to_string(), known_user: None }
     }
 
     /// A hasher with one thread, which is busy until the sender sends, and room for `queue` jobs that wait.
-    fn busy(queue: usize) -> (PasswordHasher, mpsc::Sender<()>, impl Future<Output = Result<(), Unserved>>) {
+    fn busy(queue: usize) -> (PasswordHasher, mpsc::Sender<()>, impl Future<Output = Result<(), WorkError>>) {
         let policy = Policy { memory_kib: 64, passes: 1, threads: 1, queue };
         let hasher = PasswordHasher::start(policy, Arc::default()).unwrap();
         let ((started, has_started), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
@@ -171,7 +171,7 @@ mod tests {
                 started.send(()).unwrap();
                 released.recv().unwrap();
             };
-            workers.run(&Share::default(), wait).await
+            workers.run(&QueueShare::default(), wait).await
         });
         assert!(busy.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         has_started.recv().unwrap();
@@ -179,9 +179,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hd5_hd6_a_user_at_a_known_source_is_checked_although_as_many_strangers_wait_as_may() {
+    async fn hd5_hd6_a_user_at_a_known_source_is_checked_although_strangers_fill_the_queue() {
         let (hasher, release, busy) = busy(4);
-        let verify = |share: Share, known: Option<Share>| {
+        let verify = |share: QueueShare, known: Option<QueueShare>| {
             let hasher = hasher.clone();
             let mut verified = Box::pin(async move { hasher.verify(&share, async { known }, "wrong".to_owned(), None).await });
             let outcome = verified.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -189,21 +189,21 @@ mod tests {
         };
         let mut strangers: Vec<_> = (0..4).map(|stranger| verify(share(stranger), None).0).collect();
         assert_eq!(hasher.waiting(), 4);
-        // A stranger is refused at once, and a user at a known source is not.
-        assert_eq!(verify(share(5), None).1, std::task::Poll::Ready(Err(Unserved::Full)));
-        let known = Share { known_user: Some("alice".to_owned()), ..share(6) };
+        // A stranger is refused at once; a user at a known source is not.
+        assert_eq!(verify(share(5), None).1, std::task::Poll::Ready(Err(WorkError::QueueFull)));
+        let known = QueueShare { known_user: Some("alice".to_owned()), ..share(6) };
         let (alice, outcome) = verify(share(6), Some(known.clone()));
         assert!(outcome.is_pending());
-        assert_eq!((hasher.waiting(), hasher.meters.hashing.shed.get()), (4, 1), "a job that waits after all is not shed");
+        assert_eq!((hasher.waiting(), hasher.meters.hashing.shed.get()), (4, 1), "a job that is queued at the second attempt is not shed");
 
         release.send(()).unwrap();
         assert_eq!(busy.await, Ok(()));
-        assert_eq!(alice.await, Ok(Verdict::Wrong));
+        assert_eq!(alice.await, Ok(Comparison::Wrong));
         let mut refused = 0;
         for stranger in &mut strangers {
-            refused += usize::from(stranger.await == Err(Unserved::Full));
+            refused += usize::from(stranger.await == Err(WorkError::QueueFull));
         }
-        assert_eq!((refused, hasher.meters.hashing.shed.get()), (1, 2), "one of the four made room");
+        assert_eq!((refused, hasher.meters.hashing.shed.get()), (1, 2), "one of the four was displaced");
     }
 
     #[tokio::test]
@@ -211,8 +211,8 @@ mod tests {
         // Which of two strangers gives way is left to chance; what comes of it is not.
         for _ in 0..16 {
             let (hasher, release, busy) = busy(2);
-            let known = |user: &str| Share { known_user: Some(user.to_owned()), ..share(9) };
-            let verify = |share: Share, known: Option<Share>| {
+            let known = |user: &str| QueueShare { known_user: Some(user.to_owned()), ..share(9) };
+            let verify = |share: QueueShare, known: Option<QueueShare>| {
                 let hasher = hasher.clone();
                 let mut verified = Box::pin(async move { hasher.verify(&share, async { known }, "wrong".to_owned(), None).await });
                 assert!(verified.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
@@ -223,9 +223,9 @@ mod tests {
             let stranger = verify(share(1), None);
             let bob = verify(share(9), Some(known("bob")));
             assert!(alice.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-            assert_eq!(stranger.await, Err(Unserved::Full));
+            assert_eq!(stranger.await, Err(WorkError::QueueFull));
             release.send(()).unwrap();
-            assert_eq!((busy.await, alice.await, bob.await), (Ok(()), Ok(Verdict::Wrong), Ok(Verdict::Wrong)));
+            assert_eq!((busy.await, alice.await, bob.await), (Ok(()), Ok(Comparison::Wrong), Ok(Comparison::Wrong)));
         }
     }
 }

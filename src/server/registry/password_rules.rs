@@ -1,33 +1,33 @@
-//! Which passwords may be set: long enough, and not what everybody guesses first (NIST SP 800-63B-4 section 3.1.1.2). No
-//! rule says which characters to use, and none expires.
+//! Which passwords may be set: a minimum length and a list of common passwords (NIST SP 800-63B-4 section 3.1.1.2). There are no
+//! composition rules, and passwords do not expire.
 
 use std::{collections::HashSet, sync::LazyLock};
 
 use crate::server::model::{Password, Username};
 
-/// What setting a password obeys.
+/// The rules for new passwords.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
-    /// Characters at least; 8 at the least.
+    /// Minimum number of characters; at least 8.
     pub(crate) min_length: usize,
-    /// Names of the service, which everybody guesses.
+    /// Names of the service, which are easy to guess.
     pub(crate) service_names: Vec<String>,
 }
 
-/// The ten thousand passwords that leaks show most often, in lower case.
+/// The ten thousand most common passwords of leaks, in lower case.
 static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| include_str!("common_passwords.txt").split_ascii_whitespace().collect());
 
-/// Characters that must be left when every known name has been taken out.
+/// Minimum number of characters besides a known name.
 const OWN_CHARS: usize = 8;
-/// A shorter name is too likely to stand in a good password by chance.
+/// Shorter names are ignored: they are too likely to occur in a good password by chance.
 const NAME_CHARS: usize = 4;
 
 impl Policy {
-    /// Says why `password` may not be set for `username`.
-    pub(crate) fn judge(&self, password: &Password, username: &Username) -> Result<(), String> {
+    /// Checks whether `password` may be set for `username`, or returns the reason why not.
+    pub(crate) fn check(&self, password: &Password, username: &Username) -> Result<(), String> {
         if password.chars() < self.min_length {
             return Err(format!(
-                "it has {} characters, and {} are needed; a few words in a row are easy to keep",
+                "it has {} characters, but at least {} are required; a few random words are easy to remember",
                 password.chars(),
                 self.min_length
             ));
@@ -35,10 +35,10 @@ impl Policy {
         let lower = password.expose().to_lowercase();
         let core = lower.trim_matches(|c: char| !c.is_alphabetic());
         if [lower.as_str(), core, piece(&lower), piece(core)].iter().any(|text| COMMON.contains(text)) {
-            return Err("it is one of those that everybody guesses first, or one of them with something added".to_owned());
+            return Err("it is a common password, or one with something added".to_owned());
         }
         if piece(&lower).chars().count() < OWN_CHARS {
-            return Err("it repeats a short piece".to_owned());
+            return Err("it repeats a short text".to_owned());
         }
         let names = self.service_names.iter().map(String::as_str).chain([username.as_str()]);
         for name in names.filter(|name| name.chars().count() >= NAME_CHARS) {
@@ -51,7 +51,7 @@ impl Policy {
     }
 }
 
-/// What a text repeats, at least once and a half; else the text itself.
+/// The shortest text that `text` repeats at least one and a half times, or `text` itself.
 fn piece(text: &str) -> &str {
     let chars: Vec<(usize, char)> = text.char_indices().collect();
     let repeats = |length: &usize| chars.iter().zip(&chars[*length..]).all(|((_, one), (_, other))| one == other);
@@ -65,13 +65,13 @@ fn piece(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn judge(text: &str) -> Result<(), String> {
+    fn check(text: &str) -> Result<(), String> {
         let policy = Policy { min_length: 15, service_names: vec!["sealwright".to_owned(), "orders".to_owned()] };
-        policy.judge(&Password::parse(text).unwrap(), &"alice.cooper".parse().unwrap())
+        policy.check(&Password::parse(text).unwrap(), &"alice.cooper".parse().unwrap())
     }
 
     #[test]
-    fn pw13_any_characters_will_do_and_fourteen_are_too_few() {
+    fn pw13_any_characters_are_accepted_and_fourteen_are_too_few() {
         for good in [
             "plumtrousergate",
             "a b c d e f g h i",
@@ -80,38 +80,38 @@ mod tests {
             "PLUMTROUSERGATE",
             "483920571648302",
         ] {
-            assert_eq!(judge(good), Ok(()), "{good}");
+            assert_eq!(check(good), Ok(()), "{good}");
         }
-        let short = judge("plumtrousergat").unwrap_err();
-        assert!(short.contains("14 characters") && short.contains("15 are needed"), "{short}");
+        let short = check("plumtrousergat").unwrap_err();
+        assert!(short.contains("14 characters") && short.contains("15 are required"), "{short}");
     }
 
     #[test]
-    fn pw14_what_everybody_guesses_is_refused_with_the_reason() {
+    fn pw14_common_passwords_are_refused_with_the_reason() {
         for common in
             ["password12345678", "PassWord12345678", "passwordpassword", "1234567890123456", "qwertyuiop!!!!!!!!", "!!!iloveyou2026!!!"]
         {
-            assert!(judge(common).unwrap_err().contains("everybody guesses"), "{common}");
+            assert!(check(common).unwrap_err().contains("common password"), "{common}");
         }
         for repeated in ["aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "zxvzxvzxvzxvzxvzx"] {
-            assert!(judge(repeated).is_err(), "{repeated}");
+            assert!(check(repeated).is_err(), "{repeated}");
         }
         for name in ["alice.cooper-2026", "Sealwright-2026!", "sealwrightsealwright1", "my-alice.cooper-1"] {
             assert!(
-                judge(name).unwrap_err().contains("name of the user or of the service") || judge(name).unwrap_err().contains("repeats"),
+                check(name).unwrap_err().contains("name of the user or of the service") || check(name).unwrap_err().contains("repeats"),
                 "{name}"
             );
         }
         let with_a_name = "alice.cooper likes plums";
-        assert_eq!(judge(with_a_name), Ok(()));
+        assert_eq!(check(with_a_name), Ok(()));
     }
 
     #[test]
-    fn pw14_every_common_password_is_refused_whatever_the_least_length() {
+    fn pw14_common_passwords_are_refused_at_any_minimum_length() {
         let policy = Policy { min_length: 8, service_names: Vec::new() };
         assert!(COMMON.len() >= 3000);
         for common in COMMON.iter() {
-            assert!(policy.judge(&Password::parse(common).unwrap(), &"bob".parse().unwrap()).is_err(), "{common}");
+            assert!(policy.check(&Password::parse(common).unwrap(), &"bob".parse().unwrap()).is_err(), "{common}");
         }
     }
 }

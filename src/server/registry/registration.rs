@@ -10,7 +10,7 @@ use crate::{
         model::{Client, Password, StoredSecret, User, UserId, Username},
         secret::{ClientSecret, SecretId},
         store::{self, Store},
-        workers::Unserved,
+        workers::WorkError,
     },
 };
 
@@ -59,7 +59,7 @@ pub(crate) enum RegistrationError {
     #[error("the password cannot be used: {0}")]
     Password(String),
     #[error("the password could not be hashed: {0}")]
-    Unserved(#[from] Unserved),
+    Work(#[from] WorkError),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -74,7 +74,7 @@ pub(crate) async fn register_user(
     permissions: BTreeMap<Audience, Scope>,
     now: Timestamp,
 ) -> Result<User, RegistrationError> {
-    rules.judge(&password, &username).map_err(RegistrationError::Password)?;
+    rules.check(&password, &username).map_err(RegistrationError::Password)?;
     let password_hash = hasher.hash(password).await?;
     let user =
         User { id: UserId::generate(), username, password_hash, permissions, created_at: now, disabled_at: None, signed_in_at: None };
@@ -91,7 +91,7 @@ pub(crate) async fn set_password(
     password: Password,
     now: Timestamp,
 ) -> Result<(), RegistrationError> {
-    rules.judge(&password, &username).map_err(RegistrationError::Password)?;
+    rules.check(&password, &username).map_err(RegistrationError::Password)?;
     let hash = hasher.hash(password).await?;
     Ok(store.set_password_hash(username, hash, now).await?)
 }

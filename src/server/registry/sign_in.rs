@@ -1,8 +1,8 @@
-//! Whether a user is who they say they are.
+//! User authentication by password.
 
 use super::{
-    Error, Limited, Registry, Verdict,
-    limits::{Asking, NotAdmitted},
+    Comparison, Error, Limited, Registry,
+    limits::{NotAdmitted, PasswordAttempt},
     network::Network,
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     server::{
         model::{Password, PasswordProof, User, UserId, Username},
         store::SourceMark,
-        workers::{Share, Unserved},
+        workers::{QueueShare, WorkError},
     },
 };
 
@@ -26,24 +26,24 @@ pub(crate) struct SignIn<'a> {
 /// Why a user was not signed in.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SignInError {
-    /// Longer than any password is.
+    /// The password exceeds the maximum length.
     #[error("the password is too long")]
     TooLong,
-    /// The caller learns that it was refused and nothing else; the cause is for the log.
+    /// The cause is written to the log and not sent to the caller.
     #[error("{0}")]
     Rejected(&'static str),
     #[error("too many failed attempts")]
     Limited(Limited),
     #[error("the password could not be checked: {0}")]
-    Unserved(#[from] Unserved),
+    Work(#[from] WorkError),
     #[error(transparent)]
     Fault(#[from] Error),
 }
 
 impl Registry {
-    /// The user of this name and password; and the proof, for writing down what follows.
+    /// Authenticates a user. The returned proof is needed to begin a login.
     ///
-    /// An unknown user, a wrong password and a disabled user get one answer, for one look-up and one hash each.
+    /// An unknown user, a wrong password and a disabled user get the same answer, at the cost of one look-up and one hash each.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn sign_in(&self, asked: SignIn<'_>) -> Result<(User, PasswordProof), SignInError> {
         if Password::is_too_long(asked.password) {
@@ -51,62 +51,67 @@ impl Registry {
         }
         let user = asked.username.parse::<Username>().ok();
         let name = user.as_ref().map_or(asked.username, Username::as_str);
-        let asking = Asking { client: asked.client, name, user: user.as_ref(), network: asked.network };
-        let attempt = self.passwords.limits.admit(asking).await.map_err(|refused| match refused {
+        let guess = PasswordAttempt { client: asked.client, name, user: user.as_ref(), network: asked.network };
+        let attempt = self.passwords.limits.admit(guess).await.map_err(|refused| match refused {
             NotAdmitted::Limited(kind, limited) => {
                 self.count_limited(kind);
                 SignInError::Limited(limited)
             }
             NotAdmitted::Fault(error) => error.into(),
         })?;
-        let judged = self.judge(user.as_ref(), asked, attempt.is_at_known_source()).await;
-        match &judged {
+        let outcome = self.check_password(user.as_ref(), asked, attempt.is_at_known_source()).await;
+        match &outcome {
             Ok(_) => attempt.succeeded(),
             // A fault of this server is not a failed attempt.
-            Err(SignInError::Unserved(_) | SignInError::Fault(_)) => attempt.give_back(),
+            Err(SignInError::Work(_) | SignInError::Fault(_)) => attempt.give_back(),
             Err(_) => drop(attempt),
         }
-        judged
+        outcome
     }
 
-    /// The mark to store for the source of a sign-in, so that it is recognized the next time.
+    /// The mark to store for the source of a sign-in, so that the source is recognized next time.
     pub(crate) fn mark_source(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
         self.passwords.limits.known.mark(client, user, network)
     }
 
-    /// The mark of a sign-in's source was stored.
+    /// Must be called when the mark of a source was stored.
     pub(crate) async fn source_was_marked(&self, client: &ClientId, user: &Username) {
-        self.passwords.limits.known.look_again(client, user).await;
+        self.passwords.limits.known.forget_cached(client, user).await;
     }
 
-    /// `at_known_source`: it is known already that the user has signed in from there before. Otherwise that is looked up if needed.
-    async fn judge(&self, name: Option<&Username>, asked: SignIn<'_>, at_known_source: bool) -> Result<(User, PasswordProof), SignInError> {
+    /// `at_known_source`: the user is known to have signed in from this source before. If false, that is looked up when needed.
+    async fn check_password(
+        &self,
+        name: Option<&Username>,
+        asked: SignIn<'_>,
+        at_known_source: bool,
+    ) -> Result<(User, PasswordProof), SignInError> {
         let known = match name {
             Some(name) => self.store.find_credentials(name).await.map_err(Error::from)?,
             None => None,
         };
-        // What cannot be a password is compared all the same, as it is: it matches nothing.
+        // A text that is not a valid password is compared as it is, so that it costs the same. It matches nothing.
         let typed = asked.password;
         let sent = Password::parse(typed).map_or_else(|_| typed.to_owned(), |password| password.expose().to_owned());
-        let unknown = Share { client: asked.client.to_string(), source: asked.network.to_string(), known_user: None };
-        let at_known = |name: &Username| Share { known_user: Some(name.to_string()), ..unknown.clone() };
+        let unknown = QueueShare { client: asked.client.to_string(), source: asked.network.to_string(), known_user: None };
+        let at_known = |name: &Username| QueueShare { known_user: Some(name.to_string()), ..unknown.clone() };
         let share = name.filter(|_| at_known_source).map_or_else(|| unknown.clone(), at_known);
         let other = async {
             let name = name.filter(|_| !at_known_source)?;
-            // If this cannot be found out, the caller takes the turn of an unknown source, and is refused if the queue is full.
+            // If the look-up fails, the source counts as unknown, and the caller is refused if the queue is full.
             let found = self.passwords.limits.known.contain(asked.client, name, asked.network).await.unwrap_or(false);
             found.then(|| at_known(name))
         };
         let stored = known.as_ref().map(|known| known.password_hash.clone());
         let verdict = self.passwords.hasher.verify(&share, other, sent, stored).await?;
         let Some(known) = known else { return Err(SignInError::Rejected("unknown user")) };
-        let Verdict::Right { rehash } = verdict else { return Err(SignInError::Rejected("wrong password")) };
-        // Only who knew the password costs another look.
+        let Comparison::Right { rehash } = verdict else { return Err(SignInError::Rejected("wrong password")) };
+        // A second read, only after a correct password.
         let user = self.find_enabled_user(known.id).await?.ok_or(SignInError::Rejected("disabled user"))?;
         Ok((user, PasswordProof { hash: known.password_hash, rehash }))
     }
 
-    /// The user of this id, unless disabled or deleted.
+    /// Finds a user by id, unless it is disabled or deleted.
     pub(crate) async fn find_enabled_user(&self, id: UserId) -> Result<Option<User>, Error> {
         let user = self.store.find_user_by_id(id).await?;
         Ok(user.filter(|user| user.disabled_at.is_none()))

@@ -65,17 +65,17 @@ pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy, cl
     let url = || store.url.to_string();
     let file = RecordFile::of(keys);
     let record = file.read()?;
-    let key = SealingKeys::find(keys)?;
+    let key = SealingKeys::find_place(keys)?;
     let turn = match key {
         // Another process may be about to create the issuer of this key.
-        Some(_) => SealingKeys::turn(keys).await,
+        Some(_) => SealingKeys::lock_folder(keys).await,
         None => None,
     };
     let state = State::inspect(store, clock.clone(), record.as_ref().map_or(0, Record::newest_change)).await?;
     drop(turn);
     let founded = match state {
         State::Founded(founded) => founded,
-        State::Missing | State::Empty if keys.found_new_issuer || SealingKeys::is_being_founded(keys)? => return Ok(None),
+        State::Missing | State::Empty if keys.found_new_issuer || SealingKeys::is_first_start_unfinished(keys)? => return Ok(None),
         State::Missing => return key.map_or(Ok(None), |key| Err(Error::Lost { url: url(), key, state: "is missing", copied: false })),
         State::Empty => {
             let copied = url().starts_with("sqlite:");

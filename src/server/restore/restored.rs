@@ -7,8 +7,8 @@ use crate::{
     clock::Timestamp,
     server::{
         keys::{MacKey, SealingKeys},
+        logins::Logins,
         model::Change,
-        revocation::Logins,
         store::{Epochs, Founded, LEAP, Restoring, Store},
     },
 };
@@ -57,7 +57,8 @@ pub(crate) async fn restored(
     // Changes are numbered consecutively, except for the leaps of earlier restores.
     let changes_forgotten = known.as_ref().map_or(0, |record| (record.journal_after - founded.epochs.changes).max(0) % LEAP);
     let seen = known.as_ref().map_or(founded.epochs, |record| Epochs::from(record.seen));
-    let restoring = Restoring { mac_key: (Logins::KEY, MacKey::make(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen, now };
+    let restoring =
+        Restoring { mac_key: (Logins::KEY, MacKey::generate_sealed(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen, now };
     let logins_ended = store.restore(restoring).await?;
 
     let epochs = store.read_epochs().await?;

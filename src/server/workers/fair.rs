@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Job, Unserved,
-    fair_queue::{FairQueue, Pushed, Share},
+    Job, WorkError,
+    fair_queue::{FairQueue, Pushed, QueueShare},
     job_of, work,
 };
 use crate::server::meters::WorkMeters;
@@ -36,7 +36,7 @@ struct Queue<W> {
     closed: bool,
 }
 
-/// Closes the queue when the last handle is dropped; the threads end once it is empty.
+/// Closes the queue when the last handle is dropped. The threads end when it is empty.
 struct Closing<W>(Arc<Shared<W>>);
 
 impl<W> std::fmt::Debug for Closing<W> {
@@ -73,7 +73,7 @@ impl<W> Shared<W> {
 }
 
 impl<W: Default + 'static> FairWorkers<W> {
-    /// Starts `count` threads; at most `waiting` jobs wait for one of them.
+    /// Starts `count` threads with a queue of at most `waiting` jobs.
     pub(crate) fn start(name: &str, count: usize, waiting: usize, meters: WorkMeters) -> io::Result<Self> {
         let queue = Queue { jobs: FairQueue::new(waiting), closed: false };
         let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
@@ -86,33 +86,33 @@ impl<W: Default + 'static> FairWorkers<W> {
         Ok(Self { last, meters })
     }
 
-    /// How many jobs wait for a thread.
+    /// The number of jobs that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
         self.last.0.queue().jobs.len()
     }
 
-    /// Runs `job` on one of the threads, as [`Workers::run`](super::Workers::run) does, in the turn of `share`.
+    /// Runs `job` on one of the threads, like [`Workers::run`](super::Workers::run), queued for `share`.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        share: &Share,
+        share: &QueueShare,
         job: impl FnOnce(&mut W) -> T + Send + 'static,
-    ) -> Result<T, Unserved> {
+    ) -> Result<T, WorkError> {
         let done = self.attempt(share, job).await;
         self.count(&done);
         done
     }
 
-    /// Like [`run`](Self::run), in the turn of `other` instead, if there is one. What has to be looked up to find it costs nothing while no
-    /// job waits: it is asked for only when others wait, or when `job` had to give way.
+    /// Like [`run`](Self::run), but queues the job for `other` if that is a share. `other` is a future, so that its look-up costs nothing
+    /// while no job waits: it is polled only when other jobs wait, or when `job` lost its place.
     pub(crate) async fn run_or_else<T: Send + 'static, J: FnOnce(&mut W) -> T + Send + 'static>(
         &self,
-        share: &Share,
-        other: impl Future<Output = Option<Share>>,
+        share: &QueueShare,
+        other: impl Future<Output = Option<QueueShare>>,
         job: impl Fn() -> J,
-    ) -> Result<T, Unserved> {
+    ) -> Result<T, WorkError> {
         let others_wait = self.waiting() > 0;
-        let mut done = if others_wait { Err(Unserved::Full) } else { self.attempt(share, job()).await };
-        if matches!(done, Err(Unserved::Full)) {
+        let mut done = if others_wait { Err(WorkError::QueueFull) } else { self.attempt(share, job()).await };
+        if matches!(done, Err(WorkError::QueueFull)) {
             match other.await {
                 Some(other) => done = self.attempt(&other, job()).await,
                 None if others_wait => done = self.attempt(share, job()).await,
@@ -123,18 +123,18 @@ impl<W: Default + 'static> FairWorkers<W> {
         done
     }
 
-    async fn attempt<T: Send + 'static>(&self, share: &Share, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, Unserved> {
+    async fn attempt<T: Send + 'static>(&self, share: &QueueShare, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, WorkError> {
         let (job, answered) = job_of(job, self.meters.clone());
         let pushed = self.last.0.queue().jobs.push(share, job);
         match pushed {
             Pushed::Waits => self.last.0.changed.notify_one(),
-            Pushed::Instead(refused) | Pushed::Refused(refused) => refused(Err(Unserved::Full)),
+            Pushed::Instead(refused) | Pushed::Refused(refused) => refused(Err(WorkError::QueueFull)),
         }
-        answered.await.map_err(|_| Unserved::Lost)?
+        answered.await.map_err(|_| WorkError::Failed)?
     }
 
-    fn count<T>(&self, done: &Result<T, Unserved>) {
-        if matches!(done, Err(Unserved::Full)) {
+    fn count<T>(&self, done: &Result<T, WorkError>) {
+        if matches!(done, Err(WorkError::QueueFull)) {
             self.meters.shed.inc();
         }
     }
@@ -146,14 +146,14 @@ mod tests {
 
     use super::*;
 
-    fn share(client: &str) -> Share {
-        Share { client: client.to_owned(), ..Share::default() }
+    fn share(client: &str) -> QueueShare {
+        QueueShare { client: client.to_owned(), ..QueueShare::default() }
     }
 
     #[tokio::test]
-    async fn hd6_a_flood_in_one_name_delays_another_by_one_job_and_is_what_is_refused() {
+    async fn hd6_a_flood_of_one_client_delays_another_by_one_job_and_only_the_flood_is_refused() {
         let workers = FairWorkers::<Vec<&'static str>>::start("test", 1, 8, WorkMeters::default()).unwrap();
-        assert_eq!(workers.run(&share("other"), |_| -> u8 { panic!("meant to") }).await, Err(Unserved::Lost));
+        assert_eq!(workers.run(&share("other"), |_| -> u8 { panic!("meant to") }).await, Err(WorkError::Failed));
         let (started, has_started) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let run = |client: &'static str| {
@@ -190,8 +190,8 @@ mod tests {
         assert_eq!(other.await.unwrap().as_deref(), Ok(&["flood", "other"][..]));
         let mut refused = 0;
         for one in flood {
-            refused += usize::from(one.await.unwrap() == Err(Unserved::Full));
+            refused += usize::from(one.await.unwrap() == Err(WorkError::QueueFull));
         }
-        assert_eq!(refused, 13, "one of the eight that waited made room");
+        assert_eq!(refused, 13, "one of the eight in the queue was displaced");
     }
 }

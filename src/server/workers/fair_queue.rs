@@ -9,40 +9,40 @@ use std::{
 
 /// The client and the source that an item is queued for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Share {
+pub(crate) struct QueueShare {
     pub(crate) client: String,
     pub(crate) source: String,
-    /// The user, if this user has signed in from this source before. Known users of one source have a share each, so that an attacker
-    /// among them, or beside them without an account, does not use up theirs.
+    /// The user, if this user has signed in from this source before. Each known user of a source has a share of its own, which an attacker
+    /// at the same source, with or without an account, does not use up.
     pub(crate) known_user: Option<String>,
 }
 
-impl Share {
+impl QueueShare {
     const fn is_known(&self) -> bool {
         self.known_user.is_some()
     }
 
-    fn source(&self) -> Source {
-        Source { network: self.source.clone(), known_user: self.known_user.clone() }
+    fn source(&self) -> SourceName {
+        SourceName { network: self.source.clone(), known_user: self.known_user.clone() }
     }
 }
 
 /// The name of a share within its client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Source {
+struct SourceName {
     network: String,
     known_user: Option<String>,
 }
 
-impl Source {
+impl SourceName {
     const fn is_known(&self) -> bool {
         self.known_user.is_some()
     }
 }
 
-/// What waits for one client: the known sources, and the unknown ones. The two take turns, so that neither delays the other by more
-/// than one item.
-type OfClient<T> = Turns<bool, Turns<Source, VecDeque<T>>>;
+/// The items of one client: those of known sources and those of unknown ones. The two take turns, so that neither delays the other by
+/// more than one item.
+type OfClient<T> = Turns<bool, Turns<SourceName, VecDeque<T>>>;
 
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
@@ -54,9 +54,9 @@ pub(super) struct FairQueue<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Pushed<T> {
     Waits,
-    /// The item is queued, and this one was removed.
+    /// The item is queued; this one was removed.
     Instead(T),
-    /// The queue is full, and no share has to give way. This is the item that was pushed.
+    /// The queue is full, and no other share is longer. Returns the item that was pushed.
     Refused(T),
 }
 
@@ -70,7 +70,7 @@ impl<T> FairQueue<T> {
         self.waiting.len()
     }
 
-    pub(super) fn push(&mut self, share: &Share, item: T) -> Pushed<T> {
+    pub(super) fn push(&mut self, share: &QueueShare, item: T) -> Pushed<T> {
         let removed = if self.len() < self.most {
             None
         } else {
@@ -90,7 +90,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Removes the newest item of the longest share, if that share has to give way to `share`.
-    fn make_room(&mut self, share: &Share) -> Option<T> {
+    fn make_room(&mut self, share: &QueueShare) -> Option<T> {
         let own = self.waiting.len_of(&share.client);
         let (client, longest) = self.waiting.longest()?;
         // If no other client has more, compare the sources of this client.
@@ -101,8 +101,8 @@ impl<T> FairQueue<T> {
             shares.map(|(source, items)| (source, items.len())).max_by_key(|(source, len)| (*len, !source.is_known()))?;
         if client == share.client {
             let own = crowd.queues.get(&share.is_known()).map_or(0, |sources| sources.len_of(&share.source()));
-            // The tie goes to the known source. It gets one place by that and not more: an attacker who has an account must not
-            // keep everyone out who is new.
+            // A known source wins the tie, which gives it one place and not more: an attacker with an account must not keep out everyone
+            // who is new.
             let wins_tie = share.is_known() && !source.is_known() && longest > own;
             if longest <= own + 1 && !wins_tie {
                 return None;
@@ -207,12 +207,12 @@ mod tests {
 
     use super::*;
 
-    fn share(client: &str, source: &str) -> Share {
-        Share { client: client.to_owned(), source: source.to_owned(), known_user: None }
+    fn share(client: &str, source: &str) -> QueueShare {
+        QueueShare { client: client.to_owned(), source: source.to_owned(), known_user: None }
     }
 
-    fn known(client: &str, source: &str, user: &str) -> Share {
-        Share { known_user: Some(user.to_owned()), ..share(client, source) }
+    fn known(client: &str, source: &str, user: &str) -> QueueShare {
+        QueueShare { known_user: Some(user.to_owned()), ..share(client, source) }
     }
 
     fn drain<T>(queue: &mut FairQueue<T>) -> Vec<T> {
@@ -234,11 +234,11 @@ mod tests {
             assert_eq!(queue.push(&share(client, source), item), Pushed::Waits);
         }
         assert_eq!(drain(&mut queue), ["a1", "b1", "c9", "a2", "b1'", "a1'", "a1''"]);
-        assert!(queue.waiting.queues.is_empty() && queue.waiting.order.is_empty() && queue.len() == 0, "nothing is left of them");
+        assert!(queue.waiting.queues.is_empty() && queue.waiting.order.is_empty() && queue.len() == 0, "nothing is left");
     }
 
     #[test]
-    fn hd6_in_a_full_queue_the_longest_share_makes_room_for_a_shorter_one() {
+    fn hd6_in_a_full_queue_the_longest_share_loses_an_item_to_a_shorter_one() {
         let mut queue = FairQueue::new(4);
         for item in 1..=4 {
             assert_eq!(queue.push(&share("flood", "1"), item), Pushed::Waits);
@@ -246,15 +246,15 @@ mod tests {
         assert_eq!(queue.push(&share("flood", "1"), 5), Pushed::Refused(5));
         assert_eq!(queue.push(&share("other", "7"), 6), Pushed::Instead(4));
         assert_eq!(queue.push(&share("flood", "2"), 7), Pushed::Instead(3), "another source of the same client");
-        assert_eq!(queue.push(&share("other", "7"), 8), Pushed::Instead(2), "the newest of whoever has the most");
+        assert_eq!(queue.push(&share("other", "7"), 8), Pushed::Instead(2), "the newest item of the longest share");
         assert_eq!(queue.push(&share("other", "8"), 9), Pushed::Instead(8), "each client has half, and a source gives to another");
         assert!(matches!(queue.push(&share("third", "1"), 10), Pushed::Instead(_)));
-        assert_eq!(queue.push(&share("third", "1"), 11), Pushed::Refused(11), "nobody has more than one beyond it");
+        assert_eq!(queue.push(&share("third", "1"), 11), Pushed::Refused(11), "no share is longer by more than one");
         assert_eq!(queue.len(), 4);
     }
 
     #[test]
-    fn hd5_hd6_a_known_source_takes_the_place_of_an_unknown_one_of_its_client_and_no_other() {
+    fn hd5_hd6_a_known_source_displaces_only_unknown_sources_of_its_client() {
         let mut queue = FairQueue::new(64);
         for stranger in 0..62 {
             queue.push(&share("shop", &stranger.to_string()), "stranger");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn hd6_a_known_source_takes_no_place_of_another_client() {
+    fn hd6_a_known_source_does_not_displace_another_client() {
         let mut queue = FairQueue::new(4);
         for item in 1..=4 {
             queue.push(&share(&item.to_string(), "1"), item);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn hd6_who_has_an_account_does_not_keep_new_sources_out() {
+    fn hd6_an_attacker_with_an_account_does_not_keep_new_sources_out() {
         let mut queue = FairQueue::new(4);
         for item in 1..=4 {
             queue.push(&known("a", "home", "mallory"), item);

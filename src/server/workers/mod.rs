@@ -1,4 +1,4 @@
-//! A fixed number of threads behind a bounded queue, for work that would hold up the runtime.
+//! A fixed number of threads with a bounded queue, for work that would block the runtime.
 
 mod fair;
 mod fair_queue;
@@ -14,18 +14,18 @@ use tokio::sync::oneshot;
 use tracing::Span;
 
 pub(crate) use fair::FairWorkers;
-pub(crate) use fair_queue::Share;
+pub(crate) use fair_queue::QueueShare;
 
 use super::meters::WorkMeters;
 use crate::clock::Stopwatch;
 
-/// A job, which also reports to its caller. It gets what its thread owns, or the reason why it is not run.
-type Job<W> = Box<dyn FnOnce(Result<&mut W, Unserved>) + Send>;
+/// A job that reports its result to the caller. It gets the state of its thread, or the reason why it does not run.
+type Job<W> = Box<dyn FnOnce(Result<&mut W, WorkError>) + Send>;
 
-type Answered<T> = oneshot::Receiver<Result<T, Unserved>>;
+type Outcome<T> = oneshot::Receiver<Result<T, WorkError>>;
 
-/// Threads that each own a `W` (scratch memory, or nothing) and lend it to one job at a time. They end once the last handle is
-/// gone and the queue is empty.
+/// Threads that each own a `W` (scratch memory, or nothing) and lend it to one job at a time. They end when the last handle is dropped
+/// and the queue is empty.
 #[derive(Debug)]
 pub(crate) struct Workers<W> {
     queue: Sender<Job<W>>,
@@ -38,19 +38,19 @@ impl<W> Clone for Workers<W> {
     }
 }
 
-/// Why a job was not done.
+/// Why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unserved {
-    /// As many jobs wait as may wait. A little later there may be room.
-    #[error("the queue of waiting work is full")]
-    Full,
-    /// The job panicked.
-    #[error("the work was abandoned")]
-    Lost,
+pub(crate) enum WorkError {
+    /// The maximum number of jobs wait already. A retry may succeed.
+    #[error("the queue of waiting jobs is full")]
+    QueueFull,
+    /// The job panicked or got an unusable input.
+    #[error("the job failed")]
+    Failed,
 }
 
 impl<W: Default + 'static> Workers<W> {
-    /// Starts `count` threads; at most `waiting` jobs wait for one of them.
+    /// Starts `count` threads with a queue of at most `waiting` jobs.
     pub(crate) fn start(name: &str, count: usize, waiting: usize, meters: WorkMeters) -> io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(waiting);
         for index in 0..count {
@@ -60,31 +60,31 @@ impl<W: Default + 'static> Workers<W> {
         Ok(Self { queue, meters })
     }
 
-    /// How many jobs wait for a thread.
+    /// The number of jobs that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Runs `job` on one of the threads, within the caller's span, whose field `queued_us` says how long it waited. Refuses at once
-    /// when the queue is full; a caller that went away costs nothing.
-    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, Unserved> {
+    /// Runs `job` on one of the threads, in the caller's span, whose field `queued_us` records the time in the queue. Fails at once if the
+    /// queue is full. If the caller is dropped meanwhile, the job does not run.
+    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, WorkError> {
         let (job, answered) = job_of(job, self.meters.clone());
         self.queue.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(_) => {
                 self.meters.shed.inc();
-                Unserved::Full
+                WorkError::QueueFull
             }
-            TrySendError::Disconnected(_) => Unserved::Lost,
+            TrySendError::Disconnected(_) => WorkError::Failed,
         })?;
-        answered.await.map_err(|_| Unserved::Lost)?
+        answered.await.map_err(|_| WorkError::Failed)?
     }
 }
 
-/// A job that does `work` within the caller's span, and the receiver of its outcome.
-fn job_of<W, T: Send + 'static>(work: impl FnOnce(&mut W) -> T + Send + 'static, meters: WorkMeters) -> (Job<W>, Answered<T>) {
+/// Wraps `work` into a job that runs in the caller's span, and returns the receiver of its outcome.
+fn job_of<W, T: Send + 'static>(work: impl FnOnce(&mut W) -> T + Send + 'static, meters: WorkMeters) -> (Job<W>, Outcome<T>) {
     let (answer, answered) = oneshot::channel();
     let (span, queueing) = (Span::current(), Stopwatch::start());
-    let job = move |own: Result<&mut W, Unserved>| {
+    let job = move |own: Result<&mut W, WorkError>| {
         let done = match own {
             Ok(own) => {
                 let queued = queueing.elapsed();
@@ -98,9 +98,9 @@ fn job_of<W, T: Send + 'static>(work: impl FnOnce(&mut W) -> T + Send + 'static,
                 meters.worked.observe(working.elapsed().as_secs_f64());
                 Ok(done)
             }
-            Err(unserved) => Err(unserved),
+            Err(error) => Err(error),
         };
-        // Who asked may go away while the job runs; then nobody wants the answer.
+        // The caller may have been dropped while the job ran.
         let _ = answer.send(done);
     };
     (Box::new(job), answered)
@@ -109,8 +109,8 @@ fn job_of<W, T: Send + 'static>(work: impl FnOnce(&mut W) -> T + Send + 'static,
 fn work<W: Default>(jobs: impl Iterator<Item = Job<W>>) {
     let mut own = W::default();
     for job in jobs {
-        // A panic costs its own job, and what it may have left behind. The hook has reported it; dropping the answer's sender
-        // tells the caller.
+        // A panic ends only its own job. The panic hook has reported it, and the dropped sender notifies the caller. The thread's state
+        // may be inconsistent, so it is replaced.
         if catch_unwind(AssertUnwindSafe(|| job(Ok(&mut own)))).is_err() {
             own = W::default();
         }
@@ -127,7 +127,7 @@ mod tests {
     async fn a_full_queue_refuses_at_once_and_a_panic_costs_one_job() {
         let workers = Workers::<()>::start("test", 1, 1, WorkMeters::default()).unwrap();
         assert_eq!(workers.run(|()| 7).await, Ok(7));
-        assert_eq!(workers.run(|()| -> u8 { panic!("meant to") }).await, Err(Unserved::Lost));
+        assert_eq!(workers.run(|()| -> u8 { panic!("meant to") }).await, Err(WorkError::Failed));
 
         let (started, has_started) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
@@ -144,7 +144,7 @@ mod tests {
         tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
         // One runs, one waits, the next is refused.
         workers.queue.try_send(Box::new(|_| {})).unwrap();
-        assert_eq!(workers.run(|()| 7).await, Err(Unserved::Full));
+        assert_eq!(workers.run(|()| 7).await, Err(WorkError::QueueFull));
 
         release.send(()).unwrap();
         assert_eq!(busy.await.unwrap(), Ok(()));

@@ -1,4 +1,4 @@
-//! The API's description, and the page on which developers read it and get their first token. All of it comes from this program.
+//! The API description, and the page on which developers read it and get their first token. Everything is served from this binary.
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,15 +20,15 @@ use crate::{
     server::{document::Document, secret::Redacted},
 };
 
-/// The description as it is written, whose addresses are those of an issuer without a path.
+/// The description as written, with the URLs of an issuer without a path.
 const DESCRIPTION: &str = include_str!("../../../../openapi.yaml");
-/// No script and no style but our own files, no request elsewhere, no frame around it.
+/// Only scripts and styles from this server, no requests to other origins, no framing.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// What the page loads: its own files, and Swagger UI.
+/// The files that the page loads: its own, and Swagger UI.
 static FILES: LazyLock<[(&str, &str, Document); 6]> = LazyLock::new(|| {
     [
         ("page.css", CSS, Document::new(include_str!("page.css"))),
@@ -40,21 +40,21 @@ static FILES: LazyLock<[(&str, &str, Document); 6]> = LazyLock::new(|| {
     ]
 });
 
-/// One of the files of Swagger UI that are built in.
+/// A file of the built-in Swagger UI.
 fn vendored(name: &str) -> Document {
     let file = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::from("")));
-    Document::new(Bytes::from_owner(file.ok().flatten().expect("it is built in").bytes))
+    Document::new(Bytes::from_owner(file.ok().flatten().expect("the file is built in").bytes))
 }
 
-/// Whether the description and its page are served.
+/// The settings of the description and its page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Policy {
     pub(crate) served: bool,
-    /// What stands in the page's fields when it is opened.
+    /// The initial values of the page's fields.
     pub(crate) demo: Option<Demo>,
 }
 
-/// The credentials of a demo, which anybody may see.
+/// The credentials of a demo, which are public.
 #[derive(Debug, Clone)]
 pub(crate) struct Demo {
     pub(crate) client_id: String,
@@ -63,7 +63,7 @@ pub(crate) struct Demo {
     pub(crate) password: Redacted,
 }
 
-/// What goes out.
+/// The rendered documents.
 #[derive(Debug)]
 pub(crate) struct ApiDocs {
     yaml: Document,
@@ -71,18 +71,18 @@ pub(crate) struct ApiDocs {
     page: Bytes,
 }
 
-/// What a description says, as a value.
+/// Parses a description.
 fn parsed(yaml: &str) -> Value {
-    serde_saphyr::from_str(yaml).expect("openapi.yaml, which is built in, is YAML")
+    serde_saphyr::from_str(yaml).expect("the built-in openapi.yaml is valid YAML")
 }
 
 impl ApiDocs {
-    /// None: nothing is served.
+    /// Returns `None` if the description is turned off.
     pub(crate) fn render(policy: &Policy, issuer: &Issuer) -> Option<Self> {
         if !policy.served {
             return None;
         }
-        // Relative, so that the page asks whichever address it was opened at: one of several names of this machine, say.
+        // Relative, so that the page sends requests to the address it was opened at, which may be another name of this machine.
         let server = if issuer.path().is_empty() { "/" } else { issuer.path() };
         let token_url = format!("{}{}", issuer.path(), ServerMetadata::TOKEN_ROUTE);
         let yaml = DESCRIPTION
@@ -94,33 +94,33 @@ impl ApiDocs {
                 "username": demo.username, "password": demo.password.expose(),
             })
         });
-        // Within a script, `<` could end it (HTML, section 4.12.1.3).
+        // In a script element, `<` could end the element (HTML, section 4.12.1.3).
         let demo = json!(demo).to_string().replace('<', "\\u003c");
         let page = include_str!("page.html").replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{demo}}", &demo);
         Some(Self { json: Document::new(parsed(&yaml).to_string()), yaml: Document::new(yaml), page: page.into() })
     }
 }
 
-/// A path as YAML takes it for text, whatever it ends in. One without anything to quote stands as it is written.
+/// A path as a YAML string, quoted if necessary.
 fn quoted(path: &str) -> String {
     let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b));
     if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "''")) }
 }
 
-/// Asked for anew each time: after an upgrade no old script meets a new page.
-const ASK_ANEW: HeaderValue = HeaderValue::from_static("no-cache");
+/// Revalidated each time, so that after an upgrade no old script runs in a new page.
+const ALWAYS_REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// `GET /openapi.yaml`.
 pub(super) async fn yaml(Extension(docs): Extension<Arc<ApiDocs>>, request: HeaderMap) -> Response {
-    conditional::answer(&request, &docs.yaml, "application/yaml", ASK_ANEW)
+    conditional::answer(&request, &docs.yaml, "application/yaml", ALWAYS_REVALIDATE)
 }
 
 /// `GET /openapi.json`.
 pub(super) async fn json(Extension(docs): Extension<Arc<ApiDocs>>, request: HeaderMap) -> Response {
-    conditional::answer(&request, &docs.json, "application/json", ASK_ANEW)
+    conditional::answer(&request, &docs.json, "application/json", ALWAYS_REVALIDATE)
 }
 
-/// `GET /docs`. Not to be stored: a demo's credentials stand in it.
+/// `GET /docs`. Not cached, because it contains a demo's credentials.
 pub(super) async fn page(Extension(docs): Extension<Arc<ApiDocs>>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -132,18 +132,18 @@ pub(super) async fn page(Extension(docs): Extension<Arc<ApiDocs>>) -> Response {
     (headers, docs.page.clone()).into_response()
 }
 
-/// `GET /docs/`. What the page loads is named relative to the page, and would not be found from here.
+/// `GET /docs/`. Redirects, because the page's relative links would not work from here.
 pub(super) async fn without_slash() -> Redirect {
     Redirect::permanent("../docs")
 }
 
-/// `GET /docs/{file}`: what the page loads.
+/// `GET /docs/{file}`: the files that the page loads.
 pub(super) async fn file(name: Result<Path<String>, PathRejection>, request: HeaderMap) -> Result<Response, Failure> {
-    let asked = |known: &str| name.as_ref().is_ok_and(|Path(name)| name == known);
-    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| asked(known)) else {
+    let is_requested = |known: &str| name.as_ref().is_ok_and(|Path(name)| name == known);
+    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| is_requested(known)) else {
         return Err(error::nothing_here());
     };
-    let mut response = conditional::answer(&request, document, content_type, ASK_ANEW);
+    let mut response = conditional::answer(&request, document, content_type, ALWAYS_REVALIDATE);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_is_described_and_every_description_is_of_a_route() {
+    fn the_description_and_the_routes_match() {
         let method = |filter| if filter == MethodFilter::GET { "get" } else { "post" };
         let routes = ROUTES.iter().chain(&API_DOCS_ROUTES).filter(|route| !route.path.starts_with("/docs/"));
         let served: BTreeSet<_> = routes.map(|route| (route.path.to_owned(), method(route.method).to_owned())).collect();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn below_an_issuers_path_the_description_says_where_things_are_in_both_forms() {
+    fn the_description_contains_the_issuers_path_as_yaml_and_as_json() {
         for (issuer, server, token) in [
             ("https://auth.example", "/", "/oauth/token"),
             ("https://example.com/auth", "/auth", "/auth/oauth/token"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_shown_ends_the_script_that_holds_it() {
+    fn demo_credentials_cannot_end_the_script_element() {
         let demo = Demo {
             client_id: "</script><script>".to_owned(),
             client_secret: Redacted::new("a".to_owned()),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_loads_is_there() {
+    fn every_file_that_the_page_loads_exists() {
         for (name, _, document) in FILES.iter() {
             assert!(!document.body.is_empty() && include_str!("page.html").contains(&format!("docs/{name}")), "{name}");
         }

@@ -1,13 +1,13 @@
-//! Refresh tokens: nothing secret is stored for them.
+//! Refresh tokens. The database stores no secret for them.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use crate::server::{keys::MacKey, model::LoginId};
 
-/// A refresh token that this issuer made: `swr_`, then `login id . generation . HMAC-SHA-256(K, login id, generation)`.
+/// A refresh token of this issuer: `swr_`, then `login id . generation . HMAC-SHA-256(K, login id, generation)`.
 ///
-/// The prefix lets leak scanners and the log recognise it. It says nothing and is not covered by the MAC: tokens that were made
-/// before there was a prefix have none, and stay good.
+/// Leak scanners and the log recognize it by the prefix. The prefix carries no information and is not covered by the MAC: tokens that
+/// were issued before there was a prefix stay valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RefreshToken {
     pub(crate) login: LoginId,
@@ -15,20 +15,20 @@ pub(crate) struct RefreshToken {
 }
 
 impl RefreshToken {
-    /// A MAC under K means this and nothing else.
+    /// Domain separation: the MAC key signs only messages with this prefix.
     const PURPOSE: &str = "refresh token ";
     const PREFIX: &str = "swr_";
     /// 4 characters of prefix, 22 of id, 19 of generation, 43 of MAC and two dots.
     const MAX_LEN: usize = 90;
 
-    /// The text that goes out: the same for the same login and generation, so that a lost answer can be repeated.
+    /// The text that is sent to the client. It depends only on login and generation, so that a lost answer can be repeated.
     pub(crate) fn to_text(&self, key: &MacKey) -> String {
         let signed = format!("{}.{}", self.login, self.generation);
         let mac = key.sign(format!("{}{signed}", Self::PURPOSE).as_bytes());
         format!("{}{signed}.{}", Self::PREFIX, BASE64_URL_SAFE_NO_PAD.encode(mac))
     }
 
-    /// The token that `text` is, if this issuer made it. The MAC comes first: what it does not cover is not read.
+    /// Parses a token and verifies that this issuer made it. Nothing is parsed before the MAC is verified.
     pub(crate) fn read(text: &str, key: &MacKey) -> Option<Self> {
         if text.len() > Self::MAX_LEN {
             return None;
@@ -42,7 +42,7 @@ impl RefreshToken {
         Some(Self { login: login.parse().ok()?, generation: generation.parse().ok()? })
     }
 
-    /// What follows the prefix, if there is one. The id of a login may begin with the same characters: its length tells them apart.
+    /// Removes the prefix, if there is one. A login id may begin with the same characters, so the length decides.
     fn without_prefix(text: &str) -> &str {
         match text.strip_prefix(Self::PREFIX) {
             Some(rest) if rest.find('.') == Some(LoginId::LEN) => rest,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ca9_ten_thousand_refresh_tokens_never_repeat_and_none_is_good_under_another_key() {
+    fn ca9_ten_thousand_refresh_tokens_are_unique_and_invalid_under_another_key() {
         let (key, other) = (MacKey::random(), MacKey::random());
         let mut seen = HashSet::new();
         for generation in 1..=10_000 {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn rt13_a_token_that_was_altered_anywhere_is_none() {
+    fn rt13_an_altered_token_is_invalid() {
         let key = MacKey::random();
         let token = RefreshToken { login: LoginId::generate(), generation: 7 };
         let text = token.to_text(&key);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn hd7_a_refresh_token_has_a_prefix_and_those_from_before_there_was_one_stay_good() {
+    fn hd7_a_refresh_token_has_a_prefix_and_tokens_without_one_stay_valid() {
         let key = MacKey::random();
         for login in ["di5G35ZktxQQIXjO7RRStA", "swr_35ZktxQQIXjO7RRStA", "swr_swr_swr_swr_swr_sw"] {
             for generation in [1, i64::MAX] {
@@ -107,9 +107,9 @@ mod tests {
                 assert!(text.starts_with("swr_") && text.len() <= RefreshToken::MAX_LEN, "{text}");
                 let old = &text[4..];
                 assert_eq!(RefreshToken::read(&text, &key).as_ref(), Some(&token));
-                assert_eq!(RefreshToken::read(old, &key).as_ref(), Some(&token), "as it was made before");
+                assert_eq!(RefreshToken::read(old, &key).as_ref(), Some(&token), "without the prefix");
                 let mac = BASE64_URL_SAFE_NO_PAD.decode(old.rsplit_once('.').unwrap().1).unwrap();
-                assert!(key.verifies(format!("refresh token {login}.{generation}").as_bytes(), &mac), "the MAC covers what it covered");
+                assert!(key.verifies(format!("refresh token {login}.{generation}").as_bytes(), &mac), "the MAC does not cover the prefix");
                 for altered in
                     [format!("swr_{text}"), format!("SWR_{old}"), format!("swr{old}"), format!("sw_{old}"), format!("swr_.{old}")]
                 {

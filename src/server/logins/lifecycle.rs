@@ -1,4 +1,4 @@
-//! Logins: how they begin, take a step, and end.
+//! Logins: how they begin, are refreshed, and end.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::{
     },
 };
 
-/// How long the database may take to answer about a login: an app that is told to come again comes while a lost answer is still
-/// given again, which is [`Login::REPEAT`].
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Time limit for one database access. It is shorter than [`Login::REPEAT`], so that a client that retries after a 503 still gets the
+/// successor of its refresh token.
+const TIME_LIMIT: Duration = Duration::from_secs(8);
 
 /// The logins of this issuer.
 #[derive(Debug, Clone)]
@@ -29,32 +29,32 @@ pub(crate) struct Logins {
     clock: SharedClock,
 }
 
-/// What a login is about.
+/// The properties of a login that begins.
 #[derive(Debug)]
 pub(crate) struct NewLogin<'a> {
     pub(crate) user: UserId,
     pub(crate) client: &'a ClientId,
     pub(crate) audience: &'a Audience,
     pub(crate) scope: &'a Scope,
-    /// From where the user signs in.
+    /// Where the user signs in from.
     pub(crate) source: SourceMark,
 }
 
 impl Logins {
-    /// The name of the key of refresh tokens in the database.
+    /// The name, in the database, of the MAC key for refresh tokens.
     pub(crate) const KEY: &str = "refresh_token";
 
     pub(crate) const fn new(policy: Policy, store: Store, key: MacKey, clock: SharedClock) -> Self {
         Self { policy, store, key, clock }
     }
 
-    /// The steady time, by which the age and the end of logins are measured.
+    /// The steady time, by which the age and the expiry of logins are measured.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.steady()
     }
 
-    /// Begins a login at `now`, by the wall clock. `None` if its user or client was disabled, or the password was changed, in the
-    /// meantime.
+    /// Begins a login at `now`, by the wall clock. Returns `None` if the user or the client was disabled, or the password was changed, after
+    /// they were checked.
     pub(crate) async fn begin(&self, new: NewLogin<'_>, proof: PasswordProof, now: Timestamp) -> Result<Option<Login>, Error> {
         let begun = self.now();
         let login = Login {
@@ -79,40 +79,40 @@ impl Logins {
         Ok(Some(login))
     }
 
-    /// The refresh token that `text` is, and its login as it stands now.
+    /// Parses and verifies a refresh token and reads its login.
     pub(crate) async fn find(&self, text: &str) -> Result<Option<(RefreshToken, Login)>, Error> {
         let Some(token) = RefreshToken::read(text, &self.key) else { return Ok(None) };
         let finding = self.store.find_login(&token.login);
-        let login = timeout(PATIENCE, finding).await.map_err(|_| Error::Silent(PATIENCE))??;
+        let login = timeout(TIME_LIMIT, finding).await.map_err(|_| Error::Silent(TIME_LIMIT))??;
         Ok(login.map(|login| (token, login)))
     }
 
-    /// The text of the current refresh token of `login`.
+    /// The current refresh token of `login`.
     pub(crate) fn current_token(&self, login: &Login) -> String {
         RefreshToken { login: login.id.clone(), generation: login.generation }.to_text(&self.key)
     }
 
-    /// The text of the refresh token after the current one of `login`.
+    /// The successor of the current refresh token of `login`.
     pub(crate) fn next_token(&self, login: &Login) -> String {
         RefreshToken { login: login.id.clone(), generation: login.generation + 1 }.to_text(&self.key)
     }
 
-    /// Takes `login` to its next generation. False: somebody else changed it first; look again.
+    /// Advances `login` to its next generation. Returns false if it has changed since it was read; the caller then reads it again.
     pub(crate) async fn step(&self, login: &Login) -> Result<bool, Error> {
         let stepping = self.store.step_login(login, self.clock.clone(), self.policy.idle_lifetime);
-        timeout(PATIENCE, stepping).await.map_err(|_| Error::Silent(PATIENCE))?
+        timeout(TIME_LIMIT, stepping).await.map_err(|_| Error::Silent(TIME_LIMIT))?
     }
 
-    /// Ends a login; whoever is first logs it.
-    pub(crate) async fn end(&self, login: &Login, because: Ending, now: Timestamp) -> Result<(), Error> {
-        if self.store.end_logins(LoginFilter::Id(login.id.clone()), because, now).await? == 1 {
-            log_end(login, because);
+    /// Ends a login. Only the request that actually ends it writes the log line.
+    pub(crate) async fn end(&self, login: &Login, reason: Ending, now: Timestamp) -> Result<(), Error> {
+        if self.store.end_logins(LoginFilter::Id(login.id.clone()), reason, now).await? == 1 {
+            log_end(login, reason);
         }
         Ok(())
     }
 }
 
-fn log_end(login: &Login, because: Ending) {
+fn log_end(login: &Login, reason: Ending) {
     let (id, client, user) = (login.id.as_str(), login.client.as_str(), login.user.to_string());
     macro_rules! line {
         ($level:ident) => {
@@ -122,14 +122,14 @@ fn log_end(login: &Login, because: Ending) {
                     login.id = id,
                     client.id = client,
                     user.id = user,
-                    because = because.as_str(),
+                    reason = reason.as_str(),
                     event = "login.ended",
                 },
                 "a login ended"
             )
         };
     }
-    match because {
+    match reason {
         Ending::Replay => line!(warn),
         _ => line!(info),
     }

@@ -104,7 +104,10 @@ async fn op16_a_resource_with_a_slash_too_many() {
             "the resource \"https://Orders.example\" differs in case: the client is allowed at \"https://orders.example\"",
         ),
         ("resource=https://stock.example", "the client is not allowed at the resource \"https://stock.example\""),
-        ("resource=orders.example", "the resource \"orders.example\" is malformed: it is an absolute URI such as https://orders.example"),
+        (
+            "resource=orders.example",
+            "the resource \"orders.example\" is malformed: it must be an absolute URI such as https://orders.example",
+        ),
         ("resource=%20https://orders.example", "the resource \" https://orders.example\" is malformed: white space stands around it"),
     ];
     trap("invalid_target", &requests).await;

@@ -20,7 +20,7 @@ pub(super) fn in_scope(text: &str) -> String {
         "is a JSON list; it must be scope tokens with one space between two of them"
     } else if text.contains(|c: char| c != ' ' && c.is_whitespace()) {
         "has white space other than a space in it"
-    } else if !text.bytes().all(|byte| byte == b' ' || ScopeToken::may_hold(byte)) {
+    } else if !text.bytes().all(|byte| byte == b' ' || ScopeToken::may_contain(byte)) {
         "has a character that no scope token may have"
     } else {
         "is too long, or has too many scope tokens"

@@ -1,4 +1,4 @@
-//! The one source of time: everything that asks what time it is, or waits for a time, asks a [`Clock`].
+//! The one source of time: everything that reads the time or waits for it uses a [`Clock`].
 
 use std::{
     fmt,
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The time at `seconds` since 1970-01-01T00:00:00Z, kept within ±292 million years.
+    /// The time at `seconds` since 1970-01-01T00:00:00Z, clamped to ±292 million years.
     #[must_use]
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
@@ -31,7 +31,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -58,9 +58,9 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
-/// Tells the time and waits for it.
+/// Reads the time and waits for it.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// What time it is.
+    /// The current time by the wall clock.
     fn now(&self) -> Timestamp;
 
     /// A lower bound of the time that never goes back within the process, also when the wall clock is set back: the latest time
@@ -73,10 +73,10 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn sleep_until(&self, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// A clock that many share.
+/// A shared clock.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The machine's own clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -115,7 +115,7 @@ impl Steady {
         let passed = millis(self.origin.get_or_init(Stopwatch::start).elapsed());
         let ahead = wall.0.saturating_sub(passed);
         let mut most = self.ahead.load(Ordering::Relaxed);
-        // Rarely true: usually this only reads, so that threads do not contend for the cache line.
+        // Rarely true. Usually this only reads, so that threads do not contend for the cache line.
         if ahead > most {
             most = self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
         }
@@ -123,7 +123,7 @@ impl Steady {
     }
 }
 
-/// A clock that stands still until it is moved: how tests make time pass.
+/// A clock that stands still until a test moves it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -137,7 +137,7 @@ impl Steady {
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<watch::Sender<Shown>>);
 
-/// What a [`ManualClock`] shows.
+/// The times that a [`ManualClock`] shows.
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     now: Timestamp,
@@ -151,7 +151,7 @@ impl ManualClock {
         Self(Arc::new(watch::Sender::new(Shown { now: time, steady: time })))
     }
 
-    /// Lets time pass and wakes who waited for it.
+    /// Moves the clock forward and wakes the sleepers whose time has come.
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|shown| {
             shown.now = shown.now + by;
@@ -164,7 +164,7 @@ impl ManualClock {
         self.0.send_modify(|shown| shown.now = shown.now - by);
     }
 
-    /// How many wait for a time to come. A test that knows who sleeps knows that nothing is still under way.
+    /// The number of tasks that sleep on this clock. A test that knows which tasks sleep knows that none of them is still working.
     #[must_use]
     pub fn sleepers(&self) -> usize {
         self.0.receiver_count()
@@ -192,7 +192,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// Measures how long something took, whatever the clock on the wall does meanwhile.
+/// Measures elapsed time with the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 
@@ -204,7 +204,7 @@ impl Stopwatch {
         Self(Instant::now())
     }
 
-    /// The time since it was started.
+    /// The time since the start.
     #[must_use]
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hd11_the_steady_clock_goes_on_when_the_wall_clock_is_set_back_and_follows_it_forward() {
+    fn hd11_the_steady_clock_ignores_a_wall_clock_set_back_and_follows_one_set_forward() {
         let steady = Steady::new();
         let noon = Timestamp::from_seconds(1_795_500_000);
         let hour = Duration::from_secs(3600);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn hd11_a_manual_clock_that_is_set_back_moves_the_wall_alone() {
+    fn hd11_setting_a_manual_clock_back_moves_only_the_wall_clock() {
         let noon = Timestamp::from_seconds(1_795_500_000);
         let clock = ManualClock::at(noon);
         clock.set_back(Duration::from_secs(3600));

@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::IpAddr, sync::Arc};
 
-use sealwright::client::{Client, Secret, Tokens, Users};
+use sealwright::client::{self, Secret, Tokens, Users};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
@@ -72,7 +72,11 @@ impl Logins {
     /// Does something for the user of a session. The user's token is good and the rights in `Login` are those of now when `work`
     /// begins; what was renewed lies in the session before it ends. All of it runs to its end although the browser may go away: the
     /// session would be left with a refresh token that is used up, and the login would end.
-    pub(crate) async fn go_on<T, F>(&self, session: Session, work: impl FnOnce(Client, Login) -> F + Send + 'static) -> Result<T, Failure>
+    pub(crate) async fn go_on<T, F>(
+        &self,
+        session: Session,
+        work: impl FnOnce(client::Session, Login) -> F + Send + 'static,
+    ) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send,
@@ -88,7 +92,7 @@ impl Logins {
         self.0.tasks.spawn(task).await?
     }
 
-    async fn renew_and<T, F>(&self, session: &Session, work: impl FnOnce(Client, Login) -> F) -> Result<T, Failure>
+    async fn renew_and<T, F>(&self, session: &Session, work: impl FnOnce(client::Session, Login) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -110,7 +114,7 @@ impl Logins {
 
     /// Puts what `user` holds into the session instead of `login`, if that has changed. Gives what the session holds then: when another
     /// request was first, that is what it brought, and the only one to go on with.
-    async fn keep(&self, session: &Session, login: Login, user: &Client) -> Result<Login, Failure> {
+    async fn keep(&self, session: &Session, login: Login, user: &client::Session) -> Result<Login, Failure> {
         let Some(tokens) = user.tokens().filter(|tokens| *tokens != login.tokens) else { return Ok(login) };
         // In one process no two requests pass here at once. Between two, nothing is lost either: within 30 s the issuer answers a
         // refresh token that is used up with the same successor.

@@ -30,7 +30,7 @@ use axum::{
     routing::{get, post},
 };
 use maud::Markup;
-use sealwright::client::{self, Client, Credentials, Secret, reqwest::Url};
+use sealwright::client::{self, Credentials, Secret, reqwest::Url};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{net::TcpListener, signal};
@@ -103,7 +103,7 @@ async fn order(State(shop): State<Shop>, session: Session, Form(new): Form<NewOr
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, sentence).into_response());
     }
     let orders = shop.orders;
-    let place = async move |user: Client, login| {
+    let place = async move |user: client::Session, login| {
         // Whether the user may is for the API to say: a page may be older than the user's rights.
         let answer = user.post(orders.clone()).json(&json!({ "item": item })).send().await?;
         match answer.status() {
@@ -120,7 +120,7 @@ async fn order(State(shop): State<Shop>, session: Session, Form(new): Form<NewOr
 }
 
 /// What the user may see and do.
-async fn look(orders: &Url, user: &Client, login: Login) -> Result<Orders, Failure> {
+async fn look(orders: &Url, user: &client::Session, login: Login) -> Result<Orders, Failure> {
     let may_order = login.tokens.has_scope("orders:write");
     let mut shown = Orders { name: login.name, notice: None, list: None, may_order };
     if login.tokens.has_scope("orders:read") {

@@ -73,11 +73,11 @@ async fn ask(url: &str, known: bool) -> Result<Answer, String> {
         if known { client.no_proxy().tls_danger_accept_invalid_certs(true) } else { client }.build()
     };
     let client = tokio::task::spawn_blocking(make).await.map_err(|error| error.to_string())?;
-    let client = client.map_err(|error| outbound::all_words(&error))?;
-    let mut response = client.get(url).send().await.map_err(|error| outbound::all_words(&error.without_url()))?;
+    let client = client.map_err(|error| outbound::error_chain(&error))?;
+    let mut response = client.get(url).send().await.map_err(|error| outbound::error_chain(&error.without_url()))?;
     let status = response.status();
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| outbound::all_words(&error.without_url()))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| outbound::error_chain(&error.without_url()))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER_LEN {
             return Err("its response is too long".to_owned());

@@ -1,4 +1,4 @@
-//! What an app shows the issuer, and what it wants for it.
+//! Builds clients from an app's credentials and settings.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -6,44 +6,45 @@ use reqwest::ClientBuilder;
 
 use super::{
     BuildError, Client, Secret, TokenSource, Users,
-    connection::Connection,
+    connection::{Configure, Connection},
     exchange::{Exchange, Grant},
-    request::{self, Origin, Origins},
+    origins::{Origin, Origins},
+    request::{self, Sender},
 };
 use crate::{
     clock::{SharedClock, SystemClock},
-    outbound::all_words,
+    outbound::error_chain,
     protocol::{Audience, Issuer, ScopeToken},
 };
 
-/// The beginning of every client: what the app shows the issuer.
+/// The credentials that an app presents to the issuer. Every client begins here.
 #[derive(Debug)]
 pub struct Credentials(());
 
 impl Credentials {
-    /// A trusted app that asks for itself (RFC 6749 section 4.4).
+    /// A trusted app that acts for itself (RFC 6749 section 4.4).
     pub fn client(client_id: impl Into<String>, secret: Secret) -> Builder {
         Builder::new(client_id.into(), secret, Grant::ClientCredentials)
     }
 
-    /// A trusted app that asks for one user whose password it holds (RFC 6749 section 4.3). It stays signed in by refresh, and signs
-    /// in anew when the login has ended. For users who type their password, see [`Builder::users`].
+    /// A trusted app that acts for one user whose password it holds (RFC 6749 section 4.3). It refreshes the login, and signs in again when
+    /// the login has ended. For users who type their password, see [`Builder::users`].
     pub fn password(client_id: impl Into<String>, secret: Secret, username: impl Into<String>, password: Secret) -> Builder {
         Builder::new(client_id.into(), secret, Grant::Password { username: username.into(), password, address: None })
     }
 }
 
-/// What a client is to be. Begun by [`Credentials`].
+/// The settings of a client. Made by [`Credentials`].
 ///
-/// | | unless set | |
+/// | setting | default | range |
 /// |---|---|---|
 /// | [`issuer`](Self::issuer) | required | |
 /// | [`attach_to`](Self::attach_to) | required by [`build`](Self::build) | |
-/// | [`scopes`](Self::scopes) | all that the client has there | |
-/// | [`resource`](Self::resource) | the one to which the scopes belong | |
+/// | [`scopes`](Self::scopes) | all that the client may have there | |
+/// | [`resource`](Self::resource) | the one that owns the scopes | |
 /// | [`fetch_timeout`](Self::fetch_timeout) | 10 s | 1 to 60 s |
 ///
-/// Fixed: a connection to the issuer stands within 2 s, its answer has at most 256 KiB, redirects of it are not followed.
+/// Fixed: connecting to the issuer takes at most 2 s, its answers have at most 256 KiB, and its redirects are not followed.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
@@ -58,9 +59,6 @@ pub struct Builder {
     http: Configure,
     clock: SharedClock,
 }
-
-/// What the user wants of both HTTP clients.
-pub(super) type Configure = Arc<dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync>;
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,39 +90,39 @@ impl Builder {
         }
     }
 
-    /// Who issues the tokens: the `issuer` of its metadata, byte by byte, where the token endpoint is then found (RFC 8414).
+    /// The issuer of the tokens: exactly the `issuer` of its metadata, which names the token endpoint (RFC 8414).
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
         self.issuer = Some(issuer.into());
         self
     }
 
-    /// The scope tokens to ask for. Without: all that the client has.
+    /// The scope tokens to request. Default: all that the client may have.
     pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The API that the token is for, by its audience (RFC 8707). Without: the one to which the scopes belong.
+    /// The API for which the token is issued, by its audience (RFC 8707). Default: the one that owns the scopes.
     pub fn resource(mut self, audience: impl Into<String>) -> Self {
         self.resource = Some(audience.into());
         self
     }
 
-    /// The origins of the API (scheme, host and port): requests to them carry the token, and no other origin ever sees it.
+    /// The origins of the API (scheme, host and port). The token is sent to no other origin.
     pub fn attach_to<S: Into<String>>(mut self, origins: impl IntoIterator<Item = S>) -> Self {
         self.attach_to = origins.into_iter().map(Into::into).collect();
         self
     }
 
-    /// How long fetching a token may take in all: 10 s unless set, 1 to 60 s.
+    /// The time limit for fetching a token: 10 s by default, 1 to 60 s.
     pub const fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.fetch_timeout = timeout;
         self
     }
 
-    /// What else the HTTP clients are to be, for the issuer and for the API: time-outs (there is none for the API unless set), a proxy,
-    /// trust roots. Headers that are set here go to both. How redirects are followed
-    /// cannot be changed, and where one of the origins is `http` on this machine no proxy is used.
+    /// Further settings of the HTTP clients for the issuer and for the API: time limits (by default there is none for the API), a proxy,
+    /// trust roots. Headers that are set here go to both. The redirect policy cannot be changed, and no proxy is used if one of the origins
+    /// is `http` on this machine.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -137,31 +135,31 @@ impl Builder {
         self
     }
 
-    /// The clock to go by, for tests.
+    /// The clock, for tests.
     pub fn clock(mut self, clock: SharedClock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Builds a client that attaches its token to its requests. Nothing is fetched: it works while the issuer is down.
+    /// Builds a client that attaches its token to its requests. Does no I/O, so it works while the issuer is down.
     ///
     /// # Errors
     ///
-    /// When what was asked for could not get a token, or could give it to the wrong party; the text names the mend.
+    /// If the settings could not get a token, or could send it to the wrong party. The message says how to fix them.
     pub fn build(self) -> Result<Client, BuildError> {
         let origins = self.origins()?;
         let http = self.http_for(&origins)?;
-        Ok(Client::new(self.source()?, http, origins))
+        Ok(Client::new(Sender { source: self.source()?, http, origins }))
     }
 
-    /// Builds a source of tokens alone, for tonic, websockets and other HTTP clients. Whoever attaches them sees to it that nobody
-    /// else gets them.
+    /// Builds only a source of tokens, for websockets and other HTTP clients. The caller attaches the tokens, and must not send them to
+    /// anyone but the API.
     ///
     /// # Errors
     ///
-    /// As for [`build`](Self::build); origins are not needed.
+    /// As for [`build`](Self::build), but origins are not required.
     pub fn token_source(self) -> Result<TokenSource, BuildError> {
-        // What `http` asks for is tried here, and not only when a token is needed.
+        // Reports invalid settings of `http` now rather than with the first token.
         self.http_for(&Origins::default())?;
         self.source()
     }
@@ -171,7 +169,7 @@ impl Builder {
         Ok(TokenSource::new(self.exchange()?, clock))
     }
 
-    /// Builds what signs users in and goes on with their logins, for a web application: see [`Users`].
+    /// Builds [`Users`], which signs the users of a web application in and continues their logins.
     ///
     /// # Errors
     ///
@@ -184,15 +182,16 @@ impl Builder {
     }
 
     fn http_for(&self, origins: &Origins) -> Result<reqwest::Client, BuildError> {
-        request::http(&*self.http, origins).map_err(|error| BuildError::Http(all_words(&error)))
+        request::http_client(&*self.http, origins).map_err(|error| BuildError::Http(error_chain(&error)))
     }
 
     fn origins(&self) -> Result<Origins, BuildError> {
         if self.attach_to.is_empty() {
             return Err(BuildError::NoOrigin);
         }
-        let shown = |text: &str| if text.contains('@') { "(a text with a user's name in it)".to_owned() } else { text.to_owned() };
-        self.attach_to.iter().map(|text| Origin::parse(text).ok_or_else(|| BuildError::Origin(shown(text)))).collect()
+        let shown = |text: &str| if text.contains('@') { "(a text with a user name)".to_owned() } else { text.to_owned() };
+        let parse = |text: &String| Origin::parse(text).ok_or_else(|| BuildError::Origin(shown(text)));
+        Ok(Origins::new(self.attach_to.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
     fn exchange(self) -> Result<Exchange, BuildError> {

@@ -1,92 +1,95 @@
-//! Why there is no token, and which party has to do what.
+//! Errors of the client, and the party that can fix each.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-/// Why there is no token, or no answer of an API. The text says what to do, and never holds a secret or a token.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why there is no token, or no answer from the API. The message says what to do, and never contains a secret or a token.
+///
+/// `Debug` prints the same sentence as `Display`, so that a `main` that returns it prints a readable message.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The app's own secret cannot be read.
-    #[error("the secret cannot be read ({0}): put it there, readable for this app")]
+    /// The app's secret cannot be read.
+    #[error("the secret cannot be read ({0}): make it available and readable to this app")]
     Secret(String),
-    /// No whole answer came from the issuer.
-    #[error("the issuer is out of reach ({why}): the network on the way to it, or the issuer itself, has to come back")]
+    /// No complete answer arrived from the issuer.
+    #[error("the issuer cannot be reached ({reason}): check that it runs, and the network between it and this app")]
     Unreachable {
-        /// What went wrong on the way.
-        why: String,
-        /// When the next attempt is made.
+        /// What went wrong.
+        reason: String,
+        /// The time until the next attempt.
         retry_after: Duration,
     },
-    /// The issuer answered that it cannot serve now (5xx).
-    #[error("the issuer cannot serve now ({why}): its operator finds the cause in its log; nothing is wrong with this app")]
+    /// The issuer reported a fault of its own (5xx).
+    #[error("the issuer cannot answer now ({reason}): its log shows its operator the cause; this app is not at fault")]
     Unavailable {
-        /// Which status it answered, and where.
-        why: String,
-        /// When the next attempt is made.
+        /// The status of the answer, and the URL.
+        reason: String,
+        /// The time until the next attempt.
         retry_after: Duration,
     },
-    /// Too many attempts failed, of this client or for this user (429). Who did nothing wrong waits as well: somebody else guesses.
-    #[error("too many attempts failed before this one: wait, and find out who keeps failing")]
+    /// Too many earlier attempts of this client or for this user failed (429). The limit also applies to callers without fault, while
+    /// someone else guesses.
+    #[error("too many earlier attempts failed: wait, and find out which app or user keeps failing")]
     Limited {
-        /// When the next attempt is made.
+        /// The time until the next attempt.
         retry_after: Duration,
     },
-    /// What answers there is no issuer, or leads elsewhere.
-    #[error("what answers at the issuer's address is no issuer ({0}): check `issuer`, and what stands between it and this app")]
+    /// The server at the issuer's URL does not answer as an issuer.
+    #[error("the server at the issuer's URL does not answer as an issuer ({0}): check `issuer`, and any proxy between it and this app")]
     NotAnIssuer(String),
-    /// What answers there is another issuer (RFC 8414 section 3.3).
+    /// The metadata at the issuer's URL names another issuer (RFC 8414 section 3.3).
     #[error(
-        "at this address the issuer calls itself {told:?}: give `issuer` by that very text if it is the right one; if not, it speaks for another"
+        "the metadata at the issuer's URL names the issuer {claimed:?}: if that is the right one, set `issuer` to exactly this text; if not, do not trust it"
     )]
     OtherIssuer {
-        /// What it calls itself.
-        told: String,
+        /// The `issuer` of the metadata.
+        claimed: String,
     },
-    /// The issuer does not know this client by this secret (`invalid_client`).
+    /// The issuer does not accept this client with this secret (`invalid_client`).
     #[error(
-        "the issuer does not take this client by this secret: its operator can say whether `client_id` exists and is enabled, and add a secret"
+        "the issuer does not accept this client with this secret: ask its operator whether `client_id` exists and is enabled, or for a new secret"
     )]
     WrongSecret,
-    /// The user's name or password is wrong (`invalid_grant` for a password).
-    #[error("user name or password is wrong, or the user may not sign in: ask the user again")]
+    /// The user name or the password is wrong (`invalid_grant` for a password).
+    #[error("the user name or the password is wrong, or the user may not sign in: ask the user again")]
     WrongPassword,
     /// The login has ended (`invalid_grant` for a refresh token).
     #[error("the login has ended: the user has to sign in again")]
     LoginEnded,
-    /// The issuer refuses what was asked for, such as a scope or a grant.
-    #[error("the issuer refuses ({code}: {description}): ask for what this client was given, or have its operator give it")]
+    /// The issuer refuses the request, for example its scope or its grant type.
+    #[error("the issuer refuses the request ({code}: {description}): request what this client may have, or have its operator allow it")]
     Refused {
         /// The error code of RFC 6749 section 5.2.
         code: String,
-        /// What the issuer says of it; at most 255 characters.
+        /// The issuer's description, at most 255 characters.
         description: String,
     },
     /// There is no tokio runtime to fetch a token in.
-    #[error("a token has to be fetched, and there is no tokio runtime to do it in: call this within one")]
+    #[error("a token must be fetched, and there is no tokio runtime: call this within one")]
     NoRuntime,
-    /// The API could not be asked, or its answer not be read.
-    #[error("the API could not be asked, or its answer not be read: {}", crate::outbound::all_words(.0.as_ref()))]
+    /// The request to the API failed, or its answer could not be read.
+    #[error("the request to the API failed: {}", crate::outbound::error_chain(.0.as_ref()))]
     Api(Arc<reqwest::Error>),
 }
 
-/// Who has to do something about an [`Error`].
+/// The party that can fix an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Party {
-    /// Whoever runs or writes this app: its settings are wrong, or it lets somebody guess.
+    /// The operator or author of this app: its settings are wrong, or it lets an attacker guess.
     App,
-    /// Whoever runs the issuer.
+    /// The operator of the issuer.
     Issuer,
-    /// Nobody, or whoever runs the network: it is being tried again.
+    /// The operator of the network, if anyone: the request is retried automatically.
     Network,
-    /// The user, who has to type something.
+    /// The user, who has to enter something.
     User,
-    /// Whoever runs the API that was asked.
+    /// The operator of the API.
     Api,
 }
 
 impl Error {
-    /// Who has to do something about it.
+    /// The party that can fix it.
     #[must_use]
     pub fn party(&self) -> Party {
         match self {
@@ -95,13 +98,14 @@ impl Error {
             Self::Unreachable { .. } => Party::Network,
             Self::WrongPassword | Self::LoginEnded => Party::User,
             Self::NoRuntime => Party::App,
-            // What was never sent.
+            // The request was never sent.
             Self::Api(error) if error.is_builder() => Party::App,
             Self::Api(_) => Party::Api,
         }
     }
 
-    /// When the issuer is asked again; until then the same error comes at once, from this source of tokens. None: when it is asked does not hang on time alone.
+    /// The time until the issuer is asked again. Until then this token source returns the same error at once. `None` if the next attempt does
+    /// not depend on time alone.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -112,14 +116,20 @@ impl Error {
         }
     }
 
-    /// The same, of an attempt that was made a while ago.
-    pub(super) fn again_after(self, wait: Duration) -> Self {
+    /// The same error with the time that is left until the next attempt.
+    pub(super) fn with_retry_after(self, wait: Duration) -> Self {
         match self {
-            Self::Unreachable { why, .. } => Self::Unreachable { why, retry_after: wait },
-            Self::Unavailable { why, .. } => Self::Unavailable { why, retry_after: wait },
+            Self::Unreachable { reason, .. } => Self::Unreachable { reason, retry_after: wait },
+            Self::Unavailable { reason, .. } => Self::Unavailable { reason, retry_after: wait },
             Self::Limited { .. } => Self::Limited { retry_after: wait },
             other => other,
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -129,37 +139,57 @@ impl From<reqwest::Error> for Error {
     }
 }
 
-/// Why a client is not built: it could not get a token, or could give it to the wrong party.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a client cannot be built: it could not get a token, or could send it to the wrong party.
+///
+/// `Debug` prints the same sentence as `Display`.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// No issuer was given.
-    #[error("no issuer was given: name it by `.issuer(\"https://auth.example\")`, by the `issuer` of its metadata")]
+    #[error("no issuer was given: add `.issuer(\"https://auth.example\")`, with the `issuer` of its metadata")]
     NoIssuer,
-    /// The issuer is no issuer identifier.
-    #[error("{0}; give the `issuer` of the server's metadata, byte by byte")]
+    /// The issuer is not a valid issuer identifier.
+    #[error("{0}; use exactly the `issuer` of the server's metadata")]
     Issuer(#[source] crate::protocol::Malformed),
-    /// A client id that no issuer gives.
-    #[error("the client id is empty, longer than 255 characters, or holds control characters: give the one that the issuer knows")]
+    /// The client id has a form that no issuer assigns.
+    #[error("the client id is empty, longer than 255 characters, or contains control characters: use the one that the issuer assigned")]
     ClientId,
-    /// A scope that cannot be asked for.
-    #[error("{0}; give each scope token by itself")]
+    /// A scope token is invalid.
+    #[error("{0}; pass each scope token as an element of its own")]
     Scope(#[source] crate::protocol::Malformed),
-    /// A resource that no API is called by.
-    #[error("{0}; give the API's audience, as the issuer knows it")]
+    /// The resource is not a valid audience.
+    #[error("{0}; use the API's audience as registered at the issuer")]
     Resource(#[source] crate::protocol::Malformed),
-    /// No origin: the token would be attached to nothing.
-    #[error("no origin was given: name the API by `.attach_to([\"https://orders.example\"])`; no other will ever see the token")]
+    /// No origin was given, so the token would never be attached.
+    #[error("no origin was given: add `.attach_to([\"https://orders.example\"])`; the token is sent to no other origin")]
     NoOrigin,
-    /// What should have been an origin; not shown if it holds a user's name.
+    /// A text is not an origin to which a token may be sent. It is not shown if it contains a user name.
     #[error(
-        "{0:?} is no origin that may see a token: give https, host and port alone, such as https://orders.example (http for this machine)"
+        "{0:?} is not an origin to which a token may be sent: use only https, host and port, such as https://orders.example (http for this machine)"
     )]
     Origin(String),
-    /// A time for fetching a token that gives up at once, or never.
-    #[error("{0} ms is no time for fetching a token: take 1 to 60 s, by `.fetch_timeout(..)`")]
+    /// The time limit for fetching a token is out of range.
+    #[error("{0} ms is not a valid time limit for fetching a token: set 1 to 60 s with `.fetch_timeout(..)`")]
     FetchTimeout(u128),
-    /// The HTTP client cannot be made.
-    #[error("no HTTP client can be made ({0}): see to the machine's trust roots and to what `.http(..)` asks for")]
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client cannot be built ({0}): check the system's trust roots and the settings in `.http(..)`")]
     Http(String),
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_a_sentence() {
+        assert!(format!("{:?}", Error::WrongSecret).starts_with("the issuer does not accept this client with this secret: "));
+        assert!(format!("{:?}", BuildError::NoOrigin).starts_with("no origin was given: "));
+        assert!(format!("{:?}", crate::protocol::Malformed { what: "scope", rule: "it must be short" }).starts_with("invalid scope: "));
+    }
 }

@@ -1,4 +1,4 @@
-//! Exchanges credentials for tokens, and gives logins up.
+//! Requests to the token and revocation endpoints.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -14,24 +14,24 @@ use zeroize::Zeroizing;
 
 use super::{
     Error, Secret,
-    connection::{Connection, NoAnswer},
-    token_source::{Issued, margin},
+    connection::{Connection, SendError},
+    issued::{IssuedTokens, unused_margin},
 };
 use crate::{
     clock::Timestamp,
-    kept::{self, Ahead, Fetched, Manners, Outcome},
-    outbound::{self, Failure},
+    kept::{Fetch, FetchError, Fetched, Outcome, Prefetch, RefreshPolicy},
+    outbound::{self, RequestError},
     protocol::{Audience, ScopeToken},
 };
 
-/// How long a token is used whose issuer does not say (RFC 6749 section 5.1 only recommends it).
-const USUAL_LIFETIME: Duration = Duration::from_secs(300);
-/// How long the issuer is left alone once it has said no: a secret may be rotating, a right may be about to be given.
+/// The lifetime of a token without `expires_in`, which RFC 6749 section 5.1 only recommends.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
+/// The pause after a refusal: a secret may be rotating, or a permission about to be granted.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
-/// What stops being asked for by itself: nobody can mend it but by building anew.
-const LONGEST_QUIET: Duration = Duration::from_secs(3600);
+/// The pause after an error that only a new client can fix.
+const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What an app shows the issuer, and what it wants for it.
+/// The credentials that an app presents, and the token that it requests.
 #[derive(Clone)]
 pub(super) struct Exchange {
     pub(super) connection: Arc<Connection>,
@@ -49,16 +49,16 @@ pub(super) enum Grant {
     Password {
         username: String,
         password: Secret,
-        /// The address of the user, if the app passes it.
+        /// The address of the user, if the app passes it on.
         address: Option<IpAddr>,
     },
-    /// A login that somebody else began: it can only be gone on with.
+    /// A login that began elsewhere: it can only be continued.
     Login,
 }
 
 impl Exchange {
-    /// Whether a user is behind it who can go.
-    pub(super) const fn goes_on_with_a_login(&self) -> bool {
+    /// Whether it continues the login of a user, who can sign out.
+    pub(super) const fn is_login(&self) -> bool {
         matches!(self.grant, Grant::Login)
     }
 }
@@ -76,26 +76,26 @@ impl fmt::Debug for Exchange {
 }
 
 type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
-type Answer = Result<BasicTokenResponse, RequestTokenError<NoAnswer, BasicErrorResponse>>;
+type TokenResult = Result<BasicTokenResponse, RequestTokenError<SendError, BasicErrorResponse>>;
 
 impl Exchange {
-    async fn client(&self, now: Timestamp) -> Result<Client, kept::Failure<Error>> {
+    async fn client(&self, now: Timestamp) -> Result<Client, FetchError<Error>> {
         let secret = self.read(&self.secret).await?;
-        let endpoints = self.connection.endpoints(now).await.map_err(no_answer)?;
+        let endpoints = self.connection.endpoints(now).await.map_err(request_failed)?;
         Ok(BasicClient::new(ClientId::new(self.client_id.clone()))
             .set_client_secret(ClientSecret::new(secret.to_string()))
-            // In the header, as RFC 6749 section 2.3.1 prefers it.
+            // In the header, as RFC 6749 section 2.3.1 prefers.
             .set_auth_type(AuthType::BasicAuth)
             .set_token_uri(TokenUrl::from_url(endpoints.token)))
     }
 
-    async fn read(&self, secret: &Secret) -> Result<Zeroizing<String>, kept::Failure<Error>> {
-        // Whoever puts it there may be about to: it is looked for soon again.
-        secret.read().await.map_err(|why| kept::Failure { why: Error::Secret(why), outcome: Outcome::Unreachable })
+    async fn read(&self, secret: &Secret) -> Result<Zeroizing<String>, FetchError<Error>> {
+        // The secret may be about to be written, so the next attempt comes soon.
+        secret.read().await.map_err(|reason| FetchError { error: Error::Secret(reason), outcome: Outcome::Unreachable })
     }
 
-    /// A token for what the app holds, beginning a login if it is for a user.
-    async fn begin(&self, client: &Client) -> Result<Answer, kept::Failure<Error>> {
+    /// Requests a token with the app's own grant. For a user, this begins a login.
+    async fn begin(&self, client: &Client) -> Result<TokenResult, FetchError<Error>> {
         let scopes = || self.scopes.iter().map(|scope| oauth2::Scope::new(scope.to_string()));
         Ok(match &self.grant {
             Grant::ClientCredentials => {
@@ -117,97 +117,103 @@ impl Exchange {
                 }
                 request.request_async(&*self.connection).await
             }
-            Grant::Login => return Err(kept::Failure { why: Error::LoginEnded, outcome: Outcome::Useless(LONGEST_QUIET) }),
+            Grant::Login => return Err(FetchError { error: Error::LoginEnded, outcome: Outcome::Unusable(MAX_PAUSE) }),
         })
     }
 
-    fn begins_anew(&self, refusal: &str) -> bool {
+    /// Whether a refused refresh token leads to a request with the app's own grant.
+    fn can_start_over(&self, code: &str) -> bool {
         match self.grant {
-            // It says itself that the login has ended.
-            Grant::Login => refusal == "invalid_grant",
-            Grant::ClientCredentials | Grant::Password { .. } => refusal != "invalid_client",
+            // The request reports that the login has ended.
+            Grant::Login => code == "invalid_grant",
+            Grant::ClientCredentials | Grant::Password { .. } => code != "invalid_client",
         }
     }
 
-    async fn exchange(&self, held: Option<&Issued>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
+    async fn exchange(&self, cached: Option<&IssuedTokens>, now: Timestamp) -> Result<IssuedTokens, FetchError<Error>> {
         let client = self.client(now).await?;
-        if let Some(refresh) = held.and_then(Issued::refresh_token) {
+        if let Some(refresh) = cached.and_then(IssuedTokens::refresh_token) {
             let token = RefreshToken::new(refresh.to_owned());
             match client.exchange_refresh_token(&token).request_async(&*self.connection).await {
-                // The login has ended, or may not be gone on with; whoever has what it takes begins another.
-                Err(RequestTokenError::ServerResponse(error)) if self.begins_anew(error.error().as_ref()) => {}
-                answer => return judge(answer, &self.grant, held, now),
+                // The login has ended. An app that holds the password begins another.
+                Err(RequestTokenError::ServerResponse(error)) if self.can_start_over(error.error().as_ref()) => {}
+                result => return interpret(result, &self.grant, cached, now),
             }
         }
-        // RFC 6749 section 5.1: what is not said is what was asked for.
-        let asked = self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let issued = judge(self.begin(&client).await?, &self.grant, None, now)?;
-        Ok(issued.or_scope(asked))
+        // RFC 6749 section 5.1: an omitted scope equals the requested one.
+        let requested = self.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let issued = interpret(self.begin(&client).await?, &self.grant, None, now)?;
+        Ok(issued.or_scope(requested))
     }
 
-    /// Ends the login of a refresh token (RFC 7009). By hand, since the `oauth2` crate does it over https alone, and an issuer on this
-    /// machine may have none.
+    /// Ends the login of a refresh token (RFC 7009). Not through the `oauth2` crate, which requires https: an issuer on this machine may use
+    /// http.
     pub(super) async fn revoke(&self, refresh: &str, now: Timestamp) -> Result<(), Error> {
         #[derive(Deserialize)]
         struct Refusal {
             error: String,
             error_description: Option<String>,
         }
-        let secret = self.read(&self.secret).await.map_err(|failure| failure.why)?;
-        let failed = |failure| no_answer(failure).why;
+        let secret = self.read(&self.secret).await.map_err(|failed| failed.error)?;
+        let failed = |error| request_failed(error).error;
         let endpoint = self.connection.endpoints(now).await.map_err(failed)?.revocation;
-        let url = endpoint.ok_or_else(|| Error::NotAnIssuer("its metadata name no revocation_endpoint".to_owned()))?;
-        // RFC 6749 section 2.3.1: both are encoded as in a form before they become Basic.
+        let url = endpoint.ok_or_else(|| Error::NotAnIssuer("its metadata has no revocation_endpoint".to_owned()))?;
+        // RFC 6749 section 2.3.1: both are form-encoded before Basic encoding.
         let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let request = self.connection.http().await.map_err(failed)?.post(url.clone());
         let request = request.basic_auth(encoded(&self.client_id), Some(encoded(&secret)));
         let request = request.form(&[("token", refresh), ("token_type_hint", "refresh_token")]);
-        let asked = async {
+        let answer = async {
             let response = request.send().await?;
             match response.status() {
                 StatusCode::OK => Ok(None),
                 StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED => outbound::read(&url, response).await.map(Some),
-                _ => Err(outbound::no(&url, &response)),
+                _ => Err(outbound::unexpected_status(&url, &response)),
             }
         };
-        let Some(body) = asked.await.map_err(failed)? else { return Ok(()) };
+        let Some(body) = answer.await.map_err(failed)? else { return Ok(()) };
         let refused: Refusal = serde_json::from_slice(&body)
-            .map_err(|_| Error::NotAnIssuer("the revocation endpoint's answer is none of RFC 7009 section 2.2".to_owned()))?;
+            .map_err(|_| Error::NotAnIssuer("the revocation endpoint's answer is not one of RFC 7009 section 2.2".to_owned()))?;
         Err(refusal(&refused.error, refused.error_description.as_ref(), &Grant::ClientCredentials))
     }
 }
 
-/// What an answer of the token endpoint comes to.
-fn judge(answer: Answer, grant: &Grant, before: Option<&Issued>, now: Timestamp) -> Result<Issued, kept::Failure<Error>> {
-    let unlawful = |why: &str| {
-        let why = Error::NotAnIssuer(format!("the token endpoint's answer {why}"));
-        kept::Failure { why, outcome: Outcome::Useless(Duration::from_secs(10)) }
+/// Interprets an answer of the token endpoint.
+fn interpret(
+    result: TokenResult,
+    grant: &Grant,
+    previous: Option<&IssuedTokens>,
+    now: Timestamp,
+) -> Result<IssuedTokens, FetchError<Error>> {
+    let invalid = |reason: &str| {
+        let error = Error::NotAnIssuer(format!("the token endpoint's answer {reason}"));
+        FetchError { error, outcome: Outcome::Unusable(Duration::from_secs(10)) }
     };
-    match answer {
+    match result {
         Ok(answer) => {
             if !matches!(answer.token_type(), oauth2::basic::BasicTokenType::Bearer) {
-                return Err(unlawful("brings no token of the type Bearer"));
+                return Err(invalid("does not contain a token of the type Bearer"));
             }
-            let lifetime = answer.expires_in().unwrap_or(USUAL_LIFETIME);
+            let lifetime = answer.expires_in().unwrap_or(DEFAULT_LIFETIME);
             let scope = answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "));
-            // RFC 6749 section 6: what is not said is as it was before.
-            let scope = scope.or_else(|| before?.scope().map(str::to_owned));
-            let refresh = answer.refresh_token().map(|token| token.secret().as_str()).or_else(|| before?.refresh_token());
-            Issued::new(answer.access_token().secret(), refresh, scope, now + lifetime)
-                .filter(|_| !lifetime.is_zero())
-                .ok_or_else(|| unlawful("brings a token that cannot be used: it is empty, too long, over, or holds what no header may"))
+            // RFC 6749 section 6: an omitted scope equals the previous one.
+            let scope = scope.or_else(|| previous?.scope().map(str::to_owned));
+            let refresh = answer.refresh_token().map(|token| token.secret().as_str()).or_else(|| previous?.refresh_token());
+            IssuedTokens::new(answer.access_token().secret(), refresh, scope, now + lifetime).filter(|_| !lifetime.is_zero()).ok_or_else(
+                || invalid("contains an unusable token: it is empty, too long or expired, or has characters that no header may have"),
+            )
         }
-        Err(RequestTokenError::Request(NoAnswer(failure))) => Err(no_answer(failure)),
+        Err(RequestTokenError::Request(SendError(error))) => Err(request_failed(error)),
         Err(RequestTokenError::ServerResponse(error)) => {
-            let why = refusal(error.error().as_ref(), error.error_description(), grant);
-            Err(kept::Failure { why, outcome: Outcome::Useless(AFTER_REFUSAL) })
+            let error = refusal(error.error().as_ref(), error.error_description(), grant);
+            Err(FetchError { error, outcome: Outcome::Unusable(AFTER_REFUSAL) })
         }
-        // Neither says more than that, and the text may hold a token.
-        Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => Err(unlawful("is none of RFC 6749 section 5")),
+        // The texts of these errors may contain a token.
+        Err(RequestTokenError::Parse(..) | RequestTokenError::Other(_)) => Err(invalid("is not one of RFC 6749 section 5")),
     }
 }
 
-/// What a refusal means, by its code (RFC 6749 section 5.2).
+/// The error for a refusal with this code (RFC 6749 section 5.2).
 fn refusal(code: &str, description: Option<&String>, grant: &Grant) -> Error {
     let bounded = |text: &str| text.chars().filter(|c| !c.is_control()).take(255).collect();
     match (code, grant) {
@@ -218,44 +224,46 @@ fn refusal(code: &str, description: Option<&String>, grant: &Grant) -> Error {
     }
 }
 
-/// What it means that no answer came that RFC 6749 knows.
-fn no_answer(failure: Failure) -> kept::Failure<Error> {
-    let (why, outcome) = match failure {
-        Failure::Unreachable(why) => (Error::Unreachable { why, retry_after: Duration::ZERO }, Outcome::Unreachable),
-        Failure::Status { status: 429, retry_after, .. } => {
-            (Error::Limited { retry_after: Duration::ZERO }, Outcome::Useless(retry_after.unwrap_or_default()))
+/// The error for a request without an answer that RFC 6749 defines.
+fn request_failed(error: RequestError) -> FetchError<Error> {
+    let (error, outcome) = match error {
+        RequestError::Unreachable(reason) => (Error::Unreachable { reason, retry_after: Duration::ZERO }, Outcome::Unreachable),
+        RequestError::Status { status: 429, retry_after, .. } => {
+            (Error::Limited { retry_after: Duration::ZERO }, Outcome::Unusable(retry_after.unwrap_or_default()))
         }
-        Failure::Status { status, retry_after, why } if status >= 500 => {
-            (Error::Unavailable { why, retry_after: Duration::ZERO }, Outcome::Useless(retry_after.unwrap_or_default()))
+        RequestError::Status { status, retry_after, reason } if status >= 500 => {
+            (Error::Unavailable { reason, retry_after: Duration::ZERO }, Outcome::Unusable(retry_after.unwrap_or_default()))
         }
-        Failure::Status { why, .. } | Failure::Unlawful(why) => (Error::NotAnIssuer(why), Outcome::Useless(Duration::from_secs(10))),
-        Failure::OtherIssuer { told, .. } => (Error::OtherIssuer { told }, Outcome::Useless(Duration::from_secs(10))),
+        RequestError::Status { reason, .. } | RequestError::Invalid(reason) => {
+            (Error::NotAnIssuer(reason), Outcome::Unusable(Duration::from_secs(10)))
+        }
+        RequestError::OtherIssuer { claimed, .. } => (Error::OtherIssuer { claimed }, Outcome::Unusable(Duration::from_secs(10))),
     };
-    kept::Failure { why, outcome }
+    FetchError { error, outcome }
 }
 
-impl kept::Source for Exchange {
-    type Value = Issued;
+impl Fetch for Exchange {
+    type Value = IssuedTokens;
     type Error = Error;
-    type Memory = ();
+    type State = ();
 
     const WHAT: &'static str = "a token";
 
-    fn manners(&self) -> Manners {
-        Manners {
+    fn policy(&self) -> RefreshPolicy {
+        RefreshPolicy {
             cool_down: Duration::from_secs(10),
-            shortest_life: Duration::ZERO,
-            quiet: (Duration::from_secs(1), LONGEST_QUIET),
-            // They are the app's own.
-            waiting: usize::MAX,
-            patient: true,
-            // A login that nobody uses must not be kept alive, and what a web application stores is to be what was used last.
-            ahead: if matches!(self.grant, Grant::Login) { Ahead::Never } else { Ahead::WhenUsed },
-            counts_from_request: true,
+            min_interval: Duration::ZERO,
+            retry_bounds: (Duration::from_secs(1), MAX_PAUSE),
+            // All callers belong to the app.
+            max_waiters: usize::MAX,
+            demand_backs_off: true,
+            // An unused login must not be kept alive, and the refresh token that a web application stores must be the latest.
+            prefetch: if self.is_login() { Prefetch::Never } else { Prefetch::WhenUsed },
+            lifetime_from_request: true,
         }
     }
 
-    fn memory(&self) {}
+    fn initial_state(&self) {}
 
     fn issuer(&self) -> &str {
         self.connection.issuer.as_str()
@@ -269,24 +277,24 @@ impl kept::Source for Exchange {
         self.timeout
     }
 
-    fn came_to_no_end(&self, why: String) -> Error {
-        Error::Unreachable { why, retry_after: Duration::ZERO }
+    fn unfinished(&self, reason: String) -> Error {
+        Error::Unreachable { reason, retry_after: Duration::ZERO }
     }
 
     async fn fetch(
         &self,
         (): &mut (),
         _forced: bool,
-        held: Option<Arc<Issued>>,
+        cached: Option<Arc<IssuedTokens>>,
         now: Timestamp,
-    ) -> Result<Fetched<Issued>, kept::Failure<Error>> {
-        let exchanged = self.exchange(held.as_deref(), now).await;
-        // What an issuer says no to, it was there to say.
-        if let Err(kept::Failure { why: Error::Unreachable { .. } | Error::NotAnIssuer(_), .. }) = &exchanged {
-            self.connection.doubt().await;
+    ) -> Result<Fetched<IssuedTokens>, FetchError<Error>> {
+        let exchanged = self.exchange(cached.as_deref(), now).await;
+        // Any other refusal came from the issuer itself, so its endpoints are right.
+        if let Err(FetchError { error: Error::Unreachable { .. } | Error::NotAnIssuer(_), .. }) = &exchanged {
+            self.connection.invalidate_endpoints().await;
         }
         let issued = exchanged?;
         let lifetime = issued.expires_at().since(now);
-        Ok(Fetched { value: Arc::new(issued), fresh: lifetime, usable: lifetime - margin(lifetime) })
+        Ok(Fetched { value: Arc::new(issued), fresh: lifetime, usable: lifetime - unused_margin(lifetime) })
     }
 }

@@ -1,19 +1,19 @@
-//! What a trusted app embeds to get its tokens and attach them, so that nobody does it by hand.
+//! A client for trusted apps: it fetches tokens and attaches them to requests.
 //!
 //! ```
 //! use sealwright::client::{BuildError, Client, Credentials, Error, Secret};
 //!
-//! /// Once, at the start. Nothing is fetched: it works while the issuer is down.
+//! /// Called once, at the start. Nothing is fetched: it works while the issuer is down.
 //! fn orders_api() -> Result<Client, BuildError> {
 //!     Credentials::client("billing", Secret::file("/run/secrets/billing"))
 //!         .issuer("https://auth.example")
 //!         .scopes(["orders:read"])
 //!         .resource("https://orders.example")
-//!         .attach_to(["https://orders.example"])          // no other origin ever sees the token
+//!         .attach_to(["https://orders.example"])          // the token is sent to no other origin
 //!         .build()
 //! }
 //!
-//! /// From then on: the token is there, good, and on the request.
+//! /// From then on, each request carries a valid token.
 //! async fn orders(api: &Client) -> Result<String, Error> {
 //!     let answer = api.get("https://orders.example/orders").send().await?;
 //!     Ok(answer.text().await?)
@@ -21,117 +21,63 @@
 //! # orders_api().unwrap();
 //! ```
 //!
-//! For tonic, websockets and other HTTP clients there is the bare [`TokenSource`]; for the users of a web application, [`Users`].
+//! For tonic and other tower clients there is a layer ([`Client::layer`]), for websockets and everything else the [`TokenSource`], and for the
+//! users of a web application [`Users`].
 //!
 //! # When a token is fetched
 //!
-//! With the first request that needs it, by one fetch that all who need it share. It is then used from memory, and fetched anew in the
-//! background at four fifths of its life (less up to a tenth, so that many apps do not come at the same moment) if it was used; the last
-//! tenth of it, at most 30 s, is left unused. So nobody waits for a token but the first.
+//! The first request that needs a token fetches it; requests that arrive meanwhile share that fetch. The token is then used from memory. If it
+//! was used, it is refreshed in the background at four fifths of its life (less up to a tenth, so that many apps do not fetch at the same
+//! moment). The last tenth of its life, at most 30 s, is left unused. So only the first request waits for a token.
 //!
-//! - **While the issuer is down** the token at hand is used to its end, and no caller notices. An attempt that fails never takes a good
-//!   token away. The pauses between attempts grow from 1 to 30 s; `Retry-After` is obeyed up to an hour.
-//! - **A secret in a file or a variable is read each time**, so that it can be replaced while the app runs. When the issuer does not take
-//!   it, it is asked again a minute later.
-//! - **When an API answers 401**, and blames the token or nothing, the request is sent once more with another token: not when the
-//!   body is a stream, nor when the token is younger than 10 s.
-//! - **A user's refresh token is never used twice at once**, and when an answer is lost the same one is sent again, which the issuer
-//!   answers with the same successor.
+//! - **While the issuer is down**, the cached token is used to its end. A failed attempt never discards a valid token. The pauses between
+//!   attempts grow from 1 to 30 s; `Retry-After` is respected up to an hour.
+//! - **A secret in a file or a variable is read for each token request**, so it can be replaced while the app runs. If the issuer refuses the
+//!   secret, the next attempt is a minute later.
+//! - **When an API answers 401** and blames the token or gives no reason, the request is sent once more with another token, unless the
+//!   body is a stream or the token is less than 10 s old.
+//! - **A user's refresh token is never used twice at once.** If an answer is lost, the same refresh token is sent again, and the issuer
+//!   returns the same successor.
 //!
-//! The task in the background ends with the last clone of the client.
+//! The background task ends when the last clone of the client is dropped.
 //!
-//! # Where a token goes
+//! # Where a token is sent
 //!
-//! To the origins that were named by [`Builder::attach_to`], and to no other: a request that goes elsewhere is sent without. A redirect to
-//! another host or port loses it, one from `https` to `http` is not followed. Origins are `https`, or `http` to this machine.
+//! Only to the origins of [`Builder::attach_to`]. A request to any other origin is sent without a token, and the first one to each is logged as a
+//! warning. A redirect to another host or port drops the token, and one from `https` to `http` is not followed. Origins are `https`, or `http` on
+//! this machine.
 //!
-//! # When there is none
+//! # When there is no token
 //!
-//! [`Error`] says which [`Party`] has to do what: the app, the issuer's operator, the network, the user, or the API. No secret and no
-//! token stands in an error, in `Debug` or in the log. Spans named `fetch_token` say what became of each attempt.
+//! [`Error`] says which [`Party`] can fix the problem: the app, the issuer's operator, the network, the user, or the API. Errors, `Debug` output and
+//! the log never contain a secret or a token. Spans named `fetch_token` record the outcome of each attempt.
 
+mod active_logins;
+mod attach;
+#[expect(clippy::module_inception, reason = "the file of `Client`")]
+mod client;
 mod connection;
 mod credentials;
 mod error;
 mod exchange;
+mod issued;
+mod origins;
 mod request;
 mod secret;
+mod session;
 mod token_source;
+mod tokens;
 mod users;
 
-use std::fmt;
-
+pub use attach::{AttachLayer, AttachService};
+pub use client::Client;
 pub use credentials::{Builder, Credentials};
 pub use error::{BuildError, Error, Party};
 pub use request::RequestBuilder;
-/// The HTTP client below; what [`Builder::http`] and [`RequestBuilder::map`] hand out is its.
+/// The underlying HTTP client: [`Builder::http`] and [`RequestBuilder::map`] expose its types.
 pub use reqwest;
 pub use secret::Secret;
-pub use token_source::{AccessToken, Status, TokenSource, Tokens};
+pub use session::Session;
+pub use token_source::{AccessToken, Status, TokenSource};
+pub use tokens::Tokens;
 pub use users::Users;
-
-use request::Origins;
-
-/// An HTTP client that attaches its token by itself, to the origins that it was given. Its clones share the token and the connections.
-#[derive(Clone)]
-pub struct Client {
-    source: TokenSource,
-    http: reqwest::Client,
-    origins: Origins,
-    /// Who is to know under which refresh token this login goes on.
-    users: Option<Users>,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("source", &self.source).field("origins", &self.origins).finish_non_exhaustive()
-    }
-}
-
-impl Client {
-    fn new(source: TokenSource, http: reqwest::Client, origins: Origins) -> Self {
-        Self { source, http, origins, users: None }
-    }
-
-    /// The source of its tokens, for whatever does not go through it.
-    #[must_use]
-    pub fn token_source(&self) -> TokenSource {
-        self.source.clone()
-    }
-
-    /// How it is doing. Waits for nothing, and fetches nothing.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        self.source.status()
-    }
-
-    /// What it holds now, for an application that stores its users' logins. None: nothing was fetched yet.
-    #[must_use]
-    pub fn tokens(&self) -> Option<Tokens> {
-        let tokens = self.source.tokens()?;
-        if let Some(users) = &self.users {
-            users.know(&self.source, &tokens);
-        }
-        Some(tokens)
-    }
-
-    /// The tokens of the login, renewed if it is time: for an application that is to know what the user may do before it asks an API.
-    ///
-    /// # Errors
-    ///
-    /// When there is no token that is good.
-    pub async fn renewed(&self) -> Result<Tokens, Error> {
-        self.source.token().await?;
-        self.tokens().ok_or(Error::LoginEnded)
-    }
-
-    /// Ends the login at the issuer (RFC 7009), and gives up what is held here. An access token that others have is good until it
-    /// expires. Without a login it only forgets.
-    ///
-    /// # Errors
-    ///
-    /// When the issuer did not take it: the login lives on there until it ends by itself.
-    pub async fn sign_out(&self) -> Result<(), Error> {
-        self.source.revoke().await
-    }
-}

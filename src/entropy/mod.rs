@@ -1,4 +1,4 @@
-//! The one source of randomness: the operating system's, by way of aws-lc-rs.
+//! The one source of randomness: the operating system, through aws-lc-rs.
 
 #[cfg(feature = "server")]
 mod server;
@@ -12,8 +12,7 @@ pub(crate) use server::{SystemRng, unique_id};
 ///
 /// # Panics
 ///
-/// When the operating system has no randomness to give. There is nothing to go on with then: every secret, key and token
-/// id that could still be made would be guessable.
+/// If the operating system provides no randomness. Every secret, key and token id made without it would be guessable.
 #[must_use]
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -22,10 +21,10 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
 }
 
 fn fill(bytes: &mut [u8]) {
-    aws_lc_rs::rand::fill(bytes).expect("the operating system gives random bytes");
+    aws_lc_rs::rand::fill(bytes).expect("the operating system provides random bytes");
 }
 
-/// A random part of `span`: what keeps many processes from doing the same thing at the same moment.
+/// A random part of `span`, so that many processes do not act at the same moment.
 #[must_use]
 pub(crate) fn jitter(span: Duration) -> Duration {
     span.mul_f64(f64::from(u32::from_ne_bytes(bytes())) / f64::from(u32::MAX))

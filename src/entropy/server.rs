@@ -1,4 +1,4 @@
-//! The forms in which the server takes randomness.
+//! Randomness in the forms that the server needs.
 
 use std::convert::Infallible;
 
@@ -7,13 +7,13 @@ use rand_core::{TryCryptoRng, TryRng};
 
 use super::{bytes, fill};
 
-/// 128 unpredictable bits as 22 characters of base64url: unique without asking anybody.
+/// 128 unpredictable bits as 22 characters of base64url: unique without coordination.
 #[must_use]
 pub(crate) fn unique_id() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes::<16>())
 }
 
-/// The same source for libraries that draw from it themselves.
+/// The same source for libraries that take a generator.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemRng;
 

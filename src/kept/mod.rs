@@ -1,9 +1,9 @@
-//! A value that an issuer gives for a time, such as its keys or a token: read from memory without a lock, fetched ahead of its end by
-//! one task in the background, never by two at once, and kept while it is good when the issuer is gone.
+//! Values with a lifetime that an issuer provides, such as keys or a token. They are read from memory without a lock, refreshed ahead
+//! of their expiry by one background task, never fetched twice at once, and used to their end while the issuer is down.
 
-mod held;
-mod pace;
-mod source;
+mod cached;
+mod fetch;
+mod schedule;
 
 use std::{
     fmt,
@@ -19,50 +19,50 @@ use arc_swap::ArcSwapOption;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 use tracing::{Instrument, Span};
 
-pub(crate) use held::Held;
-pub(crate) use pace::{Ahead, Manners, Outcome, Turn};
-pub(crate) use source::{Failure, Fetched, Source};
+pub(crate) use cached::Cached;
+pub(crate) use fetch::{Fetch, FetchError, Fetched};
+pub(crate) use schedule::{Demand, Outcome, Prefetch, RefreshPolicy};
 
 use crate::clock::{SharedClock, Timestamp};
-use pace::Pace;
+use schedule::Schedule;
 
-/// How often the clock on the wall is looked at while the next attempt is waited for.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Attempts in a row that fail before a value that nobody uses is left to its end.
+/// How often the wall clock is checked while the task waits for the next planned attempt.
+const WALL_CLOCK_CHECK: Duration = Duration::from_secs(30);
+/// Consecutive failures after which a value that is not used is no longer fetched.
 const UNUSED_ATTEMPTS: u32 = 5;
-/// The number of no task.
-const NOBODY: u64 = 0;
+/// The task number that means "no task".
+const NO_TASK: u64 = 0;
 
-/// A handle on the value. Fetching ends when it is dropped.
-pub(crate) struct Kept<S: Source> {
-    shared: Arc<Shared<S>>,
+/// A handle to the value. Fetching ends when it is dropped.
+pub(crate) struct Refresher<F: Fetch> {
+    shared: Arc<Shared<F>>,
     task: Mutex<Option<AbortHandle>>,
 }
 
-struct Shared<S: Source> {
-    source: S,
+struct Shared<F: Fetch> {
+    fetch: F,
     clock: SharedClock,
-    /// Swapped as a whole, so that no reader ever waits or sees half of it.
-    held: ArcSwapOption<Held<S::Value>>,
-    pace: watch::Sender<Pace>,
-    /// The number of the task in the background.
+    /// Replaced as a whole, so that readers never wait and never see a mixture.
+    cached: ArcSwapOption<Cached<F::Value>>,
+    schedule: watch::Sender<Schedule>,
+    /// The number of the background task.
     running: AtomicU64,
-    /// How many there have been.
+    /// The number of tasks started so far.
     tasks: AtomicU64,
-    /// Those who wait for an attempt.
-    waiting: AtomicUsize,
-    last_error: Mutex<Option<(S::Error, Timestamp)>>,
+    /// The number of callers that wait for an attempt.
+    waiters: AtomicUsize,
+    last_error: Mutex<Option<(F::Error, Timestamp)>>,
     fetches: AtomicU64,
     failures: AtomicU64,
 }
 
-impl<S: Source + fmt::Debug> fmt::Debug for Kept<S> {
+impl<F: Fetch + fmt::Debug> fmt::Debug for Refresher<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("source", &self.shared.source).finish_non_exhaustive()
+        f.debug_struct("Refresher").field("fetch", &self.shared.fetch).finish_non_exhaustive()
     }
 }
 
-impl<S: Source> Drop for Kept<S> {
+impl<F: Fetch> Drop for Refresher<F> {
     fn drop(&mut self) {
         if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
             task.abort();
@@ -70,18 +70,18 @@ impl<S: Source> Drop for Kept<S> {
     }
 }
 
-impl<S: Source> Kept<S> {
-    /// No input or output: the value is fetched once somebody needs it.
-    pub(crate) fn new(source: S, clock: SharedClock) -> Self {
-        let pace = watch::Sender::new(Pace::new(source.manners(), clock.now()));
+impl<F: Fetch> Refresher<F> {
+    /// Does no I/O: the value is fetched on first demand.
+    pub(crate) fn new(fetch: F, clock: SharedClock) -> Self {
+        let schedule = watch::Sender::new(Schedule::new(fetch.policy(), clock.now()));
         let shared = Shared {
-            source,
+            fetch,
             clock,
-            held: ArcSwapOption::empty(),
-            pace,
-            running: AtomicU64::new(NOBODY),
-            tasks: AtomicU64::new(NOBODY),
-            waiting: AtomicUsize::new(0),
+            cached: ArcSwapOption::empty(),
+            schedule,
+            running: AtomicU64::new(NO_TASK),
+            tasks: AtomicU64::new(NO_TASK),
+            waiters: AtomicUsize::new(0),
             last_error: Mutex::new(None),
             fetches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -89,76 +89,77 @@ impl<S: Source> Kept<S> {
         Self { shared: Arc::new(shared), task: Mutex::new(None) }
     }
 
-    /// The same with a value that was fetched earlier.
-    pub(crate) fn with(source: S, clock: SharedClock, value: Arc<S::Value>, usable_until: Timestamp) -> Self {
-        let kept = Self::new(source, clock);
-        let now = kept.shared.clock.now();
+    /// As [`new`](Self::new), with a value that was fetched earlier.
+    pub(crate) fn with_value(fetch: F, clock: SharedClock, value: Arc<F::Value>, usable_until: Timestamp) -> Self {
+        let refresher = Self::new(fetch, clock);
+        let now = refresher.shared.clock.now();
         let left = usable_until.since(now);
-        kept.shared.hold(Fetched { value, fresh: left, usable: left }, now);
-        kept
+        refresher.shared.store(Fetched { value, fresh: left, usable: left }, now);
+        refresher
     }
 
-    pub(crate) fn source(&self) -> &S {
-        &self.shared.source
+    pub(crate) fn fetch(&self) -> &F {
+        &self.shared.fetch
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
-    /// What comes of this, unless it takes longer than that.
-    pub(crate) async fn within<T>(&self, time: Duration, work: impl Future<Output = T>) -> Option<T> {
+    /// Runs `work` with a time limit. Returns `None` if it takes longer.
+    pub(crate) async fn with_timeout<T>(&self, timeout: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = work => Some(done),
-            () = self.shared.clock.sleep_until(self.now() + time) => None,
+            () = self.shared.clock.sleep_until(self.now() + timeout) => None,
         }
     }
 
-    /// The value in memory, whether or not it is still good. Takes no lock, and waits for nothing.
-    pub(crate) fn held(&self) -> arc_swap::Guard<Option<Arc<Held<S::Value>>>> {
-        self.shared.held.load()
+    /// The value in memory, usable or not. Takes no lock and does not wait.
+    pub(crate) fn cached(&self) -> arc_swap::Guard<Option<Arc<Cached<F::Value>>>> {
+        self.shared.cached.load()
     }
 
-    /// After how long it is worth asking again, when there is no value that is good.
+    /// The time after which another attempt is possible, for callers that find no usable value.
     pub(crate) fn retry_after(&self, now: Timestamp) -> Duration {
-        self.shared.pace.borrow().retry_after(now)
+        self.shared.schedule.borrow().retry_after(now)
     }
 
-    /// Whether the last attempt brought nothing.
     pub(crate) fn last_attempt_failed(&self) -> bool {
-        self.shared.pace.borrow().failures() > 0
+        self.shared.schedule.borrow().failures() > 0
     }
 
-    /// Asks for an attempt, if the issuer may be asked, and does not wait for it.
-    pub(crate) fn ask(&self) -> Turn {
+    /// Requests an attempt, if the schedule permits one, and does not wait for it.
+    pub(crate) fn demand(&self) -> Demand {
         let now = self.shared.clock.now();
-        let mut turn = Turn::CoolingDown;
-        self.shared.pace.send_if_modified(|pace| {
-            let was_wanted = pace.is_wanted();
-            turn = pace.ask(now);
-            pace.is_wanted() != was_wanted
+        let mut demand = Demand::CoolingDown;
+        self.shared.schedule.send_if_modified(|schedule| {
+            let was_demanded = schedule.is_demanded();
+            demand = schedule.demand(now);
+            schedule.is_demanded() != was_demanded
         });
-        // Asked first: a task that is just going away tells whoever asked before it was gone.
-        self.keep();
-        turn
+        // After the demand: a task that is just ending wakes every caller that came before.
+        self.ensure_running();
+        demand
     }
 
-    /// Waits for an attempt, if the issuer may be asked; returns at once when it may not, or when there is no runtime to wait in.
-    pub(crate) async fn catch_up(&self) {
+    /// Waits for an attempt, if the schedule permits one. Returns at once if it does not, or if there is no runtime.
+    pub(crate) async fn refresh(&self) {
         if Handle::try_current().is_err() {
             return;
         }
-        let Some(_place) = Waiting::enter(&self.shared.waiting, self.shared.source.manners().waiting) else { return };
-        // A second time when the task went away amid the first, with its runtime.
+        let Some(_place) = Waiter::enter(&self.shared.waiters, self.shared.fetch.policy().max_waiters) else { return };
+        // Twice, in case the task ends with its runtime during the first attempt.
         for _ in 0..2 {
-            let mut pace = self.shared.pace.subscribe();
-            let Turn::Wait(attempts) = self.ask() else { return };
-            // The task lets no attempt take longer. If it cannot run, since its runtime is not being driven, another takes its place.
-            let patience = self.shared.clock.now() + self.shared.source.timeout() + Duration::from_secs(1);
+            let mut schedule = self.shared.schedule.subscribe();
+            let Demand::Pending(attempts) = self.demand() else { return };
+            // The task enforces the timeout itself. A task that cannot run, because its runtime is not driven, is replaced.
+            let deadline = self.shared.clock.now() + self.shared.fetch.timeout() + Duration::from_secs(1);
             let abandoned = tokio::select! {
-                over = pace.wait_for(|pace| pace.has_finished_more_than(attempts)) => over.is_ok_and(|pace| pace.was_abandoned()),
-                () = self.shared.clock.sleep_until(patience) => {
-                    self.shared.leave(self.shared.running.load(Ordering::Acquire));
+                ended = schedule.wait_for(|schedule| schedule.has_finished_more_than(attempts)) => {
+                    ended.is_ok_and(|schedule| schedule.was_abandoned())
+                }
+                () = self.shared.clock.sleep_until(deadline) => {
+                    self.shared.task_ended(self.shared.running.load(Ordering::Acquire));
                     return;
                 }
             };
@@ -168,183 +169,182 @@ impl<S: Source> Kept<S> {
         }
     }
 
-    /// Sees to it that the value is being kept, by a task of the runtime that this is called in. Costs one read of memory when it
-    /// is. Outside a runtime it does nothing.
-    pub(crate) fn keep(&self) {
-        if self.shared.running.load(Ordering::Relaxed) != NOBODY {
+    /// Starts the background task in the current runtime, unless it runs already: then this costs one atomic read. Does nothing outside
+    /// a runtime.
+    pub(crate) fn ensure_running(&self) {
+        if self.shared.running.load(Ordering::Relaxed) != NO_TASK {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.shared.tasks.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.shared.running.compare_exchange(NOBODY, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            let present = Present { shared: Arc::clone(&self.shared), number };
-            let before = task.replace(runtime.spawn(async move { present.shared.keep_fetching(present.number).await }).abort_handle());
-            if let Some(before) = before {
-                before.abort();
+        if self.shared.running.compare_exchange(NO_TASK, number, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            let guard = RunningGuard { shared: Arc::clone(&self.shared), number };
+            let previous = task.replace(runtime.spawn(async move { guard.shared.run(guard.number).await }).abort_handle());
+            if let Some(previous) = previous {
+                previous.abort();
             }
         }
     }
 
-    pub(crate) fn last_error(&self) -> Option<(S::Error, Timestamp)> {
+    pub(crate) fn last_error(&self) -> Option<(F::Error, Timestamp)> {
         self.shared.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn is_fetching(&self) -> bool {
-        self.shared.pace.borrow().is_in_flight()
+        self.shared.schedule.borrow().is_in_flight()
     }
 
-    /// Attempts that began, and those of them that failed.
+    /// The number of attempts that began, and of those that failed.
     pub(crate) fn attempts(&self) -> (u64, u64) {
         (self.shared.fetches.load(Ordering::Relaxed), self.shared.failures.load(Ordering::Relaxed))
     }
 }
 
-/// A place among those who wait.
-struct Waiting<'a>(&'a AtomicUsize);
+/// A caller's place among the waiters.
+struct Waiter<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+impl<'a> Waiter<'a> {
+    fn enter(waiters: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let place = Self(waiters);
+        (waiters.fetch_add(1, Ordering::Relaxed) < max).then_some(place)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// That the task is there. It may go at any moment, with its runtime: whoever waits for its attempt is told, and the next who
-/// needs the value begins a new one.
-struct Present<S: Source> {
-    shared: Arc<Shared<S>>,
+/// Marks the background task as alive. The task may end at any moment, with its runtime: dropping the guard wakes all waiters, and the next
+/// caller starts a new task.
+struct RunningGuard<F: Fetch> {
+    shared: Arc<Shared<F>>,
     number: u64,
 }
 
-impl<S: Source> Drop for Present<S> {
+impl<F: Fetch> Drop for RunningGuard<F> {
     fn drop(&mut self) {
-        self.shared.leave(self.number);
+        self.shared.task_ended(self.number);
     }
 }
 
-impl<S: Source> Shared<S> {
-    /// The task of this number is gone, or does not count any more.
-    fn leave(&self, number: u64) {
-        self.pace.send_if_modified(|pace| {
-            let counted = number != NOBODY && self.running.compare_exchange(number, NOBODY, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-            if counted && pace.abandon() {
+impl<F: Fetch> Shared<F> {
+    /// Notes that the task of this number has ended or was replaced.
+    fn task_ended(&self, number: u64) {
+        self.schedule.send_if_modified(|schedule| {
+            let current = number != NO_TASK && self.running.compare_exchange(number, NO_TASK, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if current && schedule.abandon() {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                let why = self.source.came_to_no_end("whoever asked was gone before the answer came".to_owned());
-                self.note_error(why, self.clock.now());
+                let error = self.fetch.unfinished("the runtime of the request ended before the answer arrived".to_owned());
+                self.note_error(error, self.clock.now());
             }
-            counted
+            current
         });
     }
 
-    fn note_error(&self, why: S::Error, now: Timestamp) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((why, now));
+    fn note_error(&self, error: F::Error, now: Timestamp) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((error, now));
     }
 
-    async fn keep_fetching(&self, number: u64) {
-        let mut memory = self.source.memory();
+    async fn run(&self, number: u64) {
+        let mut state = self.fetch.initial_state();
         loop {
-            self.wait_for_turn().await;
-            // Another may have taken its place while nobody drove it.
+            self.wait_for_next_attempt().await;
+            // Another task may have replaced this one while its runtime was not driven.
             if self.running.load(Ordering::Acquire) != number {
                 return;
             }
-            self.attempt(&mut memory).instrument(self.source.span()).await;
+            self.attempt(&mut state).instrument(self.fetch.span()).await;
         }
     }
 
-    /// Waits until an attempt is planned or wanted. Both clocks count: the one that only goes forward, in which the wait is
-    /// measured, and the one on the wall, which jumps when it is set or the machine has slept.
-    async fn wait_for_turn(&self) {
-        let mut pace = self.pace.subscribe();
-        let next_at = pace.borrow().next_at();
+    /// Waits until an attempt is due or demanded. Two clocks count: the monotonic one, which measures the wait, and the wall clock, which
+    /// jumps when it is set or when the machine has slept.
+    async fn wait_for_next_attempt(&self) {
+        let mut schedule = self.schedule.subscribe();
+        let next_at = schedule.borrow().next_at();
         let mut left = next_at.since(self.clock.now());
         while !left.is_zero() && self.clock.now() < next_at {
-            let part = left.min(LOOK_EVERY);
+            let part = left.min(WALL_CLOCK_CHECK);
             tokio::select! {
                 () = self.clock.sleep_until(self.clock.now() + part) => left -= part,
-                _ = pace.wait_for(Pace::is_wanted) => return,
+                _ = schedule.wait_for(Schedule::is_demanded) => return,
             }
         }
-        if !self.goes_ahead() {
-            let _ = pace.wait_for(Pace::is_wanted).await;
+        if !self.wants_planned_attempt() {
+            let _ = schedule.wait_for(Schedule::is_demanded).await;
         }
     }
 
-    /// Whether a planned attempt is worth making although nobody waits for it.
-    fn goes_ahead(&self) -> bool {
-        let held = self.held.load();
-        let used = held.as_ref().is_some_and(|held| held.was_used());
-        match self.source.manners().ahead {
-            Ahead::Always => true,
-            Ahead::WhenUsed => match self.pace.borrow().failures() {
+    /// Whether a planned attempt is worthwhile although no caller waits for it.
+    fn wants_planned_attempt(&self) -> bool {
+        let cached = self.cached.load();
+        let used = cached.as_ref().is_some_and(|cached| cached.was_used());
+        match self.fetch.policy().prefetch {
+            Prefetch::Always => true,
+            Prefetch::WhenUsed => match self.schedule.borrow().failures() {
                 0 => used,
-                // What failed a moment ago is repeated while that may still mend it, and no more once nobody has any use for it.
+                // A recent failure is retried a few times. After that, only a value in use is worth more attempts.
                 1..=UNUSED_ATTEMPTS => true,
-                _ => used && held.as_ref().is_some_and(|held| held.is_usable(self.clock.now())),
+                _ => used && cached.as_ref().is_some_and(|cached| cached.is_usable(self.clock.now())),
             },
-            Ahead::Never => false,
+            Prefetch::Never => false,
         }
     }
 
-    async fn attempt(&self, memory: &mut S::Memory) {
-        let now = self.clock.now();
+    async fn attempt(&self, state: &mut F::State) {
+        let begun = self.clock.now();
         let mut forced = false;
-        self.pace.send_modify(|pace| forced = pace.begin(now));
+        self.schedule.send_modify(|schedule| forced = schedule.begin(begun));
         self.fetches.fetch_add(1, Ordering::Relaxed);
-        let timeout = self.source.timeout();
-        let held = self.held.load_full().map(|held| Arc::clone(&held.value));
-        let outcome = tokio::select! {
-            // An answer that is there counts, although nobody looked before its time was over.
+        let timeout = self.fetch.timeout();
+        let cached = self.cached.load_full().map(|cached| Arc::clone(&cached.value));
+        let result = tokio::select! {
+            // An answer that has arrived counts, even if it is read only after the time limit.
             biased;
-            outcome = self.source.fetch(memory, forced, held, now) => outcome,
-            () = self.clock.sleep_until(now + timeout) => {
-                let why = self.source.came_to_no_end(format!("no whole answer within {} s", timeout.as_secs_f32()));
-                Err(Failure { why, outcome: Outcome::Unreachable })
+            result = self.fetch.fetch(state, forced, cached, begun) => result,
+            () = self.clock.sleep_until(begun + timeout) => {
+                let error = self.fetch.unfinished(format!("no complete answer within {} s", timeout.as_secs_f32()));
+                Err(FetchError { error, outcome: Outcome::Unreachable })
             }
         };
-        let began = now;
         let now = self.clock.now();
-        let since = if self.source.manners().counts_from_request { began } else { now };
-        let outcome = outcome.and_then(|fetched| {
+        let since = if self.fetch.policy().lifetime_from_request { begun } else { now };
+        let result = result.and_then(|fetched| {
             if now < since + fetched.usable {
                 return Ok(fetched);
             }
-            let why = self.source.came_to_no_end("it was over before it came".to_owned());
-            Err(Failure { why, outcome: Outcome::Useless(Duration::ZERO) })
+            let error = self.fetch.unfinished("the value expired before it arrived".to_owned());
+            Err(FetchError { error, outcome: Outcome::Unusable(Duration::ZERO) })
         });
-        Span::current().record("outcome", if outcome.is_ok() { "fetched" } else { "failed" });
-        match outcome {
+        Span::current().record("outcome", if result.is_ok() { "fetched" } else { "failed" });
+        match result {
             Ok(fetched) => {
-                let pause = self.hold(fetched, since);
-                let failures = self.pace.borrow().failures();
+                let pause = self.store(fetched, since);
+                let failures = self.schedule.borrow().failures();
                 if failures > 0 {
-                    tracing::info!(issuer = self.source.issuer(), failures, "{} could be fetched again", S::WHAT);
+                    tracing::info!(issuer = self.fetch.issuer(), failures, "{} could be fetched again", F::WHAT);
                 }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                self.pace.send_modify(|pace| pace.end(since, Outcome::Fetched(pause)));
+                self.schedule.send_modify(|schedule| schedule.end(since, Outcome::Fetched(pause)));
             }
-            Err(failure) => {
+            Err(FetchError { error, outcome }) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(issuer = self.source.issuer(), error = %failure.why, "{} could not be fetched", S::WHAT);
-                self.note_error(failure.why, now);
-                self.pace.send_modify(|pace| pace.end(now, failure.outcome));
+                tracing::warn!(issuer = self.fetch.issuer(), %error, "{} could not be fetched", F::WHAT);
+                self.note_error(error, now);
+                self.schedule.send_modify(|schedule| schedule.end(now, outcome));
             }
         }
     }
 
-    /// Holds a value in place of what was held. Gives the time until it is to be fetched anew.
-    fn hold(&self, fetched: Fetched<S::Value>, since: Timestamp) -> Duration {
-        let manners = self.source.manners();
-        // Who is asked only when somebody needs it is not asked before.
-        let pause = if manners.ahead == Ahead::Never { fetched.usable } else { manners.until_renewal(fetched.fresh) };
-        self.held.store(Some(Arc::new(Held::new(fetched, since, pause))));
+    /// Replaces the cached value. Returns the time until its refresh.
+    fn store(&self, fetched: Fetched<F::Value>, since: Timestamp) -> Duration {
+        let policy = self.fetch.policy();
+        // Values fetched on demand are never refreshed ahead of time.
+        let pause = if policy.prefetch == Prefetch::Never { fetched.usable } else { policy.until_refresh(fetched.fresh) };
+        self.cached.store(Some(Arc::new(Cached::new(fetched, since, pause))));
         pause
     }
 }

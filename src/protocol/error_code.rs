@@ -1,9 +1,9 @@
 //! The error codes of OAuth 2: RFC 6749 section 5.2 and what later RFCs added.
 
-/// Why a request was refused, in the one word that the caller's code reads.
+/// The machine-readable reason why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
-    /// RFC 6749 5.2: a parameter is missing, malformed or repeated, or two ways of authenticating were mixed.
+    /// RFC 6749 5.2: a parameter is missing, malformed or repeated, or two authentication methods were mixed.
     InvalidRequest,
     /// RFC 6749 5.2: the client is unknown, its secret is wrong, or it sent none.
     InvalidClient,
@@ -11,22 +11,22 @@ pub enum ErrorCode {
     InvalidGrant,
     /// RFC 6749 5.2: the client may not use this grant type.
     UnauthorizedClient,
-    /// RFC 6749 5.2: this server does not serve this grant type.
+    /// RFC 6749 5.2: this server does not offer this grant type.
     UnsupportedGrantType,
-    /// RFC 6749 5.2: the scope is malformed, unknown, or more than the client may have.
+    /// RFC 6749 5.2: the scope is malformed, unknown, or exceeds what the client may have.
     InvalidScope,
-    /// RFC 8707 2: the resource is malformed, unknown, or not one for this client.
+    /// RFC 8707 2: the resource is malformed, unknown, or not allowed for this client.
     InvalidTarget,
     /// RFC 7009 2.2.1: this server does not revoke tokens of this kind.
     UnsupportedTokenType,
-    /// RFC 6749 4.1.2.1 lends the word: the fault is the server's.
+    /// Borrowed from RFC 6749 4.1.2.1: the fault is the server's.
     ServerError,
-    /// RFC 6749 4.1.2.1 lends the word: the server cannot answer now; the same request may succeed later.
+    /// Borrowed from RFC 6749 4.1.2.1: the server cannot answer now; the same request may succeed later.
     TemporarilyUnavailable,
 }
 
 impl ErrorCode {
-    /// The word on the wire.
+    /// The code as sent.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

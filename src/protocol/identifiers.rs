@@ -1,4 +1,4 @@
-//! Who and what a token names: issuer, audience, client, and the words by which a client may ask.
+//! Identifiers in tokens and requests: issuer, audience, client, grant type and authentication method.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -9,16 +9,16 @@ use super::{Malformed, parsed_text, secret_forms::contains_secret};
 
 const MAX_URI_LEN: usize = 255;
 
-/// Whether `text` is printable ASCII without what must be escaped in a URI (RFC 3986 appendix A), in JSON or in a header.
+/// Whether `text` is printable ASCII without characters that must be escaped in a URI (RFC 3986 appendix A), in JSON or in a header.
 ///
-/// `url::Url` would quietly drop line breaks and escape the rest; an identifier is compared byte by byte, so it is refused.
+/// `url::Url` would silently drop line breaks and escape the rest. Identifiers are compared byte by byte, so such a text is refused.
 fn is_plain_uri_text(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b))
 }
 
 /// The issuer identifier (RFC 8414 section 2): an `https` URL without query and fragment, kept and compared byte by byte.
 ///
-/// Plain `http` is lawful for a loopback host alone. At most 255 characters.
+/// Plain `http` is valid only for a loopback host. At most 255 characters.
 ///
 /// ```
 /// use sealwright::protocol::Issuer;
@@ -34,7 +34,7 @@ pub struct Issuer(String);
 parsed_text!(Issuer);
 
 impl Issuer {
-    /// The path below which every route stands, without a slash at its end: `""` or `"/auth"`.
+    /// The path under which all routes are served, without a trailing slash: `""` or `"/auth"`.
     #[must_use]
     pub fn path(&self) -> &str {
         let authority = self.0.find("://").map_or(0, |at| at + 3);
@@ -48,7 +48,7 @@ impl Issuer {
         Url::parse(&self.0).ok()?.host_str().map(str::to_owned)
     }
 
-    /// The URL of the endpoint at `route` (which begins with a slash), below the issuer's own path.
+    /// The URL of the endpoint at `route` (which begins with a slash), under the issuer's own path.
     #[must_use]
     pub fn endpoint(&self, route: &str) -> String {
         format!("{}{route}", self.0.trim_end_matches('/'))
@@ -61,36 +61,36 @@ impl FromStr for Issuer {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "issuer", rule };
         if text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
-            return Err(refuse("it is a URL of at most 255 printable ASCII characters"));
+            return Err(refuse("it must be a URL of at most 255 printable ASCII characters"));
         }
-        let url = Url::parse(text).map_err(|_| refuse("it is a URL such as https://auth.example"))?;
+        let url = Url::parse(text).map_err(|_| refuse("it must be a URL such as https://auth.example"))?;
         let secure = match url.scheme() {
             "https" => true,
             "http" => url.host().is_some_and(|host| is_loopback(&host)),
             _ => false,
         };
         if !secure {
-            return Err(refuse("it begins with https:// (http:// is for localhost and loopback addresses alone)"));
+            return Err(refuse("it must begin with https:// (http:// is allowed only for localhost and loopback addresses)"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(refuse("it has neither query nor fragment (RFC 8414 section 2)"));
+            return Err(refuse("it must not have a query or a fragment (RFC 8414 section 2)"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refuse("it holds no user name and no password"));
+            return Err(refuse("it must not contain a user name or a password"));
         }
-        // What the URL parser had to change (case of the host, `..`, a missing `//`) would not compare equal elsewhere.
+        // A text that the URL parser normalises (case of the host, `..`, a missing `//`) would not compare equal elsewhere.
         if url.as_str().trim_end_matches('/') != text.trim_end_matches('/') || url.path().contains("//") {
-            return Err(refuse("it is written in its normal form: lower-case host, no default port, no empty or dotted path segments"));
+            return Err(refuse("it must be in normal form: lower-case host, no default port, no empty or dotted path segments"));
         }
-        let odd = |segment: &str| segment.starts_with([':', '*']);
-        if url.path().split('/').any(odd) || url.path().starts_with("/.well-known") {
-            return Err(refuse("no segment of its path begins with a colon or an asterisk, and it is no well-known path itself"));
+        let reserved = |segment: &str| segment.starts_with([':', '*']);
+        if url.path().split('/').any(reserved) || url.path().starts_with("/.well-known") {
+            return Err(refuse("no path segment may begin with a colon or an asterisk, and the path may not be a well-known path"));
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-/// Whether nobody but this machine answers at `host`.
+/// Whether `host` is this machine.
 pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => *name == "localhost",
@@ -112,24 +112,24 @@ impl FromStr for Audience {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "resource", rule };
         if text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
-            return Err(refuse("it is a URI of at most 255 printable ASCII characters"));
+            return Err(refuse("it must be a URI of at most 255 printable ASCII characters"));
         }
-        let url = Url::parse(text).map_err(|_| refuse("it is an absolute URI such as https://orders.example"))?;
+        let url = Url::parse(text).map_err(|_| refuse("it must be an absolute URI such as https://orders.example"))?;
         if url.fragment().is_some() {
-            return Err(refuse("it has no fragment (RFC 8707 section 2)"));
+            return Err(refuse("it must not have a fragment (RFC 8707 section 2)"));
         }
         Ok(Self(text.to_owned()))
     }
 }
 
-/// The name of a client, as it was typed at its creation.
+/// The name of a client, as the operator chose it.
 ///
 /// ```text
 /// client-id = ( %x61-7A / DIGIT ) *63( %x61-7A / DIGIT / "." / "_" / "-" )
 /// ```
 ///
-/// Never a UUID: the `sub` of a user is one, so that no client can take a user's name (RFC 9700 section 4.15). Never something
-/// that looks like a secret or a token: client ids are logged.
+/// Never a UUID: the `sub` of a user is one, so no client can take the name of a user (RFC 9700 section 4.15). Never a text that looks
+/// like a secret or a token: client ids are logged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(String);
 
@@ -143,13 +143,13 @@ impl FromStr for ClientId {
         let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let rest = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
         if !first || !rest || text.len() > 64 {
-            return Err(refuse("it is 1 to 64 of a-z, 0-9, dot, underscore and hyphen, and begins with a letter or digit"));
+            return Err(refuse("it must be 1 to 64 characters of a-z, 0-9, dot, underscore and hyphen, and begin with a letter or digit"));
         }
         if is_uuid_shaped(text) {
-            return Err(refuse("it does not have the form of a UUID, which is how users are named"));
+            return Err(refuse("it must not have the form of a UUID, because users are named by UUIDs"));
         }
         if contains_secret(text) {
-            return Err(refuse("it is a name and does not look like a secret or a token, because names are logged"));
+            return Err(refuse("it must not look like a secret or a token, because client ids are logged"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -166,7 +166,7 @@ fn is_uuid_shaped(text: &str) -> bool {
     }
 }
 
-/// A word that is one of a few: it parses from and prints as its registered name.
+/// An enum that parses from and prints as registered names.
 macro_rules! registered_words {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -176,7 +176,7 @@ macro_rules! registered_words {
         }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// The registered name.
@@ -212,19 +212,19 @@ macro_rules! registered_words {
 
 registered_words! {
     /// A grant type (RFC 6749 section 4, registered by RFC 7591 section 2).
-    GrantType, "grant type", "it is client_credentials, password or refresh_token", {
-        /// RFC 6749 section 4.4: a trusted app asks for itself.
+    GrantType, "grant type", "it must be client_credentials, password or refresh_token", {
+        /// RFC 6749 section 4.4: a trusted app acts for itself.
         ClientCredentials = "client_credentials",
-        /// RFC 6749 section 4.3: an app passes on a user's password.
+        /// RFC 6749 section 4.3: an app presents a user's password.
         Password = "password",
-        /// RFC 6749 section 6: an app goes on with what a password began.
+        /// RFC 6749 section 6: an app continues a login.
         RefreshToken = "refresh_token",
     }
 }
 
 registered_words! {
-    /// How a client may send its secret (RFC 6749 section 2.3.1, registered by RFC 7591 section 2).
-    AuthMethod, "authentication method", "it is client_secret_basic or client_secret_post", {
+    /// How a client sends its secret (RFC 6749 section 2.3.1, registered by RFC 7591 section 2).
+    AuthMethod, "authentication method", "it must be client_secret_basic or client_secret_post", {
         /// In the `Authorization` header.
         ClientSecretBasic = "client_secret_basic",
         /// In the body of the request.
@@ -237,13 +237,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_id_is_what_one_can_type_and_never_a_uuid() {
-        for lawful in ["a", "0", "billing", "orders-api", "a.b_c-d", &"x".repeat(64)] {
-            assert!(lawful.parse::<ClientId>().is_ok(), "{lawful:?}");
+    fn a_client_id_is_short_plain_text_and_never_a_uuid() {
+        for valid in ["a", "0", "billing", "orders-api", "a.b_c-d", &"x".repeat(64)] {
+            assert!(valid.parse::<ClientId>().is_ok(), "{valid:?}");
         }
         let uuids = ["0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "0197a1b2c3d47e5f8a9b0c1d2e3f4a5b"];
-        for unlawful in ["", "-a", ".a", "Billing", "a b", "a:b", "ü", "a\n", &"x".repeat(65), uuids[0], uuids[1]] {
-            assert!(unlawful.parse::<ClientId>().is_err(), "{unlawful:?}");
+        for invalid in ["", "-a", ".a", "Billing", "a b", "a:b", "ü", "a\n", &"x".repeat(65), uuids[0], uuids[1]] {
+            assert!(invalid.parse::<ClientId>().is_err(), "{invalid:?}");
         }
         let secrets =
             ["sw_09a27efed3ca36ae", "sw_09a27efed3ca36aez4scn9tjqsubfyz4ffxzahelin3z9j-gvxnxybrayws", "swr_di5g35zktxqqixjo7rrsta"];
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_issuer_is_https_or_loopback_and_keeps_its_text() {
-        for lawful in [
+        for valid in [
             "https://auth.example",
             "https://auth.example/",
             "https://auth.example:8443/a/b",
@@ -263,9 +263,9 @@ mod tests {
             "http://127.0.0.1:1",
             "http://[::1]:8080",
         ] {
-            assert_eq!(lawful.parse::<Issuer>().map(|issuer| issuer.to_string()), Ok(lawful.to_owned()));
+            assert_eq!(valid.parse::<Issuer>().map(|issuer| issuer.to_string()), Ok(valid.to_owned()));
         }
-        for unlawful in [
+        for invalid in [
             "",
             "auth.example",
             "http://auth.example",
@@ -283,12 +283,12 @@ mod tests {
             "https://auth.example/a/*b",
             "https://auth.example/.well-known/oauth-authorization-server",
         ] {
-            assert!(unlawful.parse::<Issuer>().is_err(), "{unlawful:?}");
+            assert!(invalid.parse::<Issuer>().is_err(), "{invalid:?}");
         }
     }
 
     #[test]
-    fn an_issuer_knows_the_path_that_its_routes_stand_below() {
+    fn an_issuer_has_the_path_under_which_its_routes_are_served() {
         for (text, path) in
             [("https://a.example", ""), ("https://a.example/", ""), ("https://a.example/x", "/x"), ("https://a.example/x/y/", "/x/y")]
         {
@@ -300,13 +300,13 @@ mod tests {
 
     #[test]
     fn an_audience_is_an_absolute_uri_without_fragment() {
-        for lawful in ["https://orders.example", "https://orders.example/", "urn:example:orders", "https://orders.example/v1?x=y"] {
-            assert!(lawful.parse::<Audience>().is_ok(), "{lawful:?}");
+        for valid in ["https://orders.example", "https://orders.example/", "urn:example:orders", "https://orders.example/v1?x=y"] {
+            assert!(valid.parse::<Audience>().is_ok(), "{valid:?}");
         }
-        for unlawful in
+        for invalid in
             ["", "orders", "/orders", "https://orders.example#x", "https://a b", "https://a\n.example", "https://\"", "https://é.example"]
         {
-            assert!(unlawful.parse::<Audience>().is_err(), "{unlawful:?}");
+            assert!(invalid.parse::<Audience>().is_err(), "{invalid:?}");
         }
     }
 }

@@ -35,14 +35,14 @@ impl FromStr for Algorithm {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match text {
             "RS256" => Ok(Self::Rs256),
-            _ => Err(Malformed { what: "signature algorithm", rule: "it is RS256" }),
+            _ => Err(Malformed { what: "signature algorithm", rule: "it must be RS256" }),
         }
     }
 }
 
-/// The public half of an RSA signing key, as it is published.
+/// The public half of an RSA signing key, as published.
 ///
-/// It has no field for a private member, so that none can ever be published by mistake. Every key carries `alg` (some
+/// It has no field for a private member, so none can be published by mistake. Every key carries `alg` (some
 /// verifiers need it) and `use` (RFC 7517 section 4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicJwk {
@@ -68,7 +68,7 @@ impl PublicJwk {
         &self.kid
     }
 
-    /// The bytes whose SHA-256 is the thumbprint of an RSA key: the required members alone, in alphabetical order and
+    /// The bytes whose SHA-256 is the thumbprint of an RSA key: only the required members, in alphabetical order and
     /// without white space (RFC 7638 section 3.2).
     #[must_use]
     pub fn rsa_thumbprint_input(n: &str, e: &str) -> String {

@@ -1,13 +1,13 @@
-//! The server's description of itself: RFC 8414 section 2.
+//! The server's metadata: RFC 8414 section 2.
 
 use serde::Serialize;
 
 use super::{AuthMethod, GrantType, Issuer};
 
-/// What `/.well-known/oauth-authorization-server` answers.
+/// The document at `/.well-known/oauth-authorization-server`.
 ///
-/// `response_types_supported` is missing, since there is no authorization endpoint and section 3.2 forbids empty arrays.
-/// `subject_types_supported` is an OpenID Connect word; Spring Security reads the document by its OpenID name first and
+/// `response_types_supported` is absent, because there is no authorization endpoint and section 3.2 forbids empty arrays.
+/// `subject_types_supported` comes from OpenID Connect: Spring Security reads the document at its OpenID path first, and
 /// fails without it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerMetadata {
@@ -22,18 +22,18 @@ pub struct ServerMetadata {
 }
 
 impl ServerMetadata {
-    /// Where the token endpoint stands below the issuer.
+    /// The path of the token endpoint under the issuer.
     pub const TOKEN_ROUTE: &'static str = "/oauth/token";
-    /// Where the revocation endpoint stands below the issuer (RFC 7009).
+    /// The path of the revocation endpoint under the issuer (RFC 7009).
     pub const REVOCATION_ROUTE: &'static str = "/oauth/revoke";
-    /// Where the public keys stand below the issuer.
+    /// The path of the public keys under the issuer.
     pub const JWKS_ROUTE: &'static str = "/.well-known/jwks.json";
-    /// Where this document stands: before the issuer's path (RFC 8414 section 3.1), and behind it for who appends.
+    /// The path of this document: before the issuer's own path (RFC 8414 section 3.1), and after it for clients that append it.
     pub const ROUTE: &'static str = "/.well-known/oauth-authorization-server";
-    /// The same document for libraries that know the OpenID Connect path alone.
+    /// The path of the same document for libraries that know only the OpenID Connect path.
     pub const ALIAS_ROUTE: &'static str = "/.well-known/openid-configuration";
 
-    /// Where the description of `issuer` stands: the well-known path comes before the issuer's own (RFC 8414 section 3.1).
+    /// The URL of the metadata of `issuer`: the well-known path comes before the issuer's own (RFC 8414 section 3.1).
     ///
     /// ```
     /// use sealwright::protocol::{Issuer, ServerMetadata};
@@ -48,7 +48,7 @@ impl ServerMetadata {
         format!("{origin}{}{path}", Self::ROUTE)
     }
 
-    /// The description of the server at `issuer` that serves `grant_types`.
+    /// The metadata of the server at `issuer` that offers `grant_types`.
     #[must_use]
     pub fn new(issuer: Issuer, grant_types: Vec<GrantType>) -> Self {
         Self {

@@ -1,7 +1,7 @@
-//! The words on the wire.
+//! The types of the wire protocol.
 //!
-//! Every type here exists only when it is lawful: it is made by parsing, or of parsed parts; it cites the RFC
-//! whose rule it keeps, and does no input or output.
+//! Every value is valid by construction: it is parsed, or built from parsed parts. Each type cites the RFC that defines it, and none does
+//! I/O.
 
 mod claims;
 mod error_code;
@@ -10,6 +10,8 @@ mod jwk;
 mod metadata;
 mod scope;
 mod secret_forms;
+
+use std::fmt;
 
 pub use claims::AccessTokenClaims;
 pub use error_code::ErrorCode;
@@ -22,17 +24,25 @@ pub use scope::{Scope, ScopeToken};
 #[cfg(feature = "server")]
 pub(crate) use secret_forms::{SecretForm, after_prefix, base64url, contains_secret, find_secret};
 
-/// Why a text is not what it should be. The text itself is not repeated: it came from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no lawful {what}: {rule}")]
+/// Why a text could not be parsed. It does not contain the text itself, which came from outside.
+///
+/// `Debug` prints the same sentence as `Display`, so that a `main` that returns it prints a readable message.
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {what}: {rule}")]
 pub struct Malformed {
-    /// What the text should have been, such as `client id`.
+    /// The expected kind of text, such as `client id`.
     pub what: &'static str,
-    /// The rule that it breaks, as a whole phrase for a person.
+    /// The rule that the text breaks, as a sentence.
     pub rule: &'static str,
 }
 
-/// What every parsed string shares: it prints and serialises as the very text that was parsed.
+impl fmt::Debug for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Implements what all parsed strings share: they print and serialise as the text that was parsed.
 macro_rules! parsed_text {
     ($name:ident) => {
         impl $name {

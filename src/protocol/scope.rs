@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Malformed, parsed_text};
 
-/// One scope token, such as `orders:read`. Case counts.
+/// One scope token, such as `orders:read`. It is case-sensitive.
 ///
 /// ```text
 /// scope-token = 1*( %x21 / %x23-5B / %x5D-7E )      RFC 6749 section 3.3
@@ -20,11 +20,9 @@ parsed_text!(ScopeToken);
 
 impl ScopeToken {
     const MAX_LEN: usize = 128;
-}
 
-impl ScopeToken {
-    /// Whether a scope token may hold this byte: `%x21 / %x23-5B / %x5D-7E`.
-    pub(crate) const fn may_hold(byte: u8) -> bool {
+    /// Whether a scope token may contain this byte: `%x21 / %x23-5B / %x5D-7E`.
+    pub(crate) const fn may_contain(byte: u8) -> bool {
         matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E)
     }
 }
@@ -35,10 +33,10 @@ impl FromStr for ScopeToken {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "scope token", rule };
         if text.is_empty() || text.len() > Self::MAX_LEN {
-            return Err(refuse("it has 1 to 128 characters"));
+            return Err(refuse("it must have 1 to 128 characters"));
         }
-        if !text.bytes().all(Self::may_hold) {
-            return Err(refuse("it holds printable ASCII without space, quotation mark and backslash"));
+        if !text.bytes().all(Self::may_contain) {
+            return Err(refuse("it must be printable ASCII without space, quotation mark and backslash"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -46,7 +44,7 @@ impl FromStr for ScopeToken {
 
 /// A set of scope tokens.
 ///
-/// Scopes are ordered by inclusion: `required <= granted` says that what is required was granted.
+/// Scopes are ordered by inclusion: `required <= granted` means that every required token was granted.
 ///
 /// ```
 /// use sealwright::protocol::Scope;
@@ -66,16 +64,16 @@ impl FromStr for ScopeToken {
 pub struct Scope(BTreeSet<ScopeToken>);
 
 impl Scope {
-    /// More than any lawful request needs, and few enough that checking them costs nothing.
+    /// More than a valid request needs, and few enough to be checked cheaply.
     const MAX_TOKENS: usize = 100;
 
-    /// Whether it holds no token at all.
+    /// Whether it has no token.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `token` is in it.
+    /// Whether it contains `token`.
     #[must_use]
     pub fn contains(&self, token: &ScopeToken) -> bool {
         self.0.contains(token)
@@ -86,7 +84,7 @@ impl Scope {
         self.0.iter()
     }
 
-    /// What is in both.
+    /// The tokens in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self(self.0.intersection(&other.0).cloned().collect())
@@ -96,12 +94,12 @@ impl Scope {
 impl FromStr for Scope {
     type Err = Malformed;
 
-    /// Parses `scope = scope-token *( SP scope-token )`: exactly one space between two tokens, none around them.
+    /// Parses `scope = scope-token *( SP scope-token )`: exactly one space between two tokens, and none at the ends.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let mut tokens = BTreeSet::new();
         for (count, word) in text.split(' ').enumerate() {
             if count == Self::MAX_TOKENS {
-                return Err(Malformed { what: "scope", rule: "it has at most 100 scope tokens" });
+                return Err(Malformed { what: "scope", rule: "it must have at most 100 scope tokens" });
             }
             tokens.insert(word.parse()?);
         }
@@ -149,28 +147,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scope_token_ends_where_the_abnf_ends() {
-        for lawful in ["!", "#", "[", "]", "~", "orders:read"] {
-            assert!(lawful.parse::<ScopeToken>().is_ok(), "{lawful:?}");
+    fn a_scope_token_has_only_the_characters_of_its_grammar() {
+        for valid in ["!", "#", "[", "]", "~", "orders:read"] {
+            assert!(valid.parse::<ScopeToken>().is_ok(), "{valid:?}");
         }
-        for unlawful in ["", " ", "\"", "\\", "\u{7f}", "\t", "é", "a b"] {
-            assert!(unlawful.parse::<ScopeToken>().is_err(), "{unlawful:?}");
+        for invalid in ["", " ", "\"", "\\", "\u{7f}", "\t", "é", "a b"] {
+            assert!(invalid.parse::<ScopeToken>().is_err(), "{invalid:?}");
         }
         assert!("x".repeat(128).parse::<ScopeToken>().is_ok());
         assert!("x".repeat(129).parse::<ScopeToken>().is_err());
     }
 
     #[test]
-    fn a_scope_has_one_space_between_tokens_and_none_around_them() {
-        for unlawful in ["", " ", "a  b", " a", "a ", "a\tb"] {
-            assert!(unlawful.parse::<Scope>().is_err(), "{unlawful:?}");
+    fn a_scope_has_one_space_between_tokens_and_none_at_its_ends() {
+        for invalid in ["", " ", "a  b", " a", "a ", "a\tb"] {
+            assert!(invalid.parse::<Scope>().is_err(), "{invalid:?}");
         }
         let scope: Scope = "b a b".parse().unwrap();
         assert_eq!(scope.to_string(), "a b");
     }
 
     #[test]
-    fn case_distinguishes_scope_tokens() {
+    fn scope_tokens_are_case_sensitive() {
         let (upper, lower): (Scope, Scope) = ("READ".parse().unwrap(), "read".parse().unwrap());
         assert_eq!(upper.partial_cmp(&lower), None);
     }

@@ -1,6 +1,6 @@
-//! What secrets and tokens look like, so that they are recognised where they do not belong.
+//! The forms of secrets and tokens, so that they are recognised where they do not belong.
 
-/// What a text may be that nobody else should see.
+/// A kind of text that must stay secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SecretForm {
     ClientSecret,
@@ -9,15 +9,14 @@ pub(crate) enum SecretForm {
     Jwt,
 }
 
-/// Whether `text` holds something that has the form of a client secret, a refresh token or a JWT, anywhere and in any case.
+/// Whether `text` contains anything with the form of a client secret, a refresh token or a JWT, in any letter case.
 pub(crate) fn contains_secret(text: &str) -> bool {
     find_secret(text).is_some()
 }
 
-/// What the first of them is.
+/// The kind of the first secret in `text`.
 ///
-/// Letter case does not matter: a secret that was changed to lower case loses about 35 of its 256 bits, and its checksum narrows
-/// those down again.
+/// Letter case does not matter: a secret in lower case loses only about 35 of its 256 bits, and its checksum recovers some of them.
 pub(crate) fn find_secret(text: &str) -> Option<SecretForm> {
     let bytes = text.as_bytes();
     let at = |at: usize| {
@@ -33,25 +32,25 @@ pub(crate) fn find_secret(text: &str) -> Option<SecretForm> {
     (0..bytes.len()).find_map(at)
 }
 
-/// `sw_`, and then either the 16 hexadecimal digits of its id or enough of base64url to be a damaged one.
+/// `sw_`, followed by the 16 hexadecimal digits of an id, or by enough base64url to be a damaged secret.
 fn is_client_secret(text: &[u8]) -> bool {
     let Some(rest) = after_prefix(text, b"sw_") else { return false };
     rest.iter().take_while(|byte| byte.is_ascii_hexdigit()).count() >= 16 || base64url(rest) >= 24
 }
 
-/// `swr_`, and then enough of base64url to be the id of a login.
+/// `swr_`, followed by enough base64url to be the id of a login.
 fn is_refresh_token(text: &[u8]) -> bool {
     after_prefix(text, b"swr_").is_some_and(|rest| base64url(rest) >= 16)
 }
 
-/// A JWS or JWE in compact form begins with a JSON object in base64url, so with `eyJ` (RFC 7515 section 3.1).
+/// A JWS or JWE in compact form begins with a JSON object in base64url, and so with `eyJ` (RFC 7515 section 3.1).
 fn is_jwt(text: &[u8]) -> bool {
     let Some(rest) = after_prefix(text, b"eyj") else { return false };
     let header = base64url(rest);
     header >= 40 || header >= 8 && rest.get(header) == Some(&b'.') && base64url(&rest[header + 1..]) >= 8
 }
 
-/// A refresh token without a prefix, as they were made at first, or at least 20 characters of its MAC: 22 characters of base64url,
+/// A refresh token of the old form without a prefix, or at least 20 characters of its MAC: 22 characters of base64url,
 /// a dot, digits, a dot, and 43 characters of base64url. `at` is where its first dot is.
 fn is_old_refresh_token(text: &[u8], at: usize) -> bool {
     let id = text[..at].iter().rev().take_while(|byte| is_base64url(**byte)).count();
@@ -60,13 +59,13 @@ fn is_old_refresh_token(text: &[u8], at: usize) -> bool {
     id >= 22 && (1..=19).contains(&digits) && rest.first() == Some(&b'.') && base64url(&rest[1..]) >= 20
 }
 
-/// What follows `prefix`, which is in lower case.
+/// The rest of `text` after `prefix`, which is in lower case.
 pub(crate) fn after_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// How many characters of base64url `text` begins with.
+/// The number of base64url characters at the start of `text`.
 pub(crate) fn base64url(text: &[u8]) -> usize {
     text.iter().take_while(|byte| is_base64url(**byte)).count()
 }
@@ -89,7 +88,7 @@ mod tests {
     ];
 
     #[test]
-    fn hd7_a_secret_is_recognised_in_any_case_and_within_other_text() {
+    fn hd7_a_secret_is_recognised_in_any_letter_case_and_within_other_text() {
         for secret in SECRETS {
             let (lower, upper) = (secret.to_ascii_lowercase(), secret.to_ascii_uppercase());
             for text in [secret, &lower, &upper] {
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_name_things_is_no_secret() {
+    fn ordinary_names_are_not_secrets() {
         let names = [
             "",
             "s",

@@ -1,11 +1,11 @@
-//! What a verifier is to be. What could not check tokens right is refused, and the text names the mend.
+//! Builds verifiers, and refuses settings with which tokens could not be checked correctly.
 
 use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Algorithm, BuildError, Verifier,
     check::Expected,
-    fetch::Source,
+    fetch::KeySource,
     key_cache::KeyCache,
     one_issuer::{Keys, OneIssuer},
     signature::{KeySet, MAX_SET_LEN},
@@ -16,19 +16,19 @@ use crate::{
     protocol::Issuer,
 };
 
-/// What a verifier is to be. Begun by [`Verifier::for_issuer`].
+/// The settings of a verifier. Made by [`Verifier::for_issuer`].
 ///
-/// | | unless set | range |
+/// | setting | default | range |
 /// |---|---|---|
 /// | [`algorithms`](Self::algorithms) | RS256 | RS256, RS384, RS512, PS256, ES256, EdDSA |
 /// | [`leeway`](Self::leeway) | 30 s | 0 to 300 s |
-/// | [`max_token_len`](Self::max_token_len) | 16 KiB | any; the header has at most 4 KiB of it |
+/// | [`max_token_len`](Self::max_token_len) | 16 KiB | any; at most 4 KiB of it for the header |
 /// | [`max_stale`](Self::max_stale) | 1 h | 0 to unbounded |
 /// | [`fetch_timeout`](Self::fetch_timeout) | 5 s | 1 to 60 s |
 ///
-/// Fixed: RSA keys have 2,048 to 8,192 bits and an odd exponent of at least 3, a key set has at most 64 keys in 256 KiB, a
-/// connection to the issuer stands within 2 s, redirects are not followed. Keys are not looked at for the ROCA weakness
-/// (CVE-2017-15361): issue with keys that a current library made.
+/// Fixed: RSA keys have 2,048 to 8,192 bits and an odd exponent of at least 3, a key set has at most 64 keys in 256 KiB,
+/// connecting to the issuer takes at most 2 s, and redirects are not followed. Keys are not checked for the ROCA weakness
+/// (CVE-2017-15361): issue tokens with keys made by a current library.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
@@ -44,7 +44,7 @@ pub struct Builder {
     clock: SharedClock,
 }
 
-/// Where the keys come from.
+/// The source of the keys.
 #[derive(Debug, Clone)]
 enum KeysFrom {
     Metadata,
@@ -53,8 +53,15 @@ enum KeysFrom {
     File(PathBuf),
 }
 
+impl Verifier {
+    /// Begins a verifier for tokens of `issuer`, which is compared byte by byte.
+    pub fn for_issuer(issuer: impl Into<String>) -> Builder {
+        Builder::new(issuer.into())
+    }
+}
+
 impl Builder {
-    pub(super) fn new(issuer: String) -> Self {
+    fn new(issuer: String) -> Self {
         Self {
             issuer,
             audience: None,
@@ -69,84 +76,84 @@ impl Builder {
         }
     }
 
-    /// The name of this API, as the issuer knows it: tokens for other APIs are refused. Required; one API, one name, and the last one counts.
+    /// The name of this API at the issuer. Tokens for other APIs are refused. Required; a second call replaces the first.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// Where the issuer publishes its keys, for an issuer without metadata (RFC 8414). An `https` URL; `http` for a loopback
-    /// address, when the issuer's URL is such a one.
+    /// The URL of the keys, for an issuer without metadata (RFC 8414). It must be `https`; `http` is allowed for a loopback
+    /// address, if the issuer's URL is one too.
     pub fn jwks_uri(mut self, url: impl Into<String>) -> Self {
         self.keys = KeysFrom::JwksUri(url.into());
         self
     }
 
-    /// The issuer's keys, as its JWKS document (RFC 7517 section 5); at most 256 KiB and 64 keys. Each needs a `kid`, since tokens name
-    /// their key by it; of two different ones with one kid and algorithm neither is used. One bad key is skipped, and said in the log and in
-    /// [`Verifier::status`]. Nothing
-    /// is ever fetched then: who changes keys must build a new verifier.
+    /// The issuer's keys, as its JWKS document (RFC 7517 section 5); at most 256 KiB and 64 keys. Each needs a `kid`, because tokens name
+    /// their key by it. Two different keys with the same kid and algorithm are both skipped. A skipped key is reported in the log and in
+    /// [`Verifier::status`]. Nothing is fetched: to change the keys, build a new verifier.
     pub fn keys(mut self, jwks: impl Into<Vec<u8>>) -> Self {
         self.keys = KeysFrom::Document(jwks.into());
         self
     }
 
-    /// The same from a file, which is read once, by [`build`](Self::build).
+    /// As [`keys`](Self::keys), from a file that [`build`](Self::build) reads once.
     pub fn keys_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys = KeysFrom::File(path.into());
         self
     }
 
-    /// The algorithms that this API takes, instead of RS256 alone: RS256, RS384, RS512, PS256, ES256 or EdDSA.
+    /// The algorithms that this API accepts, instead of only RS256: RS256, RS384, RS512, PS256, ES256 or EdDSA.
     pub fn algorithms<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.algorithms = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// A scope token that every token must carry; may be called again for more.
+    /// A scope token that every token must have. Call it again to require more.
     pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// By how much clocks may differ: 30 s unless set, at most 300 s.
+    /// The allowed difference between clocks: 30 s by default, at most 300 s.
     pub const fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// Bytes of a token at most: 16 KiB unless set. Its header has at most 4 KiB of them.
+    /// The maximum size of a token: 16 KiB by default. Its header may have at most 4 KiB of it.
     pub const fn max_token_len(mut self, bytes: usize) -> Self {
         self.max_token_len = bytes;
         self
     }
 
-    /// For how long keys are used after the time at which the issuer wanted them fetched anew, while it does not answer: 1 h unless
-    /// set; [`Duration::MAX`] for ever. A key that the issuer withdraws meanwhile is trusted for so long, and for longer by as much
-    /// as the machine's clock is set back. With 0 the API answers
-    /// 503 soon after the issuer goes down: keys just fetched are used for 10 s and [`fetch_timeout`](Self::fetch_timeout) at least.
+    /// How long keys are used after they are no longer fresh, while the issuer does not answer: 1 h by default;
+    /// [`Duration::MAX`] for no limit. A key that the issuer withdraws meanwhile is trusted for that time, plus the time by which
+    /// the system clock is set back. With 0, the API answers 503 soon after the issuer goes down: keys just fetched are used for at least 10 s
+    /// plus [`fetch_timeout`](Self::fetch_timeout).
     pub const fn max_stale(mut self, max_stale: Duration) -> Self {
         self.max_stale = max_stale;
         self
     }
 
-    /// How long fetching keys may take in all, by the verifier's [clock](Self::clock): 5 s unless set, 1 to 60 s. A token that waits for it waits a second longer at most.
+    /// The time limit for fetching keys, by the verifier's [clock](Self::clock): 5 s by default, 1 to 60 s. A token that waits for the fetch waits at
+    /// most a second longer.
     pub const fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.fetch_timeout = timeout;
         self
     }
 
-    /// The clock to go by, for tests.
+    /// The clock, for tests.
     pub fn clock(mut self, clock: SharedClock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Builds the verifier. Nothing is fetched: it works while the issuer is down.
+    /// Builds the verifier. Does no network I/O, so it works while the issuer is down.
     ///
     /// # Errors
     ///
-    /// When what was asked for could not check tokens right; the text names the mend.
+    /// If tokens could not be checked correctly with these settings. The message says how to fix them.
     pub fn build(self) -> Result<Verifier, BuildError> {
         let issuer: Issuer = self.issuer.parse().map_err(BuildError::Issuer)?;
         let audience = self.audience.filter(|audience| !audience.is_empty()).ok_or(BuildError::NoAudience)?;
@@ -171,7 +178,7 @@ impl Builder {
             max_header_len: self.max_token_len.min(4096),
         };
         let fetched = |jwks_uri| {
-            let source = Source {
+            let source = KeySource {
                 issuer: expected.issuer.clone(),
                 jwks_uri,
                 algorithms: expected.algorithms.clone(),
@@ -185,12 +192,13 @@ impl Builder {
             KeysFrom::JwksUri(url) => fetched(Some(endpoint(&url, &expected.issuer).ok_or(BuildError::JwksUri(url))?)),
             KeysFrom::Document(document) => Keys::Fixed(fixed(&document, &expected)?),
             KeysFrom::File(path) => {
-                // One byte more than is allowed is enough to say that it is too much.
+                // One byte more than the maximum is enough to detect a file that is too large.
                 let read = std::fs::File::open(&path).and_then(|file| {
                     let mut document = Vec::new();
                     file.take(MAX_SET_LEN as u64 + 1).read_to_end(&mut document).map(|_| document)
                 });
-                let unreadable = |error: std::io::Error| BuildError::KeysFile { path: path.display().to_string(), why: error.to_string() };
+                let unreadable =
+                    |error: std::io::Error| BuildError::KeysFile { path: path.display().to_string(), reason: error.to_string() };
                 Keys::Fixed(fixed(&read.map_err(unreadable)?, &expected)?)
             }
         };
@@ -200,8 +208,8 @@ impl Builder {
 
 fn fixed(document: &[u8], expected: &Expected) -> Result<KeySet, BuildError> {
     let keys = KeySet::parse(document, &expected.algorithms)?;
-    if let Some(why) = keys.why_unusable() {
-        return Err(why);
+    if let Some(error) = keys.why_unusable() {
+        return Err(error);
     }
     keys.log_skipped(&expected.issuer);
     Ok(keys)

@@ -1,4 +1,4 @@
-//! The check itself, pure: header, key, signature, claims, in that order, at a given time.
+//! Checks a token at a given time: header, key, signature, claims, in that order. Does no I/O.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use serde::de::MapAccess;
 
 use super::{
     Algorithm, Claims, Error,
-    claims::{Known, carries},
+    claims::{UncheckedClaims, contains_scope},
     members::{self, Members, Unwanted, next},
 };
 use crate::protocol::{AccessTokenClaims, Issuer, ScopeToken};
 
-/// What a token must be. Sizes in bytes, times in seconds.
+/// The requirements on a token. Sizes in bytes, times in seconds.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     pub(super) issuer: Issuer,
@@ -25,39 +25,39 @@ pub(super) struct Expected {
     pub(super) max_header_len: usize,
 }
 
-/// A single check, in the order in which they are made: the first that fails is why a token is refused.
+/// One check of a token. They are made in this order, and the first that fails is the reason for a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Check {
-    /// It, and its header, is no longer than it may be.
+    /// The token and its header do not exceed their maximum sizes.
     Size,
-    /// It has three parts, and its header is one JSON object (RFC 7515 section 7.1).
+    /// The token has three parts, and its header is one JSON object (RFC 7515 section 7.1).
     Form,
-    /// Its algorithm is one that this API takes.
+    /// This API accepts the algorithm.
     Algorithm,
-    /// It asks for no extension that must be understood (RFC 7515 section 4.1.11).
+    /// The header requires no extension (RFC 7515 section 4.1.11).
     Extensions,
-    /// It is an access token (RFC 9068 section 2.1).
+    /// The token is an access token (RFC 9068 section 2.1).
     Type,
-    /// The issuer publishes the key that it names.
+    /// The issuer publishes the key that the header names.
     Key,
-    /// That key signed it.
+    /// The signature is valid under that key.
     Signature,
-    /// Its claims are one JSON object, with members of the right types.
+    /// The claims are one JSON object with members of the right types.
     Claims,
-    /// It was issued by the issuer.
+    /// The issuer is the expected one.
     Issuer,
-    /// It is for this API.
+    /// The audience is this API.
     Audience,
-    /// It has what every access token has (RFC 9068 section 2.2).
+    /// All required claims are present (RFC 9068 section 2.2).
     Required,
-    /// It has not expired.
+    /// The token has not expired.
     Expiry,
-    /// Its time has come.
+    /// The token is valid already.
     Start,
-    /// It is bound to no key that its sender would have to prove (RFC 7800).
+    /// The token is not bound to a key of its sender (RFC 7800).
     Binding,
-    /// It carries the scope that this API requires of every token.
+    /// The scope contains what this API requires of every token.
     Scope,
 }
 
@@ -81,7 +81,7 @@ impl Check {
         Self::Scope,
     ];
 
-    /// A word that never changes.
+    /// A stable name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -110,14 +110,14 @@ impl fmt::Display for Check {
     }
 }
 
-/// The members of a header that are looked at. Those that would have us fetch a key or trust one (`jku`, `jwk`, `x5u`, `x5c`)
-/// are ignored: a key is known by its `kid`, or not at all.
+/// The header members that are read. Members that point to a key or contain one (`jku`, `jwk`, `x5u`, `x5c`)
+/// are ignored: a key is identified only by its `kid`.
 #[derive(Default)]
 struct Header {
     alg: Option<String>,
     kid: Option<String>,
     typ: Option<String>,
-    asks_more: bool,
+    requires_extension: bool,
 }
 
 impl Members for Header {
@@ -126,9 +126,9 @@ impl Members for Header {
             "alg" => self.alg = Some(next(map)?),
             "kid" => self.kid = Some(next(map)?),
             "typ" => self.typ = Some(next(map)?),
-            // RFC 7515 section 4.1.11, RFC 7797, RFC 7516 section 4.1.3: none is known here, whatever its value.
+            // RFC 7515 section 4.1.11, RFC 7797, RFC 7516 section 4.1.3: no extension is supported, whatever the value.
             "crit" | "b64" | "zip" => {
-                self.asks_more = true;
+                self.requires_extension = true;
                 map.next_value::<Unwanted>()?;
             }
             _ => return Ok(false),
@@ -137,9 +137,9 @@ impl Members for Header {
     }
 }
 
-/// A token in its three parts, each still in base64url.
+/// The three parts of a token, each still in base64url.
 struct Parts<'a> {
-    /// What the signature signs: header, dot, payload.
+    /// The signed text: header, dot, payload.
     signed: &'a str,
     header: &'a str,
     payload: &'a str,
@@ -161,12 +161,11 @@ fn decode(part: &str) -> Result<Vec<u8>, Error> {
     BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Error::Malformed("a part is not base64url"))
 }
 
-fn read_claims(payload: &[u8]) -> Result<Known, Error> {
+fn read_claims(payload: &[u8]) -> Result<UncheckedClaims, Error> {
     members::read(payload).map_err(|_| Error::Malformed("its claims are not an object with unique members of the right types"))
 }
 
-/// The issuer that a token names, before anybody knows whether it is genuine: good for choosing whose keys are to judge it, and
-/// for nothing else.
+/// The issuer that a token names, before the token is checked. Use it only to choose the keys for the check.
 pub(super) fn unverified_issuer(token: &str, max_token_len: usize) -> Result<String, Error> {
     if token.len() > max_token_len {
         return Err(Error::TooLarge);
@@ -175,8 +174,8 @@ pub(super) fn unverified_issuer(token: &str, max_token_len: usize) -> Result<Str
     read_claims(&decode(parts.payload)?)?.iss.ok_or(Error::MissingClaim("iss"))
 }
 
-/// Checks `token` at `now`, in seconds since 1970-01-01T00:00:00Z. `find` gives the issuer's key of a `kid`, if there is one for
-/// the algorithm, and is called at most once. Each check that the token passes is told to `passed`.
+/// Checks `token` at `now`, in seconds since 1970-01-01T00:00:00Z. `find` returns the issuer's key with a `kid` for an algorithm, and is called at
+/// most once. `passed` is called with each check that the token passes.
 pub(super) fn check<'k>(
     token: &str,
     find: impl FnOnce(&str, Algorithm) -> Result<&'k ParsedPublicKey, Error>,
@@ -196,11 +195,11 @@ pub(super) fn check<'k>(
     let header: Header =
         members::read(&decode(parts.header)?).map_err(|_| Error::Malformed("its header is not an object with unique members"))?;
     passed(Check::Form);
-    // RFC 8725 section 3.1: what this API takes, and not what it does not, before any key is looked for.
+    // RFC 8725 section 3.1: the algorithm is checked against a list, before a key is looked up.
     let algorithm = header.alg.as_deref().and_then(Algorithm::from_name);
     let algorithm = algorithm.filter(|algorithm| expected.algorithms.contains(algorithm)).ok_or(Error::AlgorithmNotAllowed)?;
     passed(Check::Algorithm);
-    if header.asks_more {
+    if header.requires_extension {
         return Err(Error::Critical);
     }
     passed(Check::Extensions);
@@ -208,7 +207,7 @@ pub(super) fn check<'k>(
         return Err(Error::WrongType);
     }
     passed(Check::Type);
-    let key = find(&header.kid.ok_or(Error::Malformed("its header names no key"))?, algorithm)?;
+    let key = find(&header.kid.ok_or(Error::Malformed("its header has no kid"))?, algorithm)?;
     passed(Check::Key);
     if parts.signature.is_empty() {
         return Err(Error::Malformed("it has no signature"));
@@ -217,10 +216,9 @@ pub(super) fn check<'k>(
     passed(Check::Signature);
 
     let payload = decode(parts.payload)?;
-    let known = read_claims(&payload)?;
+    let claims = read_claims(&payload)?;
     passed(Check::Claims);
-    check_claims(&known, expected, now, passed)?;
-    Ok(Claims { known, payload })
+    check_claims(claims, payload, expected, now, passed)
 }
 
 /// `at+jwt`, in any case, with or without its `application/` (RFC 9068 section 2.1, RFC 7515 section 4.1.9).
@@ -229,43 +227,54 @@ fn is_access_token_type(typ: &str) -> bool {
     typ[prefix.map_or(0, str::len)..].eq_ignore_ascii_case(AccessTokenClaims::TYPE)
 }
 
-fn check_claims(known: &Known, expected: &Expected, now: i64, mut passed: impl FnMut(Check)) -> Result<(), Error> {
-    let issuer = known.iss.as_deref().ok_or(Error::MissingClaim("iss"))?;
+/// Checks the claims. [`Claims`] exist only as its result.
+fn check_claims(
+    claims: UncheckedClaims,
+    payload: Vec<u8>,
+    expected: &Expected,
+    now: i64,
+    mut passed: impl FnMut(Check),
+) -> Result<Claims, Error> {
+    let issuer = claims.iss.ok_or(Error::MissingClaim("iss"))?;
     if issuer != expected.issuer.as_str() {
         return Err(Error::WrongIssuer);
     }
     passed(Check::Issuer);
-    let audience = known.aud.as_ref().ok_or(Error::MissingClaim("aud"))?;
-    if !audience.contains(&expected.audience) {
+    if !claims.aud.ok_or(Error::MissingClaim("aud"))?.contains(&expected.audience) {
         return Err(Error::WrongAudience);
     }
     passed(Check::Audience);
-    for (name, value) in [("sub", &known.sub), ("client_id", &known.client_id), ("jti", &known.jti)] {
-        if value.as_deref().ok_or(Error::MissingClaim(name))?.is_empty() {
-            return Err(Error::BadClaim(name));
-        }
-    }
-    let exp = known.exp.ok_or(Error::MissingClaim("exp"))?;
-    let iat = known.iat.ok_or(Error::MissingClaim("iat"))?;
+    let subject = required("sub", claims.sub)?;
+    let client_id = required("client_id", claims.client_id)?;
+    let token_id = required("jti", claims.jti)?;
+    let expires_at = claims.exp.ok_or(Error::MissingClaim("exp"))?;
+    let issued_at = claims.iat.ok_or(Error::MissingClaim("iat"))?;
     passed(Check::Required);
-    // RFC 7519 section 4.1.4: at `exp` it is over; the leeway makes up for clocks that differ.
-    if now >= exp.saturating_add(expected.leeway) {
+    // RFC 7519 section 4.1.4: the token has expired at `exp` itself. The leeway allows for clocks that differ.
+    if now >= expires_at.saturating_add(expected.leeway) {
         return Err(Error::Expired);
     }
     passed(Check::Expiry);
     let latest = now.saturating_add(expected.leeway);
-    if iat > latest || known.nbf.is_some_and(|nbf| nbf > latest) {
+    if issued_at > latest || claims.nbf.is_some_and(|nbf| nbf > latest) {
         return Err(Error::NotYetValid);
     }
     passed(Check::Start);
-    if known.has_cnf {
+    if claims.has_cnf {
         return Err(Error::BindingRequired);
     }
     passed(Check::Binding);
-    let scope = known.scope.as_deref().unwrap_or_default();
-    if !expected.scopes.iter().all(|needed| carries(scope, needed.as_str())) {
+    // RFC 9068 section 2.2.3: a token without a scope grants none.
+    let scope = claims.scope.unwrap_or_default();
+    if !expected.scopes.iter().all(|needed| contains_scope(&scope, needed.as_str())) {
         return Err(Error::InsufficientScope(expected.scopes.iter().map(ScopeToken::as_str).collect::<Vec<_>>().join(" ")));
     }
     passed(Check::Scope);
-    Ok(())
+    Ok(Claims { issuer, subject, client_id, token_id, issued_at, expires_at, scope, payload })
+}
+
+/// A claim that must be present and not empty.
+fn required(name: &'static str, value: Option<String>) -> Result<String, Error> {
+    let value = value.ok_or(Error::MissingClaim(name))?;
+    if value.is_empty() { Err(Error::BadClaim(name)) } else { Ok(value) }
 }

@@ -1,4 +1,4 @@
-//! What a checked token says, read once from the bytes that were signed.
+//! The claims of a token, read once from the signed bytes.
 
 use std::fmt;
 
@@ -12,102 +12,119 @@ use super::{
     members::{Members, Unwanted, next},
 };
 
-/// What a checked token says. Only a [`Verifier`](super::Verifier) makes one.
+/// The claims of a checked token. Only a [`Verifier`](super::Verifier) creates them.
 #[derive(Clone)]
 pub struct Claims {
-    pub(super) known: Known,
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) client_id: String,
+    pub(super) token_id: String,
+    pub(super) issued_at: i64,
+    pub(super) expires_at: i64,
+    /// Empty if the token has no scope.
+    pub(super) scope: String,
+    /// The payload as it was signed, for [`custom`](Self::custom).
     pub(super) payload: Vec<u8>,
 }
 
-/// Claims of this API's own stay out of logs: they may be anybody's personal data.
+/// Leaves out the API's own claims, which may be personal data.
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.known.fmt(f)
+        let Self { issuer, subject, client_id, token_id, issued_at, expires_at, scope, payload: _ } = self;
+        f.debug_struct("Claims")
+            .field("issuer", issuer)
+            .field("subject", subject)
+            .field("client_id", client_id)
+            .field("token_id", token_id)
+            .field("issued_at", issued_at)
+            .field("expires_at", expires_at)
+            .field("scope", scope)
+            .finish_non_exhaustive()
     }
 }
 
 impl Claims {
-    /// Who issued it.
+    /// The issuer of the token.
     #[must_use]
     pub fn issuer(&self) -> &str {
-        self.known.iss.as_deref().unwrap_or_default()
+        &self.issuer
     }
 
-    /// For whom it speaks: the client itself, or a user's UUID. Unique together with the issuer only.
+    /// The subject: the client id of an app, or the UUID of a user. Unique only together with the issuer.
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.known.sub.as_deref().unwrap_or_default()
+        &self.subject
     }
 
-    /// The app that asked for it.
+    /// The app that requested the token.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        self.known.client_id.as_deref().unwrap_or_default()
+        &self.client_id
     }
 
-    /// Whether a user stands behind it, or the app speaks for itself: in Sealwright's tokens, where a client's own token has the
-    /// client as its subject. Another issuer may see it otherwise.
+    /// Whether the token was issued for a user rather than for the app itself. This holds for Sealwright's tokens, where the subject of a
+    /// client's own token is the client. Other issuers may differ.
     #[must_use]
     pub fn is_for_user(&self) -> bool {
-        self.subject() != self.client_id()
+        self.subject != self.client_id
     }
 
-    /// Its unique id.
+    /// The unique id of the token.
     #[must_use]
     pub fn token_id(&self) -> &str {
-        self.known.jti.as_deref().unwrap_or_default()
+        &self.token_id
     }
 
-    /// When it was issued, in seconds since 1970-01-01T00:00:00Z.
+    /// When the token was issued, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
-    pub fn issued_at(&self) -> i64 {
-        self.known.iat.unwrap_or_default()
+    pub const fn issued_at(&self) -> i64 {
+        self.issued_at
     }
 
-    /// When it ends, in seconds since 1970-01-01T00:00:00Z.
+    /// When the token expires, in seconds since 1970-01-01T00:00:00Z.
     #[must_use]
-    pub fn expires_at(&self) -> i64 {
-        self.known.exp.unwrap_or_default()
+    pub const fn expires_at(&self) -> i64 {
+        self.expires_at
     }
 
-    /// Its scope tokens: what stands between single spaces, and nothing else (RFC 6749 section 3.3).
+    /// The scope tokens: the texts between single spaces (RFC 6749 section 3.3).
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.known.scope.as_deref().unwrap_or_default().split(' ').filter(|token| !token.is_empty())
+        self.scope.split(' ').filter(|token| !token.is_empty())
     }
 
-    /// Whether it carries this scope token, to the letter.
+    /// Whether the scope contains exactly this scope token.
     #[must_use]
     pub fn has_scope(&self, token: &str) -> bool {
-        carries(self.known.scope.as_deref().unwrap_or_default(), token)
+        contains_scope(&self.scope, token)
     }
 
     /// Requires a scope token.
     ///
     /// # Errors
     ///
-    /// [`Error::InsufficientScope`] when it is not there.
+    /// [`Error::InsufficientScope`] if the scope does not contain it.
     pub fn require_scope(&self, token: &str) -> Result<(), Error> {
         if self.has_scope(token) { Ok(()) } else { Err(Error::InsufficientScope(token.to_owned())) }
     }
 
-    /// The claims as a type of your own, from the very bytes that were signed.
+    /// The claims as your own type, from the signed bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::BadClaim`] when a claim that the type needs is missing or has another type.
+    /// [`Error::BadClaim`] if a claim that the type needs is missing or has another type.
     pub fn custom<C: DeserializeOwned>(&self) -> Result<C, Error> {
         serde_json::from_slice(&self.payload).map_err(|_| Error::BadClaim("of this API's own"))
     }
 }
 
-/// Whether `scope` holds this token between single spaces. The empty text is no token.
-pub(super) fn carries(scope: &str, token: &str) -> bool {
+/// Whether `scope` contains this token between single spaces. The empty text is not a token.
+pub(super) fn contains_scope(scope: &str, token: &str) -> bool {
     !token.is_empty() && scope.split(' ').any(|granted| granted == token)
 }
 
-/// The claims that are checked. Absent is not the same as wrong: a wrong type fails the reading.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+/// The claims as they were read, before any check. A claim may be absent, but a claim of the wrong type fails the reading.
+#[derive(Debug, Default)]
+pub(super) struct UncheckedClaims {
     pub(super) iss: Option<String>,
     pub(super) aud: Option<Audiences>,
     pub(super) exp: Option<i64>,
@@ -121,7 +138,7 @@ pub(super) struct Known {
 }
 
 /// One audience or several (RFC 7519 section 4.1.3).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Audiences {
     One(String),
@@ -137,7 +154,7 @@ impl Audiences {
     }
 }
 
-impl Members for Known {
+impl Members for UncheckedClaims {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
         match name {
             "iss" => self.iss = Some(next(map)?),
@@ -159,7 +176,7 @@ impl Members for Known {
     }
 }
 
-/// A NumericDate (RFC 7519 section 2) as our tokens have it: a whole number of seconds, not before 1970.
+/// A NumericDate (RFC 7519 section 2), restricted to whole seconds from 1970 on.
 fn next_time<'de, A: MapAccess<'de>>(map: &mut A) -> Result<i64, A::Error> {
     let seconds: i64 = map.next_value()?;
     if seconds < 0 { Err(A::Error::custom("a time before 1970")) } else { Ok(seconds) }

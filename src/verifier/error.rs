@@ -1,8 +1,8 @@
-//! Every reason to refuse a token.
+//! The reasons to refuse a token.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-/// Why a token is refused: the first reason that is met, and never the token itself.
+/// Why a token is refused: the first check that failed. It never contains the token itself.
 ///
 /// ```
 /// use sealwright::verifier::Error;
@@ -12,80 +12,89 @@ use std::time::Duration;
 /// assert_eq!(Error::Expired.challenge().as_deref(), Some(challenge));
 /// ```
 ///
-/// What the caller should do: with a 401, get a new token, once; with a 403, ask for the scope; with a 503, keep the token and
-/// come back later.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What the caller should do: after a 401, get a new token, once; after a 403, request the scope; after a 503, keep the token and
+/// try again later.
+///
+/// `Debug` prints the same sentence as `Display`, and the cause if there is one, so that a `main` that returns it prints a readable message.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Longer than a token or its header may be. The caller sends something else than an access token.
-    #[error("the token is longer than a token may be")]
+    /// The token or its header exceeds the maximum size. The caller probably sends something other than an access token.
+    #[error("the token is longer than this API allows")]
     TooLarge,
-    /// Not a signed JWT in compact form (RFC 7515 section 7.1) with a JSON object in each part, or with a claim of the wrong type,
-    /// or with a member twice.
+    /// The token is not a signed JWT in compact form (RFC 7515 section 7.1) with a JSON object in each part, or has a claim of the wrong type
+    /// or a duplicate member.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    /// Signed by an algorithm that this API does not take, or by none.
-    #[error("the token's algorithm is not one that this API takes")]
+    /// The token is signed with an algorithm that this API does not accept, or not at all.
+    #[error("this API does not accept the token's algorithm")]
     AlgorithmNotAllowed,
-    /// It asks for an extension that must be understood (RFC 7515 section 4.1.11), and none is.
-    #[error("the token's header asks for an extension that this API does not know")]
+    /// The header requires an extension (RFC 7515 section 4.1.11). None is supported.
+    #[error("the token's header requires an extension that this API does not support")]
     Critical,
-    /// Another kind of JWT, such as an ID token: not `at+jwt` (RFC 9068 section 2.1).
+    /// The token is another kind of JWT, such as an ID token: its type is not `at+jwt` (RFC 9068 section 2.1).
     #[error("the token is not an access token")]
     WrongType,
-    /// Signed by a key that the issuer does not publish.
+    /// The token is signed by a key that the issuer does not publish.
     #[error("the token was signed by a key that its issuer does not publish")]
     UnknownKey,
-    /// Signed by somebody else, or changed since.
-    #[error("the token's signature is wrong")]
+    /// The token was signed with another key, or changed after signing.
+    #[error("the token's signature is invalid")]
     BadSignature,
-    /// A claim that every access token has (RFC 9068 section 2.2) is not there.
+    /// A required claim is missing (RFC 9068 section 2.2).
     #[error("the token has no claim {0}")]
     MissingClaim(&'static str),
-    /// A claim that every access token has is empty, or one that this API asked for itself is not what it needs.
-    #[error("the token's claim {0} is not what it should be")]
+    /// A required claim is empty, or a claim of the API's own does not have the type that it needs.
+    #[error("the token's claim {0} is invalid")]
     BadClaim(&'static str),
-    /// Issued by another issuer.
+    /// The token comes from another issuer.
     #[error("the token was issued by another issuer")]
     WrongIssuer,
-    /// For another API.
+    /// The token is for another API.
     #[error("the token is for another API")]
     WrongAudience,
-    /// Its time is over. The client gets a new one.
+    /// The token has expired. The client should get a new one.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not come: a clock is wrong.
+    /// The token is valid only later: a clock is wrong.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// Bound to a key that its sender must prove to have (RFC 7800), which this API does not check.
+    /// The token is bound to a key that its sender must prove to have (RFC 7800), which this API does not check.
     #[error("the token is bound to a key, which this API does not check")]
     BindingRequired,
-    /// Genuine, and not enough for what was asked: it lacks one of these scope tokens, with a space between two of them.
-    #[error("the token does not carry the scope that is needed")]
+    /// The token is valid, but lacks one of these scope tokens (separated by spaces).
+    #[error("the token does not have the required scope")]
     InsufficientScope(String),
-    /// Genuine, and for another kind of caller: an app where a user is needed, or a user where an app is. Its scope is not what is missing.
-    #[error("the token speaks for an app where a user is needed, or for a user where an app is")]
+    /// The token is valid, but for another kind of caller: for an app where a user is required, or for a user where an app is. Another scope
+    /// would not help.
+    #[error("the token is for an app where a user is required, or for a user where an app is required")]
     WrongCaller,
-    /// Nobody can say whether the token is good: the issuer's keys could not be fetched, or are too old to be trusted. Not the
-    /// caller's fault, so never a 401: it would throw a good token away.
+    /// It is unknown whether the token is valid: the issuer's keys could not be fetched, or are too old to be trusted. The caller is not at
+    /// fault, so this is never a 401, which would make it discard a valid token.
     #[error("the issuer's keys are not available")]
     KeysUnavailable {
-        /// After how long they are asked for again; at least a second.
+        /// The time until the keys are fetched again; at least a second.
         retry_after: Duration,
+        /// Why the last attempt to fetch them failed: for the log, not for the caller. Also the [`source`](std::error::Error::source).
+        #[source]
+        cause: Option<KeyFetchError>,
     },
-    /// The request has no token, where one is needed.
-    #[error("the request carries no token")]
+    /// The request has no token.
+    #[error("the request has no token")]
     NoToken,
-    /// The request carries a token in a way that can be read in two ways, or in none.
+    /// The `Authorization` header is ambiguous or malformed.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// A handler asks for the token on a route that [`Verifier::layer`](super::Verifier::layer) does not cover: the API's own fault.
-    #[error("a handler asks for a token that no layer has checked")]
+    /// A handler takes a [`Token`](super::Token) on a route that [`Verifier::layer`](super::Verifier::layer) does not cover. This is a mistake in
+    /// the API itself.
+    #[error(
+        "a handler takes a `Token` on a route without the layer: add the route to the router before `.layer(verifier.layer())`, because a layer covers only the routes that were added before it"
+    )]
     NotLayered,
 }
 
 impl Error {
-    /// Every [`code`](Self::code), for who sets up a counter for each.
+    /// Every [`code`](Self::code), for a counter per code.
     pub const CODES: [&str; 20] = [
         "too_large",
         "malformed",
@@ -109,7 +118,7 @@ impl Error {
         "not_layered",
     ];
 
-    /// A word that never changes, for metrics and logs.
+    /// A stable name, for metrics and logs.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -136,8 +145,8 @@ impl Error {
         }
     }
 
-    /// The status of the HTTP answer: 401, 400 when it cannot be read, 403 when it is good and not enough (RFC 6750 section 3.1), 503
-    /// when the keys are, 500 when no layer was there to check.
+    /// The status of the HTTP answer: 401 for an invalid token, 400 for a malformed header, 403 for a valid token that is not sufficient (RFC 6750
+    /// section 3.1), 503 if the keys are unavailable, 500 for a route without the layer.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
@@ -149,62 +158,84 @@ impl Error {
         }
     }
 
-    /// For `Retry-After` (RFC 9110 section 10.2.3) with a 503; none with any other status.
+    /// The value of `Retry-After` (RFC 9110 section 10.2.3) for a 503; `None` for any other status.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable { retry_after } => Some(*retry_after),
+            Self::KeysUnavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }
 }
 
-/// Why a verifier is not built: it could not check anything right.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeysUnavailable { cause: Some(cause), .. } => write!(f, "{self}: {cause}"),
+            _ => fmt::Display::fmt(self, f),
+        }
+    }
+}
+
+/// Why the last attempt to fetch an issuer's keys failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyFetchError(pub(super) String);
+
+/// Why a verifier cannot be built: it could not check tokens correctly.
+///
+/// `Debug` prints the same sentence as `Display`.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The issuer is no issuer identifier.
-    #[error("{0}; give the `issuer` of the server's metadata, byte by byte")]
+    /// The issuer is not a valid issuer identifier.
+    #[error("{0}; use exactly the `issuer` of the server's metadata")]
     Issuer(#[source] crate::protocol::Malformed),
-    /// No audience: every token of the issuer would be taken, also one for another API.
-    #[error("no audience was given: name this API as the issuer does, by `.audience(\"https://orders.example\")`")]
+    /// No audience was given: tokens for other APIs would be accepted.
+    #[error("no audience was given: add `.audience(\"https://orders.example\")`, with the name of this API at the issuer")]
     NoAudience,
-    /// An algorithm whose keys are shared between those who sign and those who check.
-    #[error("{0} is not an algorithm by which this API can check tokens: take RS256, RS384, RS512, PS256, ES256 or EdDSA")]
+    /// The algorithm is unknown, or uses keys that are shared between signer and verifier.
+    #[error("{0} is not a supported algorithm: use RS256, RS384, RS512, PS256, ES256 or EdDSA")]
     Algorithm(String),
-    /// A scope that no token can carry.
-    #[error("{0}; require one scope token at a time")]
+    /// A required scope token is invalid.
+    #[error("{0}; require one scope token per call")]
     Scope(#[source] crate::protocol::Malformed),
-    /// No algorithm at all.
+    /// The list of algorithms is empty.
     #[error("no algorithm was given: leave `.algorithms(..)` out for RS256")]
     NoAlgorithm,
-    /// A leeway that would keep expired tokens alive.
-    #[error("a leeway of {0} s is too long: at most 300 s make up for clocks that differ")]
+    /// The leeway would accept tokens long after they expire.
+    #[error("a leeway of {0} s is too long: the maximum is 300 s")]
     Leeway(u64),
-    /// An address of the keys at which anybody could answer.
-    #[error("{0:?} is no address for the issuer's keys: it is an https URL (http for loopback addresses, when the issuer's is as well)")]
+    /// The URL of the keys is not secure.
+    #[error("{0:?} is not a URL for the issuer's keys: use https (http is allowed for loopback addresses, if the issuer's URL is one too)")]
     JwksUri(String),
-    /// A file of keys that cannot be read.
-    #[error("the keys cannot be read from {path}: {why}")]
+    /// The file of keys cannot be read.
+    #[error("the keys cannot be read from {path}: {reason}")]
     KeysFile {
         /// The file's path.
         path: String,
-        /// What the operating system said.
-        why: String,
+        /// The error of the operating system.
+        reason: String,
     },
-    /// A time for fetching keys that gives up at once, or never.
-    #[error("{0} ms is no time for fetching keys: take 1 to 60 s, by `.fetch_timeout(..)`")]
+    /// The time limit for fetching keys is out of range.
+    #[error("{0} ms is not a valid time limit for fetching keys: set 1 to 60 s with `.fetch_timeout(..)`")]
     FetchTimeout(u128),
-    /// No verifier at all to choose from.
+    /// `any_of` got no verifier.
     #[error("no verifier was given: pass at least one to `any_of`")]
     NoIssuer,
-    /// Two verifiers for one issuer: nobody could say which of them judges its tokens.
-    #[error("two verifiers are for the issuer {0}: give one, with what both need")]
-    IssuerTwice(String),
-    /// A document that is no JWK set.
-    #[error("the keys are no JWK set (RFC 7517 section 5): {0}")]
+    /// Two verifiers are for the same issuer, so it is ambiguous which one checks its tokens.
+    #[error("two verifiers are for the issuer {0}: combine their settings in one")]
+    DuplicateIssuer(String),
+    /// The document is not a JWK set.
+    #[error("the keys are not a JWK set (RFC 7517 section 5): {0}")]
     NotAKeySet(&'static str),
-    /// A JWK set of which no key can check tokens.
+    /// The JWK set contains no usable key.
     #[error("none of the keys can be used: {0}")]
     NoUsableKey(String),
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -1,4 +1,4 @@
-//! Reads the keys that an issuer publishes, where its metadata say that they are.
+//! Fetches the keys that an issuer publishes, from the URL in its metadata.
 
 use std::time::Duration;
 
@@ -12,70 +12,76 @@ use url::Url;
 use super::{Algorithm, signature::KeySet};
 use crate::{
     clock::Timestamp,
-    outbound::{self, Failure, body, endpoint},
+    outbound::{self, RequestError, body, endpoint},
     protocol::Issuer,
 };
 
-/// How long keys are fresh when the issuer does not say, and at most.
-const USUAL_TTL: Duration = Duration::from_secs(600);
-const LONGEST_TTL: Duration = Duration::from_secs(3600);
-/// How long the metadata's word on where the keys are is taken.
-const ADDRESS_TTL: Duration = Duration::from_secs(3600);
-/// Bytes of an `ETag` that is sent back; a longer one is forgotten.
+/// How long keys are fresh without a `Cache-Control`, and at most.
+const DEFAULT_TTL: Duration = Duration::from_secs(600);
+const MAX_TTL: Duration = Duration::from_secs(3600);
+/// How long the `jwks_uri` of the metadata is used.
+const URL_TTL: Duration = Duration::from_secs(3600);
+/// Maximum length of an `ETag` in bytes. A longer one is ignored.
 const MAX_ETAG_LEN: usize = 256;
 
-/// Where the keys of an issuer are.
+/// The source of an issuer's keys.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct KeySource {
     pub(super) issuer: Issuer,
-    /// As it was given; otherwise the issuer's metadata says.
+    /// The configured URL, if any. Otherwise the metadata names it.
     pub(super) jwks_uri: Option<Url>,
     pub(super) algorithms: Vec<Algorithm>,
-    /// For how long keys are used after they should have been fetched anew.
+    /// How long keys are used after they should have been refreshed.
     pub(super) max_stale: Duration,
-    /// How long an attempt may take in all.
+    /// The time limit of a whole attempt.
     pub(super) timeout: Duration,
 }
 
-/// Fetches the keys of one issuer, and remembers what makes the next time cheaper.
+/// Fetches the keys of one issuer, and keeps what makes the next fetch cheaper.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    /// Made when it is first needed: reading the machine's trust roots takes tens of milliseconds.
+    /// Built on first use, because reading the system's trust roots takes tens of milliseconds.
     http: Option<Client>,
-    address: Option<(Url, Timestamp)>,
-    /// Whether the keys may have moved since: the metadata are asked again.
-    doubted: bool,
-    /// Of the document whose keys are held, and where that was.
+    url: Option<(Url, Timestamp)>,
+    /// Whether the last attempt failed, so that the keys may have moved and the metadata is fetched again.
+    failed: bool,
+    /// The tag and the URL of the document with the cached keys.
     etag: Option<(Url, HeaderValue)>,
-    /// How long that document was said to be fresh: what an answer of "unchanged" does not say stays as it was (RFC 9111 section 4.3.4).
+    /// The freshness of that document. It stays in force if a 304 does not state another (RFC 9111 section 4.3.4).
     ttl: Duration,
 }
 
-/// Keys, or that they are the same as before, and for how long they are fresh.
+/// The result of a fetch.
 #[derive(Debug)]
-pub(super) struct Answer {
-    /// None: unchanged.
+pub(super) struct FetchedKeys {
+    /// `None` if they are unchanged.
     pub(super) keys: Option<KeySet>,
     pub(super) ttl: Duration,
 }
 
 impl Fetcher {
     pub(super) const fn new() -> Self {
-        Self { http: None, address: None, doubted: false, etag: None, ttl: USUAL_TTL }
+        Self { http: None, url: None, failed: false, etag: None, ttl: DEFAULT_TTL }
     }
 
-    /// Asks the issuer. `forced`: caches on the way are to ask it as well (RFC 9111 section 5.2.1.4).
-    pub(super) async fn fetch(&mut self, source: &Source, forced: bool, now: Timestamp) -> Result<Answer, Failure> {
-        // Until it has gone well: whoever gives this attempt up drops it.
-        let doubted = std::mem::replace(&mut self.doubted, true);
-        let answer = self.fetch_from(source, forced, doubted, now).await?;
-        self.doubted = false;
-        Ok(answer)
+    /// Fetches the keys. With `forced`, caches on the way must ask the issuer (RFC 9111 section 5.2.1.4).
+    pub(super) async fn fetch(&mut self, source: &KeySource, forced: bool, now: Timestamp) -> Result<FetchedKeys, RequestError> {
+        // Reset only on success, because an attempt that times out is dropped here.
+        let failed_before = std::mem::replace(&mut self.failed, true);
+        let fetched = self.fetch_from(source, forced, failed_before, now).await?;
+        self.failed = false;
+        Ok(fetched)
     }
 
-    async fn fetch_from(&mut self, source: &Source, forced: bool, doubted: bool, now: Timestamp) -> Result<Answer, Failure> {
+    async fn fetch_from(
+        &mut self,
+        source: &KeySource,
+        forced: bool,
+        failed_before: bool,
+        now: Timestamp,
+    ) -> Result<FetchedKeys, RequestError> {
         let http = self.http(source).await?;
-        let url = self.address(source, &http, doubted, now).await?;
+        let url = self.jwks_uri(source, &http, failed_before, now).await?;
         let mut request = http.get(url.clone()).header("accept", "application/jwk-set+json, application/json");
         if forced {
             request = request.header(CACHE_CONTROL, "no-cache");
@@ -88,65 +94,65 @@ impl Fetcher {
         let response = request.send().await?;
         let ttl = ttl(response.headers());
         if response.status() == StatusCode::NOT_MODIFIED && conditional {
-            return Ok(Answer { keys: None, ttl: ttl.unwrap_or(self.ttl) });
+            return Ok(FetchedKeys { keys: None, ttl: ttl.unwrap_or(self.ttl) });
         }
         let etag = response.headers().get(ETAG).filter(|etag| (1..=MAX_ETAG_LEN).contains(&etag.len())).cloned();
         let document = body(&url, response).await?;
-        let keys = KeySet::parse(&document, &source.algorithms).map_err(|error| Failure::unlawful(&url, error))?;
-        // A set without a usable key is taken for a mistake and changes nothing. But trust in a key ends when its private half is published,
+        let keys = KeySet::parse(&document, &source.algorithms).map_err(|error| RequestError::invalid(&url, error))?;
+        // A set without a usable key is treated as a mistake and changes nothing. But trust in a key ends when its private half is published,
         // even if no other key is left.
         if let Some(why) = keys.why_unusable().filter(|_| !keys.is_compromised()) {
-            return Err(Failure::unlawful(&url, why));
+            return Err(RequestError::invalid(&url, why));
         }
         self.etag = etag.map(|etag| (url, etag));
-        self.ttl = ttl.unwrap_or(USUAL_TTL);
-        Ok(Answer { keys: Some(keys), ttl: self.ttl })
+        self.ttl = ttl.unwrap_or(DEFAULT_TTL);
+        Ok(FetchedKeys { keys: Some(keys), ttl: self.ttl })
     }
 
-    async fn http(&mut self, source: &Source) -> Result<Client, Failure> {
+    async fn http(&mut self, source: &KeySource) -> Result<Client, RequestError> {
         if let Some(http) = &self.http {
             return Ok(http.clone());
         }
         let begin = || {
             let agent = concat!("sealwright-verifier/", env!("CARGO_PKG_VERSION"));
-            // Minutes lie between two fetches: a connection made anew follows the issuer wherever DNS says that it is now.
+            // Fetches are minutes apart. A new connection each time follows changes of the issuer's DNS records.
             Client::builder().user_agent(agent).pool_max_idle_per_host(0)
         };
-        let made = outbound::client(&source.issuer, begin).await?;
-        Ok(self.http.insert(made).clone())
+        let built = outbound::http_client(&source.issuer, begin).await?;
+        Ok(self.http.insert(built).clone())
     }
 
-    /// Where the keys are: as it was given, or as the metadata says (RFC 8414 section 3).
-    async fn address(&mut self, source: &Source, http: &Client, doubted: bool, now: Timestamp) -> Result<Url, Failure> {
+    /// The URL of the keys: the configured one, or that of the metadata (RFC 8414 section 3).
+    async fn jwks_uri(&mut self, source: &KeySource, http: &Client, failed_before: bool, now: Timestamp) -> Result<Url, RequestError> {
         if let Some(url) = &source.jwks_uri {
             return Ok(url.clone());
         }
-        if let Some((url, asked_at)) = &self.address
-            && !doubted
-            && now < *asked_at + ADDRESS_TTL
+        if let Some((url, fetched_at)) = &self.url
+            && !failed_before
+            && now < *fetched_at + URL_TTL
         {
             return Ok(url.clone());
         }
-        match (ask_address(source, http).await, &self.address) {
-            (Ok(url), _) => Ok(self.address.insert((url, now)).0.clone()),
-            // Where they were a while ago they may still be, when nobody says otherwise.
-            (Err(Failure::Unreachable(_)), Some((url, _))) => Ok(url.clone()),
-            (Err(failure), _) => Err(failure),
+        match (fetch_jwks_uri(source, http).await, &self.url) {
+            (Ok(url), _) => Ok(self.url.insert((url, now)).0.clone()),
+            // While the metadata cannot be fetched, the last known URL is used.
+            (Err(RequestError::Unreachable(_)), Some((url, _))) => Ok(url.clone()),
+            (Err(error), _) => Err(error),
         }
     }
 }
 
-async fn ask_address(source: &Source, http: &Client) -> Result<Url, Failure> {
+async fn fetch_jwks_uri(source: &KeySource, http: &Client) -> Result<Url, RequestError> {
     #[derive(Deserialize)]
     struct Endpoints {
         jwks_uri: String,
     }
-    let (told, url) = outbound::metadata::<Endpoints>(http, &source.issuer, None).await?;
-    let told = endpoint(&told.jwks_uri, &source.issuer);
-    told.ok_or_else(|| Failure::unlawful(&url, "its jwks_uri is no https URL (http for loopback issuers)"))
+    let (endpoints, url) = outbound::metadata::<Endpoints>(http, &source.issuer, None).await?;
+    let jwks_uri = endpoint(&endpoints.jwks_uri, &source.issuer);
+    jwks_uri.ok_or_else(|| RequestError::invalid(&url, "its jwks_uri is not an https URL (http for loopback issuers)"))
 }
 
-/// How long an answer is fresh: `max-age` less the `Age` that it had when it came (RFC 9111 section 4.2), within our bounds.
+/// The freshness of an answer: its `max-age` less its `Age` (RFC 9111 section 4.2), up to the maximum.
 fn ttl(headers: &HeaderMap) -> Option<Duration> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let seconds = |text: &str| digits(text).then(|| text.parse().unwrap_or(u64::MAX));
@@ -156,7 +162,7 @@ fn ttl(headers: &HeaderMap) -> Option<Duration> {
         name.eq_ignore_ascii_case("max-age").then(|| seconds(value)).flatten()
     })?;
     let age = headers.get(AGE).and_then(|value| value.to_str().ok()).and_then(seconds).unwrap_or(0);
-    Some(Duration::from_secs(max_age.saturating_sub(age)).min(LONGEST_TTL))
+    Some(Duration::from_secs(max_age.saturating_sub(age)).min(MAX_TTL))
 }
 
 #[cfg(test)]
@@ -164,10 +170,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_fresh_for_as_long_as_the_issuer_says_within_an_hour() {
-        let told = |headers: &[(&str, &str)]| {
+    fn keys_are_fresh_for_max_age_up_to_an_hour() {
+        let seconds_of = |headers: &[(&str, &str)]| {
             let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            ttl(&headers.collect::<HeaderMap<HeaderValue>>()).unwrap_or(USUAL_TTL).as_secs()
+            ttl(&headers.collect::<HeaderMap<HeaderValue>>()).unwrap_or(DEFAULT_TTL).as_secs()
         };
         for (value, seconds) in [
             ("max-age=300", 300),
@@ -183,15 +189,15 @@ mod tests {
             ("s-maxage=5", 600),
             ("", 600),
         ] {
-            assert_eq!(told(&[("cache-control", value)]), seconds, "{value}");
+            assert_eq!(seconds_of(&[("cache-control", value)]), seconds, "{value}");
         }
-        assert_eq!(told(&[]), 600);
-        assert_eq!(told(&[("cache-control", "public"), ("cache-control", "max-age=60")]), 60);
-        // It lay in a cache on the way for a while.
-        assert_eq!(told(&[("cache-control", "max-age=300"), ("age", "290")]), 10);
-        assert_eq!(told(&[("cache-control", "max-age=300"), ("age", "301")]), 0);
+        assert_eq!(seconds_of(&[]), 600);
+        assert_eq!(seconds_of(&[("cache-control", "public"), ("cache-control", "max-age=60")]), 60);
+        // The answer was in a cache on the way for a while.
+        assert_eq!(seconds_of(&[("cache-control", "max-age=300"), ("age", "290")]), 10);
+        assert_eq!(seconds_of(&[("cache-control", "max-age=300"), ("age", "301")]), 0);
         for unreadable in ["soon", "", "-1"] {
-            assert_eq!(told(&[("cache-control", "max-age=300"), ("age", unreadable)]), 300);
+            assert_eq!(seconds_of(&[("cache-control", "max-age=300"), ("age", unreadable)]), 300);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A JWK set as it is written (RFC 7517 section 5): its keys one by one, so that one that cannot be read does not take the others along.
+//! Reads a JWK set (RFC 7517 section 5) key by key, so that an invalid key does not make the others unusable.
 
 use serde::{Deserialize, de::MapAccess};
 use serde_json::{Value, value::RawValue};
@@ -8,16 +8,16 @@ use super::{
     members::{self, Members, Unwanted, next},
 };
 
-/// A key of a set, or why it cannot be read.
+/// An entry of a set: a key, or why it cannot be read.
 pub(super) struct Entry {
-    /// What it calls itself, at most 100 characters: for messages.
+    /// Its `kid` for messages, cut to 100 characters.
     pub(super) kid: String,
     pub(super) jwk: Result<Jwk, &'static str>,
-    /// Set if it has a private member, whether or not it can be read.
+    /// Set if the entry has a private member, even if the key cannot be read.
     pub(super) leak: Option<Leak>,
 }
 
-/// The members of one key that are looked at. None is there twice (RFC 7517 section 4), at any depth; the others may have any value.
+/// The members of a key that are read. A duplicate member is an error (RFC 7517 section 4), at any depth; other members may have any value.
 #[derive(Default)]
 pub(super) struct Jwk {
     pub(super) kty: Option<Text>,
@@ -32,7 +32,7 @@ pub(super) struct Jwk {
     pub(super) y: Option<Text>,
 }
 
-/// A text, or something else where there should be one, which is held to the rules of JSON all the same.
+/// A text, or another value in its place, which must still be valid JSON.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Text {
@@ -40,7 +40,7 @@ pub(super) enum Text {
     Other(Unwanted),
 }
 
-/// A list of texts, or something else where there should be one.
+/// A list of texts, or another value in its place.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Operations {
@@ -104,10 +104,10 @@ impl Members for Set {
     }
 }
 
-/// The keys of a set, unless it is none: also one with a member that is there twice, of which two readers could take a different one.
+/// Reads the entries of a set. A duplicate member outside a key is an error, because two readers could use different values.
 pub(super) fn read_set(document: &[u8]) -> Result<Vec<Entry>, &'static str> {
     let set: Set = members::read(document).map_err(|error| match error {
-        error if members::is_duplicate(&error) => "it has a member twice",
+        error if members::is_duplicate(&error) => "it has a duplicate member",
         error if error.is_data() => "it is not an object with an array of keys",
         _ => "it is not JSON",
     })?;
@@ -120,11 +120,11 @@ impl Entry {
         let jwk = members::read::<Jwk>(json.as_bytes());
         let kid = match &jwk {
             Ok(jwk) => jwk.kid.as_ref().and_then(Text::as_str).map(str::to_owned),
-            // Good enough to name the key that is refused.
+            // Only for naming the refused key.
             Err(_) => serde_json::from_str::<Value>(json).ok().and_then(|jwk| jwk.get("kid")?.as_str().map(str::to_owned)),
         };
         let jwk = jwk.map_err(|error| match members::is_duplicate(&error) {
-            true => "it has a member twice",
+            true => "it has a duplicate member",
             false => "it cannot be read as a JSON object with unique members",
         });
         Self { kid: kid.unwrap_or_default().chars().take(100).collect(), jwk, leak: Leak::find(json) }

@@ -1,51 +1,51 @@
-//! The keys of an issuer, kept fresh, and used for a bounded time when the issuer is gone.
+//! The cached keys of an issuer: refreshed in time, and used for a bounded time while the issuer is down.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tracing::{Span, field::Empty};
 
 use super::{
-    Error,
-    fetch::{Fetcher, Source},
+    Error, KeyFetchError,
+    fetch::{Fetcher, KeySource},
     signature::KeySet,
 };
 use crate::{
     clock::Timestamp,
-    kept::{self, Ahead, Fetched, Kept, Manners, Outcome},
-    outbound,
+    kept::{Fetch, FetchError, Fetched, Outcome, Prefetch, RefreshPolicy, Refresher},
+    outbound::RequestError,
 };
 
 /// The keys of one issuer.
-pub(super) type KeyCache = Kept<Source>;
+pub(super) type KeyCache = Refresher<KeySource>;
 
-const MANNERS: Manners = Manners {
+const POLICY: RefreshPolicy = RefreshPolicy {
     cool_down: Duration::from_secs(10),
-    shortest_life: Duration::from_secs(10),
-    quiet: (Duration::from_secs(10), Duration::from_secs(30)),
-    // An issuer that is slow must not pile up what strangers send.
-    waiting: 4096,
-    patient: false,
-    ahead: Ahead::Always,
-    counts_from_request: false,
+    min_interval: Duration::from_secs(10),
+    retry_bounds: (Duration::from_secs(10), Duration::from_secs(30)),
+    // While the issuer is slow, requests of strangers must not pile up.
+    max_waiters: 4096,
+    demand_backs_off: false,
+    prefetch: Prefetch::Always,
+    lifetime_from_request: false,
 };
 
-/// The answer when there are no keys that are good.
+/// The error while there are no usable keys.
 pub(super) fn unavailable(keys: &KeyCache, now: Timestamp) -> Error {
-    Error::KeysUnavailable { retry_after: keys.retry_after(now) }
+    Error::KeysUnavailable { retry_after: keys.retry_after(now), cause: keys.last_error().map(|(reason, _)| KeyFetchError(reason)) }
 }
 
-impl kept::Source for Source {
+impl Fetch for KeySource {
     type Value = KeySet;
     type Error = String;
-    type Memory = Fetcher;
+    type State = Fetcher;
 
     const WHAT: &'static str = "the issuer's keys";
 
-    fn manners(&self) -> Manners {
-        MANNERS
+    fn policy(&self) -> RefreshPolicy {
+        POLICY
     }
 
-    fn memory(&self) -> Fetcher {
+    fn initial_state(&self) -> Fetcher {
         Fetcher::new()
     }
 
@@ -61,46 +61,47 @@ impl kept::Source for Source {
         self.timeout
     }
 
-    fn came_to_no_end(&self, why: String) -> String {
-        why
+    fn unfinished(&self, reason: String) -> String {
+        reason
     }
 
     async fn fetch(
         &self,
         fetcher: &mut Fetcher,
         forced: bool,
-        held: Option<Arc<KeySet>>,
+        cached: Option<Arc<KeySet>>,
         now: Timestamp,
-    ) -> Result<Fetched<KeySet>, kept::Failure<String>> {
-        let answer = fetcher.fetch(self, forced, now).await.map_err(|failure| self.judge(failure))?;
-        let keys = match (answer.keys, &held) {
+    ) -> Result<Fetched<KeySet>, FetchError<String>> {
+        let answer = fetcher.fetch(self, forced, now).await.map_err(|error| self.failed(error))?;
+        let keys = match (answer.keys, &cached) {
             (Some(keys), _) => Arc::new(keys),
-            (None, Some(before)) => Arc::clone(before),
-            // A task that began anew sends no tag, so this is an issuer that says "unchanged" to nobody.
-            (None, None) => return Err(self.judge(outbound::Failure::Unreachable("it answers 304 to who holds nothing".to_owned()))),
+            (None, Some(cached)) => Arc::clone(cached),
+            // A task without cached keys sends no tag, so the 304 is a mistake of the issuer.
+            (None, None) => return Err(self.failed(RequestError::Unreachable("it answers 304 to an unconditional request".to_owned()))),
         };
-        if !held.is_some_and(|before| keys.is_same_as(&before)) {
+        if !cached.is_some_and(|previous| keys.is_same_as(&previous)) {
             tracing::info!(issuer = %self.issuer, kids = ?keys.kids().collect::<BTreeSet<_>>(), "the issuer's keys changed");
             keys.log_skipped(&self.issuer);
         }
-        // However short their life is said to be: until the issuer may be asked again, and has had its time to answer.
-        let shortest = MANNERS.cool_down + self.timeout;
+        // Even with a shorter `max-age`, the keys stay usable until the issuer can be asked again and has had time to answer.
+        let shortest = POLICY.cool_down + self.timeout;
         Ok(Fetched { value: keys, fresh: answer.ttl, usable: answer.ttl.saturating_add(self.max_stale).max(shortest) })
     }
 }
 
-impl Source {
-    fn judge(&self, failure: outbound::Failure) -> kept::Failure<String> {
-        use outbound::Failure;
-        let (why, outcome) = match failure {
-            Failure::Unreachable(why) => (why, Outcome::Unreachable),
-            Failure::Status { retry_after, why, .. } => (why, Outcome::Useless(retry_after.unwrap_or_default())),
-            Failure::Unlawful(why) => (why, Outcome::Useless(Duration::ZERO)),
-            Failure::OtherIssuer { url, told } => {
-                let why = format!("{url}: it is the metadata of {told:?}, not of {:?}", self.issuer.as_str());
-                (why, Outcome::Useless(Duration::ZERO))
+impl KeySource {
+    fn failed(&self, error: RequestError) -> FetchError<String> {
+        let (error, outcome) = match error {
+            RequestError::Unreachable(reason) => (reason, Outcome::Unreachable),
+            RequestError::Status { retry_after, reason, .. } => (reason, Outcome::Unusable(retry_after.unwrap_or_default())),
+            RequestError::Invalid(reason) => (reason, Outcome::Unusable(Duration::ZERO)),
+            RequestError::OtherIssuer { url, claimed } => {
+                let expected = self.issuer.as_str();
+                let reason =
+                    format!("{url}: it is the metadata of {claimed:?}, and the verifier is for {expected:?}: both must be the same text");
+                (reason, Outcome::Unusable(Duration::ZERO))
             }
         };
-        kept::Failure { why, outcome }
+        FetchError { error, outcome }
     }
 }

@@ -1,4 +1,4 @@
-//! A tower layer that lets no request in without a good token, whichever framework is behind it.
+//! A tower layer that admits only requests with a valid token, for any framework.
 
 use std::{
     future::Future,
@@ -12,14 +12,18 @@ use http::{HeaderMap, Request, Response, header};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Claims, Error, Verifier, refused::Refused, token::Require};
+use super::{
+    Claims, Error, Require, Verifier,
+    checked::{Checked, require},
+    refused::Refused,
+};
 
-/// Lets in only requests with a good token. Made by [`Verifier::layer`].
+/// Admits only requests with a valid token. Made by [`Verifier::layer`].
 ///
-/// A token is what stands behind `Authorization: Bearer`: other schemes, the query, the body and cookies are not looked at, and count as no
-/// token.
+/// The token is read only from `Authorization: Bearer`. A request with another scheme, or with a token in the query, the body or a cookie,
+/// counts as a request without a token.
 ///
-/// A refusal has no body. [`Refused`] is among its extensions, so a middleware outside can give it one:
+/// A refusal has no body. [`Refused`] is among its extensions, so an outer middleware can add one:
 ///
 /// ```
 /// # use axum::{Json, Router, middleware, response::{IntoResponse, Response}, routing::get};
@@ -29,7 +33,7 @@ use super::{Claims, Error, Verifier, refused::Refused, token::Require};
 /// async fn with_body(mut answer: Response) -> Response {
 ///     let Some(Refused { error, .. }) = answer.extensions().get() else { return answer };
 ///     let body = Json(serde_json::json!({ "error": error.code(), "message": error.to_string() })).into_response();
-///     // The status, the challenge and `Retry-After` stay as they are.
+///     // The status, the challenge and `Retry-After` stay unchanged.
 ///     answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
 ///     *answer.body_mut() = body.into_body();
 ///     answer
@@ -51,64 +55,42 @@ pub struct TokenLayer {
     resource_metadata: Option<Arc<str>>,
 }
 
-/// What a token must hold, as a check of its claims.
+/// A requirement on a token, as a check of its claims.
 type Requirement = fn(&Claims) -> Result<(), Error>;
 
-/// What the layer found; nobody else can put it into a request.
-#[derive(Debug, Clone)]
-pub(super) struct Checked {
-    /// None: the caller sent no token, and needs none here.
-    pub(super) claims: Option<Arc<Claims>>,
-    pub(super) resource_metadata: Option<Arc<str>>,
-    /// Whether the layer answers as gRPC does.
-    pub(super) grpc: bool,
-    verifier: Verifier,
-}
-
-impl Checked {
-    /// The caller's claims, if they are what is required; counted otherwise.
-    pub(super) fn require<R: Require>(&self) -> Result<Option<&Arc<Claims>>, Error> {
-        let Some(claims) = &self.claims else { return Ok(None) };
-        match required::<R>(claims) {
-            Ok(()) => Ok(Some(claims)),
-            Err(error) => {
-                self.verifier.0.counters.refused(&error);
-                Err(error)
-            }
-        }
+impl Verifier {
+    /// A layer that admits only requests with a valid token, for axum, hyper, tonic ([`TokenLayer::grpc`]) and all other users of tower's
+    /// layers.
+    ///
+    /// The layer covers every route that is added before it, whether or not its handler reads the token. Routes, nested routers, fallbacks and
+    /// merged routers that are added after it are open to all. So add the layer after the last protected route, and open a route deliberately
+    /// by adding it afterwards. CORS preflights have no token: add a CORS layer after this one in the code, which puts it outside, and
+    /// let it expose `WWW-Authenticate` and `Retry-After` if scripts need them.
+    #[must_use]
+    pub fn layer(&self) -> TokenLayer {
+        TokenLayer::new(self.clone())
     }
-}
-
-fn required<R: Require>(claims: &Claims) -> Result<(), Error> {
-    if R::is_met(claims) {
-        return Ok(());
-    }
-    // Who asks for a scope that they have would ask for ever.
-    let scope = R::scope();
-    let lacks = scope.split(' ').any(|scope| !scope.is_empty() && !claims.has_scope(scope));
-    Err(if lacks { Error::InsufficientScope(scope) } else { Error::WrongCaller })
 }
 
 impl TokenLayer {
-    pub(super) fn new(verifier: Verifier) -> Self {
+    fn new(verifier: Verifier) -> Self {
         Self { verifier, anonymous: false, required: Vec::new(), grpc: false, resource_metadata: None }
     }
 
-    /// Lets in callers without any token as well; a bad one is still refused. Handlers tell the two apart by `Option<Token>`.
+    /// Also admits callers without a token. An invalid token is still refused. Handlers distinguish the two by `Option<Token>`.
     #[must_use]
     pub fn allow_anonymous(self) -> Self {
         Self { anonymous: true, ..self }
     }
 
-    /// Requires this of every token, for services that have no extractors; called again, that as well. Callers without a token, where
-    /// they are let in, are not held to it.
+    /// Adds a requirement on every token, for services without extractors. Callers without a token, where they are admitted, are exempt.
     #[must_use]
     pub fn require<R: Require>(mut self) -> Self {
-        self.required.push(required::<R>);
+        self.required.push(require::<R>);
         self
     }
 
-    /// Answers every refusal as gRPC does: HTTP status 200, and the reason in `grpc-status`: 16 (`UNAUTHENTICATED`) for 401, 7
+    /// Makes every refusal a gRPC answer: HTTP status 200, and the reason in `grpc-status`: 16 (`UNAUTHENTICATED`) for 401, 7
     /// (`PERMISSION_DENIED`) for 403, 3 (`INVALID_ARGUMENT`) for 400, 14 (`UNAVAILABLE`) for 503. For services that only speak gRPC,
     /// such as tonic's:
     ///
@@ -124,8 +106,8 @@ impl TokenLayer {
     /// # Ok(()) }
     /// ```
     ///
-    /// Do not use it on routes whose callers decide by the HTTP status, such as the target of nginx's `auth_request`: they would read
-    /// every refusal as permission. Nothing in a request chooses between the two: without this option, a request with
+    /// Do not use it on routes whose callers decide by the HTTP status, such as the target of nginx's `auth_request`: they would take
+    /// every refusal for permission. No request header chooses between the two: without this option, a request with
     /// `Content-Type: application/grpc` is refused with a 401 like any other. Where one server has routes of both kinds, give each
     /// kind its own layer.
     #[must_use]
@@ -133,22 +115,19 @@ impl TokenLayer {
         Self { grpc: true, ..self }
     }
 
-    /// Where this API's description stands (RFC 9728), which every challenge then names: see
-    /// [`ResourceMetadata`](super::ResourceMetadata). What is no URL, since a header could not hold it, is left out.
+    /// The URL of this API's metadata (RFC 9728), which every challenge then names: see
+    /// [`ResourceMetadata`](super::ResourceMetadata). A text that no header can contain is ignored.
     #[must_use]
     pub fn resource_metadata(self, url: &str) -> Self {
-        // What cannot stand between quotes in a header is no URL (RFC 3986 appendix A).
-        let lawful = url.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-        Self { resource_metadata: lawful.then(|| url.into()), ..self }
+        // A URL has only characters that a quoted string in a header may contain (RFC 3986 appendix A).
+        let valid = url.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        Self { resource_metadata: valid.then(|| url.into()), ..self }
     }
 
     fn admit(&self, outcome: Result<Claims, Error>) -> Result<Checked, Error> {
         let claims = match outcome {
             Ok(claims) => {
-                self.required
-                    .iter()
-                    .try_for_each(|required| required(&claims))
-                    .inspect_err(|error| self.verifier.0.counters.refused(error))?;
+                self.required.iter().try_for_each(|require| require(&claims)).inspect_err(|error| self.verifier.count_refusal(error))?;
                 Some(Arc::new(claims))
             }
             Err(Error::NoToken) if self.anonymous => None,
@@ -181,22 +160,22 @@ where
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = Answer<S, B>;
+    type Future = ResponseFuture<S, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Answer<S, B> {
-        // The one that is ready is the one that is called (tower's rule); its clone gets ready for the next.
-        let fresh = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, fresh);
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
+        // tower requires that the service that was polled ready is the one that is called.
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
         let layer = &self.layer;
-        layer.verifier.keep();
+        layer.verifier.ensure_fetching();
         let span = Verifier::span();
         let outcome = span.in_scope(|| bearer(request.headers()).and_then(|token| layer.verifier.check_cached(token)));
         let state = match outcome {
-            // The one path that waits, and that copies anything.
+            // The only path that waits and copies the token.
             Err(Error::KeysUnavailable { .. } | Error::UnknownKey) => {
                 let layer = layer.clone();
                 let token = bearer(request.headers()).unwrap_or_default().to_owned();
@@ -208,7 +187,7 @@ where
             }
             outcome => {
                 match outcome {
-                    // Needs no token, and is not refused for want of one.
+                    // Not a refusal, because no token is required.
                     Err(Error::NoToken) if layer.anonymous => drop(span.record("outcome", "no_token")),
                     _ => layer.verifier.conclude(&span, &outcome),
                 }
@@ -221,7 +200,7 @@ where
                 }
             }
         };
-        Answer { state }
+        ResponseFuture { state }
     }
 }
 
@@ -234,8 +213,8 @@ impl TokenLayer {
 type Verifying = Pin<Box<dyn Future<Output = Result<Checked, Refused>> + Send>>;
 
 pin_project_lite::pin_project! {
-    /// The answer of a [`TokenService`].
-    pub struct Answer<S: Service<Request<B>>, B> {
+    /// The future of a [`TokenService`].
+    pub struct ResponseFuture<S: Service<Request<B>>, B> {
         #[pin]
         state: State<S, B, S::Future>,
     }
@@ -250,7 +229,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<S, B, R> Future for Answer<S, B>
+impl<S, B, R> Future for ResponseFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Default,
@@ -268,7 +247,7 @@ where
                 }
                 Now::Verifying { verifying, then } => {
                     let outcome = ready!(verifying.as_mut().poll(cx));
-                    let (mut inner, mut request) = then.take().expect("it is left when it is ready");
+                    let (mut inner, mut request) = then.take().expect("the state is left when it is ready");
                     match outcome {
                         Ok(checked) => {
                             request.extensions_mut().insert(checked);
@@ -283,24 +262,24 @@ where
     }
 }
 
-/// The token of a request: in the header, never in the URL or the body (RFC 6750 section 2, RFC 9700 section 4.3.2).
+/// The token of a request: from the header, never from the URL or the body (RFC 6750 section 2, RFC 9700 section 4.3.2).
 fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Error::NoToken) };
     if values.next().is_some() {
-        return Err(Error::BadRequest("the Authorization header is there twice"));
+        return Err(Error::BadRequest("the request has two Authorization headers"));
     }
-    // RFC 9110 section 11.1: the scheme's case does not count. Another scheme is no token.
+    // RFC 9110 section 11.1: the scheme is case-insensitive. Another scheme counts as no token.
     let (scheme, token) = value.as_bytes().split_at_checked(6).ok_or(Error::NoToken)?;
     if !scheme.eq_ignore_ascii_case(b"bearer") || token.first().is_some_and(u8::is_ascii_alphanumeric) {
         return Err(Error::NoToken);
     }
-    let unreadable = Error::BadRequest("what stands behind Bearer is no token");
+    let unreadable = Error::BadRequest("what follows Bearer is not a token");
     let Some(b' ') = token.first() else { return Err(unreadable) };
-    // b64token of RFC 6750 section 2.1; some put more than one space before it.
+    // b64token of RFC 6750 section 2.1. Some clients put more than one space before it.
     let start = token.iter().position(|b| *b != b' ').unwrap_or(token.len());
     let token = &token[start..];
     let unpadded = token.iter().rposition(|b| *b != b'=').map_or(0, |last| last + 1);
-    let lawful = unpadded > 0 && token[..unpadded].iter().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(b));
-    if lawful { std::str::from_utf8(token).map_err(|_| unreadable) } else { Err(unreadable) }
+    let valid = unpadded > 0 && token[..unpadded].iter().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(b));
+    if valid { std::str::from_utf8(token).map_err(|_| unreadable) } else { Err(unreadable) }
 }

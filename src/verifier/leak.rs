@@ -1,4 +1,4 @@
-//! Private keys that a JWK set publishes, and the entries of the set that they make worthless.
+//! Private keys that a JWK set publishes, and the entries of the set that they compromise.
 
 use std::{collections::HashSet, fmt};
 
@@ -13,16 +13,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The members that only a private or a symmetric key has: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, RFC 8037 section 2, and `priv` of keys
+/// The members that exist only in private or symmetric keys: RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1, RFC 8037 section 2, and `priv` of keys
 /// for ML-DSA.
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
-/// The member that tells key pairs apart: the modulus of an RSA key, the x coordinate of another. The other public members do not
-/// matter: who knows the private key for one exponent has the factors of the modulus, and the points of one x have private keys that
+/// The member that identifies a key pair: the modulus of an RSA key, the x coordinate of another. The other public members do not
+/// matter: the private key for one exponent reveals the factors of the modulus, and the two points of one x have private keys that
 /// follow from each other. ML-DSA has `pub`.
 const PUBLIC: [&str; 3] = ["n", "x", "pub"];
 
-/// What an entry that has a private member says about itself. It is read leniently: a private key is published whether or not the rest of
-/// the entry is valid. A member that is there twice counts with each of its values.
+/// An entry with a private member. It is read leniently: a private key is published whether or not the rest of
+/// the entry is valid. A duplicate member counts with each of its values.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leak {
     /// The first private member.
@@ -33,10 +33,10 @@ pub(super) struct Leak {
 }
 
 impl Leak {
-    /// `None`: the entry has no private member.
+    /// Returns `None` if the entry has no private member.
     pub(super) fn find(entry: &str) -> Option<Self> {
-        let members = serde_json::from_str::<Written<'_>>(entry).ok()?.0;
-        // Some serializers write a null for what a key does not have.
+        let members = serde_json::from_str::<RawMembers<'_>>(entry).ok()?.0;
+        // Some serializers write null for absent members.
         let member = members.iter().filter(|(_, value)| value.get() != "null");
         let member = member.filter_map(|(name, _)| PRIVATE.into_iter().find(|private| private == name)).next()?;
         let texts = |names: &'static [&str]| {
@@ -60,7 +60,7 @@ pub(super) struct Leaks {
 }
 
 impl Leaks {
-    /// `is_valid`: the public half of the entry can be read without doubt. If it cannot, the entry may be a copy of any entry with its
+    /// Adds a leak. `is_valid` says that the public half of the entry can be read. If it cannot, the entry may be a copy of any entry with its
     /// kid.
     pub(super) fn add(&mut self, leak: &Leak, is_valid: bool) {
         self.publics.extend(leak.publics.iter().cloned());
@@ -74,33 +74,33 @@ impl Leaks {
         self.publics.is_empty() && self.kids.is_empty()
     }
 
-    /// Whether the key with these public members belongs to a private key that is published.
-    pub(super) fn hold_key(&self, publics: [Option<&str>; 2]) -> bool {
+    /// Whether the key with these public members belongs to a published private key.
+    pub(super) fn contain_key(&self, publics: [Option<&str>; 2]) -> bool {
         publics.into_iter().flatten().any(|text| self.publics.contains(&number(text)))
     }
 
     /// Whether an entry with this kid has a private member, and its public members cannot be read.
-    pub(super) fn hold_kid(&self, kid: &str) -> bool {
+    pub(super) fn contain_kid(&self, kid: &str) -> bool {
         self.kids.contains(kid)
     }
 }
 
-/// The number that a text means, read as leniently as any reader does: with padding, in the standard alphabet, with leading zeros. What is
-/// not base64 stands for itself.
+/// The number that a text encodes, read as leniently as any reader does: with padding, in the standard alphabet, with leading zeros. A text
+/// that is not base64 is compared as it is.
 fn number(text: &str) -> Vec<u8> {
     let lenient =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
-    let written: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
-    let written = written.replace('+', "-").replace('/', "_");
-    let bytes = GeneralPurpose::new(&URL_SAFE, lenient).decode(&written).unwrap_or_else(|_| text.as_bytes().to_vec());
+    let compact: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let compact = compact.replace('+', "-").replace('/', "_");
+    let bytes = GeneralPurpose::new(&URL_SAFE, lenient).decode(&compact).unwrap_or_else(|_| text.as_bytes().to_vec());
     let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     bytes[first..].to_vec()
 }
 
-/// The members of an object as they are written, each value as its text, and all of those that have one name.
-struct Written<'a>(Vec<(String, &'a RawValue)>);
+/// The members of an object, each value as its raw text, with duplicates.
+struct RawMembers<'a>(Vec<(String, &'a RawValue)>);
 
-/// The name of a member. What is not Unicode in it is replaced, so that it does not hide the members behind it.
+/// The name of a member. Invalid Unicode in it is replaced, so that it does not hide the members after it.
 struct Name(String);
 
 impl<'de> Deserialize<'de> for Name {
@@ -123,23 +123,23 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-impl<'de> Deserialize<'de> for Written<'de> {
+impl<'de> Deserialize<'de> for RawMembers<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectVisitor;
 
         impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = Written<'de>;
+            type Value = RawMembers<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Written<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMembers<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(Name(name)) = map.next_key()? {
                     members.push((name, map.next_value()?));
                 }
-                Ok(Written(members))
+                Ok(RawMembers(members))
             }
         }
 

@@ -1,5 +1,5 @@
-//! Reads a JSON object member by member, and takes none twice, at any depth (RFC 7519 section 4): two readers of one token must
-//! never see two different claims.
+//! Reads JSON objects strictly: a duplicate member is an error, at any depth (RFC 7519 section 4), because two readers of a token must
+//! never see different claims.
 
 use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
 
@@ -8,43 +8,43 @@ use serde::{
     de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
 
-/// What wants members of an object.
+/// A type that is read from members of an object.
 pub(super) trait Members: Default {
-    /// Reads the value of the member `name`. False, and nothing is read: the member is not wanted.
+    /// Reads the value of the member `name`. Returns `false`, without reading it, if the member is not needed.
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
 
-const TWICE: &str = "a member is there twice";
+const DUPLICATE: &str = "a member is duplicated";
 
-/// Whether a text was refused since it has a member twice.
+/// Whether a text was refused because of a duplicate member.
 pub(super) fn is_duplicate(error: &serde_json::Error) -> bool {
-    // A custom error is known by its text alone, behind which serde_json puts the place.
-    error.to_string().starts_with(TWICE)
+    // A custom error can be recognised only by its text, to which serde_json appends the position.
+    error.to_string().starts_with(DUPLICATE)
 }
 
 pub(super) fn next<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<T, A::Error> {
     map.next_value()
 }
 
-/// Reads `json`, which is one object in UTF-8 and nothing behind it.
+/// Reads `json`, which must be exactly one object in UTF-8.
 pub(super) fn read<M: Members>(json: &[u8]) -> Result<M, serde_json::Error> {
     let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
     serde_json::from_str::<Object<M>>(text).map(|object| object.0)
 }
 
-/// Names compare as what they mean: `\u0061ud` is `aud`.
+/// Names are compared after unescaping: `\u0061ud` is `aud`.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The next name of an object, if it was not there before and is no name by which serde_json talks to itself: with its feature
-/// `raw_value` on, such a name makes a text pass for an object.
+/// The next name of an object. A duplicate is an error, and so is a name that serde_json uses internally: with its feature
+/// `raw_value`, such a name makes a text pass for an object.
 fn next_name<'de, A: MapAccess<'de>>(map: &mut A, seen: &mut HashSet<Cow<'de, str>>) -> Result<Option<Cow<'de, str>>, A::Error> {
     let Some(Name(name)) = map.next_key()? else { return Ok(None) };
     if name.starts_with("$serde_json::private::") {
-        return Err(A::Error::custom("a member has a name that is not for tokens"));
+        return Err(A::Error::custom("a member has a reserved name"));
     }
     if !seen.insert(name.clone()) {
-        return Err(A::Error::custom(TWICE));
+        return Err(A::Error::custom(DUPLICATE));
     }
     Ok(Some(name))
 }
@@ -77,7 +77,7 @@ impl<'de, M: Members> Visitor<'de> for ObjectVisitor<M> {
     }
 }
 
-/// A value that nobody here wants, but somebody behind us may: it is held to the same rules. (serde's own `IgnoredAny` looks at
+/// A value that is not needed here, but that the API may read: it is checked by the same rules. (serde's `IgnoredAny` checks
 /// neither surrogates nor numbers nor depth.)
 pub(super) struct Unwanted;
 

@@ -1,16 +1,16 @@
-//! The tokens of one issuer, judged with its keys.
+//! Checks the tokens of one issuer with its keys.
 
 use std::sync::Arc;
 
 use super::{
-    Check, Claims, Error, IssuerStatus, KeyState,
+    Check, Claims, Error, IssuerStatus, KeyAvailability,
     check::{Expected, check},
     key_cache::{KeyCache, unavailable},
     signature::KeySet,
 };
 use crate::{
     clock::{SharedClock, Timestamp},
-    kept::Held,
+    kept::Cached,
 };
 
 #[derive(Debug)]
@@ -22,27 +22,27 @@ pub(super) struct OneIssuer {
 
 #[derive(Debug)]
 pub(super) enum Keys {
-    /// Given at the building.
+    /// Given when the verifier was built.
     Fixed(KeySet),
     Fetched(KeyCache),
 }
 
-/// The keys that may be used at `now`, unless there are none: no key is left of a set that publishes the private half of each.
-fn usable(held: &Option<Arc<Held<KeySet>>>, now: Timestamp) -> Option<&Held<KeySet>> {
-    held.as_deref().filter(|held| held.is_usable(now) && !held.value.is_empty())
+/// The cached keys, if they may be used at `now` and are not empty: no key is left of a set that publishes the private half of each.
+fn usable(cached: &Option<Arc<Cached<KeySet>>>, now: Timestamp) -> Option<&Cached<KeySet>> {
+    cached.as_deref().filter(|cached| cached.is_usable(now) && !cached.value.is_empty())
 }
 
 impl OneIssuer {
-    /// Judges a token with the keys in memory. Takes no lock and awaits nothing while there are keys.
+    /// Checks a token with the cached keys. Takes no lock and does not wait.
     pub(super) fn check(&self, token: &str, passed: impl FnMut(Check)) -> Result<Claims, Error> {
         let now = self.clock.now();
         let seconds = now.seconds();
         match &self.keys {
             Keys::Fixed(keys) => check(token, |kid, algorithm| keys.find(kid, algorithm), &self.expected, seconds, passed),
             Keys::Fetched(cache) => {
-                let held = cache.held();
-                let find = |kid: &str, algorithm| match usable(&held, now).map(|held| held.value.find(kid, algorithm)) {
-                    // After an attempt that failed nobody can say whether the issuer has an unknown key by now.
+                let cached = cache.cached();
+                let find = |kid: &str, algorithm| match usable(&cached, now).map(|cached| cached.value.find(kid, algorithm)) {
+                    // After a failed attempt, an unknown key may be a new key of the issuer.
                     Some(found) if found.is_ok() || !cache.last_attempt_failed() => found,
                     _ => Err(unavailable(cache, now)),
                 };
@@ -51,42 +51,42 @@ impl OneIssuer {
         }
     }
 
-    /// The same, after at most one attempt to fetch the keys when they do not suffice.
+    /// As [`check`](Self::check), after at most one attempt to fetch the keys if the cached ones are not sufficient.
     pub(super) async fn verify(&self, token: &str) -> Result<Claims, Error> {
-        self.keep();
+        self.ensure_fetching();
         let outcome = self.check(token, |_| ());
         match &self.keys {
             Keys::Fetched(cache) if matches!(outcome, Err(Error::UnknownKey | Error::KeysUnavailable { .. })) => {
-                cache.catch_up().await;
+                cache.refresh().await;
                 self.check(token, |_| ())
             }
             _ => outcome,
         }
     }
 
-    /// Fetches the keys unless there are some that are good.
+    /// Fetches the keys, unless usable ones are cached.
     pub(super) async fn ready(&self) -> Result<(), Error> {
-        self.keep();
+        self.ensure_fetching();
         let Keys::Fetched(cache) = &self.keys else { return Ok(()) };
-        if usable(&cache.held(), self.clock.now()).is_none() {
-            cache.catch_up().await;
+        if usable(&cache.cached(), self.clock.now()).is_none() {
+            cache.refresh().await;
         }
         let now = self.clock.now();
-        if usable(&cache.held(), now).is_some() { Ok(()) } else { Err(unavailable(cache, now)) }
+        if usable(&cache.cached(), now).is_some() { Ok(()) } else { Err(unavailable(cache, now)) }
     }
 
-    pub(super) fn keep(&self) {
+    pub(super) fn ensure_fetching(&self) {
         if let Keys::Fetched(cache) = &self.keys {
-            cache.keep();
+            cache.ensure_running();
         }
     }
 
     pub(super) fn status(&self) -> IssuerStatus {
         let now = self.clock.now();
         if let Keys::Fetched(cache) = &self.keys
-            && usable(&cache.held(), now).is_none()
+            && usable(&cache.cached(), now).is_none()
         {
-            cache.ask();
+            cache.demand();
         }
         let described = |keys: Option<&KeySet>, state| IssuerStatus {
             issuer: self.expected.issuer.to_string(),
@@ -100,22 +100,22 @@ impl OneIssuer {
             failures: 0,
         };
         match &self.keys {
-            Keys::Fixed(keys) => described(Some(keys), KeyState::Fixed),
+            Keys::Fixed(keys) => described(Some(keys), KeyAvailability::Fixed),
             Keys::Fetched(cache) => {
-                let held = cache.held().clone();
-                let state = match usable(&held, now) {
-                    Some(held) if held.is_fresh(now) => KeyState::Fresh,
-                    Some(_) => KeyState::Stale,
-                    None => KeyState::Missing,
+                let cached = cache.cached().clone();
+                let state = match usable(&cached, now) {
+                    Some(cached) if cached.is_fresh(now) => KeyAvailability::Fresh,
+                    Some(_) => KeyAvailability::Stale,
+                    None => KeyAvailability::Missing,
                 };
                 let (fetches, failures) = cache.attempts();
                 IssuerStatus {
-                    age: held.as_ref().map(|held| now.since(held.fetched_at)),
-                    last_error: cache.last_error().map(|(why, at)| (why, now.since(at))),
+                    age: cached.as_ref().map(|cached| now.since(cached.fetched_at)),
+                    last_error: cache.last_error().map(|(error, at)| (error, now.since(at))),
                     fetching: cache.is_fetching(),
                     fetches,
                     failures,
-                    ..described(held.as_ref().map(|held| Arc::as_ref(&held.value)), state)
+                    ..described(cached.as_ref().map(|cached| Arc::as_ref(&cached.value)), state)
                 }
             }
         }

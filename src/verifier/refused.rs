@@ -1,4 +1,4 @@
-//! The answer to a request that does not get in, for any HTTP stack.
+//! The answer to a refused request, for any HTTP stack.
 
 use std::sync::Arc;
 
@@ -6,26 +6,26 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::Error;
 
-/// A request that does not get in, and what its answer needs to know.
+/// A refused request, with what its answer needs.
 #[derive(Debug, Clone)]
 pub struct Refused {
-    /// Why.
+    /// The reason.
     pub error: Error,
-    /// Where this API describes itself (RFC 9728), for the challenge.
+    /// The URL of this API's metadata (RFC 9728), for the challenge.
     pub(super) resource_metadata: Option<Arc<str>>,
-    /// Whether the layer answers as gRPC does. Set where the layer is made, never by a request header: nginx's `auth_request`, which
+    /// Whether the layer sends gRPC answers. Set where the layer is made, never by a request header: nginx's `auth_request`, which
     /// decides by the HTTP status, would read the 200 of a gRPC refusal as permission.
     pub(super) grpc: bool,
 }
 
 impl Refused {
-    /// The answer, with an empty body; this is among its extensions.
+    /// The answer, with an empty body. This value is among its extensions.
     #[must_use]
     pub fn into_http<B: Default>(self) -> Response<B> {
         let mut response = Response::new(B::default());
         let status = StatusCode::from_u16(self.error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        // What was refused now may be granted a moment later, to another caller even.
+        // The same request may be admitted a moment later, for example with another token.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);

@@ -1,4 +1,4 @@
-//! How an API describes itself: RFC 9728.
+//! The metadata of an API: RFC 9728.
 
 use std::{
     convert::Infallible,
@@ -13,8 +13,8 @@ use tower_service::Service;
 
 use super::Verifier;
 
-/// A service that answers with the API's own description (RFC 9728 section 2): its name, whose tokens it takes, which scopes there
-/// are. Its place is `/.well-known/oauth-protected-resource`, below the layer, since it is for who has no token yet.
+/// A service that returns the API's metadata (RFC 9728 section 2): its name, the issuers whose tokens it accepts, and its scopes.
+/// Serve it at `/.well-known/oauth-protected-resource`, and add it after the layer, because it is for clients that have no token yet.
 ///
 /// ```
 /// # use axum::{Router, routing::get};
@@ -35,17 +35,17 @@ pub struct ResourceMetadata {
 }
 
 impl ResourceMetadata {
-    /// Where it stands, for an API whose name has no path; for `https://host/orders` it is this with `/orders` behind (section 3.1).
+    /// Its path, for an API whose name has no path. For `https://host/orders`, append `/orders` (section 3.1).
     pub const ROUTE: &'static str = "/.well-known/oauth-protected-resource";
 
-    /// The description of the API that `verifier` checks tokens for; of several audiences ([`Verifier::any_of`]) the first is its name. It
-    /// answers every origin, since it tells nothing that a caller may not know.
+    /// The metadata of the API for which `verifier` checks tokens. Of several audiences ([`Verifier::any_of`]), the first is its name. Scripts of
+    /// every origin may read it, because it is public.
     pub fn new<S: Into<String>>(verifier: &Verifier, scopes: impl IntoIterator<Item = S>) -> Self {
-        let issuers: Vec<&str> = verifier.0.issuers.iter().map(|issuer| issuer.expected.issuer.as_str()).collect();
-        let resource = verifier.0.issuers.first().map(|issuer| issuer.expected.audience.as_str());
+        let issuers: Vec<&str> = verifier.issuers().map(|(issuer, _)| issuer).collect();
+        let resource = verifier.issuers().next().map(|(_, audience)| audience);
         let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
         let mut document = json!({ "resource": resource, "authorization_servers": issuers, "bearer_methods_supported": ["header"] });
-        // Section 3.2: what is empty is left out.
+        // Section 3.2: empty arrays are left out.
         if !scopes.is_empty() {
             document["scopes_supported"] = json!(scopes);
         }
@@ -69,7 +69,7 @@ impl<B> Service<Request<B>> for ResourceMetadata {
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
-            // Public, and of use to a script of any origin.
+            // It is public, and scripts of any origin may need it.
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         } else {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

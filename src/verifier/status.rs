@@ -1,4 +1,4 @@
-//! What a verifier says of itself: for a readiness check, and for metrics.
+//! The state of a verifier, for a readiness check and for metrics.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,28 +7,28 @@ use std::{
 
 use super::Error;
 
-/// How a verifier is doing.
+/// The state of a verifier.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Status {
-    /// Tokens that were found good, since the verifier was built.
+    /// The number of tokens accepted since the verifier was built.
     pub accepted: u64,
-    /// Tokens that were refused, by [`Error::code`]; every code is there, in the order of [`Error::CODES`]. A token that is good, but
-    /// lacks what the layer or a handler requires, counts as accepted and then as refused.
+    /// The number of tokens refused, by [`Error::code`]: every code, in the order of [`Error::CODES`]. A valid token that
+    /// does not meet a requirement of the layer or a handler counts as accepted and then as refused.
     pub refused: Vec<(&'static str, u64)>,
-    /// Each issuer's keys.
+    /// The keys of each issuer.
     pub issuers: Vec<IssuerStatus>,
 }
 
 impl Status {
-    /// Whether there are keys of every issuer that are good to check tokens with now: for a readiness check. An API that can do
-    /// without one of several issuers looks at [`issuers`](Self::issuers) itself.
+    /// Whether usable keys of every issuer are cached: for a readiness check. An API that can do
+    /// without one of several issuers reads [`issuers`](Self::issuers) instead.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.issuers.iter().all(|issuer| !matches!(issuer.keys, KeyState::Missing))
+        self.issuers.iter().all(|issuer| !matches!(issuer.keys, KeyAvailability::Missing))
     }
 
-    /// The same as Prometheus reads it (its text format 0.0.4), for an API that serves metrics: `text/plain; version=0.0.4`.
+    /// The state in the Prometheus text format (`text/plain; version=0.0.4`), for an API that serves metrics.
     #[must_use]
     pub fn prometheus(&self) -> String {
         let mut text = String::new();
@@ -36,10 +36,10 @@ impl Status {
             text += &format!("# HELP sealwright_verifier_{name} {help}\n# TYPE sealwright_verifier_{name} {kind}\n");
             text.extend(samples.map(|(label, value)| format!("sealwright_verifier_{name}{{{label}}} {value}\n")));
         };
-        // Neither a code nor an issuer holds anything that would have to be escaped: the one is ours, the other a lawful URL.
+        // Codes and issuers need no escaping: codes are constants, and an issuer is a valid URL.
         let result = |code: &str, count: u64| (format!("result=\"{code}\""), count.to_string());
         let tokens = [result("accepted", self.accepted)].into_iter().chain(self.refused.iter().map(|(code, count)| result(code, *count)));
-        family("tokens_total", "counter", "Tokens by what came of them", &mut { tokens });
+        family("tokens_total", "counter", "Tokens by result", &mut { tokens });
         let mut of_issuers = |name: &str, kind: &str, help: &str, value: &dyn Fn(&IssuerStatus) -> Option<String>| {
             let samples = self.issuers.iter().filter_map(|issuer| Some((format!("issuer=\"{}\"", issuer.issuer), value(issuer)?)));
             family(name, kind, help, &mut { samples });
@@ -49,7 +49,7 @@ impl Status {
         of_issuers("keys", "gauge", "Keys of the issuer that are used", &|issuer| Some(issuer.kids.len().to_string()));
         of_issuers("keys_skipped", "gauge", "Keys of the issuer that are not used", &|issuer| Some(issuer.skipped.len().to_string()));
         of_issuers("keys_usable", "gauge", "Whether tokens can be checked", &|issuer| {
-            Some(u8::from(issuer.keys != KeyState::Missing).to_string())
+            Some(u8::from(issuer.keys != KeyAvailability::Missing).to_string())
         });
         of_issuers("key_age_seconds", "gauge", "Time since the keys were fetched", &|issuer| {
             issuer.age.map(|age| age.as_secs_f64().to_string())
@@ -64,39 +64,39 @@ impl Status {
 pub struct IssuerStatus {
     /// The issuer.
     pub issuer: String,
-    /// Whether its keys are there.
-    pub keys: KeyState,
+    /// Whether its keys are available.
+    pub keys: KeyAvailability,
     /// The ids of the keys that are used.
     pub kids: Vec<String>,
-    /// The keys of its document that are not used, and why.
+    /// The keys of its document that are skipped, and why.
     pub skipped: Vec<String>,
-    /// How long ago the keys were fetched. None: they were given, or never fetched.
+    /// How long ago the keys were fetched. `None` if they were given, or never fetched.
     pub age: Option<Duration>,
-    /// Why the last attempt to fetch them failed, and how long ago that was. None: it did not.
+    /// Why the last attempt to fetch them failed, and how long ago. `None` if it succeeded.
     pub last_error: Option<(String, Duration)>,
-    /// Whether an attempt to fetch them is under way.
+    /// Whether an attempt to fetch them is in flight.
     pub fetching: bool,
-    /// Attempts to fetch them, with that one.
+    /// The number of attempts to fetch them, including one in flight.
     pub fetches: u64,
-    /// The attempts that failed.
+    /// The number of attempts that failed.
     pub failures: u64,
 }
 
-/// Whether there are keys to check tokens with.
+/// Whether keys to check tokens with are available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum KeyState {
-    /// Given at the building, good for ever.
+pub enum KeyAvailability {
+    /// Given when the verifier was built. They never expire.
     Fixed,
-    /// Fetched, and as young as the issuer wants them to be.
+    /// Fetched, and still fresh.
     Fresh,
-    /// Older than that, and used for want of newer ones: the issuer has not answered for a while.
+    /// Older than that, but still used, because the issuer has not provided newer ones.
     Stale,
-    /// None yet, or none that may still be used: every token is answered by [`Error::KeysUnavailable`].
+    /// None yet, or none that may still be used: every token gets [`Error::KeysUnavailable`].
     Missing,
 }
 
-/// What happened to the tokens.
+/// Counts tokens by result.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     accepted: AtomicU64,

@@ -91,7 +91,7 @@ fn is_front_page(source: &Source) -> bool {
     source.path == "src/lib.rs"
 }
 
-fn module_of(path: &str) -> Vec<String> {
+pub(crate) fn module_of(path: &str) -> Vec<String> {
     let path = path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")).unwrap();
     let path = path.strip_suffix("/mod").unwrap_or(path);
     path.split('/').map(str::to_owned).collect()
@@ -111,7 +111,7 @@ fn begins_with(path: &[String], module: &str) -> bool {
 
 /// The path from the crate's root; nothing when it leads out of the crate or to what is in scope already, and so was
 /// judged where it was brought there.
-fn resolve(file: &[String], path: &Named) -> Option<Vec<String>> {
+pub(crate) fn resolve(file: &[String], path: &Named) -> Option<Vec<String>> {
     let mut module = [file, &path.inside].concat();
     let mut segments = &path.segments[..];
     match segments[0].as_str() {

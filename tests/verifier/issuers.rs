@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{AUDIENCE, seconds, warm};
 
 #[tokio::test]
-async fn vf7_every_hostile_token_is_refused_for_its_own_reason_and_leads_nobody_to_ask_anywhere() {
+async fn vf7_every_hostile_token_is_refused_for_its_own_reason_and_causes_no_request() {
     let issuer = Issuer::start().await.unwrap();
     for key in issuer.useless_keys().unwrap() {
         issuer.publish(key);
@@ -92,7 +92,7 @@ async fn vf17_vf18_each_issuer_judges_its_own_tokens_with_its_own_keys() {
     let with_our_kid = theirs.token(AUDIENCE).claim("iss", ours.url()).header("kid", kid).sign().unwrap();
     assert_eq!(verifier.verify(&with_our_kid).await.unwrap_err(), Error::BadSignature);
 
-    // Nobody's: no issuer is asked for its keys.
+    // No one else: no issuer is asked for its keys.
     ours.clock().advance(seconds(10));
     theirs.clock().advance(seconds(10));
     let fetches = (ours.key_fetches(), theirs.key_fetches());
@@ -119,7 +119,7 @@ async fn a_verifier_of_none_or_of_one_issuer_twice_is_not_built() {
     let issuer = Issuer::start().await.unwrap();
     assert_eq!(Verifier::any_of([]).err().unwrap(), BuildError::NoIssuer);
     let twice = [issuer.verifier("a").build().unwrap(), issuer.verifier("b").build().unwrap()];
-    assert_eq!(Verifier::any_of(twice).err().unwrap(), BuildError::IssuerTwice(issuer.url().to_owned()));
+    assert_eq!(Verifier::any_of(twice).err().unwrap(), BuildError::DuplicateIssuer(issuer.url().to_owned()));
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use std::{
 };
 
 use sealwright::verifier::{
-    Error, KeyState, Verifier,
-    testing::{Answer, Issuer},
+    Error, KeyAvailability, Verifier,
+    testing::{Behavior, Issuer},
 };
 use tokio::task::JoinSet;
 
@@ -48,12 +48,12 @@ async fn vf12_a_flood_of_unknown_keys_fetches_once_in_10_s_and_harms_no_good_tok
 
 #[tokio::test]
 async fn vf12_nor_does_it_while_there_are_no_keys_at_all() {
-    for answer in [Answer::Body(br#"{"keys":[]}"#.to_vec()), Answer::Status(503), Answer::Status(404)] {
+    for answer in [Behavior::Body(br#"{"keys":[]}"#.to_vec()), Behavior::Status(503), Behavior::Status(404)] {
         flood_without_keys(answer).await;
     }
 }
 
-async fn flood_without_keys(answer: Answer) {
+async fn flood_without_keys(answer: Behavior) {
     let issuer = Issuer::start().await.unwrap();
     issuer.answer_keys(answer);
     let verifier = issuer.verifier(AUDIENCE).build().unwrap();
@@ -107,7 +107,7 @@ async fn a_thousand_callers_at_a_cold_start_share_one_fetch() {
 async fn while_a_fetch_hangs_good_tokens_are_served_and_all_who_wait_share_it_and_give_up_with_it() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
-    issuer.answer_keys(Answer::Silent);
+    issuer.answer_keys(Behavior::Silent);
     issuer.clock().advance(seconds(10));
     let mut callers = JoinSet::new();
     for token in flood(&issuer, 500) {
@@ -164,13 +164,13 @@ async fn keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same() {
         issuer.clock().advance(seconds(10));
         eventually(|| issuer.clock().sleepers() == 1).await;
     }
-    assert_eq!((key_state(&verifier), issuer.key_fetches()), (KeyState::Fresh, 1), "not before seven tenths of their time");
+    assert_eq!((key_state(&verifier), issuer.key_fetches()), (KeyAvailability::Fresh, 1), "not before seven tenths of their time");
     issuer.clock().advance(seconds(50));
     fetched(&verifier, 2).await;
     assert!(issuer.last_key_request("if-none-match").is_some(), "the answer is 304");
     assert_eq!(issuer.last_key_request("cache-control"), None, "a cache on the way may answer what nobody waits for");
     let status = verifier.status().issuers.remove(0);
-    assert_eq!((status.keys, status.age, status.failures), (KeyState::Fresh, Some(Duration::ZERO), 0));
+    assert_eq!((status.keys, status.age, status.failures), (KeyAvailability::Fresh, Some(Duration::ZERO), 0));
     assert_eq!(issuer.metadata_fetches(), 1);
     let good = issuer.token(AUDIENCE).sign().unwrap();
     assert!(verifier.verify_cached(&good).is_ok());
@@ -290,7 +290,7 @@ async fn a_verifier_says_how_it_is_doing() {
     assert_eq!(status.accepted, 1);
     assert_eq!(status.refused.iter().filter(|(_, count)| *count > 0).collect::<Vec<_>>(), [&("wrong_audience", 2)]);
     let keys = &status.issuers[0];
-    assert_eq!((keys.issuer.as_str(), keys.keys, keys.age), (issuer.url(), KeyState::Fresh, Some(seconds(90))));
+    assert_eq!((keys.issuer.as_str(), keys.keys, keys.age), (issuer.url(), KeyAvailability::Fresh, Some(seconds(90))));
     assert_eq!((keys.kids.len(), keys.fetches, keys.failures), (1, 1, 0));
     assert!(keys.skipped[0].contains("key 1, kid \"shared\""), "{:?}", keys.skipped);
     let metrics = status.prometheus();
@@ -305,5 +305,5 @@ async fn a_verifier_says_how_it_is_doing() {
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
     let fixed = issuer.verifier(AUDIENCE).keys(issuer.jwks()).build().unwrap().status();
-    assert!(fixed.is_ready() && fixed.issuers[0].keys == KeyState::Fixed && fixed.issuers[0].fetches == 0);
+    assert!(fixed.is_ready() && fixed.issuers[0].keys == KeyAvailability::Fixed && fixed.issuers[0].fetches == 0);
 }

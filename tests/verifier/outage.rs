@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sealwright::verifier::{
-    KeyState,
-    testing::{Answer, Issuer},
+    Error, KeyAvailability, Verifier,
+    testing::{Behavior, Issuer},
 };
 
 use crate::support::{AUDIENCE, eventually, fetched, key_state, seconds, warm};
@@ -18,7 +18,7 @@ async fn vf13_while_the_issuer_is_down_the_keys_at_hand_are_used_for_an_hour_mor
     for minute in 0..70 {
         let token = issuer.token(AUDIENCE).sign().unwrap();
         assert!(verifier.verify(&token).await.is_ok(), "after {minute} min");
-        assert_eq!(key_state(&verifier), if minute < 10 { KeyState::Fresh } else { KeyState::Stale }, "after {minute} min");
+        assert_eq!(key_state(&verifier), if minute < 10 { KeyAvailability::Fresh } else { KeyAvailability::Stale }, "after {minute} min");
         issuer.clock().advance(seconds(60));
     }
     let token = issuer.token(AUDIENCE).sign().unwrap();
@@ -68,21 +68,21 @@ async fn vf13_how_long_stale_keys_are_used_is_the_users_choice() {
 }
 
 /// The issuer's document, with more members in its only key.
-fn only_key_with(issuer: &Issuer, more: &str) -> Answer {
-    Answer::Body(issuer.jwks().replacen("[{", &format!("[{{{more},"), 1).into_bytes())
+fn only_key_with(issuer: &Issuer, more: &str) -> Behavior {
+    Behavior::Body(issuer.jwks().replacen("[{", &format!("[{{{more},"), 1).into_bytes())
 }
 
 #[tokio::test]
-async fn hd13_a_fetched_document_with_a_member_twice_leaves_the_keys_at_hand_in_force() {
+async fn hd13_a_fetched_document_with_a_duplicate_member_changes_nothing() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     let doubled = issuer.jwks().replacen('{', r#"{"keys":[],"#, 1);
-    issuer.answer_keys(Answer::Body(doubled.into_bytes()));
+    issuer.answer_keys(Behavior::Body(doubled.into_bytes()));
     issuer.clock().advance(seconds(600));
     fetched(&verifier, 2).await;
     assert!(verifier.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).is_ok());
     let (why, _) = verifier.status().issuers.remove(0).last_error.unwrap();
-    assert!(why.contains("it has a member twice"), "{why}");
+    assert!(why.contains("it has a duplicate member"), "{why}");
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn hd13_a_key_is_no_longer_trusted_once_the_issuer_publishes_its_private_h
     assert_eq!(verifier.verify_cached(&by_leaked).unwrap_err().code(), "keys_unavailable");
     assert_eq!(verifier.ready().await.unwrap_err().code(), "keys_unavailable");
     let status = verifier.status();
-    assert!(!status.is_ready() && status.issuers[0].keys == KeyState::Missing && status.issuers[0].kids.is_empty());
+    assert!(!status.is_ready() && status.issuers[0].keys == KeyAvailability::Missing && status.issuers[0].kids.is_empty());
     let skipped = &status.issuers[0].skipped[0];
     assert!(skipped.contains(&leaked) && skipped.contains("private member \"d\""), "{skipped}");
     assert!(status.prometheus().contains("keys_usable{issuer=") && status.prometheus().contains("} 0\n"));
@@ -118,7 +118,7 @@ async fn hd13_a_key_is_no_longer_trusted_once_the_issuer_publishes_its_private_h
 }
 
 #[tokio::test]
-async fn hd13_metadata_with_a_member_twice_is_refused() {
+async fn hd13_metadata_with_a_duplicate_member_is_refused() {
     let issuer = Issuer::start().await.unwrap();
     let good = format!(r#""issuer":"{0}","jwks_uri":"{0}/.well-known/jwks.json""#, issuer.url());
     for doubled in [
@@ -128,7 +128,7 @@ async fn hd13_metadata_with_a_member_twice_is_refused() {
         format!(r#"{{"issuer":"https://elsewhere.example",{good}}}"#),
         format!(r#"{{{good},"\u0069ssuer":"{}"}}"#, issuer.url()),
     ] {
-        issuer.answer_metadata(Answer::Body(doubled.clone().into_bytes()));
+        issuer.answer_metadata(Behavior::Body(doubled.clone().into_bytes()));
         let verifier = issuer.verifier(AUDIENCE).build().unwrap();
         assert_eq!(verifier.ready().await.unwrap_err().code(), "keys_unavailable", "{doubled}");
         assert_eq!(issuer.key_fetches(), 0);
@@ -136,25 +136,25 @@ async fn hd13_metadata_with_a_member_twice_is_refused() {
 }
 
 /// Answers that are no keys, and what an operator reads about each.
-fn useless(issuer: &Issuer) -> Vec<(Answer, &'static str)> {
-    let body = |text: &str| Answer::Body(text.as_bytes().to_vec());
+fn useless(issuer: &Issuer) -> Vec<(Behavior, &'static str)> {
+    let body = |text: &str| Behavior::Body(text.as_bytes().to_vec());
     let rsa = |n: usize, e: &str| format!(r#"{{"keys":[{{"kty":"RSA","kid":"x","n":"{}","e":"{e}"}}]}}"#, "_".repeat(n));
     vec![
         (body("<!doctype html><title>Sign in</title>"), "not JSON"),
-        (Answer::Body(Vec::new()), "not JSON"),
+        (Behavior::Body(Vec::new()), "not JSON"),
         (body(r#"{"keys":[]}"#), "the set is empty"),
         (body(r#"{"keys":[{"kty":"oct","kid":"x","k":"AAAA"}]}"#), "private member \"k\""),
         (body(&rsa(172, "AQAB")), "2,048"),
         (body(&rsa(344, "AQ")), "exponent"),
-        (Answer::Body(vec![b' '; 50_000_000]), "larger than 256 KiB"),
-        (Answer::Endless, "larger than 256 KiB"),
-        (Answer::Redirect(format!("{}/elsewhere", issuer.url())), "redirects are not followed"),
-        (Answer::Redirect("https://keys.elsewhere.example/".to_owned()), "redirects are not followed"),
-        (Answer::Status(204), "204"),
-        (Answer::Status(404), "404"),
-        (Answer::Status(500), "500"),
-        (Answer::Status(503), "503"),
-        (Answer::Down, "error sending request"),
+        (Behavior::Body(vec![b' '; 50_000_000]), "larger than 256 KiB"),
+        (Behavior::Endless, "larger than 256 KiB"),
+        (Behavior::Redirect(format!("{}/elsewhere", issuer.url())), "redirects are not followed"),
+        (Behavior::Redirect("https://keys.elsewhere.example/".to_owned()), "redirects are not followed"),
+        (Behavior::Status(204), "204"),
+        (Behavior::Status(404), "404"),
+        (Behavior::Status(500), "500"),
+        (Behavior::Status(503), "503"),
+        (Behavior::Down, "error sending request"),
     ]
 }
 
@@ -179,14 +179,14 @@ async fn vf14_an_answer_that_is_no_keys_leaves_those_at_hand_in_force() {
     assert_eq!(issuer.other_requests(), 0, "no redirect was followed");
 
     // "Unchanged", to a verifier that has nothing.
-    issuer.answer_keys(Answer::Status(304));
+    issuer.answer_keys(Behavior::Status(304));
     let cold = issuer.verifier(AUDIENCE).build().unwrap();
     assert_eq!(cold.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err().code(), "keys_unavailable");
 }
 
 #[tokio::test]
 async fn vf14_keys_that_come_byte_by_byte_or_never_are_given_up_when_their_time_is_over() {
-    for answer in [Answer::Trickle, Answer::Silent] {
+    for answer in [Behavior::Trickle, Behavior::Silent] {
         let issuer = Issuer::start().await.unwrap();
         issuer.answer_keys(answer);
         let verifier = issuer.verifier(AUDIENCE).fetch_timeout(seconds(9)).build().unwrap();
@@ -214,7 +214,8 @@ async fn vf14_keys_that_come_byte_by_byte_or_never_are_given_up_when_their_time_
 async fn vf14_metadata_are_held_to_the_same() {
     let issuer = Issuer::start().await.unwrap();
     let elsewhere = format!("{}/elsewhere", issuer.url());
-    let answers = [Answer::Redirect(elsewhere), Answer::Endless, Answer::Body(b"<html>".to_vec()), Answer::Status(500), Answer::Down];
+    let answers =
+        [Behavior::Redirect(elsewhere), Behavior::Endless, Behavior::Body(b"<html>".to_vec()), Behavior::Status(500), Behavior::Down];
     for answer in answers {
         issuer.answer_metadata(answer.clone());
         let cold = issuer.verifier(AUDIENCE).build().unwrap();
@@ -226,10 +227,10 @@ async fn vf14_metadata_are_held_to_the_same() {
     // Where the keys were they still are, when the metadata cannot be had for a while.
     issuer.come_back();
     let verifier = warm(&issuer).await;
-    issuer.answer_metadata(Answer::Down);
+    issuer.answer_metadata(Behavior::Down);
     issuer.clock().advance(seconds(3600));
     fetched(&verifier, 2).await;
-    assert_eq!(key_state(&verifier), KeyState::Fresh);
+    assert_eq!(key_state(&verifier), KeyAvailability::Fresh);
 }
 
 #[tokio::test]
@@ -254,14 +255,26 @@ async fn md3_metadata_of_another_issuer_are_refused_to_the_letter() {
         documents.push(serde_json::json!({ "issuer": issuer.url(), "jwks_uri": jwks_uri }).to_string());
     }
     for document in documents {
-        issuer.answer_metadata(Answer::Body(document.clone().into_bytes()));
+        issuer.answer_metadata(Behavior::Body(document.clone().into_bytes()));
         let verifier = issuer.verifier(AUDIENCE).build().unwrap();
         let refused = verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err();
         assert_eq!(refused.code(), "keys_unavailable", "{document}");
         let (error, _) = verifier.status().issuers.remove(0).last_error.unwrap();
         assert!(error.contains("oauth-authorization-server") && error.len() < 1_000, "{error}");
+        assert!(matches!(&refused, Error::KeysUnavailable { cause: Some(cause), .. } if cause.to_string() == error), "{refused:?}");
     }
     assert_eq!(issuer.key_fetches(), 0);
+}
+
+#[tokio::test]
+async fn an_error_says_that_the_issuer_has_a_trailing_slash_too_many() {
+    let issuer = Issuer::start().await.unwrap();
+    let with_slash = format!("{}/", issuer.url());
+    let verifier = Verifier::for_issuer(&with_slash).audience(AUDIENCE).build().unwrap();
+    let error = verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains(&format!("{:?}", issuer.url())) && cause.contains(&format!("{with_slash:?}")), "{cause}");
+    assert!(format!("{error:?}").ends_with(&cause) && !error.to_string().contains(&with_slash));
 }
 
 #[tokio::test]
@@ -269,14 +282,14 @@ async fn keys_that_moved_are_found_at_their_new_address() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     assert_eq!(issuer.metadata_fetches(), 1);
-    issuer.answer_keys(Answer::Status(410));
+    issuer.answer_keys(Behavior::Status(410));
     issuer.clock().advance(seconds(480));
     fetched(&verifier, 2).await;
     issuer.come_back();
     issuer.clock().advance(seconds(10));
     fetched(&verifier, 3).await;
     assert_eq!(issuer.metadata_fetches(), 2, "after a failure the metadata are asked where the keys are");
-    assert_eq!(key_state(&verifier), KeyState::Fresh);
+    assert_eq!(key_state(&verifier), KeyAvailability::Fresh);
 
     // An address that was given is taken as it is.
     let given = format!("{}/.well-known/jwks.json", issuer.url());

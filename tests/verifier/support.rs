@@ -14,7 +14,7 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sealwright::{
     clock::{ManualClock, Timestamp},
-    verifier::{Builder, Claims, Error, KeyState, Verifier, testing::Issuer},
+    verifier::{Builder, Claims, Error, KeyAvailability, Verifier, testing::Issuer},
 };
 use serde_json::{Value, json};
 
@@ -155,6 +155,6 @@ pub(crate) async fn fetched(verifier: &Verifier, attempts: u64) {
     .await;
 }
 
-pub(crate) fn key_state(verifier: &Verifier) -> KeyState {
+pub(crate) fn key_state(verifier: &Verifier) -> KeyAvailability {
     verifier.status().issuers[0].keys
 }

@@ -20,7 +20,7 @@ pub(super) fn in_scope(text: &str) -> String {
         "is a JSON array; it must be scope tokens separated by single spaces"
     } else if text.contains(|c: char| c != ' ' && c.is_whitespace()) {
         "contains white space other than a space"
-    } else if !text.bytes().all(|byte| byte == b' ' || ScopeToken::may_hold(byte)) {
+    } else if !text.bytes().all(|byte| byte == b' ' || ScopeToken::may_contain(byte)) {
         "contains a character that is not allowed in a scope token"
     } else {
         "is too long or has too many scope tokens"

@@ -1,4 +1,4 @@
-//! What attackers send: each token with the reason for which it must be refused.
+//! Hostile tokens, each with the reason for which it must be refused.
 
 use std::io;
 
@@ -11,7 +11,10 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
-use super::{Issuer, TokenBuilder, encode, sign};
+use super::{
+    Issuer, TokenBuilder,
+    published::{encode, sign},
+};
 use crate::clock::Clock;
 
 /// A token that must be refused.
@@ -22,11 +25,50 @@ pub struct Hostile {
     pub name: String,
     /// The token.
     pub token: String,
-    /// The [`code`](crate::verifier::Error::code) of the error that it must be refused with.
+    /// The [`code`](crate::verifier::Error::code) of the error with which it must be refused.
     pub code: &'static str,
+    /// Whether it can be sent in an `Authorization` header as it is.
+    pub in_header: InHeader,
 }
 
-/// Every hostile token there is, made one by one.
+/// What becomes of a token in an `Authorization` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum InHeader {
+    /// It arrives unchanged.
+    Unchanged,
+    /// HTTP removes the spaces at its ends (RFC 9110 section 5.5), so another token arrives, which may be valid.
+    Trimmed,
+    /// No header value may contain it (RFC 9110 section 5.5): HTTP libraries refuse to send it.
+    Impossible,
+    /// It is longer than most servers accept: they answer 431, or end an HTTP/2 connection.
+    TooLong,
+}
+
+impl InHeader {
+    /// A length that common servers accept.
+    const MAX_LEN: usize = 64 * 1024;
+
+    fn of(token: &str) -> Self {
+        if token.bytes().any(|byte| byte.is_ascii_control()) {
+            Self::Impossible
+        } else if token.len() > Self::MAX_LEN {
+            Self::TooLong
+        } else if token.trim() != token {
+            Self::Trimmed
+        } else {
+            Self::Unchanged
+        }
+    }
+}
+
+impl Hostile {
+    fn new(code: &'static str, name: String, token: String) -> Self {
+        Self { name, in_header: InHeader::of(&token), token, code }
+    }
+}
+
+/// Collects the hostile tokens.
 struct Forger<'a> {
     issuer: &'a Issuer,
     audience: &'a str,
@@ -35,17 +77,13 @@ struct Forger<'a> {
 }
 
 impl Issuer {
-    /// Tokens that a verifier for `audience` must refuse, if it takes RS256 alone and tokens of the usual size. They grant `scope`, so that
-    /// nothing but what is wrong with them refuses them. Publish
-    /// [`useless_keys`](Self::useless_keys) first, so that their keys are there to be fallen for.
-    ///
-    /// Over HTTP some do not arrive as they are: two have a blank at one end, which is taken off (RFC 9110 section 5.5), so that a good token
-    /// is left; two hold a line break, which no header can; those of a megabyte are too long for a server's headers, and get its 431 or an
-    /// ended HTTP/2 connection.
+    /// Tokens that a verifier for `audience` must refuse, if it accepts only RS256 and tokens of the default size. They grant `scope`, so that
+    /// each is refused only for what is wrong with it. Publish [`useless_keys`](Self::useless_keys) first, so that the keys that they name
+    /// exist. Over HTTP, some do not arrive as they are: see [`Hostile::in_header`].
     ///
     /// # Errors
     ///
-    /// When every key is withdrawn, or no key for the attacker can be made.
+    /// If every key is withdrawn, or no key for the attacker can be generated.
     pub fn hostile_tokens(&self, audience: &str, scope: &str) -> io::Result<Vec<Hostile>> {
         let mut forger = Forger { issuer: self, audience, scope, made: Vec::new() };
         forger.algorithms()?;
@@ -58,11 +96,11 @@ impl Issuer {
         Ok(forger.made)
     }
 
-    /// Genuine tokens for `audience` that do not carry `scope`, however much they look like it: 403, not 401.
+    /// Valid tokens for `audience` without `scope`, some with a lookalike of it: they must get 403, not 401.
     ///
     /// # Errors
     ///
-    /// When every key is withdrawn.
+    /// If every key is withdrawn.
     pub fn tokens_without_scope(&self, audience: &str, scope: &str) -> io::Result<Vec<Hostile>> {
         let lookalikes = [
             String::new(),
@@ -73,20 +111,20 @@ impl Issuer {
             format!("{scope},b"),
             format!("\"{scope}\""),
         ];
-        let refused = |name: String, token: TokenBuilder<'_>| Ok(Hostile { name, token: token.sign()?, code: "insufficient_scope" });
+        let refused = |name: String, token: TokenBuilder<'_>| Ok(Hostile::new("insufficient_scope", name, token.sign()?));
         let mut made = lookalikes
             .iter()
-            .map(|text| refused(format!("scope {text:?} where {scope} is needed"), self.token(audience).scope(text)))
+            .map(|text| refused(format!("scope {text:?} where {scope} is required"), self.token(audience).scope(text)))
             .collect::<io::Result<Vec<_>>>()?;
         made.push(refused("no scope at all".to_owned(), self.token(audience).without("scope"))?);
         Ok(made)
     }
 
-    /// Keys that a verifier must not use, by kid: another use, another algorithm, too small, or of no use at all.
+    /// Keys that a verifier must not use: for another use or algorithm, too small, or of an unsupported type.
     ///
     /// # Errors
     ///
-    /// When every key is withdrawn.
+    /// If every key is withdrawn.
     pub fn useless_keys(&self) -> io::Result<Vec<Value>> {
         let pair = self.pair()?;
         let n = pair.public_key().modulus().big_endian_without_leading_zero();
@@ -116,10 +154,10 @@ impl<'a> Forger<'a> {
     }
 
     fn add(&mut self, code: &'static str, name: impl Into<String>, token: impl Into<String>) {
-        self.made.push(Hostile { name: name.into(), token: token.into(), code });
+        self.made.push(Hostile::new(code, name.into(), token.into()));
     }
 
-    /// A good token but for this, signed by the issuer.
+    /// Adds a good token with one change, signed by the issuer.
     fn sign(
         &mut self,
         code: &'static str,
@@ -131,7 +169,7 @@ impl<'a> Forger<'a> {
         Ok(())
     }
 
-    /// A good token into whose claims this text is put as a further member.
+    /// Adds a good token with this text as a further member of its claims.
     fn insert(&mut self, code: &'static str, name: impl Into<String>, without: &str, member: &[u8]) -> io::Result<()> {
         let mut payload = self.good().without(without).claims_text().into_bytes();
         payload.pop();
@@ -143,7 +181,7 @@ impl<'a> Forger<'a> {
         Ok(())
     }
 
-    /// No algorithm, or one that takes the public key for a secret: CVE-2015-2951, CVE-2016-10555.
+    /// No algorithm, or one that uses the public key as a secret: CVE-2015-2951, CVE-2016-10555.
     fn algorithms(&mut self) -> io::Result<()> {
         let payload = encode(self.good().claims_text());
         for alg in ["none", "None", "NONE", "nOnE", "noNE", "", "rs256", "RS384", "PS256", "ES256", "EdDSA", "dir"] {
@@ -170,7 +208,7 @@ impl<'a> Forger<'a> {
         self.sign("malformed", "alg as a list", |token| token.header("alg", json!(["RS256"])))
     }
 
-    /// Another key than the one that the issuer publishes under that kid: CVE-2018-0114, CVE-2026-27962.
+    /// A key other than the one that the issuer publishes under that kid: CVE-2018-0114, CVE-2026-27962.
     fn keys(&mut self) -> io::Result<()> {
         let evil = RsaKeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
         let public = evil.public_key();
@@ -181,7 +219,7 @@ impl<'a> Forger<'a> {
         for (name, value) in [("jwk", jwk), ("jku", json!(address)), ("x5u", json!(address)), ("x5c", json!(["MIIB"]))] {
             for (token, code) in [(self.good(), "bad_signature"), (self.good().header("kid", "evil"), "unknown_key")] {
                 let signed = format!("{}.{payload}", encode(token.header(name, value.clone()).header_text()));
-                self.add(code, format!("brings its own key by {name}"), sign(&evil, &signature::RSA_PKCS1_SHA256, &signed)?);
+                self.add(code, format!("contains its own key in {name}"), sign(&evil, &signature::RSA_PKCS1_SHA256, &signed)?);
             }
         }
         let header = encode(self.good().header_text());
@@ -199,7 +237,7 @@ impl<'a> Forger<'a> {
             self.add("bad_signature", format!("signed by PKCS #1 v1.5 with {name}"), token);
         }
         self.add("bad_signature", "signed by PSS", self.issuer.sign_by(&signature::RSA_PSS_SHA256, &header, &payload)?);
-        for (name, length) in [("zeros for a signature", 256), ("a null signature", 1), ("a signature of 4,096 zeros", 4096)] {
+        for (name, length) in [("a signature of zeros", 256), ("a null signature", 1), ("a signature of 4,096 zeros", 4096)] {
             self.add("bad_signature", name, format!("{header}.{payload}.{}", encode(vec![0; length])));
         }
         let token = self.issuer.sign_encoded(&header, &payload)?;
@@ -210,7 +248,7 @@ impl<'a> Forger<'a> {
     }
 
     fn headers(&mut self) -> io::Result<()> {
-        for kid in ["", "nobody", "../../dev/null", "x' UNION SELECT '1';--", "| sleep 10", "\u{0}", "\r\nx: y"] {
+        for kid in ["", "unknown", "../../dev/null", "x' UNION SELECT '1';--", "| sleep 10", "\u{0}", "\r\nx: y"] {
             self.sign("unknown_key", format!("kid {kid:?}"), |token| token.header("kid", kid))?;
         }
         self.sign("malformed", "no kid", |token| token.without_header("kid"))?;
@@ -229,14 +267,14 @@ impl<'a> Forger<'a> {
         self.sign("wrong_type", "no typ: an ID token", |token| token.without_header("typ"))
     }
 
-    /// Another number of parts, or another serialisation: RFC 7515 section 7.
+    /// A wrong number of parts, or another serialisation: RFC 7515 section 7.
     fn forms(&mut self) -> io::Result<()> {
         let good = self.good().sign()?;
         let parts: Vec<&str> = good.split('.').collect();
         let [header, payload, signature] = parts[..] else { return Ok(()) };
         let json = json!({ "protected": header, "payload": payload, "signature": signature });
         for (name, token) in [
-            ("nothing", String::new()),
+            ("empty", String::new()),
             ("dots", "..".to_owned()),
             ("one part", header.to_owned()),
             ("two parts", format!("{header}.{payload}")),
@@ -261,17 +299,17 @@ impl<'a> Forger<'a> {
         let (header, payload) = (encode(self.good().header_text()), encode(self.good().claims_text()));
         let (signed, signature) = good.rsplit_once('.').unwrap_or_default();
         let cut = &signature[..signature.len() - 1];
-        // A signature of 256 bytes ends in four bits of nothing: one of A, Q, g and w. Whoever does not look at them takes the next letter
-        // for the same.
+        // The last character of an encoded signature of 256 bytes has four unused bits, so it is A, Q, g or w. A decoder that ignores those
+        // bits reads the next letter as the same value.
         let spare: String = signature.chars().last().and_then(|last| char::from_u32(u32::from(last) + 1)).into_iter().collect();
         for (name, token) in [
-            ("padding behind", format!("{good}=")),
-            ("a space before", format!(" {good}")),
-            ("a space behind", format!("{good} ")),
-            ("a line break behind", format!("{good}\n")),
+            ("padding at the end", format!("{good}=")),
+            ("a space before it", format!(" {good}")),
+            ("a space after it", format!("{good} ")),
+            ("a line break after it", format!("{good}\n")),
             ("the other alphabet", self.in_the_other_alphabet()?),
-            ("a character of no alphabet", format!("{signed}.{cut}?")),
-            ("bits that no byte holds", format!("{signed}.{cut}{spare}")),
+            ("a character outside the alphabet", format!("{signed}.{cut}?")),
+            ("unused bits that are set", format!("{signed}.{cut}{spare}")),
             ("a padded header", self.issuer.sign_encoded(&format!("{header}="), &payload)?),
             ("padded claims", self.issuer.sign_encoded(&header, &format!("{payload}="))?),
             ("a line break within the claims", self.issuer.sign_encoded(&header, &format!("{payload}\n"))?),
@@ -281,19 +319,19 @@ impl<'a> Forger<'a> {
         Ok(())
     }
 
-    /// A good token whose signature is written in base64 as RFC 4648 section 4 has it.
+    /// A good token with its signature in the standard alphabet of base64 (RFC 4648 section 4).
     fn in_the_other_alphabet(&self) -> io::Result<String> {
         loop {
             let good = self.good().sign()?;
             let (signed, signature) = good.rsplit_once('.').unwrap_or_default();
-            // One in fifty thousand looks the same in both.
+            // One signature in fifty thousand is the same in both alphabets.
             if signature.contains(['-', '_']) {
                 return Ok(format!("{signed}.{}", signature.replace('-', "+").replace('_', "/")));
             }
         }
     }
 
-    /// Claims that two readers could read in two ways, or that no reader should try to.
+    /// Claims that two readers could interpret differently, or that none should accept.
     fn payloads(&mut self) -> io::Result<()> {
         let header = self.good().header_text();
         let claims = self.good().claims_text();
@@ -309,7 +347,7 @@ impl<'a> Forger<'a> {
             ("exp twice, once escaped", br#""e\u0078p":9999999999"#),
             ("a custom claim twice", br#""x":1,"x":2"#),
             ("a claim twice within a claim", br#""x":{"y":1,"y":2}"#),
-            ("a name by which a JSON library talks to itself", br#""$serde_json::private::RawValue":"{}""#),
+            ("a name that a JSON library uses internally", br#""$serde_json::private::RawValue":"{}""#),
             ("the same for numbers", br#""$serde_json::private::Number":"1""#),
             ("bytes that are not UTF-8", b"\"x\":\"\xff\""),
             ("half a surrogate pair", br#""x":"\ud800""#),
@@ -337,8 +375,8 @@ impl<'a> Forger<'a> {
         for claim in ["sub", "client_id", "jti"] {
             self.sign("bad_claim", format!("an empty {claim}"), |token| token.claim(claim, ""))?;
         }
-        self.sign("expired", "over for longer than any leeway", |token| token.claim("exp", now - 300))?;
-        self.sign("expired", "over since 1970", |token| token.claim("exp", 0))?;
+        self.sign("expired", "expired for longer than any leeway", |token| token.claim("exp", now - 300))?;
+        self.sign("expired", "expired since 1970", |token| token.claim("exp", 0))?;
         for claim in ["nbf", "iat"] {
             self.sign("not_yet_valid", format!("{claim} an hour ahead"), |token| token.claim(claim, now + 3600))?;
         }
@@ -355,6 +393,6 @@ impl<'a> Forger<'a> {
             self.sign("malformed", format!("aud {audience}"), |token| token.claim("aud", audience))?;
         }
         self.sign("malformed", "scope as a list", |token| token.claim("scope", json!(["orders:read"])))?;
-        self.sign("binding_required", "bound to a key that nobody proves", |token| token.claim("cnf", json!({ "jkt": "x" })))
+        self.sign("binding_required", "bound to a key without a proof", |token| token.claim("cnf", json!({ "jkt": "x" })))
     }
 }

@@ -1,4 +1,4 @@
-//! The testing issuer's HTTP, right or wrong as it is told.
+//! The HTTP server of the testing issuer.
 
 use std::{convert::Infallible, future, io, sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -15,17 +15,17 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{Answer, Shared};
+use super::published::{Behavior, Shared};
 use crate::{clock::Clock, protocol::ServerMetadata};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Serves until it is dropped, and then lets go of every connection.
+/// Serves until it is dropped. That closes every connection.
 pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        // Out of file descriptors, or a caller who is gone again: neither is the end of it.
+        // No file descriptors left, or a client that disconnected: both are temporary.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -33,7 +33,7 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(|request| answer(Arc::clone(&shared), request));
-            // A connection that breaks, or is broken off by `Answer::Down`, is the caller's to see.
+            // The client sees a broken connection, such as one that `Behavior::Down` closes.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -54,32 +54,32 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         }
         _ => {
             shared.other_requests.fetch_add(1, Ordering::SeqCst);
-            (String::new(), "text/plain", Answer::Status(404))
+            (String::new(), "text/plain", Behavior::Status(404))
         }
     };
     let response = Response::builder();
     let built = match how {
-        Answer::Lawful | Answer::Trickle => {
+        Behavior::Normal | Behavior::Trickle => {
             let (etag, max_age) = {
                 let published = shared.published();
                 (format!("\"{}\"", published.generation), published.max_age.as_secs())
             };
             let response =
                 response.header(CONTENT_TYPE, media_type).header(CACHE_CONTROL, format!("public, max-age={max_age}")).header(ETAG, &etag);
-            if request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+            if request.headers().get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == etag.as_bytes()) {
                 response.status(304).body(Empty::new().boxed_unsync())
-            } else if matches!(how, Answer::Trickle) {
+            } else if matches!(how, Behavior::Trickle) {
                 response.body(trickle(shared, document))
             } else {
                 response.body(Full::from(document).boxed_unsync())
             }
         }
-        Answer::Down => return Err(io::Error::other("this issuer is down")),
-        Answer::Silent => future::pending().await,
-        Answer::Status(status) => response.status(status).body(Empty::new().boxed_unsync()),
-        Answer::Redirect(url) => response.status(302).header(LOCATION, url).body(Empty::new().boxed_unsync()),
-        Answer::Body(body) => response.body(Full::from(body).boxed_unsync()),
-        Answer::Endless => {
+        Behavior::Down => return Err(io::Error::other("this issuer is down")),
+        Behavior::Silent => future::pending().await,
+        Behavior::Status(status) => response.status(status).body(Empty::new().boxed_unsync()),
+        Behavior::Redirect(url) => response.status(302).header(LOCATION, url).body(Empty::new().boxed_unsync()),
+        Behavior::Body(body) => response.body(Full::from(body).boxed_unsync()),
+        Behavior::Endless => {
             let chunks = stream::repeat(Bytes::from_static(&[b' '; 16 * 1024]));
             response.body(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync())
         }

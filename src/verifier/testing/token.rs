@@ -1,23 +1,30 @@
-//! Tokens of the testing issuer, in the form of the real server's.
+//! Tokens of the testing issuer, in the same form as those of the real server.
 
 use std::{io, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{Issuer, encode};
+use super::{Issuer, published::encode};
 use crate::{clock::Clock, entropy, protocol::AccessTokenClaims};
 
-/// A token to be signed. Begun by [`Issuer::token`].
+/// The header and claims of a token to sign. Made by [`Issuer::token`].
 #[derive(Debug, Clone)]
-#[must_use = "a token is not there until `sign`"]
+#[must_use = "a token does not exist until `sign`"]
 pub struct TokenBuilder<'a> {
     issuer: &'a Issuer,
     header: Map<String, Value>,
     claims: Map<String, Value>,
 }
 
+impl Issuer {
+    /// Begins a token for an API. By default it is of the client `billing`, valid for 10 min, without any scope.
+    pub fn token(&self, audience: impl Into<String>) -> TokenBuilder<'_> {
+        TokenBuilder::new(self, audience.into())
+    }
+}
+
 impl<'a> TokenBuilder<'a> {
-    pub(super) fn new(issuer: &'a Issuer, audience: String) -> Self {
+    fn new(issuer: &'a Issuer, audience: String) -> Self {
         let now = issuer.clock().now().seconds();
         let header = members(json!({ "alg": "RS256", "kid": issuer.kid(), "typ": AccessTokenClaims::TYPE }));
         let claims = members(json!({
@@ -33,57 +40,57 @@ impl<'a> TokenBuilder<'a> {
         Self { issuer, header, claims }
     }
 
-    /// What it grants: scope tokens with a space between two of them.
+    /// Sets the scope: scope tokens separated by spaces.
     pub fn scope(self, scope: &str) -> Self {
         self.claim("scope", scope)
     }
 
-    /// The client that asked for it, in whose own name it is; for a user's token, call [`user`](Self::user) after it.
+    /// Sets the client, also as the subject. For a user's token, call [`user`](Self::user) afterwards.
     pub fn client(self, client_id: &str) -> Self {
         self.claim("client_id", client_id).claim("sub", client_id)
     }
 
-    /// The user for whom it speaks, who gave the password just now.
+    /// Sets the user as the subject, with a password entered just now.
     pub fn user(self, sub: &str) -> Self {
         let now = self.issuer.clock().now().seconds();
         self.claim("sub", sub).claim("auth_time", now)
     }
 
-    /// How long it is good.
+    /// Sets the lifetime.
     pub fn lifetime(self, lifetime: Duration) -> Self {
         let end = (self.issuer.clock().now() + lifetime).seconds();
         self.claim("exp", end)
     }
 
-    /// A claim of any name and value, lawful or not.
+    /// Sets a claim of any name and value, valid or not.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Takes a claim away.
+    /// Removes a claim.
     pub fn without(mut self, name: &str) -> Self {
         self.claims.remove(name);
         self
     }
 
-    /// A member of its header, lawful or not.
+    /// Sets a header member, valid or not.
     pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.header.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Takes a member of its header away.
+    /// Removes a header member.
     pub fn without_header(mut self, name: &str) -> Self {
         self.header.remove(name);
         self
     }
 
-    /// Signs it with the issuer's key, by RS256 whatever the header says.
+    /// Signs it with the issuer's key and RS256, whatever the header says.
     ///
     /// # Errors
     ///
-    /// When every key is withdrawn.
+    /// If every key is withdrawn.
     pub fn sign(&self) -> io::Result<String> {
         self.issuer.sign(self.header_text(), self.claims_text())
     }

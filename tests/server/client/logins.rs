@@ -259,12 +259,6 @@ async fn signing_out_ends_the_login_at_the_issuer(backend: Backend) {
     world.pass(3700).await;
     let error = users.resume(&tokens).sign_out().await;
     assert!(error.is_ok() || error.is_err_and(|error| error.party() == Party::Network), "only the metadata were out of reach");
-    // An app by itself has no login to end.
-    world.relay.comes_back();
-    let app = world.shop().attach_to([API]).build().unwrap();
-    app.token_source().token().await.unwrap();
-    app.sign_out().await.unwrap();
-    assert_eq!(app.status().expires_in, None);
 }
 
 async fn an_app_that_holds_the_password_signs_in_anew_when_its_login_has_ended(backend: Backend) {

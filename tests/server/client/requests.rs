@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use sealwright::{
-    client::{BuildError, Client, Error, Party},
+    client::{BuildError, Client, Error, Party, Secret},
     verifier::Verifier,
 };
+use tower::{Layer, ServiceExt};
 
 use super::World;
 use crate::support::{Backend, ORDERS, on_sqlite};
@@ -21,8 +22,10 @@ on_sqlite![
     no_other_origin_ever_sees_the_token,
     a_redirect_to_another_origin_loses_the_token,
     a_401_that_blames_the_token_is_asked_once_more_with_another,
-    what_another_token_would_not_mend_is_not_asked_again,
+    a_refusal_that_another_token_cannot_fix_is_not_retried,
     an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is,
+    a_tonic_client_behind_the_layer_carries_the_token,
+    a_token_that_a_tower_client_sees_refused_is_replaced,
 ];
 
 /// A request's `Authorization` and body.
@@ -201,7 +204,7 @@ async fn a_401_that_blames_the_token_is_asked_once_more_with_another(backend: Ba
     assert_eq!(orders.counts().1, 2);
 }
 
-async fn what_another_token_would_not_mend_is_not_asked_again(backend: Backend) {
+async fn a_refusal_that_another_token_cannot_fix_is_not_retried(backend: Backend) {
     let world = World::begin(backend).await;
     let orders = Api::default();
     let origin = orders.start().await;
@@ -246,4 +249,61 @@ async fn an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is(backend: B
     orders.answers([unauthorized(None)]);
     assert_eq!(api.get(&origin).send().await.unwrap().status(), 401, "the API's own answer, not the issuer's outage");
     assert_eq!(api.get(&origin).send().await.unwrap().status(), 200, "the token is still there for who takes it");
+}
+
+async fn a_tonic_client_behind_the_layer_carries_the_token(backend: Backend) {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+    let world = World::begin(backend).await;
+    let verifier = Verifier::for_issuer(&world.relay.url).audience(ORDERS).clock(Arc::new(world.clock.clone())).build().unwrap();
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let server = tonic::transport::Server::builder().layer(verifier.layer().grpc()).add_service(health);
+    tokio::spawn(server.serve_with_incoming(incoming));
+
+    let channel = tonic::transport::Endpoint::from_shared(origin.clone()).unwrap().connect_lazy();
+    let check = async |client: &Client, seen_as: &str| {
+        let service = client.layer().layer(channel.clone());
+        let mut api = HealthClient::with_origin(service, seen_as.parse().unwrap());
+        api.check(HealthCheckRequest::default()).await.map(|_| ()).map_err(|status| status.code())
+    };
+    let client = world.shop().attach_to([&origin]).build().unwrap();
+    assert_eq!(check(&client, &origin).await, Ok(()));
+    assert_eq!(check(&client, "https://other.example").await, Err(tonic::Code::Unauthenticated), "another origin gets no token");
+    let mut relative = HealthClient::new(client.layer().layer(channel.clone()));
+    let refused = relative.check(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unauthenticated, "a request without an origin gets no token");
+
+    let wrong = world.with_secret(Secret::value("wrong")).attach_to([&origin]).build().unwrap();
+    let mut api = HealthClient::with_origin(wrong.layer().layer(channel.clone()), origin.parse().unwrap());
+    let failed = api.check(HealthCheckRequest::default()).await.unwrap_err();
+    let mut cause = std::error::Error::source(&failed);
+    while let Some(error) = cause.filter(|error| error.downcast_ref::<Error>().is_none()) {
+        cause = error.source();
+    }
+    assert!(matches!(cause.and_then(|error| error.downcast_ref()), Some(Error::WrongSecret)), "{failed:?}");
+}
+
+async fn a_token_that_a_tower_client_sees_refused_is_replaced(backend: Backend) {
+    let world = World::begin(backend).await;
+    let client = world.shop().attach_to(["https://orders.example"]).build().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&seen);
+    let api = tower::service_fn(move |request: http::Request<()>| {
+        record.lock().unwrap().push(request.headers().get(header::AUTHORIZATION).cloned());
+        async { http::Response::builder().status(401).body(()) }
+    });
+    let api = client.layer().layer(api);
+    let ask = async || api.clone().oneshot(http::Request::get("https://orders.example/orders").body(()).unwrap()).await.unwrap();
+    ask().await;
+    world.asked(1).await;
+    world.pass(11).await;
+    ask().await;
+    world.asked(2).await;
+    world.quiet(&client.token_source()).await;
+    ask().await;
+    let seen = seen.lock().unwrap();
+    assert!(seen[0].is_some() && seen[0] == seen[1] && seen[1] != seen[2], "{}", seen.len());
 }

@@ -113,7 +113,7 @@ async fn an_issuer_that_answers_too_slowly_is_given_up_when_its_time_is_over(bac
         wait_until(|| world.clock.sleepers() == 2).await;
         world.clock.advance(Duration::from_secs(5));
         let error = waits.await.unwrap();
-        assert!(matches!(&error, Error::Unreachable { why, .. } if why.contains("within 5 s")), "{error:?}");
+        assert!(matches!(&error, Error::Unreachable { reason, .. } if reason.contains("within 5 s")), "{error:?}");
     }
     for (timeout, refused) in [(0, true), (999, true), (1000, false), (60_000, false), (60_001, true)] {
         let built = world.shop().fetch_timeout(Duration::from_millis(timeout)).token_source();
@@ -153,7 +153,7 @@ async fn md3_an_issuer_of_another_name_is_not_the_issuer(backend: Backend) {
     for told in [format!("{}/", world.relay.url), world.relay.url.to_uppercase(), "https://evil.example".to_owned(), String::new()] {
         world.relay.metadata(Behaviour::Answers(200, json(), format!(r#"{{"issuer":"{told}",{real}}}"#).into_bytes()));
         let error = fails(&world, &world.source()).await;
-        assert!(matches!(&error, Error::OtherIssuer { told: name } if *name == told), "{error:?}");
+        assert!(matches!(&error, Error::OtherIssuer { claimed } if *claimed == told), "{error:?}");
         assert_eq!(error.party(), Party::App);
     }
     assert_eq!(world.relay.token_requests(), 0, "no secret went there");

@@ -1,4 +1,4 @@
-//! A value in memory, and its time.
+//! A value in memory and its lifetime.
 
 use std::{
     sync::{
@@ -8,31 +8,31 @@ use std::{
     time::Duration,
 };
 
-use super::source::Fetched;
+use super::fetch::Fetched;
 use crate::clock::Timestamp;
 
-/// A value, and until when it is good.
+/// A value with the times at which it is refreshed, becomes stale and expires.
 #[derive(Debug)]
-pub(crate) struct Held<T> {
+pub(crate) struct Cached<T> {
     pub(crate) value: Arc<T>,
     pub(crate) fetched_at: Timestamp,
-    renew_at: Timestamp,
+    refresh_at: Timestamp,
     fresh_until: Timestamp,
     usable_until: Timestamp,
     used: AtomicBool,
-    given_up: AtomicBool,
+    discarded: AtomicBool,
 }
 
-impl<T> Held<T> {
-    pub(super) fn new(fetched: Fetched<T>, since: Timestamp, until_renewal: Duration) -> Self {
+impl<T> Cached<T> {
+    pub(super) fn new(fetched: Fetched<T>, since: Timestamp, until_refresh: Duration) -> Self {
         Self {
             value: fetched.value,
             fetched_at: since,
-            renew_at: since + until_renewal,
+            refresh_at: since + until_refresh,
             fresh_until: since + fetched.fresh,
             usable_until: since + fetched.usable,
             used: AtomicBool::new(false),
-            given_up: AtomicBool::new(false),
+            discarded: AtomicBool::new(false),
         }
     }
 
@@ -41,20 +41,21 @@ impl<T> Held<T> {
     }
 
     pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
-        now < self.usable_until && !self.given_up.load(Ordering::Relaxed)
+        now < self.usable_until && !self.discarded.load(Ordering::Relaxed)
     }
 
-    /// Whether it is to be fetched anew by now.
+    /// Whether the time of its refresh has come.
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.renew_at
+        now >= self.refresh_at
     }
 
     pub(crate) const fn usable_until(&self) -> Timestamp {
         self.usable_until
     }
 
-    /// It is worth being fetched ahead. Written once only, so that readers on many cores share the line.
-    pub(crate) fn note_use(&self) {
+    /// Marks the value as used, so that it is refreshed ahead of time. Writes only once, so that readers on many cores share the
+    /// cache line.
+    pub(crate) fn mark_used(&self) {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
@@ -64,8 +65,8 @@ impl<T> Held<T> {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// It must not be used any more, whatever its time.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::Relaxed);
+    /// Makes the value unusable before its time.
+    pub(crate) fn discard(&self) {
+        self.discarded.store(true, Ordering::Relaxed);
     }
 }

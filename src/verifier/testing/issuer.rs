@@ -1,0 +1,211 @@
+//! The testing issuer.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::signature::{self, RsaEncoding, RsaKeyPair};
+use serde_json::Value;
+use tokio::{net::TcpListener, task::AbortHandle};
+
+use super::{
+    Behavior, listener,
+    published::{IssuerKey, Published, Shared, encode, sign},
+};
+use crate::{
+    clock::{Clock, ManualClock, SystemClock},
+    verifier::{Builder, Verifier},
+};
+
+/// An issuer in this process, on a loopback address. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Issuer {
+    shared: Arc<Shared>,
+    listening: AbortHandle,
+}
+
+impl Issuer {
+    /// Starts an issuer at a free port of 127.0.0.1, with one RSA key of 2,048 bits. Its clock shows the present, and stands still.
+    ///
+    /// # Errors
+    ///
+    /// If no port can be bound or no key can be generated.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let published = Published {
+            keys: vec![IssuerKey::generate()?],
+            others: Vec::new(),
+            generation: 1,
+            max_age: Duration::from_secs(600),
+            metadata_answer: Behavior::Normal,
+            key_answer: Behavior::Normal,
+            last_key_request: HashMap::new(),
+        };
+        let shared = Arc::new(Shared {
+            url: format!("http://{}", listener.local_addr()?),
+            clock: ManualClock::at(SystemClock.now()),
+            published: Mutex::new(published),
+            key_fetches: AtomicU64::new(0),
+            metadata_fetches: AtomicU64::new(0),
+            other_requests: AtomicU64::new(0),
+        });
+        let listening = tokio::spawn(listener::listen(listener, Arc::clone(&shared))).abort_handle();
+        Ok(Self { shared, listening })
+    }
+
+    /// Its issuer identifier.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// Its clock. Use it for everything that must share its time.
+    #[must_use]
+    pub fn clock(&self) -> &ManualClock {
+        &self.shared.clock
+    }
+
+    /// Begins a verifier of its tokens for an API, with its clock.
+    pub fn verifier(&self, audience: impl Into<String>) -> Builder {
+        Verifier::for_issuer(self.url()).audience(audience).clock(Arc::new(self.shared.clock.clone()))
+    }
+
+    /// The id of the key that signs tokens.
+    #[must_use]
+    pub fn kid(&self) -> String {
+        self.published().keys.last().map(|key| key.public.kid().to_owned()).unwrap_or_default()
+    }
+
+    /// Signs with a new key from now on. The old keys stay published. Returns the id of the new key.
+    ///
+    /// # Errors
+    ///
+    /// If no key can be generated.
+    pub fn rotate(&self) -> io::Result<String> {
+        let key = IssuerKey::generate()?;
+        let kid = key.public.kid().to_owned();
+        self.change(|published| published.keys.push(key));
+        Ok(kid)
+    }
+
+    /// Stops publishing a key and signing with it. After the last one, the set is empty.
+    pub fn withdraw(&self, kid: &str) {
+        self.change(|published| {
+            published.keys.retain(|key| key.public.kid() != kid);
+            published.others.retain(|key| key["kid"] != kid);
+        });
+    }
+
+    /// Publishes a further entry in the document, after the keys.
+    pub fn publish(&self, jwk: Value) {
+        self.change(|published| published.others.push(jwk));
+    }
+
+    /// Sets how long its keys may be cached. The default is 10 min.
+    pub fn set_max_age(&self, max_age: Duration) {
+        self.change(|published| published.max_age = max_age);
+    }
+
+    /// Sets how it answers requests for its keys.
+    pub fn answer_keys(&self, answer: Behavior) {
+        self.change(|published| published.key_answer = answer);
+    }
+
+    /// Sets how it answers requests for its metadata.
+    pub fn answer_metadata(&self, answer: Behavior) {
+        self.change(|published| published.metadata_answer = answer);
+    }
+
+    /// Stops answering.
+    pub fn go_down(&self) {
+        self.answer_metadata(Behavior::Down);
+        self.answer_keys(Behavior::Down);
+    }
+
+    /// Answers correctly again.
+    pub fn come_back(&self) {
+        self.answer_metadata(Behavior::Normal);
+        self.answer_keys(Behavior::Normal);
+    }
+
+    /// The number of requests for its keys, including those without an answer.
+    #[must_use]
+    pub fn key_fetches(&self) -> u64 {
+        self.shared.key_fetches.load(Ordering::SeqCst)
+    }
+
+    /// The number of requests for its metadata, including those without an answer.
+    #[must_use]
+    pub fn metadata_fetches(&self) -> u64 {
+        self.shared.metadata_fetches.load(Ordering::SeqCst)
+    }
+
+    /// The number of requests for anything else, such as the `jku` of a hostile token.
+    #[must_use]
+    pub fn other_requests(&self) -> u64 {
+        self.shared.other_requests.load(Ordering::SeqCst)
+    }
+
+    /// A header of the last request for its keys.
+    #[must_use]
+    pub fn last_key_request(&self, header: &str) -> Option<String> {
+        self.published().last_key_request.get(&header.to_ascii_lowercase()).cloned()
+    }
+
+    /// Its JWKS document, for [`Builder::keys`].
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        self.shared.jwks()
+    }
+
+    /// Signs any bytes as a token with the current key.
+    ///
+    /// # Errors
+    ///
+    /// If every key is withdrawn.
+    pub fn sign(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> io::Result<String> {
+        self.sign_encoded(&encode(header), &encode(payload))
+    }
+
+    /// As [`sign`](Self::sign), for parts that are encoded already.
+    pub(super) fn sign_encoded(&self, header: &str, payload: &str) -> io::Result<String> {
+        self.sign_by(&signature::RSA_PKCS1_SHA256, header, payload)
+    }
+
+    pub(super) fn sign_by(&self, padding: &'static dyn RsaEncoding, header: &str, payload: &str) -> io::Result<String> {
+        let pair = self.pair()?;
+        sign(&pair, padding, &format!("{header}.{payload}"))
+    }
+
+    /// The key pair that signs tokens.
+    pub(super) fn pair(&self) -> io::Result<Arc<RsaKeyPair>> {
+        let pair = self.published().keys.last().map(|key| Arc::clone(&key.pair));
+        pair.ok_or_else(|| io::Error::other("every key of this issuer is withdrawn: `rotate` generates a new one"))
+    }
+
+    pub(super) fn published(&self) -> MutexGuard<'_, Published> {
+        self.shared.published()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Published)) {
+        let mut published = self.published();
+        change(&mut published);
+        published.generation += 1;
+    }
+}
+
+impl Drop for Issuer {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}

@@ -137,12 +137,12 @@ impl Registry {
             Err(_) => None,
         };
         let digest = self.digest(credentials.sent_secret());
-        match check_secret(client.as_ref(), credentials, &digest, self.clock.steady()) {
+        match check_secret(client.as_ref(), credentials, &digest, self.0.clock.steady()) {
             Ok((client, secret)) => {
-                self.last_use.note(&secret, now);
+                self.0.last_use.note(&secret, now);
                 Ok(client)
             }
-            Err(rejection) => match self.failed_secrets.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
+            Err(rejection) => match self.0.failed_secrets.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
                 Ok(mut failure) => {
                     failure.made();
                     Err(AuthenticationError::Rejected(rejection))
@@ -157,7 +157,7 @@ impl Registry {
 
     /// Computes and counts a digest of the sent secret.
     fn digest(&self, sent: &str) -> SecretDigest {
-        self.meters.secret_digests.inc();
+        self.0.meters.secret_digests.inc();
         SecretDigest::of(sent)
     }
 }

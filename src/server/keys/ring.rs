@@ -99,7 +99,7 @@ impl KeyRing {
     /// Signs `claims` with the key that is active at `now`, on a signing thread.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
-        let signer = self.0.view.load().keys.active(now).cloned().ok_or(SignError::NoActiveKey)?;
+        let signer = self.0.view.load().keys.active(rotation::ALGORITHM, now).cloned().ok_or(SignError::NoActiveKey)?;
         let signed = self.0.signing.run(move |()| signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
@@ -137,7 +137,7 @@ impl KeyRing {
 
     /// Whether a key is active at `now`.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
-        self.0.view.load().keys.active(now).is_some()
+        self.0.view.load().keys.active(rotation::ALGORITHM, now).is_some()
     }
 }
 

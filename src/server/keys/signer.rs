@@ -56,9 +56,32 @@ fn public_jwk(n: &[u8], e: &[u8]) -> PublicJwk {
     PublicJwk::rsa(BASE64_URL_SAFE_NO_PAD.encode(thumbprint), Algorithm::Rs256, n, e)
 }
 
-impl SoftwareSigner {
+/// A signing key, wherever its private half is.
+#[derive(Debug, Clone)]
+pub(super) enum SigningKey {
+    Software(SoftwareSigner),
+}
+
+impl SigningKey {
     /// Reads a private key. Fails if `public_jwk` is not its public half.
     pub(super) fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
+        SoftwareSigner::from_pkcs8(pkcs8, public_jwk).map(Self::Software)
+    }
+
+    /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
+    pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
+        let signer: &dyn JwsSigner = match self {
+            Self::Software(signer) => signer,
+        };
+        let claims = serde_json::to_vec(claims).map_err(|error| JoseError::InvalidJson(error.into()))?;
+        let mut header = JwsHeader::new();
+        header.set_token_type(AccessTokenClaims::TYPE);
+        jws::serialize_compact(&claims, &header, signer)
+    }
+}
+
+impl SoftwareSigner {
+    fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
         let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(|e| Error::Unopened(format!("it does not contain an RSA key: {e}")))?;
         let public = key.public_key();
         let found =
@@ -67,14 +90,6 @@ impl SoftwareSigner {
             return Err(Error::Unopened("the private key does not belong to the public key beside it".to_owned()));
         }
         Ok(Self(Arc::new(Inner { key, kid: public_jwk.kid().to_owned() })))
-    }
-
-    /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
-    pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
-        let claims = serde_json::to_vec(claims).map_err(|error| JoseError::InvalidJson(error.into()))?;
-        let mut header = JwsHeader::new();
-        header.set_token_type(AccessTokenClaims::TYPE);
-        jws::serialize_compact(&claims, &header, self)
     }
 }
 

@@ -24,7 +24,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 
 pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
-pub(crate) use authentication::{AuthenticationError, Credentials};
+pub(crate) use authentication::{AuthenticationError, Credentials, Proof};
 pub(crate) use limits::Policy as LimitsPolicy;
 pub(crate) use network::Network;
 pub(crate) use password_hashing::{Comparison, PasswordHasher, Policy as HashingPolicy};

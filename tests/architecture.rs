@@ -92,13 +92,8 @@ fn every_module_is_named_after_what_it_is() {
 }
 
 /// Files and folders whose language is not plain yet.
-const NOT_PLAIN_YET: &[&str] = &[
-    "examples/orders_api.rs",
-    "examples/test_issuer.rs",
-    "examples/tested_api.rs",
-    "examples/trusted_app.rs",
-    "examples/web_login/",
-];
+const NOT_PLAIN_YET: &[&str] =
+    &["examples/orders_api.rs", "examples/test_issuer.rs", "examples/tested_api.rs", "examples/trusted_app.rs", "examples/web_login/"];
 
 #[test]
 fn what_a_person_reads_is_in_plain_english() {

@@ -6,7 +6,7 @@ use super::{
     keys::{self, KeyRing, MacKey, SealingKeys},
     meters::Meters,
     model::Change,
-    registry::Registry,
+    registry::{Changed, Registry},
     restore::{SetBack, Witness},
     store::{self, Epochs, Store},
     telemetry,
@@ -79,10 +79,17 @@ impl EpochWatch {
         }
     }
 
-    /// Logs the changes since the last poll, made by any process.
-    async fn log_changes(&mut self, newest: i64) -> Result<(), PollError> {
-        while self.known.changes < newest {
-            let changes = tokio::time::timeout(TIME_LIMIT, self.store.list_changes(self.known.changes, newest)).await??;
+    /// The changes since the last poll, or the first of them if there are many.
+    async fn list_changes(&self, newest: i64) -> Result<Vec<Change>, PollError> {
+        if self.known.changes == newest {
+            return Ok(Vec::new());
+        }
+        Ok(tokio::time::timeout(TIME_LIMIT, self.store.list_changes(self.known.changes, newest)).await??)
+    }
+
+    /// Logs the changes since the last poll, made by any process. `changes` are the first of them.
+    async fn log_changes(&mut self, mut changes: Vec<Change>, newest: i64) -> Result<(), PollError> {
+        while self.known.changes != newest {
             // A gap at the end: rows were deleted, or the database was restored from an older copy.
             self.known.changes = changes.last().map_or(newest, |change| change.number);
             self.witness.note_changes(&changes);
@@ -90,8 +97,8 @@ impl EpochWatch {
                 let at_s = at.seconds();
                 tracing::info!(target: telemetry::SECURITY, event = action, actor, target, at_s, outcome = "ok", "{action} {target}");
             }
+            changes = self.list_changes(newest).await?;
         }
-        self.known.changes = newest;
         Ok(())
     }
 
@@ -101,8 +108,11 @@ impl EpochWatch {
         let set_back = self.witness.require_not_set_back(&epochs);
         self.watched.registry.note_set_back(set_back.is_err());
         set_back?;
+        let changes = self.list_changes(epochs.changes).await;
         let Watched { keys, registry, refresh_tokens, sealing } = &self.watched;
-        registry.confirm(epochs.registry, now);
+        // Without the changes, everything is read again.
+        let changed = Changed::of(changes.as_deref().unwrap_or_default(), epochs.registry - self.known.registry);
+        registry.confirm(epochs.registry, &changed, now);
         if epochs.keys == self.known.keys {
             keys.confirm(now);
         } else {
@@ -111,9 +121,11 @@ impl EpochWatch {
         }
         self.known = Epochs { changes: self.known.changes, ..epochs };
         // Last, and failures are only logged: changes take effect even if they cannot be recorded.
-        if epochs.changes != self.known.changes
-            && let Err(error) = self.log_changes(epochs.changes).await
-        {
+        let logged = match changes {
+            Ok(changes) => self.log_changes(changes, epochs.changes).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = logged {
             tracing::warn!(%error, "the change log could not be read; retrying");
         }
         self.witness.note(self.known, self.watched.keys.live_kids(now));

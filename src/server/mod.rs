@@ -148,7 +148,7 @@ impl Server {
         // Reads the epochs first, so that the data read later is at least as new as they indicate.
         let now = clock.steady();
         let epochs = store.read_epochs().await?;
-        let keys = KeyRing::open(config.keys, sealing.clone(), store.clone(), meters.signing.clone(), now).await?;
+        let keys = KeyRing::open(&config.keys, sealing.clone(), store.clone(), meters.signing.clone(), now).await?;
         let witness = Witness::open(record_file, record, &store, store.read_epochs().await?, keys.live_kids(now)).await?;
         let opened = Registry::open(config.registry, store.clone(), Arc::clone(&meters), sources, &clock, epochs.registry, now);
         let registry = opened.map_err(StartError::Threads)?;

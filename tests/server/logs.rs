@@ -99,7 +99,7 @@ async fn a_request_is_logged_with_outcome_client_duration_and_id(backend: Backen
         ("refused".into(), "billing".into(), "unknown secret".into())
     );
     assert_eq!((field(2, "client.id"), field(2, "cause")), ("unknown".into(), "unknown client".into()));
-    assert!(field(3, "cause").contains("does not serve this grant type"));
+    assert!(field(3, "cause").contains("does not support this grant type"));
 }
 
 /// Reads the events of a server that was stopped, whichever they are.

@@ -168,10 +168,10 @@ async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
     let emoji = "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕".bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     try_password(&app, &client, "good2", &emoji).await.granted();
     for (bad, reason) in [
-        ("plumtrousergat", "14 characters, and 15 are needed"),
-        ("password12345678", "common password first"),
+        ("plumtrousergat", "14 characters, but at least 15 are required"),
+        ("password12345678", "a common password"),
         ("sealwright-12345", "name of the user or of the service"),
-        ("zxvzxvzxvzxvzxvzx", "repeats a short piece"),
+        ("zxvzxvzxvzxvzxvzx", "repeats a short text"),
         ("bob.marley2026!!", "name of the user"),
         ("tab\there is too long", "control"),
         ("", "1 to 1,024 characters"),

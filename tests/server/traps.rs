@@ -63,7 +63,7 @@ async fn trap(code: &str, requests: &[(&str, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn op16_a_scope_with_commas() {
-    let said = "the scope has ',' between two scope tokens, which must be a space: \"orders:read,orders:write\"";
+    let said = "the scope tokens are separated by ',' instead of a space: \"orders:read,orders:write\"";
     trap("invalid_scope", &[("scope=orders:read,orders:write", said)]).await;
 }
 
@@ -104,7 +104,10 @@ async fn op16_a_resource_with_a_slash_too_many() {
             "the resource \"https://Orders.example\" differs in case; the client is allowed at \"https://orders.example\"",
         ),
         ("resource=https://stock.example", "the client is not allowed at the resource \"https://stock.example\""),
-        ("resource=orders.example", "the resource \"orders.example\" is malformed: it is an absolute URI such as https://orders.example"),
+        (
+            "resource=orders.example",
+            "the resource \"orders.example\" is malformed: it must be an absolute URI such as https://orders.example",
+        ),
         (
             "resource=%20https://orders.example",
             "the resource \" https://orders.example\" is malformed: it has leading or trailing white space",
@@ -140,8 +143,8 @@ async fn op16_basic_credentials_whose_base64_is_wrapped_or_missing() {
     }
     let causes = server.causes();
     assert!(causes[0].contains("wrap it after 76 characters (base64 -w0 does not)"), "{causes:?}");
-    assert!(causes[1].contains("name and secret as they are"), "{causes:?}");
-    assert!(causes[2].contains("cut short or lacks its padding"), "{causes:?}");
+    assert!(causes[1].contains("name and secret unencoded"), "{causes:?}");
+    assert!(causes[2].contains("truncated or lacks its padding"), "{causes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType},
     server::{
-        model::{Client, ClientChange, Permission, TokenLifetime},
+        model::{Client, ClientChange, TokenLifetime},
         registry,
         secret::SecretId,
         store::{self, Store},
@@ -137,12 +137,11 @@ impl Command {
         match self {
             Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, secret_expires_in, output } => {
                 let auth_methods = if auth_methods.is_empty() { AuthMethod::ALL.to_vec() } else { auth_methods };
-                let permission = |(audience, scope)| (audience, Permission { scope, token_lifetime: None });
                 let client = Client {
                     id,
                     auth_methods: auth_methods.into_iter().collect(),
                     grants: grants.into_iter().collect(),
-                    permissions: by_resource(allow).into_iter().map(permission).collect(),
+                    permissions: by_resource(allow),
                     introspects: introspects.into_iter().collect(),
                     token_lifetime,
                     created_at: now,

@@ -62,7 +62,7 @@ const SHOWN_ONCE: &str = "The secret is shown only once; store it where the app 
 
 impl ClientView {
     pub(super) fn new(client: &Client, now: Timestamp) -> Self {
-        let allow = scope_lists(client.permissions.iter().map(|(audience, permission)| (audience, &permission.scope)));
+        let allow = scope_lists(client.permissions.iter());
         let secrets = client.secrets.iter().map(|secret| SecretView {
             id: secret.id.to_string(),
             created_at: rfc3339(secret.created_at),

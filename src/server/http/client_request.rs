@@ -20,7 +20,11 @@ use super::{
 use crate::{
     clock::Timestamp,
     protocol::AuthMethod,
-    server::{model::Client, registry::Credentials, secret::Redacted},
+    server::{
+        model::Client,
+        registry::{Credentials, Proof},
+        secret::Redacted,
+    },
 };
 
 /// The request of an authenticated client.
@@ -99,8 +103,8 @@ fn require_form(parts: &Parts) -> Result<(), Failure> {
 /// Charges the memory of a request to its source address.
 fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
     let share = match parts.extensions.get::<Peer>() {
-        Some(Peer(_, share)) if share.is_of(source) => Arc::clone(share),
-        Some(Peer(_, share)) => share.of_another(source),
+        Some(Peer { share, .. }) if share.is_of(source) => Arc::clone(share),
+        Some(Peer { share, .. }) => share.of_another(source),
         // There is no connection (in a test), so there is no shared budget.
         None => MemoryBudget::new(usize::MAX, Counter::default()).share(source),
     };
@@ -123,8 +127,8 @@ fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
     let Some(id) = form.get("client_id") else {
         return Err(Failure::invalid_client(None, "the request names no client".to_owned()));
     };
-    let secret = form.get("client_secret").map(|secret| Redacted::new(secret.to_owned()));
-    Ok(Credentials { client_id: id.to_owned(), secret, method: AuthMethod::ClientSecretPost })
+    let secret = |text: &str| Proof::Secret { text: Redacted::new(text.to_owned()), method: AuthMethod::ClientSecretPost };
+    Ok(Credentials { client_id: id.to_owned(), proof: form.get("client_secret").map_or(Proof::None, secret) })
 }
 
 /// Refuses a form that authenticates as well: a request must use one method only (RFC 6749 section 2.3).
@@ -156,7 +160,8 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure
     let colon = decoded.iter().position(|&byte| byte == b':').ok_or_else(|| refuse("the Authorization header has no colon"))?;
     let halves = form::decode(&decoded[..colon]).zip(form::decode(&decoded[colon + 1..]));
     let (client_id, secret) = halves.ok_or_else(|| refuse("the Authorization header is not form-encoded"))?;
-    Ok(Some(Credentials { client_id, secret: Some(Redacted::new(secret)), method: AuthMethod::ClientSecretBasic }))
+    let proof = Proof::Secret { text: Redacted::new(secret), method: AuthMethod::ClientSecretBasic };
+    Ok(Some(Credentials { client_id, proof }))
 }
 
 /// Describes for the log why the credentials of `Authorization: Basic` cannot be decoded.

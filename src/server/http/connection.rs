@@ -88,8 +88,9 @@ impl Serving {
         }
         // Answers are small, and waiting to fill a packet only delays them. A failure does not matter.
         let _ = stream.set_nodelay(true);
+        let mut peer = Peer { address: peer.ip(), share, certificate: None };
         let Some(tls) = &self.tls else {
-            return self.requests(stream, peer, activity, share).await;
+            return self.requests(stream, peer, activity).await;
         };
         let mut handshake = pin!(tokio::time::timeout(HANDSHAKE_TIME_LIMIT, tls.accept(stream)));
         let accepted = loop {
@@ -99,24 +100,22 @@ impl Serving {
             }
         };
         match accepted {
-            Ok(Ok(stream)) => self.requests(stream, peer, activity, share).await,
-            Ok(Err(error)) => tracing::debug!(%error, source = %peer.ip(), "a TLS handshake failed"),
-            Err(_) => tracing::debug!(source = %peer.ip(), "a TLS handshake took too long"),
+            Ok(Ok(stream)) => {
+                let certificates = stream.get_ref().1.peer_certificates();
+                peer.certificate = certificates.and_then(|chain| chain.first()).map(|first| Arc::new(first.clone()));
+                self.requests(stream, peer, activity).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, source = %peer.address, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(source = %peer.address, "a TLS handshake took too long"),
         }
     }
 
-    async fn requests(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Send + 'static,
-        peer: SocketAddr,
-        activity: &Arc<Activity>,
-        share: Arc<MemoryShare>,
-    ) {
-        let (router, doing) = (self.router.clone(), Arc::clone(activity));
+    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, activity: &Arc<Activity>) {
+        let (router, doing, address) = (self.router.clone(), Arc::clone(activity), peer.address);
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let version = request.version();
             let under_way = doing.begin(version >= Version::HTTP_2);
-            request.extensions_mut().insert(Peer(peer.ip(), Arc::clone(&share)));
+            request.extensions_mut().insert(peer.clone());
             let (answer, doing) = (router.clone().oneshot(request), Arc::clone(&doing));
             async move {
                 let mut response = answer.await?;
@@ -142,8 +141,8 @@ impl Serving {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         // The client disconnected or did not speak HTTP, so there is no request to log.
-                        tracing::debug!(error, source = %peer.ip(), "a connection ended early");
-                        unreadable::log(&*error, peer.ip());
+                        tracing::debug!(error, source = %address, "a connection ended early");
+                        unreadable::log(&*error, address);
                     }
                     return;
                 }

@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
+use rustls::pki_types::CertificateDer;
 use tracing::Instrument;
 
 use super::{
@@ -35,9 +36,15 @@ use crate::{
     },
 };
 
-/// The remote address of a connection and its share of the memory budget. Every connection adds it to its requests.
+/// The remote side of a connection, which adds it to its requests.
 #[derive(Debug, Clone)]
-pub(super) struct Peer(pub(super) IpAddr, pub(super) Arc<MemoryShare>);
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// The address's share of the memory budget.
+    pub(super) share: Arc<MemoryShare>,
+    /// The certificate that it presented in the TLS handshake, if any.
+    pub(super) certificate: Option<Arc<CertificateDer<'static>>>,
+}
 
 /// Time limit for a request, including the arrival of its body.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -63,7 +70,7 @@ struct RequestInfo {
 
 impl RequestInfo {
     fn new(request: &Request, proxies: &TrustedProxies) -> Self {
-        let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let path = request.uri().path();
         // A path that equals a route needs no redaction.

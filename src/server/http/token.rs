@@ -1,6 +1,6 @@
 //! `POST /oauth/token`: RFC 6749 section 3.2.
 
-use std::{net::IpAddr, str::FromStr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
     server::{
-        issuer::{ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
+        issuer::{self, ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
         secret::Redacted,
     },
 };
@@ -40,8 +40,10 @@ pub(super) async fn token(State(app): State<Arc<App>>, request: Request) -> Resu
     let request = ClientRequest::read(&app, request).await?;
     let mut note = request.note();
     let explained = |failure: Failure, note: &Note| failure.with_note(note.clone()).misplaced_secret(request.form.misplaced_secret());
-    let grant = read_grant(&app, &request.form, source).map_err(|refusal| explained(refusal.into(), &note))?;
-    note.grant = Some(grant.grant_type());
+    let grant_type = read_grant_type(&app, &request.form).map_err(|refusal| explained(refusal.into(), &note))?;
+    note.grant = Some(grant_type);
+    app.issuer.require_grant(&request.client, grant_type).map_err(|refusal| explained(refusal.into(), &note))?;
+    let grant = read_grant(grant_type, &request.form, source).map_err(|error| explained(error.into(), &note))?;
     if let Grant::Password(password) = &grant {
         note.user_address = Some(password.source).filter(|address| *address != source);
     }
@@ -62,40 +64,39 @@ pub(super) async fn token(State(app): State<Arc<App>>, request: Request) -> Resu
     Ok(response)
 }
 
-/// Parses `text`, or returns it unparsed.
-fn parsed<T: FromStr>(text: &str) -> Result<T, Redacted> {
-    text.parse().map_err(|_| Redacted::new(text.to_owned()))
+fn read_grant_type(app: &App, form: &Form) -> Result<GrantType, Refusal> {
+    let text = required(form, "grant_type", "The parameter grant_type is missing.")?;
+    text.parse().ok().filter(|grant| app.issuer.serves(*grant)).ok_or_else(|| {
+        let description = "This server does not support this grant type. Its metadata lists the supported ones.";
+        Refusal::new(ErrorCode::UnsupportedGrantType, description)
+    })
+}
+
+fn required<'a>(form: &'a Form, name: &str, description: &'static str) -> Result<&'a str, Refusal> {
+    form.get(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, description))
 }
 
 /// Reads the grant from a form; `source` is where the request came from. `audience` is accepted as a synonym of `resource` (RFC 8707
 /// section 2), because clients of other servers send it.
-fn read_grant(app: &App, form: &Form, source: IpAddr) -> Result<Grant, Refusal> {
-    let required = |name, description| form.get(name).ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, description));
-    let grant_type = required("grant_type", "The parameter grant_type is missing.")?;
-    let Some(grant_type) = grant_type.parse().ok().filter(|grant| app.issuer.serves(*grant)) else {
-        let description = "This server does not support this grant type. Its metadata lists the supported ones.";
-        return Err(Refusal::new(ErrorCode::UnsupportedGrantType, description));
-    };
+fn read_grant(grant_type: GrantType, form: &Form, source: IpAddr) -> Result<Grant, issuer::Error> {
     let resource = match (form.get("resource"), form.get("audience")) {
         (Some(resource), Some(audience)) if resource != audience => {
-            return Err(Refusal::new(
-                ErrorCode::InvalidTarget,
-                "The parameters resource and audience name different resources. A token is for one resource.",
-            ));
+            let description = "The parameters resource and audience name different resources. A token is for one resource.";
+            return Err(Refusal::new(ErrorCode::InvalidTarget, description).into());
         }
         (resource, audience) => resource.or(audience),
     };
-    let target = TargetRequest { resource: resource.map(parsed), scope: form.get("scope").map(parsed) };
+    let target = TargetRequest::parse(resource, form.get("scope"))?;
     Ok(match grant_type {
         GrantType::ClientCredentials => Grant::ClientCredentials(ClientCredentialsGrant { target }),
         GrantType::Password => Grant::Password(PasswordGrant {
-            username: required("username", "The parameter username is missing.")?.to_owned(),
-            password: Redacted::new(required("password", "The parameter password is missing.")?.to_owned()),
+            username: required(form, "username", "The parameter username is missing.")?.to_owned(),
+            password: Redacted::new(required(form, "password", "The parameter password is missing.")?.to_owned()),
             source: user_address(form)?.unwrap_or(source),
             target,
         }),
         GrantType::RefreshToken => Grant::Refresh(RefreshGrant {
-            refresh_token: Redacted::new(required("refresh_token", "The parameter refresh_token is missing.")?.to_owned()),
+            refresh_token: Redacted::new(required(form, "refresh_token", "The parameter refresh_token is missing.")?.to_owned()),
             target,
         }),
     })

@@ -17,7 +17,7 @@ impl TokenIssuer {
         request: &ClientCredentialsGrant,
         now: Timestamp,
     ) -> Result<IssuedToken, Error> {
-        let target = request.target.resolve(client)?;
+        let target = self.target(client, &request.target).await?;
         self.mint(client, Subject::Client, target, now).await
     }
 }

@@ -19,9 +19,9 @@ pub(super) enum Subject {
 
 impl TokenIssuer {
     /// Signs a token for `subject`, issued at `now`.
-    pub(super) async fn mint(&self, client: &Client, subject: Subject, target: Target<'_>, now: Timestamp) -> Result<IssuedToken, Error> {
+    pub(super) async fn mint(&self, client: &Client, subject: Subject, target: Target, now: Timestamp) -> Result<IssuedToken, Error> {
         // The shorter lifetime applies: a resource's limit holds for every client, and a client's for every resource.
-        let limits = [client.token_lifetime, target.permission.token_lifetime];
+        let limits = [client.token_lifetime, target.resource.token_lifetime];
         let lifetime = limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime);
         let iat = now.seconds();
         let (sub, user, auth_time) = match subject {
@@ -31,7 +31,7 @@ impl TokenIssuer {
         let claims = AccessTokenClaims {
             iss: self.issuer.clone(),
             exp: (now + lifetime.duration()).seconds(),
-            aud: target.audience.clone(),
+            aud: target.resource.audience.clone(),
             sub,
             client_id: client.id.clone(),
             iat,

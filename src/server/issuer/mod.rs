@@ -75,7 +75,7 @@ pub(crate) struct IssuedToken {
 }
 
 /// Issues the tokens of one issuer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct TokenIssuer {
     pub(crate) policy: Policy,
     pub(crate) issuer: Issuer,
@@ -91,12 +91,18 @@ impl TokenIssuer {
         self.policy.served().any(|served| served == grant)
     }
 
+    /// Refuses a client that does not have this grant type.
+    pub(crate) fn require_grant(&self, client: &Client, grant: GrantType) -> Result<(), Refusal> {
+        if client.grants.contains(&grant) {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::UnauthorizedClient, "This client is not allowed to use this grant type."))
+    }
+
     /// Handles the token request of an authenticated client. `now` is the wall clock time, which is read once per request.
     #[tracing::instrument(level = "debug", skip_all, fields(grant = grant.grant_type().as_str()))]
     pub(crate) async fn issue(&self, client: &Client, grant: Grant, now: Timestamp) -> Result<IssuedToken, Error> {
-        if !client.grants.contains(&grant.grant_type()) {
-            return Err(Refusal::new(ErrorCode::UnauthorizedClient, "This client is not allowed to use this grant type.").into());
-        }
+        self.require_grant(client, grant.grant_type())?;
         match grant {
             Grant::ClientCredentials(request) => self.client_credentials(client, &request, now).await,
             Grant::Password(request) => self.password(client, &request, now).await,

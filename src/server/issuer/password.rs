@@ -3,7 +3,7 @@
 //! RFC 9700 section 2.4 says that it must not be used, because the app sees the user's password. It exists for first-party apps, works
 //! only for clients that have the grant type, and can be turned off by a setting.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
 use crate::{
@@ -33,22 +33,24 @@ const REFUSED: Refusal = Refusal::new(ErrorCode::InvalidGrant, "The user name or
 impl TokenIssuer {
     pub(super) async fn password(&self, client: &Client, request: &PasswordGrant, now: Timestamp) -> Result<IssuedToken, Error> {
         // Checked first, because it does not depend on the user: it costs no hash and does not count as a failed attempt.
-        let target = request.target.resolve(client)?;
+        let target = self.target(client, &request.target).await?;
+        let audience = &target.resource.audience;
         let network = Network::of(request.source);
         let sign_in = SignIn { client: &client.id, username: &request.username, password: request.password.expose(), network: &network };
         for _ in 0..TRIES {
             let (user, proof) = self.registry.sign_in(sign_in).await?;
             // Scope tokens that the user does not have are dropped. The answer contains the granted scope.
-            let allowed = user.permissions.get(target.audience);
+            let allowed = user.permissions.get(audience);
             let scope = allowed.map(|allowed| target.scope.intersection(allowed)).unwrap_or_default();
             if scope.is_empty() {
                 return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed none of the requested scope.").into());
             }
             let subject = Subject::User { id: user.id, auth_time: now };
-            let mut issued = self.mint(client, subject, Target { scope: scope.clone(), ..target }, now).await?;
+            let mut issued =
+                self.mint(client, subject, Target { resource: Arc::clone(&target.resource), scope: scope.clone() }, now).await?;
             // The login is created last, so that it exists only if its token was signed.
             let source = self.registry.mark_source(&client.id, user.id, &network);
-            let new = NewLogin { user: user.id, client: &client.id, audience: target.audience, scope: &scope, source };
+            let new = NewLogin { user: user.id, client: &client.id, audience, scope: &scope, source };
             let Some(login) = self.logins.begin(new, proof, now).await.map_err(Fault::from)? else { continue };
             self.registry.source_was_marked(&client.id, &user.username).await;
             if client.grants.contains(&GrantType::RefreshToken) {

@@ -4,9 +4,9 @@
 use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, mistake, target::Target};
 use crate::{
     clock::Timestamp,
-    protocol::{ErrorCode, Scope},
+    protocol::ErrorCode,
     server::{
-        model::{Client, Ending, Login, Permission, Standing},
+        model::{Client, Ending, Login, Standing},
         secret::Redacted,
         telemetry,
     },
@@ -55,8 +55,7 @@ impl TokenIssuer {
             };
             // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid refresh
             // token. An access token that was signed for nothing is dropped.
-            let (permission, scope) = self.still_allowed(client, &login, &request.target).await?;
-            let target = Target { audience: &login.audience, permission, scope };
+            let target = self.still_allowed(client, &login, &request.target).await?;
             let subject = Subject::User { id: login.user, auth_time: login.created_at };
             let mut issued = self.mint(client, subject, target, now).await?;
             if login.generation == token.generation {
@@ -87,45 +86,33 @@ impl TokenIssuer {
         );
     }
 
-    /// The part of the login's scope that client and user still have, reduced to the requested scope if there is one.
-    async fn still_allowed<'a>(&self, client: &'a Client, login: &Login, asked: &TargetRequest) -> Result<(&'a Permission, Scope), Error> {
-        match &asked.resource {
-            Some(Ok(audience)) if *audience != login.audience => {
-                let refusal = Refusal::new(ErrorCode::InvalidTarget, "The refresh token is for another resource.");
-                return Err(Error::Explained { refusal, cause: mistake::other_resource(audience, std::iter::once(&login.audience)) });
-            }
-            Some(Err(text)) => {
-                let refusal = Refusal::new(ErrorCode::InvalidTarget, "The resource is malformed.");
-                return Err(Error::Explained { refusal, cause: mistake::in_resource(text.expose()) });
-            }
-            Some(Ok(_)) | None => {}
+    /// The login's resource, and the part of its scope that client and user still have, reduced to the requested scope if there is one.
+    async fn still_allowed(&self, client: &Client, login: &Login, request: &TargetRequest) -> Result<Target, Error> {
+        if let Some(audience) = request.resource.as_ref().filter(|audience| **audience != login.audience) {
+            let refusal = Refusal::new(ErrorCode::InvalidTarget, "The refresh token is for another resource.");
+            return Err(Error::Explained { refusal, cause: mistake::other_resource(audience, std::iter::once(&login.audience)) });
         }
         // RFC 6749 section 6: the scope must not exceed what was originally granted.
-        let wanted = match &asked.scope {
-            Some(Ok(scope)) if *scope <= login.scope => scope,
+        match &request.scope {
+            Some(scope) if *scope <= login.scope => {}
             Some(scope) => {
-                let refusal = Refusal::new(ErrorCode::InvalidScope, "The scope is malformed or exceeds what the login was granted.");
-                let cause = match scope {
-                    Ok(scope) => mistake::excess_scope(scope, |token| login.scope.contains(token)),
-                    Err(text) => mistake::in_scope(text.expose()),
-                };
-                return Err(Error::Explained { refusal, cause });
+                let refusal = Refusal::new(ErrorCode::InvalidScope, "The scope exceeds what the login was granted.");
+                return Err(Error::Explained { refusal, cause: mistake::excess_scope(scope, |token| login.scope.contains(token)) });
             }
-            None => &login.scope,
-        };
+            None => {}
+        }
         let user = self.registry.find_enabled_user(login.user).await.map_err(Fault::from)?;
         let user = user.ok_or_else(|| refuse("the user is disabled or deleted"))?;
-        let permission =
-            client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is no longer allowed at the resource"))?;
+        let of_client = client.permissions.get(&login.audience).ok_or_else(|| refuse("the client is no longer allowed at the resource"))?;
         let of_user = user.permissions.get(&login.audience).ok_or_else(|| refuse("the user is no longer allowed at the resource"))?;
-        let still = login.scope.intersection(&permission.scope).intersection(of_user);
+        let still = login.scope.intersection(of_client).intersection(of_user);
         if still.is_empty() {
             return Err(refuse("no part of the login's scope is allowed any longer"));
         }
-        let scope = wanted.intersection(&still);
+        let scope = request.scope.as_ref().map_or_else(|| still.clone(), |scope| scope.intersection(&still));
         if scope.is_empty() {
             return Err(Refusal::new(ErrorCode::InvalidScope, "No part of the requested scope is allowed any longer.").into());
         }
-        Ok((permission, scope))
+        Ok(Target { resource: self.resource(&login.audience).await?, scope })
     }
 }

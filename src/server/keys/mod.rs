@@ -4,6 +4,7 @@ mod error;
 mod first_start_mark;
 mod mac_key;
 mod opened;
+mod plan;
 mod ring;
 mod rotation;
 mod sealing;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Error, SealingKeys, sealing::Sealed, signer::SoftwareSigner};
+use super::{Error, SealingKeys, plan::KnownKey, sealing::Sealed, signer::SigningKey};
 use crate::{
     clock::Timestamp,
-    protocol::JwkSet,
+    protocol::{Algorithm, JwkSet},
     server::{
         document::Document,
         model::{KeyState, SigningKeyRow},
@@ -39,7 +39,7 @@ pub(super) struct Keys(Vec<OpenedKey>);
 #[derive(Debug, Clone)]
 struct OpenedKey {
     row: SigningKeyRow,
-    signer: SoftwareSigner,
+    signer: SigningKey,
 }
 
 impl Keys {
@@ -50,7 +50,7 @@ impl Keys {
     pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys, before: Option<&Self>) -> Self {
         let open = |row: SigningKeyRow| {
             let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
-            match private.and_then(|pkcs8| SoftwareSigner::from_pkcs8(&pkcs8, &row.public_jwk)) {
+            match private.and_then(|pkcs8| SigningKey::from_pkcs8(&pkcs8, &row.public_jwk)) {
                 Ok(signer) => Some(OpenedKey { row, signer }),
                 Err(error) => {
                     tracing::error!(key.id = row.kid, %error, "a signing key does not open and is not used");
@@ -65,9 +65,16 @@ impl Keys {
         self.0.len()
     }
 
-    /// The signer of the newest generation that is active at `now`.
-    pub(super) fn active(&self, now: Timestamp) -> Option<&SoftwareSigner> {
-        self.0.iter().find(|key| key.row.state(now) == KeyState::Active).map(|key| &key.signer)
+    /// The newest generation of an algorithm that is active at `now`.
+    pub(super) fn active(&self, algorithm: Algorithm, now: Timestamp) -> Option<&SigningKey> {
+        let active = |key: &&OpenedKey| key.row.algorithm == algorithm && key.row.state(now) == KeyState::Active;
+        self.0.iter().find(active).map(|key| &key.signer)
+    }
+
+    /// `rows` as the plan sees them.
+    pub(super) fn known<'a>(&self, rows: &'a [SigningKeyRow]) -> Vec<KnownKey<'a>> {
+        let opens = |row: &SigningKeyRow| self.0.iter().any(|key| key.row.kid == row.kid);
+        rows.iter().map(|row| KnownKey { row, opens: opens(row) }).collect()
     }
 
     /// The kid of each key, its state at `now`, and the time since it was published.

@@ -21,19 +21,21 @@ use crate::{
     },
 };
 
-/// The signing keys of this process, as of the last read of the database.
+/// The signing keys of this process, as of the last read of the database. Clones share them.
 #[derive(Clone)]
-pub(crate) struct KeyRing {
-    policy: Policy,
+pub(crate) struct KeyRing(Arc<Inner>);
+
+struct Inner {
+    publish_lead: Duration,
     sealing: SealingKeys,
     store: Store,
     signing: Workers<()>,
-    view: Arc<ArcSwap<View>>,
+    view: ArcSwap<View>,
 }
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRing").field("keys", &self.view.load().keys).finish_non_exhaustive()
+        f.debug_struct("KeyRing").field("keys", &self.0.view.load().keys).finish_non_exhaustive()
     }
 }
 
@@ -59,7 +61,7 @@ pub(crate) enum SignError {
 impl KeyRing {
     /// Opens the keys of the database. Creates the first one if there is none.
     pub(crate) async fn open(
-        policy: Policy,
+        policy: &Policy,
         sealing: SealingKeys,
         store: Store,
         meters: WorkMeters,
@@ -67,22 +69,22 @@ impl KeyRing {
     ) -> Result<Self, Error> {
         let started = Workers::start("sign", policy.signing_threads, policy.signing_queue, meters);
         let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
-        let keys = rotation::open_or_create(&policy, &sealing, &store, now).await?;
-        let view = Arc::new(ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?));
-        Ok(Self { policy, sealing, store, signing, view })
+        let keys = rotation::open_or_create(policy, &sealing, &store, now).await?;
+        let view = ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?);
+        Ok(Self(Arc::new(Inner { publish_lead: policy.publish_lead, sealing, store, signing, view })))
     }
 
     /// Reads all keys again. `read_at` is a time before the epochs were read.
     pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
-        let rows = opened::read_rows(&self.store).await?;
-        let keys = Keys::open(rows, &self.sealing, Some(&self.view.load().keys));
-        self.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
+        let rows = opened::read_rows(&self.0.store).await?;
+        let keys = Keys::open(rows, &self.0.sealing, Some(&self.0.view.load().keys));
+        self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
         Ok(())
     }
 
     /// Records that the database still held these keys at `read_at`, and updates the JWKS if a key has changed its state by time alone.
     pub(crate) fn confirm(&self, read_at: Timestamp) {
-        let view = self.view.load();
+        let view = self.0.view.load();
         let jwks = if view.keys.published_kids(read_at) == view.jwks.kids {
             Arc::clone(&view.jwks)
         } else {
@@ -91,36 +93,36 @@ impl KeyRing {
                 Err(error) => return tracing::error!(%error, "the JWKS could not be rendered"),
             }
         };
-        self.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
+        self.0.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
     }
 
     /// Signs `claims` with the key that is active at `now`, on a signing thread.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
-        let signer = self.view.load().keys.active(now).cloned().ok_or(SignError::NoActiveKey)?;
-        let signed = self.signing.run(move |()| signer.sign_token(&claims)).await?;
+        let signer = self.0.view.load().keys.active(rotation::ALGORITHM, now).cloned().ok_or(SignError::NoActiveKey)?;
+        let signed = self.0.signing.run(move |()| signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
 
     /// The number of signatures that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
-        self.signing.waiting()
+        self.0.signing.waiting()
     }
 
     /// The kid of each key, its state at `now`, and the time since it was published.
     pub(crate) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
-        self.view.load().keys.ages(now)
+        self.0.view.load().keys.ages(now)
     }
 
     /// The kids of the keys that are not withdrawn at `now`.
     pub(crate) fn live_kids(&self, now: Timestamp) -> BTreeSet<String> {
-        let ages = self.view.load().keys.ages(now).into_iter();
+        let ages = self.0.view.load().keys.ages(now).into_iter();
         ages.filter(|(_, state, _)| *state != KeyState::Revoked.as_str()).map(|(kid, ..)| kid).collect()
     }
 
     /// The JWKS of the published keys.
     pub(crate) fn jwks(&self) -> Document {
-        self.view.load().jwks.document.clone()
+        self.0.view.load().jwks.document.clone()
     }
 
     /// How long a verifier may cache the JWKS that it fetches at `now`, by the steady clock: a whole number of seconds, at most an hour.
@@ -129,13 +131,13 @@ impl KeyRing {
     /// ready.
     pub(crate) fn jwks_max_age(&self, now: Timestamp) -> Duration {
         const LONGEST: Duration = Duration::from_secs(3600);
-        let known_until = self.view.load().read_at + self.policy.publish_lead - 2 * SKEW;
+        let known_until = self.0.view.load().read_at + self.0.publish_lead - 2 * SKEW;
         Duration::from_secs(known_until.since(now).min(LONGEST).as_secs())
     }
 
     /// Whether a key is active at `now`.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
-        self.view.load().keys.active(now).is_some()
+        self.0.view.load().keys.active(rotation::ALGORITHM, now).is_some()
     }
 }
 

@@ -5,6 +5,7 @@ use tokio::task::spawn_blocking;
 use super::{
     Error, Policy, SealingKeys,
     opened::{self, Keys},
+    plan::{Step, plan},
     sealing::Sealed,
     signer,
 };
@@ -14,6 +15,9 @@ use crate::{
     server::{model::SigningKeyRow, store::Store},
 };
 
+/// The algorithm of all tokens.
+pub(super) const ALGORITHM: Algorithm = Algorithm::Rs256;
+
 /// Opens the keys of the database. If none can sign, creates one that is active at once. No verifier can have cached other keys before
 /// the very first one. After damage to the last key, verifiers that cached the old set refuse the new tokens until they fetch the
 /// JWKS again; to issue no tokens at all would be worse.
@@ -21,18 +25,33 @@ use crate::{
 /// Several nodes may do so at the same time; the unique (algorithm, generation) lets one of them win.
 pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
     let rows = opened::read_rows(store).await?;
-    let generation = rows.iter().map(|row| row.generation).max().unwrap_or(0) + 1;
-    let keys = Keys::open(rows, sealing, None);
-    if keys.active(now).is_some() {
+    let keys = Keys::open(rows.clone(), sealing, None);
+    let steps = plan(&keys.known(&rows), &[ALGORITHM], now);
+    if steps.is_empty() {
         return Ok(keys);
     }
+    for Step::Create { algorithm, generation } in steps {
+        create(policy, sealing, store, algorithm, generation, now).await?;
+    }
+    Ok(Keys::open(opened::read_rows(store).await?, sealing, None))
+}
+
+/// Creates a key that is active at once.
+async fn create(
+    policy: &Policy,
+    sealing: &SealingKeys,
+    store: &Store,
+    algorithm: Algorithm,
+    generation: i64,
+    now: Timestamp,
+) -> Result<(), Error> {
     let bits = policy.rsa_bits;
     let key = spawn_blocking(move || signer::generate(bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
     let kid = key.public_jwk.kid().to_owned();
     let sealed = sealing.seal(Sealed { kid: &kid, generation }, &key.pkcs8)?;
     let row = SigningKeyRow {
         kid: kid.clone(),
-        algorithm: Algorithm::Rs256,
+        algorithm,
         generation,
         public_jwk: key.public_jwk,
         sealed,
@@ -53,7 +72,7 @@ pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store
             );
         }
     }
-    Ok(Keys::open(opened::read_rows(store).await?, sealing, None))
+    Ok(())
 }
 
 /// Checks whether the signing keys of a database can be used: how many there are, or how many are damaged.
@@ -61,7 +80,7 @@ pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) 
     let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
     let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
     let keys = Keys::open(readable, sealing, None);
-    match (keys.len(), rows.len(), keys.active(now)) {
+    match (keys.len(), rows.len(), keys.active(ALGORITHM, now)) {
         (_, _, None) => Err("none can sign; the next start creates one".to_owned()),
         (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
         (usable, ..) => Ok(format!("{usable}, of which one signs")),

@@ -10,8 +10,7 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use josekit::{
     JoseError,
-    jws::{JwsAlgorithm, JwsHeader, JwsSigner, RS256},
-    jwt::{self, JwtPayload},
+    jws::{self, JwsAlgorithm, JwsHeader, JwsSigner, RS256},
 };
 use rsa::{pkcs8::EncodePrivateKey, traits::PublicKeyParts};
 use zeroize::Zeroizing;
@@ -22,10 +21,13 @@ use crate::{
     protocol::{AccessTokenClaims, Algorithm, PublicJwk},
 };
 
-/// A key pair whose private half is in the memory of this process.
+/// A key pair whose private half is in the memory of this process. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct SoftwareSigner {
-    key: Arc<RsaKeyPair>,
+pub(super) struct SoftwareSigner(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    key: RsaKeyPair,
     kid: String,
 }
 
@@ -54,9 +56,32 @@ fn public_jwk(n: &[u8], e: &[u8]) -> PublicJwk {
     PublicJwk::rsa(BASE64_URL_SAFE_NO_PAD.encode(thumbprint), Algorithm::Rs256, n, e)
 }
 
-impl SoftwareSigner {
+/// A signing key, wherever its private half is.
+#[derive(Debug, Clone)]
+pub(super) enum SigningKey {
+    Software(SoftwareSigner),
+}
+
+impl SigningKey {
     /// Reads a private key. Fails if `public_jwk` is not its public half.
     pub(super) fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
+        SoftwareSigner::from_pkcs8(pkcs8, public_jwk).map(Self::Software)
+    }
+
+    /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
+    pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
+        let signer: &dyn JwsSigner = match self {
+            Self::Software(signer) => signer,
+        };
+        let claims = serde_json::to_vec(claims).map_err(|error| JoseError::InvalidJson(error.into()))?;
+        let mut header = JwsHeader::new();
+        header.set_token_type(AccessTokenClaims::TYPE);
+        jws::serialize_compact(&claims, &header, signer)
+    }
+}
+
+impl SoftwareSigner {
+    fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
         let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(|e| Error::Unopened(format!("it does not contain an RSA key: {e}")))?;
         let public = key.public_key();
         let found =
@@ -64,18 +89,7 @@ impl SoftwareSigner {
         if found != *public_jwk {
             return Err(Error::Unopened("the private key does not belong to the public key beside it".to_owned()));
         }
-        Ok(Self { key: Arc::new(key), kid: public_jwk.kid().to_owned() })
-    }
-
-    /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
-    pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
-        let unfit = |error: serde_json::Error| JoseError::InvalidJson(error.into());
-        let serde_json::Value::Object(claims) = serde_json::to_value(claims).map_err(unfit)? else {
-            return Err(JoseError::InvalidJson(io::Error::other("the claims are not an object").into()));
-        };
-        let mut header = JwsHeader::new();
-        header.set_token_type(AccessTokenClaims::TYPE);
-        jwt::encode_with_signer(&JwtPayload::from_map(claims)?, &header, self)
+        Ok(Self(Arc::new(Inner { key, kid: public_jwk.kid().to_owned() })))
     }
 }
 
@@ -85,16 +99,17 @@ impl JwsSigner for SoftwareSigner {
     }
 
     fn key_id(&self) -> Option<&str> {
-        Some(&self.kid)
+        Some(&self.0.kid)
     }
 
     fn signature_len(&self) -> usize {
-        self.key.public_modulus_len()
+        self.0.key.public_modulus_len()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, JoseError> {
-        let mut signature = vec![0; self.key.public_modulus_len()];
-        self.key
+        let mut signature = vec![0; self.0.key.public_modulus_len()];
+        self.0
+            .key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
             .map_err(|_| JoseError::InvalidSignature(io::Error::other("RSA signing failed").into()))?;
         Ok(signature)

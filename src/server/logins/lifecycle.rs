@@ -21,7 +21,7 @@ use crate::{
 const TIME_LIMIT: Duration = Duration::from_secs(8);
 
 /// The logins of this issuer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Logins {
     policy: Policy,
     store: Store,

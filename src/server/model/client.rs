@@ -16,22 +16,13 @@ pub(crate) struct Client {
     pub(crate) auth_methods: BTreeSet<AuthMethod>,
     pub(crate) grants: BTreeSet<GrantType>,
     /// The scope that it may have, by resource.
-    pub(crate) permissions: BTreeMap<Audience, Permission>,
+    pub(crate) permissions: BTreeMap<Audience, Scope>,
     /// The resources whose tokens it may introspect.
     pub(crate) introspects: BTreeSet<Audience>,
     pub(crate) token_lifetime: Option<TokenLifetime>,
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) secrets: Vec<StoredSecret>,
-}
-
-/// The permission of a client at one resource.
-#[derive(Debug, Clone)]
-pub(crate) struct Permission {
-    /// Never empty.
-    pub(crate) scope: Scope,
-    /// The resource's maximum token lifetime.
-    pub(crate) token_lifetime: Option<TokenLifetime>,
 }
 
 /// The stored part of a client secret: enough to recognize the secret, not enough to restore it.
@@ -85,9 +76,7 @@ impl ClientChange {
                 return Err(format!("the client {} has no permission at {audience}", client.id));
             }
         }
-        for (audience, scope) in self.allow {
-            client.permissions.insert(audience, Permission { scope, token_lifetime: None });
-        }
+        client.permissions.extend(self.allow);
         for audience in &self.remove_introspects {
             if !client.introspects.remove(audience) {
                 return Err(format!("the client {} does not introspect tokens of {audience}", client.id));

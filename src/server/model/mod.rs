@@ -11,7 +11,7 @@ mod user;
 mod username;
 
 pub(crate) use change::Change;
-pub(crate) use client::{Client, ClientChange, Permission, StoredSecret};
+pub(crate) use client::{Client, ClientChange, StoredSecret};
 pub(crate) use login::{Ending, Login, LoginFilter, LoginId, Standing};
 pub(crate) use password::Password;
 pub(crate) use resource::{Resource, ResourceChange};

@@ -18,14 +18,14 @@ use crate::{
     },
 };
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct KnownSources {
     store: Store,
     key: MacKey,
     clock: SharedClock,
     /// Recent look-ups by client and user name, so that an attack on one user name does not load the database.
     found: Cache<(ClientId, Username), Arc<Found>>,
-    looking: Arc<Semaphore>,
+    looking: Semaphore,
     /// A mark that matches no source.
     no_mark: (UserId, SourceMark),
 }
@@ -53,7 +53,7 @@ impl KnownSources {
     pub(super) fn new(store: Store, key: MacKey, clock: SharedClock) -> Self {
         let found = Cache::builder().max_capacity(Self::NAMES).build();
         let no_mark = (UserId::generate(), SourceMark(BASE64_URL_SAFE_NO_PAD.encode([0; 32])));
-        Self { store, key, clock, found, looking: Arc::new(Semaphore::new(Self::AT_ONCE)), no_mark }
+        Self { store, key, clock, found, looking: Semaphore::new(Self::AT_ONCE), no_mark }
     }
 
     /// The mark to store when a user signs in from `network`.

@@ -31,7 +31,7 @@ impl Policy {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Limits {
     names: Attempts,
     sources: Attempts,

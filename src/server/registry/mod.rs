@@ -10,6 +10,7 @@ mod password_hashing;
 mod password_rules;
 mod registration;
 mod sign_in;
+mod versions;
 
 use std::{
     io,
@@ -20,29 +21,30 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use moka::future::Cache;
+use arc_swap::{ArcSwap, Guard};
 
 pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
-pub(crate) use authentication::{AuthenticationError, Credentials};
+pub(crate) use authentication::{AuthenticationError, Credentials, Proof};
 pub(crate) use limits::Policy as LimitsPolicy;
 pub(crate) use network::Network;
 pub(crate) use password_hashing::{Comparison, PasswordHasher, Policy as HashingPolicy};
 pub(crate) use password_rules::Policy as PasswordRules;
 pub(crate) use registration::{NewSecret, RegistrationError, add_secret, register_client, register_user, set_password};
 pub(crate) use sign_in::{SignIn, SignInError};
+pub(crate) use versions::Changed;
 
 use known_sources::KnownSources;
 use last_use::LastUse;
 use limits::Limits;
+use versions::{VersionedCache, Versions};
 
 use crate::{
     clock::{SharedClock, Timestamp},
-    protocol::ClientId,
+    protocol::{Audience, ClientId},
     server::{
         keys::MacKey,
         meters::{Guess, Meters},
-        model::Client,
+        model::{Client, Resource},
         store::{self, Store},
     },
 };
@@ -58,27 +60,30 @@ pub(crate) struct Policy {
     pub(crate) hashing: HashingPolicy,
 }
 
-/// The cached clients, as of the last read of the epochs.
+/// The cached clients and resources, as of the last read of the epochs. Clones share them.
 #[derive(Debug, Clone)]
-pub(crate) struct Registry {
+pub(crate) struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     policy: Policy,
     clock: SharedClock,
     store: Store,
     meters: Arc<Meters>,
-    /// Keyed by the epoch in which the read began, so that a change makes older entries unreachable. Unknown client ids are cached too, so
-    /// that they cost the same as known ones.
-    clients: Cache<(i64, ClientId), Option<Arc<Client>>>,
-    last_read: Arc<ArcSwap<LastRead>>,
+    /// Unknown client ids are cached too, so that they cost the same as known ones.
+    clients: VersionedCache<ClientId, Client>,
+    resources: VersionedCache<Audience, Resource>,
+    last_read: ArcSwap<LastRead>,
     /// Whether the database was replaced by an older one.
-    set_back: Arc<AtomicBool>,
-    last_use: Arc<LastUse>,
+    set_back: AtomicBool,
+    last_use: LastUse,
     /// Failed secrets, per client and source.
     failed_secrets: Attempts,
     passwords: Passwords,
 }
 
 /// The parts that check passwords.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Passwords {
     hasher: PasswordHasher,
     limits: Limits,
@@ -88,6 +93,7 @@ struct Passwords {
 #[derive(Debug)]
 struct LastRead {
     epoch: i64,
+    versions: Versions,
     /// By the steady clock.
     read_at: Timestamp,
 }
@@ -123,6 +129,8 @@ impl Error {
 impl Registry {
     /// The name, in the database, of the MAC key for marks of sign-in sources.
     pub(crate) const SOURCE_KEY: &str = KnownSources::KEY;
+    /// Maximum number of cached resources.
+    const CACHED_RESOURCES: u64 = 10_000;
 
     /// Opens a registry. `epoch` was read at `now`.
     pub(crate) fn open(
@@ -136,88 +144,99 @@ impl Registry {
     ) -> io::Result<Self> {
         let known = KnownSources::new(store.clone(), source_key, Arc::clone(clock));
         let hasher = PasswordHasher::start(policy.hashing, Arc::clone(&meters))?;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             store,
-            clients: Cache::builder().max_capacity(policy.cached_clients).build(),
-            last_read: Arc::new(ArcSwap::from_pointee(LastRead { epoch, read_at: now })),
-            set_back: Arc::default(),
-            last_use: Arc::default(),
+            clients: VersionedCache::new(policy.cached_clients),
+            resources: VersionedCache::new(Self::CACHED_RESOURCES),
+            last_read: ArcSwap::from_pointee(LastRead { epoch, versions: Versions::new(epoch), read_at: now }),
+            set_back: AtomicBool::default(),
+            last_use: LastUse::default(),
             failed_secrets: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
             passwords: Passwords { hasher, limits: Limits::new(policy.limits, known, clock) },
             clock: Arc::clone(clock),
             policy,
             meters,
-        })
+        })))
     }
 
-    /// Records that the registry was in `epoch` at `read_at`.
-    pub(crate) fn confirm(&self, epoch: i64, read_at: Timestamp) {
-        if self.last_read.load().epoch != epoch {
+    /// Records that the registry was in `epoch` at `read_at`, and what changed since the epoch of the previous call.
+    pub(crate) fn confirm(&self, epoch: i64, changed: &Changed, read_at: Timestamp) {
+        let last = self.0.last_read.load();
+        let versions = if epoch == last.epoch { last.versions.clone() } else { last.versions.after(changed, epoch) };
+        if versions.is_empty() && epoch != last.epoch {
             // Epochs only rise, but an older database may reach the same epoch with other data.
-            self.clients.invalidate_all();
+            self.0.clients.clear();
+            self.0.resources.clear();
         }
-        self.last_read.store(Arc::new(LastRead { epoch, read_at }));
+        self.0.last_read.store(Arc::new(LastRead { epoch, versions, read_at }));
     }
 
     /// Records whether the database was replaced by an older one. While it is, nothing is confirmed and cached data ages.
     pub(crate) fn note_set_back(&self, set_back: bool) {
-        self.set_back.store(set_back, Relaxed);
+        self.0.set_back.store(set_back, Relaxed);
     }
 
     /// Whether the database was replaced by an older one.
     pub(crate) fn is_set_back(&self) -> bool {
-        self.set_back.load(Relaxed)
+        self.0.set_back.load(Relaxed)
     }
 
     /// The time since the epochs were last read.
     pub(crate) fn age(&self) -> Duration {
-        self.clock.steady().since(self.last_read.load().read_at)
+        self.0.clock.steady().since(self.0.last_read.load().read_at)
     }
 
     /// The number of password hashes that wait for a thread.
     pub(crate) fn hashes_waiting(&self) -> usize {
-        self.passwords.hasher.waiting()
+        self.0.passwords.hasher.waiting()
     }
 
     /// Counts an attempt that was refused because of earlier failures.
     fn count_limited(&self, kind: &'static str) {
-        self.meters.limited.get_or_create(&Guess { kind }).inc();
+        self.0.meters.limited.get_or_create(&Guess { kind }).inc();
     }
 
     /// Whether the epochs were last read too long ago to serve cached data.
     pub(crate) fn is_stale(&self) -> bool {
-        self.age() > self.policy.stale_for
+        self.age() > self.0.policy.stale_for
     }
 
     /// Why the database accepts no writes, if it does not.
     pub(crate) fn write_failure(&self) -> Option<&'static str> {
-        self.store.write_failure().map(store::WriteFailure::as_str)
+        self.0.store.write_failure().map(store::WriteFailure::as_str)
     }
 
-    /// Finds a client, from the cache if it is there.
+    /// Finds a client, in the cache if it is there.
     async fn find_client(&self, id: &ClientId) -> Result<Option<Arc<Client>>, Error> {
-        let (epoch, age) = {
-            let last_read = self.last_read.load();
-            (last_read.epoch, self.clock.steady().since(last_read.read_at))
-        };
-        if age > self.policy.stale_for {
-            return Err(Error::Stale(age));
-        }
+        let version = self.fresh()?.versions.client(id);
         let read = async {
-            self.meters.client_reads.inc();
-            self.store.find_client(id).await.map(|client| client.map(Arc::new))
+            self.0.meters.client_reads.inc();
+            self.0.store.find_client(id).await
         };
-        self.clients.try_get_with((epoch, id.clone()), read).await.map_err(Error::Store)
+        self.0.clients.find(version, id, read).await.map_err(Error::Store)
+    }
+
+    /// Finds a resource, in the cache if it is there.
+    pub(crate) async fn find_resource(&self, audience: &Audience) -> Result<Option<Arc<Resource>>, Error> {
+        let version = self.fresh()?.versions.resource(audience);
+        self.0.resources.find(version, audience, self.0.store.find_resource(audience)).await.map_err(Error::Store)
+    }
+
+    /// The last read of the epochs, unless it is too long ago.
+    fn fresh(&self) -> Result<Guard<Arc<LastRead>>, Error> {
+        let last = self.0.last_read.load();
+        let age = self.0.clock.steady().since(last.read_at);
+        if age > self.0.policy.stale_for { Err(Error::Stale(age)) } else { Ok(last) }
     }
 
     /// Writes to the database when secrets were last used, in batches.
     pub(crate) async fn stamp_last_use(&self) {
         const AT_ONCE: usize = 500;
-        let used = self.last_use.take();
+        let used = self.0.last_use.take();
         for (index, batch) in used.chunks(AT_ONCE).enumerate() {
-            if let Err(error) = self.store.stamp_secrets_used(batch.to_vec()).await {
+            if let Err(error) = self.0.store.stamp_secrets_used(batch.to_vec()).await {
                 tracing::warn!(%error, "the last use of client secrets could not be recorded; the next run tries again");
-                return self.last_use.put_back(&used[index * AT_ONCE..]);
+                return self.0.last_use.put_back(&used[index * AT_ONCE..]);
             }
         }
     }

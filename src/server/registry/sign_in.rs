@@ -52,7 +52,7 @@ impl Registry {
         let user = asked.username.parse::<Username>().ok();
         let name = user.as_ref().map_or(asked.username, Username::as_str);
         let guess = PasswordAttempt { client: asked.client, name, user: user.as_ref(), network: asked.network };
-        let attempt = self.passwords.limits.admit(guess).await.map_err(|refused| match refused {
+        let attempt = self.0.passwords.limits.admit(guess).await.map_err(|refused| match refused {
             NotAdmitted::Limited(kind, limited) => {
                 self.count_limited(kind);
                 SignInError::Limited(limited)
@@ -71,12 +71,12 @@ impl Registry {
 
     /// The mark to store for the source of a sign-in, so that the source is recognized next time.
     pub(crate) fn mark_source(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
-        self.passwords.limits.known.mark(client, user, network)
+        self.0.passwords.limits.known.mark(client, user, network)
     }
 
     /// Must be called when the mark of a source was stored.
     pub(crate) async fn source_was_marked(&self, client: &ClientId, user: &Username) {
-        self.passwords.limits.known.forget_cached(client, user).await;
+        self.0.passwords.limits.known.forget_cached(client, user).await;
     }
 
     /// `at_known_source`: the user is known to have signed in from this source before. If false, that is looked up when needed.
@@ -87,7 +87,7 @@ impl Registry {
         at_known_source: bool,
     ) -> Result<(User, PasswordProof), SignInError> {
         let known = match name {
-            Some(name) => self.store.find_credentials(name).await.map_err(Error::from)?,
+            Some(name) => self.0.store.find_credentials(name).await.map_err(Error::from)?,
             None => None,
         };
         // A text that is not a valid password is compared as it is, so that it costs the same. It matches nothing.
@@ -99,11 +99,11 @@ impl Registry {
         let other = async {
             let name = name.filter(|_| !at_known_source)?;
             // If the look-up fails, the source counts as unknown, and the caller is refused if the queue is full.
-            let found = self.passwords.limits.known.contain(asked.client, name, asked.network).await.unwrap_or(false);
+            let found = self.0.passwords.limits.known.contain(asked.client, name, asked.network).await.unwrap_or(false);
             found.then(|| at_known(name))
         };
         let stored = known.as_ref().map(|known| known.password_hash.clone());
-        let verdict = self.passwords.hasher.verify(&share, other, sent, stored).await?;
+        let verdict = self.0.passwords.hasher.verify(&share, other, sent, stored).await?;
         let Some(known) = known else { return Err(SignInError::Rejected("unknown user")) };
         let Comparison::Right { rehash } = verdict else { return Err(SignInError::Rejected("wrong password")) };
         // A second read, only after a correct password.
@@ -113,7 +113,7 @@ impl Registry {
 
     /// Finds a user by id, unless it is disabled or deleted.
     pub(crate) async fn find_enabled_user(&self, id: UserId) -> Result<Option<User>, Error> {
-        let user = self.store.find_user_by_id(id).await?;
+        let user = self.0.store.find_user_by_id(id).await?;
         Ok(user.filter(|user| user.disabled_at.is_none()))
     }
 }

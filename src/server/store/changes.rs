@@ -43,10 +43,11 @@ impl Store {
         .await
     }
 
-    /// The changes numbered after `after` and up to `newest`, in order, at most [`Self::AT_ONCE`].
+    /// The changes numbered after `after` and up to `newest`, in order, at most [`Self::AT_ONCE`]. Read on the reserved connection, like
+    /// the epochs.
     pub(crate) async fn list_changes(&self, after: i64, newest: i64) -> Result<Vec<Change>, Error> {
         let rows = sqlx::query("SELECT n, at, actor, action, target FROM changes WHERE n > $1 AND n <= $2 ORDER BY n LIMIT $3");
-        let rows = rows.bind(after).bind(newest).bind(Self::AT_ONCE).fetch_all(&self.pool).await?;
+        let rows = rows.bind(after).bind(newest).bind(Self::AT_ONCE).fetch_all(&self.reserved).await?;
         let read = |row| {
             Ok(Change {
                 number: Row::try_get(row, "n")?,

@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    protocol::{Audience, ClientId, GrantType},
+    protocol::{ClientId, GrantType},
     server::{
-        model::{Client, ClientChange, Ending, LoginFilter, Permission, StoredSecret},
+        model::{Client, ClientChange, Ending, LoginFilter, StoredSecret},
         secret::SecretId,
     },
 };
@@ -20,16 +20,16 @@ use crate::{
 /// Selects all data of one client, or of all clients, in one statement. Columns that a branch does not have are NULL; the first branch
 /// determines the types.
 macro_rules! select {
-    ($with:literal, $client:literal, $scopes:literal, $others:literal) => {
+    ($with:literal, $client:literal, $others:literal) => {
         concat!(
             $with,
             "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, \
              CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
              CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
             $client,
-            " UNION ALL SELECT 'scope', cs.client_id, NULL, NULL, r.token_lifetime, NULL, NULL, cs.scope, cs.audience, NULL, NULL, NULL, NULL \
-             FROM client_scopes cs JOIN resources r ON r.audience = cs.audience ",
-            $scopes,
+            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
+             FROM client_scopes ",
+            $others,
             " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
              FROM client_introspects ",
             $others,
@@ -45,10 +45,9 @@ macro_rules! select {
 const SELECT_ONE: &str = select!(
     "WITH chosen AS (SELECT COALESCE((SELECT id FROM clients WHERE id >= $1 ORDER BY id LIMIT 1), (SELECT MIN(id) FROM clients)) AS id) ",
     "WHERE id = (SELECT id FROM chosen)",
-    "WHERE cs.client_id = (SELECT id FROM chosen)",
     "WHERE client_id = (SELECT id FROM chosen)"
 );
-const SELECT_ALL: &str = select!("", "", "", "");
+const SELECT_ALL: &str = select!("", "", "");
 
 impl Store {
     #[tracing::instrument(level = "debug", skip_all)]
@@ -265,14 +264,10 @@ impl Rows {
             };
             clients.insert(id, client);
         }
-        let limits = self.scopes.iter().map(|row| Ok((parsed::<Audience>(row, "audience")?, lifetime_if_any(row, "token_lifetime")?)));
-        let limits = limits.collect::<Result<BTreeMap<_, _>, Error>>()?;
         for (id, held) in permissions::group(&self.scopes, |row| parsed::<ClientId>(row, "client_id"))? {
-            let Some(client) = clients.get_mut(&id) else { continue };
-            client.permissions.extend(held.into_iter().map(|(audience, scope)| {
-                let token_lifetime = limits.get(&audience).copied().flatten();
-                (audience, Permission { scope, token_lifetime })
-            }));
+            if let Some(client) = clients.get_mut(&id) {
+                client.permissions = held;
+            }
         }
         for row in &self.introspects {
             if let Some(client) = clients.get_mut(&parsed(row, "client_id")?) {
@@ -310,8 +305,7 @@ async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Err
         .await?;
     let statements =
         ["DELETE FROM client_scopes WHERE client_id = $1", "INSERT INTO client_scopes (client_id, scope, audience) VALUES ($1, $2, $3)"];
-    let held = client.permissions.iter().map(|(audience, permission)| (audience, &permission.scope));
-    permissions::replace(connection, statements, id, held).await?;
+    permissions::replace(connection, statements, id, client.permissions.iter()).await?;
     sqlx::query("DELETE FROM client_introspects WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
     for audience in &client.introspects {
         if resources::find(connection, audience).await?.is_none() {

@@ -1,15 +1,17 @@
 //! Client authentication: RFC 6749 section 2.3.1.
 
+mod secret;
+
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{Error, Limited, Registry, network::Network};
 use crate::{
     clock::Timestamp,
-    protocol::{AuthMethod, ClientId, SecretForm, find_secret},
+    protocol::{AuthMethod, ClientId},
     server::{
         caller_text,
         model::Client,
-        secret::{ClientSecret, Redacted, SecretDigest, SecretId},
+        secret::{Redacted, SecretDigest, SecretId},
     },
 };
 
@@ -18,15 +20,19 @@ use crate::{
 pub(crate) struct Credentials {
     /// As sent, not yet parsed.
     pub(crate) client_id: String,
-    /// `None` if the request names a client without proof.
-    pub(crate) secret: Option<Redacted>,
-    pub(crate) method: AuthMethod,
+    pub(crate) proof: Proof,
 }
 
-impl Credentials {
-    fn sent_secret(&self) -> &str {
-        self.secret.as_ref().map_or("", Redacted::expose)
-    }
+/// How a client proves its identity.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// The request names a client without proof.
+    None,
+    Secret {
+        text: Redacted,
+        /// How it was sent.
+        method: AuthMethod,
+    },
 }
 
 /// Why a client was not authenticated.
@@ -90,29 +96,11 @@ impl Credentials {
         } else if id.parse::<ClientId>().is_err() {
             Some("the client id is malformed")
         } else {
-            mistake_in_secret(self.sent_secret())
+            match &self.proof {
+                Proof::None => None,
+                Proof::Secret { text, .. } => secret::mistake(text.expose()),
+            }
         }
-    }
-}
-
-/// Describes what is malformed about a secret.
-fn mistake_in_secret(sent: &str) -> Option<&'static str> {
-    if sent.trim() != sent {
-        return Some("the secret has leading or trailing white space");
-    }
-    if is_in_quotes(sent) {
-        return Some("the secret is in quotes");
-    }
-    match sent.split_once(ClientSecret::PREFIX) {
-        Some(("", _)) if ClientSecret::id_within(sent).is_none() => Some("the secret is incomplete: its checksum or its length is wrong"),
-        Some(("", _)) => None,
-        Some((before, _)) if before.contains('=') => Some("the secret begins with NAME=, like a line of an environment file"),
-        Some(_) => Some("the secret has a prefix that does not belong to it"),
-        None => match find_secret(sent)? {
-            SecretForm::RefreshToken => Some("a refresh token was sent as the secret"),
-            SecretForm::Jwt => Some("a token was sent as the secret"),
-            SecretForm::ClientSecret => Some("the secret has the wrong case"),
-        },
     }
 }
 
@@ -123,7 +111,7 @@ fn is_in_quotes(text: &str) -> bool {
 impl Registry {
     /// Authenticates a client. `now` is the wall clock time; the expiry of secrets is checked by the steady clock.
     ///
-    /// Every attempt costs one look-up (none if the client id is malformed) and one digest, whether the client exists or not. Failures are
+    /// Every attempt costs one look-up (none if the client id is malformed) and one digest of a secret, whether the client exists or not. Failures are
     /// counted per client and `source`. They never block a correct secret, because 256 random bits cannot be guessed.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn authenticate(
@@ -136,13 +124,12 @@ impl Registry {
             Ok(id) => self.find_client(&id).await?,
             Err(_) => None,
         };
-        let digest = self.digest(credentials.sent_secret());
-        match check_secret(client.as_ref(), credentials, &digest, self.clock.steady()) {
+        match self.check(client.as_ref(), credentials) {
             Ok((client, secret)) => {
-                self.last_use.note(&secret, now);
-                Ok(client)
+                self.0.last_use.note(secret, now);
+                Ok(Arc::clone(client))
             }
-            Err(rejection) => match self.failed_secrets.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
+            Err(rejection) => match self.0.failed_secrets.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
                 Ok(mut failure) => {
                     failure.made();
                     Err(AuthenticationError::Rejected(rejection))
@@ -155,40 +142,28 @@ impl Registry {
         }
     }
 
+    /// Checks the proof, and whether the client may use it.
+    fn check<'a>(&self, client: Option<&'a Arc<Client>>, credentials: &Credentials) -> Result<(&'a Arc<Client>, &'a SecretId), Rejection> {
+        let (verified, method) = match &credentials.proof {
+            Proof::None => return Err(client.map_or(Rejection::UnknownClient, |_| Rejection::NoSecret)),
+            Proof::Secret { text, method } => {
+                let digest = self.digest(text.expose());
+                (secret::check(client, text.expose(), &digest, self.0.clock.steady()), method)
+            }
+        };
+        let (client, secret) = verified?;
+        if client.disabled_at.is_some() {
+            return Err(Rejection::DisabledClient);
+        }
+        if !client.auth_methods.contains(method) {
+            return Err(Rejection::MethodNotAllowed);
+        }
+        Ok((client, secret))
+    }
+
     /// Computes and counts a digest of the sent secret.
     fn digest(&self, sent: &str) -> SecretDigest {
-        self.meters.secret_digests.inc();
+        self.0.meters.secret_digests.inc();
         SecretDigest::of(sent)
     }
-}
-
-/// Returns the client and the id of the secret that authenticates it, or why there is none.
-fn check_secret(
-    client: Option<&Arc<Client>>,
-    credentials: &Credentials,
-    digest: &SecretDigest,
-    now: Timestamp,
-) -> Result<(Arc<Client>, SecretId), Rejection> {
-    let id = ClientSecret::id_within(credentials.sent_secret());
-    let stored = client.into_iter().flat_map(|client| &client.secrets).find(|secret| Some(&secret.id) == id.as_ref());
-    let matches = digest.matches(stored.map_or(&SecretDigest::NONE, |secret| &secret.digest));
-
-    let client = client.ok_or(Rejection::UnknownClient)?;
-    if credentials.secret.is_none() {
-        return Err(Rejection::NoSecret);
-    }
-    let stored = stored.ok_or(Rejection::UnknownSecret)?;
-    if !matches {
-        return Err(Rejection::WrongSecret);
-    }
-    if !stored.is_live(now) {
-        return Err(Rejection::ExpiredSecret);
-    }
-    if client.disabled_at.is_some() {
-        return Err(Rejection::DisabledClient);
-    }
-    if !client.auth_methods.contains(&credentials.method) {
-        return Err(Rejection::MethodNotAllowed);
-    }
-    Ok((Arc::clone(client), stored.id.clone()))
 }

@@ -13,6 +13,7 @@
 //! | `server::config` | flags over environment over a file over defaults |
 //! | `server::management` | what is for operators alone: metrics and health, on a listener of their own |
 //! | `server::http` | speaks HTTP and knows no rule: every route on one page, every error rendered in one place |
+//! | `server::commands` | what an operator can do, each action once; records every change in its transaction |
 //! | `server::issuer` | decides what a client may have, and what the token says; one grant, one file |
 //! | `server::registry` | knows who may ask: clients and users, how they prove it, and how often they may fail to |
 //! | `server::restore` | notices that a database was lost, copied or set back, and makes a restored one safe to serve |
@@ -29,7 +30,7 @@
 //! | `cli` | the terminal door: one command, one file |
 //!
 //! Imports run one way, from the lower lines of this list to none above them:
-//! `cli → server → http → issuer → registry → restore → revocation → keys → store → model → protocol → {clock, entropy}`, and beside the server
+//! `cli → server → http → commands → issuer → registry → restore → revocation → keys → store → model → protocol → {clock, entropy}`, and beside the server
 //! `{verifier, client} → {kept, outbound} → protocol`. `tests/architecture.rs` holds that, and more.
 //!
 //! # Recipes
@@ -52,6 +53,9 @@
 //!
 //! **To add an algorithm**: `protocol/jwk` (`Algorithm` and its public form), `keys/signer` (`JwsSigner` over aws-lc-rs, and
 //! how a key is made), `keys/rotation` (which algorithms are in use), `tests/server/access_token.rs` (OpenSSL verifies it).
+//!
+//! **To add an operator's action**: `commands/<noun>` (takes an `Act`), `store/<noun>` (`Store::change` records it with its detail),
+//! `cli/<noun>`, and `restore/lost` (what to do when it is lost).
 //!
 //! **To add a metric**: `server/meters` (its name, its unit, its help, and a handle that is public to the rooms), then where the thing
 //! happens; what is looked up and not counted, `server/management`. `examples/grafana-dashboard.json` shows it.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     protocol::Algorithm,
-    server::{model::SigningKeyRow, store::Store},
+    server::{act::Act, model::SigningKeyRow, store::Store},
 };
 
 /// Opens the keys of the database, and makes one where none can sign, active at once. For the very first no verifier can know
@@ -42,7 +42,7 @@ pub(super) async fn open_or_make(policy: &Policy, sealing: &SealingKeys, store: 
         expires_at: None,
         revoked_at: None,
     };
-    if store.insert_signing_key(row).await? {
+    if store.insert_signing_key(&Act::of_server(now), row).await? {
         if generation == 1 {
             tracing::info!(key.id = kid, key.generation = generation, "made the first signing key");
         } else {

@@ -24,7 +24,7 @@ const NAME_CHARS: usize = 4;
 
 impl Policy {
     /// Says why `password` may not be set for `username`.
-    pub(crate) fn judge(&self, password: &Password, username: &Username) -> Result<(), String> {
+    pub(crate) fn check(&self, password: &Password, username: &Username) -> Result<(), String> {
         if password.chars() < self.min_length {
             return Err(format!(
                 "it has {} characters, and {} are needed; a few words in a row are easy to keep",
@@ -65,9 +65,9 @@ fn piece(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn judge(text: &str) -> Result<(), String> {
+    fn check(text: &str) -> Result<(), String> {
         let policy = Policy { min_length: 15, service_names: vec!["sealwright".to_owned(), "orders".to_owned()] };
-        policy.judge(&Password::parse(text).unwrap(), &"alice.cooper".parse().unwrap())
+        policy.check(&Password::parse(text).unwrap(), &"alice.cooper".parse().unwrap())
     }
 
     #[test]
@@ -80,9 +80,9 @@ mod tests {
             "PLUMTROUSERGATE",
             "483920571648302",
         ] {
-            assert_eq!(judge(good), Ok(()), "{good}");
+            assert_eq!(check(good), Ok(()), "{good}");
         }
-        let short = judge("plumtrousergat").unwrap_err();
+        let short = check("plumtrousergat").unwrap_err();
         assert!(short.contains("14 characters") && short.contains("15 are needed"), "{short}");
     }
 
@@ -91,19 +91,19 @@ mod tests {
         for common in
             ["password12345678", "PassWord12345678", "passwordpassword", "1234567890123456", "qwertyuiop!!!!!!!!", "!!!iloveyou2026!!!"]
         {
-            assert!(judge(common).unwrap_err().contains("everybody guesses"), "{common}");
+            assert!(check(common).unwrap_err().contains("everybody guesses"), "{common}");
         }
         for repeated in ["aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "zxvzxvzxvzxvzxvzx"] {
-            assert!(judge(repeated).is_err(), "{repeated}");
+            assert!(check(repeated).is_err(), "{repeated}");
         }
         for name in ["alice.cooper-2026", "Sealwright-2026!", "sealwrightsealwright1", "my-alice.cooper-1"] {
             assert!(
-                judge(name).unwrap_err().contains("name of the user or of the service") || judge(name).unwrap_err().contains("repeats"),
+                check(name).unwrap_err().contains("name of the user or of the service") || check(name).unwrap_err().contains("repeats"),
                 "{name}"
             );
         }
         let with_a_name = "alice.cooper likes plums";
-        assert_eq!(judge(with_a_name), Ok(()));
+        assert_eq!(check(with_a_name), Ok(()));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         let policy = Policy { min_length: 8, service_names: Vec::new() };
         assert!(COMMON.len() >= 3000);
         for common in COMMON.iter() {
-            assert!(policy.judge(&Password::parse(common).unwrap(), &"bob".parse().unwrap()).is_err(), "{common}");
+            assert!(policy.check(&Password::parse(common).unwrap(), &"bob".parse().unwrap()).is_err(), "{common}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `sealwright backup`: copies an SQLite database into one file.
 
-use std::{fs, io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Database, error::Error, output::say};
+use super::{Operator, error::Error, output::say};
 
 #[derive(Debug, Args)]
 pub(super) struct Backup {
@@ -13,26 +13,11 @@ pub(super) struct Backup {
 }
 
 impl Backup {
-    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
-        if !database.store.is_file() {
-            return Err(Error::BackupOfPostgres);
-        }
-        let failed = |source| Error::Backup { path: self.file.clone(), source };
-        let target = std::path::absolute(&self.file).map_err(failed)?;
-        let folder = target.parent().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        // Fails early; `persist_noclobber` below decides.
-        if target.symlink_metadata().is_ok() {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
-        }
-        // A temporary file has mode 0600 from the start; the copy appears under its name complete or not at all.
-        let copy = tempfile::Builder::new().prefix(".sealwright-backup-").tempfile_in(folder).map_err(failed)?;
-        database.store.backup(copy.path()).await?;
-        copy.as_file().sync_all().map_err(failed)?;
-        copy.persist_noclobber(&target).map_err(|error| failed(error.error))?;
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let copy = operator.commands.backup(&self.file).await?;
         say(&format!(
             "copied the database to {}; store it apart from sealing.key. After restoring it, run `sealwright restored` once",
-            target.display()
+            copy.display()
         ))
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Database, SettingFlags,
+    SettingFlags,
     error::Error,
     output::{Output, rfc3339, table},
 };
@@ -12,9 +12,8 @@ use crate::{
     clock::{Clock, SystemClock},
     server::{
         Config,
+        commands::{Commands, RecordState},
         http::{Tls, TlsError},
-        keys::{self, SealingKeys},
-        restore::{self, RecordFile},
     },
 };
 
@@ -92,28 +91,21 @@ impl Check {
     }
 }
 
-/// Whether the database is the one that this node last saw, and whether the record of that can be written.
-async fn record(database: &Database) -> Finding {
+/// The finding about this node's record of the database.
+async fn record(commands: &Commands) -> Finding {
     const WHAT: &str = "record";
-    let Config { store, keys, .. } = &database.config;
-    let record = match restore::require_known(store, keys, &database.clock).await {
-        Ok(record) => record,
-        Err(error) => return Finding::new(WHAT, Err(error.to_string())),
-    };
-    let file = RecordFile::of(keys);
-    let place = file.path().display();
-    if let Err(error) = file.require_writable() {
-        // A server runs without it.
-        let detail = format!("{place} cannot be written: {error}; a restore of an older database would not be noticed");
-        return Finding { warning: true, ..Finding::new(WHAT, Ok(detail)) };
+    match commands.check_record().await {
+        Err(error) => Finding::new(WHAT, Err(error.to_string())),
+        Ok(RecordState::Matches { path, newest_change }) => {
+            Finding::new(WHAT, Ok(format!("{}; the database contains all of it (newest change: {newest_change})", path.display())))
+        }
+        Ok(RecordState::Missing { path }) => Finding::new(WHAT, Ok(format!("{} will be created by the next start", path.display()))),
+        Ok(RecordState::Unwritable { path, error }) => {
+            // A server runs without it.
+            let detail = format!("{} cannot be written: {error}; a restore of an older database would not be noticed", path.display());
+            Finding { warning: true, ..Finding::new(WHAT, Ok(detail)) }
+        }
     }
-    Finding::new(
-        WHAT,
-        Ok(match record {
-            Some(record) => format!("{place}; the database contains all of it (newest change: {})", record.newest_change()),
-            None => format!("{place} will be created by the next start"),
-        }),
-    )
 }
 
 /// Runs the checks in order and stops at the first failure that the others depend on.
@@ -124,23 +116,22 @@ async fn check_all(settings: SettingFlags) -> Vec<Finding> {
     };
     let mut findings = vec![Finding::new("configuration", Ok("all settings are known and in range".to_owned()))];
     findings.extend(Finding::of_tls(&config));
-    let database = match Database::open(config).await {
-        Ok(database) => database,
+    let commands = match Commands::open(config.commands()).await {
+        Ok(commands) => commands,
         Err(error) => {
             findings.push(Finding::new("database", Err(error.to_string())));
             return findings;
         }
     };
-    findings.push(Finding::new("database", Ok(database.config.store.url.to_string())));
-    match SealingKeys::open_existing(&database.config.keys, &database.store).await {
-        Ok(sealing) => {
-            findings.push(Finding::new("sealing key", Ok(format!("{} opens this database", sealing.place()))));
-            let keys = keys::check(&sealing, &database.store, database.clock.now()).await;
-            findings.push(Finding::new("signing keys", keys));
-            findings.push(record(&database).await);
+    findings.push(Finding::new("database", Ok(commands.database())));
+    match commands.check_keys(SystemClock.now()).await {
+        Ok((place, signing_keys)) => {
+            findings.push(Finding::new("sealing key", Ok(format!("{place} opens this database"))));
+            findings.push(Finding::new("signing keys", signing_keys));
+            findings.push(record(&commands).await);
         }
         Err(error) => findings.push(Finding::new("sealing key", Err(error.to_string()))),
     }
-    database.store.close().await;
+    commands.close().await;
     findings
 }

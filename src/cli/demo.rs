@@ -13,15 +13,13 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     entropy,
-    protocol::{Audience, AuthMethod, GrantType, Scope, ServerMetadata},
+    protocol::{Audience, GrantType, Scope, ServerMetadata},
     server::{
         Config, Server,
+        commands::{Act, Commands, NewClient, NewResource, NewSecret, NewUser, Password},
         config::Sources,
         http::Demo,
-        model::{Client, Password, Resource},
-        registry::{self, NewSecret, PasswordHasher},
         secret::Redacted,
-        store::{Opening, Store},
     },
 };
 
@@ -87,7 +85,7 @@ impl DemoData {
     fn docs_fields(&self) -> Demo {
         Demo {
             client_id: CLIENT.to_owned(),
-            client_secret: Redacted::new(self.secret.secret.expose().to_owned()),
+            client_secret: Redacted::new(self.secret.expose().to_owned()),
             username: USER.to_owned(),
             password: Redacted::new(self.password.clone()),
         }
@@ -96,30 +94,30 @@ impl DemoData {
 
 /// Registers one resource, one app and one user.
 async fn populate(config: &Config) -> Result<DemoData, Error> {
-    let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::new(SystemClock)).await?;
-    let now = SystemClock.now();
+    let commands = Commands::create(config.commands()).await?;
+    let act = Act::of_process(SystemClock.now());
     let audience: Audience = RESOURCE.parse().expect("the demo's resource is valid");
     let scope: Scope = SCOPE.parse().expect("the demo's scope is valid");
-    store.insert_resource(Resource { audience: audience.clone(), scope: scope.clone(), token_lifetime: None, created_at: now }).await?;
-    let client = Client {
+    let permissions = BTreeMap::from([(audience.clone(), scope.clone())]);
+    commands.resources().create(&act, NewResource { audience, scope, token_lifetime: None }).await?;
+    let client = NewClient {
         id: CLIENT.parse().expect("the demo's client id is valid"),
-        auth_methods: AuthMethod::ALL.iter().copied().collect(),
+        auth_methods: [].into(),
         grants: GrantType::ALL.iter().copied().collect(),
-        permissions: BTreeMap::from([(audience.clone(), scope.clone())]),
+        permissions: permissions.clone(),
         introspects: [].into(),
         token_lifetime: None,
-        created_at: now,
-        disabled_at: None,
-        secrets: Vec::new(),
+        secret_lifetime: None,
     };
-    let (_, secret) = registry::register_client(&store, client, None).await?;
+    let (_, secret) = commands.clients().create(&act, client).await?;
     let password = entropy::unique_id();
-    let hasher = PasswordHasher::start(config.registry.hashing, Default::default()).map_err(Error::Runtime)?;
-    let username = USER.parse().expect("the demo's user name is valid");
-    let parsed = Password::parse(&password).expect("base64url is a valid password");
-    let permissions = BTreeMap::from([(audience, scope)]);
-    registry::register_user(&store, &config.passwords, &hasher, username, parsed, permissions, now).await?;
-    store.close().await;
+    let user = NewUser {
+        username: USER.parse().expect("the demo's user name is valid"),
+        password: Password::parse(&password).expect("base64url is a valid password"),
+        permissions,
+    };
+    commands.users().create(&act, user).await?;
+    commands.close().await;
     Ok(DemoData { secret, password })
 }
 
@@ -127,7 +125,7 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
 fn introduction(server: &Server, data: &DemoData) -> String {
     let issuer = server.issuer();
     let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
-    let app = format!("curl -sS -u '{CLIENT}:{}'", data.secret.secret.expose());
+    let app = format!("curl -sS -u '{CLIENT}:{}'", data.secret.expose());
     let docs = issuer.endpoint("/docs");
     let token_url = issuer.endpoint(ServerMetadata::TOKEN_ROUTE);
     let revocation_url = issuer.endpoint(ServerMetadata::REVOCATION_ROUTE);

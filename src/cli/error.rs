@@ -1,7 +1,7 @@
-use std::{io, path::PathBuf};
+use std::io;
 
 use crate::{
-    server::{self, config, keys, registry, store, telemetry},
+    server::{self, commands, config, telemetry},
     verifier,
 };
 
@@ -12,12 +12,6 @@ pub(super) enum Error {
     Runtime(io::Error),
     #[error(transparent)]
     Config(#[from] config::Error),
-    #[error(transparent)]
-    Database(#[from] store::OpenError),
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error(transparent)]
-    Keys(#[from] keys::Error),
     #[error(transparent)]
     Server(#[from] server::Error),
     #[error(transparent)]
@@ -32,14 +26,6 @@ pub(super) enum Error {
     Password(String),
     #[error("standard input is not a terminal, so the password cannot be prompted for: use --password-stdin")]
     NoTerminal,
-    #[error(transparent)]
-    Restore(#[from] server::RestoreError),
-    #[error("the backup {} was not created: {source}", path.display())]
-    Backup { path: PathBuf, source: io::Error },
-    #[error(
-        "`backup` copies SQLite databases only. For PostgreSQL, `pg_dump --format=custom --file=FILE DATABASE` makes a copy; `dropdb`, `createdb` and `pg_restore --exit-on-error --single-transaction --dbname=DATABASE FILE` restore it; run `sealwright restored` before the server starts again"
-    )]
-    BackupOfPostgres,
     #[error(
         "the secret {secret} is the last valid one of the client {client}: add another first (`client add-secret {client}`), or drop this one anyway with --last"
     )]
@@ -49,7 +35,7 @@ pub(super) enum Error {
     #[error("{url} did not report whether the server is ready: {why}")]
     NoHealth { url: String, why: String },
     #[error(transparent)]
-    Registration(#[from] registry::RegistrationError),
+    Command(#[from] commands::Error),
     #[error(
         "the new secret of the client {client} is stored but could not be shown ({source}): add another with `client add-secret {client}`"
     )]
@@ -70,4 +56,14 @@ pub(super) enum Error {
     NotChecked(#[source] verifier::Error),
     #[error("some checks failed; see above")]
     CheckFailed,
+}
+
+impl Error {
+    /// The error of `client drop-secret`: names the options of the command line.
+    pub(super) fn of_drop_secret(error: commands::Error) -> Self {
+        match error.last_secret() {
+            Some((client, secret)) => Self::LastSecret { client, secret },
+            None => error.into(),
+        }
+    }
 }

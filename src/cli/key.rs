@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{
-    Database,
+    Operator,
     error::Error,
     output::{Output, or_never, rfc3339, rfc3339_if_any, table},
 };
@@ -23,11 +23,11 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let Self::List { output } = self;
-        let now = database.clock.now();
-        let (readable, damaged): (Vec<_>, Vec<_>) = database.store.list_signing_keys().await?.into_iter().partition(Result::is_ok);
-        let views: Vec<KeyView> = readable.into_iter().flatten().map(|key| KeyView::new(key, now)).collect();
+        let now = operator.act.now;
+        let (readable, damaged) = operator.commands.list_keys().await?;
+        let views: Vec<KeyView> = readable.into_iter().map(|key| KeyView::new(key, now)).collect();
         output.print(&views, |views| {
             let row = |view: &KeyView| {
                 [
@@ -42,7 +42,7 @@ impl Command {
             table(["KEY", "ALG", "STATE", "ACTIVATES", "RETIRES", "EXPIRES"], views.iter().map(row))
         })?;
         // The readable keys were printed; the first damaged one is reported.
-        damaged.into_iter().find_map(Result::err).map_or(Ok(()), |error| Err(error.into()))
+        damaged.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 

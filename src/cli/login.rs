@@ -1,12 +1,10 @@
 //! `sealwright login`: the logins of users.
 
-use std::collections::BTreeMap;
-
 use clap::Subcommand;
 use serde::Serialize;
 
 use super::{
-    Database,
+    Operator,
     error::Error,
     output::{Output, rfc3339, rfc3339_if_any, say, table},
     user::username,
@@ -15,8 +13,8 @@ use crate::{
     clock::Timestamp,
     protocol::ClientId,
     server::{
-        model::{Ending, Login, LoginFilter, LoginId, Username},
-        store,
+        commands::LoginsOf,
+        model::{Login, LoginId, Username},
     },
 };
 
@@ -46,45 +44,24 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
-        let now = database.clock.now();
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let Operator { commands, act } = operator;
         match self {
             Self::List { user, client, output } => {
-                let of = match (user, client) {
-                    (Some(name), _) => Some(named_user(database, name).await?),
-                    (None, Some(id)) => Some(named_client(database, id).await?),
-                    (None, None) => None,
-                };
-                let names: BTreeMap<_, _> = database.store.list_users().await?.into_iter().map(|user| (user.id, user.username)).collect();
-                let logins = database.store.list_logins(of).await?;
-                let views: Vec<View> = logins.iter().map(|login| View::new(login, names.get(&login.user), now)).collect();
+                let of = user.map(LoginsOf::User).or_else(|| client.map(LoginsOf::Client));
+                let logins = commands.logins().list(of).await?;
+                let views: Vec<View> = logins.iter().map(|(login, name)| View::new(login, name.as_ref(), act.now)).collect();
                 output.print(&views[..], View::list_for_people)
             }
             Self::End { id, user, client } => {
-                let of = match (id, user, client) {
-                    (Some(id), ..) => {
-                        let known = database.store.find_login(&id).await?;
-                        known.map(|login| LoginFilter::Id(login.id)).ok_or_else(|| store::Error::Missing(format!("login {id}")))?
-                    }
-                    (_, Some(name), _) => named_user(database, name).await?,
-                    (.., Some(id)) => named_client(database, id).await?,
-                    (None, None, None) => return Ok(()),
-                };
-                let ended = database.store.end_logins(of, Ending::Operator, now).await?;
+                let of = id.map(LoginsOf::Id).or_else(|| user.map(LoginsOf::User)).or_else(|| client.map(LoginsOf::Client));
+                // The group of arguments requires one of them.
+                let Some(of) = of else { return Ok(()) };
+                let ended = commands.logins().end(act, of).await?;
                 say(&format!("ended {ended} {}", if ended == 1 { "login" } else { "logins" }))
             }
         }
     }
-}
-
-async fn named_user(database: &Database, name: Username) -> Result<LoginFilter, Error> {
-    let known = database.store.find_user(&name).await?;
-    Ok(known.map(|user| LoginFilter::User(user.id)).ok_or_else(|| store::Error::Missing(format!("user {name}")))?)
-}
-
-async fn named_client(database: &Database, id: ClientId) -> Result<LoginFilter, Error> {
-    let known = database.store.find_client(&id).await?;
-    Ok(known.map(|client| LoginFilter::Client(client.id)).ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
 }
 
 /// A login as it is printed.

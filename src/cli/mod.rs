@@ -2,6 +2,7 @@
 
 mod allowance;
 mod backup;
+mod change;
 mod check;
 mod client;
 mod demo;
@@ -18,19 +19,17 @@ mod settings;
 mod token;
 mod user;
 
-use std::sync::Arc;
-
 use clap::{Parser, Subcommand};
 
 use error::Error;
 use settings::SettingFlags;
 
 use crate::{
-    clock::{SharedClock, SystemClock},
+    clock::{Clock, SystemClock},
     server::{
         Config, caller_text,
+        commands::{Act, Commands},
         config::Sources,
-        store::{Opening, Store},
     },
 };
 
@@ -65,6 +64,9 @@ enum Command {
     /// Signing keys
     #[command(subcommand)]
     Key(key::Command),
+    /// Changes: what operators changed
+    #[command(subcommand)]
+    Change(change::Command),
     /// Tokens
     #[command(subcommand)]
     Token(token::Command),
@@ -112,36 +114,31 @@ impl Command {
             Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
             Self::Token(command) => command.run(settings).await,
-            Self::Resource(command) => Database::with(settings, async |database| command.run(database).await).await,
-            Self::Client(command) => Database::with(settings, async |database| command.run(database).await).await,
-            Self::User(command) => Database::with(settings, async |database| command.run(database).await).await,
-            Self::Login(command) => Database::with(settings, async |database| command.run(database).await).await,
-            Self::Backup(backup) => Database::with(settings, async |database| backup.run(database).await).await,
-            Self::Key(command) => Database::with(settings, async |database| command.run(database).await).await,
+            Self::Resource(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::Client(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::User(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::Login(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::Backup(backup) => Operator::with(settings, async |operator| backup.run(operator).await).await,
+            Self::Change(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::Key(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
         }
     }
 }
 
-/// The database of a server that has run before. All commands but `serve` and `demo` work on it.
+/// The operator who runs this process: the commands on the database, and the act by which they change it.
 #[derive(Debug)]
-struct Database {
-    store: Store,
-    clock: SharedClock,
-    config: Config,
+struct Operator {
+    commands: Commands,
+    act: Act,
 }
 
-impl Database {
-    async fn open(config: Config) -> Result<Self, Error> {
-        let clock: SharedClock = Arc::new(SystemClock);
-        let store = Store::open(&config.store, Opening::Existing, Arc::clone(&clock)).await?;
-        Ok(Self { store, clock, config })
-    }
-
+impl Operator {
     /// Opens the database for one command, and closes it whether or not the command succeeds.
     async fn with(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
-        let database = Self::open(settings.load()?).await?;
-        let outcome = command(&database).await;
-        database.store.close().await;
+        let commands = Commands::open(settings.load()?.commands()).await?;
+        let operator = Self { commands, act: Act::of_process(SystemClock.now()) };
+        let outcome = command(&operator).await;
+        operator.commands.close().await;
         outcome
     }
 }

@@ -8,9 +8,9 @@ use std::{
 use clap::Args;
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::error::Error;
+pub(super) use crate::server::model::rfc3339;
 use crate::{
     clock::Timestamp,
     protocol::ClientId,
@@ -90,12 +90,6 @@ pub(super) fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> St
 
 fn trimmed(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-}
-
-/// Formats a time like `2026-11-24T06:01:11Z`. Years after 9999 have no such form and print as seconds.
-pub(super) fn rfc3339(time: Timestamp) -> String {
-    let date = OffsetDateTime::from_unix_timestamp(time.seconds()).ok();
-    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{} s", time.seconds()))
 }
 
 pub(super) fn rfc3339_if_any(time: Option<Timestamp>) -> Option<String> {

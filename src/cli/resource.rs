@@ -4,15 +4,15 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{
-    Database,
+    Operator,
     error::Error,
     output::{NewLifetime, Output, facts, lifetime_for_people, new_lifetime, rfc3339, say, table, token_lifetime},
 };
 use crate::{
     protocol::{Audience, ScopeToken},
     server::{
+        commands::NewResource,
         model::{Resource, ResourceChange, TokenLifetime},
-        store,
     },
 };
 
@@ -71,24 +71,23 @@ fn scope_token(text: &str) -> Result<ScopeToken, String> {
 }
 
 impl Command {
-    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
-        let store = &database.store;
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let (resources, act) = (operator.commands.resources(), &operator.act);
         match self {
             Self::Create { audience, scopes, token_lifetime, output } => {
-                let resource = Resource { audience, scope: scopes.into_iter().collect(), token_lifetime, created_at: database.clock.now() };
-                store.insert_resource(resource.clone()).await?;
+                let new = NewResource { audience, scope: scopes.into_iter().collect(), token_lifetime };
+                let resource = resources.create(act, new).await?;
                 output.print(&View::from(&resource), View::for_people)
             }
             Self::List { output } => {
-                let views: Vec<View> = store.list_resources().await?.iter().map(View::from).collect();
+                let views: Vec<View> = resources.list().await?.iter().map(View::from).collect();
                 output.print(&views, |views| {
                     let row = |view: &View| [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime)];
                     table(["RESOURCE", "SCOPES", "TOKEN LIFETIME"], views.iter().map(row))
                 })
             }
             Self::Show { audience, output } => {
-                let resource = store.find_resource(&audience).await?;
-                let resource = resource.ok_or_else(|| store::Error::Missing(format!("resource {audience}")))?;
+                let resource = resources.find(&audience).await?;
                 output.print(&View::from(&resource), View::for_people)
             }
             Self::Update { audience, add, remove, token_lifetime, output } => {
@@ -97,11 +96,11 @@ impl Command {
                     remove: remove.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
                 };
-                let resource = store.update_resource(audience, change).await?;
+                let resource = resources.update(act, audience, change).await?;
                 output.print(&View::from(&resource), View::for_people)
             }
             Self::Delete { audience } => {
-                store.delete_resource(audience.clone()).await?;
+                resources.delete(act, audience.clone()).await?;
                 say(&format!("deleted the resource {audience}"))
             }
         }

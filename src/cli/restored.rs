@@ -1,7 +1,5 @@
 //! `sealwright restored`: prepares a restored database; it is run once.
 
-use std::sync::Arc;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -10,12 +8,11 @@ use super::{
     output::{Output, facts, or_dash, rfc3339, table, warn},
 };
 use crate::{
-    clock::{Clock, SharedClock, SystemClock},
+    clock::{Clock, SystemClock},
     server::{
-        Config, RestoreError,
-        keys::SealingKeys,
-        restore::{self, Record, RecordFile, Report},
-        store::{self, Opening, State, Store},
+        Config,
+        commands::{self, Act},
+        restore::{LostChange, Report},
     },
 };
 
@@ -27,37 +24,15 @@ pub(super) struct Restored {
 
 impl Restored {
     pub(super) async fn run(self, config: Config) -> Result<(), Error> {
-        let clock: SharedClock = Arc::new(SystemClock);
-        let file = RecordFile::of(&config.keys);
-        let record = match file.read() {
-            Ok(record) => record,
-            // The record cannot tell what was lost; it is replaced.
-            Err(error @ (RestoreError::Unreadable { .. } | RestoreError::NewerRecord { .. })) => {
-                warn(&format!("what was lost cannot be listed: {error}"));
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let newest = record.as_ref().map_or(0, Record::newest_change);
-        let founded = match State::inspect(&config.store, Arc::clone(&clock), newest).await? {
-            State::Founded(founded) => founded,
-            State::Missing => return Err(store::Error::NoFile.into()),
-            State::Empty => return Err(store::Error::NotFounded.into()),
-        };
-        // Migrates a copy from an older version, as a start of the server does.
-        let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::clone(&clock)).await?;
-        let outcome = async {
-            let sealing = SealingKeys::open_existing(&config.keys, &store).await?;
-            let now = SystemClock.now();
-            Ok::<_, Error>(restore::restored(&store, &sealing, &founded, &file, record, now).await?)
-        };
-        let outcome = outcome.await;
-        store.close().await;
-        let report = outcome?;
-        if let Some(why) = &report.record_failed {
-            warn(&format!("the record {} could not be written: {why}", file.path().display()));
+        let policy = config.commands();
+        let restored = commands::restored(&policy, &Act::of_process(SystemClock.now())).await?;
+        if let Some(error) = &restored.record_unreadable {
+            warn(&format!("what was lost cannot be listed: {error}"));
         }
-        self.output.print(&View::new(&report, config.store.url.to_string()), View::for_people)
+        if let Some(why) = &restored.report.record_failed {
+            warn(&format!("the record {} could not be written: {why}", restored.record.display()));
+        }
+        self.output.print(&View::new(&restored.report, policy.store.url.to_string()), View::for_people)
     }
 }
 
@@ -87,7 +62,7 @@ struct LostView {
 
 impl View {
     fn new(report: &Report, database: String) -> Self {
-        let lost = |lost: &restore::LostChange| LostView {
+        let lost = |lost: &LostChange| LostView {
             number: lost.number,
             at: rfc3339(lost.at),
             action: lost.action.clone(),

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::{
-    Database,
+    Operator,
     allowance::{Allowance, allowance, by_resource, scope_lists},
     error::Error,
     output::{Output, facts, or_dash, or_never, rfc3339, rfc3339_if_any, say, table},
@@ -15,9 +15,8 @@ use super::{
 use crate::{
     protocol::{Audience, Malformed},
     server::{
+        commands::NewUser,
         model::{User, UserChange, Username},
-        registry::{self, PasswordHasher},
-        store,
     },
 };
 
@@ -90,55 +89,36 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
-        let Database { store, clock, config } = database;
-        let now = clock.now();
-        let hasher = || {
-            PasswordHasher::start(registry::HashingPolicy { threads: 1, ..config.registry.hashing }, Default::default())
-                .map_err(Error::Runtime)
-        };
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let (users, act) = (operator.commands.users(), &operator.act);
+        let print = |user: &User, output: Output| output.print(&View::from(user), View::for_people);
         match self {
             Self::Create { username, password, allow, output } => {
-                let password = password.read()?;
-                let permissions = by_resource(allow);
-                let user = registry::register_user(store, &config.passwords, &hasher()?, username, password, permissions, now).await?;
-                output.print(&View::from(&user), View::for_people)
+                let new = NewUser { username, password: password.read()?, permissions: by_resource(allow) };
+                print(&users.create(act, new).await?, output)
             }
             Self::List { output } => {
-                let views: Vec<View> = store.list_users().await?.iter().map(View::from).collect();
+                let views: Vec<View> = users.list().await?.iter().map(View::from).collect();
                 output.print(&views[..], View::list_for_people)
             }
-            Self::Show { username, output } => show(database, &username, output).await,
+            Self::Show { username, output } => print(&users.find(&username).await?, output),
             Self::Update { username, allow, disallow, output } => {
                 let change = UserChange { allow: by_resource(allow), disallow: disallow.into_iter().collect() };
-                let user = store.update_user(username, change).await?;
-                output.print(&View::from(&user), View::for_people)
+                print(&users.update(act, username, change).await?, output)
             }
-            Self::Disable { username, output } => {
-                store.set_user_disabled(username.clone(), Some(now)).await?;
-                show(database, &username, output).await
-            }
-            Self::Enable { username, output } => {
-                store.set_user_disabled(username.clone(), None).await?;
-                show(database, &username, output).await
-            }
+            Self::Disable { username, output } => print(&users.disable(act, username).await?, output),
+            Self::Enable { username, output } => print(&users.enable(act, username).await?, output),
             Self::Delete { username } => {
-                store.delete_user(username.clone(), now).await?;
+                users.delete(act, username.clone()).await?;
                 say(&format!("deleted the user {username}"))
             }
             Self::SetPassword { username, password } => {
                 let password = password.read()?;
-                registry::set_password(store, &config.passwords, &hasher()?, username.clone(), password, now).await?;
+                users.set_password(act, username.clone(), password).await?;
                 say(&format!("set the password of {username}, and ended their logins"))
             }
         }
     }
-}
-
-async fn show(database: &Database, username: &Username, output: Output) -> Result<(), Error> {
-    let user = database.store.find_user(username).await?;
-    let user = user.ok_or_else(|| store::Error::Missing(format!("user {username}")))?;
-    output.print(&View::from(&user), View::for_people)
 }
 
 /// Parses a user name for other commands.

@@ -1,6 +1,9 @@
 //! The authorization server: builds its parts and runs them.
 
+mod act;
 pub(crate) mod caller_text;
+#[doc(hidden)]
+pub mod commands;
 pub mod config;
 pub(crate) mod custody;
 mod document;
@@ -33,7 +36,6 @@ use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 pub use config::Config;
 pub use meters::{Guess, Meters, TokenRequest};
-pub(crate) use restore::Error as RestoreError;
 
 use crate::{
     clock::SharedClock,
@@ -139,9 +141,9 @@ impl Server {
         let tls = config.http.tls.map(Tls::open).transpose()?;
         let bound = bind(config.http.listen, "listen")?;
         let management = config.management_listen.map(|addr| bind(addr, "management-listen")).transpose()?;
-        let record = restore::require_known(&config.store, &config.keys, &clock).await?;
+        let record = restore::require_known(&config.store, &config.keys).await?;
         let record_file = RecordFile::of(&config.keys);
-        let store = Store::open(&config.store, Opening::CreateIfMissing, Arc::clone(&clock)).await?;
+        let store = Store::open(&config.store, Opening::CreateIfMissing).await?;
         let sealing = SealingKeys::open_or_create(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
         let sources = MacKey::open(Registry::SOURCE_KEY, &sealing, &store).await?;

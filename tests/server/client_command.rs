@@ -60,7 +60,7 @@ async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) 
     assert_eq!(app.run_json(&["client", "show", "billing"]), updated);
     app.run(&["client", "update", "billing", "--remove-grant", "password"]).failed_saying(&["does not have the grant password"]);
     app.run(&["client", "update", "billing", "--disallow", "https://other.example"])
-        .failed_saying(&["allowed nothing at https://other.example"]);
+        .failed_saying(&["no permission at https://other.example"]);
     assert_eq!(app.run(&["client", "update", "billing"]).status.code(), Some(2), "an update without a change");
 
     app.run(&["client", "delete", "billing"]).succeeded();
@@ -137,7 +137,9 @@ async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
     let grant = ["--grant", "client_credentials"];
     let nothing = said(&["one"]);
     assert!(
-        nothing.contains("warning: the client one gets no token yet") && nothing.contains("--add-grant") && nothing.contains("--allow")
+        nothing.contains("warning: the client one cannot get a token yet")
+            && nothing.contains("--add-grant")
+            && nothing.contains("--allow")
     );
     let no_scope = said(&[&["two"], &grant[..]].concat());
     assert!(no_scope.contains("--allow RESOURCE=SCOPE") && !no_scope.contains("--add-grant"), "{no_scope}");
@@ -148,14 +150,14 @@ async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
 async fn the_last_secret_of_a_client_is_not_dropped_unless_that_is_said(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let first = app.client("billing").secret[3..19].to_owned();
-    app.run(&["client", "drop-secret", "billing", &first]).failed_saying(&["the last one", "add-secret billing", "--last"]);
+    app.run(&["client", "drop-secret", "billing", &first]).failed_saying(&["the last valid one", "add-secret billing", "--last"]);
     let added = app.run_json(&["client", "add-secret", "billing"]);
     let second = added["secret"]["id"].as_str().unwrap_or_else(|| panic!("{added}")).to_owned();
     app.run(&["client", "drop-secret", "billing", &first]).succeeded();
     // One that has expired does not count.
     app.database.execute(&format!("UPDATE client_secrets SET expires_at = 1 WHERE id = '{second}'")).await;
     let third = app.run_json(&["client", "add-secret", "billing"])["secret"]["id"].as_str().unwrap().to_owned();
-    app.run(&["client", "drop-secret", "billing", &third]).failed_saying(&["the last one"]);
+    app.run(&["client", "drop-secret", "billing", &third]).failed_saying(&["the last valid one"]);
     app.run(&["client", "drop-secret", "billing", &third, "--last"]).succeeded();
     app.run(&["client", "drop-secret", "billing", &second]).succeeded();
 }

@@ -102,7 +102,7 @@ async fn hd4_a_secret_may_come_from_a_file(backend: Backend) {
     list(&[named]).succeeded();
     list(&[named, ("SEALWRIGHT_DATABASE_URL", "")]).succeeded();
     let both = list(&[named, ("SEALWRIGHT_DATABASE_URL", "postgres://sw:hunter2@h/d")]);
-    both.failed_saying(&["SEALWRIGHT_DATABASE_URL_FILE", "SEALWRIGHT_DATABASE_URL is set as well", "url"]);
+    both.failed_saying(&["SEALWRIGHT_DATABASE_URL_FILE", "SEALWRIGHT_DATABASE_URL is set too", "url"]);
     list(&[("SEALWRIGHT_DATABASE_URL_FILE", "missing")]).failed_saying(&["missing", "SEALWRIGHT_DATABASE_URL_FILE", "No such file"]);
     write_private(&file, "postgres://sw:hunter2/@h/d");
     let refused = list(&[named]).failed_saying(&["from the file", "/ as %2F"]);

@@ -79,7 +79,7 @@ async fn a_demo_refuses_what_it_would_not_do() {
     {
         let mut command = command(folder.path());
         command.args(["demo", flag, value]).env("TMPDIR", temporary.path());
-        crate::support::finish(command).failed_saying(&[flag, "throwaway"]);
+        crate::support::finish(command).failed_saying(&[flag, "temporary folder"]);
     }
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");

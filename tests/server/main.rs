@@ -3,6 +3,7 @@
 //! A test that covers a row of the requirements begins with the row's id.
 
 mod access_token;
+mod change_command;
 mod check_and_inspect;
 mod client;
 mod client_authentication;

@@ -19,7 +19,7 @@ fn example(app: &TestApp) -> std::process::Command {
 async fn the_example_lets_in_whom_it_should_and_says_in_json_why_not_others(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let shop = app.app_for_users("shop");
-    app.user_with("alice", crate::support::PASSWORD, &["--allow", "https://orders.example=orders:read"]).succeeded();
+    app.database.user("alice", crate::support::PASSWORD, "orders:read");
     let token = |answer: crate::support::Answer| answer.granted()["access_token"].as_str().unwrap().to_owned();
     let (of_app, of_alice) = (token(app.plain_token(&shop).await), token(app.sign_in(&shop).await));
 

@@ -147,7 +147,7 @@ async fn pw12_the_last_character_of_a_long_password_counts_and_too_long_a_one_is
     for length in [64, 128, 1000, 1024] {
         let password: String = (0..length).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();
         let name = format!("user{length}");
-        app.user_with(&name, &password, &["--allow", "https://orders.example=orders:read"]).succeeded();
+        app.database.user(&name, &password, "orders:read");
         try_password(&app, &client, &name, &password).await.granted();
         let changed = format!("{}!", &password[..length - 1]);
         try_password(&app, &client, &name, &changed).await.refused(400, "invalid_grant");
@@ -163,7 +163,7 @@ async fn pw13_pw14_a_password_is_refused_with_the_reason(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     for (number, good) in ["plumtrousergate", "a b c d e f g h i", "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕"].iter().enumerate()
     {
-        app.user_with(&format!("good{number}"), good, &["--allow", "https://orders.example=orders:read"]).succeeded();
+        app.database.user(&format!("good{number}"), good, "orders:read");
     }
     let emoji = "🦀🦊🐙🐢🦉🐝🦋🐌🐞🦗🦂🐍🦎🦖🦕".bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
     try_password(&app, &client, "good2", &emoji).await.granted();
@@ -226,7 +226,7 @@ async fn a_sign_in_gives_what_client_and_user_both_may_have(backend: Backend) {
     app.token(&short, &format!("grant_type=password&{SIGN_IN}&scope=orders:write")).await.refused(400, "invalid_scope");
 
     // What the user may not have is dropped; nothing left is refused.
-    app.user_with("reader", PASSWORD, &["--allow", "https://orders.example=orders:read"]).succeeded();
+    app.database.user("reader", PASSWORD, "orders:read");
     let password = PASSWORD.replace(' ', "+");
     let asked = |scope: &str| format!("grant_type=password&username=reader&password={password}{scope}");
     for scope in ["", "&scope=orders:read+orders:write", "&resource=https://orders.example"] {

@@ -117,7 +117,7 @@ async fn op9_a_file_without_tables_beside_a_sealing_key_is_refused_and_left_as_i
     }
     write_private(&file, "");
     fs::write(&file, &alone).unwrap();
-    serve(&database, &[]).failed_saying(&["holds no issuer", "-wal", "sealwright backup FILE", "--found-new-issuer"]);
+    serve(&database, &[]).failed_saying(&["contains no issuer", "-wal", "sealwright backup FILE", "--found-new-issuer"]);
     assert_eq!(fs::read(&file).unwrap(), alone);
     write_private(&file, "");
     serve(&database, &[]).failed_saying(&["is missing", "--found-new-issuer"]);

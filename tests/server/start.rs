@@ -152,12 +152,12 @@ async fn a_port_that_is_taken_is_refused() {
     let app = TestApp::start(Backend::Sqlite).await;
     let database = founded(Backend::Sqlite).await;
     let addr = app.addr.to_string();
-    sealwright(&database, &["serve", "--listen", &addr]).failed_saying(&[&addr, "--listen takes another address"]);
+    sealwright(&database, &["serve", "--listen", &addr]).failed_saying(&[&addr, "Set --listen to use another address"]);
     // In the wrong folder as well, where nothing is made then.
     let elsewhere = TestDatabase::create(Backend::Sqlite).await;
     sealwright(&elsewhere, &["serve", "--listen", &addr]).failed_saying(&[&addr, "is a server running already"]);
     let management = ["serve", "--listen", "127.0.0.1:0", "--management-listen", &addr];
-    sealwright(&elsewhere, &management).failed_saying(&[&addr, "--management-listen takes another address"]);
+    sealwright(&elsewhere, &management).failed_saying(&[&addr, "Set --management-listen to use another address"]);
     assert_eq!(fs::read_dir(elsewhere.folder()).unwrap().count(), 0, "nothing was made");
 }
 

@@ -6,9 +6,11 @@ use crate::support::{Backend, PASSWORD, TestApp, on_both_databases};
 
 on_both_databases![a_user_is_created_listed_shown_updated_disabled_and_deleted, a_resource_that_users_may_use_is_not_deleted];
 
+const ALLOW: [&str; 2] = ["--allow", "https://orders.example=orders:read,orders:write"];
+
 async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let created = app.user("Alice");
+    let created = app.user_with("Alice", PASSWORD, &ALLOW).json();
     assert_eq!(created["username"], "alice");
     assert_eq!(created["allow"], json!({ "https://orders.example": ["orders:read", "orders:write"] }));
     assert!(created["sub"].as_str().unwrap().len() == 36 && created["signed_in_at"].is_null());
@@ -36,7 +38,7 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
         app.run(arguments).failed_saying(&["there is no user alice"]);
     }
     app.set_password("alice", PASSWORD).failed_saying(&["there is no user alice"]);
-    assert_ne!(app.user("alice")["sub"], created["sub"], "a name may come again, a sub does not");
+    assert_ne!(app.user_with("alice", PASSWORD, &ALLOW).json()["sub"], created["sub"], "a name may come again, a sub does not");
 
     // A password belongs on no command line, and there is no terminal that could be asked.
     app.run(&["user", "create", "bob"]).failed_saying(&["not a terminal", "--password-stdin"]);

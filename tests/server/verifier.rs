@@ -100,7 +100,7 @@ async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) 
     let refused = verify(&[&token, "--issuer", &app.issuer, "--audience", "https://stock.example"]);
     let lines: Vec<String> = refused.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert!(lines.contains(&format!("issuer ok \"{}\"", app.issuer)), "{lines:?}");
-    let found = "audience FAILED the token is for another API; \"https://orders.example\", wanted is \"https://stock.example\"";
+    let found = "audience FAILED the token is for another API; \"https://orders.example\", expected \"https://stock.example\"";
     assert!(lines.contains(&found.to_owned()), "{lines:?}");
     assert!(lines.contains(&"expiry -".to_owned()), "what comes after it was not looked at: {lines:?}");
     refused.failed_saying(&["the token is for another API", "wrong_audience"]);

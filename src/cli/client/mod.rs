@@ -7,19 +7,17 @@ use std::{collections::BTreeSet, time::Duration};
 use clap::Subcommand;
 
 use super::{
-    Database,
+    Operator,
     allowance::{Allowance, allowance, by_resource},
     error::Error,
     output::{NewLifetime, Output, new_lifetime, positive_duration, say, token_lifetime, warn},
 };
 use crate::{
-    clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType},
     server::{
+        commands::NewClient,
         model::{Client, ClientChange, TokenLifetime},
-        registry,
         secret::SecretId,
-        store::{self, Store},
     },
 };
 use view::{ClientView, NewSecretView};
@@ -131,24 +129,22 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) async fn run(self, database: &Database) -> Result<(), Error> {
-        let Database { store, clock, .. } = database;
-        let now = clock.now();
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let (clients, act) = (operator.commands.clients(), &operator.act);
+        let now = act.now;
+        let print = |client: &Client, output: Output| output.print(&ClientView::new(client, now), ClientView::for_people);
         match self {
             Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, secret_expires_in, output } => {
-                let auth_methods = if auth_methods.is_empty() { AuthMethod::ALL.to_vec() } else { auth_methods };
-                let client = Client {
+                let new = NewClient {
                     id,
                     auth_methods: auth_methods.into_iter().collect(),
                     grants: grants.into_iter().collect(),
                     permissions: by_resource(allow),
                     introspects: introspects.into_iter().collect(),
                     token_lifetime,
-                    created_at: now,
-                    disabled_at: None,
-                    secrets: Vec::new(),
+                    secret_lifetime: secret_expires_in,
                 };
-                let (client, secret) = registry::register_client(store, client, secret_expires_in).await?;
+                let (client, secret) = clients.create(act, new).await?;
                 output.print_secret(&ClientView::new(&client, now).with_secret(&secret), &client.id, ClientView::for_people)?;
                 if let Some(lacking) = lacking(&client) {
                     warn(&lacking);
@@ -156,11 +152,10 @@ impl Command {
                 Ok(())
             }
             Self::List { output } => {
-                let clients = store.list_clients().await?;
-                let views: Vec<ClientView> = clients.iter().map(|client| ClientView::new(client, now)).collect();
+                let views: Vec<ClientView> = clients.list().await?.iter().map(|client| ClientView::new(client, now)).collect();
                 output.print(&views[..], ClientView::list_for_people)
             }
-            Self::Show { id, output } => show(store, &id, now, output).await,
+            Self::Show { id, output } => print(&clients.find(&id).await?, output),
             Self::Update {
                 id,
                 add_grant,
@@ -184,41 +179,24 @@ impl Command {
                     remove_introspects: remove_introspects.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
                 };
-                let client = store.update_client(id, change, now).await?;
-                output.print(&ClientView::new(&client, now), ClientView::for_people)
+                print(&clients.update(act, id, change).await?, output)
             }
-            Self::Disable { id, output } => {
-                store.set_client_disabled(id.clone(), Some(now)).await?;
-                show(store, &id, now, output).await
-            }
-            Self::Enable { id, output } => {
-                store.set_client_disabled(id.clone(), None).await?;
-                show(store, &id, now, output).await
-            }
+            Self::Disable { id, output } => print(&clients.disable(act, id).await?, output),
+            Self::Enable { id, output } => print(&clients.enable(act, id).await?, output),
             Self::Delete { id } => {
-                store.delete_client(id.clone(), now).await?;
+                clients.delete(act, id.clone()).await?;
                 say(&format!("deleted the client {id}"))
             }
             Self::AddSecret { id, expires_in, output } => {
-                let secret = registry::add_secret(store, id.clone(), expires_in, now).await?;
+                let secret = clients.add_secret(act, id.clone(), expires_in).await?;
                 output.print_secret(&NewSecretView::new(&id, &secret), &id, NewSecretView::for_people)
             }
             Self::DropSecret { id, secret, last, output } => {
-                let client = store.find_client(&id).await?;
-                if !last && client.is_some_and(|client| is_last_secret(&client, &secret, now)) {
-                    return Err(Error::LastSecret { client: id.to_string(), secret: secret.to_string() });
-                }
-                store.delete_client_secret(id.clone(), secret).await?;
-                show(store, &id, now, output).await
+                let client = clients.drop_secret(act, id, secret, last).await.map_err(Error::of_drop_secret)?;
+                print(&client, output)
             }
         }
     }
-}
-
-/// Whether `secret` is valid, and no other secret of the client is.
-fn is_last_secret(client: &Client, secret: &SecretId, now: Timestamp) -> bool {
-    let mut valid = client.secrets.iter().filter(|secret| secret.expires_at.is_none_or(|end| end > now));
-    valid.next().is_some_and(|only| only.id == *secret) && valid.next().is_none()
 }
 
 /// What a new client still needs before it can get a token, if anything.
@@ -232,9 +210,4 @@ fn lacking(client: &Client) -> Option<String> {
         (true, true) => format!("{grant}; it {scope}"),
     };
     Some(format!("the client {} cannot get a token yet: it {lacks} (`sealwright client update {}`)", client.id, client.id))
-}
-
-async fn show(store: &Store, id: &ClientId, now: Timestamp, output: Output) -> Result<(), Error> {
-    let client = store.find_client(id).await?.ok_or_else(|| store::Error::Missing(format!("client {id}")))?;
-    output.print(&ClientView::new(&client, now), ClientView::for_people)
 }

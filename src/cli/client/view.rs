@@ -10,8 +10,8 @@ use crate::{
     clock::Timestamp,
     protocol::ClientId,
     server::{
+        commands::NewSecret,
         model::{Client, TokenLifetime},
-        registry::NewSecret,
     },
 };
 
@@ -54,7 +54,7 @@ struct SecretValue {
 
 impl From<&NewSecret> for SecretValue {
     fn from(new: &NewSecret) -> Self {
-        Self { id: new.id().to_string(), value: new.secret.expose().to_owned(), expires_at: rfc3339_if_any(new.expires_at) }
+        Self { id: new.id().to_string(), value: new.expose().to_owned(), expires_at: rfc3339_if_any(new.expires_at) }
     }
 }
 

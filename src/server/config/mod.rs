@@ -10,7 +10,7 @@ pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
 
 use super::{
-    http, issuer, keys, logins,
+    commands, http, issuer, keys, logins,
     model::TokenLifetime,
     registry,
     secret::Redacted,
@@ -94,6 +94,18 @@ impl Config {
         self.http.api_docs.demo = Some(demo);
     }
 
+    /// The part of the configuration that commands need.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn commands(&self) -> commands::Policy {
+        commands::Policy {
+            store: self.store.clone(),
+            keys: self.keys.clone(),
+            passwords: self.passwords.clone(),
+            hashing: self.registry.hashing,
+        }
+    }
+
     /// The address of the listener, and whether it serves TLS itself.
     pub(crate) const fn listener(&self) -> (SocketAddr, bool) {
         (self.http.listen, self.http.tls.is_some())
@@ -167,11 +179,7 @@ impl Config {
             },
             management_listen: management_listen(&values)?,
             management_hosts: values.parse_if_any("management_hosts", |text| http::Hosts::parse(text).ok_or(None))?.unwrap_or_default(),
-            store: store::Policy {
-                url: database_url(&values)?,
-                connections: values.parse("database_connections", number(1, 100))?,
-                actor: actor(),
-            },
+            store: store::Policy { url: database_url(&values)?, connections: values.parse("database_connections", number(1, 100))? },
             keys: keys::Policy {
                 dir: values.parse("keys_dir", |text| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None))?,
                 sealing_key: values.parse_if_any("sealing_key", |text| Ok(Redacted::new(text.to_owned())))?,
@@ -305,25 +313,6 @@ fn duration(least: Duration, most: Duration) -> impl Fn(&str) -> Result<Duration
 /// Parses a duration such as `90s`, `10m` or `1h 30m`, or a number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_secs).or_else(|| humantime::parse_duration(text).ok())
-}
-
-/// The operator who runs this process, for the change log: a name and a machine, without control characters.
-fn actor() -> String {
-    let name = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    let (user, machine) = process_owner();
-    let actor = format!("{}@{machine}", name.unwrap_or(user));
-    actor.chars().filter(|c| !c.is_control()).take(200).collect()
-}
-
-#[cfg(unix)]
-fn process_owner() -> (String, String) {
-    let user = format!("uid {}", rustix::process::getuid().as_raw());
-    (user, rustix::system::uname().nodename().to_string_lossy().into_owned())
-}
-
-#[cfg(not(unix))]
-fn process_owner() -> (String, String) {
-    ("somebody".to_owned(), std::env::var("COMPUTERNAME").unwrap_or_default())
 }
 
 fn cores() -> usize {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     protocol::Algorithm,
-    server::{model::SigningKeyRow, store::Store},
+    server::{act::Act, model::SigningKeyRow, store::Store},
 };
 
 /// The algorithm of all tokens.
@@ -61,7 +61,7 @@ async fn create(
         expires_at: None,
         revoked_at: None,
     };
-    if store.insert_signing_key(row).await? {
+    if store.insert_signing_key(&Act::of_server(now), row).await? {
         if generation == 1 {
             tracing::info!(key.id = kid, key.generation = generation, "created the first signing key");
         } else {

@@ -1,3 +1,6 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
 use crate::clock::Timestamp;
 
 /// An entry of the change log.
@@ -11,4 +14,77 @@ pub(crate) struct Change {
     pub(crate) action: String,
     /// The target: a client's id, a resource's audience, a user's name, a key's id.
     pub(crate) target: String,
+}
+
+/// An entry of the change log with its detail. Entries of earlier versions have none.
+#[derive(Debug, Clone)]
+pub(crate) struct DetailedChange {
+    pub(crate) change: Change,
+    pub(crate) detail: Option<Detail>,
+}
+
+/// The properties of an entity, as the change log shows them. They never include a secret, a hash or a digest.
+pub(crate) type Facts = Map<String, Value>;
+
+/// What a change changed: the properties that differ, before and after.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Detail {
+    /// The id of the HTTP request that asked for the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Facts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<Facts>,
+}
+
+impl Detail {
+    /// The detail of a change between two states. `None` means that the entity does not exist.
+    pub(crate) fn between(before: Option<Facts>, after: Option<Facts>) -> Self {
+        let differing = |facts: &Facts, other: &Facts| -> Facts {
+            facts
+                .iter()
+                .filter(|(name, value)| other.get(*name) != Some(value))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        let present = |facts: Facts| -> Facts { facts.into_iter().filter(|(_, value)| !value.is_null()).collect() };
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                Self { request: None, before: Some(differing(&before, &after)), after: Some(differing(&after, &before)) }
+            }
+            (before, after) => Self { request: None, before: before.map(present), after: after.map(present) },
+        }
+    }
+
+    /// The detail of a change that only adds these properties.
+    pub(crate) fn added(after: Facts) -> Self {
+        Self::between(None, Some(after))
+    }
+}
+
+/// Makes [`Facts`] of names and values.
+pub(crate) fn facts<const N: usize>(members: [(&str, Value); N]) -> Facts {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The texts of `items`, as JSON.
+pub(super) fn texts(items: impl IntoIterator<Item = impl ToString>) -> Value {
+    items.into_iter().map(|item| item.to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_shows_what_differs() {
+        let before = facts([("grants", "a".into()), ("disabled_at", Value::Null), ("kept", 1.into())]);
+        let after = facts([("grants", "b".into()), ("disabled_at", "2026".into()), ("kept", 1.into())]);
+        let text = |detail| serde_json::to_string(&detail).unwrap();
+        let changed = Detail::between(Some(before.clone()), Some(after.clone()));
+        assert_eq!(text(changed), r#"{"before":{"disabled_at":null,"grants":"a"},"after":{"disabled_at":"2026","grants":"b"}}"#);
+        assert_eq!(text(Detail::added(before)), r#"{"after":{"grants":"a","kept":1}}"#);
+        assert_eq!(text(Detail::between(Some(after.clone()), Some(after))), r#"{"before":{},"after":{}}"#);
+    }
 }

@@ -6,11 +6,15 @@ use crate::{
     server::secret::{SecretDigest, SecretId},
 };
 
-use super::TokenLifetime;
+use super::{
+    TokenLifetime,
+    change::{Facts, facts, texts},
+    rfc3339,
+};
 
 /// A trusted app.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub struct Client {
     pub(crate) id: ClientId,
     /// The methods by which it may authenticate; never empty.
     pub(crate) auth_methods: BTreeSet<AuthMethod>,
@@ -25,6 +29,28 @@ pub(crate) struct Client {
     pub(crate) secrets: Vec<StoredSecret>,
 }
 
+impl Client {
+    /// Whether `secret` is valid, and no other secret of the client is.
+    pub(crate) fn is_last_valid_secret(&self, secret: &SecretId, now: Timestamp) -> bool {
+        let mut valid = self.secrets.iter().filter(|secret| secret.is_live(now));
+        valid.next().is_some_and(|only| only.id == *secret) && valid.next().is_none()
+    }
+
+    /// Its properties for the change log. Of its secrets, only the ids.
+    pub(crate) fn facts(&self) -> Facts {
+        let allow: Facts = self.permissions.iter().map(|(audience, scope)| (audience.to_string(), texts(scope.iter()))).collect();
+        facts([
+            ("grants", texts(&self.grants)),
+            ("auth_methods", texts(&self.auth_methods)),
+            ("allow", allow.into()),
+            ("introspects", texts(&self.introspects)),
+            ("token_lifetime", self.token_lifetime.map(TokenLifetime::seconds).into()),
+            ("disabled_at", self.disabled_at.map(rfc3339).into()),
+            ("secrets", texts(self.secrets.iter().map(|secret| &secret.id))),
+        ])
+    }
+}
+
 /// The stored part of a client secret: enough to recognize the secret, not enough to restore it.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredSecret {
@@ -36,6 +62,11 @@ pub(crate) struct StoredSecret {
 }
 
 impl StoredSecret {
+    /// Its properties for the change log, without the digest.
+    pub(crate) fn facts(&self) -> Facts {
+        facts([("secret", self.id.to_string().into()), ("expires_at", self.expires_at.map(rfc3339).into())])
+    }
+
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }

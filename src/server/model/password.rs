@@ -7,14 +7,17 @@ use crate::{protocol::Malformed, server::secret::Redacted};
 
 /// A password in the normal form for comparison: RFC 8265 section 4.2, OpaqueString.
 #[derive(Debug, Clone)]
-pub(crate) struct Password(Redacted);
+pub struct Password(Redacted);
 
 impl Password {
     /// Long enough for any phrase, short enough to bound the cost of hashing.
     pub(crate) const MAX_CHARS: usize = 1024;
 
     /// Refuses texts that cannot be a password; checks the length first.
-    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
+    /// # Errors
+    ///
+    /// If it is empty, too long, or contains characters that a password cannot have.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "password", rule };
         if text.is_empty() || Self::is_too_long(text) {
             return Err(refuse("it must have 1 to 1,024 characters"));

@@ -3,11 +3,14 @@ use crate::{
     protocol::{Audience, Scope},
 };
 
-use super::TokenLifetime;
+use super::{
+    TokenLifetime,
+    change::{Facts, facts, texts},
+};
 
 /// A protected API.
 #[derive(Debug, Clone)]
-pub(crate) struct Resource {
+pub struct Resource {
     pub(crate) audience: Audience,
     /// The scope tokens that it owns; never empty.
     pub(crate) scope: Scope,
@@ -16,6 +19,11 @@ pub(crate) struct Resource {
 }
 
 impl Resource {
+    /// Its properties for the change log.
+    pub(crate) fn facts(&self) -> Facts {
+        facts([("scopes", texts(self.scope.iter())), ("token_lifetime", self.token_lifetime.map(TokenLifetime::seconds).into())])
+    }
+
     /// All its scopes must fit into one token, of which APIs accept up to 16 KiB, and into one request, of at most 100 scopes.
     pub(crate) fn require_fitting_scope(self) -> Result<Self, String> {
         const MAX_TOKENS: usize = 100;

@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 /// The lifetime of an access token: 1 minute to 24 hours, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TokenLifetime(Duration);
+pub struct TokenLifetime(Duration);
 
 impl TokenLifetime {
     /// Keys stay published this long after their last signature; tokens with a longer lifetime would outlive their key.

@@ -12,7 +12,11 @@ use crate::{
     protocol::{Audience, Malformed, Scope},
 };
 
-use super::Username;
+use super::{
+    Username,
+    change::{Facts, facts, texts},
+    rfc3339,
+};
 
 /// The `sub` of a user's tokens: a random UUID. It reveals nothing about the user, and no client id has this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +44,7 @@ impl FromStr for UserId {
 
 /// A person.
 #[derive(Debug, Clone)]
-pub(crate) struct User {
+pub struct User {
     pub(crate) id: UserId,
     pub(crate) username: Username,
     /// argon2id, in PHC form.
@@ -50,6 +54,14 @@ pub(crate) struct User {
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) signed_in_at: Option<Timestamp>,
+}
+
+impl User {
+    /// Its properties for the change log, without the password hash.
+    pub(crate) fn facts(&self) -> Facts {
+        let allow: Facts = self.permissions.iter().map(|(audience, scope)| (audience.to_string(), texts(scope.iter()))).collect();
+        facts([("sub", self.id.to_string().into()), ("allow", allow.into()), ("disabled_at", self.disabled_at.map(rfc3339).into())])
+    }
 }
 
 /// A password that was correct when it was checked. It counts if it still is when the login is written.

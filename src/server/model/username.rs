@@ -8,7 +8,7 @@ use crate::protocol::Malformed;
 ///
 /// `Alice`, `ALICE` and full-width letters are the same name; surrounding white space is ignored. At most 128 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Username(String);
+pub struct Username(String);
 
 impl Username {
     const MAX_CHARS: usize = 128;

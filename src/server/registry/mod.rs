@@ -8,7 +8,6 @@ mod limits;
 mod network;
 mod password_hashing;
 mod password_rules;
-mod registration;
 mod sign_in;
 mod versions;
 
@@ -29,7 +28,6 @@ pub(crate) use limits::Policy as LimitsPolicy;
 pub(crate) use network::Network;
 pub(crate) use password_hashing::{Comparison, PasswordHasher, Policy as HashingPolicy};
 pub(crate) use password_rules::Policy as PasswordRules;
-pub(crate) use registration::{NewSecret, RegistrationError, add_secret, register_client, register_user, set_password};
 pub(crate) use sign_in::{SignIn, SignInError};
 pub(crate) use versions::Changed;
 

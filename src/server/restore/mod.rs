@@ -16,12 +16,9 @@ pub(crate) use record::{Record, RecordFile};
 pub(crate) use restored::{Report, restored};
 pub(crate) use witness::{SetBack, Witness};
 
-use crate::{
-    clock::SharedClock,
-    server::{
-        keys::{self, SealingKeys},
-        store::{self, Founded, State},
-    },
+use crate::server::{
+    keys::{self, SealingKeys},
+    store::{self, Founded, State},
 };
 
 /// Why a database is refused. Nothing was changed or created.
@@ -61,7 +58,7 @@ pub(crate) enum Error {
 }
 
 /// Refuses a database that is lost, a copy, or older than this node last saw it. Returns the node's record.
-pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy, clock: &SharedClock) -> Result<Option<Record>, Error> {
+pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy) -> Result<Option<Record>, Error> {
     let url = || store.url.to_string();
     let file = RecordFile::of(keys);
     let record = file.read()?;
@@ -71,7 +68,7 @@ pub(crate) async fn require_known(store: &store::Policy, keys: &keys::Policy, cl
         Some(_) => SealingKeys::lock_folder(keys).await,
         None => None,
     };
-    let state = State::inspect(store, clock.clone(), record.as_ref().map_or(0, Record::newest_change)).await?;
+    let state = State::inspect(store, record.as_ref().map_or(0, Record::newest_change)).await?;
     drop(turn);
     let founded = match state {
         State::Founded(founded) => founded,

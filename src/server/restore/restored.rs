@@ -6,6 +6,7 @@ use super::{Error, LostChange, RecordFile, record::Record};
 use crate::{
     clock::Timestamp,
     server::{
+        act::Act,
         keys::{MacKey, SealingKeys},
         logins::Logins,
         model::Change,
@@ -38,9 +39,9 @@ pub(crate) async fn restored(
     founded: &Founded,
     file: &RecordFile,
     record: Option<Record>,
-    now: Timestamp,
+    act: &Act,
 ) -> Result<Report, Error> {
-    let recorded = record.is_some();
+    let (recorded, now) = (record.is_some(), act.now);
     let known = record.filter(|record| record.is_of(&founded.canary));
     let present: BTreeSet<String> = live_kids(store, now).await?;
     // A database that is not older than the record may contain keys that the record lacks.
@@ -58,8 +59,8 @@ pub(crate) async fn restored(
     let changes_forgotten = known.as_ref().map_or(0, |record| (record.journal_after - founded.epochs.changes).max(0) % LEAP);
     let seen = known.as_ref().map_or(founded.epochs, |record| Epochs::from(record.seen));
     let restoring =
-        Restoring { mac_key: (Logins::KEY, MacKey::generate_sealed(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen, now };
-    let logins_ended = store.restore(restoring).await?;
+        Restoring { mac_key: (Logins::KEY, MacKey::generate_sealed(Logins::KEY, sealing)?), withdrawn: keys_withdrawn.clone(), seen };
+    let logins_ended = store.restore(act, restoring).await?;
 
     let epochs = store.read_epochs().await?;
     let mut fresh = Record::new(&founded.canary, epochs, epochs.changes - 1);

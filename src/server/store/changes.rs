@@ -1,42 +1,37 @@
 //! The change log. Every entry is written in the transaction of its change, so that no change lacks an entry.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Store,
     row::{text, time},
 };
 use crate::{
-    clock::{SharedClock, Timestamp},
-    server::model::Change,
+    clock::Timestamp,
+    server::{
+        act::Act,
+        model::{Change, Detail, DetailedChange},
+    },
 };
-
-/// Writes change log entries: the actor and the clock.
-#[derive(Debug, Clone)]
-pub(super) struct Recorder {
-    pub(super) actor: Arc<str>,
-    pub(super) clock: SharedClock,
-}
 
 impl Store {
     /// Maximum number of changes that one query reads.
     const AT_ONCE: i64 = 1000;
 
-    /// A write that somebody asked for by hand, and its record.
+    /// Runs a write of an operator and records it, with the detail that `write` returns.
     pub(super) async fn change<T: Send + 'static>(
         &self,
+        act: &Act,
         action: &'static str,
         target: impl ToString,
-        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
+        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<(T, Detail), Error>> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let (recorder, target) = (self.recorder.clone(), target.to_string());
+        let (act, target) = (act.clone(), target.to_string());
         self.write(move |connection| {
             Box::pin(async move {
-                let done = write(connection).await?;
-                recorder.record(connection, action, &target).await?;
+                let (done, detail) = write(connection).await?;
+                record(connection, &act, action, &target, detail).await?;
                 Ok(done)
             })
         })
@@ -48,16 +43,19 @@ impl Store {
     pub(crate) async fn list_changes(&self, after: i64, newest: i64) -> Result<Vec<Change>, Error> {
         let rows = sqlx::query("SELECT n, at, actor, action, target FROM changes WHERE n > $1 AND n <= $2 ORDER BY n LIMIT $3");
         let rows = rows.bind(after).bind(newest).bind(Self::AT_ONCE).fetch_all(&self.reserved).await?;
-        let read = |row| {
-            Ok(Change {
-                number: Row::try_get(row, "n")?,
-                at: time(row, "at")?,
-                actor: text(row, "actor")?,
-                action: text(row, "action")?,
-                target: text(row, "target")?,
-            })
-        };
         rows.iter().map(read).collect()
+    }
+
+    /// The newest changes with their details, newest first, at most [`Self::AT_ONCE`].
+    pub(crate) async fn list_newest_changes(&self) -> Result<Vec<DetailedChange>, Error> {
+        let rows = sqlx::query("SELECT n, at, actor, action, target, detail FROM changes ORDER BY n DESC LIMIT $1");
+        let rows = rows.bind(Self::AT_ONCE).fetch_all(&self.pool).await?;
+        let detailed = |row: &AnyRow| {
+            let detail = row.try_get::<Option<String>, _>("detail")?.map(|text| serde_json::from_str(&text)).transpose();
+            let detail = detail.map_err(|error| Error::Corrupt { what: "detail of a change", why: error.to_string() })?;
+            Ok(DetailedChange { change: read(row)?, detail })
+        };
+        rows.iter().map(detailed).collect()
     }
 
     /// Deletes changes from before `since` and returns how many.
@@ -72,19 +70,30 @@ impl Store {
     }
 }
 
-impl Recorder {
-    /// Records a change. It comes last in its transaction: numbers are consecutive, so on PostgreSQL changes commit one after the other.
-    pub(super) async fn record(&self, connection: &mut AnyConnection, action: &str, target: &str) -> Result<(), Error> {
-        let numbered = sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = 'changes' RETURNING n");
-        let number: i64 = numbered.fetch_one(&mut *connection).await?.try_get("n")?;
-        sqlx::query("INSERT INTO changes (n, at, actor, action, target) VALUES ($1, $2, $3, $4, $5)")
-            .bind(number)
-            .bind(self.clock.now().seconds())
-            .bind(self.actor.to_string())
-            .bind(action.to_owned())
-            .bind(target.to_owned())
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
+/// Records a change. It comes last in its transaction: numbers are consecutive, so on PostgreSQL changes commit one after the other.
+pub(super) async fn record(connection: &mut AnyConnection, act: &Act, action: &str, target: &str, mut detail: Detail) -> Result<(), Error> {
+    detail.request = act.request.as_deref().map(str::to_owned);
+    let detail = serde_json::to_string(&detail).map_err(|error| Error::Refused(error.to_string()))?;
+    let numbered = sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = 'changes' RETURNING n");
+    let number: i64 = numbered.fetch_one(&mut *connection).await?.try_get("n")?;
+    sqlx::query("INSERT INTO changes (n, at, actor, action, target, detail) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(number)
+        .bind(act.now.seconds())
+        .bind(act.actor.to_string())
+        .bind(action.to_owned())
+        .bind(target.to_owned())
+        .bind(detail)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn read(row: &AnyRow) -> Result<Change, Error> {
+    Ok(Change {
+        number: row.try_get("n")?,
+        at: time(row, "at")?,
+        actor: text(row, "actor")?,
+        action: text(row, "action")?,
+        target: text(row, "target")?,
+    })
 }

@@ -12,7 +12,8 @@ use crate::{
     clock::Timestamp,
     protocol::{ClientId, GrantType},
     server::{
-        model::{Client, ClientChange, Ending, LoginFilter, StoredSecret},
+        act::Act,
+        model::{Client, ClientChange, Detail, Ending, Facts, LoginFilter, StoredSecret},
         secret::SecretId,
     },
 };
@@ -62,8 +63,8 @@ impl Store {
         Ok(Rows::sort(rows)?.read()?.into_values().collect())
     }
 
-    pub(crate) async fn insert_client(&self, client: Client) -> Result<(), Error> {
-        self.change("client.create", client.id.clone(), move |connection| {
+    pub(crate) async fn insert_client(&self, act: &Act, client: Client) -> Result<(), Error> {
+        self.change(act, "client.create", client.id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let inserted = sqlx::query(
@@ -81,7 +82,7 @@ impl Store {
                 for secret in &client.secrets {
                     insert_secret(connection, &client.id, secret).await?;
                 }
-                Ok(())
+                Ok(((), Detail::added(client.facts())))
             })
         })
         .await
@@ -90,53 +91,58 @@ impl Store {
     /// Applies `change` and returns the changed client.
     ///
     /// Removing a grant type that logins depend on ends the client's logins.
-    pub(crate) async fn update_client(&self, id: ClientId, change: ClientChange, now: Timestamp) -> Result<Client, Error> {
-        self.change("client.update", id.clone(), move |connection| {
+    pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+        let now = act.now;
+        self.change(act, "client.update", id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
+                let facts = before.facts();
                 let withdrawn = change.remove_grants.iter().any(|grant| matches!(grant, GrantType::Password | GrantType::RefreshToken));
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
                 if withdrawn {
                     logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
                 }
-                Ok(after)
+                let detail = Detail::between(Some(facts), Some(after.facts()));
+                Ok((after, detail))
             })
         })
         .await
     }
 
-    /// Disables a client as of `disabled_at`, which ends its logins, or enables it.
-    pub(crate) async fn set_client_disabled(&self, id: ClientId, disabled_at: Option<Timestamp>) -> Result<(), Error> {
-        let action = if disabled_at.is_some() { "client.disable" } else { "client.enable" };
-        self.change(action, id.clone(), move |connection| {
+    /// Disables a client, which ends its logins, or enables it.
+    pub(crate) async fn set_client_disabled(&self, act: &Act, id: ClientId, disabled: bool) -> Result<(), Error> {
+        let (action, now) = (if disabled { "client.disable" } else { "client.enable" }, act.now);
+        self.change(act, action, id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
+                let before = facts(connection, &id).await?;
                 // Disabling a disabled client keeps the earlier time.
-                let sql = match disabled_at {
-                    Some(_) => "UPDATE clients SET disabled_at = COALESCE(disabled_at, $2) WHERE id = $1",
-                    None => "UPDATE clients SET disabled_at = $2 WHERE id = $1",
+                let sql = match disabled {
+                    true => "UPDATE clients SET disabled_at = COALESCE(disabled_at, $2) WHERE id = $1",
+                    false => "UPDATE clients SET disabled_at = $2 WHERE id = $1",
                 };
-                let updated =
-                    sqlx::query(sql).bind(id.to_string()).bind(disabled_at.map(Timestamp::seconds)).execute(&mut *connection).await?;
+                let updated = sqlx::query(sql).bind(id.to_string()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
                 if updated.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                if let Some(now) = disabled_at {
-                    logins::end(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
+                if disabled {
+                    logins::end(connection, LoginFilter::Client(id.clone()), Ending::ClientDisabled, now).await?;
                 }
-                Ok(())
+                Ok(((), Detail::between(before, facts(connection, &id).await?)))
             })
         })
         .await
     }
 
     /// Deletes a client and its secrets, and ends its logins.
-    pub(crate) async fn delete_client(&self, id: ClientId, now: Timestamp) -> Result<(), Error> {
-        self.change("client.delete", id.clone(), move |connection| {
+    pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<(), Error> {
+        let now = act.now;
+        self.change(act, "client.delete", id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
+                let before = facts(connection, &id).await?;
                 for sql in [
                     "DELETE FROM client_scopes WHERE client_id = $1",
                     "DELETE FROM client_introspects WHERE client_id = $1",
@@ -148,14 +154,15 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                logins::end(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await.map(drop)
+                logins::end(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await?;
+                Ok(((), Detail::between(before, None)))
             })
         })
         .await
     }
 
-    pub(crate) async fn insert_client_secret(&self, id: ClientId, secret: StoredSecret) -> Result<(), Error> {
-        self.change("client.add_secret", format!("{id} {}", secret.id), move |connection| {
+    pub(crate) async fn insert_client_secret(&self, act: &Act, id: ClientId, secret: StoredSecret) -> Result<(), Error> {
+        self.change(act, "client.add_secret", format!("{id} {}", secret.id), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 if sqlx::query("SELECT id FROM clients WHERE id = $1")
@@ -166,22 +173,33 @@ impl Store {
                 {
                     return Err(missing(&id));
                 }
-                insert_secret(connection, &id, &secret).await
+                insert_secret(connection, &id, &secret).await?;
+                Ok(((), Detail::added(secret.facts())))
             })
         })
         .await
     }
 
-    pub(crate) async fn delete_client_secret(&self, id: ClientId, secret: SecretId) -> Result<(), Error> {
-        self.change("client.drop_secret", format!("{id} {secret}"), move |connection| {
+    /// Deletes a secret. The last valid one is deleted only if `allow_last`.
+    pub(crate) async fn delete_client_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<(), Error> {
+        let now = act.now;
+        self.change(act, "client.drop_secret", format!("{id} {secret}"), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
+                let client = find_readable(connection, &id).await?;
+                if !allow_last && client.as_ref().is_some_and(|client| client.is_last_valid_secret(&secret, now)) {
+                    return Err(Error::LastSecret { client: id, secret });
+                }
+                let before = client.and_then(|client| client.secrets.into_iter().find(|stored| stored.id == secret));
                 let deleted = sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND id = $2")
                     .bind(id.to_string())
                     .bind(secret.to_string())
                     .execute(connection)
                     .await?;
-                if deleted.rows_affected() == 0 { Err(Error::Missing(format!("secret {secret} of the client {id}"))) } else { Ok(()) }
+                if deleted.rows_affected() == 0 {
+                    return Err(Error::Missing(format!("secret {secret} of the client {id}")));
+                }
+                Ok(((), Detail::between(before.map(|stored| stored.facts()), None)))
             })
         })
         .await
@@ -222,6 +240,19 @@ async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Cl
         Err(_) if !known => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The same, but `None` for a client whose rows are damaged: that must not prevent disabling or deleting it.
+async fn find_readable(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
+    match find(connection, id).await {
+        Err(Error::Corrupt { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// The properties of a client for the change log.
+async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Facts>, Error> {
+    Ok(find_readable(connection, id).await?.map(|client| client.facts()))
 }
 
 /// The rows that make up clients.

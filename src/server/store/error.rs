@@ -2,8 +2,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::postgres::Refusal;
 use crate::{
-    protocol::{Audience, Malformed, ScopeToken},
-    server::custody,
+    protocol::{Audience, ClientId, Malformed, ScopeToken},
+    server::{custody, secret::SecretId},
 };
 
 /// Why the database could not be opened, with its URL.
@@ -27,6 +27,9 @@ pub(crate) enum Error {
     /// Another resource owns the scope token: a scope token belongs to one resource.
     #[error("the scope {scope} belongs to the resource {owner}")]
     ScopeTaken { scope: ScopeToken, owner: Audience },
+    /// Without it, the client could not authenticate.
+    #[error("the secret {secret} is the last valid one of the client {client}")]
+    LastSecret { client: ClientId, secret: SecretId },
     /// It is still referenced.
     #[error("{what} is in use by {}", join_and(&[named("client", .clients), named("user", .users)]))]
     InUse { what: String, clients: Vec<String>, users: Vec<String> },

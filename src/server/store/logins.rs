@@ -10,7 +10,10 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::GrantType,
-    server::model::{Ending, Login, LoginFilter, LoginId, PasswordProof},
+    server::{
+        act::Act,
+        model::{Detail, Ending, Login, LoginFilter, LoginId, PasswordProof, facts},
+    },
 };
 
 /// Builds a statement about the selected logins; `$1` is [`LoginFilter::name`].
@@ -147,10 +150,19 @@ impl Store {
 
     /// Ends the selected logins that are not over yet and returns how many.
     pub(crate) async fn end_logins(&self, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-        match because {
-            Ending::Operator => self.change("login.end", of.name(), move |connection| Box::pin(end(connection, of, because, now))).await,
-            _ => self.write(move |connection| Box::pin(end(connection, of, because, now))).await,
-        }
+        self.write(move |connection| Box::pin(end(connection, of, because, now))).await
+    }
+
+    /// The same by an operator: records the change.
+    pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter) -> Result<u64, Error> {
+        let now = act.now;
+        self.change(act, "login.end", of.name(), move |connection| {
+            Box::pin(async move {
+                let ended = end(connection, of, Ending::Operator, now).await?;
+                Ok((ended, Detail::added(facts([("logins_ended", ended.into())]))))
+            })
+        })
+        .await
     }
 
     /// Deletes logins that were over before `since`, in batches, and returns how many.

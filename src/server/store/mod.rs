@@ -25,7 +25,7 @@ mod users;
 mod write;
 mod write_health;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use sqlx::{
     AnyConnection, AnyPool, Connection, Executor, Sqlite,
@@ -34,8 +34,6 @@ use sqlx::{
 use sqlx_core::any::driver::AnyDriver;
 
 use super::custody;
-use crate::clock::SharedClock;
-use changes::Recorder;
 use write_health::WriteHealth;
 
 pub(crate) use canary::Canary;
@@ -55,8 +53,6 @@ pub(crate) struct Policy {
     pub(crate) url: DatabaseUrl,
     /// Maximum number of connections, besides the one that reads the epochs.
     pub(crate) connections: u32,
-    /// The actor of changes, for the change log.
-    pub(crate) actor: String,
 }
 
 /// What opening a database may create or change.
@@ -77,7 +73,6 @@ pub(crate) struct Store {
     /// One connection for reading the epochs, which must not wait behind requests. It is opened at its first use.
     reserved: AnyPool,
     writer: write::Writer,
-    recorder: Recorder,
     write_health: WriteHealth,
     /// `None` for PostgreSQL.
     file: Option<url::FileIdentity>,
@@ -90,12 +85,12 @@ impl Store {
     const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
     /// Opens the database at the policy's URL.
-    pub(crate) async fn open(policy: &Policy, opening: Opening, clock: SharedClock) -> Result<Self, OpenError> {
-        let opened = Self::connect(policy, opening, clock).await;
+    pub(crate) async fn open(policy: &Policy, opening: Opening) -> Result<Self, OpenError> {
+        let opened = Self::connect(policy, opening).await;
         opened.map_err(|source| OpenError { url: policy.url.to_string(), source })
     }
 
-    async fn connect(policy: &Policy, opening: Opening, clock: SharedClock) -> Result<Self, Error> {
+    async fn connect(policy: &Policy, opening: Opening) -> Result<Self, Error> {
         static DRIVERS: &[AnyDriver] = &[AnyDriver::without_migrate::<postgres::Postgres>(), AnyDriver::without_migrate::<Sqlite>()];
         // Once per process: later calls fail because the drivers are installed.
         let _ = install_drivers(DRIVERS);
@@ -128,8 +123,7 @@ impl Store {
         let pool = pool(policy.connections).connect(&url).await?;
         let writer = write::Writer::new(pool.clone(), sqlite);
         let file = policy.url.sqlite_path().map(url::FileIdentity::of).transpose()?;
-        let recorder = Recorder { actor: Arc::from(policy.actor.as_str()), clock };
-        let store = Self { pool, reserved, writer, recorder, write_health: WriteHealth::default(), file };
+        let store = Self { pool, reserved, writer, write_health: WriteHealth::default(), file };
         match opening {
             Opening::CreateIfMissing => store.migrate().await?,
             Opening::Existing => store.require_schema().await?,

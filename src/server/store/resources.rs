@@ -9,13 +9,16 @@ use super::{
 };
 use crate::{
     protocol::{Audience, Scope, ScopeToken},
-    server::model::{Resource, ResourceChange},
+    server::{
+        act::Act,
+        model::{Detail, Resource, ResourceChange},
+    },
 };
 
 impl Store {
-    pub(crate) async fn insert_resource(&self, resource: Resource) -> Result<(), Error> {
+    pub(crate) async fn insert_resource(&self, act: &Act, resource: Resource) -> Result<(), Error> {
         let resource = resource.require_fitting_scope().map_err(Error::Refused)?;
-        self.change("resource.create", resource.audience.clone(), move |connection| {
+        self.change(act, "resource.create", resource.audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let inserted =
@@ -28,7 +31,8 @@ impl Store {
                 if inserted.rows_affected() == 0 {
                     return Err(Error::Exists(format!("the resource {}", resource.audience)));
                 }
-                insert_scopes(connection, &resource.audience, &resource.scope).await
+                insert_scopes(connection, &resource.audience, &resource.scope).await?;
+                Ok(((), Detail::added(resource.facts())))
             })
         })
         .await
@@ -56,12 +60,12 @@ impl Store {
     }
 
     /// Applies `change` and returns the changed resource. Refuses to remove a scope token that clients or users have.
-    pub(crate) async fn update_resource(&self, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
-        self.change("resource.update", audience.clone(), move |connection| {
+    pub(crate) async fn update_resource(&self, act: &Act, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
+        self.change(act, "resource.update", audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &audience).await?.ok_or_else(|| missing(&audience))?;
-                let removed = change.remove.clone();
+                let (removed, facts) = (change.remove.clone(), before.facts());
                 let after = change.apply(before).map_err(Error::Refused)?;
                 for token in removed.iter() {
                     let holders = [
@@ -79,15 +83,16 @@ impl Store {
                     sqlx::query("DELETE FROM scopes WHERE scope = $1").bind(token.to_string()).execute(&mut *connection).await?;
                 }
                 insert_scopes(connection, &audience, &after.scope).await?;
-                Ok(after)
+                let detail = Detail::between(Some(facts), Some(after.facts()));
+                Ok((after, detail))
             })
         })
         .await
     }
 
     /// Deletes a resource. Refuses if clients or users have permissions there, or clients introspect its tokens.
-    pub(crate) async fn delete_resource(&self, audience: Audience) -> Result<(), Error> {
-        self.change("resource.delete", audience.clone(), move |connection| {
+    pub(crate) async fn delete_resource(&self, act: &Act, audience: Audience) -> Result<(), Error> {
+        self.change(act, "resource.delete", audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let holders = [
@@ -96,10 +101,15 @@ impl Store {
                     "SELECT DISTINCT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.audience = $1 ORDER BY name",
                 ];
                 refuse_if_used(connection, holders, audience.as_str(), format!("the resource {audience}")).await?;
+                let before = match find(connection, &audience).await {
+                    // A damaged row must not prevent deleting the resource.
+                    Err(Error::Corrupt { .. }) => None,
+                    found => found?.map(|resource| resource.facts()),
+                };
                 sqlx::query("DELETE FROM scopes WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
                 let deleted =
                     sqlx::query("DELETE FROM resources WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
-                if deleted.rows_affected() == 0 { Err(missing(&audience)) } else { Ok(()) }
+                if deleted.rows_affected() == 0 { Err(missing(&audience)) } else { Ok(((), Detail::between(before, None))) }
             })
         })
         .await

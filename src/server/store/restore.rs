@@ -4,8 +4,14 @@ use std::path::Path;
 
 use sqlx::{AnyConnection, Connection, Executor};
 
-use super::{DatabaseUrl, Epochs, Error, Store, sqlite_files::BACKUP_MARK};
-use crate::{clock::Timestamp, server::model::Ending};
+use super::{DatabaseUrl, Epochs, Error, Store, changes, sqlite_files::BACKUP_MARK};
+use crate::{
+    clock::Timestamp,
+    server::{
+        act::Act,
+        model::{Detail, Ending, facts},
+    },
+};
 
 /// The changes to make in a restored database.
 #[derive(Debug)]
@@ -16,7 +22,6 @@ pub(crate) struct Restoring {
     pub(crate) withdrawn: Vec<String>,
     /// The newest epochs that were seen before the restore. The database's epochs continue above them.
     pub(crate) seen: Epochs,
-    pub(crate) now: Timestamp,
 }
 
 /// By how much a restore raises the epochs: above anything that a node can have seen of the lost database, whether or not it keeps a
@@ -41,12 +46,13 @@ impl Store {
 
     /// Ends all logins, replaces a MAC key, withdraws signing keys, and raises all epochs above those that were seen, in one
     /// transaction. Returns the number of logins ended.
-    pub(crate) async fn restore(&self, restoring: Restoring) -> Result<u64, Error> {
+    pub(crate) async fn restore(&self, act: &Act, restoring: Restoring) -> Result<u64, Error> {
         let sqlite = self.file.is_some();
-        let recorder = self.recorder.clone();
+        let act = act.clone();
         self.write(move |connection| {
             Box::pin(async move {
-                let Restoring { mac_key: (name, sealed), withdrawn, seen, now } = restoring;
+                let Restoring { mac_key: (name, sealed), withdrawn, seen } = restoring;
+                let now = act.now;
                 for (kind, n) in [
                     ("registry", seen.registry + LEAP),
                     ("keys", seen.keys + LEAP),
@@ -78,7 +84,7 @@ impl Store {
                 .bind(sealed)
                 .execute(&mut *connection)
                 .await?;
-                for kid in withdrawn {
+                for kid in withdrawn.clone() {
                     sqlx::query("UPDATE signing_keys SET revoked_at = $2 WHERE kid = $1 AND revoked_at IS NULL")
                         .bind(kid)
                         .bind(now.seconds())
@@ -88,8 +94,10 @@ impl Store {
                 if sqlite {
                     connection.execute("PRAGMA user_version = 0").await?;
                 }
-                recorder.record(connection, "database.restored", "all logins").await?;
-                Ok(ended.rows_affected())
+                let ended = ended.rows_affected();
+                let detail = Detail::added(facts([("logins_ended", ended.into()), ("signing_keys_withdrawn", withdrawn.into())]));
+                changes::record(connection, &act, "database.restored", "all logins", detail).await?;
+                Ok(ended)
             })
         })
         .await

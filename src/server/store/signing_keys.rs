@@ -1,11 +1,14 @@
 use sqlx::{Row, any::AnyRow};
 
 use super::{
-    Error, Store,
+    Error, Store, changes,
     epochs::{self, Kind},
     row::{parsed, text, time, time_if_any},
 };
-use crate::server::model::SigningKeyRow;
+use crate::server::{
+    act::Act,
+    model::{Detail, SigningKeyRow, facts},
+};
 
 impl Store {
     /// All signing keys, newest generation first. An invalid row does not hide the others.
@@ -20,13 +23,14 @@ impl Store {
     }
 
     /// Inserts a key as the next generation of its algorithm. Returns false if another node was first; its key stays.
-    pub(crate) async fn insert_signing_key(&self, key: SigningKeyRow) -> Result<bool, Error> {
+    pub(crate) async fn insert_signing_key(&self, act: &Act, key: SigningKeyRow) -> Result<bool, Error> {
         let public_jwk = serde_json::to_string(&key.public_jwk).map_err(|e| Error::Refused(e.to_string()))?;
-        let recorder = self.recorder.clone();
+        let act = act.clone();
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Keys).await?;
                 let kid = key.kid.clone();
+                let facts = facts([("algorithm", key.algorithm.as_str().into()), ("generation", key.generation.into())]);
                 let inserted = sqlx::query(
                     "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
@@ -46,7 +50,7 @@ impl Store {
                 if inserted.rows_affected() == 0 {
                     return Ok(false);
                 }
-                recorder.record(connection, "key.create", &kid).await?;
+                changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
                 Ok(true)
             })
         })

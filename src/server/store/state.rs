@@ -5,7 +5,7 @@ use std::{fs, io, path::Path, sync::Arc};
 use sqlx::Row;
 
 use super::{Epochs, Error, OpenError, Opening, Policy, Store, sqlite_files};
-use crate::{clock::SharedClock, server::model::Change};
+use crate::server::model::Change;
 
 /// The state of a database.
 #[derive(Debug)]
@@ -31,14 +31,14 @@ pub(crate) struct Founded {
 
 impl State {
     /// Inspects the database at the policy's URL, and reads the change with this number.
-    pub(crate) async fn inspect(policy: &Policy, clock: SharedClock, change: i64) -> Result<Self, OpenError> {
+    pub(crate) async fn inspect(policy: &Policy, change: i64) -> Result<Self, OpenError> {
         let failed = |source| OpenError { url: policy.url.to_string(), source };
         if let Some(path) = policy.url.sqlite_path()
             && is_missing(path).map_err(|error| failed(Error::File(Arc::new(error))))?
         {
             return Ok(Self::Missing);
         }
-        let store = Store::open(policy, Opening::Inspect, clock).await?;
+        let store = Store::open(policy, Opening::Inspect).await?;
         let state = store.state(policy, change).await;
         store.close().await;
         state.map_err(failed)

@@ -6,9 +6,9 @@ use super::{
     Error, Store, logins, permissions,
     row::{parsed, text, time, time_if_any},
 };
-use crate::{
-    clock::Timestamp,
-    server::model::{Ending, LoginFilter, User, UserChange, UserId, Username},
+use crate::server::{
+    act::Act,
+    model::{Detail, Ending, Facts, LoginFilter, User, UserChange, UserId, Username},
 };
 
 macro_rules! select {
@@ -28,8 +28,8 @@ pub(crate) struct Credentials {
 }
 
 impl Store {
-    pub(crate) async fn insert_user(&self, user: User) -> Result<(), Error> {
-        self.change("user.create", user.username.clone(), move |connection| {
+    pub(crate) async fn insert_user(&self, act: &Act, user: User) -> Result<(), Error> {
+        self.change(act, "user.create", user.username.clone(), move |connection| {
             Box::pin(async move {
                 let inserted = sqlx::query(
                     "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at)
@@ -44,7 +44,8 @@ impl Store {
                 if inserted.rows_affected() == 0 {
                     return Err(Error::Exists(format!("the user {}", user.username)));
                 }
-                save_permissions(connection, &user).await
+                save_permissions(connection, &user).await?;
+                Ok(((), Detail::added(user.facts())))
             })
         })
         .await
@@ -81,74 +82,87 @@ impl Store {
     }
 
     /// Applies `change` and returns the changed user.
-    pub(crate) async fn update_user(&self, username: Username, change: UserChange) -> Result<User, Error> {
-        self.change("user.update", username.clone(), move |connection| {
+    pub(crate) async fn update_user(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
+        self.change(act, "user.update", username.clone(), move |connection| {
             Box::pin(async move {
-                // Locks the row: what is read next stays true until the commit.
-                sqlx::query("UPDATE users SET username = username WHERE username = $1")
-                    .bind(username.to_string())
-                    .execute(&mut *connection)
-                    .await?;
+                lock(connection, &username).await?;
                 let before = find(connection, &username).await?.ok_or_else(|| missing(&username))?;
+                let facts = before.facts();
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save_permissions(connection, &after).await?;
-                Ok(after)
+                let detail = Detail::between(Some(facts), Some(after.facts()));
+                Ok((after, detail))
             })
         })
         .await
     }
 
-    /// Disables a user as of `disabled_at`, which ends their logins, or enables them.
-    pub(crate) async fn set_user_disabled(&self, username: Username, disabled_at: Option<Timestamp>) -> Result<(), Error> {
-        let action = if disabled_at.is_some() { "user.disable" } else { "user.enable" };
-        self.change(action, username.clone(), move |connection| {
+    /// Disables a user, which ends their logins, or enables them.
+    pub(crate) async fn set_user_disabled(&self, act: &Act, username: Username, disabled: bool) -> Result<(), Error> {
+        let (action, now) = (if disabled { "user.disable" } else { "user.enable" }, act.now);
+        self.change(act, action, username.clone(), move |connection| {
             Box::pin(async move {
+                let user = lock(connection, &username).await?;
+                let before = facts(connection, &username).await?;
                 // Disabling a disabled user keeps the earlier time.
-                let sql = match disabled_at {
-                    Some(_) => "UPDATE users SET disabled_at = COALESCE(disabled_at, $2) WHERE username = $1 RETURNING sub",
-                    None => "UPDATE users SET disabled_at = $2 WHERE username = $1 RETURNING sub",
+                let sql = match disabled {
+                    true => "UPDATE users SET disabled_at = COALESCE(disabled_at, $2) WHERE sub = $1",
+                    false => "UPDATE users SET disabled_at = $2 WHERE sub = $1",
                 };
-                let row = sqlx::query(sql)
-                    .bind(username.to_string())
-                    .bind(disabled_at.map(Timestamp::seconds))
-                    .fetch_optional(&mut *connection)
-                    .await?;
-                let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
-                if let Some(now) = disabled_at {
+                sqlx::query(sql).bind(user.to_string()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
+                if disabled {
                     logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
                 }
-                Ok(())
+                Ok(((), Detail::between(before, facts(connection, &username).await?)))
             })
         })
         .await
     }
 
     /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
-    pub(crate) async fn set_password_hash(&self, username: Username, hash: String, now: Timestamp) -> Result<(), Error> {
-        self.change("user.set_password", username.clone(), move |connection| {
+    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: String) -> Result<(), Error> {
+        let now = act.now;
+        self.change(act, "user.set_password", username.clone(), move |connection| {
             Box::pin(async move {
-                let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1 RETURNING sub");
-                let row = updated.bind(username.to_string()).bind(hash).fetch_optional(&mut *connection).await?;
-                let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
-                logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await.map(drop)
+                let user = lock(connection, &username).await?;
+                let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
+                updated.bind(user.to_string()).bind(hash).execute(&mut *connection).await?;
+                logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
+                Ok(((), Detail::default()))
             })
         })
         .await
     }
 
     /// Deletes a user and ends their logins.
-    pub(crate) async fn delete_user(&self, username: Username, now: Timestamp) -> Result<(), Error> {
-        self.change("user.delete", username.clone(), move |connection| {
+    pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<(), Error> {
+        let now = act.now;
+        self.change(act, "user.delete", username.clone(), move |connection| {
             Box::pin(async move {
-                let locked = sqlx::query("UPDATE users SET username = username WHERE username = $1 RETURNING sub");
-                let row = locked.bind(username.to_string()).fetch_optional(&mut *connection).await?;
-                let user: UserId = parsed(&row.ok_or_else(|| missing(&username))?, "sub")?;
+                let user = lock(connection, &username).await?;
+                let before = facts(connection, &username).await?;
                 sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
-                logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await.map(drop)
+                logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
+                Ok(((), Detail::between(before, None)))
             })
         })
         .await
+    }
+}
+
+/// Locks a user's row, so that what is read next stays true until the commit.
+async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<UserId, Error> {
+    let locked = sqlx::query("UPDATE users SET username = username WHERE username = $1 RETURNING sub");
+    let row = locked.bind(username.to_string()).fetch_optional(connection).await?;
+    parsed(&row.ok_or_else(|| missing(username))?, "sub")
+}
+
+/// The properties of a user for the change log; `None` if a row is damaged, which must not prevent disabling or deleting the user.
+async fn facts(connection: &mut AnyConnection, username: &Username) -> Result<Option<Facts>, Error> {
+    match find(connection, username).await {
+        Err(Error::Corrupt { .. }) => Ok(None),
+        found => Ok(found?.map(|user| user.facts())),
     }
 }
 

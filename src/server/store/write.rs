@@ -218,8 +218,8 @@ mod tests {
 
     async fn store(folder: &tempfile::TempDir) -> Store {
         let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
-        let policy = Policy { url, connections: 4, actor: "test".to_owned() };
-        Store::open(&policy, Opening::CreateIfMissing, std::sync::Arc::new(crate::clock::SystemClock)).await.unwrap()
+        let policy = Policy { url, connections: 4 };
+        Store::open(&policy, Opening::CreateIfMissing).await.unwrap()
     }
 
     async fn count(store: &Store) -> i64 {

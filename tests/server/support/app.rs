@@ -44,6 +44,8 @@ pub(crate) const PASSWORD: &str = "plum trousers at the gate";
 pub(crate) const SIGN_IN: &str = "username=alice&password=plum+trousers+at+the+gate";
 
 pub(crate) const ORDERS: &str = "https://orders.example";
+/// The scopes of `https://orders.example`.
+pub(crate) const BOTH: &str = "orders:read orders:write";
 
 impl TestApp {
     pub(crate) async fn start(backend: Backend) -> Self {
@@ -124,15 +126,16 @@ impl TestApp {
 
     /// The resource `https://orders.example` with two scopes.
     pub(crate) fn with_orders(self) -> Self {
-        self.run_json(&["resource", "create", ORDERS, "--scope", "orders:read", "--scope", "orders:write"]);
+        self.database.orders(BOTH);
         self
     }
 
     /// A client that may have both scopes of `https://orders.example` by client credentials.
     pub(crate) fn client(&self, id: &str) -> Credential {
-        self.client_with(id, &["--grant", "client_credentials", "--allow", "https://orders.example=orders:read,orders:write"])
+        self.database.client(id, &["client_credentials"], BOTH)
     }
 
+    /// A client that the command line creates, with these arguments.
     pub(crate) fn client_with(&self, id: &str, arguments: &[&str]) -> Credential {
         let created = self.run_json(&[&["client", "create", id], arguments].concat());
         Credential { id: id.to_owned(), secret: created["secret"]["value"].as_str().unwrap().to_owned() }
@@ -140,15 +143,15 @@ impl TestApp {
 
     /// A client by which users sign in and stay in, and that may have both scopes of `https://orders.example` itself.
     pub(crate) fn app_for_users(&self, id: &str) -> Credential {
-        let grants = ["--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token"];
-        self.client_with(id, &[&grants[..], &["--allow", "https://orders.example=orders:read,orders:write"]].concat())
+        self.database.app_for_users(id, BOTH)
     }
 
     /// A user who may have both scopes of `https://orders.example`, with the password [`PASSWORD`].
-    pub(crate) fn user(&self, name: &str) -> Value {
-        self.user_with(name, PASSWORD, &["--allow", "https://orders.example=orders:read,orders:write"]).json()
+    pub(crate) fn user(&self, name: &str) {
+        self.database.user(name, PASSWORD, BOTH);
     }
 
+    /// A user whom the command line creates, or refuses, with these arguments.
     pub(crate) fn user_with(&self, name: &str, password: &str, arguments: &[&str]) -> Finished {
         let create = [&["user", "create", "--password-stdin", "--json"], arguments, &["--", name]].concat();
         sealwright_with_input(&self.database, &create, password)

@@ -3,6 +3,7 @@
 mod app;
 mod database;
 mod described;
+mod fixtures;
 mod process;
 mod relay;
 

@@ -103,14 +103,12 @@ pub(crate) fn sealwright_with_input(database: &TestDatabase, arguments: &[&str],
     child.wait_with_output().unwrap().into()
 }
 
-/// Registers one resource with one scope, the app `shop` with every grant, and the user `alice`; gives back the app's secret.
+/// Creates one resource with one scope, the app `shop` with every grant, and the user `alice`; returns the app's secret.
 pub(crate) fn furnish(database: &TestDatabase) -> String {
-    let allow = ["--allow", "https://orders.example=orders:read"];
-    let grants = ["--grant", "client_credentials", "--grant", "password", "--grant", "refresh_token"];
-    sealwright(database, &["resource", "create", "https://orders.example", "--scope", "orders:read"]).succeeded();
-    let created = sealwright(database, &[&["client", "create", "shop", "--json"][..], &grants, &allow].concat()).json();
-    sealwright_with_input(database, &[&["user", "create", "alice", "--password-stdin"][..], &allow].concat(), PASSWORD).succeeded();
-    created["secret"]["value"].as_str().unwrap().to_owned()
+    database.orders("orders:read");
+    let shop = database.app_for_users("shop", "orders:read");
+    database.user("alice", PASSWORD, "orders:read");
+    shop.secret
 }
 
 /// A server or demo that runs as a process of its own.

@@ -1,0 +1,134 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Act, Error};
+use crate::{
+    clock::Timestamp,
+    protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
+    server::{
+        model::{Client, ClientChange, StoredSecret, TokenLifetime},
+        secret::{ClientSecret, SecretId},
+        store::{self, Store},
+    },
+};
+
+/// The commands on clients.
+#[derive(Debug, Clone, Copy)]
+pub struct Clients<'a> {
+    pub(super) store: &'a Store,
+}
+
+/// A client to create.
+#[derive(Debug, Clone)]
+pub struct NewClient {
+    /// Its id.
+    pub id: ClientId,
+    /// The methods by which it may authenticate; empty means all.
+    pub auth_methods: BTreeSet<AuthMethod>,
+    /// The grant types that it may use.
+    pub grants: BTreeSet<GrantType>,
+    /// The scope that it may have, by resource.
+    pub permissions: BTreeMap<Audience, Scope>,
+    /// The resources whose tokens it may introspect.
+    pub introspects: BTreeSet<Audience>,
+    /// Maximum lifetime of its tokens, if it is not the default.
+    pub token_lifetime: Option<TokenLifetime>,
+    /// Lifetime of its first secret, if it expires.
+    pub secret_lifetime: Option<Duration>,
+}
+
+/// A secret that was just created: the only time that it can be shown.
+#[derive(Debug)]
+pub struct NewSecret {
+    secret: ClientSecret,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+impl NewSecret {
+    fn generate(now: Timestamp, lifetime: Option<Duration>) -> (Self, StoredSecret) {
+        let secret = ClientSecret::generate();
+        let expires_at = lifetime.map(|lifetime| now + lifetime);
+        let stored = StoredSecret { id: secret.id().clone(), digest: secret.digest(), created_at: now, expires_at, last_used_at: None };
+        (Self { secret, expires_at }, stored)
+    }
+
+    pub(crate) const fn id(&self) -> &SecretId {
+        self.secret.id()
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.secret.expose()
+    }
+}
+
+impl Clients<'_> {
+    /// Creates a client with a first secret.
+    ///
+    /// # Errors
+    ///
+    /// If the id is taken, a resource or scope does not exist, or the database fails.
+    pub async fn create(&self, act: &Act, new: NewClient) -> Result<(Client, NewSecret), Error> {
+        let (secret, stored) = NewSecret::generate(act.now, new.secret_lifetime);
+        let all_methods = || AuthMethod::ALL.iter().copied().collect();
+        let client = Client {
+            id: new.id,
+            auth_methods: if new.auth_methods.is_empty() { all_methods() } else { new.auth_methods },
+            grants: new.grants,
+            permissions: new.permissions,
+            introspects: new.introspects,
+            token_lifetime: new.token_lifetime,
+            created_at: act.now,
+            disabled_at: None,
+            secrets: vec![stored],
+        };
+        self.store.insert_client(act, client.clone()).await?;
+        Ok((client, secret))
+    }
+
+    /// All clients, in alphabetical order.
+    pub(crate) async fn list(&self) -> Result<Vec<Client>, Error> {
+        Ok(self.store.list_clients().await?)
+    }
+
+    pub(crate) async fn find(&self, id: &ClientId) -> Result<Client, Error> {
+        let client = self.store.find_client(id).await?;
+        Ok(client.ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
+    }
+
+    pub(crate) async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+        Ok(self.store.update_client(act, id, change).await?)
+    }
+
+    /// Disables a client and ends its logins.
+    pub(crate) async fn disable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
+        self.store.set_client_disabled(act, id.clone(), true).await?;
+        self.find(&id).await
+    }
+
+    pub(crate) async fn enable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
+        self.store.set_client_disabled(act, id.clone(), false).await?;
+        self.find(&id).await
+    }
+
+    /// Deletes a client and its secrets, and ends its logins.
+    pub(crate) async fn delete(&self, act: &Act, id: ClientId) -> Result<(), Error> {
+        Ok(self.store.delete_client(act, id).await?)
+    }
+
+    /// Adds a secret; the other secrets stay valid.
+    pub(crate) async fn add_secret(&self, act: &Act, id: ClientId, lifetime: Option<Duration>) -> Result<NewSecret, Error> {
+        let (secret, stored) = NewSecret::generate(act.now, lifetime);
+        self.store.insert_client_secret(act, id, stored).await?;
+        Ok(secret)
+    }
+
+    /// Deletes a secret; the last valid one only if `allow_last`.
+    pub(crate) async fn drop_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<Client, Error> {
+        self.store.delete_client_secret(act, id.clone(), secret, allow_last).await?;
+        self.find(&id).await
+    }
+}

@@ -1,0 +1,60 @@
+use std::{io, path::PathBuf};
+
+use crate::server::{keys, restore, store, workers::WorkError};
+
+/// Why a command failed. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Cause);
+
+impl Error {
+    /// The client and its last valid secret, if the command was refused for that reason.
+    pub(crate) fn last_secret(&self) -> Option<(String, String)> {
+        match &self.0 {
+            Cause::Store(store::Error::LastSecret { client, secret }) => Some((client.to_string(), secret.to_string())),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error(transparent)]
+    Open(store::OpenError),
+    #[error(transparent)]
+    Store(store::Error),
+    #[error(transparent)]
+    Keys(keys::Error),
+    #[error(transparent)]
+    Restore(restore::Error),
+    #[error("the password cannot be used: {0}")]
+    Password(String),
+    #[error("the password could not be hashed: {0}")]
+    Hashing(WorkError),
+    #[error("the thread that hashes passwords could not be started: {0}")]
+    Thread(io::Error),
+    #[error("the backup {} was not created: {source}", path.display())]
+    Backup { path: PathBuf, source: io::Error },
+    #[error(
+        "`backup` copies SQLite databases only. For PostgreSQL, `pg_dump --format=custom --file=FILE DATABASE` makes a copy; `dropdb`, `createdb` and `pg_restore --exit-on-error --single-transaction --dbname=DATABASE FILE` restore it; run `sealwright restored` before the server starts again"
+    )]
+    BackupOfPostgres,
+}
+
+macro_rules! from {
+    ($($cause:ident: $error:ty),+ $(,)?) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self(Cause::$cause(error))
+            }
+        })+
+    };
+}
+
+from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, Restore: restore::Error, Hashing: WorkError }
+
+impl From<Cause> for Error {
+    fn from(cause: Cause) -> Self {
+        Self(cause)
+    }
+}

@@ -1,0 +1,99 @@
+//! What an operator can do, each action once. The command line (and later the admin API) parses a request, calls a command and shows
+//! the result.
+//!
+//! A command that changes something takes an [`Act`] and records the change in its transaction, with the properties that differ.
+
+mod backup;
+mod changes;
+mod check;
+mod clients;
+mod error;
+mod keys;
+mod logins;
+mod resources;
+mod restored;
+mod users;
+
+pub use clients::{Clients, NewClient, NewSecret};
+pub use error::Error;
+pub use resources::{NewResource, Resources};
+pub use users::{NewUser, Users};
+
+pub use super::{
+    act::Act,
+    model::{Client, Password, Resource, TokenLifetime, User, Username},
+};
+
+pub(crate) use check::RecordState;
+pub(crate) use error::Cause;
+pub(crate) use logins::{Logins, LoginsOf};
+pub(crate) use restored::restored;
+
+use super::{
+    keys as server_keys,
+    registry::{HashingPolicy, PasswordRules},
+    store::{self, Opening, Store},
+};
+
+/// The part of the configuration that commands need.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub(crate) store: store::Policy,
+    pub(crate) keys: server_keys::Policy,
+    pub(crate) passwords: PasswordRules,
+    pub(crate) hashing: HashingPolicy,
+}
+
+/// The commands on one database.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    store: Store,
+    policy: Policy,
+}
+
+impl Commands {
+    /// Opens the database of a server that has run before.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not exist or cannot be used.
+    pub async fn open(policy: Policy) -> Result<Self, Error> {
+        Self::open_as(policy, Opening::Existing).await
+    }
+
+    /// The same, but creates the database if it is missing.
+    pub(crate) async fn create(policy: Policy) -> Result<Self, Error> {
+        Self::open_as(policy, Opening::CreateIfMissing).await
+    }
+
+    async fn open_as(policy: Policy, opening: Opening) -> Result<Self, Error> {
+        Ok(Self { store: Store::open(&policy.store, opening).await?, policy })
+    }
+
+    /// Closes the database.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// The commands on resources.
+    #[must_use]
+    pub const fn resources(&self) -> Resources<'_> {
+        Resources { store: &self.store }
+    }
+
+    /// The commands on clients.
+    #[must_use]
+    pub const fn clients(&self) -> Clients<'_> {
+        Clients { store: &self.store }
+    }
+
+    /// The commands on users.
+    #[must_use]
+    pub const fn users(&self) -> Users<'_> {
+        Users { store: &self.store, policy: &self.policy }
+    }
+
+    pub(crate) const fn logins(&self) -> Logins<'_> {
+        Logins { store: &self.store }
+    }
+}

@@ -1,0 +1,132 @@
+//! `sealwright change`, and what the change log says.
+
+use serde_json::{Value, json};
+
+use crate::support::{Backend, ORDERS, PASSWORD, TestApp, on_both_databases, sealwright_with_input};
+
+on_both_databases![
+    a_change_is_listed_with_its_actor_and_the_properties_that_differ,
+    the_change_log_has_no_secret_and_no_hash,
+    a_refused_change_is_not_recorded,
+    changes_of_an_earlier_version_have_no_detail,
+    a_damaged_client_can_be_disabled_and_deleted,
+];
+
+/// The changes, newest first.
+fn changes(app: &TestApp) -> Vec<Value> {
+    app.run_json(&["change", "list"]).as_array().unwrap().clone()
+}
+
+/// The newest change: its action, target, and what it was before and after.
+fn newest(app: &TestApp) -> (String, String, Value, Value) {
+    let change = changes(app).swap_remove(0);
+    let text = |name: &str| change[name].as_str().unwrap().to_owned();
+    (text("action"), text("target"), change["before"].clone(), change["after"].clone())
+}
+
+async fn a_change_is_listed_with_its_actor_and_the_properties_that_differ(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let is = |action: &str, target: &str, before: Value, after: Value| {
+        assert_eq!(newest(&app), (action.to_owned(), target.to_owned(), before, after));
+    };
+    is("resource.create", ORDERS, Value::Null, json!({ "scopes": ["orders:read", "orders:write"] }));
+    app.run(&["resource", "update", ORDERS, "--add-scope", "orders:list", "--token-lifetime", "5m"]).succeeded();
+    is(
+        "resource.update",
+        ORDERS,
+        json!({ "scopes": ["orders:read", "orders:write"], "token_lifetime": null }),
+        json!({ "scopes": ["orders:list", "orders:read", "orders:write"], "token_lifetime": 300 }),
+    );
+
+    let secret = app.client("billing").secret[3..19].to_owned();
+    let (.., created) = newest(&app);
+    assert_eq!((&created["grants"], &created["secrets"]), (&json!(["client_credentials"]), &json!([secret])));
+    assert_eq!(created["allow"], json!({ ORDERS: ["orders:read", "orders:write"] }));
+    app.run(&["client", "update", "billing", "--add-grant", "password"]).succeeded();
+    is("client.update", "billing", json!({ "grants": ["client_credentials"] }), json!({ "grants": ["client_credentials", "password"] }));
+    let disabled = app.run_json(&["client", "disable", "billing"])["disabled_at"].clone();
+    is("client.disable", "billing", json!({ "disabled_at": null }), json!({ "disabled_at": disabled }));
+    app.run(&["client", "disable", "billing"]).succeeded();
+    is("client.disable", "billing", json!({}), json!({}));
+    app.run(&["client", "enable", "billing"]).succeeded();
+    is("client.enable", "billing", json!({ "disabled_at": disabled }), json!({ "disabled_at": null }));
+    app.run(&["client", "drop-secret", "billing", &secret, "--last"]).succeeded();
+    is("client.drop_secret", &format!("billing {secret}"), json!({ "secret": secret }), Value::Null);
+    app.run(&["client", "delete", "billing"]).succeeded();
+    let (action, _, deleted, after) = newest(&app);
+    assert_eq!((action.as_str(), &deleted["secrets"], after), ("client.delete", &json!([]), Value::Null));
+
+    app.user("alice");
+    app.run(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]).succeeded();
+    is(
+        "user.update",
+        "alice",
+        json!({ "allow": { ORDERS: ["orders:read", "orders:write"] } }),
+        json!({ "allow": { ORDERS: ["orders:read"] } }),
+    );
+    app.run(&["login", "end", "--user", "alice"]).succeeded();
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 0 }));
+
+    let all = changes(&app);
+    assert!(all.iter().all(|change| change["actor"].as_str().unwrap().contains('@') && change["request"].is_null()), "{all:?}");
+    let first = all.last().unwrap();
+    assert_eq!((&first["action"], &first["after"]), (&json!("key.create"), &json!({ "algorithm": "RS256", "generation": 1 })));
+    assert!(first["actor"].as_str().unwrap().starts_with("sealwright@"), "the server made it: {first}");
+    let table = app.run(&["change", "list"]).succeeded().stdout;
+    assert!(
+        table.starts_with(" TIME") && table.contains(r#"grants: ["client_credentials"] -> ["client_credentials","password"]"#),
+        "{table}"
+    );
+}
+
+async fn the_change_log_has_no_secret_and_no_hash(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let added = app.run_json(&["client", "add-secret", "shop", "--expires-in", "1h"])["secret"]["value"].as_str().unwrap().to_owned();
+    sealwright_with_input(&app.database, &["user", "set-password", "alice", "--password-stdin"], &format!("{PASSWORD} again")).succeeded();
+    app.run(&["user", "delete", "alice"]).succeeded();
+    app.run(&["client", "delete", "shop"]).succeeded();
+    let digests = app.database.texts("SELECT digest FROM client_secrets").await;
+    assert!(digests.is_empty());
+    let log = app.database.texts("SELECT detail FROM changes").await.join("\n");
+    assert!(log.contains("expires_at") && log.contains(&added[3..19]), "{log}");
+    for hidden in [&shop.secret[19..], &added[19..], "argon2", "plum", "digest", "hash", "password\":"] {
+        assert!(!log.contains(hidden), "{hidden} is in {log}");
+    }
+}
+
+async fn a_refused_change_is_not_recorded(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let secret = app.client("billing").secret[3..19].to_owned();
+    let before = changes(&app);
+    app.run(&["client", "create", "billing"]).failed_saying(&["already exists"]);
+    app.run(&["client", "drop-secret", "billing", &secret]).failed_saying(&["--last"]);
+    app.run(&["client", "disable", "missing"]).failed_saying(&["there is no client missing"]);
+    app.run(&["user", "delete", "missing"]).failed_saying(&["there is no user missing"]);
+    app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the client billing"]);
+    assert_eq!(changes(&app), before);
+}
+
+async fn changes_of_an_earlier_version_have_no_detail(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.settle().await;
+    let database = app.stop().await;
+    database.execute("ALTER TABLE changes DROP COLUMN detail").await;
+    database.execute("DELETE FROM _sqlx_migrations WHERE version = 5").await;
+    // The record beside the sealing key is from before; the database is recognized by it all the same.
+    let app = TestApp::start_with(database, &[]).await;
+    app.client("billing");
+    let all = changes(&app);
+    let details: Vec<_> = all.iter().map(|change| (change["action"].as_str().unwrap(), change["after"].is_object())).collect();
+    assert_eq!(details, [("client.create", true), ("resource.create", false), ("key.create", false)]);
+    app.run(&["change", "list"]).succeeded();
+}
+
+async fn a_damaged_client_can_be_disabled_and_deleted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.client("billing");
+    app.database.execute("UPDATE client_secrets SET digest = 'damaged'").await;
+    app.run(&["client", "disable", "billing"]).failed_saying(&["invalid secret digest"]);
+    assert_eq!(app.database.texts("SELECT id FROM clients WHERE disabled_at IS NOT NULL").await, ["billing"]);
+    app.run(&["client", "delete", "billing"]).succeeded();
+    assert_eq!(newest(&app).0, "client.delete");
+}

@@ -16,14 +16,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::sampling;
+use super::{
+    sampling,
+    targets::{ALERT, SECURITY},
+};
 use crate::{clock::Stopwatch, server::caller_text};
-
-/// The target of events that matter for security and that no stranger can cause at will.
-pub(crate) const SECURITY: &str = "sealwright::security";
-/// The target of events that matter for security and that strangers can cause at will, such as failed attempts. They have at most
-/// half of that queue.
-pub(crate) const ALERT: &str = "sealwright::alert";
 
 /// Lines that wait to be written at most: those that matter for security, and the others. One more is dropped, and counted.
 const SECURITY_LINES: usize = 2048;

@@ -21,7 +21,7 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
-use super::lines::SECURITY;
+use super::targets::SECURITY;
 use crate::clock::Stopwatch;
 
 /// What a line is about that may be left out.

@@ -1,5 +1,5 @@
-//! What the benchmarks share: one token, who checks it, and ratios between what one run measured. Machines differ, and one machine
-//! differs from minute to minute: compare within a run.
+//! Shared by the benchmarks: a token, its verifier, and ratios between the measurements of one run. Machines differ, and one machine
+//! differs from minute to minute, so compare only within a run.
 
 use std::{fs, hint::black_box, path::PathBuf, time::Duration};
 
@@ -19,7 +19,7 @@ pub const AUDIENCE: &str = "https://orders.example";
 pub const BARE: &str = "bare signature";
 pub const OURS: &str = "sealwright";
 
-/// The claims that an API wants to read, for the libraries that are told by a type.
+/// The claims that an API reads, for libraries that take a type.
 #[derive(Debug, Deserialize)]
 pub struct Claims {
     pub iss: String,
@@ -76,7 +76,7 @@ impl Signed {
         self.jwk[name].as_str().expect("a member of the key")
     }
 
-    /// The check of the signature that everybody must make, and our own whole verification.
+    /// The bare check of the signature, and our complete verification.
     pub fn bench_bare_and_ours(&self, group: &mut BenchmarkGroup<'_, WallTime>) {
         let parsed = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_key().as_ref()).expect("its public key");
         group.bench_function(BARE, |b| {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `GET /orders` needs the scope `orders:read`, `POST /orders` needs `orders:write`, and `GET /orders/{id}` also that the order is the
-//! caller's own. A token is checked here, with the issuer's keys in memory: no server is asked for it.
+//! caller's own. Tokens are checked here with the cached keys of the issuer, without a request to it.
 
 use std::{
     env,
@@ -39,7 +39,7 @@ scopes! {
 struct Order {
     id: usize,
     item: String,
-    /// Whose it is: a user's id, or an app's, as their token says it.
+    /// The subject of the token that ordered it: a user's id or an app's.
     owner: String,
 }
 
@@ -66,16 +66,16 @@ async fn create(State(orders): State<Orders>, caller: Token<OrdersWrite>, Json(n
 async fn show(State(orders): State<Orders>, caller: Token<OrdersRead>, Path(id): Path<usize>) -> Result<Json<Order>, StatusCode> {
     let orders = orders.0.lock().unwrap_or_else(PoisonError::into_inner);
     let order = orders.iter().find(|order| order.id == id).ok_or(StatusCode::NOT_FOUND)?;
-    // The scope says that the caller may read orders; whose, the API itself must know.
+    // The scope says that the caller may read orders. The API itself decides whose.
     if order.owner == caller.subject() { Ok(Json(order.clone())) } else { Err(StatusCode::FORBIDDEN) }
 }
 
-/// Can it check tokens? A load balancer asks here.
+/// Whether the API can check tokens, for a load balancer.
 async fn ready(State(verifier): State<Verifier>) -> StatusCode {
     if verifier.status().is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// Gives answers that have no body one that says in JSON what their status means.
+/// Adds a JSON body that explains the status to answers without a body.
 async fn explain(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || response.headers().contains_key(header::CONTENT_TYPE) {
@@ -97,7 +97,7 @@ fn api(verifier: &Verifier, audience: &str) -> Router {
         .route("/orders", get(list).post(create))
         .route("/orders/{id}", get(show))
         .with_state(Orders::default())
-        // Everything above needs a good token, also a route that somebody adds and forgets about.
+        // Every route above requires a valid token, even one whose handler does not ask for it.
         .layer(verifier.layer().resource_metadata(&format!("{audience}{}", ResourceMetadata::ROUTE)));
     guarded
         .route("/health/ready", get(ready).with_state(verifier.clone()))
@@ -105,7 +105,7 @@ fn api(verifier: &Verifier, audience: &str) -> Router {
         .layer(middleware::map_response(explain))
 }
 
-async fn told_to_stop() {
+async fn stop_signal() {
     let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate()).expect("signals can be waited for");
     tokio::select! {
         _ = signal::ctrl_c() => {}
@@ -117,10 +117,10 @@ async fn told_to_stop() {
 async fn main() -> Result<(), Box<dyn Error>> {
     let setting = |name: &str| env::var(name).map_err(|_| format!("set {name}"));
     let audience = setting("ORDERS_AUDIENCE")?;
-    // Nothing is fetched yet: the API starts while the issuer is down.
+    // Nothing is fetched yet, so the API starts while the issuer is down.
     let verifier = Verifier::for_issuer(setting("ORDERS_ISSUER")?).audience(&audience).build()?;
     let listener = TcpListener::bind(setting("ORDERS_LISTEN")?).await?;
     println!("orders at http://{}/orders", listener.local_addr()?);
-    axum::serve(listener, api(&verifier, &audience)).with_graceful_shutdown(told_to_stop()).await?;
+    axum::serve(listener, api(&verifier, &audience)).with_graceful_shutdown(stop_signal()).await?;
     Ok(())
 }

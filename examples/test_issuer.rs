@@ -1,30 +1,41 @@
-//! An issuer for the tests of an API in any language: real keys over real HTTP, good tokens, and what attackers send.
+//! An issuer for the tests of an API in any language: real keys over real HTTP, good tokens, and hostile ones.
 //!
 //! ```sh
 //! cargo run --example test_issuer -- https://orders.example orders:read
 //! ```
 //!
-//! The first argument is the audience of the API, the second a scope that it wants. One line of JSON says where the issuer is, and
-//! brings the tokens; the issuer goes on until standard input ends. Its clock shows the time at which it started: the tokens are good
+//! The first argument is the audience of the API, the second a scope that it requires. One line of JSON contains the URL of the issuer and
+//! the tokens; the issuer runs until standard input ends. Its clock stands at the time of its start, and the tokens are valid
 //! for ten minutes.
 //!
 //! ```json
 //! {"issuer": "http://127.0.0.1:40117",
 //!  "good": [{"name": "of a client", "token": "eyJ..."}],
-//!  "hostile": [{"name": "alg \"none\" with a kid, unsigned", "token": "eyJ...", "code": "algorithm_not_allowed"}],
-//!  "without_scope": [{"name": "no scope at all", "token": "eyJ...", "code": "insufficient_scope"}]}
+//!  "hostile": [{"name": "alg \"none\" with a kid, unsigned", "token": "eyJ...", "code": "algorithm_not_allowed", "in_header": "unchanged"}],
+//!  "without_scope": [{"name": "no scope at all", "token": "eyJ...", "code": "insufficient_scope", "in_header": "unchanged"}]}
 //! ```
 //!
-//! A good token is to be answered 2xx, a hostile one 401, and one without the scope 403.
+//! A good token must get 2xx, a hostile one 401, and one without the scope 403. `in_header` says whether the token arrives in an HTTP header as it
+//! is: `unchanged`, `trimmed` (without the spaces at its ends), `impossible` (HTTP libraries refuse to send it) or `too_long` (for most servers).
 //!
-//! Each line of standard input is an object of claims, and is answered by a line with a token that has them beside the usual ones, such as
+//! Each line of standard input is an object of claims, and is answered by a line with a token that has them in addition to the usual ones, such as
 //! `{"scope": "orders:write"}`, or an `iat` a few seconds ahead.
 
 use std::{env, error::Error, io};
 
-use sealwright::verifier::testing::{Hostile, Issuer};
+use sealwright::verifier::testing::{Hostile, InHeader, Issuer};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+
+/// The name of a form in JSON.
+fn in_header(form: InHeader) -> &'static str {
+    match form {
+        InHeader::Trimmed => "trimmed",
+        InHeader::Impossible => "impossible",
+        InHeader::TooLong => "too_long",
+        _ => "unchanged",
+    }
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -33,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: test_issuer AUDIENCE SCOPE".into());
     };
     let issuer = Issuer::start().await?;
-    // Keys that must not be used lie beside the good one.
+    // Unusable keys are published beside the good one.
     for key in issuer.useless_keys()? {
         issuer.publish(key);
     }
@@ -58,7 +69,10 @@ fn tokens(issuer: &Issuer, audience: &str, scope: &str) -> io::Result<Value> {
     ];
     let good: Vec<_> = good.into_iter().map(|(name, token)| json!({ "name": name, "token": token })).collect();
     let refused = |tokens: Vec<Hostile>| -> Vec<Value> {
-        tokens.into_iter().map(|it| json!({ "name": it.name, "token": it.token, "code": it.code })).collect()
+        tokens
+            .into_iter()
+            .map(|it| json!({ "name": it.name, "token": it.token, "code": it.code, "in_header": in_header(it.in_header) }))
+            .collect()
     };
     Ok(json!({
         "issuer": issuer.url(),

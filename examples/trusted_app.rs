@@ -1,4 +1,4 @@
-//! A billing job: a trusted app that calls an API, here `orders_api`. Getting tokens and attaching them is the client's work.
+//! A billing job: a trusted app that calls an API, here `orders_api`. The client gets the tokens and attaches them.
 //!
 //! ```sh
 //! ISSUER=http://localhost:8080 CLIENT_ID=billing CLIENT_SECRET_FILE=billing.secret ORDERS_URL=http://127.0.0.1:9000/orders \
@@ -23,25 +23,26 @@ struct Order {
     item: String,
 }
 
-/// Built once. Nobody is asked yet: the job starts while the issuer is down.
+/// Called once. Nothing is fetched yet, so the job starts while the issuer is down.
 fn orders_client(orders: &Url) -> Result<Client, String> {
-    // A file is read for each token anew, so that a secret can be replaced while the job runs.
+    // A file is read for each token, so that a secret can be replaced while the job runs.
     let secret = env::var_os("CLIENT_SECRET_FILE").map_or_else(|| Secret::env("CLIENT_SECRET"), Secret::file);
     let client = Credentials::client(setting("CLIENT_ID")?, secret)
         .issuer(setting("ISSUER")?)
         .resource(env::var("ORDERS_AUDIENCE").unwrap_or_else(|_| "https://orders.example".to_owned()))
-        // No other origin ever sees the token.
+        // The token is sent to no other origin.
         .attach_to([orders.origin().ascii_serialization()]);
-    client.build().map_err(|error| format!("Whoever runs this job has to act: {error}."))
+    client.build().map_err(|error| format!("The operator of this job has to act: {error}."))
 }
 
 fn setting(name: &str) -> Result<String, String> {
-    env::var(name).map_err(|_| format!("Whoever runs this job has to act: set {name}."))
+    env::var(name).map_err(|_| format!("The operator of this job has to act: set {name}."))
 }
 
-/// Orders something, and looks at all orders. Says what it did, or who has to do what before it can.
+/// Places an order and lists all orders. Returns what it did, or which party has to do what first.
 async fn bill() -> Result<String, String> {
-    let orders = Url::parse(&setting("ORDERS_URL")?).map_err(|error| format!("Whoever runs this job has to act: ORDERS_URL: {error}."))?;
+    let orders =
+        Url::parse(&setting("ORDERS_URL")?).map_err(|error| format!("The operator of this job has to act: ORDERS_URL: {error}."))?;
     let api = orders_client(&orders)?;
     let new: Order = read(api.post(orders.clone()).json(&json!({ "item": "printer paper" })).send().await).await?;
     let all: Vec<Order> = read(api.get(orders).send().await).await?;
@@ -53,7 +54,7 @@ async fn read<T: DeserializeOwned>(answer: Result<Response, Error>) -> Result<T,
     let answer = answer.map_err(sentence)?;
     match answer.status() {
         status if status.is_success() => answer.json().await.map_err(|error| sentence(error.into())),
-        // The token was good. What this client may do there is the issuer's to say.
+        // The token was valid. The issuer decides what this client may do there.
         StatusCode::FORBIDDEN => Err("The issuer's operator has to act: give this client orders:read and orders:write.".to_owned()),
         status => Err(format!("The API's operator has to act: it answers {status}.")),
     }
@@ -64,7 +65,7 @@ fn sentence(error: Error) -> String {
         Party::Issuer => format!("The issuer's operator has to act: {error}."),
         Party::Network => format!("Run this job again when the network is back: {error}."),
         Party::Api => format!("The API's operator has to act: {error}."),
-        _ => format!("Whoever runs this job has to act: {error}."),
+        _ => format!("The operator of this job has to act: {error}."),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What keeps a page from being shown, in words for the log and in others for the browser.
+//! Errors of the pages, with one text for the log and another for the browser.
 
 use axum::{
     http::{StatusCode, header},
@@ -10,10 +10,10 @@ use tower_sessions::{session, session_store};
 
 use crate::page;
 
-/// Its text is for the log, and holds neither a token nor what a user typed.
+/// The text is for the log, and contains neither a token nor what a user typed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("nobody is signed in, or the login has ended")]
+    #[error("no user is signed in, or the login has ended")]
     LoginEnded,
     #[error("the user has no right here")]
     NoRight,
@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     Store(session::Error),
     #[error("the orders API answers {0}")]
     Orders(StatusCode),
-    #[error("a task came to no end: {0}")]
+    #[error("a task did not finish: {0}")]
     Task(#[from] JoinError),
 }
 
@@ -31,7 +31,7 @@ impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         match error {
             client::Error::LoginEnded => Self::LoginEnded,
-            // No scope was asked for by name: nothing is left of what client and user both have.
+            // No scope was requested by name, so client and user have no scope in common.
             client::Error::Refused { code, .. } if code == "invalid_scope" => Self::NoRight,
             error => Self::Client(error),
         }
@@ -41,7 +41,7 @@ impl From<client::Error> for Failure {
 impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Self {
         Self::Store(match error {
-            // Its text may quote what lies in the session.
+            // The text may quote the content of the session.
             session::Error::SerdeJson(_) => session::Error::Store(session_store::Error::Decode("a session of another version".to_owned())),
             error => error,
         })
@@ -49,14 +49,14 @@ impl From<session::Error> for Failure {
 }
 
 impl Failure {
-    fn told(&self) -> (StatusCode, &'static str) {
+    fn page(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Client(error) if error.party() == Party::Api => (
                 StatusCode::BAD_GATEWAY,
                 "The orders do not answer. What you ordered just now may have come through: look at the list before you order it again.",
             ),
             Self::Client(client::Error::Limited { .. }) => {
-                (StatusCode::TOO_MANY_REQUESTS, "Somebody typed a wrong password for this name too often. Wait a little, and try again.")
+                (StatusCode::TOO_MANY_REQUESTS, "A wrong password was entered for this name too often. Wait a little, and try again.")
             }
             Self::Client(error) if matches!(error.party(), Party::Network | Party::Issuer) => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -69,7 +69,7 @@ impl Failure {
             Self::NoRight => (StatusCode::FORBIDDEN, page::NO_RIGHT),
             Self::Orders(_) => (StatusCode::BAD_GATEWAY, "The orders cannot be reached as they should be. Try again in a moment."),
             Self::LoginEnded | Self::Client(_) | Self::Task(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "Something is wrong with this shop. Whoever runs it finds the cause in its log.")
+                (StatusCode::INTERNAL_SERVER_ERROR, "Something is wrong with this shop. Its operator finds the cause in its log.")
             }
         }
     }
@@ -83,7 +83,7 @@ impl IntoResponse for Failure {
             return (StatusCode::FORBIDDEN, form).into_response();
         }
         eprintln!("{self}");
-        let (status, sentence) = self.told();
+        let (status, sentence) = self.page();
         let mut response = (status, page::sorry(sentence)).into_response();
         if let Self::Client(error) = &self
             && let Some(wait) = error.retry_after()

@@ -1,4 +1,4 @@
-//! A person's login, in the session of their browser. The browser itself has the session's id, and nothing else.
+//! A user's login, in the session of their browser. The browser itself has only the session's id.
 
 use std::{future::Future, net::IpAddr, sync::Arc};
 
@@ -10,7 +10,7 @@ use tower_sessions::Session;
 
 use crate::failure::Failure;
 
-/// Where it lies in a session.
+/// Its key in a session.
 const KEY: &str = "login";
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -20,13 +20,13 @@ pub(crate) struct Login {
     pub(crate) tokens: Tokens,
 }
 
-/// Begins logins, goes on with them and ends them.
+/// Begins, continues and ends logins.
 #[derive(Clone)]
 pub(crate) struct Logins(Arc<Shared>);
 
 struct Shared {
     users: Users,
-    /// Whose turn it is to replace the login of a session: sessions share a few locks, each always has the same.
+    /// Locks for replacing the login of a session. Sessions share them; each session always has the same one.
     turns: [Mutex<()>; 64],
     tasks: TaskTracker,
 }
@@ -40,8 +40,8 @@ impl Logins {
         Ok(session.get::<Login>(KEY).await?.is_some())
     }
 
-    /// Exchanges the password for tokens, which the session keeps. The password is forgotten. All of it runs to its end although the
-    /// browser may go away: a login that no session knows could be ended by nobody.
+    /// Exchanges the password for tokens, which the session stores. The password is not stored. The task finishes even if the
+    /// browser disconnects: otherwise a login could remain that no session knows and no one can end.
     pub(crate) async fn begin(&self, session: Session, from: IpAddr, name: String, password: String) -> Result<(), Failure> {
         let this = self.clone();
         let task = async move {
@@ -49,7 +49,7 @@ impl Logins {
             let login = Login { name, tokens };
             let stored = this.store(&session, &login).await;
             if stored.is_err() {
-                // Nobody could go on with it.
+                // No session knows it.
                 this.revoke(&login).await;
             }
             stored
@@ -59,7 +59,7 @@ impl Logins {
 
     async fn store(&self, session: &Session, login: &Login) -> Result<(), Failure> {
         let before: Option<Login> = session.get(KEY).await?;
-        // Who knew the session's id before does not know it now (session fixation).
+        // An attacker who knew the old id of the session does not know the new one (session fixation).
         session.cycle_id().await?;
         session.insert(KEY, login).await?;
         session.save().await?;
@@ -69,10 +69,10 @@ impl Logins {
         Ok(())
     }
 
-    /// Does something for the user of a session. The user's token is good and the rights in `Login` are those of now when `work`
-    /// begins; what was renewed lies in the session before it ends. All of it runs to its end although the browser may go away: the
-    /// session would be left with a refresh token that is used up, and the login would end.
-    pub(crate) async fn go_on<T, F>(
+    /// Runs `work` for the user of a session. When it begins, the token is valid and the rights in `Login` are current; renewed tokens are in the
+    /// session before it ends. The task finishes even if the browser disconnects: otherwise the
+    /// session could keep a used refresh token, and the login would end.
+    pub(crate) async fn continue_with<T, F>(
         &self,
         session: Session,
         work: impl FnOnce(client::Session, Login) -> F + Send + 'static,
@@ -102,24 +102,24 @@ impl Logins {
         let login = self.keep(session, login, &user).await?;
         let user = self.0.users.resume(&login.tokens);
         let done = work(user.clone(), login.clone()).await;
-        // Once more: an API that refused the token made the client get another.
+        // Again, because the token is replaced when an API refuses it.
         self.keep(session, login, &user).await?;
         if session.is_modified() {
-            // The session's layer writes it once more when the answer goes out. Who signed out meanwhile is not to be signed in by that.
+            // The session layer writes the session again with the answer. That must not sign in a user who has signed out meanwhile.
             session.load().await?;
             session.get::<Login>(KEY).await?.ok_or(Failure::LoginEnded)?;
         }
         done
     }
 
-    /// Puts what `user` holds into the session instead of `login`, if that has changed. Gives what the session holds then: when another
-    /// request was first, that is what it brought, and the only one to go on with.
+    /// Stores the current tokens of `user` in the session, if they differ from `login`. Returns the login in the session: if another
+    /// request was first, the one that it stored, which is the only valid one.
     async fn keep(&self, session: &Session, login: Login, user: &client::Session) -> Result<Login, Failure> {
         let Some(tokens) = user.tokens().filter(|tokens| *tokens != login.tokens) else { return Ok(login) };
-        // In one process no two requests pass here at once. Between two, nothing is lost either: within 30 s the issuer answers a
-        // refresh token that is used up with the same successor.
+        // Within a process, only one request is here at a time. Two processes lose nothing either: within 30 s the issuer answers a
+        // used refresh token with the same successor.
         let _turn = self.turn(session).await;
-        // The session as it is in the store now, and not as this request found it.
+        // The current session in the store, not the one that this request loaded.
         session.load().await?;
         let held: Login = session.get(KEY).await?.ok_or(Failure::LoginEnded)?;
         if held.tokens != login.tokens {
@@ -136,7 +136,7 @@ impl Logins {
         self.0.turns[turn].lock().await
     }
 
-    /// Ends the login, at the issuer if that answers, and here in any case.
+    /// Ends the login at the issuer, if that answers, and here in any case.
     pub(crate) async fn end(&self, session: Session) -> Result<(), Failure> {
         let this = self.clone();
         let task = async move {
@@ -151,12 +151,12 @@ impl Logins {
 
     async fn revoke(&self, login: &Login) {
         if let Err(error) = self.0.users.resume(&login.tokens).sign_out().await {
-            // It ends there by itself when nobody has used it for some days.
-            eprintln!("a login lives on at the issuer: {error}");
+            // An unused login expires at the issuer after some days.
+            eprintln!("a login continues at the issuer: {error}");
         }
     }
 
-    /// Waits for what goes on although its browser went away.
+    /// Waits for the tasks whose browsers have disconnected.
     pub(crate) async fn finish(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;

@@ -74,7 +74,7 @@ async fn home(State(shop): State<Shop>, session: Session) -> Result<Markup, Fail
         return Ok(page::sign_in("", None));
     }
     let orders = shop.orders;
-    shop.logins.go_on(session, async move |user, login| Ok(page::orders(&look(&orders, &user, login).await?))).await
+    shop.logins.continue_with(session, async move |user, login| Ok(page::orders(&look(&orders, &user, login).await?))).await
 }
 
 async fn sign_in(
@@ -89,7 +89,7 @@ async fn sign_in(
         Ok(()) => Ok(Redirect::to("/").into_response()),
         Err(Failure::Client(client::Error::WrongPassword)) => {
             let form = page::sign_in(&typed.username, Some("This name and this password do not belong together. Try again."));
-            // Browsers show it as any page, and their password managers see that this was not the password. Why not 401: failure.rs.
+            // Browsers show it like any page, and password managers see that the password was wrong. Why not 401: failure.rs.
             Ok((StatusCode::UNPROCESSABLE_ENTITY, form).into_response())
         }
         Err(failure) => Err(failure),
@@ -104,7 +104,7 @@ async fn order(State(shop): State<Shop>, session: Session, Form(new): Form<NewOr
     }
     let orders = shop.orders;
     let place = async move |user: client::Session, login| {
-        // Whether the user may is for the API to say: a page may be older than the user's rights.
+        // The API decides whether the user may order: the page may be older than the user's rights.
         let answer = user.post(orders.clone()).json(&json!({ "item": item })).send().await?;
         match answer.status() {
             status if status.is_success() => Ok(Redirect::to("/").into_response()),
@@ -116,7 +116,7 @@ async fn order(State(shop): State<Shop>, session: Session, Form(new): Form<NewOr
             status => Err(Failure::Orders(status)),
         }
     };
-    shop.logins.go_on(session, place).await
+    shop.logins.continue_with(session, place).await
 }
 
 /// What the user may see and do.
@@ -168,8 +168,8 @@ fn app(shop: Shop, store: impl SessionStore + Clone) -> Router {
         .with_same_site(SameSite::Lax)
         // Each renewal of the token makes it last longer. `with_always_save` would write old tokens over newer ones.
         .with_expiry(Expiry::OnInactivity(time::Duration::hours(8)));
-    // What another site makes a browser send is refused before anything reads it. Browsers say where a form stands by
-    // `Sec-Fetch-Site`, or by `Origin` alone if they are old or were reached without TLS; who sends neither is no browser.
+    // A form that another site makes a browser send is refused before anything reads it. Browsers state the origin of a form by
+    // `Sec-Fetch-Site`, or by `Origin` alone if they are old or were reached without TLS; a client that sends neither is not a browser.
     let forms = CsrfLayer::new().with_rejection_response(|_: ProtectionError| {
         let sentence = "This form was not sent from a page of this shop. Nothing was done.";
         (StatusCode::FORBIDDEN, page::sorry(sentence)).into_response()
@@ -193,8 +193,8 @@ fn app(shop: Shop, store: impl SessionStore + Clone) -> Router {
 
 /// Sessions in Redis. Nothing is waited for: while it is out of reach each request fails soon, and goes on when it is back.
 fn redis(url: &str) -> Result<RedisStore<Pool>, Box<dyn Error>> {
-    // What cannot be read is not printed: it may hold a password.
-    let mut config = Config::from_url(url).map_err(|_| "REDIS_URL is no URL of a Redis server")?;
+    // An invalid URL is not printed, because it may contain a password.
+    let mut config = Config::from_url(url).map_err(|_| "REDIS_URL is not the URL of a Redis server")?;
     config.fail_fast = false;
     let performance = PerformanceConfig { default_command_timeout: Duration::from_millis(1500), ..PerformanceConfig::default() };
     let connection = ConnectionConfig { connection_timeout: Duration::from_secs(2), ..ConnectionConfig::default() };
@@ -204,7 +204,7 @@ fn redis(url: &str) -> Result<RedisStore<Pool>, Box<dyn Error>> {
     Ok(RedisStore::new(pool))
 }
 
-async fn told_to_stop() {
+async fn stop_signal() {
     let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate()).expect("signals can be waited for");
     tokio::select! {
         _ = signal::ctrl_c() => {}
@@ -223,10 +223,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .issuer(setting("ISSUER")?)
         .resource(or("ORDERS_AUDIENCE", "https://orders.example"))
         .attach_to([orders.origin().ascii_serialization()])
-        // Somebody waits for the page.
+        // A user waits for the page.
         .http(|http| http.timeout(Duration::from_secs(10)))
         .users()?;
-    let proxy = env::var("PROXY").ok().map(|text| text.parse().map_err(|_| "PROXY is no IP address")).transpose()?;
+    let proxy = env::var("PROXY").ok().map(|text| text.parse().map_err(|_| "PROXY is not an IP address")).transpose()?;
     let shop = Shop { logins: Logins::new(users), orders, visitors: Visitors { proxy } };
     let app = match env::var("REDIS_URL") {
         Ok(url) => app(shop.clone(), redis(&url)?),
@@ -235,7 +235,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(or("LISTEN", "127.0.0.1:3000")).await?;
     println!("web login at http://{}", listener.local_addr()?);
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(told_to_stop()).await?;
+    axum::serve(listener, app).with_graceful_shutdown(stop_signal()).await?;
     shop.logins.finish().await;
     Ok(())
 }

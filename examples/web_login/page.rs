@@ -3,14 +3,14 @@
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
 
-/// What comes with each page. No script runs, nothing comes from elsewhere, and nobody may frame it.
+/// What comes with each page. No script runs, nothing comes from elsewhere, and no page may frame it.
 pub(crate) const CONTENT_SECURITY_POLICY: &str =
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// How many characters what is ordered may have.
 pub(crate) const ITEM_MAX: usize = 100;
 
-pub(crate) const NO_RIGHT: &str = "You may neither see orders nor place any. Ask whoever runs this shop to give you the right.";
+pub(crate) const NO_RIGHT: &str = "You may neither see orders nor place any. Ask the operator of this shop for permission.";
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Order {

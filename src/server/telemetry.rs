@@ -2,6 +2,7 @@
 
 mod lines;
 mod sampling;
+mod targets;
 
 use std::{
     io::{self, IsTerminal},
@@ -30,8 +31,9 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::Subs
 use super::caller_text;
 use lines::{Lines, LinesGuard};
 
-pub(crate) use lines::{ALERT, SECURITY, lines_dropped};
+pub(crate) use lines::lines_dropped;
 pub(crate) use sampling::{Noise, admits, lines_left_out};
+pub(crate) use targets::{ALERT, SECURITY};
 
 /// Time limit for sending the remaining spans at the end.
 const LAST_SPANS: Duration = Duration::from_secs(3);

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::*;
 
 #[test]
-fn a_good_token_says_who_may_do_what_and_until_when() {
+fn the_claims_of_a_valid_token_are_readable() {
     let claims = verify(&token_with(&json!({ "sub": "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b", "tenant": { "id": 7 } }))).unwrap();
     assert_eq!((claims.issuer(), claims.client_id(), claims.token_id()), (ISSUER, "billing", "1"));
     assert!(claims.is_for_user() && !verify(&token_with(&json!({}))).unwrap().is_for_user());
@@ -30,7 +30,7 @@ fn a_good_token_says_who_may_do_what_and_until_when() {
 }
 
 #[test]
-fn every_algorithm_that_was_asked_for_is_taken() {
+fn every_configured_algorithm_is_accepted() {
     let keys = set(&[
         rsa_jwk(&KEY, "one"),
         with(rsa_jwk(&KEY, "rs384"), &json!({ "alg": "RS384" })),
@@ -66,7 +66,7 @@ fn every_algorithm_that_was_asked_for_is_taken() {
 }
 
 #[test]
-fn a_verifier_that_could_not_check_right_is_not_built() {
+fn a_verifier_with_invalid_settings_is_not_built() {
     let keys = || set(&[rsa_jwk(&KEY, "one")]);
     let error = |builder: sealwright::verifier::Builder| builder.build().err().unwrap();
     assert_eq!(error(Verifier::for_issuer(ISSUER).keys(keys())), BuildError::NoAudience);

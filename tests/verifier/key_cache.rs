@@ -104,7 +104,7 @@ async fn a_thousand_callers_at_a_cold_start_share_one_fetch() {
 }
 
 #[tokio::test]
-async fn while_a_fetch_hangs_good_tokens_are_served_and_all_who_wait_share_it_and_give_up_with_it() {
+async fn while_a_fetch_hangs_good_tokens_are_served_and_all_waiters_time_out_with_it() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.answer_keys(Behavior::Silent);
@@ -177,7 +177,7 @@ async fn keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_lets_nobody_keep_its_keys_is_asked_every_10_s_at_most() {
+async fn an_issuer_that_forbids_caching_is_asked_at_most_every_10_s() {
     let issuer = Issuer::start().await.unwrap();
     issuer.set_max_age(Duration::ZERO);
     let verifier = issuer.verifier(AUDIENCE).max_stale(Duration::ZERO).build().unwrap();
@@ -244,7 +244,7 @@ async fn keys_of_a_machine_that_slept_are_fetched_without_anybody_sending_a_toke
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_can_ask_about_is_not_called_unknown() {
+async fn a_key_is_not_unknown_while_the_issuer_cannot_be_asked() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.rotate().unwrap();
@@ -259,7 +259,7 @@ async fn a_key_that_nobody_can_ask_about_is_not_called_unknown() {
 }
 
 #[test]
-fn outside_a_runtime_nothing_is_fetched_and_nobody_waits() {
+fn outside_a_runtime_nothing_is_fetched_and_no_caller_waits() {
     let home = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let issuer = home.block_on(Issuer::start()).unwrap();
     let verifier = Verifier::for_issuer(issuer.url()).audience(AUDIENCE).build().unwrap();

@@ -56,7 +56,7 @@ fn vf14_an_unusable_key_is_skipped_and_the_others_are_used() {
 }
 
 #[test]
-fn vf14_what_is_no_key_set_is_refused_and_its_size_is_bounded() {
+fn vf14_an_invalid_or_large_key_set_is_refused() {
     let many: Vec<Value> = (0..65).map(|number| rsa_jwk(&KEY, &number.to_string())).collect();
     let large = format!(r#"{{"keys":[],"x":"{}"}}"#, "y".repeat(300_000));
     let pem = "-----BEGIN PUBLIC KEY-----";
@@ -81,7 +81,7 @@ fn members_that_are_not_used_do_not_matter_and_a_missing_alg_means_the_usual_one
 }
 
 #[test]
-fn vf14_two_keys_of_one_kid_are_neither_unless_they_are_told_apart() {
+fn vf14_two_keys_of_one_kid_are_skipped_unless_their_algorithms_differ() {
     let good = token_with(&json!({}));
     let keys = set(&[rsa_jwk(&KEY, "one"), rsa_jwk(&OTHER_KEY, "one"), rsa_jwk(&OTHER_KEY, "two")]);
     let verifier = builder().keys(keys).build().unwrap();

@@ -10,7 +10,7 @@ use sealwright::verifier::{
 use crate::support::{AUDIENCE, eventually, fetched, key_state, seconds, warm};
 
 #[tokio::test]
-async fn vf13_while_the_issuer_is_down_the_keys_at_hand_are_used_for_an_hour_more_and_no_longer() {
+async fn vf13_while_the_issuer_is_down_cached_keys_are_used_for_one_more_hour() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.go_down();
@@ -159,7 +159,7 @@ fn useless(issuer: &Issuer) -> Vec<(Behavior, &'static str)> {
 }
 
 #[tokio::test]
-async fn vf14_an_answer_that_is_no_keys_leaves_those_at_hand_in_force() {
+async fn vf14_an_answer_without_keys_leaves_the_cached_ones_in_use() {
     let issuer = Issuer::start().await.unwrap();
     for (answer, why) in useless(&issuer) {
         issuer.come_back();
@@ -185,7 +185,7 @@ async fn vf14_an_answer_that_is_no_keys_leaves_those_at_hand_in_force() {
 }
 
 #[tokio::test]
-async fn vf14_keys_that_come_byte_by_byte_or_never_are_given_up_when_their_time_is_over() {
+async fn vf14_keys_that_arrive_byte_by_byte_or_never_time_out() {
     for answer in [Behavior::Trickle, Behavior::Silent] {
         let issuer = Issuer::start().await.unwrap();
         issuer.answer_keys(answer);

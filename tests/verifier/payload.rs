@@ -49,7 +49,7 @@ fn vf4_times_are_whole_numbers_and_required() {
 }
 
 #[test]
-fn vf5_a_token_is_over_at_its_end_and_a_small_leeway_makes_up_for_clocks() {
+fn vf5_a_token_expires_at_exp_plus_a_small_leeway() {
     let at = |exp: i64| token_with(&json!({ "exp": exp }));
     assert!(verify(&at(NOW + 1)).is_ok() && verify(&at(NOW)).is_ok() && verify(&at(NOW - 29)).is_ok());
     all_refused("expired", [at(NOW - 30), at(NOW - 31), at(0)]);

@@ -15,13 +15,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::sampling;
+use super::{
+    sampling,
+    targets::{ALERT, SECURITY},
+};
 use crate::{clock::Stopwatch, server::caller_text};
-
-/// The target of security events that outsiders cannot cause at will.
-pub(crate) const SECURITY: &str = "sealwright::security";
-/// The target of security events that outsiders can cause at will, such as failed attempts. They may fill at most half of that queue.
-pub(crate) const ALERT: &str = "sealwright::alert";
 
 /// Maximum number of queued lines: security events, and others. Further lines are dropped and counted.
 const SECURITY_LINES: usize = 2048;

@@ -21,7 +21,7 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
-use super::lines::SECURITY;
+use super::targets::SECURITY;
 use crate::clock::Stopwatch;
 
 /// The kind of a line that may be omitted.

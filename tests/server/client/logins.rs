@@ -12,15 +12,15 @@ on_sqlite![
     a_wrong_password_is_the_users_to_mend,
     requests_of_one_session_that_race_use_a_refresh_token_once,
     a_lost_answer_is_repaired_by_repeating,
-    a_login_that_nobody_uses_is_not_renewed,
-    what_was_renewed_is_there_for_the_next_request_although_nobody_stored_it,
-    who_keeps_an_old_handle_and_who_comes_with_new_tokens_share_a_login,
+    an_unused_login_is_not_renewed,
+    renewed_tokens_that_were_not_stored_serve_the_next_request,
+    an_old_handle_and_new_tokens_share_a_login,
     an_api_that_refuses_every_token_provokes_no_flood_of_refreshes,
-    who_signed_out_amid_a_renewal_stays_signed_out,
-    an_app_whose_refresh_is_refused_begins_anew_with_the_password,
+    a_user_who_signs_out_during_a_renewal_stays_signed_out,
+    an_app_whose_refresh_is_refused_signs_in_again_with_the_password,
     a_login_that_has_ended_says_so,
     signing_out_ends_the_login_at_the_issuer,
-    an_app_that_holds_the_password_signs_in_anew_when_its_login_has_ended,
+    an_app_with_the_password_signs_in_again_when_its_login_has_ended,
     an_app_that_holds_the_password_repairs_a_lost_answer_by_itself,
 ];
 
@@ -137,7 +137,7 @@ async fn a_lost_answer_is_repaired_by_repeating(backend: Backend) {
     text(&users.resume(&alice.tokens().unwrap()).token_source()).await;
 }
 
-async fn a_login_that_nobody_uses_is_not_renewed(backend: Backend) {
+async fn an_unused_login_is_not_renewed(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let alice = users.resume(&world.signed_in(&users).await);
@@ -148,7 +148,7 @@ async fn a_login_that_nobody_uses_is_not_renewed(backend: Backend) {
     assert_eq!(world.relay.token_requests(), 1, "what is stored stays what was used last");
 }
 
-async fn what_was_renewed_is_there_for_the_next_request_although_nobody_stored_it(backend: Backend) {
+async fn renewed_tokens_that_were_not_stored_serve_the_next_request(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let tokens = world.signed_in(&users).await;
@@ -161,7 +161,7 @@ async fn what_was_renewed_is_there_for_the_next_request_although_nobody_stored_i
     assert_eq!(world.relay.token_requests(), 2);
 }
 
-async fn who_keeps_an_old_handle_and_who_comes_with_new_tokens_share_a_login(backend: Backend) {
+async fn an_old_handle_and_new_tokens_share_a_login(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let tokens = world.signed_in(&users).await;
@@ -190,7 +190,7 @@ async fn an_api_that_refuses_every_token_provokes_no_flood_of_refreshes(backend:
     assert_eq!(world.relay.token_requests(), 2);
 }
 
-async fn who_signed_out_amid_a_renewal_stays_signed_out(backend: Backend) {
+async fn a_user_who_signs_out_during_a_renewal_stays_signed_out(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let tokens = world.signed_in(&users).await;
@@ -209,7 +209,7 @@ async fn who_signed_out_amid_a_renewal_stays_signed_out(backend: Backend) {
     assert!(matches!(users.resume(&tokens).renewed().await, Err(Error::LoginEnded)));
 }
 
-async fn an_app_whose_refresh_is_refused_begins_anew_with_the_password(backend: Backend) {
+async fn an_app_whose_refresh_is_refused_signs_in_again_with_the_password(backend: Backend) {
     let world = World::begin(backend).await;
     let alice = world.alice();
     text(&alice).await;
@@ -261,7 +261,7 @@ async fn signing_out_ends_the_login_at_the_issuer(backend: Backend) {
     assert!(error.is_ok() || error.is_err_and(|error| error.party() == Party::Network), "only the metadata were out of reach");
 }
 
-async fn an_app_that_holds_the_password_signs_in_anew_when_its_login_has_ended(backend: Backend) {
+async fn an_app_with_the_password_signs_in_again_when_its_login_has_ended(backend: Backend) {
     let world = World::begin(backend).await;
     let alice = world.alice();
     text(&alice).await;

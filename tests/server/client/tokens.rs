@@ -7,8 +7,8 @@ use crate::support::{Backend, Behaviour, claims_of, on_sqlite, wait_until};
 
 on_sqlite![
     a_thousand_callers_share_one_fetch,
-    a_token_is_fetched_ahead_when_it_was_used_and_nobody_waits_for_it,
-    a_token_that_nobody_uses_is_left_to_its_end,
+    a_token_in_use_is_refreshed_ahead_and_no_caller_waits,
+    an_unused_token_is_left_to_expire,
     tokens_of_five_seconds_cost_no_fetch_per_call,
     while_the_issuer_is_down_no_caller_notices_until_the_token_ends,
     a_client_starts_while_the_issuer_is_down,
@@ -33,7 +33,7 @@ async fn a_thousand_callers_share_one_fetch(backend: Backend) {
     assert_eq!((&claims["sub"], &claims["aud"]), (&"shop".into(), &"https://orders.example".into()));
 }
 
-async fn a_token_is_fetched_ahead_when_it_was_used_and_nobody_waits_for_it(backend: Backend) {
+async fn a_token_in_use_is_refreshed_ahead_and_no_caller_waits(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.source();
     let first = text(&source).await;
@@ -56,7 +56,7 @@ async fn a_token_is_fetched_ahead_when_it_was_used_and_nobody_waits_for_it(backe
     assert_eq!(world.relay.token_requests(), 3);
 }
 
-async fn a_token_that_nobody_uses_is_left_to_its_end(backend: Backend) {
+async fn an_unused_token_is_left_to_expire(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.source();
     let first = text(&source).await;

@@ -8,8 +8,8 @@ use super::{World, text};
 use crate::support::{Backend, Behaviour, PASSWORD, on_sqlite, wait_until};
 
 on_sqlite![
-    what_answers_and_is_no_issuer_is_said_to_be_none,
-    an_issuer_that_answers_too_slowly_is_given_up_when_its_time_is_over,
+    a_server_that_is_not_an_issuer_is_reported_as_such,
+    a_slow_issuer_times_out,
     an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be,
     md3_an_issuer_of_another_name_is_not_the_issuer,
     an_endpoint_that_moved_is_found,
@@ -31,7 +31,7 @@ fn json() -> Vec<(&'static str, String)> {
     vec![("content-type", "application/json".to_owned())]
 }
 
-async fn what_answers_and_is_no_issuer_is_said_to_be_none(backend: Backend) {
+async fn a_server_that_is_not_an_issuer_is_reported_as_such(backend: Backend) {
     let world = World::begin(backend).await;
     let redirect = |status| Behaviour::Answers(status, vec![("location", format!("{}/elsewhere", world.relay.url))], Vec::new());
     let large = || b" ".repeat(50_000_000);
@@ -98,7 +98,7 @@ async fn what_answers_and_is_no_issuer_is_said_to_be_none(backend: Backend) {
     assert_eq!((untold.status().scope, scoped.status().scope.as_deref()), (None, Some("orders:read orders:write")));
 }
 
-async fn an_issuer_that_answers_too_slowly_is_given_up_when_its_time_is_over(backend: Backend) {
+async fn a_slow_issuer_times_out(backend: Backend) {
     let world = World::begin(backend).await;
     for behaviour in [Behaviour::Silent, Behaviour::Stuck] {
         world.relay.token(behaviour);

@@ -102,8 +102,8 @@ impl<W: Default + 'static> FairWorkers<W> {
         done
     }
 
-    /// Like [`run`](Self::run). If the queue is full, tries once more for `other`. `other` is a future, so that it costs a look-up only when
-    /// the queue is full.
+    /// Like [`run`](Self::run). If the queue is full, tries once more for `other`. `other` is a future, so that it costs a look-up only
+    /// when the queue is full.
     pub(crate) async fn run_or_else<T: Send + 'static, J: FnOnce(&mut W) -> T + Send + 'static>(
         &self,
         share: &QueueShare,

@@ -21,7 +21,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations of one request for a token by client credentials, of a cached client, over a connection that is open: reading it,
 /// signing on another thread, and the answer. A change that needs more has to say why.
-const LIMIT: usize = 160;
+const LIMIT: usize = 95;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_request_of_a_cached_client_allocates_within_the_limit() {

@@ -19,8 +19,8 @@ use crate::clock::Stopwatch;
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// Time limit for the headers of an HTTP/1.1 request, from their first byte.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// How long a connection with requests under way may go without finishing one, and how long a connection that was ordered to end may take. A
-/// request has 30 s; the rest is for the client to read the answer.
+/// How long a connection with requests under way may go without finishing one, and how long a connection that was ordered to end may
+/// take. A request has 30 s; the rest is for the client to read the answer.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 /// How long an idle connection lives after GOAWAY, for a request that is already on its way and for an answer that is not completely sent.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);

@@ -152,8 +152,8 @@ impl MemoryShare {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Evicts the oldest waiting request, if there is one. Its memory counts as free at once: its task runs soon, and the request that needs
-    /// the memory must not be refused until then.
+    /// Evicts the oldest waiting request, if there is one. Its memory counts as free at once: its task runs soon, and the request that
+    /// needs the memory must not be refused until then.
     fn evict(&self) -> bool {
         let oldest = self.waiting().requests.pop_first();
         if let Some((_, oldest)) = &oldest {

@@ -53,8 +53,8 @@ impl TokenIssuer {
                 }
                 Standing::Current | Standing::Repeat => login,
             };
-            // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid refresh
-            // token. An access token that was signed for nothing is dropped.
+            // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid
+            // refresh token. An access token that was signed for nothing is dropped.
             let target = self.still_allowed(client, &login, &request.target).await?;
             let subject = Subject::User { id: login.user, auth_time: login.created_at };
             let mut issued = self.mint(client, subject, target, now).await?;

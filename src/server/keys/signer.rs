@@ -38,7 +38,8 @@ pub(super) struct NewKey {
     pub(super) pkcs8: Zeroizing<Vec<u8>>,
 }
 
-/// Generates an RSA key pair for RS256 with e = 65537. Takes a tenth of a second to several seconds: do not call it on the runtime's threads.
+/// Generates an RSA key pair for RS256 with e = 65537. Takes a tenth of a second to several seconds: do not call it on the runtime's
+/// threads.
 pub(super) fn generate(bits: usize) -> Result<NewKey, Error> {
     let failed = |error: String| Error::Generation(error);
     let key = rsa::PrivateKey::new(&mut SystemRng, bits).map_err(|e| failed(e.to_string()))?;

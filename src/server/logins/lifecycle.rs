@@ -53,8 +53,8 @@ impl Logins {
         self.clock.steady()
     }
 
-    /// Begins a login at `now`, by the wall clock. Returns `None` if the user or the client was disabled, or the password was changed, after
-    /// they were checked.
+    /// Begins a login at `now`, by the wall clock. Returns `None` if the user or the client was disabled, or the password was changed,
+    /// after they were checked.
     pub(crate) async fn begin(&self, new: NewLogin<'_>, proof: PasswordProof, now: Timestamp) -> Result<Option<Login>, Error> {
         let begun = self.now();
         let login = Login {

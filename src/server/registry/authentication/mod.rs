@@ -111,8 +111,8 @@ fn is_in_quotes(text: &str) -> bool {
 impl Registry {
     /// Authenticates a client. `now` is the wall clock time; the expiry of secrets is checked by the steady clock.
     ///
-    /// Every attempt costs one look-up (none if the client id is malformed) and one digest of a secret, whether the client exists or not. Failures are
-    /// counted per client and `source`. They never block a correct secret, because 256 random bits cannot be guessed.
+    /// Every attempt costs one look-up (none if the client id is malformed) and one digest of a secret, whether the client exists or not.
+    /// Failures are counted per client and `source`. They never block a correct secret, because 256 random bits cannot be guessed.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn authenticate(
         &self,

@@ -12,8 +12,8 @@ use crate::{
     },
 };
 
-/// Returns the client and the id of the secret `sent`, or why it is not one of the client's. `digest` is that of `sent`. An unknown client or
-/// secret costs the same comparison.
+/// Returns the client and the id of the secret `sent`, or why it is not one of the client's. `digest` is that of `sent`. An unknown
+/// client or secret costs the same comparison.
 pub(super) fn check<'a>(
     client: Option<&'a Arc<Client>>,
     sent: &str,

@@ -24,15 +24,14 @@ pub(super) struct Restored {
 
 impl Restored {
     pub(super) async fn run(self, config: Config) -> Result<(), Error> {
-        let policy = config.commands();
-        let restored = commands::restored(&policy, &Act::of_process(SystemClock.now())).await?;
+        let restored = commands::restored(&config.commands(), &Act::of_process(SystemClock.now())).await?;
         if let Some(error) = &restored.record_unreadable {
             warn(&format!("what was lost cannot be listed: {error}"));
         }
         if let Some(why) = &restored.report.record_failed {
             warn(&format!("the record {} could not be written: {why}", restored.record.display()));
         }
-        self.output.print(&View::new(&restored.report, policy.store.url.to_string()), View::for_people)
+        self.output.print(&View::new(&restored.report, restored.database.clone()), View::for_people)
     }
 }
 

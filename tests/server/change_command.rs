@@ -1,5 +1,6 @@
 //! `sealwright change`, and what the change log says.
 
+use sealwright::server::commands::{Act, NewResource};
 use serde_json::{Value, json};
 
 use crate::support::{Backend, ORDERS, PASSWORD, TestApp, on_both_databases, sealwright_with_input};
@@ -8,6 +9,7 @@ on_both_databases![
     a_change_is_listed_with_its_actor_and_the_properties_that_differ,
     the_change_log_has_no_secret_and_no_hash,
     a_refused_change_is_not_recorded,
+    a_change_by_a_request_names_the_request,
     changes_of_an_earlier_version_have_no_detail,
     a_damaged_client_can_be_disabled_and_deleted,
 ];
@@ -104,6 +106,16 @@ async fn a_refused_change_is_not_recorded(backend: Backend) {
     app.run(&["user", "delete", "missing"]).failed_saying(&["there is no user missing"]);
     app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the client billing"]);
     assert_eq!(changes(&app), before);
+}
+
+async fn a_change_by_a_request_names_the_request(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let act = Act::new("alice\u{1b}[31m@console", Some("01JD"), app.now());
+    let new = NewResource { audience: ORDERS.parse().unwrap(), scope: "orders:read".parse().unwrap(), token_lifetime: None };
+    app.database.operate(async |operator| operator.commands.resources().create(&act, new).await.map(drop).unwrap());
+    let change = &changes(&app)[0];
+    assert_eq!((&change["actor"], &change["request"]), (&json!("alice[31m@console"), &json!("01JD")));
+    assert_eq!(app.database.texts("SELECT CAST(at AS TEXT) FROM changes ORDER BY n DESC").await[0], app.now().seconds().to_string());
 }
 
 async fn changes_of_an_earlier_version_have_no_detail(backend: Backend) {

@@ -115,7 +115,7 @@ async fn hd4_a_secret_may_come_from_a_file(backend: Backend) {
     check.env("SEALWRIGHT_SEALING_KEY_FILE", &elsewhere).args(["check"]);
     finish(check).succeeded();
     // A setting that holds no secret has none.
-    list(&[("SEALWRIGHT_LISTEN_FILE", "x")]).failed_saying(&["no setting listen_file"]);
+    list(&[("SEALWRIGHT_LISTEN_FILE", "x")]).failed_saying(&["unknown setting listen_file"]);
 }
 
 #[test]

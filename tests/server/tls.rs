@@ -163,7 +163,7 @@ fn a_certificate_that_cannot_be_served_refuses_the_start_and_names_the_file() {
         serve_refuses(&["--tls-cert", certificate, "--tls-key", key], &words);
     }
     serve_refuses(&["--tls-cert", &certificate], &["tls_cert", "requires tls_key"]);
-    serve_refuses(&["--tls-key", &key], &["tls_key", "without tls_cert"]);
+    serve_refuses(&["--tls-key", &key], &["tls_key", "requires tls_cert"]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use crate::server::{
 /// The outcome of [`restored`].
 #[derive(Debug)]
 pub(crate) struct Restored {
+    /// The URL of the database, without its password.
+    pub(crate) database: String,
     pub(crate) report: Report,
     /// The file of this node's record.
     pub(crate) record: PathBuf,
@@ -40,5 +42,5 @@ pub(crate) async fn restored(policy: &Policy, act: &Act) -> Result<Restored, Err
     };
     let outcome = outcome.await;
     store.close().await;
-    Ok(Restored { report: outcome?, record: file.path().to_owned(), record_unreadable })
+    Ok(Restored { database: policy.store.url.to_string(), report: outcome?, record: file.path().to_owned(), record_unreadable })
 }

@@ -30,7 +30,7 @@ pub const SETTINGS: &[Setting] = &[
         "listen",
         Some("127.0.0.1:8080"),
         "the address to listen on",
-        "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080, port 0 takes a free one; an address beyond loopback requires an https issuer, and tls_cert and tls_key, or behind_proxy",
+        "an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080 (port 0 takes a free one); an address beyond loopback requires an https issuer, and tls_cert and tls_key, or behind_proxy",
     ),
     setting("tls_cert", None, "the certificate chain for TLS, in PEM; reloaded when the file changes", "a path"),
     setting("tls_key", None, "the private key of tls_cert, in PEM", "a path"),

@@ -18,14 +18,14 @@ use super::{Credential, ORDERS, TestDatabase};
 const ALL_GRANTS: [&str; 3] = ["client_credentials", "password", "refresh_token"];
 
 /// The operator of a test.
-struct Operator {
-    commands: Commands,
-    act: Act,
+pub(crate) struct Operator {
+    pub(crate) commands: Commands,
+    pub(crate) act: Act,
 }
 
 impl TestDatabase {
     /// Runs `job` on the commands of this database. It has a thread of its own, so that tests need not await it.
-    fn operate<T: Send>(&self, job: impl AsyncFnOnce(&Operator) -> T + Send) -> T {
+    pub(crate) fn operate<T: Send>(&self, job: impl AsyncFnOnce(&Operator) -> T + Send) -> T {
         let flags = vec![("keys_dir".to_owned(), self.keys_dir().display().to_string())];
         let environment = vec![("SEALWRIGHT_DATABASE_URL".to_owned(), self.url.clone())];
         let policy = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap().commands();

@@ -1,7 +1,7 @@
 //! The targets of log events that matter for security.
 
-/// The target of events that matter for security and that no stranger can cause at will.
+/// The target of security events that outsiders cannot cause at will.
 pub(crate) const SECURITY: &str = "sealwright::security";
-/// The target of events that matter for security and that strangers can cause at will, such as failed attempts. They have at most
-/// half of that queue.
+/// The target of security events that outsiders can cause at will, such as failed attempts. They may fill at most half of the queue for
+/// security events.
 pub(crate) const ALERT: &str = "sealwright::alert";

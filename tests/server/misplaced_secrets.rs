@@ -203,7 +203,7 @@ async fn hd7_a_client_id_cannot_be_a_secret() {
     for name in ["sw_09a27efed3ca36aez4scn9tjqsubfyz4ffxzahelin3z9j-gvxnxybrayws", "swr_di5g35zktxqqixjo7rrsta.1.xufi8"] {
         let refused = crate::support::sealwright(&database, &["client", "create", name, "--grant", "client_credentials"]);
         assert_eq!(refused.status.code(), Some(2));
-        assert!(refused.stderr.contains("does not look like a secret"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("must not look like a secret"), "{}", refused.stderr);
     }
 }
 

@@ -206,7 +206,7 @@ async fn op13_check_reports_the_expiry_and_the_names_of_the_certificate() {
     };
     holds(check(&[]), (true, true, false), "is valid until");
     holds(check(&["--issuer", "https://localhost"]), (true, true, false), "is valid until");
-    holds(check(&["--issuer", "https://auth.example"]), (true, true, true), "is not for auth.example");
+    holds(check(&["--issuer", "https://auth.example"]), (true, true, true), "is not valid for auth.example");
     authority.issue_until(now() + 5 * DAY + DAY / 2);
     holds(check(&[]), (true, true, true), "expires in 5 days");
     authority.issue_until(now() - DAY);

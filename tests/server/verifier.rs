@@ -144,7 +144,7 @@ async fn hd13_token_verify_says_which_key_is_refused_and_why() {
     let mut command = command(app.database.folder());
     command.args(["token", "verify", &token, "--issuer", &app.issuer, "--audience", ORDERS, "--jwks", file.to_str().unwrap()]);
     let refused = crate::support::finish(command);
-    let why = format!("not used: key 0, kid {}: it carries the private member", set["keys"][0]["kid"]);
+    let why = format!("not used: key 0, kid {}: it has the private member", set["keys"][0]["kid"]);
     assert!(refused.stdout.contains(&why) && !refused.stdout.contains("AQAB"), "{}", refused.stdout);
     refused.failed_saying(&["unknown_key"]);
 }

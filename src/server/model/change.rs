@@ -75,16 +75,19 @@ pub(super) fn texts(items: impl IntoIterator<Item = impl ToString>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_detail_shows_what_differs() {
         let before = facts([("grants", "a".into()), ("disabled_at", Value::Null), ("kept", 1.into())]);
         let after = facts([("grants", "b".into()), ("disabled_at", "2026".into()), ("kept", 1.into())]);
-        let text = |detail| serde_json::to_string(&detail).unwrap();
+        let json = |detail| serde_json::to_value(&detail).unwrap();
         let changed = Detail::between(Some(before.clone()), Some(after.clone()));
-        assert_eq!(text(changed), r#"{"before":{"disabled_at":null,"grants":"a"},"after":{"disabled_at":"2026","grants":"b"}}"#);
-        assert_eq!(text(Detail::added(before)), r#"{"after":{"grants":"a","kept":1}}"#);
-        assert_eq!(text(Detail::between(Some(after.clone()), Some(after))), r#"{"before":{},"after":{}}"#);
+        let differs = json!({ "before": { "disabled_at": null, "grants": "a" }, "after": { "disabled_at": "2026", "grants": "b" } });
+        assert_eq!(json(changed), differs);
+        assert_eq!(json(Detail::added(before)), json!({ "after": { "grants": "a", "kept": 1 } }));
+        assert_eq!(json(Detail::between(Some(after.clone()), Some(after))), json!({ "before": {}, "after": {} }));
     }
 }

@@ -141,6 +141,11 @@ impl Operator {
         operator.commands.close().await;
         outcome
     }
+
+    /// The act of a change that was prepared at a prompt: it happens now, not when the command began.
+    fn act_now(&self) -> Act {
+        Act::of_process(SystemClock.now())
+    }
 }
 
 impl SettingFlags {

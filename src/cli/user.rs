@@ -95,7 +95,7 @@ impl Command {
         match self {
             Self::Create { username, password, allow, output } => {
                 let new = NewUser { username, password: password.read()?, permissions: by_resource(allow) };
-                print(&users.create(act, new).await?, output)
+                print(&users.create(&operator.act_now(), new).await?, output)
             }
             Self::List { output } => {
                 let views: Vec<View> = users.list().await?.iter().map(View::from).collect();
@@ -114,7 +114,7 @@ impl Command {
             }
             Self::SetPassword { username, password } => {
                 let password = password.read()?;
-                users.set_password(act, username.clone(), password).await?;
+                users.set_password(&operator.act_now(), username.clone(), password).await?;
                 say(&format!("set the password of {username}, and ended their logins"))
             }
         }

@@ -40,8 +40,11 @@ use super::{origins::Origins, request::blames_the_token, token_source::TokenSour
 /// # Ok(()) }
 /// ```
 ///
+/// **The layer sees only the URI, not where the channel connects.** Give `with_origin` the origin of the channel's endpoint: if they differ, the
+/// token goes to the endpoint, whatever its address, with or without TLS.
+///
 /// A request is not repeated, because its body may be a stream. After an answer that blames the token (401, or a gRPC `UNAUTHENTICATED` without
-/// a body), the next request gets another token. If there is no token, the request fails with the [`Error`](super::Error) as its cause.
+/// a body), another token is fetched in the background; the refused one stays in use until it arrives, because other APIs may accept it. If there is no token, the request fails with the [`Error`](super::Error) as its cause.
 #[derive(Debug, Clone)]
 pub struct AttachLayer {
     source: TokenSource,
@@ -109,7 +112,7 @@ where
             request.headers_mut().insert(header::AUTHORIZATION, token.header());
             let response = inner.call(request).await.map_err(Into::into)?;
             if refuses_the_token(&response) {
-                source.invalidate(&token);
+                source.renew(&token);
             }
             Ok(response)
         })

@@ -110,8 +110,12 @@ impl EpochWatch {
         set_back?;
         let changes = self.list_changes(epochs.changes).await;
         let Watched { keys, registry, refresh_tokens, sealing } = &self.watched;
-        // Without the changes, everything is read again.
-        let changed = Changed::of(changes.as_deref().unwrap_or_default(), epochs.registry - self.known.registry);
+        // Without all of the changes, everything is read again; also after an outage, because a failover may have lost changes and given
+        // their numbers to others.
+        let changed = match &changes {
+            Ok(changes) if !self.blind => Changed::of(changes, self.known.changes, epochs.changes, epochs.registry - self.known.registry),
+            _ => Changed::Anything,
+        };
         registry.confirm(epochs.registry, &changed, now);
         if epochs.keys == self.known.keys {
             keys.confirm(now);

@@ -85,14 +85,18 @@ async fn the_change_log_has_no_secret_and_no_hash(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     let added = app.run_json(&["client", "add-secret", "shop", "--expires-in", "1h"])["secret"]["value"].as_str().unwrap().to_owned();
     sealwright_with_input(&app.database, &["user", "set-password", "alice", "--password-stdin"], &format!("{PASSWORD} again")).succeeded();
+    let mut stored = app.database.texts("SELECT digest FROM client_secrets").await;
+    stored.extend(app.database.texts("SELECT password_hash FROM users").await);
+    assert_eq!(stored.len(), 3, "two secrets and a password");
     app.run(&["user", "delete", "alice"]).succeeded();
     app.run(&["client", "delete", "shop"]).succeeded();
-    let digests = app.database.texts("SELECT digest FROM client_secrets").await;
-    assert!(digests.is_empty());
     let log = app.database.texts("SELECT detail FROM changes").await.join("\n");
     assert!(log.contains("expires_at") && log.contains(&added[3..19]), "{log}");
     for hidden in [&shop.secret[19..], &added[19..], "argon2", "plum", "digest", "hash", "password\":"] {
         assert!(!log.contains(hidden), "{hidden} is in {log}");
+    }
+    for hidden in stored {
+        assert!(!log.contains(&hidden), "{hidden} is in {log}");
     }
 }
 

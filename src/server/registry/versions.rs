@@ -21,9 +21,13 @@ pub(crate) enum Changed {
 }
 
 impl Changed {
-    /// What `changes` tell, if they account for all of the registry's `epochs` that have passed. Each change of a client or a resource
-    /// raises the epoch by one and is recorded in the same transaction.
-    pub(crate) fn of(changes: &[Change], epochs: i64) -> Self {
+    /// What `changes` tell. They are all that followed the change number `after`, up to `newest`, and account for all of the registry's
+    /// `epochs` that have passed; otherwise anything may have changed. Each change of a client or a resource raises the epoch by one and
+    /// is recorded in the same transaction, and changes are numbered consecutively.
+    pub(crate) fn of(changes: &[Change], after: i64, newest: i64, epochs: i64) -> Self {
+        if i64::try_from(changes.len()) != Ok(newest - after) {
+            return Self::Anything;
+        }
         let (mut clients, mut resources, mut count) = (Vec::new(), Vec::new(), 0);
         for Change { action, target, .. } in changes {
             match action.split_once('.') {
@@ -159,11 +163,14 @@ mod tests {
             clients: vec!["billing".parse().unwrap(), "shop".parse().unwrap()],
             resources: vec!["https://orders.example".parse().unwrap()],
         };
-        assert_eq!(Changed::of(&changes, 3), these);
+        assert_eq!(Changed::of(&changes, 10, 14, 3), these);
         for epochs in [2, 4] {
-            assert_eq!(Changed::of(&changes, epochs), Changed::Anything, "{epochs}");
+            assert_eq!(Changed::of(&changes, 10, 14, epochs), Changed::Anything, "{epochs}");
         }
-        assert_eq!(Changed::of(&[change("client.update", "")], 1), Changed::Anything);
+        // The first page of a longer list, which accounts for as many epochs as have passed by chance; and a gap.
+        assert_eq!(Changed::of(&changes, 10, 1500, 3), Changed::Anything);
+        assert_eq!(Changed::of(&changes, 9, 14, 3), Changed::Anything);
+        assert_eq!(Changed::of(&[change("client.update", "")], 0, 1, 1), Changed::Anything);
     }
 
     #[test]

@@ -141,7 +141,7 @@ def op8_a_copied_file_of_a_running_server_is_refused(program):
         later.process.send_signal(signal.SIGKILL)
         later.process.wait()
         replace(server, young)
-        refused(program, server.folder, server.database, "holds no issuer", "sealwright backup FILE")
+        refused(program, server.folder, server.database, "contains no issuer", "sealwright backup FILE")
         replace(server, old)
         refused(program, server.folder, server.database, "older than this node last saw it")
         report = restored(program, server.folder, server.database)

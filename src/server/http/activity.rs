@@ -17,6 +17,8 @@ use crate::clock::Stopwatch;
 
 /// Time limit for the first request of a connection, including the TLS handshake.
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// For how long a connection without a request counts as new.
+const NEW: Duration = Duration::from_secs(1);
 /// Time limit for the headers of an HTTP/1.1 request, from their first byte.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection with requests under way may go without finishing one, and how long a connection that was ordered to end may
@@ -142,6 +144,11 @@ impl Activity {
         if self.is_idle() && self.partial_since.load(SeqCst) == 0 {
             self.partial_since.store(self.now().max(1), SeqCst);
         }
+    }
+
+    /// Whether it was opened a moment before `now` and has had no request yet: its first request is probably on its way.
+    pub(super) fn is_new(&self, now: u64) -> bool {
+        !self.requested.load(SeqCst) && now.saturating_sub(self.opened) < millis(NEW)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -121,7 +121,9 @@ impl Places {
     fn make_room(&self, open: &mut Open, source: Option<IpAddr>, now: u64) -> Result<(), Entry> {
         let changed = |activity: &Activity| activity.changed.load(SeqCst);
         let candidates = || open.connections.iter().filter(|(_, activity)| source.is_none_or(|source| activity.source == source));
-        let idle = candidates().filter(|(_, activity)| activity.is_idle()).min_by_key(|(_, activity)| changed(activity));
+        let idle = candidates().filter(|(_, activity)| activity.is_idle());
+        // A busy machine notices late which connections were closed: those rather than one whose first request is on its way.
+        let idle = idle.min_by_key(|(_, activity)| (activity.is_new(now), changed(activity)));
         let stalled = || {
             let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > millis(STALLED_AFTER));
             stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
@@ -229,6 +231,20 @@ mod tests {
             Entry::Place(place) => place,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn hd3_a_connection_whose_first_request_is_on_its_way_gives_way_last() {
+        let places = places();
+        let (new, used) = (enter(&places, "192.0.2.1"), enter(&places, "192.0.2.1"));
+        drop(used.activity.begin(false));
+        used.activity.changed.store(new.activity.changed.load(SeqCst) + 500, SeqCst);
+        let now = new.activity.changed.load(SeqCst) + 600;
+        let third = places.enter_at(now, "192.0.2.1".parse().unwrap(), true);
+        assert_eq!((new.activity.order(), used.activity.order()), (Order::Stay, Order::MakeRoom));
+        let fourth = places.enter_at(now + 1000, "192.0.2.1".parse().unwrap(), true);
+        assert_eq!(new.activity.order(), Order::MakeRoom, "after a second it is idle like any other");
+        drop((third, fourth, new, used));
     }
 
     #[test]

@@ -129,12 +129,12 @@ async fn swagger_ui_tries_requests_against_the_server_itself() {
     seen.no_faults_but(&[]);
     seen.click("[id$=revokeToken] .opblock-summary-control").await;
     execute(&seen, "revokeToken", "200").await;
-    execute(&seen, "issueToken", "The refresh token is not good (any more).").await;
+    execute(&seen, "issueToken", "The refresh token is invalid or has expired.").await;
     seen.no_faults_but(&["status of 400"]);
 
     // What somebody types is sent: a secret in the form beside the one of Authorize is one too many.
     seen.type_into("[id$=issueToken] [data-property-name=client_secret] input", "sw_typed").await;
-    execute(&seen, "issueToken", "The client authenticates in the header and in the body; do one.").await;
+    execute(&seen, "issueToken", "The client authenticates both in the header and in the body. Use one of them.").await;
     seen.no_faults_but(&["status of 400"]);
     seen.close().await;
 }

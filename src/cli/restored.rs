@@ -43,7 +43,7 @@ struct View {
     refresh_token_key: &'static str,
     signing_keys_withdrawn: Vec<String>,
     signing_keys_lost: Vec<String>,
-    /// Whether this node had a record that tells what was lost.
+    /// Whether this node had a record that shows what was lost.
     recorded: bool,
     changes_lost: Vec<LostView>,
     /// Number of further lost changes, which the record no longer contains.

@@ -14,21 +14,24 @@ pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};
 
+/// Runs each of these tests on one database, in a module of its own.
+macro_rules! on_database {
+    ($module:ident, $backend:ident, $($test:ident),+) => {
+        mod $module {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::support::Backend::$backend).await;
+            })+
+        }
+    };
+}
+pub(crate) use on_database;
+
 /// Runs each of these tests on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {
     ($($test:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(crate::support::Backend::Sqlite).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(crate::support::Backend::Postgres).await;
-            })+
-        }
+        crate::support::on_database!(sqlite, Sqlite, $($test),+);
+        crate::support::on_database!(postgres, Postgres, $($test),+);
     };
 }
 pub(crate) use on_both_databases;
@@ -36,12 +39,7 @@ pub(crate) use on_both_databases;
 /// Runs each of these tests on SQLite alone: what they are about does not depend on the database.
 macro_rules! on_sqlite {
     ($($test:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(crate::support::Backend::Sqlite).await;
-            })+
-        }
+        crate::support::on_database!(sqlite, Sqlite, $($test),+);
     };
 }
 pub(crate) use on_sqlite;

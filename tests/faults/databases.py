@@ -84,25 +84,38 @@ def slow_database(program):
     return f"{len(answers)} requests, each answered within {longest:.1f} s, {grown:+.1f} MiB, healed after {healed:.1f} s"
 
 
-def pool_exhaustion(program):
-    """One connection to the database, and 150 callers who need it while it is held."""
+def op18_pool_exhaustion(program):
+    """One connection to the database, and 150 callers who need it while it is held. The epochs are still read, and a cached client gets its
+    token whether or not another client has just changed."""
     with served_by_postgres(program, database_connections=1) as (server, postgres):
         # By then the server has seen the last command, and keeps in memory what it reads.
         time.sleep(1.2)
         assert server.token()[0] == 200
-        with load(lambda: server.sign_in(), 100) as (answers, errors), load(lambda: server.token("cold"), 50) as (cold, others):
+        looks, held_for = server.metric("sealwright_epoch_looks_total"), 6
+        with (
+            load(lambda: server.sign_in(), 100) as (answers, errors),
+            load(lambda: server.token("cold"), 50) as (cold, others),
+            load(lambda: server.token(), 2) as (cached, failures),
+        ):
             time.sleep(1)
-            with postgres.locked("users, clients"):
-                time.sleep(6)
-                jwks = server.get("/.well-known/jwks.json")
-                cached = server.token()
-        assert not errors and not others, (errors + others)[:3]
-        assert {status for status, *_ in answers + cold} <= {200, 429, 503}, {status for status, *_ in answers + cold}
-        assert jwks[0] == 200 and jwks[3] < 1 and cached[0] == 200, (jwks, cached)
+            for change in ["disable", "enable"]:
+                # The epoch has just moved, and the one connection is about to be held.
+                server.run("client", change, "cold")
+                with postgres.locked("users, clients"):
+                    time.sleep(held_for)
+                    jwks = server.get("/.well-known/jwks.json")
+        looks = server.metric("sealwright_epoch_looks_total") - looks
+        assert not errors and not others and not failures, (errors + others + failures)[:3]
+        statuses = {status for status, *_ in answers + cold}
+        assert statuses <= {200, 401, 429, 503}, statuses
+        assert jwks[0] == 200 and jwks[3] < 1, jwks
+        assert cached and {status for status, *_ in cached} == {200}, {status for status, *_ in cached}
+        assert looks >= 2 * held_for, looks
         longest = max(took for *_, took in answers + cold)
         assert longest < 10, longest
         healed = until(lambda: server.token("cold")[0] == 200, 12, "tokens again")
-    return f"{len(answers) + len(cold)} requests, each answered within {longest:.1f} s; the JWKS in {ms(jwks[3])}; healed after {healed:.1f} s"
+    return (f"{len(answers) + len(cold)} requests, each answered within {longest:.1f} s; {len(cached)} of the cached client, all with a token; "
+            f"the epochs were read {looks:.0f} times; the JWKS in {ms(jwks[3])}; healed after {healed:.1f} s")
 
 
 def disk_full(program):

@@ -9,7 +9,7 @@ from rows import run
 ROWS = [
     databases.database_gone,
     databases.slow_database,
-    databases.pool_exhaustion,
+    databases.op18_pool_exhaustion,
     databases.disk_full,
     databases.read_only_disk,
     databases.log_volume_full,

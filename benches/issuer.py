@@ -1,0 +1,81 @@
+"""A server on SQLite with many clients, for the benchmarks beside it."""
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import sqlite3
+import subprocess
+import tempfile
+import time
+import zlib
+
+
+class Issuer:
+    def __init__(self, program, folder):
+        self.program, self.folder = program, folder
+        self.environment = {**os.environ, "SEALWRIGHT_MANAGEMENT_LISTEN": "127.0.0.1:0", "SEALWRIGHT_LISTEN": "127.0.0.1:0"}
+        self.log = pathlib.Path(folder, "log")
+        self.process = subprocess.Popen([program, "serve", "--log-format=json"], cwd=folder, env=self.environment, stderr=self.log.open("w"))
+        self.address = self.metrics = None
+
+    def wait(self):
+        while self.address is None:
+            time.sleep(0.1)
+            events = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+            serving = next((event for event in events if event["message"] == "serving"), None)
+            if serving:
+                self.address, self.metrics = serving["listen"], serving["metrics"]
+
+    def run(self, *command):
+        done = subprocess.run([self.program, *command], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    def create_clients(self, names):
+        """Creates a resource, the client `first` and these clients, and returns their secrets by name."""
+        self.run("resource", "create", "https://orders.example", "--scope", "orders:read")
+        first = ["first", "--grant", "client_credentials", "--allow", "https://orders.example=orders:read"]
+        secrets = {"first": json.loads(self.run("client", "create", *first, "--json"))["secret"]["value"]}
+        # Rows like those of the client that the command created: a command per client would take minutes.
+        database = sqlite3.connect(f"{self.folder}/sealwright.db", timeout=30)
+        columns = "auth_methods, grants, token_lifetime, created_at, disabled_at"
+        with database:
+            for number, name in enumerate(names):
+                id, secret = client_secret(number)
+                database.execute(f"INSERT INTO clients (id, {columns}) SELECT ?, {columns} FROM clients WHERE id = 'first'", [name])
+                database.execute(
+                    "INSERT INTO client_scopes (client_id, scope, audience) SELECT ?, scope, audience FROM client_scopes WHERE client_id = 'first'",
+                    [name])
+                database.execute(
+                    "INSERT INTO client_secrets (id, client_id, digest, created_at) SELECT ?, ?, ?, created_at FROM clients WHERE id = 'first'",
+                    [id, name, base64url(hashlib.sha256(secret.encode()).digest())])
+                secrets[name] = secret
+            database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'registry'")
+        database.close()
+        time.sleep(2)
+        return secrets
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def client_secret(number):
+    """The id of a secret, and the secret: prefix, id, 256 random bits, CRC-32."""
+    id = f"{number:016x}"
+    body = f"sw_{id}{base64url(os.urandom(32))}"
+    return id, body + base64url(zlib.crc32(body.encode()).to_bytes(4, "big"))
+
+
+@contextlib.contextmanager
+def issuer(program):
+    with tempfile.TemporaryDirectory() as folder:
+        issuer = Issuer(os.path.abspath(program), folder)
+        try:
+            issuer.wait()
+            yield issuer
+        finally:
+            issuer.process.terminate()
+            issuer.process.wait()

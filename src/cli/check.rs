@@ -13,7 +13,7 @@ use crate::{
     server::{
         Config,
         commands::{Commands, RecordState},
-        http::{Tls, TlsError},
+        edge::{Tls, TlsError},
     },
 };
 

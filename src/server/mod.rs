@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub(crate) mod custody;
 mod document;
+pub(crate) mod edge;
 mod epoch_watch;
 mod housekeeping;
 pub(crate) mod http;
@@ -42,9 +43,10 @@ use crate::{
     protocol::{Issuer, ServerMetadata},
 };
 use document::Document;
+use edge::{Bound, ConnectionLimits, Drain, Listener, MemoryBudget, Stopping, Tls, TlsError, TrustedProxies};
 use epoch_watch::{EpochWatch, Watched};
 use housekeeping::Housekeeping;
-use http::{ApiDocs, App, Bound, ConnectionLimits, Drain, Hosts, Listener, MemoryBudget, Stopping, Tls, TlsError, TrustedProxies};
+use http::{ApiDocs, App, Hosts};
 use issuer::TokenIssuer;
 use keys::{KeyRing, MacKey, SealingKeys};
 use logins::Logins;

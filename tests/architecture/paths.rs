@@ -12,7 +12,7 @@ pub(crate) fn missing(file: &File) -> Vec<Finding> {
     lost.map(|(name, line)| Finding { path: file.path.clone(), line, what: format!("`{name}` does not exist") }).collect()
 }
 
-/// Whether it is a path such as `http/token.rs` or `server/store`, or a module such as `server::http`. `Store::write` is neither, and
+/// Whether it is a path such as `http/front.rs` or `server/store`, or a module such as `server::http`. `Store::write` is neither, and
 /// `issuer/<grant>.rs` stands for many.
 fn is_file_or_module(name: &str) -> bool {
     let is_path = name.contains('/') || name.contains("::") || name.ends_with(".rs");
@@ -36,7 +36,7 @@ fn a_file_that_does_not_exist_is_caught() {
         assert_eq!(found(text), 1, "{text}");
     }
     for text in
-        ["`http/token.rs`", "`server::http`", "`clock.rs`", "`tests/server`", "`issuer/<grant>.rs`", "`Store::write`", "no_such/file.rs"]
+        ["`http/front.rs`", "`server::http`", "`clock.rs`", "`tests/server`", "`issuer/<grant>.rs`", "`Store::write`", "no_such/file.rs"]
     {
         assert_eq!(found(text), 0, "{text}");
     }

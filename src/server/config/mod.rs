@@ -10,7 +10,7 @@ pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
 
 use super::{
-    commands, http, issuer, keys, logins,
+    commands, edge, http, issuer, keys, logins,
     model::TokenLifetime,
     registry,
     secret::Redacted,
@@ -112,7 +112,7 @@ impl Config {
     }
 
     /// Its certificate and key, if it serves TLS itself.
-    pub(crate) const fn tls_files(&self) -> Option<&http::TlsFiles> {
+    pub(crate) const fn tls_files(&self) -> Option<&edge::TlsFiles> {
         self.http.tls.as_ref()
     }
 
@@ -147,7 +147,7 @@ impl Config {
         let values = sources.read()?;
         let listen = values.parse("listen", |text| text.parse::<SocketAddr>().map_err(none))?;
         let issuer: Option<Issuer> = values.parse_if_any("issuer", |text| text.parse().map_err(rule))?;
-        let proxies = values.parse_if_any("behind_proxy", |text| http::TrustedProxies::parse(text).ok_or(None))?;
+        let proxies = values.parse_if_any("behind_proxy", |text| edge::TrustedProxies::parse(text).ok_or(None))?;
         let tls = tls_files(&values)?;
         if !listen.ip().is_loopback() {
             let refuse = |why: &str| Err(values.refuse("listen", Some(why.to_owned())));
@@ -163,14 +163,14 @@ impl Config {
                 listen,
                 tls,
                 proxies: proxies.unwrap_or_default(),
-                limits: http::ConnectionLimits {
+                limits: edge::ConnectionLimits {
                     total: values.parse("connections", number(1, 100_000))?,
                     per_source: values.parse("connections_per_source", number(1, 100_000))?,
                     idle: values.parse("connection_idle", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                     age: values.parse("connection_age", duration(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600)))?,
                 },
                 unauthenticated_memory: values.parse("unauthenticated_memory_mib", number::<usize>(1, 65_536))? * 1024 * 1024,
-                drain: http::Drain {
+                drain: edge::Drain {
                     delay: values.parse("drain_delay", duration(Duration::ZERO, Duration::from_secs(300)))?,
                     linger: values.parse("drain_linger", duration(Duration::ZERO, Duration::from_secs(300)))?,
                     limit: values.parse("drain_timeout", duration(Duration::ZERO, Duration::from_secs(300)))?,
@@ -267,12 +267,12 @@ fn management_listen(values: &sources::Values) -> Result<Option<SocketAddr>, Err
 }
 
 /// Certificate and key: both or none.
-fn tls_files(values: &sources::Values) -> Result<Option<http::TlsFiles>, Error> {
+fn tls_files(values: &sources::Values) -> Result<Option<edge::TlsFiles>, Error> {
     let path = |text: &str| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None);
     let (certificate, key) = (values.parse_if_any("tls_cert", path)?, values.parse_if_any("tls_key", path)?);
     let alone = |given, missing| Err(values.refuse(given, Some(format!("it requires {missing} too"))));
     match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(Some(http::TlsFiles { certificate, key })),
+        (Some(certificate), Some(key)) => Ok(Some(edge::TlsFiles { certificate, key })),
         (None, None) => Ok(None),
         (Some(_), None) => alone("tls_cert", "tls_key"),
         (None, Some(_)) => alone("tls_key", "tls_cert"),

@@ -6,10 +6,8 @@ use axum::{body::Body, http::Version};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 
-use super::{
-    budget::{Charge, Exhausted},
-    error::Failure,
-};
+use super::error::Failure;
+use crate::server::edge::{Charge, Exhausted};
 
 /// Maximum size of a body in bytes.
 const BODY_LIMIT: usize = 64 * 1024;

@@ -16,12 +16,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use rustls::pki_types::CertificateDer;
 use tracing::Instrument;
 
 use super::{
-    App, TrustedProxies,
-    budget::MemoryShare,
+    App,
     error::Failure,
     note::{Note, RequestPart, SourceAddress},
 };
@@ -31,20 +29,11 @@ use crate::{
     protocol::{GrantType, ServerMetadata},
     server::{
         caller_text,
+        edge::{Peer, TrustedProxies},
         meters::TokenRequest,
         telemetry::{self, ALERT, Noise},
     },
 };
-
-/// The remote side of a connection, which adds it to its requests.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) address: IpAddr,
-    /// The address's share of the memory budget.
-    pub(super) share: Arc<MemoryShare>,
-    /// The certificate that it presented in the TLS handshake, if any.
-    pub(super) certificate: Option<Arc<CertificateDer<'static>>>,
-}
 
 /// Time limit for a request, including the arrival of its body.
 const TIME_LIMIT: Duration = Duration::from_secs(30);

@@ -1,28 +1,15 @@
 //! The HTTP interface: every route and every layer is on this page. The rules are in the rooms below.
 
-mod activity;
 mod api_docs;
 mod body;
-mod budget;
-mod certificate;
-mod client_request;
 mod conditional;
-mod connection;
 mod cors;
-mod discovery;
 mod error;
-mod form;
 mod front;
 mod health;
 mod hosts;
-mod listener;
 mod note;
-mod places;
-mod proxies;
-mod revocation;
-mod tls;
-mod token;
-mod unreadable;
+mod oauth;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -30,21 +17,24 @@ use axum::{
     Extension, Router, middleware,
     routing::{MethodFilter, MethodRouter, on},
 };
-use tokio::sync::watch;
 
 use crate::{
     clock::SharedClock,
     protocol::{Issuer, ServerMetadata},
-    server::{document::Document, issuer::TokenIssuer, keys::KeyRing, meters::Meters, registry::Registry},
+    server::{
+        document::Document,
+        edge::{ConnectionLimits, Drain, Stopping, TlsFiles, TrustedProxies},
+        issuer::TokenIssuer,
+        keys::KeyRing,
+        meters::Meters,
+        registry::Registry,
+    },
 };
 
-pub(crate) use activity::ConnectionLimits;
 pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
-pub(crate) use budget::MemoryBudget;
 pub(crate) use hosts::Hosts;
-pub(crate) use listener::{Bound, Drain, Listener};
-pub(crate) use proxies::TrustedProxies;
-pub(crate) use tls::{Tls, TlsError, TlsFiles};
+
+use oauth::{discovery, revocation, token};
 
 /// The settings of the public listener.
 #[derive(Debug, Clone)]
@@ -57,34 +47,6 @@ pub(crate) struct Policy {
     pub(crate) unauthenticated_memory: usize,
     pub(crate) drain: Drain,
     pub(crate) api_docs: ApiDocsPolicy,
-}
-
-/// The progress of a shutdown. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Stopping(Arc<watch::Sender<Phase>>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-enum Phase {
-    #[default]
-    Serving,
-    /// Requests are served as before, but readiness reports "not ready".
-    Leaving,
-    /// No new connections are accepted, and each open one gets its last answer.
-    Closing,
-}
-
-impl Stopping {
-    fn has_begun(&self) -> bool {
-        *self.0.borrow() >= Phase::Leaving
-    }
-
-    fn is_closing(&self) -> bool {
-        *self.0.borrow() == Phase::Closing
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.0.send_replace(phase);
-    }
 }
 
 /// The state of the handlers. Each layer of each request holds a reference, so it is shared and not cloned.

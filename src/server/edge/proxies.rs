@@ -20,7 +20,7 @@ impl TrustedProxies {
         text.split(',').map(str::trim).map(network).collect::<Option<Vec<_>>>().map(Self)
     }
 
-    pub(super) fn trust(&self, address: IpAddr) -> bool {
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 
@@ -28,7 +28,7 @@ impl TrustedProxies {
     ///
     /// Each proxy appends the address that it was called from. So the header is read from its end, as long as the writer of an entry is
     /// trusted. Anyone may have written the entries before that.
-    pub(super) fn source(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn source(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trust(peer) {
             return peer;

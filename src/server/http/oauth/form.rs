@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode;
 
-use super::note::RequestPart;
 use crate::{
     protocol::{ErrorCode, SecretForm},
-    server::{caller_text, issuer::Refusal, secret::Redacted},
+    server::{caller_text, http::note::RequestPart, issuer::Refusal, secret::Redacted},
 };
 
 /// Parameters, each at most once (RFC 6749 section 3.2). All values are treated as secrets, because some are.

@@ -8,11 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{App, client_request::ClientRequest, error::Failure, note::Note};
+use super::client_request::ClientRequest;
+use crate::server::http::{App, error::Failure, note::Note};
 
 /// Answers 200 with an empty body, also for an unknown token (section 2.2). It has the content type of the other answers, because some
 /// libraries check that before they look at the body.
-pub(super) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
+pub(crate) async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let request = ClientRequest::read(&app, request).await?;
     let note = Note { misplaced_secret: request.form.misplaced_secret(), ..request.note() };
     let Some(token) = request.form.get("token") else {

@@ -9,16 +9,15 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{
-    App,
-    client_request::ClientRequest,
-    error::Failure,
-    form::Form,
-    note::{Note, SourceAddress},
-};
+use super::{client_request::ClientRequest, form::Form};
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
     server::{
+        http::{
+            App,
+            error::Failure,
+            note::{Note, SourceAddress},
+        },
         issuer::{self, ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
         secret::Redacted,
     },
@@ -35,7 +34,7 @@ struct TokenResponse {
     refresh_token: Option<String>,
 }
 
-pub(super) async fn token(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
+pub(crate) async fn token(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
     let source = SourceAddress::of(request.extensions());
     let request = ClientRequest::read(&app, request).await?;
     let mut note = request.note();

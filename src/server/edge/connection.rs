@@ -30,7 +30,7 @@ use tower::ServiceExt;
 use super::{
     activity::{Activity, Order, UnderWay},
     budget::MemoryShare,
-    front::Peer,
+    peer::Peer,
     tls::Tls,
     unreadable,
 };

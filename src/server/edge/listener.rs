@@ -6,12 +6,12 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
-    Phase, Stopping,
     activity::ConnectionLimits,
     budget::MemoryBudget,
     connection::Serving,
     places::{Entry, Places},
     proxies::TrustedProxies,
+    stopping::{Phase, Stopping},
     tls::Tls,
 };
 use crate::server::meters::Meters;
@@ -210,7 +210,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::server::http::activity::Activity;
+    use crate::server::edge::activity::Activity;
 
     const LIMITS: ConnectionLimits =
         ConnectionLimits { total: 1, per_source: 8, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };

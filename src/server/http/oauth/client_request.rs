@@ -9,18 +9,17 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use prometheus_client::metrics::counter::Counter;
 
-use super::{
-    App, body,
-    budget::{Charge, MemoryBudget},
-    error::Failure,
-    form::{self, Form},
-    front::Peer,
-    note::{Note, RequestPart, SourceAddress},
-};
+use super::form::{self, Form};
 use crate::{
     clock::Timestamp,
     protocol::AuthMethod,
     server::{
+        edge::{Charge, MemoryBudget, Peer},
+        http::{
+            App, body,
+            error::Failure,
+            note::{Note, RequestPart, SourceAddress},
+        },
         model::Client,
         registry::{Credentials, Proof},
         secret::Redacted,

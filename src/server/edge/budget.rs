@@ -59,7 +59,7 @@ struct Heaviest {
 
 /// The memory that one source uses of the budget.
 #[derive(Debug)]
-pub(super) struct MemoryShare {
+pub(crate) struct MemoryShare {
     budget: Arc<Inner>,
     source: IpAddr,
     used: AtomicUsize,
@@ -82,7 +82,7 @@ struct RequestBytes {
 
 /// There is no memory left for a request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Exhausted;
+pub(crate) struct Exhausted;
 
 impl MemoryBudget {
     pub(crate) fn new(limit: usize, refused: Counter) -> Self {
@@ -90,7 +90,7 @@ impl MemoryBudget {
     }
 
     /// The share of a source, or of its /64 in IPv6.
-    pub(super) fn share(&self, source: IpAddr) -> Arc<MemoryShare> {
+    pub(crate) fn share(&self, source: IpAddr) -> Arc<MemoryShare> {
         let source = source_network(source);
         let mut shares = self.0.shares.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = shares.get(&source).and_then(Weak::upgrade) {
@@ -139,12 +139,12 @@ impl Inner {
 
 impl MemoryShare {
     /// Whether this is the share of `source`.
-    pub(super) fn is_of(&self, source: IpAddr) -> bool {
+    pub(crate) fn is_of(&self, source: IpAddr) -> bool {
         self.source == source_network(source)
     }
 
     /// The share of another source, in the same budget.
-    pub(super) fn of_another(&self, source: IpAddr) -> Arc<Self> {
+    pub(crate) fn of_another(&self, source: IpAddr) -> Arc<Self> {
         MemoryBudget(Arc::clone(&self.budget)).share(source)
     }
 
@@ -181,14 +181,14 @@ impl Drop for MemoryShare {
 
 /// The memory that one request uses of the budget. Released when this is dropped.
 #[derive(Debug)]
-pub(super) struct Charge {
+pub(crate) struct Charge {
     share: Arc<MemoryShare>,
     held: Arc<RequestBytes>,
 }
 
 impl Charge {
     /// Charges a request with these headers to `share`.
-    pub(super) fn request(share: Arc<MemoryShare>, headers: &HeaderMap) -> Result<Self, Exhausted> {
+    pub(crate) fn request(share: Arc<MemoryShare>, headers: &HeaderMap) -> Result<Self, Exhausted> {
         let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_COST).sum();
         let charge = Self { share, held: Arc::default() };
         charge.grow_up_to(8, REQUEST_COST + headers)?;
@@ -196,7 +196,7 @@ impl Charge {
     }
 
     /// Charges a block of the body. `first` says whether it is the first one.
-    pub(super) fn grow(&self, bytes: usize, first: bool) -> Result<(), Exhausted> {
+    pub(crate) fn grow(&self, bytes: usize, first: bool) -> Result<(), Exhausted> {
         self.grow_up_to(if first { 8 } else { BODIES }, bytes)
     }
 
@@ -220,7 +220,7 @@ impl Charge {
         Ok(())
     }
 
-    pub(super) fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         // Less than was charged if the request has been evicted meanwhile.
         let taken = |held: usize| Some(held.saturating_sub(bytes));
         if let Ok(before) = self.held.bytes.fetch_update(Relaxed, Relaxed, taken) {
@@ -229,7 +229,7 @@ impl Charge {
     }
 
     /// Registers the request as waiting for its body.
-    pub(super) fn wait(&self) -> Wait {
+    pub(crate) fn wait(&self) -> Wait {
         let held = Arc::clone(&self.held);
         let mut waiting = self.share.waiting();
         let turn = waiting.next;
@@ -248,7 +248,7 @@ impl Drop for Charge {
 
 /// The registration of a request that waits for its body. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Wait {
+pub(crate) struct Wait {
     share: Arc<MemoryShare>,
     turn: u64,
     held: Arc<RequestBytes>,
@@ -256,7 +256,7 @@ pub(super) struct Wait {
 
 impl Wait {
     /// Returns when the request is evicted.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.held.evicted.notified().await;
         self.share.budget.refused.inc();
     }

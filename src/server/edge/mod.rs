@@ -1,0 +1,21 @@
+//! From a socket to requests: connections and their limits, TLS, trusted proxies, the memory of unauthenticated requests, and stopping.
+
+mod activity;
+mod budget;
+mod certificate;
+mod connection;
+mod listener;
+mod peer;
+mod places;
+mod proxies;
+mod stopping;
+mod tls;
+mod unreadable;
+
+pub(crate) use activity::ConnectionLimits;
+pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
+pub(crate) use listener::{Bound, Drain, Listener};
+pub(crate) use peer::Peer;
+pub(crate) use proxies::TrustedProxies;
+pub(crate) use stopping::Stopping;
+pub(crate) use tls::{Tls, TlsError, TlsFiles};

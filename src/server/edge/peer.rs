@@ -1,0 +1,15 @@
+use std::{net::IpAddr, sync::Arc};
+
+use rustls::pki_types::CertificateDer;
+
+use super::budget::MemoryShare;
+
+/// The remote side of a connection, which adds it to its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// The address's share of the memory budget.
+    pub(crate) share: Arc<MemoryShare>,
+    /// The certificate that it presented in the TLS handshake, if any.
+    pub(crate) certificate: Option<Arc<CertificateDer<'static>>>,
+}

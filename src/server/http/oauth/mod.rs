@@ -1,0 +1,7 @@
+//! The OAuth endpoints: each reads the request, calls the issuer and answers.
+
+mod client_request;
+pub(super) mod discovery;
+mod form;
+pub(super) mod revocation;
+pub(super) mod token;

@@ -15,6 +15,7 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::commands"]],
     &[&["server::issuer"]],
     &[&["server::registry"]],
+    &[&["server::limits"], &["server::passwords"]],
     &[&["server::restore"]],
     &[&["server::logins"]],
     &[&["server::keys"]],

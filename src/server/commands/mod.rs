@@ -31,7 +31,7 @@ pub(crate) use restored::restored;
 
 use super::{
     keys as server_keys,
-    registry::{HashingPolicy, PasswordRules},
+    passwords::{HashingPolicy, PasswordRules},
     store::{self, Opening, Store},
 };
 

@@ -5,7 +5,7 @@ use crate::{
     protocol::{Audience, Scope},
     server::{
         model::{Password, User, UserChange, UserId, Username},
-        registry::{HashingPolicy, PasswordHasher},
+        passwords::{HashingPolicy, PasswordHasher},
         store::{self, Store},
     },
 };

@@ -10,9 +10,9 @@ pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
 
 use super::{
-    commands, edge, http, issuer, keys, logins,
+    commands, edge, http, issuer, keys, limits, logins,
     model::TokenLifetime,
-    registry,
+    passwords, registry,
     secret::Redacted,
     store::{self, DatabaseTls, DatabaseUrl},
     telemetry,
@@ -34,7 +34,7 @@ pub struct Config {
     pub(crate) registry: registry::Policy,
     pub(crate) tokens: issuer::Policy,
     pub(crate) logins: logins::Policy,
-    pub(crate) passwords: registry::PasswordRules,
+    pub(crate) passwords: passwords::PasswordRules,
     pub(crate) telemetry: telemetry::Policy,
     /// Ignored environment variables: Kubernetes sets them for a Service whose name begins with `sealwright`.
     pub(crate) service_links: Vec<String>,
@@ -198,15 +198,15 @@ impl Config {
             registry: registry::Policy {
                 stale_for: values.parse("registry_stale_for", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                 cached_clients: values.parse("cached_clients", number(1, 1_000_000))?,
-                limits: registry::LimitsPolicy {
-                    attempts: registry::AttemptsPolicy {
+                limits: limits::Policy {
+                    attempts: limits::AttemptsPolicy {
                         burst: values.parse("failed_attempts_burst", number::<NonZeroU32>(1, 1000))?,
                         interval: values.parse("failed_attempts_interval", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                     },
                     per_source: values.parse("failed_attempts_per_source", number::<NonZeroU32>(1, 10_000))?,
                     per_client: values.parse("failed_attempts_per_client", number::<NonZeroU32>(1, 100_000))?,
                 },
-                hashing: registry::HashingPolicy {
+                hashing: passwords::HashingPolicy {
                     memory_kib: values.parse("password_memory_kib", number(19_456, 1_048_576))?,
                     passes: values.parse("password_passes", number(2, 20))?,
                     threads: values.parse_if_any("password_threads", number(1, 64))?.unwrap_or_else(|| (cores() / 2).max(1)),
@@ -222,7 +222,7 @@ impl Config {
                 idle_lifetime: values.parse("login_idle_lifetime", duration(Duration::from_secs(300), YEAR))?,
                 per_user: values.parse("logins_per_user", number(1, 10_000))?,
             },
-            passwords: registry::PasswordRules {
+            passwords: passwords::PasswordRules {
                 min_length: values.parse("password_min_length", number(8, 64))?,
                 service_names: service_names(issuer.as_ref()),
             },

@@ -10,9 +10,10 @@ use crate::{
     clock::Timestamp,
     protocol::{ErrorCode, GrantType},
     server::{
+        limits::Network,
         logins::NewLogin,
         model::Client,
-        registry::{Network, SignIn, SignInError},
+        registry::{SignIn, SignInError},
         secret::Redacted,
     },
 };

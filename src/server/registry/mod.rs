@@ -1,13 +1,7 @@
 //! Clients and users: how they authenticate, and limits on failed attempts.
 
-mod attempts;
 mod authentication;
-mod known_sources;
 mod last_use;
-mod limits;
-mod network;
-mod password_hashing;
-mod password_rules;
 mod sign_in;
 mod versions;
 
@@ -22,18 +16,11 @@ use std::{
 
 use arc_swap::{ArcSwap, Guard};
 
-pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
 pub(crate) use authentication::{AuthenticationError, Credentials, Proof};
-pub(crate) use limits::Policy as LimitsPolicy;
-pub(crate) use network::Network;
-pub(crate) use password_hashing::{Comparison, PasswordHasher, Policy as HashingPolicy};
-pub(crate) use password_rules::Policy as PasswordRules;
 pub(crate) use sign_in::{SignIn, SignInError};
 pub(crate) use versions::Changed;
 
-use known_sources::KnownSources;
 use last_use::LastUse;
-use limits::Limits;
 use versions::{VersionedCache, Versions};
 
 use crate::{
@@ -41,8 +28,10 @@ use crate::{
     protocol::{Audience, ClientId},
     server::{
         keys::MacKey,
+        limits::{self, Attempts, KnownSources, LookUpError, PasswordLimits},
         meters::{Guess, Meters},
         model::{Client, Resource},
+        passwords::{HashingPolicy, PasswordHasher},
         store::{self, Store},
     },
 };
@@ -54,7 +43,7 @@ pub(crate) struct Policy {
     pub(crate) stale_for: Duration,
     /// Maximum number of cached clients.
     pub(crate) cached_clients: u64,
-    pub(crate) limits: LimitsPolicy,
+    pub(crate) limits: limits::Policy,
     pub(crate) hashing: HashingPolicy,
 }
 
@@ -84,7 +73,7 @@ struct Inner {
 #[derive(Debug)]
 struct Passwords {
     hasher: PasswordHasher,
-    limits: Limits,
+    limits: PasswordLimits,
 }
 
 /// The last read of the epochs.
@@ -106,6 +95,15 @@ pub(crate) enum Error {
     Slow(Duration),
     #[error(transparent)]
     Store(Arc<store::Error>),
+}
+
+impl From<LookUpError> for Error {
+    fn from(error: LookUpError) -> Self {
+        match error {
+            LookUpError::Slow(limit) => Self::Slow(limit),
+            LookUpError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<store::Error> for Error {
@@ -150,7 +148,7 @@ impl Registry {
             set_back: AtomicBool::default(),
             last_use: LastUse::default(),
             failed_secrets: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
-            passwords: Passwords { hasher, limits: Limits::new(policy.limits, known, clock) },
+            passwords: Passwords { hasher, limits: PasswordLimits::new(policy.limits, known, clock) },
             clock: Arc::clone(clock),
             policy,
             meters,

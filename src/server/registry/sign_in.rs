@@ -1,14 +1,12 @@
 //! User authentication by password.
 
-use super::{
-    Comparison, Error, Limited, Registry,
-    limits::{NotAdmitted, PasswordAttempt},
-    network::Network,
-};
+use super::{Error, Registry};
 use crate::{
     protocol::ClientId,
     server::{
+        limits::{Limited, Network, NotAdmitted, PasswordAttempt},
         model::{Password, PasswordProof, User, UserId, Username},
+        passwords::Comparison,
         store::SourceMark,
         workers::{QueueShare, WorkError},
     },
@@ -57,7 +55,7 @@ impl Registry {
                 self.count_limited(kind);
                 SignInError::Limited(limited)
             }
-            NotAdmitted::Fault(error) => error.into(),
+            NotAdmitted::Fault(error) => SignInError::Fault(error.into()),
         })?;
         let outcome = self.check_password(user.as_ref(), asked, attempt.is_at_known_source()).await;
         match &outcome {

@@ -4,12 +4,13 @@ mod secret;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{Error, Limited, Registry, network::Network};
+use super::{Error, Registry};
 use crate::{
     clock::Timestamp,
     protocol::{AuthMethod, ClientId},
     server::{
         caller_text,
+        limits::{Limited, Network},
         model::Client,
         secret::{Redacted, SecretDigest, SecretId},
     },

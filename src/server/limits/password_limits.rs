@@ -5,9 +5,8 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::{
-    Error,
     attempts::{Attempt, Attempts, Limited, Policy as AttemptsPolicy},
-    known_sources::KnownSources,
+    known_sources::{KnownSources, LookUpError},
     network::Network,
 };
 use crate::{clock::SharedClock, protocol::ClientId, server::model::Username};
@@ -32,29 +31,29 @@ impl Policy {
 }
 
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(crate) struct PasswordLimits {
     names: Attempts,
     sources: Attempts,
     clients: Attempts,
     /// Per client, user name and source.
     own: Attempts,
-    pub(super) known: KnownSources,
+    pub(crate) known: KnownSources,
 }
 
 /// An attempt at a password.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PasswordAttempt<'a> {
-    pub(super) client: &'a ClientId,
+pub(crate) struct PasswordAttempt<'a> {
+    pub(crate) client: &'a ClientId,
     /// The normalized user name, or the name as typed if it is not a valid one.
-    pub(super) name: &'a str,
-    pub(super) user: Option<&'a Username>,
-    pub(super) network: &'a Network,
+    pub(crate) name: &'a str,
+    pub(crate) user: Option<&'a Username>,
+    pub(crate) network: &'a Network,
 }
 
 /// An attempt that is allowed. If it is dropped, it counts as a failure.
 #[derive(Debug)]
 #[must_use = "an attempt that is dropped counts as a failure"]
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     source: Attempt,
     /// `None` if these limits are used up and the source is known.
     general: Option<General>,
@@ -70,19 +69,19 @@ struct General {
 
 /// Why an attempt is not allowed.
 #[derive(Debug)]
-pub(super) enum NotAdmitted {
+pub(crate) enum NotAdmitted {
     /// The name of the limit in the metrics, and how long to wait.
     Limited(&'static str, Limited),
-    Fault(Error),
+    Fault(LookUpError),
 }
 
-impl Limits {
+impl PasswordLimits {
     // Names in the metrics.
     const BY_NAME: &str = "password";
     const BY_SOURCE: &str = "password_source";
     const BY_CLIENT: &str = "password_client";
 
-    pub(super) fn new(policy: Policy, known: KnownSources, clock: &SharedClock) -> Self {
+    pub(crate) fn new(policy: Policy, known: KnownSources, clock: &SharedClock) -> Self {
         let attempts = |policy| Attempts::new(policy, Arc::clone(clock));
         Self {
             names: attempts(policy.attempts),
@@ -94,7 +93,7 @@ impl Limits {
     }
 
     /// Counts an attempt, or returns why it is not allowed.
-    pub(super) async fn admit(&self, attempt: PasswordAttempt<'_>) -> Result<Admitted, NotAdmitted> {
+    pub(crate) async fn admit(&self, attempt: PasswordAttempt<'_>) -> Result<Admitted, NotAdmitted> {
         let PasswordAttempt { client, name, user, network } = attempt;
         // This limit applies to known sources too, since other sources cannot use it up. Without it, a source that guesses could tell its
         // known users from all others, and could guess their passwords without limit.
@@ -106,7 +105,7 @@ impl Limits {
                 let known = match user {
                     Some(user) => match self.known.contain(client, user, network).await {
                         // Many look-ups wait. The caller is limited; this is not a fault of this server.
-                        Err(Error::Slow(_)) => false,
+                        Err(LookUpError::Slow(_)) => false,
                         known => known.map_err(NotAdmitted::Fault)?,
                     },
                     None => false,
@@ -144,20 +143,20 @@ impl Admitted {
     }
 
     /// Whether the source has been found to be known.
-    pub(super) const fn is_at_known_source(&self) -> bool {
+    pub(crate) const fn is_at_known_source(&self) -> bool {
         self.general.is_none()
     }
 
     /// The password was right. Earlier failures of this source for this name are forgotten (NIST SP 800-63B section 5.2.2). The
     /// other limits keep theirs: an attacker may have an account too, and the user is known at this source from now on.
-    pub(super) fn succeeded(self) {
+    pub(crate) fn succeeded(self) {
         let Self { source, general, own } = self;
         own.forgive();
         Self::uncount(source, general);
     }
 
     /// The password could not be checked because of a fault of this server.
-    pub(super) fn give_back(self) {
+    pub(crate) fn give_back(self) {
         let Self { source, general, own } = self;
         own.give_back();
         Self::uncount(source, general);

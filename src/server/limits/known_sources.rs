@@ -7,19 +7,19 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use moka::future::Cache;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Error, network::Network};
+use super::network::Network;
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::ClientId,
     server::{
         keys::MacKey,
         model::{UserId, Username},
-        store::{SourceMark, Store},
+        store::{self, SourceMark, Store},
     },
 };
 
 #[derive(Debug)]
-pub(super) struct KnownSources {
+pub(crate) struct KnownSources {
     store: Store,
     key: MacKey,
     clock: SharedClock,
@@ -36,9 +36,18 @@ struct Found {
     marks: Vec<(UserId, SourceMark)>,
 }
 
+/// Why the known sources of a user could not be looked up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LookUpError {
+    #[error("the database did not answer within {} s", .0.as_secs())]
+    Slow(Duration),
+    #[error(transparent)]
+    Store(Arc<store::Error>),
+}
+
 impl KnownSources {
     /// The name of the MAC key in the database.
-    pub(super) const KEY: &str = "sign_in_source";
+    pub(crate) const KEY: &str = "sign_in_source";
     /// Domain separation: the MAC key signs only messages with this prefix.
     const PURPOSE: &str = "sign-in source";
     /// Maximum number of cached look-ups.
@@ -50,20 +59,20 @@ impl KnownSources {
     const AT_ONCE: usize = 2;
     const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-    pub(super) fn new(store: Store, key: MacKey, clock: SharedClock) -> Self {
+    pub(crate) fn new(store: Store, key: MacKey, clock: SharedClock) -> Self {
         let found = Cache::builder().max_capacity(Self::NAMES).build();
         let no_mark = (UserId::generate(), SourceMark(BASE64_URL_SAFE_NO_PAD.encode([0; 32])));
         Self { store, key, clock, found, looking: Semaphore::new(Self::AT_ONCE), no_mark }
     }
 
     /// The mark to store when a user signs in from `network`.
-    pub(super) fn mark(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
+    pub(crate) fn mark(&self, client: &ClientId, user: UserId, network: &Network) -> SourceMark {
         let mac = self.key.sign(message(client, user, network).as_bytes());
         SourceMark(BASE64_URL_SAFE_NO_PAD.encode(mac))
     }
 
     /// Whether the user of this name has signed in by this client from `network` before.
-    pub(super) async fn contain(&self, client: &ClientId, name: &Username, network: &Network) -> Result<bool, Error> {
+    pub(crate) async fn contain(&self, client: &ClientId, name: &Username, network: &Network) -> Result<bool, LookUpError> {
         let found = self.find(client, name).await?;
         // The number of checks is constant, so that the time does not reveal which user names exist.
         let marks = found.marks.iter().chain(std::iter::repeat(&self.no_mark)).take(Store::SIGN_IN_SOURCES);
@@ -74,11 +83,11 @@ impl KnownSources {
     }
 
     /// Drops the cached look-up of a user who has just signed in.
-    pub(super) async fn forget_cached(&self, client: &ClientId, name: &Username) {
+    pub(crate) async fn forget_cached(&self, client: &ClientId, name: &Username) {
         self.found.invalidate(&(client.clone(), name.clone())).await;
     }
 
-    async fn find(&self, client: &ClientId, name: &Username) -> Result<Arc<Found>, Error> {
+    async fn find(&self, client: &ClientId, name: &Username) -> Result<Arc<Found>, LookUpError> {
         let now = self.clock.steady();
         let key = (client.clone(), name.clone());
         if let Some(found) = self.found.get(&key).await {
@@ -93,7 +102,7 @@ impl KnownSources {
             Ok(Arc::new(Found { read_at: now, marks }))
         };
         let found = timeout(Self::TIME_LIMIT, self.found.try_get_with(key, look)).await;
-        found.map_err(|_| Error::Slow(Self::TIME_LIMIT))?.map_err(Error::Store)
+        found.map_err(|_| LookUpError::Slow(Self::TIME_LIMIT))?.map_err(LookUpError::Store)
     }
 }
 

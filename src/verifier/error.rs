@@ -15,7 +15,8 @@ use std::{fmt, time::Duration};
 /// What the caller should do: after a 401, get a new token, once; after a 403, request the scope; after a 503, keep the token and
 /// try again later.
 ///
-/// `Debug` prints the same sentence as `Display`, and the cause if there is one, so that a `main` that returns it prints a readable message.
+/// `Debug` prints the same sentence as `Display`, and the missing scope or the cause if there is one, so that a `main` that returns it prints a
+/// readable message.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -172,6 +173,8 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeysUnavailable { cause: Some(cause), .. } => write!(f, "{self}: {cause}"),
+            // An API may require any text as a scope.
+            Self::InsufficientScope(scope) => write!(f, "{self}: {}", scope.escape_debug()),
             _ => fmt::Display::fmt(self, f),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::jwt::{self, NotAKeySet};
+
 /// Why a token is refused: the first check that failed. It never contains the token itself.
 ///
 /// ```
@@ -180,6 +182,20 @@ impl fmt::Debug for Error {
     }
 }
 
+impl From<jwt::Error> for Error {
+    fn from(error: jwt::Error) -> Self {
+        match error {
+            jwt::Error::TooLarge => Self::TooLarge,
+            jwt::Error::Malformed(why) => Self::Malformed(why),
+            jwt::Error::AlgorithmNotAllowed => Self::AlgorithmNotAllowed,
+            jwt::Error::Critical => Self::Critical,
+            jwt::Error::WrongType => Self::WrongType,
+            jwt::Error::UnknownKey => Self::UnknownKey,
+            jwt::Error::BadSignature => Self::BadSignature,
+        }
+    }
+}
+
 /// Why the last attempt to fetch an issuer's keys failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -235,6 +251,12 @@ pub enum BuildError {
     /// The JWK set contains no usable key.
     #[error("none of the keys can be used: {0}")]
     NoUsableKey(String),
+}
+
+impl From<NotAKeySet> for BuildError {
+    fn from(NotAKeySet(why): NotAKeySet) -> Self {
+        Self::NotAKeySet(why)
+    }
 }
 
 impl fmt::Debug for BuildError {

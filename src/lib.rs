@@ -79,6 +79,8 @@ pub mod client;
 pub mod clock;
 #[cfg(any(feature = "client", feature = "server", feature = "verifier"))]
 mod entropy;
+#[cfg(feature = "verifier")]
+mod jwt;
 #[cfg(any(feature = "client", feature = "verifier"))]
 #[cfg_attr(not(all(feature = "client", feature = "verifier")), expect(dead_code, reason = "each of the two uses its part"))]
 mod kept;

@@ -3,6 +3,7 @@
 //! Every value is valid by construction: it is parsed, or built from parsed parts. Each type cites the RFC that defines it, and none does
 //! I/O.
 
+mod algorithm;
 mod claims;
 mod error_code;
 mod identifiers;
@@ -13,12 +14,15 @@ mod secret_forms;
 
 use std::fmt;
 
+pub use algorithm::Algorithm;
 pub use claims::AccessTokenClaims;
 pub use error_code::ErrorCode;
 #[cfg(any(feature = "client", feature = "verifier"))]
 pub(crate) use identifiers::is_loopback;
 pub use identifiers::{Audience, AuthMethod, ClientId, GrantType, Issuer};
-pub use jwk::{Algorithm, JwkSet, PublicJwk};
+#[cfg(feature = "verifier")]
+pub(crate) use jwk::KeyMembers;
+pub use jwk::{JwkSet, PublicJwk, PublicKey, RsaPublicKey};
 pub use metadata::ServerMetadata;
 pub use scope::{Scope, ScopeToken};
 #[cfg(feature = "server")]

@@ -168,8 +168,17 @@ mod tests {
     }
 
     #[test]
-    fn scope_tokens_are_case_sensitive() {
+    fn scope_tokens_that_differ_in_case_are_two_and_neither_grants_the_other() {
+        let token = |text: &str| text.parse::<ScopeToken>().unwrap();
+        let both: Scope = "read READ Read".parse().unwrap();
+        assert_eq!(both.iter().map(ScopeToken::as_str).collect::<Vec<_>>(), ["READ", "Read", "read"]);
+        assert_eq!(both.to_string(), "READ Read read");
+
         let (upper, lower): (Scope, Scope) = ("READ".parse().unwrap(), "read".parse().unwrap());
+        assert!(upper.contains(&token("READ")) && !upper.contains(&token("read")) && !upper.contains(&token("Read")));
+        assert!(lower.contains(&token("read")) && !lower.contains(&token("READ")));
+        assert!(upper.intersection(&lower).is_empty());
         assert_eq!(upper.partial_cmp(&lower), None);
+        assert!(lower <= both && upper <= both);
     }
 }

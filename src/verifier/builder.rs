@@ -3,15 +3,15 @@
 use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    Algorithm, BuildError, Verifier,
-    check::Expected,
+    BuildError, Verifier,
+    check::{Expected, TYPES},
     fetch::KeySource,
-    key_cache::KeyCache,
+    key_cache::{KeyCache, log_skipped},
     one_issuer::{Keys, OneIssuer},
-    signature::{KeySet, MAX_SET_LEN},
 };
 use crate::{
     clock::{SharedClock, SystemClock},
+    jwt::{Accepted, KeySet, MAX_SET_LEN},
     outbound::endpoint,
     protocol::Issuer,
 };
@@ -157,7 +157,7 @@ impl Builder {
     pub fn build(self) -> Result<Verifier, BuildError> {
         let issuer: Issuer = self.issuer.parse().map_err(BuildError::Issuer)?;
         let audience = self.audience.filter(|audience| !audience.is_empty()).ok_or(BuildError::NoAudience)?;
-        let known = |name: &String| Algorithm::from_name(name).ok_or_else(|| BuildError::Algorithm(name.clone()));
+        let known = |name: &String| name.parse().map_err(|_| BuildError::Algorithm(name.clone()));
         let algorithms = self.algorithms.iter().map(known).collect::<Result<Vec<_>, _>>()?;
         if algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
@@ -168,20 +168,13 @@ impl Builder {
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.fetch_timeout) {
             return Err(BuildError::FetchTimeout(self.fetch_timeout.as_millis()));
         }
-        let expected = Expected {
-            issuer,
-            audience,
-            algorithms,
-            scopes,
-            leeway,
-            max_token_len: self.max_token_len,
-            max_header_len: self.max_token_len.min(4096),
-        };
+        let accepted = Accepted { algorithms, types: TYPES, max_len: self.max_token_len, max_header_len: self.max_token_len.min(4096) };
+        let expected = Expected { issuer, audience, accepted, scopes, leeway };
         let fetched = |jwks_uri| {
             let source = KeySource {
                 issuer: expected.issuer.clone(),
                 jwks_uri,
-                algorithms: expected.algorithms.clone(),
+                algorithms: expected.accepted.algorithms.clone(),
                 max_stale: self.max_stale,
                 timeout: self.fetch_timeout,
             };
@@ -207,10 +200,10 @@ impl Builder {
 }
 
 fn fixed(document: &[u8], expected: &Expected) -> Result<KeySet, BuildError> {
-    let keys = KeySet::parse(document, &expected.algorithms)?;
-    if let Some(error) = keys.why_unusable() {
-        return Err(error);
+    let keys = KeySet::parse(document, &expected.accepted.algorithms)?;
+    if let Some(why) = keys.why_unusable() {
+        return Err(BuildError::NoUsableKey(why));
     }
-    keys.log_skipped(&expected.issuer);
+    log_skipped(&keys, &expected.issuer);
     Ok(keys)
 }

@@ -87,12 +87,16 @@ mod tests {
     }
 
     #[test]
-    fn debug_prints_a_sentence_and_only_debug_prints_the_cause() {
+    fn debug_prints_a_sentence_and_only_debug_prints_the_cause_or_the_missing_scope() {
         let cause = KeyFetchError("https://auth.example: it answers 404".to_owned());
         let error = Error::KeysUnavailable { retry_after: Duration::from_secs(5), cause: Some(cause) };
         assert_eq!(error.to_string(), "the issuer's keys are not available");
         assert_eq!(format!("{error:?}"), "the issuer's keys are not available: https://auth.example: it answers 404");
         assert!(std::error::Error::source(&error).is_some());
         assert_eq!(format!("{:?}", Error::Expired), "the token has expired");
+        let needed = Error::InsufficientScope("orders:read orders:write".to_owned());
+        assert_eq!(needed.to_string(), "the token does not have the required scope");
+        assert_eq!(format!("{needed:?}"), "the token does not have the required scope: orders:read orders:write");
+        assert!(!format!("{:?}", Error::InsufficientScope("a\r\nb".to_owned())).contains(['\r', '\n']));
     }
 }

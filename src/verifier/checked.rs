@@ -16,16 +16,9 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    /// The caller's claims, if they meet the requirement. A refusal is counted.
-    pub(super) fn require<R: Require>(&self) -> Result<Option<&Arc<Claims>>, Error> {
-        let Some(claims) = &self.claims else { return Ok(None) };
-        match require::<R>(claims) {
-            Ok(()) => Ok(Some(claims)),
-            Err(error) => {
-                self.verifier.count_refusal(&error);
-                Err(error)
-            }
-        }
+    /// Counts a refusal by what stands behind the layer.
+    pub(super) fn counted<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        outcome.inspect_err(|error| self.verifier.count_refusal(error))
     }
 }
 

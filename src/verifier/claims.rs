@@ -7,10 +7,8 @@ use serde::{
     de::{DeserializeOwned, Error as _, MapAccess},
 };
 
-use super::{
-    Error,
-    members::{Members, Unwanted, next},
-};
+use super::Error;
+use crate::jwt::{Members, Unwanted, next};
 
 /// The claims of a checked token. Only a [`Verifier`](super::Verifier) creates them.
 #[derive(Clone)]

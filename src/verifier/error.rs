@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::jwt::{self, NotAKeySet};
+
 /// Why a token is refused: the first check that failed. It never contains the token itself.
 ///
 /// ```
@@ -15,7 +17,8 @@ use std::{fmt, time::Duration};
 /// What the caller should do: after a 401, get a new token, once; after a 403, request the scope; after a 503, keep the token and
 /// try again later.
 ///
-/// `Debug` prints the same sentence as `Display`, and the cause if there is one, so that a `main` that returns it prints a readable message.
+/// `Debug` prints the same sentence as `Display`, and the missing scope or the cause if there is one, so that a `main` that returns it prints a
+/// readable message.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -172,7 +175,23 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeysUnavailable { cause: Some(cause), .. } => write!(f, "{self}: {cause}"),
+            // An API may require any text as a scope.
+            Self::InsufficientScope(scope) => write!(f, "{self}: {}", scope.escape_debug()),
             _ => fmt::Display::fmt(self, f),
+        }
+    }
+}
+
+impl From<jwt::Error> for Error {
+    fn from(error: jwt::Error) -> Self {
+        match error {
+            jwt::Error::TooLarge => Self::TooLarge,
+            jwt::Error::Malformed(why) => Self::Malformed(why),
+            jwt::Error::AlgorithmNotAllowed => Self::AlgorithmNotAllowed,
+            jwt::Error::Critical => Self::Critical,
+            jwt::Error::WrongType => Self::WrongType,
+            jwt::Error::UnknownKey => Self::UnknownKey,
+            jwt::Error::BadSignature => Self::BadSignature,
         }
     }
 }
@@ -232,6 +251,12 @@ pub enum BuildError {
     /// The JWK set contains no usable key.
     #[error("none of the keys can be used: {0}")]
     NoUsableKey(String),
+}
+
+impl From<NotAKeySet> for BuildError {
+    fn from(NotAKeySet(why): NotAKeySet) -> Self {
+        Self::NotAKeySet(why)
+    }
 }
 
 impl fmt::Debug for BuildError {

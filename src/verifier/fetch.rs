@@ -9,11 +9,12 @@ use reqwest::{
 use serde::Deserialize;
 use url::Url;
 
-use super::{Algorithm, signature::KeySet};
+use super::BuildError;
 use crate::{
     clock::Timestamp,
+    jwt::KeySet,
     outbound::{self, RequestError, body, endpoint},
-    protocol::Issuer,
+    protocol::{Algorithm, Issuer},
 };
 
 /// How long keys are fresh without a `Cache-Control`, and at most.
@@ -98,11 +99,11 @@ impl Fetcher {
         }
         let etag = response.headers().get(ETAG).filter(|etag| (1..=MAX_ETAG_LEN).contains(&etag.len())).cloned();
         let document = body(&url, response).await?;
-        let keys = KeySet::parse(&document, &source.algorithms).map_err(|error| RequestError::invalid(&url, error))?;
+        let keys = KeySet::parse(&document, &source.algorithms).map_err(|error| RequestError::invalid(&url, BuildError::from(error)))?;
         // A set without a usable key is treated as a mistake and changes nothing. But trust in a key ends when its private half is published,
         // even if no other key is left.
         if let Some(why) = keys.why_unusable().filter(|_| !keys.is_compromised()) {
-            return Err(RequestError::invalid(&url, why));
+            return Err(RequestError::invalid(&url, BuildError::NoUsableKey(why)));
         }
         self.etag = etag.map(|etag| (url, etag));
         self.ttl = ttl.unwrap_or(DEFAULT_TTL);

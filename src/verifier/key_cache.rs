@@ -7,12 +7,13 @@ use tracing::{Span, field::Empty};
 use super::{
     Error, KeyFetchError,
     fetch::{Fetcher, KeySource},
-    signature::KeySet,
 };
 use crate::{
     clock::Timestamp,
+    jwt::KeySet,
     kept::{Fetch, FetchError, Fetched, Outcome, Prefetch, RefreshPolicy, Refresher},
     outbound::RequestError,
+    protocol::Issuer,
 };
 
 /// The keys of one issuer.
@@ -32,6 +33,13 @@ const POLICY: RefreshPolicy = RefreshPolicy {
 /// The error while there are no usable keys.
 pub(super) fn unavailable(keys: &KeyCache, now: Timestamp) -> Error {
     Error::KeysUnavailable { retry_after: keys.retry_after(now), cause: keys.last_error().map(|(reason, _)| KeyFetchError(reason)) }
+}
+
+/// Logs which keys of an issuer are not used, and why.
+pub(super) fn log_skipped(keys: &KeySet, issuer: &Issuer) {
+    for why in keys.skipped() {
+        tracing::warn!(%issuer, "a key of the issuer is not used: {why}");
+    }
 }
 
 impl Fetch for KeySource {
@@ -81,7 +89,7 @@ impl Fetch for KeySource {
         };
         if !cached.is_some_and(|previous| keys.is_same_as(&previous)) {
             tracing::info!(issuer = %self.issuer, kids = ?keys.kids().collect::<BTreeSet<_>>(), "the issuer's keys changed");
-            keys.log_skipped(&self.issuer);
+            log_skipped(&keys, &self.issuer);
         }
         // Even with a shorter `max-age`, the keys stay usable until the issuer can be asked again and has had time to answer.
         let shortest = POLICY.cool_down + self.timeout;

@@ -95,7 +95,6 @@
 //! A subject is unique only within its issuer: with several issuers, identify users by ([`Claims::issuer`],
 //! [`Claims::subject`]).
 
-mod algorithm;
 mod builder;
 mod challenge;
 mod check;
@@ -103,16 +102,12 @@ mod checked;
 mod claims;
 mod error;
 mod fetch;
-mod jwk;
 mod key_cache;
 mod layer;
-mod leak;
-mod members;
 mod one_issuer;
 mod refused;
 mod require;
 mod resource_metadata;
-mod signature;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -121,8 +116,7 @@ mod token;
 mod verifier;
 
 #[doc(inline)]
-pub use crate::scopes;
-pub use algorithm::Algorithm;
+pub use crate::{protocol::Algorithm, scopes};
 pub use builder::Builder;
 pub use check::Check;
 pub use claims::Claims;

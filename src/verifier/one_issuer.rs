@@ -6,10 +6,10 @@ use super::{
     Check, Claims, Error, IssuerStatus, KeyAvailability,
     check::{Expected, check},
     key_cache::{KeyCache, unavailable},
-    signature::KeySet,
 };
 use crate::{
     clock::{SharedClock, Timestamp},
+    jwt::KeySet,
     kept::Cached,
 };
 
@@ -38,12 +38,12 @@ impl OneIssuer {
         let now = self.clock.now();
         let seconds = now.seconds();
         match &self.keys {
-            Keys::Fixed(keys) => check(token, |kid, algorithm| keys.find(kid, algorithm), &self.expected, seconds, passed),
+            Keys::Fixed(keys) => check(token, |kid, algorithm| Ok(keys.find(kid, algorithm)?), &self.expected, seconds, passed),
             Keys::Fetched(cache) => {
                 let cached = cache.cached();
                 let find = |kid: &str, algorithm| match usable(&cached, now).map(|cached| cached.value.find(kid, algorithm)) {
                     // After a failed attempt, an unknown key may be a new key of the issuer.
-                    Some(found) if found.is_ok() || !cache.last_attempt_failed() => found,
+                    Some(found) if found.is_ok() || !cache.last_attempt_failed() => Ok(found?),
                     _ => Err(unavailable(cache, now)),
                 };
                 check(token, find, &self.expected, seconds, passed)

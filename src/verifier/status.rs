@@ -14,7 +14,7 @@ pub struct Status {
     /// The number of tokens accepted since the verifier was built.
     pub accepted: u64,
     /// The number of tokens refused, by [`Error::code`]: every code, in the order of [`Error::CODES`]. A valid token that
-    /// does not meet a requirement of the layer or a handler counts as accepted and then as refused.
+    /// does not meet a requirement of the layer or a handler, or lacks a claim that a handler needs, counts as accepted and then as refused.
     pub refused: Vec<(&'static str, u64)>,
     /// The keys of each issuer.
     pub issuers: Vec<IssuerStatus>,

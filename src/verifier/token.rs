@@ -10,7 +10,11 @@ use axum_core::{
 use http::{Extensions, HeaderValue, header, request::Parts};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Anything, Claims, Error, Require, checked::Checked, refused::Refused};
+use super::{
+    Anything, Claims, Error, Require,
+    checked::{Checked, require},
+    refused::Refused,
+};
 
 /// The default for an API without claims of its own.
 #[derive(Debug, Deserialize)]
@@ -61,17 +65,28 @@ impl<R: Require, C: DeserializeOwned> Token<R, C> {
     ///
     /// As for a handler.
     pub fn of(extensions: &Extensions) -> Result<Self, Error> {
-        Self::if_any(extensions)?.ok_or(Error::NoToken)
+        let checked = checked(extensions)?;
+        checked.counted(Self::read(checked).and_then(|token| token.ok_or(Error::NoToken)))
     }
 
     fn if_any(extensions: &Extensions) -> Result<Option<Self>, Error> {
-        let Some(checked) = extensions.get::<Checked>() else {
-            tracing::error!("{}", Error::NotLayered);
-            return Err(Error::NotLayered);
-        };
-        let Some(claims) = checked.require::<R>()? else { return Ok(None) };
+        let checked = checked(extensions)?;
+        checked.counted(Self::read(checked))
+    }
+
+    fn read(checked: &Checked) -> Result<Option<Self>, Error> {
+        let Some(claims) = &checked.claims else { return Ok(None) };
+        require::<R>(claims)?;
         Ok(Some(Self { custom: claims.custom()?, claims: Arc::clone(claims), required: PhantomData }))
     }
+}
+
+/// The result of the layer.
+fn checked(extensions: &Extensions) -> Result<&Checked, Error> {
+    extensions.get().ok_or_else(|| {
+        tracing::error!("{}", Error::NotLayered);
+        Error::NotLayered
+    })
 }
 
 fn refused(error: Error, parts: &Parts) -> Refused {

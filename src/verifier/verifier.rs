@@ -183,7 +183,7 @@ impl Verifier {
         if let [only] = &self.0.issuers[..] {
             return Ok(only);
         }
-        let longest = self.0.issuers.iter().map(|issuer| issuer.expected.max_token_len).max().unwrap_or_default();
+        let longest = self.0.issuers.iter().map(|issuer| issuer.expected.accepted.max_len).max().unwrap_or_default();
         let named = unverified_issuer(token, longest)?;
         let issuer = self.0.issuers.iter().find(|issuer| issuer.expected.issuer.as_str() == named);
         issuer.map(Arc::as_ref).ok_or(Error::WrongIssuer)

@@ -8,6 +8,7 @@ on_both_databases![
     ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
     known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on,
     a_damaged_key_row_is_left_aside_and_a_new_key_signs,
+    a_key_row_whose_algorithm_is_not_that_of_its_key_is_left_aside,
     write_access_to_the_database_is_not_enough_to_publish_a_key,
     a_client_stays_disabled_when_the_database_was_set_back,
     a_slow_write_of_last_use_delays_no_change,
@@ -90,6 +91,19 @@ async fn a_damaged_key_row_is_left_aside_and_a_new_key_signs(backend: Backend) {
     assert_eq!(kids(&app).await, [kid], "nothing vouches for what does not open");
     let check = app.run(&["check"]);
     assert!(!check.status.success() && check.stdout.contains("1 of 2 are damaged"), "{check:?}");
+}
+
+async fn a_key_row_whose_algorithm_is_not_that_of_its_key_is_left_aside(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let first = kids(&app).await.remove(0);
+    let database = app.stop().await;
+    database.execute("UPDATE signing_keys SET algorithm = 'ES256'").await;
+
+    let app = TestApp::start_with(database, &[]).await;
+    app.plain_token(&client).await.granted();
+    let published = kids(&app).await;
+    assert!(published.len() == 1 && published[0] != first, "{published:?}");
 }
 
 async fn kids(app: &TestApp) -> Vec<String> {

@@ -36,16 +36,17 @@ pub(super) fn plan(keys: &[KnownKey<'_>], algorithms: &[Algorithm], now: Timesta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::PublicJwk;
+    use crate::protocol::{PublicJwk, PublicKey};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_795_500_000);
 
     fn row(generation: i64) -> SigningKeyRow {
+        let rsa = PublicKey::rsa(&[0xff; 256], &[1, 0, 1]).unwrap();
         SigningKeyRow {
             kid: generation.to_string(),
             algorithm: Algorithm::Rs256,
             generation,
-            public_jwk: PublicJwk::rsa(generation.to_string(), Algorithm::Rs256, String::new(), String::new()),
+            public_jwk: PublicJwk::new(generation.to_string(), Algorithm::Rs256, rsa).unwrap(),
             sealed: String::new(),
             published_at: NOW,
             activates_at: NOW,
@@ -57,8 +58,9 @@ mod tests {
 
     fn planned(keys: &[(SigningKeyRow, bool)]) -> Vec<i64> {
         let keys: Vec<_> = keys.iter().map(|(row, opens)| KnownKey { row, opens: *opens }).collect();
-        let generation = |step| match step {
-            Step::Create { algorithm: Algorithm::Rs256, generation } => generation,
+        let generation = |Step::Create { algorithm, generation }| {
+            assert_eq!(algorithm, Algorithm::Rs256);
+            generation
         };
         plan(&keys, &[Algorithm::Rs256], NOW).into_iter().map(generation).collect()
     }

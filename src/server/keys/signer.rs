@@ -3,11 +3,9 @@
 use std::{io, sync::Arc};
 
 use aws_lc_rs::{
-    digest::{SHA256, digest},
     rand::SystemRandom,
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use josekit::{
     JoseError,
     jws::{self, JwsAlgorithm, JwsHeader, JwsSigner, RS256},
@@ -18,7 +16,8 @@ use zeroize::Zeroizing;
 use super::Error;
 use crate::{
     entropy::SystemRng,
-    protocol::{AccessTokenClaims, Algorithm, PublicJwk},
+    jwt::thumbprint,
+    protocol::{AccessTokenClaims, Algorithm, Malformed, PublicJwk, PublicKey},
 };
 
 /// A key pair whose private half is in the memory of this process. Clones share it.
@@ -46,15 +45,14 @@ pub(super) fn generate(bits: usize) -> Result<NewKey, Error> {
     let document = key.to_pkcs8_der().map_err(|e| failed(e.to_string()))?;
     let n = key.n().to_be_bytes_trimmed_vartime();
     let e = key.e().to_be_bytes_trimmed_vartime();
-    Ok(NewKey { public_jwk: public_jwk(&n, &e), pkcs8: Zeroizing::new(document.as_bytes().to_vec()) })
+    let public_jwk = public_jwk(&n, &e).map_err(|e| failed(e.to_string()))?;
+    Ok(NewKey { public_jwk, pkcs8: Zeroizing::new(document.as_bytes().to_vec()) })
 }
 
-/// The JWK of an RSA public key: modulus and exponent without leading zeros (RFC 7518 section 6.3.1), and the RFC 7638 thumbprint as
-/// kid.
-fn public_jwk(n: &[u8], e: &[u8]) -> PublicJwk {
-    let (n, e) = (BASE64_URL_SAFE_NO_PAD.encode(n), BASE64_URL_SAFE_NO_PAD.encode(e));
-    let thumbprint = digest(&SHA256, PublicJwk::rsa_thumbprint_input(&n, &e).as_bytes());
-    PublicJwk::rsa(BASE64_URL_SAFE_NO_PAD.encode(thumbprint), Algorithm::Rs256, n, e)
+/// The JWK of an RSA public key for RS256, with its thumbprint as kid.
+fn public_jwk(n: &[u8], e: &[u8]) -> Result<PublicJwk, Malformed> {
+    let key = PublicKey::rsa(n, e)?;
+    PublicJwk::new(thumbprint(&key), Algorithm::Rs256, key)
 }
 
 /// A signing key, wherever its private half is.
@@ -87,7 +85,7 @@ impl SoftwareSigner {
         let public = key.public_key();
         let found =
             self::public_jwk(public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero());
-        if found != *public_jwk {
+        if found.as_ref() != Ok(public_jwk) {
             return Err(Error::Unopened("the private key does not belong to the public key beside it".to_owned()));
         }
         Ok(Self(Arc::new(Inner { key, kid: public_jwk.kid().to_owned() })))

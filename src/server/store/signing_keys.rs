@@ -5,9 +5,12 @@ use super::{
     epochs::{self, Kind},
     row::{parsed, text, time, time_if_any},
 };
-use crate::server::{
-    act::Act,
-    model::{Detail, SigningKeyRow, facts},
+use crate::{
+    protocol::PublicJwk,
+    server::{
+        act::Act,
+        model::{Detail, SigningKeyRow, facts},
+    },
 };
 
 impl Store {
@@ -59,12 +62,17 @@ impl Store {
 }
 
 fn read(row: &AnyRow) -> Result<SigningKeyRow, Error> {
-    let public_jwk = serde_json::from_str(&text(row, "public_jwk")?);
+    let corrupt = |why| Error::Corrupt { what: "public key", why };
+    let public_jwk: PublicJwk = serde_json::from_str(&text(row, "public_jwk")?).map_err(|e| corrupt(e.to_string()))?;
+    let algorithm = parsed(row, "algorithm")?;
+    if public_jwk.algorithm() != algorithm {
+        return Err(corrupt(format!("it is for {}, and its row for {algorithm}", public_jwk.algorithm())));
+    }
     Ok(SigningKeyRow {
         kid: text(row, "kid")?,
-        algorithm: parsed(row, "algorithm")?,
+        algorithm,
         generation: row.try_get("generation")?,
-        public_jwk: public_jwk.map_err(|e| Error::Corrupt { what: "public key", why: e.to_string() })?,
+        public_jwk,
         sealed: text(row, "sealed")?,
         published_at: time(row, "published_at")?,
         activates_at: time(row, "activates_at")?,

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::ManualClock,
-    protocol::{Algorithm, PublicJwk, ServerMetadata},
+    jwt::thumbprint,
+    protocol::{Algorithm, PublicJwk, PublicKey, ServerMetadata},
 };
 
 /// How the issuer answers a request for its metadata or its keys.
@@ -78,12 +79,10 @@ pub(super) struct IssuerKey {
 impl IssuerKey {
     pub(super) fn generate() -> io::Result<Self> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
-        let member = |bytes: &[u8]| encode(bytes);
-        let public = pair.public_key();
-        let n = member(public.modulus().big_endian_without_leading_zero());
-        let e = member(public.exponent().big_endian_without_leading_zero());
-        let thumbprint = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, PublicJwk::rsa_thumbprint_input(&n, &e).as_bytes());
-        Ok(Self { public: PublicJwk::rsa(encode(thumbprint), Algorithm::Rs256, n, e), pair: Arc::new(pair) })
+        let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
+        let key = PublicKey::rsa(n.big_endian_without_leading_zero(), e.big_endian_without_leading_zero()).map_err(io::Error::other)?;
+        let public = PublicJwk::new(thumbprint(&key), Algorithm::Rs256, key).map_err(io::Error::other)?;
+        Ok(Self { public, pair: Arc::new(pair) })
     }
 }
 

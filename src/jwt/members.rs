@@ -9,7 +9,7 @@ use serde::{
 };
 
 /// A type that is read from members of an object.
-pub(super) trait Members: Default {
+pub(crate) trait Members: Default {
     /// Reads the value of the member `name`. Returns `false`, without reading it, if the member is not needed.
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 }
@@ -22,7 +22,7 @@ pub(super) fn is_duplicate(error: &serde_json::Error) -> bool {
     error.to_string().starts_with(DUPLICATE)
 }
 
-pub(super) fn next<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<T, A::Error> {
+pub(crate) fn next<'de, A: MapAccess<'de>, T: Deserialize<'de>>(map: &mut A) -> Result<T, A::Error> {
     map.next_value()
 }
 
@@ -79,7 +79,7 @@ impl<'de, M: Members> Visitor<'de> for ObjectVisitor<M> {
 
 /// A value that is not needed here, but that the API may read: it is checked by the same rules. (serde's `IgnoredAny` checks
 /// neither surrogates nor numbers nor depth.)
-pub(super) struct Unwanted;
+pub(crate) struct Unwanted;
 
 impl<'de> Deserialize<'de> for Unwanted {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -7,6 +7,7 @@ use super::{
     leak::Leak,
     members::{self, Members, Unwanted, next},
 };
+use crate::protocol::{Algorithm, KeyMembers, PublicKey};
 
 /// An entry of a set: a key, or why it cannot be read.
 pub(super) struct Entry {
@@ -66,6 +67,29 @@ impl Operations {
     }
 }
 
+impl Jwk {
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.kid.as_ref()?.as_str()
+    }
+
+    /// The public key, for any purpose.
+    pub(super) fn public_key(&self) -> Result<PublicKey, &'static str> {
+        let [kty, crv, n, e, x, y] =
+            [&self.kty, &self.crv, &self.n, &self.e, &self.x, &self.y].map(|member| member.as_ref().and_then(Text::as_str));
+        KeyMembers { kty, crv, n, e, x, y }.read().map_err(|refused| refused.rule)
+    }
+
+    /// The one algorithm of `key`, which is this key: the usual one of its type, unless `alg` names another.
+    pub(super) fn algorithm(&self, key: &PublicKey) -> Result<Algorithm, &'static str> {
+        let allowed = key.algorithms();
+        let named = match &self.alg {
+            None => allowed.first().copied(),
+            Some(name) => name.as_str().and_then(|name| name.parse().ok()).filter(|named| allowed.contains(named)),
+        };
+        named.ok_or("its alg is unknown, or not for this type of key")
+    }
+}
+
 impl Members for Jwk {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error> {
         let text = match name {
@@ -119,7 +143,7 @@ impl Entry {
     fn read(json: &str) -> Self {
         let jwk = members::read::<Jwk>(json.as_bytes());
         let kid = match &jwk {
-            Ok(jwk) => jwk.kid.as_ref().and_then(Text::as_str).map(str::to_owned),
+            Ok(jwk) => jwk.kid().map(str::to_owned),
             // Only for naming the refused key.
             Err(_) => serde_json::from_str::<Value>(json).ok().and_then(|jwk| jwk.get("kid")?.as_str().map(str::to_owned)),
         };

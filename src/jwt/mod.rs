@@ -1,0 +1,24 @@
+//! Strict reading of signed JWTs (RFC 7519, RFC 7515 section 7.1), by the practices of RFC 8725. It knows no type of token and no claim: the caller
+//! gives what it [accepts](Accepted), and reads the claims as its own type.
+//!
+//! A token becomes what its caller may trust in three steps: [`Unverified::read`] checks its size, its form and its header; `verify` checks its
+//! signature with a key that the caller finds, usually in a [`KeySet`]; `read` reads its claims. Nothing is fetched, and keys that a token
+//! contains or points to are ignored.
+
+mod error;
+mod jwk;
+mod key_set;
+mod leak;
+mod members;
+mod signed;
+#[cfg(any(feature = "server", feature = "testing"))]
+mod thumbprint;
+mod verification_key;
+
+pub(crate) use error::Error;
+pub(crate) use key_set::{KeySet, MAX_SET_LEN, NotAKeySet};
+pub(crate) use members::{Members, Unwanted, next};
+pub(crate) use signed::{Accepted, Unverified, unverified_claims};
+#[cfg(any(feature = "server", feature = "testing"))]
+pub(crate) use thumbprint::thumbprint;
+pub(crate) use verification_key::VerificationKey;

@@ -58,7 +58,7 @@ async fn an_explanation_names_the_check_that_failed_and_those_before_it() {
     ] {
         let told = verifier.explain(&token).await;
         assert_eq!(told.failed, Some(failed));
-        let before: Vec<Check> = Check::ALL.into_iter().take_while(|check| *check != failed).collect();
+        let before: Vec<Check> = Check::ALL.iter().copied().take_while(|check| *check != failed).collect();
         assert_eq!(told.passed, before, "{failed}");
         assert_eq!(told.outcome.unwrap_err(), verifier.verify(&token).await.unwrap_err());
     }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+
 use super::{Act, Cause, Error, Policy};
 use crate::{
     protocol::{Audience, Scope},
@@ -60,7 +62,7 @@ impl Users<'_> {
         Ok(self.store.set_password_hash(act, username, hash).await?)
     }
 
-    async fn hash(&self, username: &Username, password: Password) -> Result<String, Error> {
+    async fn hash(&self, username: &Username, password: Password) -> Result<SecretString, Error> {
         self.policy.passwords.check(&password, username).map_err(Cause::Password)?;
         let policy = HashingPolicy { threads: 1, ..self.policy.hashing };
         let hasher = PasswordHasher::start(policy, Default::default()).map_err(Cause::Thread)?;

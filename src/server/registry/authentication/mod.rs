@@ -4,6 +4,8 @@ mod secret;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{Error, Limited, Registry, network::Network};
 use crate::{
     clock::Timestamp,
@@ -11,7 +13,7 @@ use crate::{
     server::{
         caller_text,
         model::Client,
-        secret::{Redacted, SecretDigest, SecretId},
+        secret::{SecretDigest, SecretId},
     },
 };
 
@@ -29,7 +31,7 @@ pub(crate) enum Proof {
     /// The request names a client without proof.
     None,
     Secret {
-        text: Redacted,
+        text: SecretString,
         /// How it was sent.
         method: AuthMethod,
     },
@@ -98,7 +100,7 @@ impl Credentials {
         } else {
             match &self.proof {
                 Proof::None => None,
-                Proof::Secret { text, .. } => secret::mistake(text.expose()),
+                Proof::Secret { text, .. } => secret::mistake(text.expose_secret()),
             }
         }
     }
@@ -147,8 +149,8 @@ impl Registry {
         let (verified, method) = match &credentials.proof {
             Proof::None => return Err(client.map_or(Rejection::UnknownClient, |_| Rejection::NoSecret)),
             Proof::Secret { text, method } => {
-                let digest = self.digest(text.expose());
-                (secret::check(client, text.expose(), &digest, self.0.clock.steady()), method)
+                let digest = self.digest(text.expose_secret());
+                (secret::check(client, text.expose_secret(), &digest, self.0.clock.steady()), method)
             }
         };
         let (client, secret) = verified?;

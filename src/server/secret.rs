@@ -12,7 +12,7 @@ use crate::{entropy, protocol::Malformed};
 
 /// The public id of a client secret: 64 random bits as 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SecretId(String);
+pub struct SecretId(String);
 
 impl SecretId {
     const LEN: usize = 16;

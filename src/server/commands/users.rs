@@ -79,23 +79,41 @@ impl Users<'_> {
         Ok(user.ok_or_else(|| store::Error::Missing(format!("user {username}")))?)
     }
 
-    pub(crate) async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
+    /// Applies a change and returns the changed user.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, the user does not have what is to be removed, or the database fails.
+    pub async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
         Ok(self.store.update_user(act, username, change).await?)
     }
 
     /// Disables a user and ends their logins.
-    pub(crate) async fn disable(&self, act: &Act, username: Username) -> Result<User, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn disable(&self, act: &Act, username: Username) -> Result<User, Error> {
         self.store.set_user_disabled(act, username.clone(), true).await?;
         self.find(&username).await
     }
 
-    pub(crate) async fn enable(&self, act: &Act, username: Username) -> Result<User, Error> {
+    /// Enables a user.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn enable(&self, act: &Act, username: Username) -> Result<User, Error> {
         self.store.set_user_disabled(act, username.clone(), false).await?;
         self.find(&username).await
     }
 
     /// Deletes a user and ends their logins.
-    pub(crate) async fn delete(&self, act: &Act, username: Username) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn delete(&self, act: &Act, username: Username) -> Result<(), Error> {
         Ok(self.store.delete_user(act, username).await?)
     }
 }

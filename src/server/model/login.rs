@@ -9,7 +9,7 @@ use crate::{
 
 /// The id of a login: 128 random bits in base64url.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LoginId(String);
+pub struct LoginId(String);
 
 impl LoginId {
     pub(crate) const LEN: usize = 22;

@@ -76,10 +76,11 @@ pub(crate) struct PasswordProof {
 
 /// The changes of an update. Empty values change nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct UserChange {
+pub struct UserChange {
     /// Replaces the user's scope at each of these resources.
-    pub(crate) allow: BTreeMap<Audience, Scope>,
-    pub(crate) disallow: BTreeSet<Audience>,
+    pub allow: BTreeMap<Audience, Scope>,
+    /// Removes all permissions at these resources.
+    pub disallow: BTreeSet<Audience>,
 }
 
 impl UserChange {

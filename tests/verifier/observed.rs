@@ -1,4 +1,4 @@
-//! What an operator sees of a verifier: counters, spans, and no token anywhere.
+//! What operators see of a verifier: counters and spans, and never a token.
 
 use std::sync::Arc;
 
@@ -35,23 +35,23 @@ async fn ask(api: &Router, path: &str, token: Option<&str>) -> u16 {
     api.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
 }
 
-/// How many tokens were accepted, and refused for each reason that there was.
+/// The number of tokens accepted, and refused by reason.
 fn counted(status: &Status) -> (u64, Vec<(&'static str, u64)>) {
     (status.accepted, status.refused.iter().copied().filter(|(_, count)| *count > 0).collect())
 }
 
 #[tokio::test]
-async fn each_token_is_counted_once_and_once_more_when_it_lacks_what_is_required() {
+async fn each_token_is_counted_once_and_again_when_it_does_not_meet_a_requirement() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     let (before, api) = (verifier.status().accepted, api(&verifier));
     let token = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
     assert_eq!(ask(&api, "/read", Some(&token)).await, 200);
     assert_eq!(ask(&api, "/write", Some(&token)).await, 403);
-    assert_eq!(ask(&api, "/writers", Some(&token)).await, 403, "each thing that is required counts");
+    assert_eq!(ask(&api, "/writers", Some(&token)).await, 403, "each requirement counts");
     assert_eq!(ask(&api, "/read", Some("junk")).await, 401);
     assert_eq!(ask(&api, "/read", None).await, 401);
-    // Whoever needs no token is not refused.
+    // A caller of a route that needs no token is not refused.
     assert_eq!(ask(&api, "/maybe", None).await, 200);
     assert_eq!(ask(&api, "/maybe", Some(&token)).await, 200);
     let (accepted, refused) = counted(&verifier.status());
@@ -61,7 +61,7 @@ async fn each_token_is_counted_once_and_once_more_when_it_lacks_what_is_required
 }
 
 #[tokio::test]
-async fn spans_say_what_became_of_each_token_and_never_show_it() {
+async fn spans_name_the_outcome_of_each_token_and_never_show_it() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt()
         .json()
@@ -69,8 +69,8 @@ async fn spans_say_what_became_of_each_token_and_never_show_it() {
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(Arc::new(log.reopen().unwrap()))
         .finish();
-    // With one subscriber in the process, tracing asks the thread that comes first to a span whether anybody wants it, and that
-    // thread may be another test's. With two it asks both.
+    // With one subscriber in the process, tracing asks the first thread at a span whether the span is wanted, and that thread may
+    // belong to another test. With two subscribers, it asks both.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
 
@@ -84,7 +84,7 @@ async fn spans_say_what_became_of_each_token_and_never_show_it() {
     assert_eq!(ask(&api, "/read", Some(&user)).await, 200);
     assert_eq!(ask(&api, "/read", None).await, 401);
     let hostile = issuer.hostile_tokens(AUDIENCE, "orders:read").unwrap();
-    // A blank around a token is taken off, and leaves a good one.
+    // White space around a token is removed, and the token is valid.
     for it in hostile.iter().filter(|it| it.token.trim() == it.token) {
         if let Ok(value) = format!("Bearer {}", it.token).parse::<HeaderValue>() {
             let request = Request::builder().uri("/read").header("authorization", value).body(Body::empty()).unwrap();
@@ -116,7 +116,7 @@ async fn spans_say_what_became_of_each_token_and_never_show_it() {
 }
 
 #[test]
-fn hd13_the_log_says_which_key_of_a_given_set_is_refused_and_why() {
+fn hd13_the_log_names_the_refused_key_of_a_set_and_the_reason() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt().json().with_writer(Arc::new(log.reopen().unwrap())).finish();
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
@@ -125,5 +125,5 @@ fn hd13_the_log_says_which_key_of_a_given_set_is_refused_and_why() {
     builder().keys(set(&[rsa_jwk(&KEY, "one"), leaked])).build().unwrap();
     let text = std::fs::read_to_string(log.path()).unwrap();
     assert!(text.contains("WARN") && text.contains("leaked") && text.contains("private member"), "{text}");
-    assert!(!text.contains("AQAB"), "the private member itself is nobody's to read: {text}");
+    assert!(!text.contains("AQAB"), "the value of the private member is not shown: {text}");
 }

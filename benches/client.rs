@@ -1,5 +1,5 @@
-//! What the client costs while it holds a good token: per call of `TokenSource::token()` on one thread and on two, and per request beside
-//! reqwest alone, in one run.
+//! The cost of the client while it has a valid token: per call of `TokenSource::token()` on one thread and on two, and per request
+//! compared with reqwest alone, in one run.
 
 use std::{
     hint::black_box,
@@ -46,7 +46,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Calls per second of so many threads together.
+/// Calls per second of this many threads together.
 fn calls(runtime: &tokio::runtime::Runtime, source: &TokenSource, threads: usize) -> f64 {
     let start = Barrier::new(threads + 1);
     let handle = runtime.handle();
@@ -82,7 +82,7 @@ async fn requests(ask: impl AsyncFn() -> reqwest::Response) -> f64 {
     begun.elapsed().as_secs_f64() * 1e6 / f64::from(REQUESTS)
 }
 
-/// A client, and the URL of an API that takes its token. The issuer gives one token for an hour.
+/// A client, and the URL of an API that accepts its token. The token is valid for an hour.
 async fn begin() -> (Client, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("its address"));

@@ -17,7 +17,7 @@ use tokio::{
 const CONNECTIONS: usize = 4;
 const ROUND: Duration = Duration::from_secs(2);
 
-/// Microseconds per request of one connection that asks again and again.
+/// Microseconds per request of one connection that sends requests continuously.
 async fn round(addr: std::net::SocketAddr, request: Arc<str>) -> f64 {
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..CONNECTIONS {
@@ -68,7 +68,7 @@ async fn main() {
         verifier.verify_cached(&signed.token).expect("genuine");
     }
     let verification = begun.elapsed().as_secs_f64() * 1e6 / 20_000.0;
-    // All threads work on one request's share of the time, so a request costs the machine `cores` times the interval.
+    // All cores work at once, so a request costs the machine `cores` times the interval.
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     println!("hello world         {:>8.0} requests/s", 1e6 / without);
     println!("behind the layer    {:>8.0} requests/s ({:.2} of it)", 1e6 / with, without / with);

@@ -1,5 +1,5 @@
 //! Shared by the benchmarks: a token, its verifier, and ratios between the measurements of one run. Machines differ, and one machine
-//! differs from minute to minute, so compare only within a run.
+//! varies over time, so compare only within a run.
 
 use std::{fs, hint::black_box, path::PathBuf, time::Duration};
 
@@ -51,7 +51,7 @@ pub fn decode(text: &str) -> Vec<u8> {
 }
 
 impl Signed {
-    #[expect(clippy::new_without_default, reason = "it makes a key, which takes a while")]
+    #[expect(clippy::new_without_default, reason = "it generates a key, which takes a while")]
     pub fn new() -> Self {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let n = encode(key.public_key().modulus().big_endian_without_leading_zero());
@@ -76,7 +76,7 @@ impl Signed {
         self.jwk[name].as_str().expect("a member of the key")
     }
 
-    /// The bare check of the signature, and our complete verification.
+    /// The bare check of the signature, and the complete verification of this crate.
     pub fn bench_bare_and_ours(&self, group: &mut BenchmarkGroup<'_, WallTime>) {
         let parsed = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_key().as_ref()).expect("its public key");
         group.bench_function(BARE, |b| {
@@ -102,7 +102,7 @@ fn median_ns(group: &str, name: &str) -> f64 {
     estimates["median"]["point_estimate"].as_f64().expect("criterion writes a median")
 }
 
-/// Prints each measurement against the bare signature and against ours.
+/// Prints each measurement relative to the bare signature and to this crate.
 pub fn print_ratios(group: &str, others: &[&str]) {
     let (bare, ours) = (median_ns(group, BARE), median_ns(group, OURS));
     println!("\n{group:<16} {:>9} {:>20} {:>20}", "us", "us above the bare", "times ours");

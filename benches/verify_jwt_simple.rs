@@ -1,5 +1,5 @@
-//! The same beside jwt-simple. Apart from josekit: its BoringSSL and josekit's OpenSSL have the same names for different things, so
-//! that no program can hold both.
+//! The same for jwt-simple. Separate from josekit, because its BoringSSL and josekit's OpenSSL define the same symbols, so that no
+//! program can link both.
 
 use std::{collections::HashSet, hint::black_box};
 

@@ -19,7 +19,6 @@ use crate::{
         commands::{Act, Commands, NewClient, NewResource, NewSecret, NewUser, Password},
         config::Sources,
         http::Demo,
-        secret::Redacted,
     },
 };
 
@@ -85,9 +84,9 @@ impl DemoData {
     fn docs_fields(&self) -> Demo {
         Demo {
             client_id: CLIENT.to_owned(),
-            client_secret: Redacted::new(self.secret.expose().to_owned()),
+            client_secret: self.secret.expose().into(),
             username: USER.to_owned(),
-            password: Redacted::new(self.password.clone()),
+            password: self.password.as_str().into(),
         }
     }
 }

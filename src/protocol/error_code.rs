@@ -1,7 +1,8 @@
 //! The error codes of OAuth 2: RFC 6749 section 5.2 and what later RFCs added.
 
 /// The machine-readable reason why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ErrorCode {
     /// RFC 6749 5.2: a parameter is missing, malformed or repeated, or two authentication methods were mixed.
     InvalidRequest,
@@ -28,18 +29,7 @@ pub enum ErrorCode {
 impl ErrorCode {
     /// The code as sent.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::InvalidClient => "invalid_client",
-            Self::InvalidGrant => "invalid_grant",
-            Self::UnauthorizedClient => "unauthorized_client",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
-            Self::UnsupportedTokenType => "unsupported_token_type",
-            Self::ServerError => "server_error",
-            Self::TemporarilyUnavailable => "temporarily_unavailable",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }

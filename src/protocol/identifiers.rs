@@ -1,8 +1,9 @@
 //! Identifiers in tokens and requests: issuer, audience, client, grant type and authentication method.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr};
 
 use serde::Serialize;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use url::{Host, Url};
 
 use super::{Malformed, parsed_text, secret_forms::contains_secret};
@@ -166,70 +167,58 @@ fn is_uuid_shaped(text: &str) -> bool {
     }
 }
 
-/// An enum that parses from and prints as registered names.
-macro_rules! registered_words {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant),+
-        }
-
-        impl $name {
-            /// All values.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The registered name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),+
-                }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Malformed;
-
-            fn from_str(text: &str) -> Result<Self, Malformed> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or(Malformed { what: $what, rule: $rule })
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-    };
+/// A grant type (RFC 6749 section 4, registered by RFC 7591 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumString, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Malformed, parse_err_fn = not_a_grant_type)]
+pub enum GrantType {
+    /// RFC 6749 section 4.4: a trusted app acts for itself.
+    ClientCredentials,
+    /// RFC 6749 section 4.3: an app presents a user's password.
+    Password,
+    /// RFC 6749 section 6: an app continues a login.
+    RefreshToken,
 }
 
-registered_words! {
-    /// A grant type (RFC 6749 section 4, registered by RFC 7591 section 2).
-    GrantType, "grant type", "it must be client_credentials, password or refresh_token", {
-        /// RFC 6749 section 4.4: a trusted app acts for itself.
-        ClientCredentials = "client_credentials",
-        /// RFC 6749 section 4.3: an app presents a user's password.
-        Password = "password",
-        /// RFC 6749 section 6: an app continues a login.
-        RefreshToken = "refresh_token",
+impl GrantType {
+    /// All values.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The registered name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
-registered_words! {
-    /// How a client sends its secret (RFC 6749 section 2.3.1, registered by RFC 7591 section 2).
-    AuthMethod, "authentication method", "it must be client_secret_basic or client_secret_post", {
-        /// In the `Authorization` header.
-        ClientSecretBasic = "client_secret_basic",
-        /// In the body of the request.
-        ClientSecretPost = "client_secret_post",
+fn not_a_grant_type(_: &str) -> Malformed {
+    Malformed { what: "grant type", rule: "it must be client_credentials, password or refresh_token" }
+}
+
+/// How a client sends its secret (RFC 6749 section 2.3.1, registered by RFC 7591 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumString, IntoStaticStr, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = Malformed, parse_err_fn = not_an_auth_method)]
+pub enum AuthMethod {
+    /// In the `Authorization` header.
+    ClientSecretBasic,
+    /// In the body of the request.
+    ClientSecretPost,
+}
+
+impl AuthMethod {
+    /// All values.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The registered name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
+}
+
+fn not_an_auth_method(_: &str) -> Malformed {
+    Malformed { what: "authentication method", rule: "it must be client_secret_basic or client_secret_post" }
 }
 
 #[cfg(test)]

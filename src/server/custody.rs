@@ -16,43 +16,36 @@
 use std::path::{Path, PathBuf};
 
 /// The kind of a file that contains secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
 pub(crate) enum SecretFile {
+    #[strum(to_string = "the sealing key")]
     SealingKey,
+    #[strum(to_string = "the database file")]
     Database,
+    #[strum(to_string = "the TLS key")]
     TlsKey,
+    #[strum(to_string = "the configuration file")]
     Configuration,
     /// A file that a variable such as `SEALWRIGHT_SEALING_KEY_FILE` names.
+    #[strum(to_string = "the file of the secret")]
     Value,
-}
-
-impl SecretFile {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::SealingKey => "the sealing key",
-            Self::Database => "the database file",
-            Self::TlsKey => "the TLS key",
-            Self::Configuration => "the configuration file",
-            Self::Value => "the file of the secret",
-        }
-    }
 }
 
 /// Why a file that contains secrets is refused. Each text says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no such modes"))]
 pub(crate) enum Exposed {
-    #[error("{} {} can be read or written by others (its mode is {mode:o}): chmod {} it, and consider who may have read it{}",
-        kind.as_str(), path.display(), if mode & 0o040 == 0 { "600" } else { "600 (or 640, if its group is meant to read)" }, volume(*linked))]
+    #[error("{kind} {} can be read or written by others (its mode is {mode:o}): chmod {} it, and consider who may have read it{}",
+        path.display(), if mode & 0o040 == 0 { "600" } else { "600 (or 640, if its group is meant to read)" }, volume(*linked))]
     Mode { kind: SecretFile, path: PathBuf, mode: u32, linked: bool },
-    #[error("{} {} belongs to the user {owner}, and this process runs as {user}: run it as that user, or give the file to {user} or to root by chown",
-        kind.as_str(), path.display())]
+    #[error("{kind} {} belongs to the user {owner}, and this process runs as {user}: run it as that user, or give the file to {user} or to root by chown",
+        path.display())]
     Owner { kind: SecretFile, path: PathBuf, owner: u32, user: u32 },
-    #[error("{} {} is a symbolic link that belongs to the user {owner}, who can change its target: give the file itself, or create the link as {user} or root",
-        kind.as_str(), path.display())]
+    #[error("{kind} {} is a symbolic link that belongs to the user {owner}, who can change its target: give the file itself, or create the link as {user} or root",
+        path.display())]
     Link { kind: SecretFile, path: PathBuf, owner: u32, user: u32 },
-    #[error("{} {} is in the folder {}, which everyone may write to (its mode is {mode:o}), so anyone can replace the file: chmod o-w the folder",
-        kind.as_str(), path.display(), folder.display())]
+    #[error("{kind} {} is in the folder {}, which everyone may write to (its mode is {mode:o}), so anyone can replace the file: chmod o-w the folder",
+        path.display(), folder.display())]
     Folder { kind: SecretFile, path: PathBuf, folder: PathBuf, mode: u32 },
 }
 

@@ -1,38 +1,18 @@
-//! Secrets: their form, the stored part of them, and types that prevent printing them by accident.
+//! Client secrets: their form, and the stored part of them.
 
 use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize;
 
 use crate::{entropy, protocol::Malformed};
 
-/// A text that must not appear in a log, an error or a dump. It is wiped from memory when it is dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Redacted(String);
-
-impl Redacted {
-    pub(crate) const fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself. Every call is a place where a secret could leak.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Redacted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
 /// The public id of a client secret: 64 random bits as 16 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SecretId(String);
+pub struct SecretId(String);
 
 impl SecretId {
     const LEN: usize = 16;
@@ -51,7 +31,7 @@ impl FromStr for SecretId {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let valid = text.len() == Self::LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        valid.then(|| Self(text.to_owned())).ok_or(Malformed { what: "secret id", rule: "it is 16 hexadecimal digits" })
+        valid.then(|| Self(text.to_owned())).ok_or(Malformed { what: "secret id", rule: "it must be 16 hexadecimal digits" })
     }
 }
 
@@ -68,9 +48,10 @@ impl fmt::Display for SecretId {
 /// ```
 ///
 /// With the prefix and the checksum, leak scanners can find it and dismiss look-alikes. No character needs encoding in a URL.
+#[derive(Debug)]
 pub(crate) struct ClientSecret {
     id: SecretId,
-    text: Redacted,
+    text: SecretString,
 }
 
 impl ClientSecret {
@@ -90,7 +71,7 @@ impl ClientSecret {
         BASE64_URL_SAFE_NO_PAD.encode_string(key, &mut text);
         key.zeroize();
         text.push_str(&Self::checksum(&text));
-        Self { id, text: Redacted::new(text) }
+        Self { id, text: text.into() }
     }
 
     fn checksum(text: &str) -> String {
@@ -113,7 +94,7 @@ impl ClientSecret {
 
     /// The whole secret. It is shown once, at its creation.
     pub(crate) fn expose(&self) -> &str {
-        self.text.expose()
+        self.text.expose_secret()
     }
 
     pub(crate) fn digest(&self) -> SecretDigest {
@@ -121,17 +102,17 @@ impl ClientSecret {
     }
 }
 
-impl fmt::Debug for ClientSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientSecret").field("id", &self.id).field("text", &self.text).finish()
-    }
-}
-
 /// The SHA-256 of a secret. A secret of 256 random bits cannot be guessed, so it needs no slow hash and no salt.
 ///
 /// It has no `PartialEq`: digests are compared in constant time or not at all.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct SecretDigest([u8; 32]);
+
+impl fmt::Debug for SecretDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretDigest")
+    }
+}
 
 impl SecretDigest {
     /// The digest of no secret, used for unknown clients.
@@ -157,7 +138,7 @@ impl FromStr for SecretDigest {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or(Malformed { what: "secret digest", rule: "it is 32 bytes in base64url" })
+        bytes.map(Self).ok_or(Malformed { what: "secret digest", rule: "it must be 32 bytes in base64url" })
     }
 }
 
@@ -211,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_does_not_show_secrets() {
+    fn debug_output_shows_neither_secrets_nor_digests() {
         let secret = ClientSecret::generate();
         let key = &secret.expose()[ClientSecret::PREFIX.len() + SecretId::LEN..];
         assert!(!format!("{secret:?}").contains(key));
-        assert_eq!(format!("{:?}", Redacted::new("hunter2".to_owned())), "[redacted]");
+        assert_eq!(format!("{:?}", secret.digest()), "SecretDigest");
     }
 }

@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn every_reason_has_its_own_code_and_a_well_formed_challenge() {
         let codes: BTreeSet<_> = every().iter().map(Error::code).collect();
-        assert_eq!(codes, BTreeSet::from(Error::CODES), "every code is listed and used");
+        assert_eq!(codes, Error::CODES.iter().copied().collect(), "every code is listed and used");
         for error in every() {
             let Some(challenge) = error.challenge() else {
                 let wait = (error.status() == 503).then_some(Duration::from_secs(5));

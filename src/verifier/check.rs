@@ -1,6 +1,6 @@
 //! Checks a token at a given time: header, key, signature, claims, in that order. Does no I/O.
 
-use std::fmt;
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use super::{
     Claims, Error,
@@ -25,7 +25,8 @@ pub(super) struct Expected {
 }
 
 /// One check of a token. They are made in this order, and the first that fails is the reason for a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum Check {
     /// The token and its header do not exceed their maximum sizes.
@@ -62,44 +63,12 @@ pub enum Check {
 
 impl Check {
     /// Every check, in order.
-    pub const ALL: [Self; 15] = [
-        Self::Size,
-        Self::Form,
-        Self::Algorithm,
-        Self::Extensions,
-        Self::Type,
-        Self::Key,
-        Self::Signature,
-        Self::Claims,
-        Self::Issuer,
-        Self::Audience,
-        Self::Required,
-        Self::Expiry,
-        Self::Start,
-        Self::Binding,
-        Self::Scope,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// A stable name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Size => "size",
-            Self::Form => "form",
-            Self::Algorithm => "algorithm",
-            Self::Extensions => "extensions",
-            Self::Type => "type",
-            Self::Key => "key",
-            Self::Signature => "signature",
-            Self::Claims => "claims",
-            Self::Issuer => "issuer",
-            Self::Audience => "audience",
-            Self::Required => "required",
-            Self::Expiry => "expiry",
-            Self::Start => "start",
-            Self::Binding => "binding",
-            Self::Scope => "scope",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The check that a token fails whose header is refused with `error`.
@@ -113,12 +82,6 @@ impl Check {
             jwt::Error::UnknownKey => Self::Key,
             jwt::Error::BadSignature => Self::Signature,
         }
-    }
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
@@ -138,7 +101,7 @@ pub(super) fn check<'k>(
 ) -> Result<Claims, Error> {
     let unverified = Unverified::read(token, &expected.accepted);
     let failed = unverified.as_ref().err().map_or(Check::Key, Check::of_header);
-    Check::ALL.into_iter().take_while(|check| *check < failed).for_each(&mut passed);
+    Check::ALL.iter().copied().take_while(|check| *check < failed).for_each(&mut passed);
     let unverified = unverified?;
     let key = find(unverified.kid()?, unverified.algorithm())?;
     passed(Check::Key);

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use strum::{IntoStaticStr, VariantNames};
+
 use crate::jwt::{self, NotAKeySet};
 
 /// Why a token is refused: the first check that failed. It never contains the token itself.
@@ -19,7 +21,8 @@ use crate::jwt::{self, NotAKeySet};
 ///
 /// `Debug` prints the same sentence as `Display`, and the missing scope or the cause if there is one, so that a `main` that returns it prints a
 /// readable message.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum Error {
     /// The token or its header exceeds the maximum size. The caller probably sends something other than an access token.
@@ -98,54 +101,12 @@ pub enum Error {
 
 impl Error {
     /// Every [`code`](Self::code), for a counter per code.
-    pub const CODES: [&str; 20] = [
-        "too_large",
-        "malformed",
-        "algorithm_not_allowed",
-        "critical",
-        "wrong_type",
-        "unknown_key",
-        "bad_signature",
-        "missing_claim",
-        "bad_claim",
-        "wrong_issuer",
-        "wrong_audience",
-        "expired",
-        "not_yet_valid",
-        "binding_required",
-        "insufficient_scope",
-        "wrong_caller",
-        "keys_unavailable",
-        "no_token",
-        "bad_request",
-        "not_layered",
-    ];
+    pub const CODES: &'static [&'static str] = Self::VARIANTS;
 
     /// A stable name, for metrics and logs.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::TooLarge => "too_large",
-            Self::Malformed(_) => "malformed",
-            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
-            Self::Critical => "critical",
-            Self::WrongType => "wrong_type",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::MissingClaim(_) => "missing_claim",
-            Self::BadClaim(_) => "bad_claim",
-            Self::WrongIssuer => "wrong_issuer",
-            Self::WrongAudience => "wrong_audience",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::BindingRequired => "binding_required",
-            Self::InsufficientScope(_) => "insufficient_scope",
-            Self::WrongCaller => "wrong_caller",
-            Self::KeysUnavailable { .. } => "keys_unavailable",
-            Self::NoToken => "no_token",
-            Self::BadRequest(_) => "bad_request",
-            Self::NotLayered => "not_layered",
-        }
+    pub fn code(&self) -> &'static str {
+        self.into()
     }
 
     /// The status of the HTTP answer: 401 for an invalid token, 400 for a malformed header, 403 for a valid token that is not sufficient (RFC 6750

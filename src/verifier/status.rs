@@ -116,7 +116,7 @@ impl Counters {
 
     pub(super) fn status(&self, issuers: Vec<IssuerStatus>) -> Status {
         let refused = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
-        let refused = Error::CODES.into_iter().zip(refused).collect();
+        let refused = Error::CODES.iter().copied().zip(refused).collect();
         Status { accepted: self.accepted.load(Ordering::Relaxed), refused, issuers }
     }
 }

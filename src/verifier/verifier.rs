@@ -143,7 +143,7 @@ impl Verifier {
         let _ = issuer.verify(token).await;
         let mut passed = Vec::new();
         let outcome = issuer.check(token, |check| passed.push(check));
-        let failed = outcome.is_err().then(|| Check::ALL.into_iter().find(|check| !passed.contains(check))).flatten();
+        let failed = outcome.is_err().then(|| Check::ALL.iter().copied().find(|check| !passed.contains(check))).flatten();
         Explanation { passed, failed, outcome }
     }
 

@@ -1,4 +1,4 @@
-"""What schemathesis does not look at by itself. Called as a program: holds the two lists of errors in the description together."""
+"""Checks that schemathesis lacks. As a program: compares the two lists of errors in the description."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 DOCUMENT = Path(__file__).parents[2] / "openapi.yaml"
-# What HTTP itself puts there (RFC 9110, RFC 9112), on whatever answer.
+# Headers that HTTP itself adds to any answer (RFC 9110, RFC 9112).
 OF_HTTP = {"content-type", "content-length", "date", "connection", "allow"}
 
 

@@ -1,4 +1,4 @@
-"""Uses the client that was generated from the description: tokens by every grant, with both ways of authenticating."""
+"""Uses the client that is generated from the description: tokens by every grant, with both authentication methods."""
 
 import base64
 import json

@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Group, TokenTree};
 
 use crate::source::{Finding, Source, caught, is_mark, line_of};
 
-/// Conditions on a feature that do not gate a whole `mod` or `use`: sprinkled over the code, nobody sees what a feature is.
+/// Conditions on a feature that do not gate a whole `mod` or `use`: scattered over the code, they would hide what a feature is.
 pub(crate) fn scattered(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     source.scan(|tokens| {

@@ -4,7 +4,7 @@ use crate::source::{File, Finding};
 
 const LIMIT: usize = 400;
 
-/// What package managers write, nobody reads from top to bottom.
+/// Files that package managers write are not read from top to bottom.
 const LOCK_FILES: [&str; 3] = ["Cargo.lock", "go.sum", "package-lock.json"];
 
 pub(crate) fn too_long(file: &File) -> Option<Finding> {

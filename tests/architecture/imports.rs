@@ -113,8 +113,8 @@ fn begins_with(path: &[String], module: &str) -> bool {
     path.len() >= module.len() && path.iter().zip(module).all(|(a, b)| a == b)
 }
 
-/// The path from the crate's root; nothing when it leads out of the crate or to what is in scope already, and so was
-/// judged where it was brought there.
+/// The path from the crate's root; `None` if it leads out of the crate, or to a name in scope, which was checked where it was
+/// imported.
 pub(crate) fn resolve(file: &[String], path: &Named) -> Option<Vec<String>> {
     let mut module = [file, &path.inside].concat();
     let mut segments = &path.segments[..];
@@ -152,8 +152,8 @@ fn no_module_stands_in_two_rooms() {
 fn a_file_without_a_room_is_caught() {
     assert_eq!(caught(no_room, "src/attic.rs", ""), [1]);
     assert_eq!(caught(no_room, "src/server/attic/mod.rs", ""), [1]);
-    for lawful in ["src/lib.rs", "src/main.rs", "src/server/mod.rs", "src/server/config/mod.rs", "src/verifier/check.rs", "src/clock.rs"] {
-        assert_eq!(caught(no_room, lawful, ""), [], "{lawful}");
+    for valid in ["src/lib.rs", "src/main.rs", "src/server/mod.rs", "src/server/config/mod.rs", "src/verifier/check.rs", "src/clock.rs"] {
+        assert_eq!(caught(no_room, valid, ""), [], "{valid}");
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn left_over(source: &Source) -> Vec<Finding> {
                 "what is not there yet is not called: write it, or take its caller away"
             }
             [hash, TokenTree::Group(attribute), ..] if is_mark(hash, '#') && ignores(attribute) => {
-                "a test that does not run holds nothing: mend it, or take it away"
+                "a test that does not run proves nothing: fix it, or remove it"
             }
             _ => return,
         };
@@ -50,6 +50,6 @@ fn what_is_left_over_is_caught() {
     ] {
         assert_eq!(caught(left_over, "tests/any.rs", text), [1], "{text}");
     }
-    let lawful = "// todo!()\n#[expect(unused, reason = \"ignore\")] fn ignore() { let todo = \"unsafe\"; ignore() }";
-    assert_eq!(caught(left_over, "tests/any.rs", lawful), []);
+    let valid = "// todo!()\n#[expect(unused, reason = \"ignore\")] fn ignore() { let todo = \"unsafe\"; ignore() }";
+    assert_eq!(caught(left_over, "tests/any.rs", valid), []);
 }

@@ -1,4 +1,4 @@
-//! The API's page under `sealwright demo`, in a real browser: a newcomer gets a first token, by the keyboard alone if need be.
+//! The API page of `sealwright demo` in a real browser: a newcomer gets a first token, also with the keyboard alone.
 
 use std::{env, process::Command};
 
@@ -23,7 +23,7 @@ impl Demo {
 
     fn start_at(port: u16) -> Self {
         let folder = TempDir::new().unwrap();
-        // It is killed, and what it would take away at its end goes with the folder.
+        // The process is killed, so the files that it would delete at its end are deleted with the folder.
         let mut demo = Command::new(program("sealwright"));
         let process = Process::start(
             demo.env("TMPDIR", folder.path()).args(["demo", "--listen", &format!("127.0.0.1:{port}")]),
@@ -44,7 +44,7 @@ impl Demo {
 
 async fn read(seen: &Seen) {
     seen.goto("/docs").await;
-    // Swagger UI has read the description.
+    // Swagger UI has loaded the description.
     seen.says("/oauth/token").await;
 }
 
@@ -57,7 +57,7 @@ async fn claims(seen: &Seen) -> Value {
 const ANSWER: &str = "[id$=issueToken] .live-responses-table .response";
 
 #[tokio::test]
-async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine() {
+async fn a_newcomer_presses_one_button_and_sees_a_verified_token() {
     let demo = Demo::start();
     let seen = demo.open(1200).await;
     seen.picture("docs", 1200).await;
@@ -75,20 +75,20 @@ async fn a_newcomer_presses_one_button_and_sees_a_token_and_that_it_is_genuine()
     seen.picture("docs-token", 390).await;
     seen.wide(1200).await;
 
-    // A user's token, by the same button.
+    // The same button gets a token for a user.
     seen.click("input[value=password]").await;
     seen.click("#first-form button").await;
     seen.says("auth_time").await;
     seen.says("Genuine: made by the published key").await;
     seen.no_faults_but(&[]);
 
-    // What is wrong is said in the server's own words.
+    // The page shows the error text of the server.
     seen.type_into("#client-secret", "sw_wrong").await;
     seen.click("#first-form button").await;
     seen.says("401 invalid_client: The client could not be authenticated.").await;
     seen.no_faults_but(&["status of 401"]);
 
-    // A signature of somebody else's is not called genuine.
+    // A signature by another key is not reported as valid.
     let forged = "(async () => { const parts = document.querySelector('#token-text').textContent.split('.');
         const header = JSON.parse(document.querySelector('#token-header').textContent);
         const { checkSignature } = await import('/docs/first-token.js');
@@ -113,12 +113,12 @@ async fn swagger_ui_tries_requests_against_the_server_itself() {
     seen.wide(1200).await;
     execute(&seen, "issueToken", "access_token\": \"eyJ").await;
 
-    // Without a login there is nothing to go on with, and no example's token stands in for it.
+    // Without a login there is no refresh token, and no example value is sent instead.
     seen.choose("[id$=issueToken] [data-property-name=grant_type] select", "refresh_token").await;
     execute(&seen, "issueToken", "The parameter refresh_token is missing.").await;
     seen.no_faults_but(&["status of 400"]);
 
-    // A user signs in, stays signed in by the token that the page has by now, and signs out by it.
+    // A user signs in, refreshes with the token that the page now holds, and signs out with it.
     seen.choose("[id$=issueToken] [data-property-name=grant_type] select", "password").await;
     execute(&seen, "issueToken", "refresh_token").await;
     let first = seen.text_of(ANSWER).await;
@@ -132,14 +132,14 @@ async fn swagger_ui_tries_requests_against_the_server_itself() {
     execute(&seen, "issueToken", "The refresh token is invalid or has expired.").await;
     seen.no_faults_but(&["status of 400"]);
 
-    // What somebody types is sent: a secret in the form beside the one of Authorize is one too many.
+    // What a person types is sent: a secret in the form in addition to that of Authorize is refused.
     seen.type_into("[id$=issueToken] [data-property-name=client_secret] input", "sw_typed").await;
     execute(&seen, "issueToken", "The client authenticates both in the header and in the body. Use one of them.").await;
     seen.no_faults_but(&["status of 400"]);
     seen.close().await;
 }
 
-/// Presses the operation's button, and waits until its answer holds `text`.
+/// Presses the button of the operation, and waits until its answer contains `text`.
 async fn execute(seen: &Seen, operation: &str, text: &str) {
     let clear = format!("document.querySelector('[id$={operation}] .btn-clear')?.click()");
     seen.evaluate(&clear).await;
@@ -149,7 +149,7 @@ async fn execute(seen: &Seen, operation: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn every_link_of_the_contents_leads_there_and_the_focus_with_it() {
+async fn every_link_of_the_contents_scrolls_to_its_section_and_moves_the_focus() {
     let demo = Demo::start();
     let seen = demo.open(390).await;
     let links = seen.evaluate("[...document.querySelectorAll('#contents a')].map(each => each.getAttribute('href'))").await;
@@ -163,9 +163,9 @@ async fn every_link_of_the_contents_leads_there_and_the_focus_with_it() {
         seen.press("Tab").await;
         let further =
             format!("document.querySelector('{link}').compareDocumentPosition(document.activeElement) & Node.DOCUMENT_POSITION_FOLLOWING");
-        assert_ne!(seen.evaluate(&further).await, 0, "{link}: Tab goes on from there");
+        assert_ne!(seen.evaluate(&further).await, 0, "{link}: Tab continues from there");
     }
-    // The address of such a place can be passed on.
+    // The URL of a section can be shared.
     seen.goto("/health/live").await;
     seen.goto(&format!("/docs{}", links.last().unwrap())).await;
     seen.becomes(&in_sight(links.last().unwrap())).await;
@@ -173,13 +173,13 @@ async fn every_link_of_the_contents_leads_there_and_the_focus_with_it() {
     seen.close().await;
 }
 
-/// That this place is on the screen, as far up as the page's end lets it.
+/// Whether this section is visible, as far up as the end of the page allows.
 fn in_sight(place: &str) -> String {
     format!("((top) => top > -2 && top < innerHeight)(document.querySelector('{place}')?.getBoundingClientRect().top)")
 }
 
 #[tokio::test]
-async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
+async fn credentials_are_entered_by_keyboard_in_a_dialog_that_keeps_the_focus() {
     let demo = Demo::start();
     for width in [1200, 390] {
         let seen = demo.open(width).await;
@@ -187,10 +187,10 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
         seen.tab_to(".btn.authorize").await;
         seen.press("Enter").await;
         seen.says("Available authorizations").await;
-        assert_eq!(seen.evaluate(in_dialog).await, true, "the focus goes into the dialog");
+        assert_eq!(seen.evaluate(in_dialog).await, true, "the focus moves into the dialog");
         seen.press("Escape").await;
         seen.becomes("!document.querySelector('dialog')").await;
-        assert_eq!(seen.evaluate("document.activeElement.matches('.btn.authorize')").await, true, "the focus is where it was");
+        assert_eq!(seen.evaluate("document.activeElement.matches('.btn.authorize')").await, true, "the focus returns");
 
         seen.press("Enter").await;
         seen.says("Logout").await;
@@ -201,7 +201,7 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
         seen.shows("dialog .authorize", "Authorize").await;
         seen.picture("docs-authorize", width).await;
         assert_eq!(findings_of_axe(&seen).await, Vec::<String>::new());
-        // Behind it nothing is reached: Tab comes from its end to its beginning, past the page as a whole.
+        // Nothing behind the dialog can be reached: Tab wraps from its end to its beginning.
         for _ in 0..12 {
             seen.press("Tab").await;
             assert_eq!(seen.evaluate(&format!("document.activeElement === document.body || {in_dialog}")).await, true);
@@ -215,22 +215,22 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
         seen.becomes("document.activeElement.matches('dialog .auth.button')").await;
         seen.press("Escape").await;
 
-        // What the dialog was told is what is sent, and the browser itself asks nobody.
+        // The credentials of the dialog are sent, and the browser does not ask for a password itself.
         seen.tab_to("[id$=issueToken] .opblock-summary-control").await;
         seen.press("Enter").await;
-        // The form is there, and with it what the button sends.
+        // The form is shown, with the values that the button sends.
         seen.becomes("!!document.querySelector('[id$=issueToken] [data-property-name=grant_type] select')").await;
         seen.tab_to("[id$=issueToken] .execute").await;
         seen.press("Enter").await;
         seen.shows(ANSWER, "invalid_client").await;
-        // Whoever pressed it can press it again.
+        // The button can be pressed again.
         seen.becomes("document.activeElement.matches('.execute')").await;
         seen.tab_to("[id$=issueToken] .btn-clear").await;
         seen.press("Enter").await;
         seen.becomes("document.activeElement.matches('.execute') && !document.querySelector('.btn-clear')").await;
         seen.no_faults_but(&["status of 401"]);
 
-        // A phone that lies on its side has no Escape.
+        // A phone in landscape has no Escape key.
         seen.sized(320, 256).await;
         seen.evaluate("document.querySelector('.btn.authorize').click()").await;
         seen.shows("dialog", "Logout").await;
@@ -245,7 +245,7 @@ async fn who_asks_is_said_by_keys_alone_in_a_dialog_that_keeps_them() {
 }
 
 #[tokio::test]
-async fn whatever_answers_instead_of_the_server_the_page_says_so() {
+async fn an_answer_that_does_not_come_from_the_server_is_reported() {
     let demo = Demo::start();
     let seen = demo.open(390).await;
     let faults = ["status of 5", "Failed to load"];
@@ -263,7 +263,7 @@ async fn whatever_answers_instead_of_the_server_the_page_says_so() {
     seen.click("#first-form button").await;
     seen.shows("#token-signature", "Genuine").await;
     seen.no_faults_but(&faults);
-    // Swagger UI shows what came.
+    // Swagger UI shows the answer.
     seen.click("[id$=issueToken] .opblock-summary-control").await;
     seen.shows("[id$=issueToken] [data-property-name=grant_type]", "refresh_token").await;
     seen.instead(Some(("/oauth/token", 200, "<html>Sign in to this network</html>")));
@@ -278,7 +278,7 @@ async fn whatever_answers_instead_of_the_server_the_page_says_so() {
 }
 
 #[tokio::test]
-async fn another_demo_at_the_same_address_is_not_judged_by_the_keys_of_the_first() {
+async fn a_token_of_another_demo_at_the_same_address_is_not_checked_with_the_keys_of_the_first() {
     let port = free_port();
     let first = Demo::start_at(port);
     let seen = first.open(1200).await;
@@ -297,11 +297,11 @@ async fn another_demo_at_the_same_address_is_not_judged_by_the_keys_of_the_first
 }
 
 #[tokio::test]
-async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
+async fn the_page_can_be_used_with_tab_and_enter_and_on_a_phone() {
     let demo = Demo::start();
     for width in [1200, 390] {
         let seen = demo.open(width).await;
-        // Opened as far as it opens.
+        // With all sections open.
         seen.evaluate("document.querySelectorAll('.opblock-summary-control[aria-expanded=false]').forEach(each => each.click())").await;
         seen.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)").await;
         seen.click("#first-form button").await;
@@ -313,16 +313,16 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
         seen.evaluate("document.querySelectorAll('.json-schema-2020-12-expand-deep-button').forEach(each => each.click())").await;
         seen.picture("docs-open", width).await;
         let deaf = deaf_to_keys(&seen).await;
-        assert!(deaf.is_empty(), "at {width} px a click does what no key does: {deaf:#?}");
+        assert!(deaf.is_empty(), "at {width} px, these react to clicks but not to keys: {deaf:#?}");
         let unreached = unreached_by_tab(&seen).await;
-        assert!(unreached.is_empty(), "at {width} px Tab never comes to: {unreached:#?}");
+        assert!(unreached.is_empty(), "at {width} px, Tab never reaches: {unreached:#?}");
         let findings = findings_of_axe(&seen).await;
         assert!(findings.is_empty(), "at {width} px: {findings:#?}");
-        // There is nothing yet that could be revoked.
+        // There is no token to revoke yet.
         seen.no_faults_but(&["status of 400"]);
         seen.close().await;
     }
-    // The keyboard alone: to the button by Tab, and Enter.
+    // With the keyboard alone: Tab to the button, then Enter.
     let seen = demo.open(390).await;
     for _ in 0..20 {
         seen.press("Tab").await;
@@ -335,14 +335,14 @@ async fn everybody_can_use_it_by_tab_and_enter_and_on_a_phone() {
     seen.close().await;
 }
 
-/// What listens to clicks, and is no control, nor part of one, nor around the control that does the same.
+/// Elements that react to clicks without being a control, a part of one, or the container of one that does the same.
 async fn deaf_to_keys(seen: &Seen) -> Vec<String> {
     let listeners = "(() => { const controls = 'a[href], button, input, select, textarea, summary';
         const clicked = each => Object.entries(each).some(([name, props]) => name.startsWith('__reactProps$') && props?.onClick);
         const all = [...document.querySelectorAll('#swagger-ui *')].filter(each => each.checkVisibility() && clicked(each));
         window.clicked = all.length;
         return all.filter(each => !each.closest(controls) && !each.querySelector(controls))
-            // The one tab of its kind: to choose it changes nothing.
+            // The only tab: selecting it changes nothing.
             .filter(each => !each.matches('.opblock-section-header .tab-item:only-child'))
             .map(each => each.outerHTML.slice(0, 200)) })()";
     let deaf = serde_json::from_value(seen.evaluate(listeners).await).unwrap();
@@ -350,7 +350,7 @@ async fn deaf_to_keys(seen: &Seen) -> Vec<String> {
     deaf
 }
 
-/// The controls that can be seen and that Tab does not come to. Of the choices of one group, it comes to one.
+/// The visible controls that Tab does not reach. Of the choices of one group, it reaches one.
 async fn unreached_by_tab(seen: &Seen) -> Vec<String> {
     let controls = "window.controls = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex=\"0\"]')]
         .filter(each => each.checkVisibility({ visibilityProperty: true }) && !each.disabled && each.tabIndex >= 0)
@@ -370,7 +370,7 @@ async fn unreached_by_tab(seen: &Seen) -> Vec<String> {
     serde_json::from_value(seen.evaluate(left).await).unwrap()
 }
 
-/// What axe-core calls serious or critical.
+/// The serious and critical findings of axe-core.
 async fn findings_of_axe(seen: &Seen) -> Vec<String> {
     let axe = std::fs::read_to_string(env::var_os("E2E_AXE").expect("tests/e2e/run says where axe-core is")).unwrap();
     seen.evaluate(&format!("{axe}; 0")).await;

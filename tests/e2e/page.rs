@@ -1,4 +1,4 @@
-//! A real browser, and one page in it, of which nothing goes unnoticed.
+//! A real browser with one page, whose errors are recorded.
 
 use std::{
     env,
@@ -28,7 +28,7 @@ use chromiumoxide::{
 use futures_util::StreamExt;
 use serde_json::Value;
 
-/// A page of a browser that is closed with it.
+/// A page. Its browser closes with it.
 pub(crate) struct Seen {
     pub(crate) page: Page,
     browser: Browser,
@@ -68,7 +68,7 @@ impl Seen {
         tokio::spawn(async move {
             loop {
                 let fault = tokio::select! {
-                    // What the browser would like to be otherwise, and tells those alone who ask for every detail.
+                    // Suggestions of the browser, which are reported only in verbose mode.
                     Some(entry) = entries.next() => (entry.entry.level != LogEntryLevel::Verbose).then(|| format!("log: {}", entry.entry.text)),
                     Some(call) = calls.next() => Some(format!("console: {call:?}")),
                     Some(thrown) = thrown.next() => Some(format!("exception: {thrown:?}")),
@@ -84,8 +84,7 @@ impl Seen {
         });
     }
 
-    /// From here on the browser asks us before it asks anybody for a password of its own, which is a fault, and before it asks the
-    /// server, for which `instead` may answer.
+    /// Intercepts password prompts of the browser, which are a fault, and requests to the server, which `instead` may answer.
     pub(crate) async fn intercept(&self) {
         let mut paused = self.page.event_listener::<EventRequestPaused>().await.unwrap();
         let mut wanted = self.page.event_listener::<EventAuthRequired>().await.unwrap();
@@ -96,7 +95,7 @@ impl Seen {
                     Some(request) = paused.next() => {
                         let id = request.request_id.clone();
                         let answer = instead.lock().unwrap().as_ref().filter(|answer| request.request.url.ends_with(answer.0)).cloned();
-                        // It fails where the page went on to another meanwhile.
+                        // It fails if the page has navigated in the meantime.
                         let _ = match answer {
                             Some((_, status, body)) => {
                                 let mut answer = FulfillRequestParams::new(id, status);
@@ -118,12 +117,12 @@ impl Seen {
         self.page.execute(EnableFetch::builder().handle_auth_requests(true).build()).await.unwrap();
     }
 
-    /// What is answered at a path by somebody before the server, until it is `None` again.
+    /// Answers requests to a path in place of the server, until it is set to `None`.
     pub(crate) fn instead(&self, answer: Option<(&'static str, i64, &'static str)>) {
         *self.instead.lock().unwrap() = answer;
     }
 
-    /// What went wrong on the page since the last look, as the browser sees it; `expected` is what is no fault here.
+    /// The errors on the page since the last call, as the browser reports them, except for `expected`.
     pub(crate) fn no_faults_but(&self, expected: &[&str]) {
         let faults = std::mem::take(&mut *self.faults.lock().unwrap());
         let others: Vec<_> = faults.iter().filter(|fault| !expected.iter().any(|expected| fault.contains(expected))).collect();
@@ -134,20 +133,20 @@ impl Seen {
         self.page.goto(format!("{}{path}", self.origin)).await.unwrap();
     }
 
-    /// What a script on the page gives.
+    /// The result of a script on the page.
     pub(crate) async fn evaluate(&self, script: &str) -> Value {
         self.page.evaluate(script).await.unwrap().into_value().unwrap_or(Value::Null)
     }
 
     pub(crate) async fn text(&self) -> String {
-        // Amid a navigation there is no page to ask.
+        // During a navigation there is no page.
         match self.page.evaluate("document.body ? document.body.innerText : ''").await {
             Ok(text) => text.into_value().unwrap_or_default(),
             Err(_) => String::new(),
         }
     }
 
-    /// Waits until the page says so.
+    /// Waits until the page shows this.
     pub(crate) async fn says(&self, text: &str) {
         for _ in 0..1000 {
             if self.text().await.contains(text) {
@@ -169,7 +168,7 @@ impl Seen {
         panic!("it is never true that {truth}; the page says: {}", self.text().await);
     }
 
-    /// Waits until `selector` is there and holds `text`.
+    /// Waits until `selector` exists and contains `text`.
     pub(crate) async fn shows(&self, selector: &str, text: &str) {
         self.becomes(&format!("!!document.querySelector({selector:?})?.textContent.includes({text:?})")).await;
     }
@@ -178,7 +177,7 @@ impl Seen {
         self.evaluate(&format!("document.querySelector({selector:?}).textContent")).await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Presses a key, wherever the focus is.
+    /// Presses a key at the focus.
     pub(crate) async fn press(&self, key: &str) {
         let (code, text) = match key {
             "Enter" => (13, Some("\r")),
@@ -206,12 +205,12 @@ impl Seen {
         panic!("Tab never comes to {selector}");
     }
 
-    /// Types where the focus is.
+    /// Types at the focus.
     pub(crate) async fn type_text(&self, text: &str) {
         self.page.execute(InsertTextParams::new(text)).await.unwrap();
     }
 
-    /// Chooses among what a `select` offers.
+    /// Chooses an option of a `select`.
     pub(crate) async fn choose(&self, selector: &str, value: &str) {
         let choose = format!(
             "(() => {{ const select = document.querySelector({selector:?}); select.value = {value:?};
@@ -248,10 +247,10 @@ impl Seen {
         self.page.find_element(selector).await.unwrap_or_else(|error| panic!("{selector}: {error}")).click().await.unwrap();
     }
 
-    /// Keeps a picture at this width, and holds that nothing is cut off there.
+    /// Takes a screenshot at this width, and requires that nothing is cut off.
     pub(crate) async fn picture(&self, name: &str, width: i64) {
         self.wide(width).await;
-        // What lies in something that scrolls by itself is nobody's trouble.
+        // Content of an element that scrolls by itself is not cut off.
         let wider = "(() => { const width = document.documentElement.clientWidth;
             if (document.documentElement.scrollWidth <= width) return [];
             const scrolls = each => each && each !== document.body && (getComputedStyle(each).overflowX !== 'visible' || scrolls(each.parentElement));
@@ -266,7 +265,7 @@ impl Seen {
 
     pub(crate) async fn close(mut self) {
         self.browser.close().await.unwrap();
-        // One that was told to go and does not is none of the story's concern.
+        // A browser that does not close is not a fault of the story.
         if tokio::time::timeout(Duration::from_secs(10), self.browser.wait()).await.is_err() {
             self.browser.kill().await;
         }

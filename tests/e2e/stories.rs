@@ -1,4 +1,4 @@
-//! What people see: each story in a real browser, against the real programs.
+//! Stories of users, each in a real browser against the real programs.
 
 mod docs;
 mod page;

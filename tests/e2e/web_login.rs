@@ -1,5 +1,5 @@
-//! The story of our users from end to end: the server, an API that embeds the verifier, a web application that embeds the client, Redis,
-//! and somebody with a browser.
+//! A user's story from end to end: the server, an API that embeds the verifier, a web application that embeds the client, Redis, and a
+//! browser.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use crate::{
     world::{ORDERS, PASSWORD, Process, World, free_port},
 };
 
-/// The answer that the browser gets for this is no fault of the page.
+/// An answer that the browser reports as an error, although it is expected.
 const FAVICON: &str = "favicon";
 const STATUS_422: &str = "status of 422";
 const STATUS_403: &str = "status of 403";
 const STATUS_503: &str = "status of 503";
 
 #[tokio::test]
-async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
+async fn a_user_signs_in_orders_loses_a_permission_stays_signed_in_and_signs_out() {
     let world = World::begin();
     let port = free_port();
     let redis = world.redis(port);
@@ -23,7 +23,7 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     let origin = web.line("web login at ").unwrap().replace("web login at ", "");
     let seen = Seen::open(&origin, &world.folder.path().join("profile")).await;
 
-    // A wrong password is hers to mend; the name stays, the password does not.
+    // After a wrong password, the form keeps the name and not the password.
     seen.goto("/").await;
     seen.picture("sign-in", 1200).await;
     seen.picture("sign-in", 390).await;
@@ -36,12 +36,12 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     seen.no_faults_but(&[STATUS_422, FAVICON]);
     let before = session_of(&seen).await;
 
-    // She signs in, with the keyboard alone.
+    // She signs in with the keyboard alone.
     seen.type_into("#password", PASSWORD).await;
     seen.press_enter_in("#password").await;
     seen.says("Signed in as alice").await;
     let session = session_of(&seen).await;
-    assert!(session.is_some() && session != before, "a session that somebody may have planted is not hers");
+    assert!(session.is_some() && session != before, "the session id changes at sign-in, so a planted one is useless");
     let session = session.unwrap();
     assert_eq!(seen.evaluate("document.cookie").await, "", "no script can read it");
     seen.says("Nothing yet.").await;
@@ -52,7 +52,7 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     seen.picture("orders", 390).await;
     seen.no_faults_but(&[FAVICON]);
 
-    // Redis goes: within two seconds the page says so. It comes back, and nobody has to sign in again.
+    // Redis stops: the page reports it within two seconds. Redis starts again, and no one has to sign in again.
     drop(redis);
     let gone = Instant::now();
     seen.goto("/").await;
@@ -71,8 +71,8 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     seen.says("tea & <b>biscuits</b>").await;
     seen.no_faults_but(&[STATUS_503, FAVICON]);
 
-    // The right to order is taken from her. Her token is renewed unseen when it ends (it lives for a minute), two requests racing; then the
-    // page no longer offers what she may not do.
+    // Her permission to order is withdrawn. Her token (valid for a minute) is renewed in the background, with two racing requests; then the
+    // page no longer offers to order.
     assert!(seen.has("#item").await);
     world.run(&["user", "update", "alice", "--allow", &format!("{ORDERS}=orders:read")]);
     let renewed = world.issued("refresh_token").await;
@@ -86,7 +86,7 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(world.issued("refresh_token").await, renewed + 1, "four requests that race use a refresh token once");
-    // What is on her screen is older than her rights: the API refuses, and the page says so.
+    // Her page is older than the change of her permissions: the API refuses, and the page says so.
     seen.type_into("#item", "one more").await;
     seen.press_enter_in("#item").await;
     seen.says("the right was withdrawn").await;
@@ -97,7 +97,7 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     assert!(!seen.has("#item").await && !seen.text().await.contains("one more"));
     seen.no_faults_but(&[STATUS_403, FAVICON]);
 
-    // She goes: the login has ended at the issuer, and the session is dead, also for who kept its cookie.
+    // She signs out: the login has ended at the issuer, and the session is over, also for a copy of its cookie.
     let kept = session_of(&seen).await.unwrap();
     assert!(page_with(&origin, &kept).await.contains("Signed in"));
     let ended = |lists: serde_json::Value| lists.as_array().unwrap().iter().filter(|login| login["ended_at"].is_null()).count();
@@ -109,7 +109,7 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     seen.no_faults_but(&[FAVICON]);
     seen.close().await;
 
-    // Neither program ever wrote down what is secret.
+    // Neither program logged a secret.
     let secret = std::fs::read_to_string(world.secret()).unwrap();
     for said in [web.said(), world.server.said(), world.orders.said()] {
         assert!(![PASSWORD, "plum", secret.trim(), "eyJ", kept.as_str()].iter().any(|secret| said.contains(secret)), "{said}");
@@ -117,13 +117,13 @@ async fn somebody_signs_in_orders_loses_a_right_stays_in_and_goes() {
     drop(redis);
 }
 
-/// The page for whoever sends this cookie.
+/// The page for a request with this cookie.
 async fn page_with(origin: &str, session: &str) -> String {
     let request = reqwest::Client::new().get(origin).header("cookie", format!("__Host-web-login={session}"));
     request.send().await.unwrap().text().await.unwrap()
 }
 
-/// The session's id, which the browser alone knows.
+/// The session id, which only the browser knows.
 async fn session_of(seen: &Seen) -> Option<String> {
     let cookies = seen.page.get_cookies().await.unwrap();
     let cookie = cookies.into_iter().find(|cookie| cookie.name == "__Host-web-login")?;
@@ -148,7 +148,7 @@ async fn a_form_that_another_site_sends_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_job_that_runs_by_itself_needs_nobody() {
+async fn a_background_job_runs_without_a_user() {
     let world = World::begin();
     let done = world.as_shop("trusted_app").output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -1,4 +1,4 @@
-//! What a browser needs around it: the server, the API, the web application and Redis, each as its own process.
+//! The programs around the browser: the server, the API, the web application and Redis, each as a process.
 
 use std::{
     env,
@@ -16,14 +16,14 @@ use tempfile::TempDir;
 pub(crate) const PASSWORD: &str = "plum trousers at the gate";
 pub(crate) const ORDERS: &str = "https://orders.example";
 
-/// A process, and what it has said. It ends with its handle.
+/// A process and its output. It is killed when its handle is dropped.
 pub(crate) struct Process {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
-    /// Starts it, and waits until it has said `until`.
+    /// Starts it, and waits until its output contains `until`.
     pub(crate) fn start(command: &mut Command, until: &str) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -41,12 +41,12 @@ impl Process {
         panic!("{command:?} never said {until:?}: {:?}", process.said.lock().unwrap());
     }
 
-    /// The first line that holds `text`.
+    /// The first line that contains `text`.
     pub(crate) fn line(&self, text: &str) -> Option<String> {
         self.said.lock().unwrap().iter().find(|line| line.contains(text)).cloned()
     }
 
-    /// All that it said.
+    /// The whole output.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().join("\n")
     }
@@ -81,7 +81,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
     Path::new(&env::var_os("E2E_PROGRAMS").expect("tests/e2e/run says where the programs are")).join(name)
 }
 
-/// A port that was free a moment ago.
+/// A port that was free just now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -109,7 +109,7 @@ impl World {
         world
     }
 
-    /// Runs a command of the server, and reads the JSON that it prints.
+    /// Runs a command of the server, and parses the JSON that it prints.
     pub(crate) fn run(&self, arguments: &[&str]) -> Value {
         let done = Command::new(program("sealwright")).current_dir(&self.folder).args(arguments).arg("--json").output().unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
@@ -124,12 +124,12 @@ impl World {
         assert!(child.wait().unwrap().success());
     }
 
-    /// Where the secret of `shop` lies.
+    /// The file with the secret of `shop`.
     pub(crate) fn secret(&self) -> PathBuf {
         self.folder.path().join("shop.secret")
     }
 
-    /// An example that acts as `shop`.
+    /// The command of an example that acts as `shop`.
     pub(crate) fn as_shop(&self, example: &str) -> Command {
         let mut command = Command::new(program(&format!("examples/{example}")));
         command.env("ISSUER", &self.issuer).env("CLIENT_ID", "shop").env("CLIENT_SECRET_FILE", self.secret());
@@ -139,13 +139,13 @@ impl World {
 
     pub(crate) fn redis(&self, port: u16) -> Process {
         let mut redis = Command::new("redis-server");
-        // It keeps what it was told, so that a restart forgets nobody.
+        // It persists all data, so that sessions survive a restart.
         redis.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--appendonly", "yes", "--appendfsync", "always"]);
         redis.arg("--dir").arg(self.folder.path());
         Process::start(&mut redis, "Ready to accept connections")
     }
 
-    /// How often the server answered requests for this grant with a token.
+    /// The number of tokens that the server issued for this grant.
     pub(crate) async fn issued(&self, grant: &str) -> u64 {
         let metrics = reqwest::get(&self.metrics).await.unwrap().text().await.unwrap();
         let counted = |line: &&str| {

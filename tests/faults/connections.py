@@ -61,7 +61,7 @@ def slow_loris(program):
         memory = server.memory_mib()
     finally:
         server.remove()
-    # The attackers themselves take a part of this machine; what must not happen is that good callers wait for them to end.
+    # The attackers take a part of this machine. Good callers must not have to wait for them to end.
     assert during < 1, during
     return f"p99 of good traffic {ms(before)} before, {ms(during)} during; each ended within {longest:.0f} s; {memory:.0f} MiB"
 
@@ -116,7 +116,7 @@ def idle_connections(program):
 
 
 def huge_requests(program):
-    """A gigabyte of body, a megabyte of header: refused early, memory flat."""
+    """A gigabyte of body, a megabyte of header: refused early; memory use stays constant."""
     server = Server(program)
     try:
         server.token()
@@ -156,7 +156,7 @@ def huge_requests(program):
 
 
 def rolling_restarts(program):
-    """Two nodes on one database, restarted in turn 20 times under load; callers may try again to connect, and nothing else."""
+    """Two nodes on one database, restarted in turn 20 times under load; callers may retry the connection, and nothing else."""
     postgres = Postgres()
     first = Server(program, postgres.url)
     nodes = [first, None]

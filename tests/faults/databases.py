@@ -11,7 +11,7 @@ from world import Disk, Postgres, Server, fill, load, ms, served_by_postgres, sm
 
 
 def database_gone(program):
-    """PostgreSQL ends, freezes, is cut off silently, and refuses: cached clients go on for 10 s, keys for ever."""
+    """PostgreSQL ends, freezes, is cut off silently, and refuses: cached clients are served for 10 s, and keys without a limit."""
     port_rule = None
 
     def iptables(change, *target):
@@ -29,9 +29,9 @@ def database_gone(program):
     }
     postgres = Postgres()
     server = Server(program, postgres.url)
-    told = []
+    results = []
     try:
-        # By then the server has seen the last command, and keeps in memory what it reads.
+        # By then the server has noticed the last command, and keeps in memory what it reads.
         time.sleep(1.2)
         for way, (begin, end) in ways.items():
             assert server.token()[0] == 200
@@ -59,16 +59,16 @@ def database_gone(program):
             healed = until(lambda: server.token()[0] == 200, 5, f"{way}: tokens again")
             assert server.get("/health/ready")[0] == 200
             assert server.token(grant_type="refresh_token", refresh_token=first)[0] == 200, "the login is as good as before"
-            told.append(f"{way}: cached clients served {served_for:.1f} s, slowest answer {ms(slowest)}, healed after {healed:.1f} s")
+            results.append(f"{way}: cached clients served {served_for:.1f} s, slowest answer {ms(slowest)}, healed after {healed:.1f} s")
         assert server.token("cold")[0] == 200, "no failure was counted against anybody"
     finally:
         server.remove()
         postgres.remove()
-    return "; ".join(told)
+    return "; ".join(results)
 
 
 def slow_database(program):
-    """A table is locked for 12 s while clients that are not cached ask: each gets its answer in time, memory stays flat."""
+    """A table is locked for 12 s while clients that are not cached send requests: each gets an answer in time; memory use stays constant."""
     with served_by_postgres(program) as (server, postgres):
         before = server.memory_mib()
         with postgres.locked("clients"), load(lambda: server.token("cold"), 64) as (answers, errors):
@@ -88,7 +88,7 @@ def op18_pool_exhaustion(program):
     """One connection to the database, and 150 callers who need it while it is held. The epochs are still read, and a cached client gets its
     token whether or not another client has just changed."""
     with served_by_postgres(program, database_connections=1) as (server, postgres):
-        # By then the server has seen the last command, and keeps in memory what it reads.
+        # By then the server has noticed the last command, and keeps in memory what it reads.
         time.sleep(1.2)
         assert server.token()[0] == 200
         looks, held_for = server.metric("sealwright_epoch_looks_total"), 6
@@ -119,7 +119,7 @@ def op18_pool_exhaustion(program):
 
 
 def disk_full(program):
-    """SQLite's disk has no room: what must be written is 503, what need not goes on, and nothing is damaged."""
+    """SQLite's disk is full: requests that write get 503, all others succeed, and nothing is damaged."""
     with small_disk(12) as folder:
         server = Server(program, folder=folder)
         try:
@@ -146,7 +146,7 @@ def disk_full(program):
 
 
 def read_only_disk(program):
-    """The disk under the database takes no more writes; a start on one says so; nothing that was answered is lost."""
+    """The disk of the database becomes read-only; a start on such a disk reports it; no answered request is lost."""
     with Disk() as disk:
         server = Server(program, folder=disk.folder)
         try:
@@ -174,7 +174,7 @@ def read_only_disk(program):
 
 
 def log_volume_full(program):
-    """The log's disk is full: tokens are issued, lost lines are counted, and lines come again when there is room."""
+    """The disk of the log is full: tokens are issued, lost lines are counted, and logging resumes when there is space."""
     with small_disk(1) as folder:
         log = open(f"{folder}/log", "a+")
         server = Server(program, stderr=log)

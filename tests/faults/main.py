@@ -1,4 +1,4 @@
-"""Runs the rows, one after the other, and prints what each cost."""
+"""Runs the rows in sequence, and prints how long each took."""
 
 import sys
 

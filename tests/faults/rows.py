@@ -1,4 +1,4 @@
-"""Runs rows one after the other, and prints what each showed."""
+"""Runs rows in sequence, and prints their results."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ import traceback
 
 
 def run(part, rows, program, wanted):
-    """Runs those rows that are wanted, or all, and exits with 1 if one failed. A row takes the program's path, and returns figures or raises."""
+    """Runs the named rows, or all, and exits with 1 if one fails. A row takes the path of the program, and returns figures or raises."""
     unknown = set(wanted) - {row.__name__ for row in rows}
     if unknown:
         sys.exit(f"no such row: {', '.join(sorted(unknown))}")

@@ -1,4 +1,4 @@
-"""A server, a database, and callers who measure."""
+"""A server, a database, and callers that measure."""
 
 import base64
 import contextlib
@@ -26,7 +26,7 @@ def free_port():
 
 
 class Postgres:
-    """A cluster of its own, run by an unprivileged user."""
+    """A separate cluster, run by an unprivileged user."""
 
     def __init__(self):
         self.bin = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
@@ -63,7 +63,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def locked(self, table):
-        """Nobody else reads or writes this table meanwhile."""
+        """Locks this table against all other readers and writers."""
         holder = subprocess.Popen(["psql", "-qAt", self.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         holder.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'held';\n")
         holder.stdin.flush()
@@ -95,7 +95,7 @@ class Server:
         prefix = limits or []
         command = [*prefix, program, "serve", *listen, "--management-listen=127.0.0.1:0", "--log-format=json",
                    "--keys-dir", f"{self.folder}/keys", *flags]
-        # A URL with a password is no flag.
+        # A URL with a password is not accepted as a flag.
         self.environment = os.environ | {"SEALWRIGHT_DATABASE_URL": self.database}
         self.process = subprocess.Popen(command, cwd=self.folder, stderr=self.log, env=self.environment)
         event = self._event("serving")
@@ -133,7 +133,7 @@ class Server:
         self.run("user", "create", "alice", "--password-stdin", *ALLOW, typed=PASSWORD + "\n")
 
     def ask(self, method, path, body=None, headers=None, timeout=40, address=None):
-        """Status, headers, body, and how long it took."""
+        """Status, headers, body, and duration."""
         began = time.monotonic()
         connection = http.client.HTTPConnection(*(address or self.address), timeout=timeout)
         try:
@@ -185,7 +185,7 @@ def ms(seconds):
 
 
 def until(happened, seconds, what):
-    """How long it took until it happened."""
+    """Waits for a condition; returns how long that took."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         if happened():
@@ -196,7 +196,7 @@ def until(happened, seconds, what):
 
 @contextlib.contextmanager
 def load(work, threads):
-    """Runs `work` over and over on some threads; gives what it returned."""
+    """Runs `work` repeatedly on some threads; returns its results."""
     done, results, errors = threading.Event(), [], []
 
     def worker():
@@ -233,7 +233,7 @@ def served_by_postgres(program, **settings):
 
 
 def fill(folder):
-    """Leaves no room on the disk of `folder`; gives what takes it."""
+    """Fills the disk of `folder`; returns the file that fills it."""
     filler = open(f"{folder}/filler", "wb", buffering=0)
     try:
         while True:
@@ -272,7 +272,7 @@ class Disk:
         subprocess.run(["mount", "-o", "errors=remount-ro", self.device, self.folder], check=True)
 
     def turn_read_only(self):
-        # What ext4 does by itself when the disk fails it, with files open for writing.
+        # ext4 does the same when its disk fails, also while files are open for writing.
         subprocess.run(["mount", "-o", "remount,abort", self.folder], check=True)
 
     def turn_writable(self):

@@ -1,10 +1,11 @@
-"""The snippets of a page, run unchanged: they take good tokens, refuse others with the right status, and let through what the page's
-table says.
+"""Runs the snippets of a page unchanged: they accept valid tokens, refuse others with the right status, and accept those hostile tokens
+that the page's table counts.
 
 usage: languages.py PAGE SERVER_ISSUER CLIENT_JSON TEST_ISSUER_PROGRAM WORK_FOLDER
 
-Each snippet stands in the page behind a line `<!-- check: NAME -->`. It is put beside its harness (`harness/NAME/`), which reads
-tokens and says how the snippet answers each. What two snippets share stands behind `<!-- answers: NAME -->`. The table behind `<!-- measured -->` is made anew and must be the same.
+Each snippet follows a line `<!-- check: NAME -->` in the page. It is copied beside its harness (`harness/NAME/`), which reads tokens and
+prints the snippet's answer to each. Code that two snippets share follows `<!-- answers: NAME -->`. The table after `<!-- measured -->` is
+computed again and must be the same.
 """
 
 import base64
@@ -26,18 +27,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 AUDIENCE, SCOPE, OTHER_SCOPE = "https://orders.example", "orders:read", "orders:write"
-# By how much the issuer's clock is ahead of the API's. Longer than it takes to make a token and to show it.
+# How far the issuer's clock is ahead of the API's: longer than it takes to issue a token and to check it.
 AHEAD_SECONDS = 10
-# An address at which nobody listens, as when the issuer is down.
-NOBODY = "http://127.0.0.1:9"
+# An address without a listener, as when the issuer is down.
+NO_LISTENER = "http://127.0.0.1:9"
 HARNESS = Path(__file__).parent / "harness"
-# The test issuer's tokens are good for ten minutes: none of these may take long.
+# Tokens of the test issuer are valid for ten minutes, so no step may take that long.
 PROCESS_SECONDS = 60
 
-# What of Debian to install when a program is missing.
+# The Debian package of each program.
 DEBIAN = {"node": "nodejs", "npm": "npm", "go": "golang-go", "java": "openjdk-17-jdk-headless", "mvn": "maven"}
 
-# The columns of the table, and the codes with which Sealwright's own verifier refuses what is counted there.
+# The columns of the table, and the error codes of Sealwright's verifier that each column counts.
 COLUMNS = {
     "algorithm": ["algorithm_not_allowed"],
     "keys and signature": ["unknown_key", "bad_signature"],
@@ -46,12 +47,12 @@ COLUMNS = {
     "claims": ["missing_claim", "bad_claim", "expired", "not_yet_valid", "wrong_issuer", "wrong_audience", "binding_required"],
 }
 
-# One hostile token holds lists two thousand deep, and who takes it gives them back.
+# One hostile token holds lists two thousand levels deep; a snippet that accepts it returns them.
 sys.setrecursionlimit(10_000)
 
 
 class Failure(Exception):
-    """What is wrong, for whoever reads the output."""
+    """A failure, described for the person who reads the output."""
 
 
 class Library:
@@ -83,7 +84,7 @@ class Library:
         self.installed = found[1]
 
     def ask(self, tokens, issuer, audience=AUDIENCE, scope=SCOPE):
-        """How the snippet, so configured, answers each token. One process; its end must be a clean one."""
+        """The answer of the configured snippet to each token. One process, which must exit with 0."""
         with self.running(issuer, audience) as (process, said):
             asked = "".join(self.line(number, token, scope) for number, token in enumerate(tokens))
             out, _ = process.communicate(asked)
@@ -95,7 +96,7 @@ class Library:
         return answers
 
     def ask_in_turn(self, tokens, issuer):
-        """The same, where each token is made when the process waits for it."""
+        """The same, but each token is created when the process waits for it."""
         answers = []
         with self.running(issuer, AUDIENCE) as (process, said):
             for number, token in enumerate(tokens):
@@ -116,7 +117,7 @@ class Library:
 
     @contextlib.contextmanager
     def running(self, issuer, audience):
-        """The harness, and what it says on standard error. It is killed when it takes too long, and its answers are then missing."""
+        """The harness and its standard error. It is killed when it takes too long; its answers are then missing."""
         environment = {**os.environ, "ISSUER": issuer, "AUDIENCE": audience}
         with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
             self.run(self.folder), cwd=self.folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
@@ -144,7 +145,7 @@ def go(name, title, module):
 
 
 def java(name, title, artifact):
-    # Few tokens: the second compiler costs more than it saves.
+    # Few tokens: the optimizing compiler would cost more time than it saves.
     run = lambda folder: ["java", "-XX:TieredStopAtLevel=1", "-cp", f"target/classes:{(folder / 'classpath').read_text()}", "Harness"]
     return Library(
         name, title, ["java", "mvn"],
@@ -178,13 +179,13 @@ def snippet(page, kind, name):
 
 
 def missing():
-    """A line for each program that is wanted and not here."""
+    """A line for each missing program."""
     wanted = sorted({program for library in LIBRARIES for program in library.needs})
     return [f"missing: {program} (Debian: {DEBIAN.get(program, program)})" for program in wanted if not shutil.which(program)]
 
 
 def token_of_server(issuer, client, **form):
-    """A token as an app gets it, and what the issuer says of itself is what we asked for."""
+    """A token as an app gets it. The metadata must name the requested issuer."""
     with urllib.request.urlopen(issuer + "/.well-known/oauth-authorization-server") as answer:
         metadata = json.load(answer)
     assert metadata["issuer"] == issuer, metadata
@@ -204,7 +205,7 @@ def forged(token):
 
 
 def fault(answer, status, scope=SCOPE):
-    """What is wrong with an answer that should have this status; nothing if it is right."""
+    """Describes how an answer differs from this status; empty if it does not."""
     headers = {name.lower(): value for name, value in (answer.get("headers") or {}).items()}
     wanted = {
         200: {},
@@ -218,7 +219,7 @@ def fault(answer, status, scope=SCOPE):
 
 @contextlib.contextmanager
 def outages():
-    """Issuers that are down, each in its own way: name and URL."""
+    """Issuers that are down in different ways: name and URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -241,7 +242,7 @@ def outages():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield {"is not there": NOBODY, "answers 503": f"{base}/status", "answers a page": f"{base}/page", "never answers": f"{base}/silent"}
+        yield {"is not there": NO_LISTENER, "answers 503": f"{base}/status", "answers a page": f"{base}/page", "never answers": f"{base}/silent"}
     finally:
         over.set()
         server.shutdown()
@@ -266,7 +267,7 @@ def server_faults(library, issuer, token, narrow, other_issuer):
     yield from asked("both scopes, where the other one is needed", [token], 200, scope=OTHER_SCOPE)
     yield from asked("one scope, where it is needed", [narrow], 200)
     yield from asked("one scope, where the other one is needed", [narrow], 403, scope=OTHER_SCOPE)
-    # Many of them wait for a timeout.
+    # Many snippets wait for a timeout.
     with outages() as down, ThreadPoolExecutor() as pool:
         answers = pool.map(lambda url: library.ask([token], url)[0], down.values())
         for name, answer in zip(down, answers):
@@ -284,20 +285,20 @@ def clock_faults(library, issuer, sign):
 
 
 def tally(library, tokens, answers):
-    """How many of each kind were taken, what was let through, and what the library got wrong."""
+    """The number accepted per column, the names of accepted hostile tokens, and what the library got wrong."""
     kinds = ["good", "without_scope", "hostile"]
     pairs = list(zip([(kind, token) for kind in kinds for token in tokens[kind]], answers))
     faults, let_through = [], []
     for (kind, token), answer in pairs:
         if kind == "good" and answer["status"] != 200:
             faults.append(f"refuses the good token \"{token['name']}\": {fault(answer, 200)}")
-        # 403, and not 401: the token itself is in order (RFC 6750 section 3.1).
+        # 403, not 401: the token is valid (RFC 6750 section 3.1).
         if kind == "without_scope" and (wrong := fault(answer, 403)):
             faults.append(f"{token['name']}: {wrong}")
-        # The scope is each snippet's last check: whoever misses it there took the token for genuine.
+        # The scope is the last check of each snippet: a snippet that answers 403 accepted the token otherwise.
         if kind == "hostile" and answer["status"] in [200, 403]:
             let_through.append(token)
-        # No token may look as if the keys were missing: a good caller would be told to come again.
+        # No token may get the answer for missing keys, which tells the caller to try again.
         elif kind == "hostile" and (wrong := fault(answer, 401)):
             faults.append(f"{token['code']}: {token['name']}: {wrong}")
     accepted = sum(answer["status"] == 200 for (kind, _), answer in pairs if kind == "good")
@@ -331,7 +332,7 @@ def table_of(page):
 
 
 def against_issuers(page, server_issuer, token, narrow, issuer):
-    """Everything that needs both issuers running; gives back what is wrong."""
+    """All checks that need both running issuers; returns what is wrong."""
     tokens = json.loads(issuer.stdout.readline() or "null")
     if not tokens:
         raise Failure("the test issuer says nothing")
@@ -372,7 +373,7 @@ def main():
         try:
             faults = against_issuers(page, server_issuer, token, narrow, issuer)
         finally:
-            issuer.stdin.close()  # it goes on until then
+            issuer.stdin.close()  # it runs until then
     if issuer.returncode:
         faults.append(f"the test issuer ended with {issuer.returncode}")
     if faults:

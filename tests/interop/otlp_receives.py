@@ -1,4 +1,4 @@
-"""A receiver of spans as OpenTelemetry defines it: what does one sign-in tell it?"""
+"""A receiver of OpenTelemetry spans: checks the spans of one sign-in."""
 
 import http.server
 import json

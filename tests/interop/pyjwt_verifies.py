@@ -1,4 +1,4 @@
-"""requests-oauthlib gets a token from the running server, and PyJWT takes it as the README's snippet does.
+"""requests-oauthlib gets a token from the running server, and PyJWT accepts it with the snippet of the documentation.
 
 What PyJWT refuses is asked by `languages.py`.
 """
@@ -25,7 +25,7 @@ answer = session.fetch_token(metadata["token_endpoint"], client_id=client["clien
 token = answer["access_token"]
 assert answer["token_type"] == "Bearer" and sorted(answer["scope"]) == ["orders:read", "orders:write"], answer
 
-# The README's own lines, as they are printed but for the issuer.
+# The lines of the documentation, except for the issuer.
 readme = (Path(__file__).parents[2] / "README.md").read_text()
 (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "PyJWKClient" in block]
 exec(snippet.replace("http://localhost:8080", issuer))

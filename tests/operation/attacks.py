@@ -42,7 +42,7 @@ class Hoarder:
         self.open = True
 
     def pump(self):
-        """Sends what the windows allow, reads what has come, opens a stream for each that ended."""
+        """Sends what the windows allow, reads what has arrived, and opens a stream for each that ended."""
         while len(self.streams) < min(self.target, self.limit) and len(self.out) < 2**20:
             self.out += frame(HEADERS, 4, self.next, POST)
             self.streams[self.next] = [65535, self.initial]
@@ -97,7 +97,7 @@ class Hoarder:
             elif number in self.streams:
                 self.streams[number][1] += more
         elif kind == HEADERS:
-            # `:status: 503` has no entry of its own in the static table.
+            # `:status: 503` has no entry in the static table.
             self.refused += STATUS_503 in payload or b"\x64" in payload
         if (kind in (DATA, HEADERS) and flags & 1) or kind == RST_STREAM:
             self.streams.pop(number, None)
@@ -115,16 +115,16 @@ def hoard_until(done, counts, address, connections, streams, sources):
 
 @contextlib.contextmanager
 def hoard(address, connections, streams, sources):
-    """Hoards in a process of its own until the end of the block; then gives how many requests it began and how many were refused."""
+    """Hoards in a separate process until the end of the block; then returns how many requests it began and how many were refused."""
     context = multiprocessing.get_context("fork")
-    done, counts, told = context.Event(), context.Queue(), []
+    done, counts, result = context.Event(), context.Queue(), []
     attacker = context.Process(target=hoard_until, args=(done, counts, address, connections, streams, sources), daemon=True)
     attacker.start()
     try:
-        yield told
+        yield result
     finally:
         done.set()
-        told.extend(counts.get(timeout=30))
+        result.extend(counts.get(timeout=30))
         attacker.join()
 
 
@@ -141,12 +141,12 @@ def hoarded(program, sources):
             time.sleep(3)
         assert not errors, errors[:3]
         before, most = resident_mib(server), 0
-        with hoard(server.address, 80, 100, sources) as told:
+        with hoard(server.address, 80, 100, sources) as result:
             with load(server.token, 2) as (answers, errors):
                 for _ in range(100):
                     time.sleep(0.1)
                     most = max(most, resident_mib(server))
-        opened, refused = told
+        opened, refused = result
         assert server.process.poll() is None, "the process is gone"
         assert not errors, (len(errors), errors[:3])
         assert {status for status, *_ in answers} == {200}, {status: sum(s == status for s, *_ in answers) for status, *_ in answers}
@@ -161,7 +161,7 @@ def hoarded(program, sources):
         server.remove()
 
 
-def hd2_bodies_that_do_not_end_take_no_more_than_the_budget(program):
+def hd2_bodies_without_an_end_take_no_more_than_the_budget(program):
     """80 connections x 100 HTTP/2 streams, one byte short of their end, under a data limit of 512 MiB."""
     return hoarded(program, ["127.0.0.1"])
 
@@ -171,12 +171,12 @@ def hd2_many_sources_take_no_more_than_the_budget_either(program):
     return hoarded(program, [f"127.0.0.{number}" for number in range(1, 21)])
 
 
-def hd3_connections_that_only_ping_are_closed_and_everyone_else_is_served(program):
+def hd3_connections_that_only_ping_are_closed_and_others_are_served(program):
     """4,096 connections of two addresses, each with a PING now and then and nothing else; idle is 10 s here, and 75 s by default."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft >= 5000, f"missing: 5,000 file descriptors (ulimit -n is {soft})"
     figures = []
-    # By default each address has 256 places. Raised, the two take all of them, as they once did.
+    # By default each address has 256 places. With a higher limit, the two addresses take all places.
     for settings in [{}, {"connections_per_source": 2048}]:
         server = Server(program, connection_idle="10s", **settings)
         held = {}
@@ -211,7 +211,7 @@ def hd3_connections_that_only_ping_are_closed_and_everyone_else_is_served(progra
                         del held[one]
                 time.sleep(0.2)
             assert not held, f"{len(held)} connections still stand after 90 s"
-            # Idle, the farewell, and as much again for a busy machine.
+            # The idle limit, the time for GOAWAY, and the same again for a slow machine.
             assert max(lived) < 40, max(lived)
             figures.append(f"{settings or 'defaults'}: all closed, the last after {max(lived):.0f} s; health within {ms(slowest)}")
         finally:

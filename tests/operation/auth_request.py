@@ -1,4 +1,4 @@
-"""nginx lets callers in or keeps them out by what an API behind the verifier's layer answers (`auth_request`)."""
+"""nginx admits or refuses callers by the answer of an API behind the verifier's layer (`auth_request`)."""
 # needs: nginx=nginx
 
 import contextlib
@@ -44,7 +44,7 @@ http {{
 
 @contextlib.contextmanager
 def upstream():
-    """What nginx stands in front of: it answers 200 to everybody. Gives its port, and the paths that it was asked for."""
+    """The upstream of nginx, which answers 200 to every request. Returns its port and the requested paths."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ def ended(process):
 
 @contextlib.contextmanager
 def orders_api(program, issuer):
-    """The example as it stands. Gives the URL of its orders."""
+    """Runs the unchanged example. Returns the URL of its orders."""
     example = pathlib.Path(program).parent / "examples/orders_api"
     assert example.exists(), "cargo build --example orders_api"
     environment = {**os.environ, "ORDERS_ISSUER": issuer, "ORDERS_AUDIENCE": "https://orders.example", "ORDERS_LISTEN": "127.0.0.1:0"}
@@ -120,8 +120,8 @@ MEDIA_TYPES = [
 ]
 
 
-def hd1_nginx_keeps_out_who_has_no_good_token_whatever_the_content_type(program):
-    """401 without a token or with a bad one, whatever the Content-Type; 200 with a good one; nothing refused reaches the upstream."""
+def hd1_nginx_refuses_callers_without_a_valid_token_for_any_content_type(program):
+    """401 without a token or with an invalid one, for any Content-Type; 200 with a valid one; no refused request reaches the upstream."""
     server = Server(program)
     try:
         issuer = server._event("serving")["issuer"]

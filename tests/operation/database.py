@@ -19,7 +19,7 @@ ports = iter(range(BASE, BASE + 500))
 
 
 class Cluster(Postgres):
-    """A cluster on a port of its own, and its standbys."""
+    """A cluster on a separate port, and its standbys."""
 
     def __init__(self, primary=None):
         if primary is None:
@@ -48,7 +48,7 @@ class Cluster(Postgres):
         self._as("pg_ctl", "-D", f"{self.folder}/data", "-w", "-s", "promote")
 
     def read_only(self, on):
-        """Every session, from its next statement on: what a failover does to the primary that was."""
+        """Makes every session read-only from its next statement on, as a failover does to the former primary."""
         value = "on" if on else "off"
         options = dict(os.environ, PGOPTIONS="-c default_transaction_read_only=off")
         for sql in [f"ALTER SYSTEM SET default_transaction_read_only = {value}", "SELECT pg_reload_conf()"]:
@@ -69,7 +69,7 @@ def clusters(standby=False):
 
 @contextlib.contextmanager
 def pgbouncer(postgres, mode, **more):
-    """As Debian installs it, but for the mode and where the database is."""
+    """As Debian installs it, except for the mode and the location of the database."""
     folder = tempfile.mkdtemp()
     port = next(ports)
     settings = {"listen_addr": "127.0.0.1", "listen_port": port, "auth_type": "any", "pool_mode": mode, "unix_socket_dir": "",
@@ -117,7 +117,7 @@ def at_once(count, work):
 
 
 def exercise(server, rounds):
-    """Sign-ins, refreshes six at a time, cold and cached clients; gives how many answers there were."""
+    """Sign-ins, refreshes six at a time, cold and cached clients; returns the number of answers."""
     count = 0
     for _ in range(rounds):
         status, _, body, _ = server.sign_in()
@@ -136,8 +136,8 @@ def exercise(server, rounds):
     return count
 
 
-def op2_a_standby_as_database_is_named_within_five_seconds(program):
-    """A hot standby, founded or not: one sentence in time, and no advisory lock on either side."""
+def op2_a_standby_as_database_is_reported_within_five_seconds(program):
+    """A hot standby, with or without an issuer: one error message in time, and no advisory lock on either side."""
     with clusters(standby=True) as (primary, standby):
         sentence, took = start_refused(program, standby.url)
         assert "read-only standby" in sentence, sentence
@@ -152,7 +152,7 @@ def op2_a_standby_as_database_is_named_within_five_seconds(program):
         return f"refused after {took:.1f} s"
 
 
-def op2_a_role_without_create_is_named_within_five_seconds(program):
+def op2_a_role_without_create_is_reported_within_five_seconds(program):
     """`permission denied for schema public`, in time, and no advisory lock left."""
     with clusters() as postgres:
         postgres.sql("CREATE ROLE sw LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
@@ -162,8 +162,8 @@ def op2_a_role_without_create_is_named_within_five_seconds(program):
         return f"refused after {took:.1f} s"
 
 
-def op2_a_full_disk_is_named_by_the_first_start_and_by_readiness(program):
-    """First start on a full disk: it says so. Full under a running server: not ready within 5 s, one line each way, healed by itself."""
+def op2_a_full_disk_is_reported_by_the_first_start_and_by_readiness(program):
+    """A first start on a full disk reports it. When the disk fills under a running server: not ready within 5 s, one log line each way, and ready again by itself."""
     with small_disk(8) as folder:
         fill(folder)
         sentence, _ = start_refused(program, f"sqlite://{folder}/sealwright.db")
@@ -193,7 +193,7 @@ def op2_a_full_disk_is_named_by_the_first_start_and_by_readiness(program):
 
 
 def op5_pgbouncer_as_installed_works_in_session_mode(program):
-    """Session mode, no setting of pgbouncer's: the server starts, 100 requests are answered."""
+    """Session mode with default settings of pgbouncer: the server starts, and 100 requests are answered."""
     with clusters() as postgres, pgbouncer(postgres, "session") as url:
         server = Server(program, url)
         try:
@@ -211,7 +211,7 @@ def op5_pgbouncer_as_installed_works_in_transaction_mode(program):
             nodes[1].secrets = nodes[0].secrets
             counts = at_once(2, lambda: sum(exercise(node, 2) for node in nodes))
             assert None not in counts, "an answer was wrong"
-            # A restart finds what was migrated through the pooler.
+            # A restart finds the migrations that ran through the pooler.
             Server(program, url, folder=nodes[0].folder, furnish=False).remove()
             prepared = postgres.sql("SELECT count(*) FROM pg_prepared_statements").strip()
             return f"{sum(counts)} requests, {prepared} prepared statements"
@@ -221,7 +221,7 @@ def op5_pgbouncer_as_installed_works_in_transaction_mode(program):
 
 
 def op5_a_pooler_in_statement_mode_is_refused_within_five_seconds(program):
-    """No transaction is possible there, so nothing works: the start says so in time."""
+    """Statement mode allows no transactions: the start fails in time with that reason."""
     with clusters() as postgres, pgbouncer(postgres, "statement") as url:
         sentence, took = start_refused(program, url)
         assert "statement pooling" in sentence, sentence
@@ -230,7 +230,7 @@ def op5_a_pooler_in_statement_mode_is_refused_within_five_seconds(program):
 
 @contextlib.contextmanager
 def haproxy(first, second):
-    """A TCP proxy with one host behind it; `switch` puts the other there and keeps the connections that are open."""
+    """A TCP proxy with one host behind it; `switch` replaces the host and keeps open connections."""
     folder = tempfile.mkdtemp()
     port = next(ports)
     with open(f"{folder}/cfg", "w") as file:
@@ -268,7 +268,7 @@ listen database
 
 
 def fail_over(server, primary, standby, switch):
-    """The primary turns read-only and the standby is promoted; gives how long readiness and writes took."""
+    """The primary becomes read-only and the standby is promoted; returns how long readiness and writes took."""
     assert server.sign_in()[0] == 200
     primary.read_only(True)
     noticed = until(lambda: server.get("/health/ready")[0] == 503, 5, "not ready")
@@ -286,8 +286,8 @@ def fail_over(server, primary, standby, switch):
     return f"not ready after {noticed:.1f} s; after the switch writes {wrote:.1f} s, ready {wrote + ready:.1f} s; {left} connections left"
 
 
-def op6_a_primary_that_becomes_read_only_behind_a_proxy_is_left(program):
-    """Failover behind a TCP proxy that keeps open connections: they are replaced within 5 s, and readiness says it meanwhile."""
+def op6_connections_to_a_primary_that_becomes_read_only_behind_a_proxy_are_replaced(program):
+    """Failover behind a TCP proxy that keeps open connections: they are replaced within 5 s, and readiness reports it until then."""
     with clusters(standby=True) as (primary, standby), haproxy(primary, standby) as (url, switch):
         server = Server(program, url)
         try:
@@ -297,13 +297,13 @@ def op6_a_primary_that_becomes_read_only_behind_a_proxy_is_left(program):
 
 
 def op6_a_url_with_several_hosts_finds_the_primary(program):
-    """Both hosts in the URL, the standby first: the primary is taken, and after a failover the other, within 5 s."""
+    """Both hosts in the URL, the standby first: the primary is used, and after a failover the other, within 5 s."""
     with clusters(standby=True) as (primary, standby):
         hosts = f"127.0.0.1:{standby.port},127.0.0.1:{primary.port}"
         server = Server(program, f"postgres://postgres@{hosts}/postgres?target_session_attrs=read-write")
         try:
             first = fail_over(server, primary, standby, lambda: None)
-            # The old primary does not come back, and its absence holds up no one.
+            # The old primary stays down, which delays nothing.
             primary.stop()
             assert server.sign_in()[0] == 200
             return first
@@ -312,7 +312,7 @@ def op6_a_url_with_several_hosts_finds_the_primary(program):
 
 
 def op11_refreshes_at_once_under_serializable_are_all_answered(program):
-    """Six equal refreshes at once, 36 times, default isolation serializable: none is 503."""
+    """Six equal refreshes at once, 36 times, with serializable as the default isolation: none gets 503."""
     with clusters() as postgres:
         postgres.sql("ALTER SYSTEM SET default_transaction_isolation = 'serializable'; ")
         postgres.sql("SELECT pg_reload_conf()")

@@ -14,7 +14,7 @@ def guess(server, client, name, address):
 
 
 def signs_in(server, client, address, every, seconds):
-    """How often alice got in, and how long it took."""
+    """How often alice signed in, and how long it took."""
     got_in, took = [], []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -27,7 +27,7 @@ def signs_in(server, client, address, every, seconds):
 
 
 def hd5_a_visitor_who_guesses_25_times_a_second_does_not_lock_the_user_out(program):
-    """25 wrong passwords a second for alice from strangers' addresses: she signs in where she did before, and they stay limited."""
+    """25 wrong passwords a second for alice from strangers' addresses: she signs in from her known source, and the strangers stay limited."""
     server = Server(program)
     try:
         assert server.sign_in(user_address=HOME)[0] == 200
@@ -60,7 +60,7 @@ def hd5_a_visitor_who_guesses_25_times_a_second_does_not_lock_the_user_out(progr
 
 
 def spraying(program, **settings):
-    """90 threads try random names by way of one app; alice signs in by way of another."""
+    """90 threads try random names through one app; alice signs in through another."""
     server = Server(program, **settings)
     try:
         assert server.sign_in(client="cold")[0] == 200
@@ -78,8 +78,8 @@ def spraying(program, **settings):
         server.remove()
 
 
-def hd6_ninety_guessers_leave_the_users_of_another_app_their_share_of_the_hashing(program):
-    """No limit stops the guessers, so that the queue alone is what is tried."""
+def hd6_ninety_guessers_leave_users_of_another_app_their_share_of_the_hashing(program):
+    """No limit stops the guessers, so that only the queue is tested."""
     share, guesses, _, took = spraying(program, failed_attempts_per_source=10000, failed_attempts_per_client=100000)
     assert guesses[503] > 0, "the queue never was full: nothing was tried"
     return f"{share:.0%} got in, p99 {ms(took)}; guesses: {dict(guesses)}"
@@ -93,7 +93,7 @@ def hd6_ninety_guessers_are_limited_by_source_and_that_is_counted(program):
 
 
 def hd5_hd6_a_hundred_addresses_do_not_keep_the_known_users_of_the_same_app_out(program):
-    """More addresses than the queue has places, each with one guess at a time; alice signs in where she did before. No limit stops them."""
+    """More addresses than the queue has places, each with one guess at a time; alice signs in from her known source. No limit stops the guessers."""
     server = Server(program, failed_attempts_per_source=10000, failed_attempts_per_client=100000)
     try:
         assert server.sign_in(user_address=HOME)[0] == 200
@@ -117,7 +117,7 @@ def hd5_hd6_a_hundred_addresses_do_not_keep_the_known_users_of_the_same_app_out(
 
 
 def op12_sixteen_right_sign_ins_of_one_user_at_once(program):
-    """All of them get in."""
+    """All of them sign in."""
     server = Server(program)
     try:
         statuses = []

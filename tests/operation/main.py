@@ -1,4 +1,4 @@
-"""Runs every row of this folder, one after the other, and prints what each showed.
+"""Runs every row of this folder in sequence, and prints their results.
 
 A row is a function named after the requirements that it covers, such as `op5_a_pooler_in_session_mode_works`. It takes the
 program's path, and returns figures or raises.

@@ -1,4 +1,4 @@
-"""Proxies that operators put in front, as their packages install them."""
+"""Proxies in front of the server, as their packages install them."""
 
 # needs: nginx=nginx-light haproxy=haproxy caddy=caddy
 
@@ -106,7 +106,7 @@ def proxy(name, text, server):
 
 
 def posts(server, address):
-    """Four callers at once, who POST, wait for as long as a proxy keeps a connection, and POST again."""
+    """Four callers at once: each sends a POST, waits for as long as a proxy keeps a connection, and sends another."""
 
     def caller(_):
         form = f"grant_type=client_credentials&client_id=shop&client_secret={server.secrets['shop']}"
@@ -126,8 +126,8 @@ def posts(server, address):
         return [status for statuses in pool.map(caller, range(4)) for status in statuses]
 
 
-def op7_a_proxys_kept_connections_are_never_closed_under_it(program):
-    """nginx with `keepalive 64`, HAProxy with `http-reuse always`, Caddy by default: POSTs 11 s and 61 s after the one before are all answered."""
+def op7_idle_connections_of_a_proxy_are_never_closed_before_it_closes_them(program):
+    """nginx with `keepalive 64`, HAProxy with `http-reuse always`, Caddy by default: POSTs 11 s and 61 s after the previous one are all answered."""
     server = Server(program, behind_proxy="127.0.0.1")
     try:
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Backups and restores, as an operator does them."""
+"""Backups and restores, done as the documentation says."""
 
 # needs: sqlite3=sqlite3
 
@@ -23,7 +23,7 @@ def command(program, folder, *arguments, **more):
 
 
 def refused(program, folder, database, *words):
-    """A start that is refused with one sentence that holds these words."""
+    """Requires that a start is refused with one message that contains these words."""
     done = command(program, folder, "serve", "--listen=127.0.0.1:0", "--management-listen=off", "--database-url", database, timeout=30)
     assert done.returncode == 1, done
     for word in words:
@@ -65,8 +65,8 @@ def replace(server, copy):
     os.chmod(f"{server.folder}/sealwright.db", 0o600)
 
 
-def op8_a_backup_under_load_is_whole_and_is_served_after_restored(program):
-    """`sealwright backup` of a server that signs users in; the copy is restored, and used-up refresh tokens stay used up."""
+def op8_a_backup_under_load_is_complete_and_is_served_after_restored(program):
+    """`sealwright backup` of a server under sign-ins; the copy is restored, and used refresh tokens stay invalid."""
     with sqlite(program) as server:
         first = json.loads(server.sign_in()[2])["refresh_token"]
         with load(server.sign_in, 2) as (results, errors):
@@ -96,12 +96,12 @@ def op8_a_backup_under_load_is_whole_and_is_served_after_restored(program):
         return f"{len(results)} logins beside it, backup in {took * 1000:.0f} ms, {report['logins_ended']} logins ended"
 
 
-def op8_a_copy_made_by_sqlite3_beside_the_log_of_the_former_file_is_refused(program):
-    """`.backup` of sqlite3, put back by cp over the file of a killed server: SQLite itself would replay the old log into it."""
+def op8_a_copy_by_sqlite3_beside_the_log_of_the_former_file_is_refused(program):
+    """`.backup` of sqlite3, put back by cp over the file of a killed server: SQLite would replay the old log into it."""
     with sqlite(program) as server:
         subprocess.run(["sqlite3", f"{server.folder}/sealwright.db", f".backup {server.folder}/copy.db"], check=True)
         os.chmod(f"{server.folder}/copy.db", 0o600)
-        # Enough for a checkpoint, so that the log is another one than at the time of the copy.
+        # Enough for a checkpoint, so that the log differs from the one at the time of the copy.
         for number in range(60):
             server.run("user", "create", f"user-{number}", "--password-stdin", typed=PASSWORD + "\n")
         time.sleep(1.5)
@@ -110,7 +110,7 @@ def op8_a_copy_made_by_sqlite3_beside_the_log_of_the_former_file_is_refused(prog
         log = f"{server.folder}/sealwright.db-wal"
         before = open(log, "rb").read()
         assert before
-        # What SQLite does: it takes the log for the file's own.
+        # SQLite takes the log for that of this file.
         trial = tempfile.mkdtemp()
         shutil.copy(f"{server.folder}/copy.db", f"{trial}/db")
         shutil.copy(log, f"{trial}/db-wal")
@@ -132,7 +132,7 @@ def op8_a_copied_file_of_a_running_server_is_refused(program):
         young = f"{server.folder}/young.db"
         shutil.copy(f"{server.folder}/sealwright.db", young)
         server.stop()
-        # Everything is in the file now; what follows is in the log.
+        # Everything up to here is in the file; later changes are in the log.
         later = again(server)
         old = f"{server.folder}/old.db"
         shutil.copy(f"{server.folder}/sealwright.db", old)
@@ -150,7 +150,7 @@ def op8_a_copied_file_of_a_running_server_is_refused(program):
 
 
 def op8_a_killed_server_starts_again_with_its_own_log(program):
-    """Twenty kills amid writes: the log that is left is never taken for another file's."""
+    """Twenty kills during writes: the log that is left is never taken for that of another file."""
     with sqlite(program) as server:
         current = server
         for _ in range(20):
@@ -205,7 +205,7 @@ def hd12_a_dump_that_is_restored_is_refused_until_restored_has_run(program):
 
 
 def hd12_a_folder_that_cannot_be_written_is_reported_once(program):
-    """The folder of keys on a read-only disk: the server serves, and says once that it cannot keep its record."""
+    """The folder of keys on a read-only disk: the server runs, and reports once that it cannot keep its record."""
     with sqlite(program) as server:
         server.stop()
         keys = f"{server.folder}/keys"
@@ -225,7 +225,7 @@ def hd12_a_folder_that_cannot_be_written_is_reported_once(program):
 
 
 def hd9_a_password_is_asked_for_on_a_terminal_and_not_shown(program):
-    """`user create` and `user set-password` on a pseudo terminal: asked twice, hidden, refused when the two differ."""
+    """`user create` and `user set-password` on a pseudo terminal: it asks twice without echo, and refuses two different passwords."""
     with sqlite(program) as server:
         def type_in(arguments, *answers):
             child, terminal = pty.fork()
@@ -246,7 +246,7 @@ def hd9_a_password_is_asked_for_on_a_terminal_and_not_shown(program):
                 shown += part
                 if waiting and prompts and prompts[0] in shown:
                     prompts.pop(0)
-                    # The prompt is shown first. A person does not type in between; this does.
+                    # The prompt must be shown first: unlike a person, this program might type before it.
                     until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, 5, "the terminal shows no more what is typed")
                     os.write(terminal, waiting.pop(0).encode() + b"\n")
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()

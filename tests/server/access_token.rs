@@ -1,4 +1,4 @@
-//! What is signed, and that others can check it: RFC 9068.
+//! The access token (RFC 9068), checked by other implementations.
 
 use josekit::{jwk::Jwk, jws::RS256, jwt};
 
@@ -8,10 +8,10 @@ use crate::support::{Backend, TestApp, claims_of, header_of, on_sqlite};
 
 on_sqlite![
     at1_a_token_has_the_form_of_rfc_9068,
-    at2_the_issuer_is_the_same_text_everywhere,
-    openssl_verifies_what_was_signed,
-    our_own_verifier_takes_what_was_signed_and_nothing_else,
-    every_token_has_an_id_of_its_own,
+    at2_the_issuer_is_the_same_text_in_metadata_and_token,
+    openssl_verifies_the_signature,
+    the_verifier_module_accepts_the_token_and_no_changed_one,
+    every_token_has_a_unique_id,
 ];
 
 async fn at1_a_token_has_the_form_of_rfc_9068(backend: Backend) {
@@ -40,7 +40,7 @@ async fn at1_a_token_has_the_form_of_rfc_9068(backend: Backend) {
     assert!(claims["iat"].is_i64() && claims["exp"].is_i64(), "whole numbers: {claims}");
 }
 
-async fn at2_the_issuer_is_the_same_text_everywhere(backend: Backend) {
+async fn at2_the_issuer_is_the_same_text_in_metadata_and_token(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let metadata = app.get("/.well-known/oauth-authorization-server").await.json();
@@ -49,7 +49,7 @@ async fn at2_the_issuer_is_the_same_text_everywhere(backend: Backend) {
     assert_eq!(claims["iss"], format!("http://localhost:{}", app.addr.port()));
 }
 
-async fn openssl_verifies_what_was_signed(backend: Backend) {
+async fn openssl_verifies_the_signature(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let answer = app.plain_token(&client).await.granted();
@@ -68,7 +68,7 @@ async fn openssl_verifies_what_was_signed(backend: Backend) {
     assert!(jwt::decode_with_verifier(&forged, &verifier).is_err());
 }
 
-async fn every_token_has_an_id_of_its_own(backend: Backend) {
+async fn every_token_has_a_unique_id(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let mut seen = std::collections::HashSet::new();
@@ -79,7 +79,7 @@ async fn every_token_has_an_id_of_its_own(backend: Backend) {
     }
 }
 
-async fn our_own_verifier_takes_what_was_signed_and_nothing_else(backend: Backend) {
+async fn the_verifier_module_accepts_the_token_and_no_changed_one(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let answer = app.plain_token(&client).await.granted();

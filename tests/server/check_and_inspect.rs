@@ -2,15 +2,13 @@
 
 use std::{io::Write, process::Stdio};
 
-use crate::support::{Backend, TestApp, command, on_both_databases};
+use crate::support::{Backend, TestApp, command, on_both_databases, on_sqlite};
 
-on_both_databases![
-    check_says_that_everything_is_usable,
-    keys_are_listed_with_their_state_and_nothing_secret,
-    a_token_is_inspected_from_an_argument_and_from_standard_input,
-];
+on_both_databases![check_reports_that_everything_is_usable, keys_are_listed_with_their_state_and_nothing_secret,];
 
-async fn check_says_that_everything_is_usable(backend: Backend) {
+on_sqlite![a_token_is_inspected_from_an_argument_and_from_standard_input];
+
+async fn check_reports_that_everything_is_usable(backend: Backend) {
     let app = TestApp::start(backend).await;
     let findings = app.run_json(&["check"]);
     let usable: Vec<_> = findings

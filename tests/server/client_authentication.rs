@@ -1,20 +1,25 @@
-//! Who a client is: RFC 6749 sections 2.3 and 5.2.
+//! Client authentication: RFC 6749 sections 2.3 and 5.2.
+
+use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::header::HeaderMap;
 
-use crate::support::{Answer, Backend, Credential, TestApp, on_both_databases};
+use crate::support::{Answer, Backend, Credential, TestApp, on_both_databases, on_sqlite};
 
 on_both_databases![
-    ca1_the_halves_of_basic_are_form_encoded,
-    ca2_a_client_authenticates_by_one_method_and_one_name,
-    ca3_a_client_that_is_restricted_to_one_method_gets_nothing_by_the_other,
-    ca4_a_wrong_secret_is_challenged,
-    ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same_answer_for_the_same_work,
     ca7_a_client_without_a_secret_gets_nothing,
+    several_secrets_are_valid_at_once_until_each_expires_or_is_dropped,
+    the_last_use_of_a_secret_is_recorded,
+];
+
+on_sqlite![
+    ca1_the_client_id_and_the_secret_in_basic_are_form_encoded,
+    ca2_two_methods_or_two_client_ids_in_one_request_are_refused,
+    ca3_a_client_that_is_restricted_to_one_method_is_refused_with_the_other,
+    ca4_a_wrong_or_missing_secret_gets_a_challenge,
+    ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same_answer_for_the_same_work,
     ca12_the_basic_header_is_read_strictly,
-    several_secrets_live_side_by_side_until_each_expires_or_is_dropped,
-    the_last_use_of_a_secret_is_noted,
 ];
 
 const BODY: &str = "grant_type=client_credentials";
@@ -27,23 +32,23 @@ async fn with_header(app: &TestApp, value: impl AsRef<[u8]>) -> Answer {
     Answer::to(app.token_request(BODY).header("authorization", value.as_ref())).await
 }
 
-async fn ca1_the_halves_of_basic_are_form_encoded(backend: Backend) {
+async fn ca1_the_client_id_and_the_secret_in_basic_are_form_encoded(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing.eu-1_a");
     let encoded = Credential { id: percent_encoded(&client.id), secret: percent_encoded(&client.secret) };
     app.plain_token(&encoded).await.granted();
     Answer::to(app.token_request(&format!("{BODY}&client_id={}&client_secret={}", encoded.id, encoded.secret))).await.granted();
 
-    // What no id and no secret of ours holds is read all the same, and then it is wrong, not malformed.
+    // A secret with characters that no secret contains is decoded, and is wrong, not malformed.
     for odd in ["a:b%c+d e ü", "%", "+", "sw_"] {
         let odd = Credential { id: client.id.clone(), secret: percent_encoded(odd) };
         app.plain_token(&odd).await.refused(401, "invalid_client");
     }
-    // A secret that was not encoded holds a colon: everything behind the first one is the secret.
+    // A secret with a colon that is not encoded: everything after the first colon is the secret.
     app.plain_token(&Credential { secret: "a:b:c".to_owned(), ..client }).await.refused(401, "invalid_client");
 }
 
-async fn ca2_a_client_authenticates_by_one_method_and_one_name(backend: Backend) {
+async fn ca2_two_methods_or_two_client_ids_in_one_request_are_refused(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     app.token(&client, &format!("{BODY}&client_id=billing&client_secret={}", client.secret)).await.refused(400, "invalid_request");
@@ -54,11 +59,9 @@ async fn ca2_a_client_authenticates_by_one_method_and_one_name(backend: Backend)
     Answer::to(twice).await.refused(400, "invalid_request");
 }
 
-async fn ca3_a_client_that_is_restricted_to_one_method_gets_nothing_by_the_other(backend: Backend) {
+async fn ca3_a_client_that_is_restricted_to_one_method_is_refused_with_the_other(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let registered = |id: &str, method: &str| {
-        app.client_with(id, &["--grant", "client_credentials", "--allow", "https://orders.example=orders:read", "--auth-method", method])
-    };
+    let registered = |id: &str, method: &str| app.database.client_with(id, |new| new.auth_methods = [method.parse().unwrap()].into());
     let (basic, post, both) = (registered("b", "client_secret_basic"), registered("p", "client_secret_post"), app.client("both"));
     let by_header = |client: Credential| async {
         let client = client;
@@ -74,7 +77,7 @@ async fn ca3_a_client_that_is_restricted_to_one_method_gets_nothing_by_the_other
     by_body(&both).await.granted();
 }
 
-async fn ca4_a_wrong_secret_is_challenged(backend: Backend) {
+async fn ca4_a_wrong_or_missing_secret_gets_a_challenge(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let wrong = Credential { secret: client.secret.replace(&client.secret[30..34], "AAAA"), ..client };
@@ -93,12 +96,12 @@ async fn ca4_a_wrong_secret_is_challenged(backend: Backend) {
 async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same_answer_for_the_same_work(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let (client, disabled, other) = (app.client("billing"), app.client("disabled"), app.client("other"));
-    app.run(&["client", "disable", "disabled"]).succeeded();
-    app.client_with("bare", &["--grant", "client_credentials"]);
+    app.database.disable_client("disabled");
+    app.database.client_with("bare", |new| new.permissions.clear());
     let with = |id: &str, secret: &str| Credential { id: id.to_owned(), secret: secret.to_owned() };
     let attempts = [
         with("unknown", &client.secret),
-        with("not a lawful id", &client.secret),
+        with("not a valid id", &client.secret),
         with("billing", "wrong"),
         with("billing", ""),
         with("billing", &other.secret),
@@ -112,7 +115,7 @@ async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same
         assert_eq!(app.meters.secret_digests.get() - before, 1, "{attempt:?}");
         answer.refused(401, "invalid_client");
         let mut headers: HeaderMap = answer.headers.clone();
-        // They differ from any answer to any other.
+        // These differ between any two answers.
         headers.remove("date").unwrap();
         headers.remove("x-request-id").unwrap();
         seen.push((answer.status, headers, answer.body));
@@ -120,7 +123,7 @@ async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same
     for other in &seen[1..] {
         assert_eq!(*other, seen[0]);
     }
-    // Asked again, an unknown client is remembered as well as a known one: neither goes to the database.
+    // An unknown client is cached like a known one: the second time, neither is read from the database.
     let reads = app.meters.client_reads.get();
     for attempt in &attempts {
         app.plain_token(attempt).await.refused(401, "invalid_client");
@@ -131,8 +134,7 @@ async fn ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same
 async fn ca7_a_client_without_a_secret_gets_nothing(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
-    let shown = app.run_json(&["client", "show", "billing"]);
-    app.run(&["client", "drop-secret", "billing", shown["secrets"][0]["id"].as_str().unwrap(), "--last"]).succeeded();
+    app.database.drop_secret(&client);
     Answer::to(app.token_request(&format!("{BODY}&client_id=billing"))).await.refused(401, "invalid_client");
     Answer::to(app.token_request(&format!("{BODY}&client_id=billing&client_secret="))).await.refused(401, "invalid_client");
     app.plain_token(&Credential { secret: String::new(), ..client.clone() }).await.refused(401, "invalid_client");
@@ -171,37 +173,33 @@ async fn ca12_the_basic_header_is_read_strictly(backend: Backend) {
     app.plain_token(&client).await.granted();
 }
 
-async fn several_secrets_live_side_by_side_until_each_expires_or_is_dropped(backend: Backend) {
+async fn several_secrets_are_valid_at_once_until_each_expires_or_is_dropped(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let first = app.client("billing");
-    let added = app.run_json(&["client", "add-secret", "billing", "--expires-in", "1h"]);
-    assert!(added["secret"]["expires_at"].is_string());
-    let second = Credential { secret: added["secret"]["value"].as_str().unwrap().to_owned(), ..first.clone() };
+    let second = app.database.add_secret(&first, Some(Duration::from_secs(3600)));
     app.plain_token(&first).await.granted();
     app.plain_token(&second).await.granted();
 
-    // Well beyond the hour: the command took its time from the machine's clock, a little after the server's began.
-    app.pass(std::time::Duration::from_secs(2 * 3600)).await;
+    // Well beyond the hour, because the command uses the system clock, which is slightly ahead of the server's.
+    app.pass(Duration::from_secs(2 * 3600)).await;
     app.plain_token(&first).await.granted();
     app.plain_token(&second).await.refused(401, "invalid_client");
 
-    let shown = app.run_json(&["client", "show", "billing"]);
-    let id = &first.secret[3..19];
-    assert!(shown["secrets"].as_array().unwrap().iter().any(|secret| secret["id"] == id), "{shown}");
-    app.run(&["client", "drop-secret", "billing", id, "--last"]).succeeded();
+    app.database.drop_secret(&first);
     app.settle().await;
     app.plain_token(&first).await.refused(401, "invalid_client");
 }
 
-async fn the_last_use_of_a_secret_is_noted(backend: Backend) {
+async fn the_last_use_of_a_secret_is_recorded(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
-    assert!(app.run_json(&["client", "show", "billing"])["secrets"][0]["last_used_at"].is_null());
+    let last_use = "SELECT COALESCE(CAST(last_used_at AS TEXT), 'never') FROM client_secrets";
+    assert_eq!(app.database.texts(last_use).await, ["never"]);
     app.plain_token(&client).await.granted();
     let used = app.now().seconds();
     let epochs = app.database.contents().await;
-    // What was not written down yet is written down when the server stops.
+    // A use that is not stored yet is stored when the server stops.
     let database = app.stop().await;
-    assert_eq!(database.texts("SELECT CAST(last_used_at AS TEXT) FROM client_secrets").await, [used.to_string()]);
+    assert_eq!(database.texts(last_use).await, [used.to_string()]);
     assert_eq!(database.contents().await, epochs, "a stamp raises no epoch");
 }

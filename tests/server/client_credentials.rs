@@ -1,41 +1,50 @@
-//! The client credentials grant: RFC 6749 section 4.4, RFC 8707 and the rules of which resource is meant.
+//! The client credentials grant: RFC 6749 section 4.4, RFC 8707, and the selection of the resource.
 
-use crate::support::{Answer, Backend, TestApp, on_both_databases};
+use std::collections::BTreeMap;
 
-on_both_databases![
-    ca8_a_client_asks_only_by_the_grants_that_it_was_given,
+use sealwright::protocol::{Audience, Scope};
+
+use crate::support::{Answer, Backend, ORDERS, TestApp, lifetime, on_both_databases, on_sqlite};
+
+on_both_databases![the_shortest_lifetime_wins];
+
+on_sqlite![
+    ca8_a_client_can_use_only_the_grants_that_it_was_given,
     cc1_there_is_no_refresh_token,
-    cc2_nothing_outside_the_clients_list_is_granted,
-    cc3_a_client_is_never_named_like_a_user,
+    cc2_a_scope_that_the_client_is_not_allowed_is_refused,
+    cc3_a_client_id_cannot_be_a_uuid,
     at3_a_token_is_for_one_resource,
     at3_audience_is_a_synonym_of_resource,
     a_cached_client_costs_no_database_read,
-    the_shortest_lifetime_wins,
 ];
 
-async fn ca8_a_client_asks_only_by_the_grants_that_it_was_given(backend: Backend) {
+const STOCK: &str = "https://stock.example";
+
+fn permissions<const N: usize>(scopes: [(&str, &str); N]) -> BTreeMap<Audience, Scope> {
+    scopes.into_iter().map(|(audience, scope)| (audience.parse().unwrap(), scope.parse().unwrap())).collect()
+}
+
+async fn ca8_a_client_can_use_only_the_grants_that_it_was_given(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let allow = ["--allow", "https://orders.example=orders:read"];
-    let none = app.client_with("none", &allow);
-    let others = app.client_with("others", &[&allow[..], &["--grant", "password", "--grant", "refresh_token"]].concat());
+    let none = app.database.client("none", &[], "orders:read");
+    let others = app.database.client("others", &["password", "refresh_token"], "orders:read");
     app.plain_token(&none).await.refused(400, "unauthorized_client");
     app.plain_token(&others).await.refused(400, "unauthorized_client");
 }
 
 async fn cc1_there_is_no_refresh_token(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let grants = ["--grant", "client_credentials", "--grant", "refresh_token", "--grant", "password"];
-    let client = app.client_with("billing", &[&grants[..], &["--allow", "https://orders.example=orders:read"]].concat());
+    let client = app.app_for_users("billing");
     let body = app.plain_token(&client).await.granted();
     let mut names: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["access_token", "expires_in", "scope", "token_type"]);
 }
 
-async fn cc2_nothing_outside_the_clients_list_is_granted(backend: Backend) {
+async fn cc2_a_scope_that_the_client_is_not_allowed_is_refused(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
-    let reader = app.client_with("reader", &["--grant", "client_credentials", "--allow", "https://orders.example=orders:read"]);
+    app.database.resource(STOCK, "stock:read", None);
+    let reader = app.database.client("reader", &["client_credentials"], "orders:read");
     for scope in ["orders:write", "orders:read+orders:write", "stock:read", "orders:read+stock:read", "unknown", "orders"] {
         for resource in ["", "&resource=https://orders.example"] {
             let body = format!("grant_type=client_credentials&scope={scope}{resource}");
@@ -45,7 +54,7 @@ async fn cc2_nothing_outside_the_clients_list_is_granted(backend: Backend) {
     assert_eq!(app.plain_token(&reader).await.granted()["scope"], "orders:read");
 }
 
-async fn cc3_a_client_is_never_named_like_a_user(backend: Backend) {
+async fn cc3_a_client_id_cannot_be_a_uuid(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     for uuid in ["0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b", "0197a1b2c3d47e5f8a9b0c1d2e3f4a5b"] {
         let refused = app.run(&["client", "create", uuid]);
@@ -55,14 +64,13 @@ async fn cc3_a_client_is_never_named_like_a_user(backend: Backend) {
     let client = app.client("billing");
     let claims = app.plain_token(&client).await.claims();
     assert_eq!((claims["sub"].as_str(), claims["client_id"].as_str()), (Some("billing"), Some("billing")));
-    assert!(claims.get("auth_time").is_none(), "nobody has signed in");
+    assert!(claims.get("auth_time").is_none(), "no user has signed in");
 }
 
 async fn at3_audience_is_a_synonym_of_resource(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
-    let allow = ["--allow", "https://orders.example=orders:read", "--allow", "https://stock.example=stock:read"];
-    let two = app.client_with("two", &[&["--grant", "client_credentials"][..], &allow].concat());
+    app.database.resource(STOCK, "stock:read", None);
+    let two = app.database.client_with("two", |new| new.permissions = permissions([(ORDERS, "orders:read"), (STOCK, "stock:read")]));
     let ask = async |more: &str| app.token(&two, &format!("grant_type=client_credentials{more}")).await;
     let (orders, stock) = ("https://orders.example", "https://stock.example");
     for (more, audience) in [
@@ -91,22 +99,22 @@ async fn at3_audience_is_a_synonym_of_resource(backend: Backend) {
 
 async fn at3_a_token_is_for_one_resource(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read", "--scope", "stock:write"]).succeeded();
-    let allow_orders = ["--grant", "client_credentials", "--allow", "https://orders.example=orders:read"];
-    let one = app.client_with("one", &allow_orders);
-    let two = app.client_with("two", &[&allow_orders[..], &["--allow", "https://stock.example=stock:read,stock:write"]].concat());
-    let none = app.client_with("none", &["--grant", "client_credentials"]);
+    app.database.resource(STOCK, "stock:read stock:write", None);
+    let one = app.database.client("one", &["client_credentials"], "orders:read");
+    let at_both = permissions([(ORDERS, "orders:read"), (STOCK, "stock:read stock:write")]);
+    let two = app.database.client_with("two", |new| new.permissions = at_both);
+    let none = app.database.client_with("none", |new| new.permissions.clear());
     let ask = async |client, rest: &str| app.token(client, &format!("grant_type=client_credentials{rest}")).await;
 
-    // Neither is named: the client's only one.
+    // Neither a resource nor a scope: the client's only resource.
     assert_eq!(ask(&one, "").await.claims()["aud"], "https://orders.example");
     ask(&two, "").await.refused(400, "invalid_target");
     ask(&none, "").await.refused(400, "invalid_target");
-    // By scope.
+    // Selected by scope.
     let claims = ask(&two, "&scope=stock:read").await.claims();
     assert_eq!((claims["aud"].as_str(), claims["scope"].as_str()), (Some("https://stock.example"), Some("stock:read")));
     ask(&two, "&scope=stock:read+orders:read").await.refused(400, "invalid_scope");
-    // By resource: all that the client may have there.
+    // Selected by resource: the whole scope of the client there.
     let claims = ask(&two, "&resource=https://stock.example").await.claims();
     assert_eq!((claims["aud"].as_str(), claims["scope"].as_str()), (Some("https://stock.example"), Some("stock:read stock:write")));
     ask(&two, "&resource=https://stock.example&scope=orders:read").await.refused(400, "invalid_scope");
@@ -130,12 +138,15 @@ async fn a_cached_client_costs_no_database_read(backend: Backend) {
 
 async fn the_shortest_lifetime_wins(backend: Backend) {
     let app = TestApp::start(backend).await;
-    app.run(&["resource", "create", "https://a.example", "--scope", "a", "--token-lifetime", "5m"]).succeeded();
-    app.run(&["resource", "create", "https://b.example", "--scope", "b"]).succeeded();
-    let allow = ["--grant", "client_credentials", "--allow", "https://a.example=a", "--allow", "https://b.example=b"];
-    let plain = app.client_with("plain", &allow);
-    let short = app.client_with("short", &[&allow[..], &["--token-lifetime", "60s"]].concat());
-    let long = app.client_with("long", &[&allow[..], &["--token-lifetime", "24h"]].concat());
+    app.database.resource("https://a.example", "a", lifetime(300));
+    app.database.resource("https://b.example", "b", None);
+    let client = |id: &str, token_lifetime| {
+        app.database.client_with(id, |new| {
+            new.permissions = permissions([("https://a.example", "a"), ("https://b.example", "b")]);
+            new.token_lifetime = token_lifetime;
+        })
+    };
+    let (plain, short, long) = (client("plain", None), client("short", lifetime(60)), client("long", lifetime(24 * 3600)));
     for (client, scope, seconds) in
         [(&plain, "a", 300), (&plain, "b", 600), (&short, "a", 60), (&short, "b", 60), (&long, "a", 300), (&long, "b", 86_400)]
     {

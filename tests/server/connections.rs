@@ -1,4 +1,4 @@
-//! Connections that give nothing and requests that do not end: what they may take, and that everyone else is served.
+//! Idle connections and requests without an end: the limits on them, and that other callers are served.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ async fn app_with(settings: &[(&str, &str)]) -> TestApp {
     TestApp::start_with(TestDatabase::create(Backend::Sqlite).await, settings).await
 }
 
-/// A connection over which this was sent.
+/// Opens a connection and sends these bytes.
 async fn sent(app: &TestApp, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(app.addr).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     stream
 }
 
-/// All that comes until the connection is closed, which it has to be.
+/// Reads until the connection is closed, and requires that it is.
 async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut read)).await;
-    // A reset closes as well.
+    // A reset closes the connection too.
     let _ = closed.expect("the connection is closed");
     read
 }
 
 const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// A connection that had its answer and may be used again.
+/// A connection that got an answer and is idle.
 async fn kept(app: &TestApp) -> TcpStream {
     let mut stream = sent(app, LIVE).await;
     live(&mut stream).await;
@@ -50,8 +50,8 @@ async fn live(stream: &mut TcpStream) -> String {
 const FORM: &str = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd2_bodies_that_do_not_end_take_no_more_than_their_share_and_good_clients_are_served() {
-    // A quarter of it is for one source: fewer than twenty requests with such a body.
+async fn hd2_bodies_without_an_end_take_no_more_than_their_share_and_good_clients_are_served() {
+    // One source gets a quarter of the memory: fewer than twenty requests with such a body.
     let app = app_with(&[("unauthenticated_memory_mib", "8")]).await.with_orders();
     let client = app.client("billing");
     let body = "a".repeat(64 * 1024 - 1);
@@ -86,7 +86,7 @@ async fn hd2_a_wrong_secret_in_the_header_is_refused_before_the_body() {
         sent(&app, head.as_bytes()).await.read_exact(&mut answer).await.unwrap();
         assert_eq!(String::from_utf8_lossy(&answer), status);
     }
-    // Over HTTP/1.1 the body is still taken, so that the answer is not lost.
+    // Over HTTP/1.1 the body is still read, so that the answer is not lost.
     let request = app.token_request(&"a".repeat(200_000)).basic_auth("billing", Some("wrong"));
     Answer::to(request).await.refused(401, "invalid_client");
     let request = app.token_request(&"a".repeat(200_000)).basic_auth("billing", Some(&client.secret));
@@ -135,7 +135,7 @@ async fn hd3_a_connection_that_only_pings_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd3_a_connection_that_never_asks_is_closed() {
+async fn hd3_a_connection_without_a_request_is_closed() {
     let app = app_with(&[("connection_idle", "1s")]).await;
     let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b"")].concat();
     for bytes in [b"".as_slice(), b"GET / HTTP/1.1\r\nx: ", b"PRI * HT", &preface] {
@@ -160,7 +160,7 @@ async fn hd3_at_the_limit_the_oldest_idle_connection_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd3_an_old_connection_says_that_its_next_answer_is_the_last() {
+async fn hd3_an_old_connection_announces_its_last_answer() {
     let app = app_with(&[("connection_age", "1s")]).await;
     let mut stream = TcpStream::connect(app.addr).await.unwrap();
     loop {
@@ -174,7 +174,7 @@ async fn hd3_an_old_connection_says_that_its_next_answer_is_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd3_the_management_listener_answers_for_health_too() {
+async fn hd3_the_management_listener_serves_health() {
     let app = app_with(&[]).await;
     for path in ["/health/live", "/health/ready"] {
         let url = format!("http://{}{path}", app.management);
@@ -183,7 +183,7 @@ async fn hd3_the_management_listener_answers_for_health_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd14_metrics_asked_for_by_a_foreign_host_are_refused() {
+async fn hd14_metrics_requests_for_a_foreign_host_are_refused() {
     let app = app_with(&[("management_hosts", "scraped.internal")]).await;
     for (host, status) in [
         ("localhost:8081", 200),
@@ -204,11 +204,11 @@ async fn hd14_metrics_asked_for_by_a_foreign_host_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd14_metrics_beyond_this_machine_have_to_be_accepted_by_name() {
+async fn hd14_metrics_on_a_remote_address_need_a_list_of_hosts() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let check = |more: &[&str]| {
-        let told = sealwright(&database, &[&["check", "--management-listen", "0.0.0.0:0"], more].concat());
-        told.stdout + &told.stderr
+        let finished = sealwright(&database, &[&["check", "--management-listen", "0.0.0.0:0"], more].concat());
+        finished.stdout + &finished.stderr
     };
     assert!(check(&[]).contains("management_unprotected = true"));
     assert!(check(&["--management-unprotected", "true"]).contains("all settings are known"));

@@ -1,4 +1,4 @@
-//! Files that hold secrets: who may read them, whose they are, and where they lie.
+//! Files that hold secrets: their permissions, their owners, and their folders.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ fn serve(database: &TestDatabase, arguments: &[&str]) -> Finished {
     sealwright(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
 }
 
-/// An issuer whose server was killed, so that SQLite's log is still there.
+/// An issuer whose server was killed, so that SQLite's log still exists.
 async fn killed() -> TestDatabase {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut server = Process::serve(&database);
@@ -44,7 +44,7 @@ async fn hd9_a_file_with_secrets_that_others_can_read_is_refused_by_every_comman
         }
         set_mode(&path, 0o600);
     }
-    // A group that may read is the operator's decision. One that may write is not: Kubernetes lets the group of `fsGroup` do so to
+    // Read access of the group is the operator's decision. Write access is removed: Kubernetes grants it to the group of `fsGroup` for
     // every file of a volume, at each mount.
     for mode in [0o640, 0o660] {
         let files = ["sealwright.db", "keys/sealing.key"].map(|name| database.folder().join(name));
@@ -56,17 +56,17 @@ async fn hd9_a_file_with_secrets_that_others_can_read_is_refused_by_every_comman
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hd9_a_file_of_another_user_and_a_link_of_another_user_are_refused() {
-    const NOBODY: u32 = 65534;
+    const OTHER_USER: u32 = 65534;
     let database = killed().await;
     let key = database.keys_dir().join("sealing.key");
-    if chown(&key, Some(NOBODY), None).is_err() {
-        // Only root can give files away.
+    if chown(&key, Some(OTHER_USER), None).is_err() {
+        // Only root can change the owner of a file.
         return;
     }
     serve(&database, &[]).failed_saying(&[key.to_str().unwrap(), "belongs to the user 65534", "chown"]);
     chown(&key, Some(0), None).unwrap();
     let file = database.folder().join("sealwright.db");
-    chown(&file, Some(NOBODY), None).unwrap();
+    chown(&file, Some(OTHER_USER), None).unwrap();
     sealwright(&database, &["client", "list"]).failed_saying(&["database file", "belongs to the user 65534"]);
     chown(&file, Some(0), None).unwrap();
 
@@ -74,13 +74,13 @@ async fn hd9_a_file_of_another_user_and_a_link_of_another_user_are_refused() {
     fs::rename(&key, &elsewhere).unwrap();
     symlink(&elsewhere, &key).unwrap();
     sealwright(&database, &["check"]).succeeded();
-    std::os::unix::fs::lchown(&key, Some(NOBODY), None).unwrap();
+    std::os::unix::fs::lchown(&key, Some(OTHER_USER), None).unwrap();
     serve(&database, &[]).failed_saying(&["symbolic link", "belongs to the user 65534"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hd9_a_link_is_followed_to_a_file_that_obeys_the_rule() {
-    // As Kubernetes mounts a secret: a link to a file in a folder that everyone could write to but for its sticky bit.
+    // As Kubernetes mounts a secret: a link to a file in a folder that everyone may write to and that has the sticky bit.
     let database = killed().await;
     let (key, volume) = (database.keys_dir().join("sealing.key"), database.folder().join("volume"));
     fs::create_dir(&volume).unwrap();
@@ -98,7 +98,7 @@ async fn hd9_a_link_is_followed_to_a_file_that_obeys_the_rule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd9_a_folder_that_everyone_may_write_to_is_refused_before_anything_is_made_in_it() {
+async fn hd9_a_folder_that_everyone_may_write_to_is_refused_before_a_file_is_created_in_it() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     set_mode(database.folder(), 0o777);
     serve(&database, &[]).failed_saying(&["everyone may write to", "777", "chmod o-w"]);
@@ -111,7 +111,7 @@ async fn hd9_a_folder_that_everyone_may_write_to_is_refused_before_anything_is_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd9_a_configuration_file_that_holds_a_secret_is_for_its_owner_and_group_alone() {
+async fn hd9_a_configuration_file_with_a_secret_may_be_readable_by_its_owner_and_group_only() {
     let database = TestApp::start(Backend::Sqlite).await.stop().await;
     let key = fs::read_to_string(database.keys_dir().join("sealing.key")).unwrap();
     let file = database.folder().join("sealwright.toml");
@@ -137,14 +137,14 @@ async fn hd9_a_configuration_file_that_holds_a_secret_is_for_its_owner_and_group
         set_mode(&file, 0o640);
         assert!(!check().stdout.contains("can be read"));
     }
-    // Without a secret anyone may read it.
+    // Without a secret, everyone may read it.
     write_private(&file, "token_lifetime = '5m'");
     set_mode(&file, 0o644);
     check().succeeded();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd9_a_tls_key_that_others_can_read_is_refused_before_anything_is_made() {
+async fn hd9_a_tls_key_that_others_can_read_is_refused_before_a_file_is_created() {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     let database = TestDatabase::create(Backend::Sqlite).await;
@@ -156,7 +156,7 @@ async fn hd9_a_tls_key_that_others_can_read_is_refused_before_anything_is_made()
     let tls = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", place.to_str().unwrap()];
     serve(&database, &tls).failed_saying(&["the TLS key", place.to_str().unwrap(), "644", "chmod 600"]);
     assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 0, "nothing was made");
-    // root:ssl-cert 0640, or the key of an ACME client's own user.
+    // root:ssl-cert 0640, or a key that belongs to the user of an ACME client.
     set_mode(&place, 0o640);
     drop(chown(&place, Some(65534), None));
     let mut command = command_on(&database);

@@ -1,4 +1,4 @@
-//! What stands between the server and its database: how it is named, protected and lost.
+//! The connection to the database: its URL, its encryption, and its loss.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ on_both_databases![
     op2_a_later_start_changes_nothing_and_reports_nothing,
 ];
 
-/// A server that refuses TLS, as whoever stands between could, and what it was sent by the one that connected.
+/// A server that refuses TLS, as an attacker in between could, and the bytes that it received.
 fn refusing_tls(connect: impl FnOnce(&str)) -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -37,20 +37,20 @@ fn refusing_tls(connect: impl FnOnce(&str)) -> Vec<u8> {
             let mut request = [0; 8];
             stream.read_exact(&mut request).unwrap();
             seen.extend(request);
-            // Whoever goes on in the clear is asked for the password in the clear.
+            // A client that continues without TLS is asked for the password in plain text.
             drop(stream.write_all(b"N").and_then(|()| stream.write_all(&[b'R', 0, 0, 0, 8, 0, 0, 0, 3])));
             drop(stream.read_to_end(&mut seen));
         }
         seen
     });
-    // An address that is not loopback's and leads here all the same.
+    // An address of this machine that is not a loopback address.
     connect(&format!("0.0.0.0:{port}"));
     drop(stop);
     listening.join().unwrap()
 }
 
 #[test]
-fn hd4_a_server_beyond_this_machine_that_refuses_tls_gets_no_password() {
+fn hd4_a_remote_server_that_refuses_tls_gets_no_password() {
     let folder = tempfile::tempdir().unwrap();
     let list = |url: String, tls: &str| {
         let mut command = command(folder.path());
@@ -71,7 +71,7 @@ fn hd4_a_server_beyond_this_machine_that_refuses_tls_gets_no_password() {
         });
         assert!(seen.is_empty(), "refused before it connects: {mode}");
     }
-    // Who opts out gets what they ask for.
+    // With TLS switched off, the password is sent.
     assert!(clear(&refusing_tls(|host| drop(list(format!("postgres://sw:hunter2@{host}/d"), "off")))));
 }
 
@@ -114,12 +114,12 @@ async fn hd4_a_secret_may_come_from_a_file(backend: Backend) {
     let mut check = command_on(&database);
     check.env("SEALWRIGHT_SEALING_KEY_FILE", &elsewhere).args(["check"]);
     finish(check).succeeded();
-    // A setting that holds no secret has none.
+    // Settings without a secret have no such variable.
     list(&[("SEALWRIGHT_LISTEN_FILE", "x")]).failed_saying(&["unknown setting listen_file"]);
 }
 
 #[test]
-fn op3_op4_what_a_url_says_wrongly_is_refused_by_every_command_and_no_password_is_shown() {
+fn op3_op4_mistakes_in_a_url_are_refused_by_every_command_and_no_password_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let urls = [
         ("postgres://sw:hunter2/x@127.0.0.1/d", "/ as %2F"),
@@ -144,7 +144,7 @@ fn op3_op4_what_a_url_says_wrongly_is_refused_by_every_command_and_no_password_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op2_a_role_that_may_not_create_and_a_read_only_database_are_named() {
+async fn op2_a_role_that_may_not_create_and_a_read_only_database_are_reported() {
     let database = TestDatabase::create(Backend::Postgres).await;
     let name = database.url.rsplit_once('/').unwrap().1.to_owned();
     let role = format!("role_{name}");
@@ -184,7 +184,7 @@ async fn hd8_the_same_statements_run_for_a_client_that_exists_and_for_one_that_d
     let mut server = Process::spawn(serve);
     let url = format!("http://{}/oauth/token", server.addr().await);
     furnish(&database);
-    // The statements that name the tables of clients; the look at the epochs goes on beside.
+    // Only the statements on the tables of clients; epochs are read in parallel.
     let statements = |server: &Process| -> Vec<String> {
         let lines = server.stderr();
         let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -195,7 +195,7 @@ async fn hd8_the_same_statements_run_for_a_client_that_exists_and_for_one_that_d
     };
     let http = reqwest::Client::new();
     let mut seen = Vec::new();
-    for id in ["shop", "nobody"] {
+    for id in ["shop", "unknown"] {
         let before = statements(&server).len();
         let request = http.post(&url).basic_auth(id, Some("wrong")).header("content-type", "application/x-www-form-urlencoded");
         Answer::to(request.body("grant_type=client_credentials")).await.refused(401, "invalid_client");
@@ -207,14 +207,14 @@ async fn hd8_the_same_statements_run_for_a_client_that_exists_and_for_one_that_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op11_a_write_that_postgresql_undoes_for_another_is_run_again() {
+async fn op11_a_write_that_postgresql_rolls_back_for_another_is_run_again() {
     let (app, client) = TestApp::for_users(Backend::Postgres).await;
     let mut token = app.sign_in(&client).await.refresh_token();
     for code in ["40001", "40P01"] {
         for sql in [
             "DROP SEQUENCE IF EXISTS tries",
             "CREATE SEQUENCE tries",
-            // What a sequence gives is not undone with the transaction.
+            // A rollback does not reset a sequence.
             &format!(
                 "CREATE OR REPLACE FUNCTION conflict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                  IF nextval('tries') < 3 THEN RAISE EXCEPTION 'made up' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$"
@@ -246,14 +246,14 @@ async fn op11_equal_refreshes_at_once_succeed_under_default_isolation_serializab
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op6_a_database_that_becomes_read_only_is_left_and_taken_again_when_it_is_writable() {
+async fn op6_connections_to_a_database_that_becomes_read_only_are_replaced_until_it_is_writable() {
     let (app, client) = TestApp::for_users(Backend::Postgres).await;
     app.get("/health/ready").await;
     let name = app.database.url.rsplit_once('/').unwrap().1.to_owned();
     let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()");
     let ready = async |reason: Option<&str>| {
         for _ in 0..100 {
-            // A look that fails is a look too.
+            // A failed read of the epochs counts as one.
             wait_until(|| app.clock.sleepers() > 1).await;
             app.clock.advance(Duration::from_millis(500));
             let answer = app.get("/health/ready").await;

@@ -1,6 +1,5 @@
-//! `openapi.yaml` and the server. That every answer which any test reads is described is held where answers are read
-//! (`support/described.rs`); that thousands of made-up requests are answered as described, by `tests/api/run`; here is the other way
-//! round: what is described happens.
+//! `openapi.yaml` and the server: everything that is described happens. That every answer is described is checked where tests read
+//! answers (`support/described.rs`), and by the generated requests of `tests/api/run`.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,10 +11,10 @@ use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestData
 on_sqlite![
     every_status_that_is_described_is_answered,
     ad10_the_description_and_its_page_are_served_or_turned_off,
-    below_an_issuers_path_the_page_finds_everything,
+    the_page_works_below_the_path_of_an_issuer,
 ];
 
-/// What other tests provoke, since it takes a broken database or a real delay: 408 in `form`, 500 and 503 in `faults`.
+/// Statuses that other tests cause, because they need a broken database or a delay: 408 in `form`, 500 and 503 in `faults`.
 const ELSEWHERE: [&str; 3] = ["408", "500", "503"];
 
 async fn every_status_that_is_described_is_answered(backend: Backend) {
@@ -27,21 +26,21 @@ async fn every_status_that_is_described_is_answered(backend: Backend) {
     let wrong = Credential { id: shop.id.clone(), secret: "wrong".to_owned() };
     let large = format!("grant_type=client_credentials&x={}", "y".repeat(70_000));
     let endpoints = [("/oauth/token", "grant_type=client_credentials"), ("/oauth/revoke", "token=x")];
-    for (path, lawful) in endpoints {
+    for (path, valid) in endpoints {
         let by = |client: &Credential, body: &str| app.form(path, body).basic_auth(&client.id, Some(&client.secret));
-        note(path, &Answer::to(by(&shop, lawful)).await);
+        note(path, &Answer::to(by(&shop, valid)).await);
         note(path, &Answer::to(by(&shop, "")).await);
-        note(path, &Answer::to(by(&wrong, lawful)).await);
+        note(path, &Answer::to(by(&wrong, valid)).await);
         note(path, &Answer::to(by(&shop, &large)).await);
     }
     for _ in 0..12 {
-        for (path, lawful) in endpoints {
-            note(path, &Answer::to(app.form(path, lawful).basic_auth(&wrong.id, Some(&wrong.secret))).await);
+        for (path, valid) in endpoints {
+            note(path, &Answer::to(app.form(path, valid).basic_auth(&wrong.id, Some(&wrong.secret))).await);
         }
     }
     for path in DESCRIPTION["paths"].as_object().unwrap().keys() {
         let method = if path.starts_with("/oauth/") { Method::POST } else { Method::GET };
-        // On a connection of its own: what one has room for already, it also reads.
+        // On a separate connection: a connection reads what its buffer has room for.
         let fresh = reqwest::Client::new().request(method.clone(), app.url(path));
         note(path, &Answer::to(fresh.header("x-long", "y".repeat(40_000))).await);
         if method == Method::GET {
@@ -76,7 +75,7 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
     assert_eq!((yaml.header("access-control-allow-origin"), json.header("access-control-allow-origin")), (Some("*"), Some("*")));
     let page = app.get("/docs").await;
     let policy = page.header("content-security-policy").unwrap();
-    // Nothing is loaded from elsewhere, and no script that is not a file of the server's.
+    // Nothing is loaded from other hosts, and every script is a file of the server.
     for source in policy.split(';').filter_map(|directive| directive.trim().split_once(' ').map(|(_, sources)| sources)) {
         assert!(source.split(' ').all(|source| ["'none'", "'self'"].contains(&source)), "{policy}");
     }
@@ -91,7 +90,7 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
         assert!(page.body.contains(&format!("docs/{file}")), "{file}");
         let answer = app.get(&format!("/docs/{file}")).await;
         assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{file}");
-        // Nobody gets the same megabyte twice.
+        // Unchanged files are not sent again.
         let again = app.request(Method::GET, &format!("/docs/{file}")).header("if-none-match", answer.header("etag").unwrap());
         let again = Answer::to(again).await;
         assert_eq!((again.status, again.body.as_str(), again.header("cache-control")), (304, "", Some("no-cache")), "{file}");
@@ -112,7 +111,7 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
     without.get("/.well-known/jwks.json").await.granted();
 }
 
-async fn below_an_issuers_path_the_page_finds_everything(backend: Backend) {
+async fn the_page_works_below_the_path_of_an_issuer(backend: Backend) {
     let app = TestApp::start_with(TestDatabase::create(backend).await, &[("issuer", "https://example.com/auth")]).await.with_orders();
     let shop = app.app_for_users("shop");
     assert_eq!(app.get("/auth/docs").await.status, 200);
@@ -127,7 +126,7 @@ async fn below_an_issuers_path_the_page_finds_everything(backend: Backend) {
 }
 
 #[test]
-fn every_text_of_the_catalogue_stands_in_the_servers_sources() {
+fn every_error_text_of_the_description_is_in_the_sources() {
     fn read(folder: &Path, into: &mut String) {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
             match entry.path() {
@@ -141,11 +140,11 @@ fn every_text_of_the_catalogue_stands_in_the_servers_sources() {
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server"), &mut sources);
     let texts = DESCRIPTION["x-errors"].as_array().unwrap().iter().flat_map(|error| error["descriptions"].as_array().unwrap());
     let absent: Vec<_> = texts.map(|text| text.as_str().unwrap()).filter(|text| !sources.contains(text)).collect();
-    assert!(absent.is_empty(), "nobody says this any more: {absent:#?}");
+    assert!(absent.is_empty(), "no source contains these: {absent:#?}");
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_every_example_of_an_error_is_in_the_catalogue() {
+fn every_reference_resolves_and_every_example_of_an_error_is_listed() {
     fn walk(value: &Value, errors: &mut Vec<(String, String)>) {
         resolved(value);
         if let (Some(code), Some(words)) = (value["error"].as_str(), value["error_description"].as_str()) {

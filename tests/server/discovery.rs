@@ -6,15 +6,16 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, SIGN_IN, TestApp, TestDatabase, on_both_databases};
+use crate::support::{Answer, Backend, SIGN_IN, TestApp, TestDatabase, on_both_databases, on_sqlite};
 
-on_both_databases![
+on_both_databases![health_reports_liveness_and_readiness];
+
+on_sqlite![
     jk1_the_jwks_contains_only_public_members,
-    jk6_the_jwks_is_fetched_again_only_when_it_changed_and_soon_enough,
-    md1_the_metadata_stands_at_every_path_that_libraries_try,
+    jk6_the_jwks_has_an_etag_and_a_max_age_that_shrinks_without_a_database,
+    md1_the_metadata_is_at_every_path_that_libraries_try,
     md2_nothing_in_a_request_changes_the_issuer,
     md4_what_is_advertised_works_and_what_is_not_is_refused,
-    health_says_whether_it_lives_and_whether_it_can_work,
 ];
 
 async fn jk1_the_jwks_contains_only_public_members(backend: Backend) {
@@ -34,7 +35,7 @@ async fn jk1_the_jwks_contains_only_public_members(backend: Backend) {
     assert_eq!(key["kid"].as_str().unwrap().len(), 43, "a SHA-256 thumbprint");
 }
 
-async fn jk6_the_jwks_is_fetched_again_only_when_it_changed_and_soon_enough(backend: Backend) {
+async fn jk6_the_jwks_has_an_etag_and_a_max_age_that_shrinks_without_a_database(backend: Backend) {
     let app = TestApp::start(backend).await;
     let first = app.get("/.well-known/jwks.json").await;
     let etag = first.header("etag").unwrap();
@@ -50,14 +51,14 @@ async fn jk6_the_jwks_is_fetched_again_only_when_it_changed_and_soon_enough(back
     for other in ["\"other\"", etag.trim_matches('"'), "\"a,*,b\"", "\"other\", *", ""] {
         assert_eq!(asking(other.to_owned()).await.status, 200, "{other}");
     }
-    // It would be the document's length, which is not 0 (RFC 9110 section 8.6).
+    // A Content-Length would be that of the document, which is not 0 (RFC 9110 section 8.6).
     for method in [Method::GET, Method::HEAD] {
         let answer = Answer::to(app.request(method, "/.well-known/jwks.json").header("if-none-match", etag)).await;
         assert_eq!((answer.status, answer.header("content-length"), answer.header("transfer-encoding")), (304, None, None));
     }
 
-    // The database goes away: what this node knows gets older, and so does what verifiers may keep, until it is 24 h (the
-    // lead) less twice the skew of 60 s.
+    // Without the database, the keys that this node knows get older, so max-age shrinks: it is 0 after 24 h (the lead) minus twice
+    // the skew of 60 s.
     app.settle().await;
     app.database.execute("ALTER TABLE epochs RENAME TO epochs_gone").await;
     let max_age = async || {
@@ -77,7 +78,7 @@ async fn jk6_the_jwks_is_fetched_again_only_when_it_changed_and_soon_enough(back
     assert_eq!(max_age().await, 0);
 }
 
-async fn md1_the_metadata_stands_at_every_path_that_libraries_try(backend: Backend) {
+async fn md1_the_metadata_is_at_every_path_that_libraries_try(backend: Backend) {
     let app = TestApp::start(backend).await;
     let document = app.get("/.well-known/oauth-authorization-server").await;
     assert_eq!((document.status, document.header("content-type")), (200, Some("application/json")));
@@ -152,7 +153,7 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
         "token_endpoint",
         "token_endpoint_auth_methods_supported",
     ];
-    assert_eq!(names, known, "whoever advertises more tries it here");
+    assert_eq!(names, known, "test each newly advertised value here");
 
     let path = |name: &str| metadata[name].as_str().unwrap().strip_prefix(&app.issuer).unwrap().to_owned();
     assert_eq!(path("token_endpoint"), "/oauth/token");
@@ -194,7 +195,7 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     Answer::to(app.token_request("grant_type=client_credentials&client_id=billing")).await.refused(401, "invalid_client");
 }
 
-async fn health_says_whether_it_lives_and_whether_it_can_work(backend: Backend) {
+async fn health_reports_liveness_and_readiness(backend: Backend) {
     let app = TestApp::start(backend).await;
     let status = |answer: &Answer| answer.json()["status"].as_str().map(str::to_owned);
     let (live, ready) = (app.get("/health/live").await, app.get("/health/ready").await);

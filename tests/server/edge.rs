@@ -1,4 +1,4 @@
-//! The front door: who called, by what name a request goes, who may read an answer, and what is only for operators.
+//! Source addresses, request ids, CORS, the management listener, and connections.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ on_sqlite![
     pw10_behind_a_proxy_limits_apply_to_the_forwarded_address_only,
     ad2_ad10_metrics_are_served_only_on_the_management_listener,
     ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else,
-    te15_what_is_secret_is_not_taken_from_a_url,
-    a_request_has_the_id_that_its_caller_gave_it_if_that_can_stand_in_a_log,
+    te15_a_secret_in_a_url_is_not_accepted,
+    a_request_keeps_the_id_of_its_caller_if_that_is_safe_to_log,
     one_source_does_not_take_every_connection,
     a_request_whose_caller_disconnects_is_counted,
 ];
 
-/// A wrong secret for `billing`, by way of a proxy that says this.
+/// A wrong secret for `billing`, through a proxy that sends this `X-Forwarded-For`.
 async fn guess(app: &TestApp, forwarded: &str) -> u16 {
     let request = app.token_request("grant_type=client_credentials").basic_auth("billing", Some("wrong"));
     Answer::to(request.header("x-forwarded-for", forwarded)).await.status
@@ -31,16 +31,16 @@ async fn pw10_behind_a_proxy_limits_apply_to_the_forwarded_address_only(backend:
     let app = TestApp::start_with(database, &[("behind_proxy", "127.0.0.1,10.0.0.0/8")]).await.with_orders();
     app.client("billing");
     for attempt in 0..10 {
-        // What stands before the proxy's own entry is anybody's claim.
+        // Entries before that of the proxy can be forged.
         assert_eq!(guess(&app, &format!("198.51.100.{attempt}, 203.0.113.1")).await, 401);
     }
     assert_eq!(guess(&app, "203.0.113.1").await, 429);
-    assert_eq!(guess(&app, "203.0.113.1, 10.1.2.3").await, 429, "by way of two proxies");
-    assert_eq!(guess(&app, "203.0.113.2").await, 401, "somebody else");
+    assert_eq!(guess(&app, "203.0.113.1, 10.1.2.3").await, 429, "through two proxies");
+    assert_eq!(guess(&app, "203.0.113.2").await, 401, "another source");
     for _ in 0..10 {
         guess(&app, "not an address").await;
     }
-    assert_eq!(guess(&app, "203.0.113.3, unknown").await, 429, "what cannot be read is the proxy itself");
+    assert_eq!(guess(&app, "203.0.113.3, unknown").await, 429, "an unreadable entry counts as the address of the proxy");
 }
 
 async fn ad2_ad10_metrics_are_served_only_on_the_management_listener(backend: Backend) {
@@ -85,7 +85,7 @@ async fn ad2_ad10_metrics_are_served_only_on_the_management_listener(backend: Ba
     }
     assert!(metrics.ends_with("# EOF\n") && !metrics.contains(&client.secret));
 
-    // The dashboard asks for nothing that is not there.
+    // Every metric of the dashboard exists.
     app.sign_in(&client).await;
     guess(&app, "203.0.113.1").await;
     let metrics = app.metrics().await;
@@ -125,7 +125,7 @@ async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(b
     }
 }
 
-async fn te15_what_is_secret_is_not_taken_from_a_url(backend: Backend) {
+async fn te15_a_secret_in_a_url_is_not_accepted(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let refresh = app.sign_in(&client).await.refresh_token();
     let Credential { id, secret } = &client;
@@ -139,22 +139,22 @@ async fn te15_what_is_secret_is_not_taken_from_a_url(backend: Backend) {
     ] {
         Answer::to(app.form(&format!("{path}?{query}"), &body)).await.refused(400, "invalid_request");
     }
-    // `ad6_...` looks for what was in these URLs in the log of a real process.
+    // `ad6_...` searches the log of a real process for the contents of these URLs.
     assert!(app.refresh(&client, &refresh).await.status == 200, "none of it had an effect");
 }
 
-async fn a_request_has_the_id_that_its_caller_gave_it_if_that_can_stand_in_a_log(backend: Backend) {
+async fn a_request_keeps_the_id_of_its_caller_if_that_is_safe_to_log(backend: Backend) {
     let app = TestApp::start(backend).await;
     let ask = async |id: &[u8]| {
         let id = reqwest::header::HeaderValue::from_bytes(id).unwrap();
         Answer::to(app.request(Method::GET, "/health/live").header("x-request-id", id)).await.header("x-request-id").unwrap().to_owned()
     };
-    for lawful in ["a", "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b", "Root=1.2_3", &"x".repeat(64)] {
-        let answered = ask(lawful.as_bytes()).await;
-        assert_eq!(answered == lawful, !lawful.contains('='), "{lawful}");
+    for valid in ["a", "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b", "Root=1.2_3", &"x".repeat(64)] {
+        let answered = ask(valid.as_bytes()).await;
+        assert_eq!(answered == valid, !valid.contains('='), "{valid}");
     }
-    for unlawful in [&b""[..], b" ", b"a b", b"a\"b", b"\xff\xfe", b"a{b}", &[b'x'; 65]] {
-        assert_eq!(ask(unlawful).await.len(), 22, "{unlawful:?}: it gets one of ours");
+    for invalid in [&b""[..], b" ", b"a b", b"a\"b", b"\xff\xfe", b"a{b}", &[b'x'; 65]] {
+        assert_eq!(ask(invalid).await.len(), 22, "{invalid:?}: the server generates one");
     }
 }
 
@@ -162,7 +162,7 @@ async fn one_source_does_not_take_every_connection(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let app = TestApp::start_with(database, &[("connections_per_source", "3")]).await;
     let mut open = Vec::new();
-    // Each has a request under way, whose body does not come.
+    // Each has a request whose body does not arrive.
     for number in 1..=3 {
         let mut stream = TcpStream::connect(app.addr).await.unwrap();
         let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\nexpect: 100-continue";
@@ -180,7 +180,7 @@ async fn one_source_does_not_take_every_connection(backend: Backend) {
 
 async fn a_request_whose_caller_disconnects_is_counted(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
-    // The password is right, and the login cannot be written down yet.
+    // The password is correct, and the login cannot be stored yet.
     let held = app.database.lock("UPDATE users SET username = username").await;
     let body = format!("grant_type=password&client_id={}&client_secret={}&{SIGN_IN}", client.id, client.secret);
     let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded";
@@ -193,25 +193,25 @@ async fn a_request_whose_caller_disconnects_is_counted(backend: Backend) {
     held.release().await;
 }
 
-/// Sends these bytes on a connection of their own and gives back all that comes until it is closed.
+/// Sends these bytes on a new connection and returns all bytes until it is closed.
 async fn raw(app: &TestApp, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(app.addr).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
-    // Some of these requests leave the connection open, waiting for more.
+    // After some of these requests, the server waits for more.
     let _ = tokio::time::timeout(Duration::from_secs(2), stream.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn te16_what_two_parsers_could_read_in_two_ways_is_one_request_or_none() {
+async fn te16_an_ambiguous_request_is_at_most_one_request() {
     let app = TestApp::start(Backend::Sqlite).await;
     let smuggled = "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n";
     let post = |headers: &str, body: &str| format!("POST /oauth/token HTTP/1.1\r\nhost: x\r\n{headers}\r\n{body}").into_bytes();
     for (name, request) in [
         ("two lengths", post("content-length: 3\r\ncontent-length: 44\r\n", &format!("a=b{smuggled}"))),
         ("a list of lengths", post("content-length: 3, 44\r\n", &format!("a=b{smuggled}"))),
-        ("a length that is no number", post("content-length: +3\r\n", &format!("a=b{smuggled}"))),
+        ("a length that is not a number", post("content-length: +3\r\n", &format!("a=b{smuggled}"))),
         ("length and chunks", post("content-length: 5\r\ntransfer-encoding: chunked\r\n", &format!("0\r\n\r\n{smuggled}"))),
         ("an encoding that is not known", post("transfer-encoding: chunked, identity\r\n", &format!("0\r\n\r\n{smuggled}"))),
         ("a folded header", post("x-a: b\r\n folded: yes\r\ncontent-length: 3\r\n", &format!("a=b{smuggled}"))),

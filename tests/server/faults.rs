@@ -1,13 +1,13 @@
-//! What callers see when something is wrong with us.
+//! Faults of the server, as callers see them.
 
 use std::time::Duration;
 
 use crate::support::{Backend, Process, TestApp, TestDatabase, command_on, on_both_databases};
 
 on_both_databases![
-    ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else,
-    known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on,
-    a_damaged_key_row_is_left_aside_and_a_new_key_signs,
+    ad9_a_fault_of_the_server_shows_the_caller_a_request_id_and_nothing_else,
+    without_a_database_cached_clients_are_served_for_ten_seconds_and_keys_without_a_limit,
+    a_damaged_key_row_is_skipped_and_a_new_key_signs,
     a_key_row_whose_algorithm_is_not_that_of_its_key_is_left_aside,
     write_access_to_the_database_is_not_enough_to_publish_a_key,
     a_client_stays_disabled_when_the_database_was_set_back,
@@ -15,7 +15,7 @@ on_both_databases![
     two_key_rows_whose_sealed_texts_were_swapped_do_not_open,
 ];
 
-async fn ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else(backend: Backend) {
+async fn ad9_a_fault_of_the_server_shows_the_caller_a_request_id_and_nothing_else(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let (damaged, fresh) = (app.client("damaged"), app.client("fresh"));
     app.database.execute("UPDATE clients SET grants = 'no_such_grant' WHERE id = 'damaged'").await;
@@ -48,7 +48,7 @@ async fn ad9_a_fault_of_ours_tells_the_caller_a_request_id_and_nothing_else(back
     }
 }
 
-async fn known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go_on(backend: Backend) {
+async fn without_a_database_cached_clients_are_served_for_ten_seconds_and_keys_without_a_limit(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let (known, unknown) = (app.client("known"), app.client("unknown"));
     app.settle().await;
@@ -73,12 +73,12 @@ async fn known_clients_are_served_for_ten_seconds_without_a_database_and_keys_go
     app.plain_token(&unknown).await.granted();
 }
 
-async fn a_damaged_key_row_is_left_aside_and_a_new_key_signs(backend: Backend) {
+async fn a_damaged_key_row_is_skipped_and_a_new_key_signs(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let first = app.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
     let database = app.stop().await;
-    // One character of the ciphertext: the canary opens, this key does not.
+    // One character of the ciphertext is changed: the canary opens, and this key does not.
     let sealed = database.texts("SELECT sealed FROM signing_keys").await.remove(0);
     let at = sealed.len() / 2;
     let other = if &sealed[at..=at] == "A" { "B" } else { "A" };
@@ -88,7 +88,7 @@ async fn a_damaged_key_row_is_left_aside_and_a_new_key_signs(backend: Backend) {
     let token = app.plain_token(&client).await.granted();
     let kid = crate::support::header_of(token["access_token"].as_str().unwrap())["kid"].as_str().unwrap().to_owned();
     assert_ne!(kid, first);
-    assert_eq!(kids(&app).await, [kid], "nothing vouches for what does not open");
+    assert_eq!(kids(&app).await, [kid], "a key that does not open is not published");
     let check = app.run(&["check"]);
     assert!(!check.status.success() && check.stdout.contains("1 of 2 are damaged"), "{check:?}");
 }
@@ -125,7 +125,7 @@ async fn write_access_to_the_database_is_not_enough_to_publish_a_key(backend: Ba
 }
 
 async fn two_key_rows_whose_sealed_texts_were_swapped_do_not_open(backend: Backend) {
-    // A second database under the same sealing key lends the other text.
+    // The other text comes from a second database under the same sealing key.
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let sealing_key = std::fs::read_to_string(app.database.keys_dir().join("sealing.key")).unwrap();
@@ -148,11 +148,11 @@ async fn a_client_stays_disabled_when_the_database_was_set_back(backend: Backend
     let client = app.client("billing");
     app.settle().await;
     app.plain_token(&client).await.granted();
-    // A backup is restored under the running server: the epoch goes back, and by the next change it is where it was.
+    // A backup is restored under the running server: the epoch is set back, and the next change returns it to its former value.
     app.database.execute("UPDATE epochs SET n = n - 1 WHERE kind = 'registry'").await;
-    // It is served from memory for ten seconds, and then no longer.
+    // Cached clients are served for ten seconds.
     app.stops_issuing(&client).await;
-    app.run(&["client", "disable", "billing"]).succeeded();
+    app.database.disable_client("billing");
     app.clock.advance(Duration::from_secs(60));
     app.plain_token(&client).await.refused(503, "temporarily_unavailable");
     app.run(&["restored"]).succeeded();
@@ -165,13 +165,13 @@ async fn a_slow_write_of_last_use_delays_no_change(backend: Backend) {
     let (client, other) = (app.client("billing"), app.client("other"));
     app.settle().await;
     app.plain_token(&client).await.granted();
-    // The housekeeper will wait for this lock until it gives up.
+    // Housekeeping waits for this lock until it times out.
     let held = app.database.lock("UPDATE client_secrets SET last_used_at = 1").await;
     app.pass(Duration::from_secs(10)).await;
     if backend == Backend::Postgres {
-        app.run(&["client", "disable", "other"]).succeeded();
+        app.database.disable_client("other");
     }
-    // The housekeeper does not sleep, so it is the looks that are waited for.
+    // Housekeeping does not sleep, so this waits for reads of the epochs.
     let looks = app.meters.epoch_looks.get();
     crate::support::wait_until(|| {
         app.clock.advance(Duration::from_millis(500));

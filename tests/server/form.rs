@@ -7,18 +7,18 @@ use reqwest::Method;
 use crate::support::{Answer, Backend, TestApp, on_sqlite};
 
 on_sqlite![
-    te2_what_is_not_a_form_is_refused_as_json,
-    te3_a_form_may_name_its_character_set,
+    te2_a_body_that_is_not_a_form_is_refused_with_json,
+    te3_the_content_type_may_have_a_charset,
     te4_a_repeated_parameter_is_refused,
     te5_a_parameter_without_a_value_is_absent,
-    te8_what_is_not_form_encoded_utf8_is_refused_and_changes_nothing,
+    te8_a_body_that_is_not_form_encoded_utf8_is_refused_and_changes_nothing,
     a_body_over_64_kib_is_refused_and_the_answer_arrives,
     parameters_in_the_url_are_not_accepted,
 ];
 
 const BODY: &str = "grant_type=client_credentials";
 
-async fn te2_what_is_not_a_form_is_refused_as_json(backend: Backend) {
+async fn te2_a_body_that_is_not_a_form_is_refused_with_json(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     for content_type in
@@ -33,7 +33,7 @@ async fn te2_what_is_not_a_form_is_refused_as_json(backend: Backend) {
     Answer::to(request.basic_auth(&client.id, Some(&client.secret))).await.refused(400, "invalid_request");
 }
 
-async fn te3_a_form_may_name_its_character_set(backend: Backend) {
+async fn te3_the_content_type_may_have_a_charset(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     for content_type in [
@@ -64,7 +64,7 @@ async fn te4_a_repeated_parameter_is_refused(backend: Backend) {
     let all = known.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
     Answer::to(app.token_request(&all)).await.granted();
     for (name, value) in &known {
-        // In its own name, and in an encoding of it; with the same value, another, and none.
+        // With the plain name and an encoded one; with the same value, another, and none.
         for again in [
             format!("{name}={value}"),
             format!("{name}=other"),
@@ -87,7 +87,7 @@ async fn te5_a_parameter_without_a_value_is_absent(backend: Backend) {
     Answer::to(app.token_request(&format!("{BODY}&client_id=billing&client_secret="))).await.refused(401, "invalid_client");
 }
 
-async fn te8_what_is_not_form_encoded_utf8_is_refused_and_changes_nothing(backend: Backend) {
+async fn te8_a_body_that_is_not_form_encoded_utf8_is_refused_and_changes_nothing(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let before = app.database.contents().await;
@@ -102,7 +102,7 @@ async fn te8_what_is_not_form_encoded_utf8_is_refused_and_changes_nothing(backen
     let raw = app.token_request("").body(b"grant_type=client_credentials&scope=\xff\xfe".to_vec());
     Answer::to(raw.basic_auth(&client.id, Some(&client.secret))).await.refused(400, "invalid_request");
     assert_eq!(app.database.contents().await, before);
-    assert_eq!(app.meters.client_reads.get(), 1, "nothing reached the database but the check of the credentials in the header, once");
+    assert_eq!(app.meters.client_reads.get(), 1, "the only database access is that of the credentials in the header, once");
 }
 
 async fn a_body_over_64_kib_is_refused_and_the_answer_arrives(backend: Backend) {

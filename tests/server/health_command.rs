@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Finished, Process, TestApp, TestDatabase, command, finish, on_both_databases, write_private};
+use crate::support::{Backend, Finished, Process, TestApp, TestDatabase, command, finish, on_sqlite, write_private};
 
-on_both_databases![op15_health_succeeds_while_the_server_is_ready_and_says_why_when_it_is_not];
+on_sqlite![op15_health_succeeds_while_the_server_is_ready_and_otherwise_names_the_reason];
 
 fn health(app: &TestApp, arguments: &[&str]) -> Finished {
     app.run(&[&["health"], arguments].concat())
 }
 
-async fn op15_health_succeeds_while_the_server_is_ready_and_says_why_when_it_is_not(backend: Backend) {
+async fn op15_health_succeeds_while_the_server_is_ready_and_otherwise_names_the_reason(backend: Backend) {
     let app = TestApp::start(backend).await;
     let listen = app.addr.to_string();
     assert_eq!(health(&app, &["--listen", &listen]).succeeded().stdout, "ready\n");
@@ -30,8 +30,8 @@ async fn op15_health_succeeds_while_the_server_is_ready_and_says_why_when_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op15_health_asks_the_configured_server_by_tls_below_its_path_and_on_every_address() {
-    // No certificate names the address by which a server is asked on its own machine, and this one is trusted by no one.
+async fn op15_health_asks_the_configured_server_over_tls_below_its_path_and_on_a_wildcard_address() {
+    // The certificate does not name the loopback address, and no root that signed it is trusted.
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["auth.example".to_owned()]).unwrap().self_signed(&key).unwrap();
     let database = TestDatabase::create(Backend::Sqlite).await;
@@ -50,7 +50,7 @@ async fn op15_health_asks_the_configured_server_by_tls_below_its_path_and_on_eve
     };
     let listen = format!("0.0.0.0:{port}");
     ask(&[&["--listen", &listen], &settings[..]].concat()).succeeded();
-    // A server that is named is checked like any other: nothing is known of it.
+    // For a given URL, the certificate is verified.
     ask(&["--url", &format!("https://127.0.0.1:{port}/issuer")]).failed_saying(&["did not report"]);
     let other_path = ["--listen", &listen, "--issuer", "https://auth.example", "--tls-cert", "tls.pem", "--tls-key", "tls.key"];
     ask(&other_path).failed_saying(&["404", "not that of a sealwright server"]);

@@ -1,4 +1,4 @@
-//! Logins: the command line's view of them, and one login against a plain model.
+//! Logins on the command line, and one login compared with a simple model.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::support::{Backend, Credential, TestApp, TestDatabase, on_both_databas
 on_both_databases![
     logins_are_listed_and_ended_by_id_user_and_client,
     a_login_whose_id_begins_with_a_hyphen_is_ended_like_any_other,
-    one_login_behaves_like_a_plain_model_of_it,
-    ad7_nothing_in_a_printed_text_acts_on_the_terminal,
+    a_login_behaves_like_a_simple_model_of_it,
+    ad7_control_characters_are_escaped_on_the_terminal,
     beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_ends,
 ];
 
@@ -41,7 +41,7 @@ async fn logins_are_listed_and_ended_by_id_user_and_client(backend: Backend) {
     let table = app.run(&["login", "list"]).succeeded().stdout;
     assert_eq!(table.matches("ended: operator").count(), 3, "{table}");
 
-    app.run(&["login", "end", "--user", "nobody"]).failed_saying(&["there is no user nobody"]);
+    app.run(&["login", "end", "--user", "eve"]).failed_saying(&["there is no user eve"]);
     app.run(&["login", "end", "--client", "none"]).failed_saying(&["there is no client none"]);
     app.run(&["login", "end", "AAAAAAAAAAAAAAAAAAAAAA"]).failed_saying(&["there is no login"]);
     assert_eq!(app.run(&["login", "end"]).status.code(), Some(2));
@@ -58,7 +58,7 @@ async fn beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_end
         tokens.push(app.sign_in(&shop).await.refresh_token());
         app.pass(Duration::from_secs(1)).await;
     }
-    // The first is used, so that the second has not been for the longest time.
+    // The first is used, so that the second is the least recently used.
     tokens[0] = app.refresh(&shop, &tokens[0]).await.refresh_token();
     app.pass(Duration::from_secs(1)).await;
     tokens.push(app.sign_in(&shop).await.refresh_token());
@@ -70,7 +70,7 @@ async fn beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_end
     let ended = "SELECT ended_because FROM logins WHERE ended_at IS NOT NULL";
     assert_eq!(app.database.texts(ended).await, ["displaced"]);
 
-    // Those that are over by themselves make room before any other.
+    // Expired logins do not count.
     app.pass(Duration::from_secs(3599)).await;
     tokens[0] = app.refresh(&shop, &tokens[0]).await.refresh_token();
     app.pass(Duration::from_secs(1)).await;
@@ -80,7 +80,7 @@ async fn beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_end
     app.refresh(&shop, &tokens[0]).await.granted();
 }
 
-/// Ids that were made before they could no longer begin with a hyphen.
+/// Ids of earlier versions may begin with a hyphen.
 async fn a_login_whose_id_begins_with_a_hyphen_is_ended_like_any_other(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     for start in ["-", "--", "-h", "--json"] {
@@ -94,10 +94,10 @@ async fn a_login_whose_id_begins_with_a_hyphen_is_ended_like_any_other(backend: 
     }
 }
 
-/// What can happen to a login.
+/// An event of a login.
 #[derive(Debug, Clone)]
 enum Event {
-    /// The token that was issued so many steps before the newest is presented.
+    /// The token that was issued this many steps before the newest is presented.
     Refresh {
         back: usize,
         narrow: bool,
@@ -116,7 +116,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A login in the plainest words. Times are seconds since it began.
+/// A simple model of a login. Times are in seconds since it began.
 struct Model {
     now: u64,
     tokens: Vec<String>,
@@ -170,7 +170,7 @@ impl Model {
     }
 }
 
-async fn one_login_behaves_like_a_plain_model_of_it(backend: Backend) {
+async fn a_login_behaves_like_a_simple_model_of_it(backend: Backend) {
     let settings = [("login_idle_lifetime", "300s"), ("login_lifetime", "3600s")];
     let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
     let client = app.app_for_users("shop");
@@ -189,15 +189,15 @@ async fn one_login_behaves_like_a_plain_model_of_it(backend: Backend) {
     tokio::task::block_in_place(|| runner.run(&prop::collection::vec(event(), 1..20), run)).unwrap();
 }
 
-async fn ad7_nothing_in_a_printed_text_acts_on_the_terminal(backend: Backend) {
+async fn ad7_control_characters_are_escaped_on_the_terminal(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     app.sign_in(&shop).await.granted();
     let text = "a\u{202e}l\u{9b}31m\u{1b}[31mi\u{2028}ce\u{fc}";
     app.database.execute(&format!("UPDATE logins SET ended_at = 1, ended_because = '{text}'")).await;
     for arguments in [&["login", "list"][..], &["login", "list", "--json"]] {
         let printed = app.run(arguments).succeeded().stdout;
-        let acts = |c: char| c != '\n' && c.is_control() || ['\u{202e}', '\u{2028}'].contains(&c);
-        assert!(!printed.contains(acts), "{printed:?}");
+        let is_control = |c: char| c != '\n' && c.is_control() || ['\u{202e}', '\u{2028}'].contains(&c);
+        assert!(!printed.contains(is_control), "{printed:?}");
         assert!(printed.contains("202e") && printed.contains('\u{fc}'), "{printed:?}");
     }
     assert_eq!(app.run_json(&["login", "list"])[0]["end_reason"], text);

@@ -1,6 +1,6 @@
-//! The server and its command line as their users meet them: real HTTP, real databases, the real binary.
+//! The server and its command line from outside: real HTTP, real databases, the real binary.
 //!
-//! A test that covers a row of the requirements begins with the row's id.
+//! The name of a test begins with the ids of the requirements that it covers.
 
 mod access_token;
 mod change_command;

@@ -1,4 +1,4 @@
-//! What strangers cause at will does not push out of the log what matters.
+//! Log lines that strangers can cause at will do not displace important ones.
 
 use std::{io::BufRead, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     support::{Backend, SIGN_IN, TestDatabase, furnish, sealwright},
 };
 
-/// Sends `count` requests that find nothing over one connection, as fast as it takes them.
+/// Sends `count` requests for an unknown path over one connection, as fast as possible.
 async fn flood(addr: &str, count: usize) {
     let (mut answers, mut requests) = TcpStream::connect(addr).await.unwrap().into_split();
     let sending = tokio::spawn(async move {
@@ -54,7 +54,7 @@ async fn hd10_a_flood_of_noise_and_a_slow_reader_hide_neither_a_replay_nor_a_new
     let second = post(refresh(&first)).await;
     post(refresh(&second)).await;
 
-    // Nobody reads at first, and later somebody does, slowly.
+    // The log is not read at first, and later slowly.
     let floods: Vec<_> = (0..4)
         .map(|_| {
             tokio::spawn({
@@ -87,16 +87,16 @@ async fn hd10_a_flood_of_noise_and_a_slow_reader_hide_neither_a_replay_nor_a_new
         }
         events
     });
-    // The server takes the new client in within half a second; its event is logged then.
+    // The server notices the new client within half a second, and logs its event then.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let told = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(told.success() && child.wait().unwrap().success());
+    let signalled = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(signalled.success() && child.wait().unwrap().success());
     let events = tokio::task::spawn_blocking(move || reading.join().unwrap()).await.unwrap();
     let named = |name: &str| events.iter().filter(|event| event["event"] == name).collect::<Vec<_>>();
     assert!(named("login.ended").iter().any(|event| event["reason"] == "replay"), "the replay is in the log");
     assert!(named("client.create").iter().any(|event| event["target"] == "newcomer"), "the new client is in the log");
     assert_eq!(named("token.issued").len(), 3, "and so is every token");
-    // Each request that found nothing is in the log or was counted, in the metrics and in the log.
+    // Each request for an unknown path is logged or counted, in the metrics and in the log.
     let logged = events.iter().filter(|event| event["http.status"] == 404).count();
     assert_eq!(logged + left_out, FLOOD);
     let sampled = named("log.sampled").into_iter().filter(|event| event["kind"] == "not_found");
@@ -104,7 +104,7 @@ async fn hd10_a_flood_of_noise_and_a_slow_reader_hide_neither_a_replay_nor_a_new
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd10_repeated_refusals_of_one_source_are_sampled_and_the_first_stay() {
+async fn hd10_repeated_refusals_of_one_source_are_sampled_after_the_first() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut process = crate::support::Process::serve(&database);
     let url = format!("http://{}/oauth/token", process.addr().await);

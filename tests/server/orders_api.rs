@@ -1,12 +1,12 @@
-//! `examples/orders_api.rs` beside the running server: only trusted apps and signed-in users come in, and each to their own.
+//! `examples/orders_api.rs` with the running server: only trusted apps and signed-in users get access, each to their own orders.
 
 use serde_json::{Value, json};
 
 use crate::support::{Backend, ORDERS, Process, TestApp, on_sqlite, wait_until};
 
-on_sqlite![the_example_lets_in_whom_it_should_and_says_in_json_why_not_others];
+on_sqlite![the_example_serves_allowed_callers_and_refuses_others_with_json];
 
-/// Cargo builds the examples along with the tests, beside their folder.
+/// Cargo builds the examples with the tests, in a folder beside theirs.
 fn example(app: &TestApp) -> std::process::Command {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().unwrap().parent().unwrap().join("examples/orders_api");
@@ -16,7 +16,7 @@ fn example(app: &TestApp) -> std::process::Command {
     command
 }
 
-async fn the_example_lets_in_whom_it_should_and_says_in_json_why_not_others(backend: Backend) {
+async fn the_example_serves_allowed_callers_and_refuses_others_with_json(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let shop = app.app_for_users("shop");
     app.database.user("alice", crate::support::PASSWORD, "orders:read");

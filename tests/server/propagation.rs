@@ -1,50 +1,60 @@
-//! What the command line changes while a server runs is in force within a second.
+//! A change while a server runs takes effect within a second.
 
-use crate::support::{Backend, TestApp, on_both_databases};
+use sealwright::{
+    protocol::GrantType,
+    server::commands::{ClientChange, ResourceChange},
+};
+
+use crate::support::{Backend, ORDERS, TestApp, at_orders, lifetime, on_both_databases};
 
 on_both_databases![
-    a_command_run_while_the_server_runs_is_in_force_within_a_second,
+    a_change_while_the_server_runs_takes_effect_within_a_second,
     nothing_is_read_again_while_nothing_changes,
     op17_only_the_changed_client_is_read_again,
     op17_every_client_is_read_again_when_the_record_does_not_explain_the_epoch,
 ];
 
-async fn a_command_run_while_the_server_runs_is_in_force_within_a_second(backend: Backend) {
+fn no_change() -> ClientChange {
+    ClientChange::default()
+}
+
+async fn a_change_while_the_server_runs_takes_effect_within_a_second(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let scope = async || app.plain_token(&client).await.granted()["scope"].as_str().unwrap().to_owned();
     assert_eq!(scope().await, "orders:read orders:write");
 
-    // The clock stands still between these lines: half a second of its time is all that each change gets.
-    app.run(&["client", "update", "billing", "--allow", "https://orders.example=orders:read"]).succeeded();
+    // The clock stands still between these lines: each change has half a second.
+    app.database.update_client("billing", ClientChange { allow: at_orders("orders:read"), ..no_change() });
     app.settle().await;
     assert_eq!(scope().await, "orders:read");
 
-    app.run(&["client", "disable", "billing"]).succeeded();
+    app.database.disable_client("billing");
     app.settle().await;
     app.plain_token(&client).await.refused(401, "invalid_client");
 
-    app.run(&["client", "enable", "billing"]).succeeded();
+    app.database.enable_client("billing");
     app.settle().await;
     assert_eq!(scope().await, "orders:read");
 
-    app.run(&["client", "update", "billing", "--remove-grant", "client_credentials"]).succeeded();
+    app.database.update_client("billing", ClientChange { remove_grants: [GrantType::ClientCredentials].into(), ..no_change() });
     app.settle().await;
     app.plain_token(&client).await.refused(400, "unauthorized_client");
 
-    app.run(&["client", "update", "billing", "--add-grant", "client_credentials", "--token-lifetime", "90s"]).succeeded();
+    let add_grants = [GrantType::ClientCredentials].into();
+    app.database.update_client("billing", ClientChange { add_grants, token_lifetime: Some(lifetime(90)), ..no_change() });
     app.settle().await;
     assert_eq!(app.plain_token(&client).await.granted()["expires_in"], 90);
 
-    app.run(&["resource", "update", "https://orders.example", "--token-lifetime", "60s"]).succeeded();
+    app.database.update_resource(ORDERS, ResourceChange { token_lifetime: Some(lifetime(60)), ..ResourceChange::default() });
     app.settle().await;
     assert_eq!(app.plain_token(&client).await.granted()["expires_in"], 60);
 
-    app.run(&["client", "delete", "billing"]).succeeded();
+    app.database.delete_client("billing");
     app.settle().await;
     app.plain_token(&client).await.refused(401, "invalid_client");
 
-    // A name that was asked for in vain is found as soon as it is there.
+    // A client id that was unknown is found once the client exists.
     let again = app.client("billing");
     app.settle().await;
     app.plain_token(&client).await.refused(401, "invalid_client");
@@ -76,19 +86,19 @@ async fn op17_only_the_changed_client_is_read_again(backend: Backend) {
     };
     assert_eq!((reads_of_all().await, reads_of_all().await), (3, 0));
 
-    app.run(&["client", "update", "shop", "--allow", "https://orders.example=orders:read"]).succeeded();
+    app.database.update_client("shop", ClientChange { allow: at_orders("orders:read"), ..no_change() });
     app.settle().await;
     assert_eq!((reads_of_all().await, reads_of_all().await), (1, 0));
     assert_eq!(app.plain_token(&clients[1]).await.granted()["scope"], "orders:read");
 
-    app.run(&["client", "add-secret", "stock"]).succeeded();
-    app.run(&["client", "update", "billing", "--token-lifetime", "90s"]).succeeded();
+    app.database.add_secret(&clients[2], None);
+    app.database.update_client("billing", ClientChange { token_lifetime: Some(lifetime(90)), ..no_change() });
     app.client("unrelated");
     app.user("alice");
     app.settle().await;
-    assert_eq!(reads_of_all().await, 2, "those with a new secret and a new lifetime");
+    assert_eq!(reads_of_all().await, 2, "the client with a new secret and the one with a new lifetime");
 
-    app.run(&["resource", "update", "https://orders.example", "--token-lifetime", "60s"]).succeeded();
+    app.database.update_resource(ORDERS, ResourceChange { token_lifetime: Some(lifetime(60)), ..ResourceChange::default() });
     app.settle().await;
     assert_eq!(reads_of_all().await, 0, "the resource is read again, and no client");
     assert_eq!(app.plain_token(&clients[0]).await.granted()["expires_in"], 60);
@@ -103,7 +113,7 @@ async fn op17_every_client_is_read_again_when_the_record_does_not_explain_the_ep
     }
     app.database.execute("DELETE FROM client_scopes WHERE client_id = 'shop'").await;
     app.database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'registry'").await;
-    app.run(&["client", "update", "billing", "--token-lifetime", "90s"]).succeeded();
+    app.database.update_client("billing", ClientChange { token_lifetime: Some(lifetime(90)), ..no_change() });
     app.settle().await;
     app.plain_token(&clients[1]).await.refused(400, "invalid_target");
     app.plain_token(&clients[0]).await.granted();

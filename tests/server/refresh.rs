@@ -2,33 +2,44 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use crate::support::{Answer, Backend, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, furnish, on_both_databases};
+use sealwright::{
+    protocol::GrantType,
+    server::commands::{ClientChange, LoginsOf, UserChange},
+};
+
+use crate::support::{
+    Answer, Backend, ORDERS, PASSWORD, Process, SIGN_IN, TestApp, TestDatabase, at_orders, furnish, on_both_databases, on_sqlite,
+};
 
 on_both_databases![
-    rt1_a_refresh_gives_the_next_token_and_the_one_before_is_used_up,
+    rt1_a_refresh_returns_the_next_token_and_uses_up_the_previous_one,
     rt2_a_replay_ends_the_login_and_is_logged_once,
-    rt4_two_rotations_within_a_second_are_distinguished,
     rt5_rotations_survive_a_restart,
     rt6_a_database_failure_does_not_use_up_a_refresh_token,
-    a_signing_outage_does_not_use_up_a_refresh_token,
-    rt7_the_token_of_another_client_is_refused_and_unharmed,
-    rt8_a_refresh_needs_the_clients_credentials,
-    rt9_a_narrower_scope_is_for_one_access_token,
-    rt10_what_was_taken_from_client_or_user_is_not_granted_again,
-    rt11_cc4_whatever_ends_the_right_to_it_ends_the_login,
-    rt12_a_login_ends_when_it_is_idle_and_at_its_last_day,
-    rt13_an_altered_token_is_refused_and_its_login_untouched,
+    rt10_a_scope_that_was_withdrawn_from_client_or_user_is_not_granted_again,
+    rt11_cc4_a_login_ends_with_the_permission_for_it,
+    rt12_a_login_ends_when_it_is_idle_and_after_its_maximum_lifetime,
     rt14_no_secret_is_in_the_database,
-    rt15_a_lost_answer_is_given_again_for_thirty_seconds,
+    rt15_a_lost_answer_is_repeated_for_thirty_seconds,
 ];
 
-/// The states of all logins, as the command line sees them.
-fn endings(app: &TestApp) -> Vec<String> {
-    let logins = app.run_json(&["login", "list"]);
-    logins.as_array().unwrap().iter().map(|login| login["end_reason"].as_str().unwrap_or("open").to_owned()).collect()
+on_sqlite![
+    rt4_two_rotations_within_a_second_are_distinguished,
+    a_signing_outage_does_not_use_up_a_refresh_token,
+    rt7_the_token_of_another_client_is_refused_and_stays_valid,
+    rt8_a_refresh_needs_the_clients_credentials,
+    rt9_a_narrower_scope_applies_to_one_access_token,
+    rt13_an_altered_token_is_refused_and_its_login_untouched,
+];
+
+type Command<'a> = &'a dyn Fn();
+
+/// Why each login ended, the newest first.
+async fn endings(app: &TestApp) -> Vec<String> {
+    app.database.texts("SELECT COALESCE(ended_because, 'open') FROM logins ORDER BY created_at DESC, id").await
 }
 
-async fn rt1_a_refresh_gives_the_next_token_and_the_one_before_is_used_up(backend: Backend) {
+async fn rt1_a_refresh_returns_the_next_token_and_uses_up_the_previous_one(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let signed_in = app.sign_in(&client).await;
     let auth_time = signed_in.claims()["auth_time"].clone();
@@ -79,7 +90,7 @@ async fn rt4_two_rotations_within_a_second_are_distinguished(backend: Backend) {
     let third = app.refresh(&client, &second).await.refresh_token();
     app.refresh(&client, &first).await.refused(400, "invalid_grant");
     app.refresh(&client, &third).await.refused(400, "invalid_grant");
-    assert_eq!(endings(&app), ["replay"]);
+    assert_eq!(endings(&app).await, ["replay"]);
 }
 
 async fn rt5_rotations_survive_a_restart(backend: Backend) {
@@ -90,7 +101,7 @@ async fn rt5_rotations_survive_a_restart(backend: Backend) {
     let app = TestApp::start_with(app.stop().await, &[]).await;
     assert_eq!(app.refresh(&client, &second).await.refresh_token(), third, "a lost answer is repaired across a restart");
     app.refresh(&client, &first).await.refused(400, "invalid_grant");
-    assert_eq!(endings(&app), ["replay"]);
+    assert_eq!(endings(&app).await, ["replay"]);
 }
 
 async fn rt6_a_database_failure_does_not_use_up_a_refresh_token(backend: Backend) {
@@ -114,7 +125,7 @@ async fn rt6_a_database_failure_does_not_use_up_a_refresh_token(backend: Backend
     app.database.execute(if backend == Backend::Sqlite { "DROP TRIGGER failing" } else { "DROP TRIGGER failing ON logins" }).await;
     let second = app.refresh(&client, &first).await.refresh_token();
     app.refresh(&client, &second).await.granted();
-    assert_eq!(endings(&app), ["open"]);
+    assert_eq!(endings(&app).await, ["open"]);
 }
 
 async fn a_signing_outage_does_not_use_up_a_refresh_token(backend: Backend) {
@@ -132,19 +143,19 @@ async fn a_signing_outage_does_not_use_up_a_refresh_token(backend: Backend) {
     app.database.execute(raise).await;
     app.settle().await;
     app.refresh(&client, &first).await.granted();
-    assert_eq!(endings(&app), ["open"], "and nobody got a login without its token");
+    assert_eq!(endings(&app).await, ["open"], "and no login without its token exists");
 }
 
-async fn rt7_the_token_of_another_client_is_refused_and_unharmed(backend: Backend) {
+async fn rt7_the_token_of_another_client_is_refused_and_stays_valid(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let other = app.app_for_users("other");
     let token = app.sign_in(&client).await.refresh_token();
     app.refresh(&other, &token).await.refused(400, "invalid_grant");
     let next = app.refresh(&client, &token).await.refresh_token();
-    // Nor does a used one, sent by another, end the login.
+    // A used token that another client sends does not end the login either.
     app.refresh(&client, &next).await.granted();
     app.refresh(&other, &token).await.refused(400, "invalid_grant");
-    assert_eq!(endings(&app), ["open"]);
+    assert_eq!(endings(&app).await, ["open"]);
     assert_eq!(app.meters.foreign_refresh_tokens.get(), 2);
 }
 
@@ -159,7 +170,7 @@ async fn rt8_a_refresh_needs_the_clients_credentials(backend: Backend) {
     app.refresh(&client, &token).await.granted();
 }
 
-async fn rt9_a_narrower_scope_is_for_one_access_token(backend: Backend) {
+async fn rt9_a_narrower_scope_applies_to_one_access_token(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let narrow = app.token(&client, &format!("grant_type=refresh_token&refresh_token={first}&scope=orders:read")).await;
@@ -173,22 +184,22 @@ async fn rt9_a_narrower_scope_is_for_one_access_token(backend: Backend) {
         .refused(400, "invalid_target");
     assert_eq!(app.refresh(&client, &second).await.granted()["scope"], "orders:read orders:write");
 
-    // A login that began narrow stays narrow.
+    // A login that began with a narrower scope keeps it.
     let narrow = app.token(&client, &format!("grant_type=password&{SIGN_IN}&scope=orders:read")).await.refresh_token();
     app.token(&client, &format!("grant_type=refresh_token&refresh_token={narrow}&scope=orders:write")).await.refused(400, "invalid_scope");
     assert_eq!(app.refresh(&client, &narrow).await.granted()["scope"], "orders:read");
 }
 
-async fn rt10_what_was_taken_from_client_or_user_is_not_granted_again(backend: Backend) {
+async fn rt10_a_scope_that_was_withdrawn_from_client_or_user_is_not_granted_again(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let mut token = app.sign_in(&client).await.refresh_token();
     let mut granted = Vec::new();
-    for command in [
-        &["user", "update", "alice", "--allow", "https://orders.example=orders:read"][..],
-        &["user", "update", "alice", "--allow", "https://orders.example=orders:read,orders:write"],
-        &["client", "update", "shop", "--allow", "https://orders.example=orders:write"],
-    ] {
-        app.run(command).succeeded();
+    let allow_alice = |scope: &str| app.database.update_user("alice", UserChange { allow: at_orders(scope), ..UserChange::default() });
+    let changes: [Command<'_>; 3] = [&|| allow_alice("orders:read"), &|| allow_alice("orders:read orders:write"), &|| {
+        app.database.update_client("shop", ClientChange { allow: at_orders("orders:write"), ..ClientChange::default() })
+    }];
+    for change in changes {
+        change();
         app.settle().await;
         let answer = app.refresh(&client, &token).await;
         token = answer.refresh_token();
@@ -198,76 +209,67 @@ async fn rt10_what_was_taken_from_client_or_user_is_not_granted_again(backend: B
     assert_eq!(granted, ["orders:read", "orders:read orders:write", "orders:write"]);
     let asked = |token: &str| format!("grant_type=refresh_token&refresh_token={token}&scope=orders:read");
     app.token(&client, &asked(&token)).await.refused(400, "invalid_scope");
-    app.run(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]).succeeded();
+    allow_alice("orders:read");
     app.refresh(&client, &token).await.refused(400, "invalid_grant");
-    app.run(&["user", "update", "alice", "--disallow", "https://orders.example"]).succeeded();
+    let disallow = [ORDERS.parse().unwrap()].into();
+    app.database.update_user("alice", UserChange { disallow, ..UserChange::default() });
     app.refresh(&client, &token).await.refused(400, "invalid_grant");
 }
 
-async fn rt11_cc4_whatever_ends_the_right_to_it_ends_the_login(backend: Backend) {
+async fn rt11_cc4_a_login_ends_with_the_permission_for_it(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let second = app.second_node().await;
-    for (ending, end, restore) in [
-        ("user_disabled", vec!["user", "disable", "alice"], vec!["user", "enable", "alice"]),
-        ("client_disabled", vec!["client", "disable", "shop"], vec!["client", "enable", "shop"]),
-        (
-            "grant_withdrawn",
-            vec!["client", "update", "shop", "--remove-grant", "password"],
-            vec!["client", "update", "shop", "--add-grant", "password"],
-        ),
-        (
-            "grant_withdrawn",
-            vec!["client", "update", "shop", "--remove-grant", "refresh_token"],
-            vec!["client", "update", "shop", "--add-grant", "refresh_token"],
-        ),
-        ("operator", vec!["login", "end", "--user", "alice"], vec!["login", "list"]),
-        ("operator", vec!["login", "end", "--client", "shop"], vec!["login", "list"]),
-    ] {
+    let remove = |grant| app.database.update_client("shop", ClientChange { remove_grants: [grant].into(), ..ClientChange::default() });
+    let add = |grant| app.database.update_client("shop", ClientChange { add_grants: [grant].into(), ..ClientChange::default() });
+    let endings_and_repairs: [(&str, &str, Command<'_>, Command<'_>); 6] = [
+        ("user_disabled", "invalid_grant", &|| app.database.disable_user("alice"), &|| app.database.enable_user("alice")),
+        ("client_disabled", "invalid_client", &|| app.database.disable_client("shop"), &|| app.database.enable_client("shop")),
+        ("grant_withdrawn", "invalid_grant", &|| remove(GrantType::Password), &|| add(GrantType::Password)),
+        ("grant_withdrawn", "unauthorized_client", &|| remove(GrantType::RefreshToken), &|| add(GrantType::RefreshToken)),
+        ("operator", "invalid_grant", &|| app.database.end_logins(LoginsOf::User("alice".parse().unwrap())), &|| ()),
+        ("operator", "invalid_grant", &|| app.database.end_logins(LoginsOf::Client("shop".parse().unwrap())), &|| ()),
+    ];
+    for (ending, code, end, repair) in endings_and_repairs {
         let token = app.sign_in(&client).await.refresh_token();
-        app.run(&end).succeeded();
+        end();
         for node in [&app, &second] {
             node.settle().await;
-            let answer = node.refresh(&client, &token).await;
-            match ending {
-                "client_disabled" => answer.refused(401, "invalid_client"),
-                _ if end.contains(&"refresh_token") => answer.refused(400, "unauthorized_client"),
-                _ => answer.refused(400, "invalid_grant"),
-            };
+            node.refresh(&client, &token).await.refused(if code == "invalid_client" { 401 } else { 400 }, code);
         }
-        app.run(&restore).succeeded();
+        repair();
         for node in [&app, &second] {
             node.settle().await;
             node.refresh(&client, &token).await.refused(400, "invalid_grant");
         }
-        assert_eq!(endings(&app)[0], ending);
+        assert_eq!(endings(&app).await[0], ending);
         app.database.execute("DELETE FROM logins").await;
     }
 
-    // A node that has not heard of it yet begins no login that would outlive it.
-    app.run(&["client", "update", "shop", "--remove-grant", "password"]).succeeded();
+    // A node that does not know of the change yet begins no login.
+    remove(GrantType::Password);
     second.sign_in(&client).await.refused(400, "invalid_grant");
-    app.run(&["client", "update", "shop", "--add-grant", "password"]).succeeded();
+    add(GrantType::Password);
     for node in [&app, &second] {
         node.settle().await;
     }
 
     let token = app.sign_in(&client).await.refresh_token();
-    app.set_password("alice", "another four words here").succeeded();
+    app.database.set_password("alice", "another four words here").unwrap();
     for node in [&app, &second] {
         node.refresh(&client, &token).await.refused(400, "invalid_grant");
     }
     app.sign_in(&client).await.refused(400, "invalid_grant");
-    app.set_password("alice", PASSWORD).succeeded();
+    app.database.set_password("alice", PASSWORD).unwrap();
 
     let token = app.sign_in(&client).await.refresh_token();
-    app.run(&["user", "delete", "alice"]).succeeded();
+    app.database.delete_user("alice");
     app.user("alice");
     for node in [&app, &second] {
         node.refresh(&client, &token).await.refused(400, "invalid_grant");
     }
 
     let token = app.sign_in(&client).await.refresh_token();
-    app.run(&["client", "delete", "shop"]).succeeded();
+    app.database.delete_client("shop");
     for node in [&app, &second] {
         node.settle().await;
         node.refresh(&client, &token).await.refused(401, "invalid_client");
@@ -279,7 +281,7 @@ async fn rt11_cc4_whatever_ends_the_right_to_it_ends_the_login(backend: Backend)
     }
 }
 
-async fn rt12_a_login_ends_when_it_is_idle_and_at_its_last_day(backend: Backend) {
+async fn rt12_a_login_ends_when_it_is_idle_and_after_its_maximum_lifetime(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let day = Duration::from_secs(24 * 3600);
     let idle = app.sign_in(&client).await.refresh_token();
@@ -299,10 +301,10 @@ async fn rt12_a_login_ends_when_it_is_idle_and_at_its_last_day(backend: Backend)
     busy = app.refresh(&client, &busy).await.refresh_token();
     app.pass(Duration::from_secs(1)).await;
     app.refresh(&client, &busy).await.refused(400, "invalid_grant");
-    // What has long been over is forgotten by and by.
+    // Logins that ended long ago are deleted.
     app.pass(8 * day).await;
     app.settle().await;
-    assert_eq!(app.run_json(&["login", "list"]), serde_json::json!([]));
+    assert_eq!(app.database.texts("SELECT id FROM logins").await, [""; 0]);
 }
 
 async fn rt13_an_altered_token_is_refused_and_its_login_untouched(backend: Backend) {
@@ -328,7 +330,7 @@ async fn rt13_an_altered_token_is_refused_and_its_login_untouched(backend: Backe
         app.refresh(&client, token).await.refused(400, "invalid_grant");
     }
     assert_eq!(app.database.texts("SELECT CAST(generation AS TEXT) FROM logins ORDER BY id").await, before);
-    assert_eq!(endings(&app), ["open", "open"]);
+    assert_eq!(endings(&app).await, ["open", "open"]);
     app.refresh(&client, &one).await.granted();
     app.refresh(&client, &other).await.granted();
 }
@@ -357,7 +359,7 @@ async fn rt14_no_secret_is_in_the_database(backend: Backend) {
     }
 }
 
-async fn rt15_a_lost_answer_is_given_again_for_thirty_seconds(backend: Backend) {
+async fn rt15_a_lost_answer_is_repeated_for_thirty_seconds(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let first = app.sign_in(&client).await.refresh_token();
     let second = app.refresh(&client, &first).await.refresh_token();
@@ -365,14 +367,14 @@ async fn rt15_a_lost_answer_is_given_again_for_thirty_seconds(backend: Backend) 
     let again = app.refresh(&client, &first).await;
     assert_eq!(again.refresh_token(), second);
     again.granted();
-    // Its successor is used: the first is a replay now, however soon.
+    // Its successor was used, so the first is a replay at once.
     app.refresh(&client, &second).await.granted();
     app.refresh(&client, &first).await.refused(400, "invalid_grant");
-    assert_eq!(endings(&app), ["replay"]);
+    assert_eq!(endings(&app).await, ["replay"]);
 
     let first = app.sign_in(&client).await.refresh_token();
     app.refresh(&client, &first).await.granted();
     app.pass(Duration::from_secs(31)).await;
     app.refresh(&client, &first).await.refused(400, "invalid_grant");
-    assert_eq!(endings(&app)[0], "replay");
+    assert_eq!(endings(&app).await[0], "replay");
 }

@@ -1,24 +1,25 @@
-//! Lost databases, copies, and databases that are older than the node has seen.
+//! Lost databases, copies, and databases that are older than what the node has seen.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Backend, Credential, Process, TestApp, TestDatabase, command_on, furnish, on_both_databases, sealwright, wait_until,
+    Answer, Backend, Credential, Process, TestApp, TestDatabase, command_on, furnish, on_both_databases, on_sqlite, sealwright, wait_until,
     write_private,
 };
 
 on_both_databases![
-    op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_made,
-    op9_a_first_start_that_ended_before_its_issuer_was_stored_is_done_again,
-    op9_a_sealing_key_of_the_environment_founds_no_issuer_unless_told_to,
+    op9_an_empty_database_with_a_sealing_key_is_refused_and_stays_empty,
+    op9_a_first_start_that_was_interrupted_before_its_issuer_was_stored_can_be_repeated,
+    op9_a_sealing_key_from_the_environment_creates_an_issuer_only_with_a_setting,
     hd12_a_database_that_is_set_back_is_refused_until_restored_has_run,
-    hd12_a_server_whose_database_is_set_back_stops_issuing_and_goes_on_after_restored,
-    hd12_a_second_node_with_a_record_of_its_own_goes_on_after_restored,
-    hd12_a_record_that_cannot_be_read_is_refused_and_replaced_by_restored,
+    hd12_a_server_whose_database_is_set_back_stops_issuing_and_continues_after_restored,
+    hd12_a_second_node_with_its_own_record_continues_after_restored,
     hd12_another_issuer_s_database_under_the_same_sealing_key_is_refused,
 ];
+
+on_sqlite![hd12_a_record_that_cannot_be_read_is_refused_and_replaced_by_restored];
 
 fn serve(database: &TestDatabase, arguments: &[&str]) -> crate::support::Finished {
     sealwright(database, &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat())
@@ -32,14 +33,14 @@ fn recorded(database: &TestDatabase) -> Value {
     serde_json::from_str(&fs::read_to_string(record(database)).unwrap()).unwrap()
 }
 
-/// The same folder of keys beside a database that no one has used.
+/// The same folder of keys with an empty database.
 async fn beside_an_empty_database(backend: Backend) -> TestDatabase {
     let (former, empty) = (TestApp::start(backend).await.stop().await, TestDatabase::create(backend).await);
     fs::rename(former.keys_dir(), empty.keys_dir()).unwrap();
     empty
 }
 
-/// Founds a new issuer in the database, by a server that is stopped again.
+/// Creates an issuer in the database by starting and stopping a server.
 async fn found(database: &TestDatabase) {
     let mut command = command_on(database);
     command.args(["serve", "--found-new-issuer", "--listen", "127.0.0.1:0"]);
@@ -49,7 +50,7 @@ async fn found(database: &TestDatabase) {
     server.wait();
 }
 
-async fn op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_made(backend: Backend) {
+async fn op9_an_empty_database_with_a_sealing_key_is_refused_and_stays_empty(backend: Backend) {
     let database = beside_an_empty_database(backend).await;
     let key = database.keys_dir().join("sealing.key");
     let (text, seen) = (fs::read_to_string(&key).unwrap(), fs::read_to_string(record(&database)).unwrap());
@@ -68,11 +69,11 @@ async fn op9_an_empty_database_beside_a_sealing_key_is_refused_and_nothing_is_ma
 
     found(&database).await;
     assert_eq!(fs::read_to_string(&key).unwrap(), text, "with the key that is there");
-    // From then on it is an issuer like any other.
+    // From then on, it is a normal issuer.
     TestApp::start_with(database, &[]).await.stop().await;
 }
 
-async fn op9_a_first_start_that_ended_before_its_issuer_was_stored_is_done_again(backend: Backend) {
+async fn op9_a_first_start_that_was_interrupted_before_its_issuer_was_stored_can_be_repeated(backend: Backend) {
     let database = beside_an_empty_database(backend).await;
     let key = fs::read_to_string(database.keys_dir().join("sealing.key")).unwrap();
     let mark = database.keys_dir().join("sealing.key.founding");
@@ -87,7 +88,7 @@ async fn op9_a_first_start_that_ended_before_its_issuer_was_stored_is_done_again
     assert_eq!(fs::read_to_string(app.database.keys_dir().join("sealing.key")).unwrap(), key);
 }
 
-async fn op9_a_sealing_key_of_the_environment_founds_no_issuer_unless_told_to(backend: Backend) {
+async fn op9_a_sealing_key_from_the_environment_creates_an_issuer_only_with_a_setting(backend: Backend) {
     let former = TestApp::start(backend).await.stop().await;
     let key = fs::read_to_string(former.keys_dir().join("sealing.key")).unwrap();
     let database = TestDatabase::create(backend).await;
@@ -103,11 +104,11 @@ async fn op9_a_sealing_key_of_the_environment_founds_no_issuer_unless_told_to(ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op9_a_file_without_tables_beside_a_sealing_key_is_refused_and_left_as_it_is() {
+async fn op9_a_file_without_tables_with_a_sealing_key_is_refused_and_not_changed() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut server = Process::serve(&database);
     server.addr().await;
-    // What a copy of the file alone has while everything is still in the log.
+    // The content of a copy of the file alone, while everything is still in the log.
     let file = database.folder().join("sealwright.db");
     let alone = fs::read(&file).unwrap();
     server.signal("KILL");
@@ -125,7 +126,7 @@ async fn op9_a_file_without_tables_beside_a_sealing_key_is_refused_and_left_as_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op8_a_backup_of_a_running_server_is_one_whole_file_for_its_owner_alone() {
+async fn op8_a_backup_of_a_running_server_is_one_complete_file_that_only_its_owner_can_read() {
     let (app, shop) = TestApp::for_users(Backend::Sqlite).await;
     let copy = app.database.folder().join("copy.db");
     let said = app.run(&["backup", "copy.db"]).succeeded().stdout;
@@ -151,7 +152,7 @@ async fn op8_a_backup_of_a_running_server_is_one_whole_file_for_its_owner_alone(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op8_a_backup_of_postgres_is_left_to_its_own_tools() {
+async fn op8_a_backup_of_postgres_is_refused_with_the_commands_to_use() {
     let app = TestApp::start(Backend::Postgres).await;
     app.run(&["backup", "copy.db"]).failed_saying(&["pg_dump --format=custom", "pg_restore", "sealwright restored"]);
     assert!(!app.database.folder().join("copy.db").exists());
@@ -192,20 +193,20 @@ async fn op8_a_restored_file_beside_the_log_of_the_former_one_is_refused_by_ever
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op8_a_log_that_was_left_by_a_crash_is_taken_up() {
+async fn op8_a_log_that_was_left_by_a_crash_is_replayed() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut server = Process::serve(&database);
     server.addr().await;
     let secret = furnish(&database);
     server.signal("KILL");
     server.wait();
-    // Also when the file was touched later than the log, as a checkpoint does.
+    // Also if the file is newer than the log, as after a checkpoint.
     fs::OpenOptions::new().write(true).open(database.folder().join("sealwright.db")).unwrap();
     let app = TestApp::start_with(database, &[]).await;
     app.plain_token(&Credential { id: "shop".to_owned(), secret }).await.granted();
 }
 
-/// Puts the copy in place of the database, as a copy that another program made: without the mark of `sealwright backup`.
+/// Replaces the database by the copy, without the mark of `sealwright backup`, like a copy by another program.
 async fn put_back(database: &TestDatabase, copy: &str) {
     for end in ["-wal", "-shm"] {
         let _ = fs::remove_file(database.folder().join(format!("sealwright.db{end}")));
@@ -215,14 +216,14 @@ async fn put_back(database: &TestDatabase, copy: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd12_nothing_that_was_given_up_since_the_copy_is_good_again() {
+async fn hd12_nothing_that_was_revoked_since_the_copy_is_valid_again() {
     let (app, shop) = TestApp::for_users(Backend::Sqlite).await;
     let kept = app.sign_in(&shop).await.refresh_token();
     app.run(&["backup", "copy.db"]).succeeded();
     let used = app.refresh(&shop, &kept).await.refresh_token();
-    let second = app.run_json(&["client", "add-secret", "shop"])["secret"]["id"].as_str().unwrap().to_owned();
-    app.run(&["client", "drop-secret", "shop", &shop.secret[3..19]]).succeeded();
-    app.run(&["user", "disable", "alice"]).succeeded();
+    let second = app.database.add_secret(&shop, None).secret[3..19].to_owned();
+    app.database.drop_secret(&shop);
+    app.database.disable_user("alice");
     app.settle().await;
     let database = app.stop().await;
     put_back(&database, "copy.db").await;
@@ -250,7 +251,7 @@ async fn hd12_nothing_that_was_given_up_since_the_copy_is_good_again() {
     app.refresh(&shop, &mine).await.refresh_token();
     let ended = app.database.texts("SELECT ended_because FROM logins WHERE ended_at IS NOT NULL").await;
     assert_eq!(ended, ["restored"]);
-    // The start goes on from there, and a restart as well.
+    // The server starts, and starts again.
     let database = app.stop().await;
     TestApp::start_with(database, &[]).await.stop().await;
 }
@@ -265,7 +266,7 @@ async fn hd12_a_signing_key_that_was_withdrawn_since_the_copy_stays_withdrawn() 
     let leaked = kids(&app.get("/.well-known/jwks.json").await);
     app.run(&["backup", "copy.db"]).succeeded();
     let database = app.stop().await;
-    // As docs/operating.md says to do it by hand.
+    // As docs/operating.md describes it.
     database.execute("DELETE FROM signing_keys").await;
     let app = TestApp::start_with(database, &[]).await;
     let newer = kids(&app.get("/.well-known/jwks.json").await);
@@ -282,7 +283,7 @@ async fn hd12_a_signing_key_that_was_withdrawn_since_the_copy_stays_withdrawn() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hd12_a_copy_is_noticed_although_nothing_but_refresh_tokens_has_moved_since() {
+async fn hd12_a_copy_is_noticed_although_only_refresh_tokens_have_changed_since() {
     let (app, shop) = TestApp::for_users(Backend::Sqlite).await;
     let token = app.sign_in(&shop).await.refresh_token();
     app.settle().await;
@@ -323,7 +324,7 @@ async fn hd12_a_database_that_is_set_back_is_refused_until_restored_has_run(back
     assert!(newest[0].parse::<i64>().unwrap() > 5, "no number of a lost change is used again");
 }
 
-async fn hd12_a_server_whose_database_is_set_back_stops_issuing_and_goes_on_after_restored(backend: Backend) {
+async fn hd12_a_server_whose_database_is_set_back_stops_issuing_and_continues_after_restored(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     let token = app.sign_in(&shop).await.refresh_token();
     app.settle().await;
@@ -337,11 +338,11 @@ async fn hd12_a_server_whose_database_is_set_back_stops_issuing_and_goes_on_afte
     let fresh = app.sign_in(&shop).await.refresh_token();
     app.refresh(&shop, &fresh).await.refresh_token();
     let database = app.stop().await;
-    // A repeat of the answer: the key that the running server took is the one that the database holds.
+    // The answer is repeated: the running server uses the key that is in the database.
     TestApp::start_with(database, &[]).await.refresh(&shop, &fresh).await.refresh_token();
 }
 
-async fn hd12_a_second_node_with_a_record_of_its_own_goes_on_after_restored(backend: Backend) {
+async fn hd12_a_second_node_with_its_own_record_continues_after_restored(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     app.client("billing");
     app.settle().await;
@@ -356,7 +357,7 @@ async fn hd12_a_second_node_with_a_record_of_its_own_goes_on_after_restored(back
     serve(&database, &[]).failed_saying(&["older than this node"]);
     second(&database).failed_saying(&["older than this node", keys.to_str().unwrap()]);
     sealwright(&database, &["restored"]).succeeded();
-    // It has seen no more than the first, whose numbers the database is beyond now.
+    // It has seen no more than the first node, and the numbers in the database are higher now.
     let app = TestApp::start_with(database, &other).await;
     app.stop().await;
 }
@@ -377,7 +378,7 @@ async fn hd12_a_record_that_cannot_be_read_is_refused_and_replaced_by_restored(b
         assert!(restored.stderr.contains("warning: what was lost cannot be listed"), "{restored:?}");
         assert_eq!(recorded(&database)["format"], 1);
     }
-    // Without a record there is nothing to compare with: it is begun.
+    // Without a record there is nothing to compare with, so a new one is created.
     fs::remove_file(&place).unwrap();
     let database = TestApp::start_with(database, &[]).await.stop().await;
     assert_eq!(recorded(&database)["journal"][0]["action"], "database.restored");

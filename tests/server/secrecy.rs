@@ -1,4 +1,4 @@
-//! Secrets show up nowhere but where they belong.
+//! Secrets are not in logs, traces, metrics or the database.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,7 @@ use crate::support::{Backend, PASSWORD, Process, SIGN_IN, TestDatabase, command_
 
 on_both_databases![ad6_no_secret_is_in_a_log_a_trace_a_metric_or_the_database];
 
-/// Takes whatever it is sent for spans, and keeps the bytes.
+/// Receives spans and keeps their bytes.
 pub(crate) async fn receiver() -> (String, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -25,7 +25,7 @@ pub(crate) async fn receiver() -> (String, Arc<Mutex<Vec<u8>>>) {
                 let mut chunk = vec![0; 64 * 1024];
                 while let Ok(count @ 1..) = stream.read(&mut chunk).await {
                     kept.lock().unwrap().extend_from_slice(&chunk[..count]);
-                    // Each batch of spans is one request; answering early does no harm.
+                    // Each batch of spans is one request, so an early answer is harmless.
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
                 }
             });
@@ -65,7 +65,7 @@ async fn ad6_no_secret_is_in_a_log_a_trace_a_metric_or_the_database(backend: Bac
     post("/oauth/token", format!("{}&refresh_token=canary-of-a-wrong-refresh-token", by("refresh_token"))).await;
     post(&format!("/oauth/token?{}&password=canary-in-the-url", by("password")), SIGN_IN.to_owned()).await;
     post(&format!("/oauth/token/{secret}"), String::new()).await;
-    // A secret where a name belongs.
+    // A secret in the place of a name.
     post("/oauth/token", format!("grant_type={secret}&client_id=shop&client_secret={secret}&scope={secret}&resource={secret}")).await;
     post("/oauth/revoke", format!("client_id=shop&client_secret={secret}&token={}", text(&refreshed["refresh_token"]))).await;
     let huge = "canary-of-a-huge-body".repeat(20_000);

@@ -1,22 +1,27 @@
-//! First starts, and starts that must be refused: one clear sentence, exit code 1, nothing rewritten.
+//! First starts, and starts that must be refused: one clear message, exit code 1, no data changed.
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, sealwright, write_private};
+use crate::support::{
+    Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, on_sqlite, sealwright, write_private,
+};
 
 on_both_databases![
-    jk7_twenty_first_starts_at_once_make_one_key,
-    a_second_server_goes_on_with_what_the_first_made,
-    another_sealing_key_is_refused_and_nothing_is_rewritten,
-    a_missing_sealing_key_is_refused_and_no_other_is_made,
+    jk7_twenty_first_starts_at_once_create_one_key,
+    a_restarted_server_uses_the_keys_and_clients_of_the_first,
+    another_sealing_key_is_refused_and_no_data_is_changed,
+    a_missing_sealing_key_is_refused_and_no_new_one_is_created,
+    a_database_of_a_newer_version_is_refused_by_every_command,
+    a_command_in_the_wrong_folder_fails_and_names_the_database,
+];
+
+on_sqlite![
     a_malformed_or_exposed_sealing_key_is_refused,
     the_sealing_key_may_come_from_the_environment,
-    a_database_of_a_newer_version_is_refused_by_every_command,
-    a_command_in_the_wrong_folder_refuses_and_says_where_it_looked,
     a_stopped_server_ends_with_exit_code_0,
 ];
 
-async fn jk7_twenty_first_starts_at_once_make_one_key(backend: Backend) {
+async fn jk7_twenty_first_starts_at_once_create_one_key(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     let mut servers: Vec<Process> = (0..20).map(|_| Process::serve(&database)).collect();
     let mut seen = BTreeSet::new();
@@ -32,7 +37,7 @@ async fn jk7_twenty_first_starts_at_once_make_one_key(backend: Backend) {
     assert_eq!(database.texts("SELECT sealed FROM sealing_canary").await.len(), 1);
 }
 
-async fn a_second_server_goes_on_with_what_the_first_made(backend: Backend) {
+async fn a_restarted_server_uses_the_keys_and_clients_of_the_first(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let jwks = app.get("/.well-known/jwks.json").await.body;
@@ -44,7 +49,7 @@ async fn a_second_server_goes_on_with_what_the_first_made(backend: Backend) {
     assert_eq!(app.database.contents().await, before);
 }
 
-async fn founded(backend: Backend) -> std::sync::Arc<TestDatabase> {
+async fn with_issuer(backend: Backend) -> std::sync::Arc<TestDatabase> {
     TestApp::start(backend).await.stop().await
 }
 
@@ -52,8 +57,8 @@ fn serve_and_fail(database: &TestDatabase, words: &[&str]) {
     sealwright(database, &["serve", "--listen", "127.0.0.1:0"]).failed_saying(words);
 }
 
-async fn another_sealing_key_is_refused_and_nothing_is_rewritten(backend: Backend) {
-    let (database, other) = (founded(backend).await, founded(backend).await);
+async fn another_sealing_key_is_refused_and_no_data_is_changed(backend: Backend) {
+    let (database, other) = (with_issuer(backend).await, with_issuer(backend).await);
     let place = database.keys_dir().join("sealing.key");
     fs::copy(other.keys_dir().join("sealing.key"), &place).unwrap();
     let (contents, file) = (database.contents().await, fs::read(&place).unwrap());
@@ -63,8 +68,8 @@ async fn another_sealing_key_is_refused_and_nothing_is_rewritten(backend: Backen
     assert_eq!((database.contents().await, fs::read(&place).unwrap()), (contents, file));
 }
 
-async fn a_missing_sealing_key_is_refused_and_no_other_is_made(backend: Backend) {
-    let database = founded(backend).await;
+async fn a_missing_sealing_key_is_refused_and_no_new_one_is_created(backend: Backend) {
+    let database = with_issuer(backend).await;
     let place = database.keys_dir().join("sealing.key");
     fs::remove_file(&place).unwrap();
     let contents = database.contents().await;
@@ -74,7 +79,7 @@ async fn a_missing_sealing_key_is_refused_and_no_other_is_made(backend: Backend)
 }
 
 async fn a_malformed_or_exposed_sealing_key_is_refused(backend: Backend) {
-    let database = founded(backend).await;
+    let database = with_issuer(backend).await;
     let place = database.keys_dir().join("sealing.key");
     let good = fs::read_to_string(&place).unwrap();
     assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o600);
@@ -88,7 +93,7 @@ async fn a_malformed_or_exposed_sealing_key_is_refused(backend: Backend) {
 }
 
 async fn the_sealing_key_may_come_from_the_environment(backend: Backend) {
-    let database = founded(backend).await;
+    let database = with_issuer(backend).await;
     let place = database.keys_dir().join("sealing.key");
     let text = fs::read_to_string(&place).unwrap();
     fs::remove_file(&place).unwrap();
@@ -104,7 +109,7 @@ async fn the_sealing_key_may_come_from_the_environment(backend: Backend) {
 }
 
 async fn a_database_of_a_newer_version_is_refused_by_every_command(backend: Backend) {
-    let database = founded(backend).await;
+    let database = with_issuer(backend).await;
     let row = match backend {
         Backend::Sqlite => "999, 'later', CURRENT_TIMESTAMP, 1, X'00', 0",
         Backend::Postgres => "999, 'later', CURRENT_TIMESTAMP, true, '\\x00', 0",
@@ -117,8 +122,8 @@ async fn a_database_of_a_newer_version_is_refused_by_every_command(backend: Back
     assert_eq!(database.contents().await, contents);
 }
 
-async fn a_command_in_the_wrong_folder_refuses_and_says_where_it_looked(backend: Backend) {
-    // An empty database, in which no server has ever run.
+async fn a_command_in_the_wrong_folder_fails_and_names_the_database(backend: Backend) {
+    // An empty database that no server has used.
     let database = TestDatabase::create(backend).await;
     for arguments in [&["client", "list"][..], &["resource", "list"], &["key", "list"], &["client", "create", "billing"]] {
         let finished = sealwright(&database, arguments);
@@ -129,9 +134,9 @@ async fn a_command_in_the_wrong_folder_refuses_and_says_where_it_looked(backend:
     }
     let check = sealwright(&database, &["check"]);
     assert!(!check.status.success() && check.stdout.contains("NOT USABLE"), "{check:?}");
-    assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(fs::read_dir(database.folder()).unwrap().count(), 0, "no file was created");
 
-    // Without --database-url: the default is a file in the current folder, which is named whole.
+    // Without --database-url, the message names the full path of the default file in the current folder.
     let mut default = command(database.folder());
     default.args(["client", "list"]);
     finish(default).failed_saying(&[database.folder().join("sealwright.db").to_str().unwrap()]);
@@ -148,25 +153,30 @@ async fn a_stopped_server_ends_with_exit_code_0(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_refused() {
-    let app = TestApp::start(Backend::Sqlite).await;
-    let database = founded(Backend::Sqlite).await;
-    let addr = app.addr.to_string();
-    sealwright(&database, &["serve", "--listen", &addr]).failed_saying(&[&addr, "Set --listen to use another address"]);
-    // In the wrong folder as well, where nothing is made then.
+async fn a_start_on_a_port_in_use_is_refused_and_changes_nothing() {
+    let app = TestApp::start(Backend::Sqlite).await.with_orders();
+    let client = app.client("billing");
+    let database = with_issuer(Backend::Sqlite).await;
+    let (addr, contents) = (app.addr.to_string(), database.contents().await);
+    let refused = sealwright(&database, &["serve", "--listen", &addr]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    refused.failed_saying(&[&addr, "Set --listen to use another address"]);
+    assert_eq!(database.contents().await, contents);
+    app.plain_token(&client).await.granted();
+    // A start in the wrong folder creates no file.
     let elsewhere = TestDatabase::create(Backend::Sqlite).await;
     sealwright(&elsewhere, &["serve", "--listen", &addr]).failed_saying(&[&addr, "is a server running already"]);
     let management = ["serve", "--listen", "127.0.0.1:0", "--management-listen", &addr];
     sealwright(&elsewhere, &management).failed_saying(&[&addr, "Set --management-listen to use another address"]);
-    assert_eq!(fs::read_dir(elsewhere.folder()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(fs::read_dir(elsewhere.folder()).unwrap().count(), 0, "no file was created");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_cannot_be_written_is_refused() {
-    let database = founded(Backend::Sqlite).await;
+async fn a_folder_that_is_not_writable_is_refused() {
+    let database = with_issuer(Backend::Sqlite).await;
     let file = database.folder().join("file");
     fs::write(&file, "").unwrap();
-    // Below a file nobody can write, not even root.
+    // A path below a file is not writable, not even for root.
     let serve = |url: &str, keys: &str| {
         let mut command = command(database.folder());
         command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", url, "--keys-dir", keys]);
@@ -175,12 +185,12 @@ async fn a_folder_that_cannot_be_written_is_refused() {
     serve("sqlite://file/sealwright.db", "keys").failed_saying(&["database file", "file/sealwright.db", "cannot be used"]);
     serve("sqlite://missing/sealwright.db", "keys").failed_saying(&["missing/sealwright.db", "cannot be used"]);
     serve("sqlite://new.db", "file/keys").failed_saying(&["file/keys/sealing.key", "cannot be used"]);
-    write_private(database.folder().join("garbage.db"), &"this is no database, but it is long enough to look like one".repeat(100));
+    write_private(database.folder().join("garbage.db"), &"not a database, but long enough to look like one".repeat(100));
     serve("sqlite://garbage.db", "keys").failed_saying(&["not a database"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_file_that_is_made_belongs_to_its_owner_alone() {
+async fn every_created_file_is_accessible_only_to_its_owner() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut server = Process::serve(&database);
     server.addr().await;
@@ -196,7 +206,7 @@ async fn every_file_that_is_made_belongs_to_its_owner_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebody_elses_database_is_refused_and_not_touched() {
+async fn a_database_of_another_program_is_refused_and_not_changed() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let file = database.folder().join("sealwright.db");
     write_private(&file, "");
@@ -209,7 +219,7 @@ async fn somebody_elses_database_is_refused_and_not_touched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_file_that_is_deleted_under_the_server_is_noticed() {
+async fn a_database_file_that_is_deleted_while_the_server_runs_is_noticed() {
     let app = TestApp::start(Backend::Sqlite).await.with_orders();
     let client = app.client("billing");
     app.settle().await;
@@ -221,9 +231,9 @@ async fn a_database_file_that_is_deleted_under_the_server_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_machine_that_lost_the_race_to_found_keeps_no_key_of_its_own() {
-    // The other machine founded the database between this one's look and its write: a trigger plays it.
-    let (database, other) = (TestDatabase::create(Backend::Sqlite).await, founded(Backend::Sqlite).await);
+async fn a_machine_that_lost_the_race_of_first_starts_keeps_no_sealing_key() {
+    // A trigger acts as the other machine, which creates the issuer between this one's read and write.
+    let (database, other) = (TestDatabase::create(Backend::Sqlite).await, with_issuer(Backend::Sqlite).await);
     let mut first = Process::serve(&database);
     first.addr().await;
     first.signal("TERM");

@@ -1,4 +1,4 @@
-//! How a server stops: first it says so, then it answers whoever is connected, and nothing is cut off.
+//! Shutdown: the server first reports it, then answers the connected callers; no request is cut off.
 
 use std::{
     net::SocketAddr,
@@ -19,10 +19,10 @@ use crate::support::{Backend, Credential, Process, TestApp, TestDatabase, comman
 
 on_both_databases![a_rolling_restart_under_load_loses_no_request];
 
-/// One HTTP/1.1 connection, and nothing clever about it: no retries.
+/// One HTTP/1.1 connection without retries.
 struct Connection(TcpStream);
 
-/// An answer, and whether it is the last on its connection.
+/// An answer, and whether it is the last of its connection.
 struct Reply {
     status: u16,
     last: bool,
@@ -34,7 +34,7 @@ impl Connection {
         TcpStream::connect(addr).await.map(Self)
     }
 
-    /// Sends a request and reads its answer, which has a length.
+    /// Sends a request and reads its answer, which has a Content-Length.
     async fn ask(&mut self, request: &str) -> std::io::Result<Reply> {
         self.0.write_all(request.as_bytes()).await?;
         let mut read = Vec::new();
@@ -61,7 +61,7 @@ fn token_request(client: &Credential) -> String {
 }
 
 async fn a_rolling_restart_under_load_loses_no_request(backend: Backend) {
-    // Long enough for any caller on any machine; whoever is told that an answer was the last holds nothing up.
+    // Long enough for any caller on any machine; connections whose last answer was announced do not delay the end.
     let settings = [("drain_linger", "1m"), ("drain_timeout", "1m")];
     let mut old = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
     let request: Arc<str> = token_request(&old.client("billing")).into();
@@ -74,7 +74,7 @@ async fn a_rolling_restart_under_load_loses_no_request(backend: Backend) {
             let mut connection = None;
             let mut turn = caller;
             while !done.load(SeqCst) {
-                // What may be tried again is connecting, and nothing else.
+                // Only the connection may be retried.
                 let Some(mut open) = connection.take() else {
                     turn += 1;
                     let addr = {
@@ -110,7 +110,7 @@ async fn a_rolling_restart_under_load_loses_no_request(backend: Backend) {
     assert!(asked.load(SeqCst) > 500);
 }
 
-/// A server as a process, with these settings.
+/// A server process with these settings.
 async fn serve(settings: &[&str]) -> (TestDatabase, Process, SocketAddr, Credential) {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let mut command = command_on(&database);
@@ -124,19 +124,19 @@ async fn serve(settings: &[&str]) -> (TestDatabase, Process, SocketAddr, Credent
 const READY: &str = "GET /health/ready HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_signal_it_reports_not_ready_and_serves_on_until_a_second_signal_ends_it() {
+async fn after_a_signal_the_server_reports_not_ready_and_serves_until_a_second_signal() {
     let (_database, mut process, addr, client) = serve(&["--drain-delay", "5m"]).await;
     let mut kept = Connection::open(addr).await.unwrap();
     assert_eq!(kept.ask(READY).await.unwrap().status, 200);
     process.signal("TERM");
-    let told = loop {
+    let answer = loop {
         let reply = Connection::open(addr).await.unwrap().ask(READY).await.unwrap();
         if reply.status == 503 {
             break reply;
         }
     };
-    assert!(told.body.contains("the server is stopping") && !told.last);
-    // Not ready, and serving all the same, on new connections and old ones.
+    assert!(answer.body.contains("the server is stopping") && !answer.last);
+    // Not ready, but still serving, on new connections and open ones.
     for connection in [&mut Connection::open(addr).await.unwrap(), &mut kept] {
         let reply = connection.ask(&token_request(&client)).await.unwrap();
         assert!(reply.status == 200 && !reply.last);
@@ -146,7 +146,7 @@ async fn after_the_signal_it_reports_not_ready_and_serves_on_until_a_second_sign
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_connection_gets_a_last_answer_that_says_so_and_the_exit_code_is_0() {
+async fn each_connection_gets_an_announced_last_answer_and_the_exit_code_is_0() {
     let (_database, mut process, addr, client) = serve(&["--drain-linger", "5m", "--drain-timeout", "5m"]).await;
     let mut kept = Connection::open(addr).await.unwrap();
     assert_eq!(kept.ask(READY).await.unwrap().status, 200);
@@ -158,7 +158,7 @@ async fn each_connection_gets_a_last_answer_that_says_so_and_the_exit_code_is_0(
             break;
         }
     }
-    // It waits for nobody any more, however long it might.
+    // It waits for no one, although the limit has not passed.
     assert_eq!(process.wait().code(), Some(0), "{:?}", process.stderr());
     assert!(Connection::open(addr).await.is_err());
 }
@@ -167,7 +167,7 @@ async fn each_connection_gets_a_last_answer_that_says_so_and_the_exit_code_is_0(
 async fn open_connections_do_not_delay_the_shutdown() {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let app = TestApp::start_with(database, &[("connections", "2"), ("drain_timeout", "2s")]).await;
-    // Both places are taken, by one who has said nothing and one amid a request; a third waits in the kernel's queue.
+    // Both places are taken, by an idle connection and by one with half a request; a third waits in the kernel's queue.
     let mut held = Vec::new();
     for begin in ["", "POST /oauth/token HTTP/1.1\r\nhost: x\r\n", "GET / HTTP/1.1\r\n"] {
         let mut stream = TcpStream::connect(app.addr).await.unwrap();
@@ -178,8 +178,8 @@ async fn open_connections_do_not_delay_the_shutdown() {
     tokio::time::timeout(Duration::from_secs(30), app.stop()).await.expect("it ends when its time is over");
 }
 
-/// A server that is told to stop while it has half of a request, which it gives so long.
-async fn stopped_amid_a_request(limit: &str) -> (tokio::task::JoinHandle<Arc<TestDatabase>>, TcpStream, String) {
+/// A server that is stopped while it has received half of a request, which may take this long.
+async fn stopped_during_a_request(limit: &str) -> (tokio::task::JoinHandle<Arc<TestDatabase>>, TcpStream, String) {
     let database = TestDatabase::create(Backend::Sqlite).await;
     let app = TestApp::start_with(database, &[("drain_timeout", limit)]).await.with_orders();
     let request = token_request(&app.client("billing"));
@@ -191,21 +191,21 @@ async fn stopped_amid_a_request(limit: &str) -> (tokio::task::JoinHandle<Arc<Tes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_under_way_gets_its_answer() {
-    let (stopping, stream, rest) = stopped_amid_a_request("1m").await;
+async fn a_request_in_flight_gets_its_answer() {
+    let (stopping, stream, rest) = stopped_during_a_request("1m").await;
     let reply = Connection(stream).ask(&rest).await.unwrap();
     assert_eq!(reply.status, 200, "{}", reply.body);
     stopping.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_takes_too_long_does_not_hold_the_end_up() {
-    let (stopping, _stream, _) = stopped_amid_a_request("1s").await;
+async fn a_request_that_takes_too_long_does_not_delay_the_end() {
+    let (stopping, _stream, _) = stopped_during_a_request("1s").await;
     stopping.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op14_sighup_and_the_user_signals_end_nothing_and_the_end_says_by_which_signal() {
+async fn op14_sighup_and_the_user_signals_do_not_end_the_server_and_the_log_names_the_signal_that_did() {
     for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT")] {
         let (_database, mut process, addr, client) = serve(&[]).await;
         let said = |process: &Process, words: &str| process.stderr().iter().any(|line| line.contains(words));
@@ -224,7 +224,7 @@ async fn op14_sighup_and_the_user_signals_end_nothing_and_the_end_says_by_which_
 }
 
 #[test]
-fn op14_a_configuration_that_is_refused_ends_with_78_which_the_unit_does_not_restart() {
+fn op14_a_refused_configuration_ends_with_exit_code_78_which_the_unit_does_not_restart() {
     let folder = tempfile::tempdir().unwrap();
     let exit_code = |flags: &[&str]| {
         let mut command = command(folder.path());

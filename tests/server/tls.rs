@@ -1,4 +1,4 @@
-//! TLS of our own, and what is served beyond this machine.
+//! TLS of the server, and listening on remote addresses.
 
 use std::{
     path::Path,
@@ -12,13 +12,13 @@ use tokio::net::TcpStream;
 
 use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_sqlite, wait_until, write_private};
 
-on_sqlite![tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear];
+on_sqlite![tls_is_served_with_both_versions_of_http_and_plain_http_is_not];
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(SystemClock.now().seconds().unsigned_abs())
 }
 
-/// A root, and the files of a certificate for `localhost`.
+/// A root, and a certificate for `localhost` in files.
 struct Authority {
     root: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -34,12 +34,12 @@ impl Authority {
         authority
     }
 
-    /// Writes a new certificate and its key in place of those before.
+    /// Replaces the certificate and its key by new ones.
     fn issue(&self) {
         self.issue_until(now() + Duration::from_secs(90 * 24 * 3600));
     }
 
-    /// The same, with this end.
+    /// The same, with this expiry.
     fn issue_until(&self, end: SystemTime) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -61,7 +61,7 @@ impl Authority {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// A client that trusts this root alone.
+    /// A client that trusts only this root.
     fn client(&self) -> reqwest::ClientBuilder {
         let root = reqwest::Certificate::from_pem(self.root.pem().as_bytes()).unwrap();
         reqwest::Client::builder().tls_certs_only([root]).pool_max_idle_per_host(0)
@@ -74,7 +74,7 @@ impl Authority {
     }
 }
 
-async fn tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear(backend: Backend) {
+async fn tls_is_served_with_both_versions_of_http_and_plain_http_is_not(backend: Backend) {
     let authority = Authority::new();
     let app = authority.serve(backend).await;
     let url = format!("{}/.well-known/oauth-authorization-server", app.issuer);
@@ -89,12 +89,12 @@ async fn tls_is_served_with_both_versions_of_http_and_nothing_in_the_clear(backe
         let metadata: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         assert_eq!(metadata["token_endpoint"], format!("{}/oauth/token", app.issuer));
     }
-    assert!(reqwest::get(&url).await.is_err(), "a root that nobody trusts");
+    assert!(reqwest::get(&url).await.is_err(), "an untrusted root");
     assert!(reqwest::get(url.replace("https", "http")).await.is_err(), "nothing in the clear");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_certificate_is_served_when_its_files_change_and_a_bad_one_changes_nothing() {
+async fn a_new_certificate_is_served_when_its_files_change_and_an_invalid_one_changes_nothing() {
     let authority = Authority::new();
     let app = authority.serve(Backend::Sqlite).await;
     let first = served(&authority, &app).await;
@@ -105,7 +105,7 @@ async fn a_new_certificate_is_served_when_its_files_change_and_a_bad_one_changes
     let good = [std::fs::read(authority.certificate()).unwrap(), std::fs::read(authority.key()).unwrap()];
     authority.issue();
     let renewed = std::fs::read(authority.key()).unwrap();
-    // The key of the one before beside the new certificate, then no key at all.
+    // The former key with the new certificate, then no key.
     for key in [&good[1][..], b"", b"-----BEGIN PRIVATE KEY-----\n"] {
         std::fs::write(authority.key(), key).unwrap();
         app.pass(Duration::from_secs(10)).await;
@@ -122,7 +122,7 @@ async fn a_new_certificate_is_served_when_its_files_change_and_a_bad_one_changes
     assert!(kept.get(&url).send().await.is_ok(), "a connection that stands goes on");
 }
 
-/// The certificate that a new connection gets.
+/// The certificate that the server sends on a new connection.
 async fn served(authority: &Authority, app: &TestApp) -> Vec<u8> {
     use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 
@@ -137,7 +137,7 @@ async fn served(authority: &Authority, app: &TestApp) -> Vec<u8> {
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-/// `serve` with these flags, in a folder of its own, which must refuse to start.
+/// `serve` with these flags in a new folder; it must refuse to start.
 fn serve_refuses(flags: &[&str], words: &[&str]) {
     let folder = TempDir::new().unwrap();
     let mut command = command(folder.path());
@@ -146,7 +146,7 @@ fn serve_refuses(flags: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_served_refuses_the_start_and_names_the_file() {
+fn a_start_with_an_unusable_certificate_is_refused_and_the_file_is_named() {
     let authority = Authority::new();
     let other = Authority::new();
     let junk = authority.path("junk");
@@ -167,21 +167,21 @@ fn a_certificate_that_cannot_be_served_refuses_the_start_and_names_the_file() {
 }
 
 #[test]
-fn beyond_this_machine_it_takes_tls_or_a_proxy_and_an_https_issuer() {
+fn a_remote_address_requires_tls_or_a_proxy_and_an_https_issuer() {
     let everywhere = ["--listen", "0.0.0.0:0"];
     let with = |more: &[&str], words: &[&str]| {
         let folder = TempDir::new().unwrap();
         let mut command = command(folder.path());
         command.arg("check").args(everywhere).args(more);
-        let told = finish(command);
-        let said = told.stdout.clone() + &told.stderr;
+        let finished = finish(command);
+        let said = finished.stdout.clone() + &finished.stderr;
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     };
     with(&[], &["tls_cert and tls_key, or behind_proxy"]);
     with(&["--behind-proxy", "10.0.0.0/8"], &["issuer must be set to an https URL"]);
     with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "http://localhost:1"], &["issuer must be set to an https URL"]);
     with(&["--behind-proxy", "ten", "--issuer", "https://auth.example"], &["behind_proxy", "addresses or networks"]);
-    // It goes on to the database, which is not there.
+    // It continues to the database, which does not exist.
     with(&["--behind-proxy", "10.0.0.0/8", "--issuer", "https://auth.example"], &["all settings are known"]);
     with(&["--tls-cert", "a", "--tls-key", "b", "--issuer", "https://auth.example"], &["all settings are known"]);
     assert!(!Path::new("sealwright.db").exists());
@@ -195,10 +195,10 @@ async fn op13_check_reports_the_expiry_and_the_names_of_the_certificate() {
     let app = TestApp::start(Backend::Sqlite).await;
     let (certificate, key) = (authority.certificate(), authority.key());
     let check = |more: &[&str]| {
-        let told = app.run(&[&["check", "--json", "--tls-cert", &certificate, "--tls-key", &key], more].concat());
-        let findings: serde_json::Value = serde_json::from_str(&told.stdout).unwrap();
+        let finished = app.run(&[&["check", "--json", "--tls-cert", &certificate, "--tls-key", &key], more].concat());
+        let findings: serde_json::Value = serde_json::from_str(&finished.stdout).unwrap();
         let finding = findings.as_array().unwrap().iter().find(|finding| finding["what"] == "TLS certificate").unwrap().clone();
-        let flags = (told.status.success(), finding["usable"].as_bool().unwrap(), finding["warning"].as_bool().unwrap());
+        let flags = (finished.status.success(), finding["usable"].as_bool().unwrap(), finding["warning"].as_bool().unwrap());
         (flags, finding["detail"].as_str().unwrap().to_owned())
     };
     let holds = |(flags, detail): ((bool, bool, bool), String), wanted: (bool, bool, bool), words: &str| {
@@ -216,7 +216,7 @@ async fn op13_check_reports_the_expiry_and_the_names_of_the_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op13_the_log_warns_and_a_metric_carries_the_end() {
+async fn op13_the_log_warns_and_a_metric_has_the_expiry() {
     for (end, words) in [(now() - DAY, "clients refuse the TLS certificate"), (now() + 20 * DAY, "the TLS certificate needs attention")] {
         let authority = Authority::new();
         authority.issue_until(end);
@@ -238,17 +238,17 @@ async fn op13_the_log_warns_and_a_metric_carries_the_end() {
     };
     let first = end().await;
     assert!(first.abs_diff((now() + 90 * DAY).duration_since(UNIX_EPOCH).unwrap().as_secs()) < 3600);
-    // A server without TLS has no such line, so that no alert is raised for it.
+    // A server without TLS has no such metric, so it raises no alert.
     assert!(!TestApp::start(Backend::Sqlite).await.metrics().await.contains("tls_certificate_end_timestamp_seconds{"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op14_sighup_takes_a_new_certificate_into_use_at_once() {
+async fn op14_sighup_loads_a_new_certificate_at_once() {
     let authority = Authority::new();
     let app = authority.serve(Backend::Sqlite).await;
     let first = served(&authority, &app).await;
     authority.issue();
-    // The clock stands still: nothing else makes the server look.
+    // The clock stands still, so only the signal causes the reload.
     app.reload.ask();
     for _ in 0..500 {
         if served(&authority, &app).await != first {

@@ -1,4 +1,4 @@
-//! Mistakes that are easily made and hard to find: the caller learns no more than before, and the log says what is wrong.
+//! Common mistakes that are hard to find: the answer reveals nothing, and the log names the mistake.
 
 use serde_json::Value;
 use tokio::{
@@ -8,7 +8,7 @@ use tokio::{
 
 use crate::support::{Backend, Process, TestDatabase, command_on, furnish};
 
-/// A server as a process, with the client `shop`, that is asked and then tells what it logged.
+/// A server process with the client `shop`, whose log is read at the end.
 struct Trapped {
     process: Process,
     database: TestDatabase,
@@ -34,12 +34,12 @@ impl Trapped {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// A token by client credentials, with this besides.
+    /// A token by client credentials, with additional parameters.
     async fn ask(&self, more: &str) -> (u16, String) {
         self.post(&format!("grant_type=client_credentials&client_id=shop&client_secret={}&{more}", self.secret)).await
     }
 
-    /// Stops the server; the causes that it logged, in their order.
+    /// Stops the server, and returns the logged causes in order.
     fn causes(mut self) -> Vec<String> {
         self.process.signal("TERM");
         assert!(self.process.wait().success());
@@ -49,7 +49,7 @@ impl Trapped {
     }
 }
 
-/// Asks with each of these, which are refused by `code`, and holds the log against what it must say.
+/// Sends each of these requests, requires a refusal with `code`, and compares the log with the expected causes.
 async fn trap(code: &str, requests: &[(&str, &str)]) {
     let server = Trapped::start(&[]).await;
     for (more, cause) in requests {
@@ -68,7 +68,7 @@ async fn op16_a_scope_with_commas() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op16_a_scope_with_a_blank_too_many() {
+async fn op16_a_scope_with_an_extra_space() {
     let requests = [
         ("scope=+orders:read", "the scope begins with a space: \" orders:read\""),
         ("scope=orders:read+", "the scope ends with a space: \"orders:read \""),
@@ -93,7 +93,7 @@ async fn op16_an_unknown_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op16_a_resource_with_a_slash_too_many() {
+async fn op16_a_resource_with_an_extra_slash() {
     let requests = [
         (
             "resource=https://orders.example/",
@@ -148,7 +148,7 @@ async fn op16_basic_credentials_whose_base64_is_wrapped_or_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op16_a_secret_from_a_file_with_more_in_it_than_the_secret() {
+async fn op16_a_secret_from_a_file_with_additional_content() {
     let server = Trapped::start(&[]).await;
     let secret = server.secret.clone();
     let sent = [
@@ -164,8 +164,8 @@ async fn op16_a_secret_from_a_file_with_more_in_it_than_the_secret() {
     for (sent, _) in &sent {
         answers.push(server.post(&format!("grant_type=client_credentials&client_id=shop&client_secret={sent}")).await);
     }
-    // A client that does not exist makes the same difference in the log and none on the wire.
-    answers.push(server.post(&format!("grant_type=client_credentials&client_id=nobody&client_secret='{secret}'")).await);
+    // For an unknown client, the log names the same mistake, and the answer is the same.
+    answers.push(server.post(&format!("grant_type=client_credentials&client_id=unknown&client_secret='{secret}'")).await);
     answers.push(server.post(&format!("grant_type=client_credentials&client_id=%22shop%22&client_secret={secret}")).await);
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.0 == 401), "{answers:?}");
     let mut expected: Vec<_> = sent.iter().map(|(_, cause)| format!("unknown secret: {cause}")).collect();
@@ -175,7 +175,7 @@ async fn op16_a_secret_from_a_file_with_more_in_it_than_the_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn op16_malformed_headers_leave_a_line() {
+async fn op16_malformed_headers_are_logged() {
     let server = Trapped::start(&[]).await;
     let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(60_000));
     for (request, status) in [
@@ -185,7 +185,7 @@ async fn op16_malformed_headers_leave_a_line() {
         (huge.as_str(), "431"),
     ] {
         let mut stream = TcpStream::connect(&server.addr).await.unwrap();
-        // It may answer before it has read everything.
+        // The server may answer before it has read everything.
         drop(stream.write_all(request.as_bytes()).await);
         let mut answer = Vec::new();
         drop(stream.read_to_end(&mut answer).await);

@@ -1,4 +1,4 @@
-//! The verifier against the running server: what the two say of a token is one thing.
+//! The verifier against the running server.
 
 use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::support::{Answer, Backend, ORDERS, TestApp, claims_of, command, header_of, on_sqlite};
 
 on_sqlite![
-    an_api_that_knows_the_issuers_url_alone_checks_its_tokens,
-    the_issuer_for_tests_has_the_form_of_the_real_one,
-    every_check_is_printed_in_order_with_what_was_wanted,
+    an_api_that_knows_only_the_url_of_the_issuer_checks_its_tokens,
+    the_issuer_for_tests_answers_in_the_same_form_as_the_server,
+    every_check_is_printed_in_order_with_the_expected_value,
 ];
 
-async fn an_api_that_knows_the_issuers_url_alone_checks_its_tokens(backend: Backend) {
+async fn an_api_that_knows_only_the_url_of_the_issuer_checks_its_tokens(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let token = app.plain_token(&client).await.granted()["access_token"].as_str().unwrap().to_owned();
@@ -22,7 +22,7 @@ async fn an_api_that_knows_the_issuers_url_alone_checks_its_tokens(backend: Back
     let claims = verifier.verify(&token).await.unwrap();
     assert_eq!((claims.issuer(), claims.subject()), (app.issuer.as_str(), "billing"));
 
-    // The server goes; what it signed is good for as long as it was.
+    // The server stops; its tokens stay valid.
     drop(app.stop().await);
     assert!(verifier.verify(&token).await.is_ok() && verifier.clone().verify_cached(&token).is_ok());
     clock.advance(std::time::Duration::from_secs(630));
@@ -39,7 +39,7 @@ fn form(object: &Value) -> BTreeMap<String, &'static str> {
     object.as_object().unwrap().iter().map(|(name, value)| (name.clone(), kind(value))).collect()
 }
 
-async fn the_issuer_for_tests_has_the_form_of_the_real_one(backend: Backend) {
+async fn the_issuer_for_tests_answers_in_the_same_form_as_the_server(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     let for_tests = testing::Issuer::start().await.unwrap();
     let real = |answer: Answer| answer.granted()["access_token"].as_str().unwrap().to_owned();
@@ -73,14 +73,14 @@ async fn the_issuer_for_tests_has_the_form_of_the_real_one(backend: Backend) {
             let max_age = |value: &reqwest::header::HeaderValue| value.to_str().unwrap().starts_with("public, max-age=");
             assert!(max_age(&ours.headers["cache-control"]) && max_age(&headers["cache-control"]));
         } else {
-            let told = |document: &Value, issuer: &str| document["jwks_uri"].as_str().unwrap().replace(issuer, "");
-            assert_eq!(told(&ours.json(), &app.issuer), told(&theirs, for_tests.url()));
+            let jwks_path = |document: &Value, issuer: &str| document["jwks_uri"].as_str().unwrap().replace(issuer, "");
+            assert_eq!(jwks_path(&ours.json(), &app.issuer), jwks_path(&theirs, for_tests.url()));
             assert_eq!(theirs["issuer"], for_tests.url());
         }
     }
 }
 
-async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) {
+async fn every_check_is_printed_in_order_with_the_expected_value(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let answer = app.plain_token(&client).await;
@@ -91,21 +91,21 @@ async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) 
         crate::support::finish(command)
     };
     let good = ["--issuer", &app.issuer, "--audience", ORDERS, "--scope", "orders:read"];
-    let told = verify(&[&[token.as_str(), "--json"], &good[..]].concat()).json();
-    assert_eq!((told["verified"].as_bool(), told["reason"].as_str(), &told["claims"]), (Some(true), None, &claims_of(&token)));
-    let names: Vec<_> = told["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
-    assert_eq!(names, sealwright::verifier::Check::ALL.map(sealwright::verifier::Check::name));
-    assert!(told["checks"].as_array().unwrap().iter().all(|check| check["passed"] == true), "{told}");
+    let report = verify(&[&[token.as_str(), "--json"], &good[..]].concat()).json();
+    assert_eq!((report["verified"].as_bool(), report["reason"].as_str(), &report["claims"]), (Some(true), None, &claims_of(&token)));
+    let names: Vec<_> = report["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
+    assert_eq!(names, sealwright::verifier::Check::ALL.iter().map(|check| check.name()).collect::<Vec<_>>());
+    assert!(report["checks"].as_array().unwrap().iter().all(|check| check["passed"] == true), "{report}");
 
     let refused = verify(&[&token, "--issuer", &app.issuer, "--audience", "https://stock.example"]);
     let lines: Vec<String> = refused.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert!(lines.contains(&format!("issuer ok \"{}\"", app.issuer)), "{lines:?}");
     let found = "audience FAILED the token is for another API; \"https://orders.example\", expected \"https://stock.example\"";
     assert!(lines.contains(&found.to_owned()), "{lines:?}");
-    assert!(lines.contains(&"expiry -".to_owned()), "what comes after it was not looked at: {lines:?}");
+    assert!(lines.contains(&"expiry -".to_owned()), "later checks are not made: {lines:?}");
     refused.failed_saying(&["the token is for another API", "wrong_audience"]);
 
-    // By a file of keys nothing is asked of anybody; without any, and without an issuer, it says what is missing.
+    // With a file of keys there is no request; without keys or an issuer, the error names what is missing.
     let file = app.database.folder().join("jwks.json");
     std::fs::write(&file, app.get("/.well-known/jwks.json").await.body).unwrap();
     let offline = ["--issuer", &app.issuer, "--audience", ORDERS, "--jwks", file.to_str().unwrap()];
@@ -114,7 +114,7 @@ async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) 
     verify(&[&token, "--audience", ORDERS]).failed_saying(&["--issuer"]);
     verify(&[&token, "--issuer", &app.issuer, "--audience", ORDERS, "--scope", "a b"]).failed_saying(&["scope"]);
 
-    // As an API of another issuer sees it, through the answer of the token endpoint.
+    // The answer of the token endpoint can be piped in.
     let piped = |input: String| {
         let mut command = command(app.database.folder());
         command.args(["token", "verify", "-", "--json"]).args(good).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -124,14 +124,14 @@ async fn every_check_is_printed_in_order_with_what_was_wanted(backend: Backend) 
     };
     assert_eq!(piped(answer.body.clone()).json()["verified"], true);
     for (hostile, reason) in [("junk", "malformed"), ("\u{1b}[2J.\u{1b}.\u{1b}", "malformed"), ("", "malformed")] {
-        let told = piped(hostile.to_owned());
-        assert!(!told.stdout.contains('\u{1b}') && !told.stderr.contains('\u{1b}'));
-        assert_eq!(serde_json::from_str::<Value>(&told.stdout).unwrap()["reason"], reason);
+        let finished = piped(hostile.to_owned());
+        assert!(!finished.stdout.contains('\u{1b}') && !finished.stderr.contains('\u{1b}'));
+        assert_eq!(serde_json::from_str::<Value>(&finished.stdout).unwrap()["reason"], reason);
     }
 }
 
 #[tokio::test]
-async fn hd13_token_verify_says_which_key_is_refused_and_why() {
+async fn hd13_token_verify_names_the_refused_key_and_the_reason() {
     let app = TestApp::start(Backend::Sqlite).await.with_orders();
     let client = app.client("billing");
     let token = app.plain_token(&client).await.granted()["access_token"].as_str().unwrap().to_owned();

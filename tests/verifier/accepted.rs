@@ -1,4 +1,4 @@
-//! What is taken, and what a caller sees of it.
+//! Accepted tokens, and what an API can read from them.
 
 use std::time::Duration;
 
@@ -59,9 +59,9 @@ fn every_configured_algorithm_is_accepted() {
     for token in &tokens {
         assert!(all.verify_cached(token).is_ok(), "{token}");
     }
-    // RS256 alone, unless told otherwise.
+    // The default is RS256 alone.
     all_refused("algorithm_not_allowed", &tokens[1..]);
-    // r = s = 0 is no signature (CVE-2022-21449).
+    // A signature with r = s = 0 is invalid (CVE-2022-21449).
     assert_eq!(all.verify_cached(&token("ES256", "ec", &|_| vec![0; 64])).unwrap_err().code(), "bad_signature");
 }
 
@@ -90,6 +90,6 @@ fn a_verifier_with_invalid_settings_is_not_built() {
     assert!(builder().jwks_uri("https://keys.example/jwks").build().is_ok());
     assert!(matches!(error(builder().keys_file("/nowhere/keys.json")), BuildError::KeysFile { .. }));
     for refused in [error(Verifier::for_issuer(ISSUER)), error(builder().algorithms(["HS256"])), error(builder().leeway(seconds(301)))] {
-        assert!(refused.to_string().contains([':', '`']), "it names the mend: {refused}");
+        assert!(refused.to_string().contains([':', '`']), "the error says what to do: {refused}");
     }
 }

@@ -5,7 +5,7 @@ use aws_lc_rs::{hmac, signature};
 use crate::support::*;
 
 #[test]
-fn vf1_an_algorithm_that_is_not_taken_is_refused_before_any_key_is_looked_for() {
+fn vf1_an_algorithm_that_is_not_allowed_is_refused_before_a_key_is_looked_up() {
     let payload = encode(claims().to_string());
     let mut tokens = Vec::new();
     for alg in ["none", "None", "NONE", "nOnE", "noNE", "", "RS257", "rs256", "HS256", "RS384", "PS256", "ES256", "EdDSA", "RSA1_5", "dir"]
@@ -19,7 +19,7 @@ fn vf1_an_algorithm_that_is_not_taken_is_refused_before_any_key_is_looked_for() 
     for other in [r#"{"typ":"at+jwt","kid":"one"}"#, "{}"] {
         tokens.push(token_of(other, claims().to_string()));
     }
-    // HMAC with what everybody knows as its key.
+    // HMAC with public values as its key.
     for secret in public_forms() {
         for (alg, digest) in [("HS256", hmac::HMAC_SHA256), ("HS512", hmac::HMAC_SHA512)] {
             let signed = format!("{}.{payload}", encode(format!(r#"{{"typ":"at+jwt","alg":"{alg}","kid":"one"}}"#)));
@@ -28,7 +28,7 @@ fn vf1_an_algorithm_that_is_not_taken_is_refused_before_any_key_is_looked_for() 
         }
     }
     all_refused("algorithm_not_allowed", tokens);
-    // As an array, a number or null it is no header at all.
+    // An array, a number or null is not a header.
     all_refused(
         "malformed",
         ["[\"RS256\"]", "256", "null"].map(|alg| token_of(format!(r#"{{"typ":"at+jwt","alg":{alg},"kid":"one"}}"#), "{}")),
@@ -50,7 +50,7 @@ fn vf1_a_key_checks_its_one_algorithm_and_no_other() {
 }
 
 #[test]
-fn vf2_an_access_token_says_that_it_is_one() {
+fn vf2_the_type_of_an_access_token_is_at_jwt() {
     for typ in ["at+jwt", "application/at+jwt", "AT+JWT", "Application/At+Jwt"] {
         assert!(verify(&token_of(format!(r#"{{"typ":"{typ}","alg":"RS256","kid":"one"}}"#), claims().to_string())).is_ok(), "{typ}");
     }
@@ -74,7 +74,7 @@ fn vf2_an_access_token_says_that_it_is_one() {
 }
 
 #[test]
-fn vf6_what_asks_for_an_extension_is_refused() {
+fn vf6_a_token_that_requires_an_extension_is_refused() {
     for member in [
         r#""crit":["exp"]"#,
         r#""crit":[]"#,
@@ -90,7 +90,7 @@ fn vf6_what_asks_for_an_extension_is_refused() {
 }
 
 #[test]
-fn vf7_a_key_that_a_token_brings_along_is_ignored() {
+fn vf7_a_key_in_the_header_of_a_token_is_ignored() {
     let payload = encode(claims().to_string());
     for member in [
         format!(r#""jwk":{}"#, rsa_jwk(&OTHER_KEY, "evil")),
@@ -98,7 +98,7 @@ fn vf7_a_key_that_a_token_brings_along_is_ignored() {
         r#""x5u":"http://127.0.0.1:1/x.pem""#.to_owned(),
         r#""x5c":["MIIB"]"#.to_owned(),
     ] {
-        // Signed by the key that it brings: it fails on the known one.
+        // Signed by the key in its header: the check with the known key fails.
         for (kid, code) in [("one", "bad_signature"), ("evil", "unknown_key")] {
             let signed = format!("{}.{payload}", encode(format!(r#"{{"typ":"at+jwt","alg":"RS256","kid":"{kid}",{member}}}"#)));
             let forged = format!("{signed}.{}", encode(sign_with(&OTHER_KEY, &signature::RSA_PKCS1_SHA256, &signed)));
@@ -108,7 +108,7 @@ fn vf7_a_key_that_a_token_brings_along_is_ignored() {
 }
 
 #[test]
-fn vf8_a_strange_kid_finds_no_key_and_does_no_harm() {
+fn vf8_a_hostile_kid_finds_no_key_and_does_no_harm() {
     let kids = ["", "three", "../../dev/null", "x' UNION SELECT '1';--", "| sleep 10", "ONE", "one ", "\\u0000", &"k".repeat(2_900)];
     all_refused(
         "unknown_key",

@@ -1,4 +1,4 @@
-//! The issuer of the tests of an API, its hostile tokens, and several issuers side by side.
+//! The issuer for the tests of an API, its hostile tokens, and several issuers at once.
 
 use sealwright::verifier::{BuildError, Check, Error, Verifier, testing::Issuer};
 use serde_json::json;
@@ -15,14 +15,18 @@ async fn vf7_every_hostile_token_is_refused_for_its_own_reason_and_causes_no_req
     assert_eq!(verifier.status().issuers[0].skipped.len(), issuer.useless_keys().unwrap().len());
     let hostile = issuer.hostile_tokens(AUDIENCE, "orders:read").unwrap();
     assert!(hostile.len() > 150, "{}", hostile.len());
-    // The issuer may be asked: by the one token whose key is unknown that comes first.
+    // One request is allowed: the first token with an unknown key causes it.
     issuer.clock().advance(seconds(10));
     let mut codes = std::collections::BTreeSet::new();
     for hostile in &hostile {
         assert_eq!(verifier.verify(&hostile.token).await.unwrap_err().code(), hostile.code, "{}", hostile.name);
         codes.insert(hostile.code);
     }
-    assert_eq!(codes.len(), Error::CODES.len() - 6, "every reason but scope and caller, the keys, and those of the layer: {codes:?}");
+    assert_eq!(
+        codes.len(),
+        Error::CODES.len() - 6,
+        "every reason except scope, caller, unavailable keys, and those of the layer: {codes:?}"
+    );
     assert_eq!((issuer.metadata_fetches(), issuer.key_fetches(), issuer.other_requests()), (1, 2, 0));
 
     let scoped = issuer.verifier(AUDIENCE).require_scope("orders:read").build().unwrap();
@@ -56,18 +60,18 @@ async fn an_explanation_names_the_check_that_failed_and_those_before_it() {
         (good.clone().claim("cnf", json!({})).sign().unwrap(), Check::Binding),
         (good.clone().scope("orders").sign().unwrap(), Check::Scope),
     ] {
-        let told = verifier.explain(&token).await;
-        assert_eq!(told.failed, Some(failed));
-        let before: Vec<Check> = Check::ALL.into_iter().take_while(|check| *check != failed).collect();
-        assert_eq!(told.passed, before, "{failed}");
-        assert_eq!(told.outcome.unwrap_err(), verifier.verify(&token).await.unwrap_err());
+        let explained = verifier.explain(&token).await;
+        assert_eq!(explained.failed, Some(failed));
+        let before: Vec<Check> = Check::ALL.iter().copied().take_while(|check| *check != failed).collect();
+        assert_eq!(explained.passed, before, "{failed}");
+        assert_eq!(explained.outcome.unwrap_err(), verifier.verify(&token).await.unwrap_err());
     }
-    let told = verifier.explain(&good.sign().unwrap()).await;
-    assert!(told.outcome.is_ok() && told.failed.is_none() && told.passed == Check::ALL);
+    let explained = verifier.explain(&good.sign().unwrap()).await;
+    assert!(explained.outcome.is_ok() && explained.failed.is_none() && explained.passed == Check::ALL);
 }
 
 #[tokio::test]
-async fn vf17_vf18_each_issuer_judges_its_own_tokens_with_its_own_keys() {
+async fn vf17_vf18_tokens_of_each_issuer_are_checked_with_its_own_keys() {
     let (ours, theirs) = (Issuer::start().await.unwrap(), Issuer::start().await.unwrap());
     let verifier = Verifier::any_of([ours.verifier(AUDIENCE).build().unwrap(), theirs.verifier("orders").build().unwrap()]).unwrap();
     assert!(!verifier.status().is_ready());
@@ -78,11 +82,11 @@ async fn vf17_vf18_each_issuer_judges_its_own_tokens_with_its_own_keys() {
         let claims = verifier.verify(&issuer.token(audience).sign().unwrap()).await.unwrap();
         subjects.push((claims.issuer().to_owned(), claims.subject().to_owned()));
     }
-    // The same subject of two issuers is two people.
+    // The same subject from two issuers means two different people.
     assert!(subjects[0].1 == subjects[1].1 && subjects[0] != subjects[1]);
     assert_eq!(verifier.verify(&ours.token("orders").sign().unwrap()).await.unwrap_err(), Error::WrongAudience);
 
-    // Each claims to be of the one, with the key of the other.
+    // Each names one issuer and is signed with the key of the other.
     let as_theirs = ours.token("orders").claim("iss", theirs.url()).sign().unwrap();
     let as_ours = theirs.token(AUDIENCE).claim("iss", ours.url()).sign().unwrap();
     for token in [&as_theirs, &as_ours] {
@@ -92,7 +96,7 @@ async fn vf17_vf18_each_issuer_judges_its_own_tokens_with_its_own_keys() {
     let with_our_kid = theirs.token(AUDIENCE).claim("iss", ours.url()).header("kid", kid).sign().unwrap();
     assert_eq!(verifier.verify(&with_our_kid).await.unwrap_err(), Error::BadSignature);
 
-    // No one else: no issuer is asked for its keys.
+    // Tokens of other issuers are refused without a request for keys.
     ours.clock().advance(seconds(10));
     theirs.clock().advance(seconds(10));
     let fetches = (ours.key_fetches(), theirs.key_fetches());
@@ -107,7 +111,7 @@ async fn vf17_vf18_each_issuer_judges_its_own_tokens_with_its_own_keys() {
     }
     assert_eq!((ours.key_fetches(), theirs.key_fetches()), fetches);
 
-    // One of them is down: the other's tokens are served.
+    // One issuer is down: tokens of the other are accepted.
     theirs.go_down();
     theirs.clock().advance(seconds(7200));
     assert!(verifier.verify(&ours.token(AUDIENCE).sign().unwrap()).await.is_ok());
@@ -115,7 +119,7 @@ async fn vf17_vf18_each_issuer_judges_its_own_tokens_with_its_own_keys() {
 }
 
 #[tokio::test]
-async fn a_verifier_of_none_or_of_one_issuer_twice_is_not_built() {
+async fn a_verifier_without_an_issuer_or_with_a_duplicate_issuer_is_not_built() {
     let issuer = Issuer::start().await.unwrap();
     assert_eq!(Verifier::any_of([]).err().unwrap(), BuildError::NoIssuer);
     let twice = [issuer.verifier("a").build().unwrap(), issuer.verifier("b").build().unwrap()];
@@ -123,7 +127,7 @@ async fn a_verifier_of_none_or_of_one_issuer_twice_is_not_built() {
 }
 
 #[tokio::test]
-async fn keys_from_a_file_are_good_without_any_issuer() {
+async fn keys_from_a_file_need_no_issuer() {
     let issuer = Issuer::start().await.unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), issuer.jwks()).unwrap();

@@ -1,4 +1,4 @@
-//! Keys over time: fetched ahead, by one fetch for all, never because somebody floods us, and kept for a bounded time.
+//! The cache of keys: refreshed ahead of time, one fetch for all callers, no fetch caused by a flood, and a bounded age.
 
 use std::{
     future::Future,
@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 
 use crate::support::{AUDIENCE, encode, eventually, fetched, key_state, seconds, warm};
 
-/// A token whose key nobody has ever heard of. Its signature is never looked at.
+/// A token with an unknown key. Its signature is never checked.
 fn unknown(issuer: &Issuer, number: u32) -> String {
     issuer.token(AUDIENCE).header("kid", format!("junk-{number}")).sign().unwrap()
 }
 
-/// Many of them, without the cost of signing each.
+/// Many such tokens, without the cost of signing each.
 fn flood(issuer: &Issuer, count: u32) -> impl Iterator<Item = String> {
     let genuine = unknown(issuer, 0);
     let (_, rest) = genuine.split_once('.').unwrap();
@@ -47,7 +47,7 @@ async fn vf12_a_flood_of_unknown_keys_fetches_once_in_10_s_and_harms_no_good_tok
 }
 
 #[tokio::test]
-async fn vf12_nor_does_it_while_there_are_no_keys_at_all() {
+async fn vf12_a_flood_of_unknown_keys_before_the_first_keys_causes_few_fetches() {
     for answer in [Behavior::Body(br#"{"keys":[]}"#.to_vec()), Behavior::Status(503), Behavior::Status(404)] {
         flood_without_keys(answer).await;
     }
@@ -61,7 +61,7 @@ async fn flood_without_keys(answer: Behavior) {
         for token in flood(&issuer, 300) {
             assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "keys_unavailable");
         }
-        // An attempt that the flood did not provoke may be under way.
+        // An attempt that the flood did not cause may be in flight.
         eventually(|| !verifier.status().issuers[0].fetching).await;
         assert!(issuer.key_fetches() <= 1 + second / 10, "{} fetches after {second} s", issuer.key_fetches());
         issuer.clock().advance(seconds(1));
@@ -72,7 +72,7 @@ async fn flood_without_keys(answer: Behavior) {
 }
 
 #[tokio::test]
-async fn vf12_tokens_that_are_wrong_in_themselves_need_no_keys_and_are_not_answered_with_503() {
+async fn vf12_tokens_that_are_invalid_without_a_key_are_refused_and_not_answered_with_503() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = issuer.verifier(AUDIENCE).build().unwrap();
     for (token, code) in [
@@ -85,7 +85,7 @@ async fn vf12_tokens_that_are_wrong_in_themselves_need_no_keys_and_are_not_answe
     }
     assert_eq!((issuer.key_fetches(), issuer.metadata_fetches()), (0, 0));
     assert_eq!(verifier.verify_cached(&unknown(&issuer, 1)).unwrap_err().code(), "keys_unavailable");
-    assert_eq!((issuer.key_fetches(), issuer.metadata_fetches()), (0, 0), "what is cached is looked at, nothing is fetched");
+    assert_eq!((issuer.key_fetches(), issuer.metadata_fetches()), (0, 0), "only the cache is read; nothing is fetched");
 }
 
 #[tokio::test]
@@ -100,11 +100,11 @@ async fn a_thousand_callers_at_a_cold_start_share_one_fetch() {
     }
     assert!(callers.join_all().await.into_iter().all(|outcome| outcome.is_ok()));
     assert_eq!((issuer.metadata_fetches(), issuer.key_fetches()), (1, 1));
-    assert_eq!(issuer.last_key_request("cache-control").as_deref(), Some("no-cache"), "somebody waits for the newest keys");
+    assert_eq!(issuer.last_key_request("cache-control").as_deref(), Some("no-cache"), "a caller waits for the newest keys");
 }
 
 #[tokio::test]
-async fn while_a_fetch_hangs_good_tokens_are_served_and_all_waiters_time_out_with_it() {
+async fn while_a_fetch_hangs_good_tokens_are_accepted_and_all_waiters_time_out_with_it() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.answer_keys(Behavior::Silent);
@@ -116,8 +116,8 @@ async fn while_a_fetch_hangs_good_tokens_are_served_and_all_waiters_time_out_wit
     }
     eventually(|| issuer.key_fetches() == 2).await;
     let good = issuer.token(AUDIENCE).sign().unwrap();
-    assert!(verifier.verify(&good).await.is_ok(), "a token whose key is known waits for nobody");
-    // One of those who wait goes away: the others still get their answer.
+    assert!(verifier.verify(&good).await.is_ok(), "a token whose key is known does not wait");
+    // One waiting caller is cancelled: the others still get an answer.
     let impatient = tokio::spawn({
         let (verifier, token) = (verifier.clone(), unknown(&issuer, 7));
         async move { verifier.verify(&token).await.map(|_| ()) }
@@ -126,7 +126,7 @@ async fn while_a_fetch_hangs_good_tokens_are_served_and_all_waiters_time_out_wit
     impatient.abort();
     issuer.clock().advance(seconds(5));
     let outcomes = callers.join_all().await;
-    // Whether the issuer has these keys by now nobody can say.
+    // It is unknown whether the issuer publishes these keys now.
     let unsaid = |outcome: &Result<(), Error>| outcome.as_ref().is_err_and(|error| error.status() == 503);
     assert!(outcomes.iter().all(unsaid), "{outcomes:?}");
     assert_eq!(issuer.key_fetches(), 2);
@@ -145,7 +145,7 @@ async fn a_new_key_is_found_when_the_first_token_comes_and_a_withdrawn_one_is_go
     assert!(verifier.verify(&by_new).await.is_ok() && verifier.verify(&by_old).await.is_ok());
     assert_eq!(issuer.key_fetches(), 2);
 
-    // Nobody sends a token with an unknown key: the withdrawal is noticed all the same.
+    // No token with an unknown key arrives: the withdrawal is noticed anyway.
     issuer.withdraw(&old_kid);
     assert!(verifier.verify(&by_old).await.is_ok());
     issuer.clock().advance(seconds(480));
@@ -156,7 +156,7 @@ async fn a_new_key_is_found_when_the_first_token_comes_and_a_withdrawn_one_is_go
 }
 
 #[tokio::test]
-async fn keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same() {
+async fn keys_are_refreshed_ahead_of_time_by_a_conditional_request() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     assert_eq!(issuer.last_key_request("if-none-match"), None);
@@ -164,11 +164,11 @@ async fn keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same() {
         issuer.clock().advance(seconds(10));
         eventually(|| issuer.clock().sleepers() == 1).await;
     }
-    assert_eq!((key_state(&verifier), issuer.key_fetches()), (KeyAvailability::Fresh, 1), "not before seven tenths of their time");
+    assert_eq!((key_state(&verifier), issuer.key_fetches()), (KeyAvailability::Fresh, 1), "not before seven tenths of their lifetime");
     issuer.clock().advance(seconds(50));
     fetched(&verifier, 2).await;
     assert!(issuer.last_key_request("if-none-match").is_some(), "the answer is 304");
-    assert_eq!(issuer.last_key_request("cache-control"), None, "a cache on the way may answer what nobody waits for");
+    assert_eq!(issuer.last_key_request("cache-control"), None, "a cache in between may answer a refresh in the background");
     let status = verifier.status().issuers.remove(0);
     assert_eq!((status.keys, status.age, status.failures), (KeyAvailability::Fresh, Some(Duration::ZERO), 0));
     assert_eq!(issuer.metadata_fetches(), 1);
@@ -177,7 +177,7 @@ async fn keys_are_fetched_ahead_and_not_sent_again_when_they_are_the_same() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_forbids_caching_is_asked_at_most_every_10_s() {
+async fn keys_of_an_issuer_that_forbids_caching_are_fetched_at_most_every_10_s() {
     let issuer = Issuer::start().await.unwrap();
     issuer.set_max_age(Duration::ZERO);
     let verifier = issuer.verifier(AUDIENCE).max_stale(Duration::ZERO).build().unwrap();
@@ -209,7 +209,7 @@ async fn fetching_ends_with_the_last_handle() {
 }
 
 #[test]
-fn fetching_goes_on_in_another_runtime_when_the_first_is_gone() {
+fn fetching_continues_in_another_runtime_when_the_first_has_ended() {
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let home = runtime();
     let issuer = home.block_on(Issuer::start()).unwrap();
@@ -223,7 +223,7 @@ fn fetching_goes_on_in_another_runtime_when_the_first_is_gone() {
     drop(second);
     issuer.rotate().unwrap();
     issuer.clock().advance(seconds(10));
-    // A runtime that nobody drives between two calls.
+    // A runtime that is not driven between two calls.
     let third = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for _ in 0..2 {
         let by_new = issuer.token(AUDIENCE).sign().unwrap();
@@ -232,19 +232,19 @@ fn fetching_goes_on_in_another_runtime_when_the_first_is_gone() {
 }
 
 #[tokio::test]
-async fn keys_of_a_machine_that_slept_are_fetched_without_anybody_sending_a_token() {
+async fn keys_are_fetched_after_a_suspend_without_a_token() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.clock().advance(seconds(7200));
     eventually(|| verifier.status().is_ready()).await;
-    // Nor does a clock that is set back keep new keys away.
+    // A clock that is set back does not prevent a refresh either.
     issuer.clock().set_back(seconds(7200));
     issuer.rotate().unwrap();
     assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_key_is_not_unknown_while_the_issuer_cannot_be_asked() {
+async fn a_key_does_not_count_as_unknown_while_the_issuer_is_unreachable() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.rotate().unwrap();
@@ -272,13 +272,13 @@ fn outside_a_runtime_nothing_is_fetched_and_no_caller_waits() {
 }
 
 #[tokio::test]
-async fn a_verifier_says_how_it_is_doing() {
+async fn a_verifier_reports_its_status() {
     let issuer = Issuer::start().await.unwrap();
     issuer.publish(serde_json::json!({ "kty": "oct", "kid": "shared", "k": "AAAA" }));
     let verifier = issuer.verifier(AUDIENCE).build().unwrap();
     let before = verifier.status();
     assert!(!before.is_ready() && before.issuers[0].age.is_none() && before.accepted == 0);
-    // Asking was enough: a readiness check that nobody else calls before must not wait for ever.
+    // Reading the status starts the fetch: a readiness check that comes first must not wait forever.
     eventually(|| verifier.status().is_ready()).await;
 
     assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());

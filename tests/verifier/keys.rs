@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-/// Keys that some issuers publish and this verifier has no use for.
+/// Keys that some issuers publish and this verifier cannot use.
 fn useless() -> Vec<Value> {
     let rsa = || rsa_jwk(&OTHER_KEY, "useless");
     let short = encode(&KEY_BYTES[..128]);
@@ -67,7 +67,7 @@ fn vf14_an_invalid_or_large_key_set_is_refused() {
 }
 
 #[test]
-fn members_that_are_not_used_do_not_matter_and_a_missing_alg_means_the_usual_one() {
+fn unused_members_are_ignored_and_a_missing_alg_means_the_usual_algorithm() {
     let good = token_with(&json!({}));
     for changes in [
         json!({ "x5t": "wrong", "x5c": ["junk"], "foo": {} }),
@@ -81,7 +81,7 @@ fn members_that_are_not_used_do_not_matter_and_a_missing_alg_means_the_usual_one
 }
 
 #[test]
-fn vf14_two_keys_of_one_kid_are_skipped_unless_their_algorithms_differ() {
+fn vf14_two_keys_with_the_same_kid_are_skipped_unless_their_algorithms_differ() {
     let good = token_with(&json!({}));
     let keys = set(&[rsa_jwk(&KEY, "one"), rsa_jwk(&OTHER_KEY, "one"), rsa_jwk(&OTHER_KEY, "two")]);
     let verifier = builder().keys(keys).build().unwrap();
@@ -114,7 +114,7 @@ fn hd13_a_key_that_is_published_with_private_members_is_refused_and_the_others_s
             assert!(matches!(&alone, BuildError::NoUsableKey(why) if why.contains("private member")), "{alone}");
         }
     }
-    // Some serializers write a null for what is not there.
+    // Some serializers write null for an absent member.
     let without = with(rsa_jwk(&KEY, "one"), &json!({ "x": "y" })).to_string().replace("\"x\":\"y\"", "\"d\":null");
     assert!(builder().keys(format!("{{\"keys\":[{without}]}}")).build().unwrap().verify_cached(&by_one).is_ok());
     for jwk in [ec_jwk(), ed_jwk()] {
@@ -125,7 +125,7 @@ fn hd13_a_key_that_is_published_with_private_members_is_refused_and_the_others_s
 }
 
 #[test]
-fn hd13_a_key_whose_private_half_stands_in_another_entry_is_refused_as_well() {
+fn hd13_a_key_whose_private_half_is_in_another_entry_is_refused() {
     let by_one = token_with(&json!({}));
     for elsewhere in [
         json!({ "d": "AQAB", "kid": "copy" }),
@@ -147,13 +147,13 @@ fn hd13_a_key_whose_private_half_stands_in_another_entry_is_refused_as_well() {
 }
 
 #[test]
-fn hd13_a_private_half_in_an_entry_that_is_refused_for_another_reason_counts_as_well() {
+fn hd13_a_private_half_in_an_entry_that_is_refused_for_another_reason_counts() {
     let by_one = token_with(&json!({}));
     let one = rsa_jwk(&KEY, "one");
     let n = one["n"].as_str().unwrap();
     let padded = format!("{n}==");
     let copy = |changes: &Value| with(with(one.clone(), &json!({ "d": "AQAB" })), changes).to_string();
-    // Members twice, which refuses the entry.
+    // With duplicate members, for which the entry is refused.
     let twice = |more: &str, jwk: &Value| format!("{},{more}}}", jwk.to_string().strip_suffix('}').unwrap());
     let leaked = with(rsa_jwk(&KEY, "copy"), &json!({ "d": "AQAB" }));
     let other = with(rsa_jwk(&OTHER_KEY, "copy"), &json!({ "d": "AQAB" }));
@@ -169,7 +169,7 @@ fn hd13_a_private_half_in_an_entry_that_is_refused_for_another_reason_counts_as_
         twice(r#""\u0064":"AQAB""#, &rsa_jwk(&KEY, "copy")),
         twice(r#""$serde_json::private::RawValue":"{}""#, &leaked),
         twice(&format!(r#""foo":{}{}"#, "[".repeat(300), "]".repeat(300)), &leaked),
-        // Its public members cannot be read, so its modulus or its kid has to do.
+        // Its public members cannot be read, so it is matched by its modulus or its kid.
         copy(&json!({ "kid": "copy", "e": "AA" })),
         copy(&json!({ "kid": "copy", "e": null })),
         copy(&json!({ "kid": "copy", "kty": "rsa" })),
@@ -179,7 +179,7 @@ fn hd13_a_private_half_in_an_entry_that_is_refused_for_another_reason_counts_as_
         copy(&json!({ "n": "AQAB" })),
         copy(&json!({ "n": 7 })),
         copy(&json!({ "kty": null, "n": null, "e": null })),
-        // Who knows the private key for one exponent has the factors of the modulus.
+        // The private key for one exponent reveals the factors of the modulus.
         copy(&json!({ "kid": "copy", "e": "Aw" })),
     ];
     for entry in &entries {
@@ -194,13 +194,13 @@ fn hd13_a_private_half_in_an_entry_that_is_refused_for_another_reason_counts_as_
             assert!(status.skipped[0].contains("the private member \"d\"") && status.skipped[1].contains("another entry"), "{status:?}");
         }
     }
-    // A symmetric key has no public half, so that none can be a copy of it.
+    // A symmetric key has no public half, so no other key can be its copy.
     let symmetric = json!({ "kty": "oct", "kid": "one", "k": "AQAB" });
     assert!(builder().keys(set(&[symmetric, one])).build().unwrap().verify_cached(&by_one).is_ok());
 }
 
 #[test]
-fn hd13_of_a_published_private_half_of_an_elliptic_curve_the_x_coordinate_is_what_counts() {
+fn hd13_a_published_private_half_of_an_elliptic_curve_key_is_matched_by_its_x_coordinate() {
     for (jwk, changes) in [
         (ec_jwk(), json!({ "d": "AQAB", "kid": "copy", "y": "AQAB" })),
         (ec_jwk(), json!({ "d": "AQAB", "kid": "copy", "crv": "p256" })),
@@ -212,7 +212,7 @@ fn hd13_of_a_published_private_half_of_an_elliptic_curve_the_x_coordinate_is_wha
     }
 }
 
-/// A good token by the other key.
+/// A valid token signed by the other key.
 fn sign_two(changes: &Value) -> String {
     let (header, payload) = (encode(HEADER.replace("one", "two")), encode(with(claims(), changes).to_string()));
     let signature = sign_with(&OTHER_KEY, &aws_lc_rs::signature::RSA_PKCS1_SHA256, &format!("{header}.{payload}"));
@@ -238,7 +238,7 @@ fn hd13_a_document_with_a_duplicate_member_is_refused() {
     }
 }
 
-/// What a lenient reader takes for the kid: the last one.
+/// What a lenient parser reads as the kid: the last one.
 fn kid_of(jwk: &str) -> String {
     serde_json::from_str::<Value>(jwk).unwrap()["kid"].as_str().unwrap_or_default().to_owned()
 }
@@ -270,7 +270,7 @@ fn hd13_a_key_with_a_duplicate_member_is_skipped_and_the_others_are_used() {
 }
 
 #[test]
-fn keys_that_this_api_has_no_algorithm_for_are_no_keys() {
+fn a_set_without_keys_for_the_algorithms_of_the_api_is_refused() {
     assert!(matches!(builder().keys(set(&[ed_jwk()])).build(), Err(BuildError::NoUsableKey(_))));
     assert!(matches!(builder().algorithms(["PS256"]).build(), Err(BuildError::NoUsableKey(_))));
     let sixty_four: Vec<Value> = (0..64).map(|number| rsa_jwk(&KEY, &number.to_string())).collect();

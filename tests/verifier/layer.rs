@@ -1,4 +1,4 @@
-//! The layer before real frameworks, over real sockets: axum, hyper and tonic.
+//! The layer with real frameworks, over real sockets: axum, hyper and tonic.
 
 use std::net::SocketAddr;
 
@@ -85,7 +85,7 @@ impl Client {
 }
 
 #[tokio::test]
-async fn vf15_every_route_under_the_layer_needs_a_token_and_each_handler_what_it_asks_for() {
+async fn vf15_every_route_under_the_layer_needs_a_token_and_each_handler_its_scope() {
     let issuer = Issuer::start().await.unwrap();
     let client = Client::of(api(warm(&issuer).await.layer())).await;
     let with_scope = |scope: &str| issuer.token(AUDIENCE).scope(scope).sign().unwrap();
@@ -126,7 +126,7 @@ async fn vf15_every_route_under_the_layer_needs_a_token_and_each_handler_what_it
     assert_eq!(client.with("/tenant", &tenant).await, ok("7"));
     assert!(client.with("/tenant", &read).await.1.contains("invalid_token"), "a claim that this API needs is missing");
 
-    // Added after the layer: open deliberately, but closed where a handler takes a token that no layer has checked.
+    // Routes added after the layer are open; a handler that takes a token there answers 500, because no layer checked it.
     assert_eq!(client.plain("/below").await, ok("open"));
     assert_eq!(client.with("/forgotten", &read).await.0, 500);
     let (status, _, body) = client.plain("/forgotten").await;
@@ -205,7 +205,7 @@ async fn without_keys_the_answer_is_503_with_retry_after_and_no_challenge() {
 }
 
 #[tokio::test]
-async fn callers_without_a_token_come_in_where_they_may_and_challenges_say_where_to_go() {
+async fn callers_without_a_token_reach_optional_routes_and_challenges_name_the_metadata() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     let url = format!("{AUDIENCE}/.well-known/oauth-protected-resource");
@@ -214,7 +214,7 @@ async fn callers_without_a_token_come_in_where_they_may_and_challenges_say_where
     let client = Client::of(app).await;
     assert_eq!(client.plain("/maybe").await.2, "anonymous");
     assert_eq!(client.with("/maybe", &issuer.token(AUDIENCE).sign().unwrap()).await.2, "billing");
-    assert_eq!(client.with("/maybe", "junk").await.0, 401, "a bad token is not no token");
+    assert_eq!(client.with("/maybe", "junk").await.0, 401, "an invalid token does not count as an absent one");
     assert_eq!(client.plain("/any").await, (401, format!("Bearer resource_metadata=\"{url}\""), String::new()));
     let none = issuer.token(AUDIENCE).sign().unwrap();
     for (path, token) in [("/any", "junk"), ("/read", none.as_str())] {
@@ -228,7 +228,7 @@ async fn callers_without_a_token_come_in_where_they_may_and_challenges_say_where
 }
 
 #[tokio::test]
-async fn a_plain_hyper_service_stands_behind_the_same_layer() {
+async fn the_layer_works_with_a_plain_hyper_service() {
     use http_body_util::Full;
     use hyper::{Request, Response, body::Bytes};
 

@@ -40,14 +40,14 @@ fn counted(status: &Status) -> (u64, Vec<(&'static str, u64)>) {
 }
 
 #[tokio::test]
-async fn each_token_is_counted_once_and_once_more_when_it_lacks_what_is_required() {
+async fn each_token_is_counted_once_and_again_when_it_does_not_meet_a_requirement() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     let (before, api) = (verifier.status().accepted, api(&verifier));
     let token = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
     assert_eq!(ask(&api, "/read", Some(&token)).await, 200);
     assert_eq!(ask(&api, "/write", Some(&token)).await, 403);
-    assert_eq!(ask(&api, "/writers", Some(&token)).await, 403, "each thing that is required counts");
+    assert_eq!(ask(&api, "/writers", Some(&token)).await, 403, "each requirement counts");
     assert_eq!(ask(&api, "/read", Some("junk")).await, 401);
     assert_eq!(ask(&api, "/read", None).await, 401);
     // A request that needs no token is not refused.

@@ -1,4 +1,4 @@
-//! Issuers that are down, slow, or answer with something else than keys.
+//! Issuers that are down or slow, or answer with something other than keys.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn vf13_while_the_issuer_is_down_cached_keys_are_used_for_one_more_hour() 
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     issuer.go_down();
-    // Ten minutes that the keys are fresh, an hour that they may be stale.
+    // The keys are fresh for ten minutes, and may be stale for an hour.
     for minute in 0..70 {
         let token = issuer.token(AUDIENCE).sign().unwrap();
         assert!(verifier.verify(&token).await.is_ok(), "after {minute} min");
@@ -36,7 +36,7 @@ async fn vf13_while_the_issuer_is_down_cached_keys_are_used_for_one_more_hour() 
 }
 
 #[tokio::test]
-async fn vf13_with_the_issuer_down_at_the_start_nothing_is_accepted_and_it_heals_by_itself() {
+async fn vf13_with_the_issuer_down_at_the_start_nothing_is_accepted_until_it_is_up() {
     let issuer = Issuer::start().await.unwrap();
     issuer.go_down();
     let verifier = issuer.verifier(AUDIENCE).build().unwrap();
@@ -45,14 +45,14 @@ async fn vf13_with_the_issuer_down_at_the_start_nothing_is_accepted_and_it_heals
     assert_eq!(verifier.ready().await.unwrap_err().code(), "keys_unavailable");
     assert!(!verifier.status().is_ready());
     issuer.come_back();
-    // The background tries again after a second, whether or not anybody asks.
+    // The background task tries again after a second, also without a request.
     issuer.clock().advance(seconds(1));
     eventually(|| verifier.status().is_ready()).await;
     assert!(verifier.verify_cached(&token).is_ok() && verifier.ready().await.is_ok());
 }
 
 #[tokio::test]
-async fn vf13_how_long_stale_keys_are_used_is_the_users_choice() {
+async fn vf13_the_time_for_which_stale_keys_are_used_can_be_set() {
     let issuer = Issuer::start().await.unwrap();
     let (never, always) = (issuer.verifier(AUDIENCE).max_stale(Duration::ZERO), issuer.verifier(AUDIENCE).max_stale(Duration::MAX));
     let (never, always) = (never.build().unwrap(), always.build().unwrap());
@@ -67,7 +67,7 @@ async fn vf13_how_long_stale_keys_are_used_is_the_users_choice() {
     assert!(always.verify_cached(&issuer.token(AUDIENCE).sign().unwrap()).is_ok());
 }
 
-/// The issuer's document, with more members in its only key.
+/// The issuer's document with additional members in its only key.
 fn only_key_with(issuer: &Issuer, more: &str) -> Behavior {
     Behavior::Body(issuer.jwks().replacen("[{", &format!("[{{{more},"), 1).into_bytes())
 }
@@ -93,7 +93,7 @@ async fn hd13_a_key_is_no_longer_trusted_once_the_issuer_publishes_its_private_h
     let verifier = warm(&issuer).await;
     assert!(verifier.verify_cached(&by_leaked).is_ok());
 
-    // Not even when it is the only one: what is left is no key at all, and not the one from before.
+    // Also when it is the only key: then no key is left, and the former one is not used.
     issuer.answer_keys(only_key_with(&issuer, r#""d":"AQAB""#));
     issuer.clock().advance(seconds(600));
     fetched(&verifier, 2).await;
@@ -135,7 +135,7 @@ async fn hd13_metadata_with_a_duplicate_member_is_refused() {
     }
 }
 
-/// Answers that are no keys, and what an operator reads about each.
+/// Answers without keys, and the error that an operator sees for each.
 fn useless(issuer: &Issuer) -> Vec<(Behavior, &'static str)> {
     let body = |text: &str| Behavior::Body(text.as_bytes().to_vec());
     let rsa = |n: usize, e: &str| format!(r#"{{"keys":[{{"kty":"RSA","kid":"x","n":"{}","e":"{e}"}}]}}"#, "_".repeat(n));
@@ -171,14 +171,14 @@ async fn vf14_an_answer_without_keys_leaves_the_cached_ones_in_use() {
         assert!(error.contains(why) && error.contains(issuer.url()), "{error}");
         assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok(), "{answer:?}");
 
-        // A fresh verifier has nothing to go on with, and says so without blaming the token.
+        // A new verifier has no keys, and does not blame the token.
         let cold = issuer.verifier(AUDIENCE).build().unwrap();
         let refused = cold.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err();
         assert_eq!(refused.code(), "keys_unavailable", "{answer:?}");
     }
     assert_eq!(issuer.other_requests(), 0, "no redirect was followed");
 
-    // "Unchanged", to a verifier that has nothing.
+    // 304 for a verifier that has no keys.
     issuer.answer_keys(Behavior::Status(304));
     let cold = issuer.verifier(AUDIENCE).build().unwrap();
     assert_eq!(cold.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.unwrap_err().code(), "keys_unavailable");
@@ -211,7 +211,7 @@ async fn vf14_keys_that_arrive_byte_by_byte_or_never_time_out() {
 }
 
 #[tokio::test]
-async fn vf14_metadata_are_held_to_the_same() {
+async fn vf14_the_same_holds_for_metadata() {
     let issuer = Issuer::start().await.unwrap();
     let elsewhere = format!("{}/elsewhere", issuer.url());
     let answers =
@@ -224,7 +224,7 @@ async fn vf14_metadata_are_held_to_the_same() {
     }
     assert_eq!((issuer.key_fetches(), issuer.other_requests()), (0, 0));
 
-    // Where the keys were they still are, when the metadata cannot be had for a while.
+    // When the metadata is not available for a while, the known URL of the keys is used.
     issuer.come_back();
     let verifier = warm(&issuer).await;
     issuer.answer_metadata(Behavior::Down);
@@ -234,7 +234,7 @@ async fn vf14_metadata_are_held_to_the_same() {
 }
 
 #[tokio::test]
-async fn md3_metadata_of_another_issuer_are_refused_to_the_letter() {
+async fn md3_metadata_of_another_issuer_is_refused_by_an_exact_comparison() {
     let issuer = Issuer::start().await.unwrap();
     let keys = format!("{}/.well-known/jwks.json", issuer.url());
     let others = [
@@ -267,7 +267,7 @@ async fn md3_metadata_of_another_issuer_are_refused_to_the_letter() {
 }
 
 #[tokio::test]
-async fn an_error_says_that_the_issuer_has_a_trailing_slash_too_many() {
+async fn an_error_says_that_the_issuer_has_an_extra_trailing_slash() {
     let issuer = Issuer::start().await.unwrap();
     let with_slash = format!("{}/", issuer.url());
     let verifier = Verifier::for_issuer(&with_slash).audience(AUDIENCE).build().unwrap();
@@ -278,7 +278,7 @@ async fn an_error_says_that_the_issuer_has_a_trailing_slash_too_many() {
 }
 
 #[tokio::test]
-async fn keys_that_moved_are_found_at_their_new_address() {
+async fn keys_that_moved_are_found_at_their_new_url() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     assert_eq!(issuer.metadata_fetches(), 1);
@@ -288,10 +288,10 @@ async fn keys_that_moved_are_found_at_their_new_address() {
     issuer.come_back();
     issuer.clock().advance(seconds(10));
     fetched(&verifier, 3).await;
-    assert_eq!(issuer.metadata_fetches(), 2, "after a failure the metadata are asked where the keys are");
+    assert_eq!(issuer.metadata_fetches(), 2, "after a failure the URL of the keys is read from the metadata again");
     assert_eq!(key_state(&verifier), KeyAvailability::Fresh);
 
-    // An address that was given is taken as it is.
+    // A configured URL is used as it is.
     let given = format!("{}/.well-known/jwks.json", issuer.url());
     let verifier = issuer.verifier(AUDIENCE).jwks_uri(given).build().unwrap();
     assert!(verifier.verify(&issuer.token(AUDIENCE).sign().unwrap()).await.is_ok());

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::*;
 
 #[test]
-fn vf3_issuer_and_audience_are_compared_to_the_letter() {
+fn vf3_issuer_and_audience_are_compared_exactly() {
     for issuer in [
         "https://auth.example/",
         "https://AUTH.example",
@@ -64,7 +64,7 @@ fn vf5_a_token_expires_at_exp_plus_a_small_leeway() {
 }
 
 #[test]
-fn vf9_no_member_comes_twice() {
+fn vf9_a_duplicate_member_is_refused() {
     for member in [
         r#""aud":"https://orders.example""#,
         r#""\u0061ud":"https://orders.example""#,
@@ -79,7 +79,7 @@ fn vf9_no_member_comes_twice() {
     for member in [r#""alg":"none""#, r#""\u0061lg":"RS256""#, r#""kid":"two""#, r#""x":1,"x":1"#] {
         all_refused("malformed", [token_of(format!("{},{member}}}", &HEADER[..HEADER.len() - 1]), claims().to_string())]);
     }
-    // Nor deeper down, where this API's own type would read it; nor by a name by which a JSON library talks to itself.
+    // Nor in nested objects, which an API's own type may read; nor by a name that a JSON library uses internally.
     for value in [r#"{"id":7,"id":8}"#, r#"[{"a":1,"\u0061":2}]"#, r#"{"$serde_json::private::RawValue":"{\"id\":8}"}"#] {
         let mut text = claims().to_string();
         text.insert_str(text.len() - 1, &format!(r#","tenant":{value}"#));
@@ -113,11 +113,11 @@ fn vf10_a_token_has_three_parts_of_strict_base64url() {
         format!("{header}==.{payload}.{signature}"),
         format!("{header}.{payload}.{}", signature.replacen(['-', '_'], "+", 1) + "+"),
         format!("{header}.{payload}.{}?", &signature[..signature.len() - 1]),
-        // Bits that no byte holds: the last character of 256 bytes has four of them.
+        // Trailing bits outside any byte: the last character of 256 bytes has four.
         format!("{header}.{payload}.{}", &signature[..signature.len() - 1].to_owned()) + "B",
     ]);
     all_refused("malformed", tokens);
-    // Padding and stray characters that were signed along with the rest.
+    // Padding and stray characters that are covered by the signature.
     all_refused(
         "malformed",
         [sealed(&format!("{header}="), payload), sealed(header, &format!("{payload}=")), sealed(header, &format!("{payload}\n"))],
@@ -126,13 +126,13 @@ fn vf10_a_token_has_three_parts_of_strict_base64url() {
 }
 
 #[test]
-fn vf11_what_is_too_large_or_too_deep_is_refused_early() {
+fn vf11_a_token_that_is_too_large_or_too_deep_is_refused_early() {
     all_refused("too_large", ["x".repeat(1_000_000), ".".repeat(1_000_000), token_with(&json!({ "x": "y".repeat(20_000) }))]);
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let mut text = claims().to_string();
     text.insert_str(text.len() - 1, &format!(r#","exp_":{}"#, deep(4_000)));
     all_refused("malformed", [token_of(HEADER, text)]);
-    // In a member that nobody here wants, somebody behind us would meet them.
+    // Also in a member that the verifier does not use: the API behind it might parse it.
     for value in ["1e400", "\"\\ud800\"", "[1,]", "01"] {
         let mut text = claims().to_string();
         text.insert_str(text.len() - 1, &format!(r#","mine":{value}"#));
@@ -162,9 +162,9 @@ fn vf17_scopes_match_as_whole_words() {
     }
     let needs = builder().require_scope("orders:read").build().unwrap();
     assert!(needs.verify_cached(&token_with(&json!({}))).is_ok());
-    for unlawful in ["", " ", "a b", "a\tb"] {
-        assert!(matches!(builder().require_scope(unlawful).build(), Err(BuildError::Scope(_))), "{unlawful:?}");
-        assert!(!verify(&token_with(&json!({ "scope": "a  b" }))).unwrap().has_scope(unlawful));
+    for invalid in ["", " ", "a b", "a\tb"] {
+        assert!(matches!(builder().require_scope(invalid).build(), Err(BuildError::Scope(_))), "{invalid:?}");
+        assert!(!verify(&token_with(&json!({ "scope": "a  b" }))).unwrap().has_scope(invalid));
     }
     for changes in [json!({ "scope": "orders:write" }), json!({ "scope": null }), json!({ "scope": "orders:reader" })] {
         assert_eq!(needs.verify_cached(&token_with(&changes)).unwrap_err().code(), "insufficient_scope");
@@ -173,7 +173,7 @@ fn vf17_scopes_match_as_whole_words() {
 }
 
 #[test]
-fn what_every_access_token_has_is_required_and_a_bound_token_is_refused() {
+fn required_claims_must_be_present_and_a_bound_token_is_refused() {
     for claim in ["sub", "client_id", "jti"] {
         all_refused("missing_claim", [token_with(&json!({ claim: null }))]);
         all_refused("bad_claim", [token_with(&json!({ claim: "" }))]);

@@ -1,4 +1,4 @@
-//! The form of a refusal: HTTP's status or gRPC's. Whoever makes the layer chooses it, and no request does.
+//! The form of a refusal: an HTTP status or a gRPC status. The API chooses it when it builds the layer; no request can.
 
 use sealwright::verifier::{TokenLayer, testing::Issuer};
 
@@ -32,7 +32,7 @@ async fn call_health(address: &str, token: Option<String>) -> Option<tonic::Code
 }
 
 #[tokio::test]
-async fn hd1_a_layer_with_grpc_on_answers_every_refusal_in_grpcs_words() {
+async fn hd1_a_layer_with_grpc_answers_every_refusal_with_a_grpc_status() {
     use tonic::Code;
 
     let issuer = Issuer::start().await.unwrap();
@@ -46,7 +46,7 @@ async fn hd1_a_layer_with_grpc_on_answers_every_refusal_in_grpcs_words() {
 
     issuer.go_down();
     let cold = serve_health(issuer.verifier(AUDIENCE).build().unwrap().layer().grpc()).await;
-    assert_eq!(call_health(&cold, token("orders:read")).await, Some(Code::Unavailable), "also where the answer waited for the keys");
+    assert_eq!(call_health(&cold, token("orders:read")).await, Some(Code::Unavailable), "also when the answer waited for the keys");
 
     // Trailers-Only: HTTP status 200, and grpc-status among the headers.
     let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
@@ -58,7 +58,7 @@ async fn hd1_a_layer_with_grpc_on_answers_every_refusal_in_grpcs_words() {
     }
 }
 
-/// How a request may call itself gRPC.
+/// Content types by which a request identifies itself as gRPC.
 const GRPC_TYPES: [&str; 7] = [
     "application/grpc",
     "application/grpc+proto",
@@ -70,7 +70,7 @@ const GRPC_TYPES: [&str; 7] = [
 ];
 const OTHER_TYPES: [&str; 3] = ["application/json", "text/plain", "application/x-www-form-urlencoded"];
 
-/// Every header that gRPC clients and browsers send, and that could make an API answer in another form.
+/// Headers of gRPC clients and browsers that could make an API answer in another form.
 fn every_disguise() -> Vec<reqwest::header::HeaderMap> {
     let named = |name: &'static str, value: &'static str| -> reqwest::header::HeaderMap {
         [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect()
@@ -101,14 +101,14 @@ async fn hd1_no_header_of_a_request_changes_the_status_of_a_refusal() {
     let issuer = Issuer::start().await.unwrap();
     let (verifier, cold) = (warm(&issuer).await, Issuer::start().await.unwrap());
     cold.go_down();
-    // A layer that waits for keys in vain answers on another path than one that has them.
+    // A layer that waits for keys in vain answers on a different code path than one that has keys.
     let waits = Client::of(api(cold.verifier(AUDIENCE).build().unwrap().layer())).await;
     let by_cold = cold.token(AUDIENCE).sign().unwrap();
     let strict = Client::of(api(verifier.layer())).await;
     let anonymous = Client::of(api(verifier.layer().allow_anonymous())).await;
     let requiring = Client::of(api(verifier.layer().require::<Write>())).await;
     let read = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
-    let unknown = issuer.token(AUDIENCE).header("kid", "nobody's").sign().unwrap();
+    let unknown = issuer.token(AUDIENCE).header("kid", "unknown").sign().unwrap();
     for headers in every_disguise() {
         for method in [http::Method::GET, http::Method::POST] {
             for (client, path, token, wanted) in [
@@ -133,7 +133,7 @@ async fn hd1_no_header_of_a_request_changes_the_status_of_a_refusal() {
                 assert!(!answer.headers().contains_key("grpc-status"), "{headers:?}");
             }
         }
-        // The extractors' own refusals, which are made behind the layer, or without one.
+        // The refusals of the extractors, behind the layer or without it.
         for (path, token, wanted) in
             [("/both", &read, 403), ("/tenant", &read, 401), ("/apps", &user_of(&issuer), 403), ("/forgotten", &read, 500)]
         {
@@ -149,7 +149,7 @@ fn user_of(issuer: &Issuer) -> String {
 }
 
 #[tokio::test]
-async fn hd1_extractors_behind_a_grpc_layer_answer_as_the_layer_does_and_without_a_layer_by_500() {
+async fn hd1_extractors_answer_like_a_grpc_layer_before_them_and_with_500_without_one() {
     let issuer = Issuer::start().await.unwrap();
     let client = Client::of(api(warm(&issuer).await.layer().grpc().allow_anonymous())).await;
     let read = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
@@ -161,6 +161,6 @@ async fn hd1_extractors_behind_a_grpc_layer_answer_as_the_layer_does_and_without
         let answer = client.get("/any").header("content-type", media_type).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.headers()["grpc-status"].to_str().unwrap()), (200, "16"));
         let answer = client.get("/forgotten").header("content-type", media_type).bearer_auth(&read).send().await.unwrap();
-        assert_eq!(answer.status().as_u16(), 500, "no layer, no word on gRPC");
+        assert_eq!(answer.status().as_u16(), 500, "without a layer, gRPC is unknown");
     }
 }

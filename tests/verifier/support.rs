@@ -1,4 +1,4 @@
-//! An issuer in a few lines, that signs whatever it is told to.
+//! A small issuer that signs any text.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -37,7 +37,7 @@ pub(crate) fn rsa_jwk(key: &RsaKeyPair, kid: &str) -> Value {
     json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": encode(n), "e": encode(e) })
 }
 
-/// The same key with some members changed; `null` takes one away.
+/// The same key with some members changed; `null` removes one.
 pub(crate) fn with(mut jwk: Value, changes: &Value) -> Value {
     for (name, value) in changes.as_object().unwrap() {
         let members = jwk.as_object_mut().unwrap();
@@ -79,19 +79,19 @@ pub(crate) fn sign_with(key: &RsaKeyPair, padding: &'static dyn RsaEncoding, mes
     signature
 }
 
-/// A token of these very texts, signed by [`KEY`] with RS256 whatever the header says.
+/// A token of exactly these texts, signed by [`KEY`] with RS256 whatever the header says.
 pub(crate) fn token_of(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
     sealed(&encode(header), &encode(payload))
 }
 
-/// A token of parts that are encoded already.
+/// A token of encoded parts.
 pub(crate) fn sealed(header: &str, payload: &str) -> String {
     let signed = format!("{header}.{payload}");
     let signature = sign_with(&KEY, &signature::RSA_PKCS1_SHA256, &signed);
     format!("{signed}.{}", encode(signature))
 }
 
-/// A token with the usual header and some claims changed; `null` takes one away.
+/// A token with the usual header and some claims changed; `null` removes one.
 pub(crate) fn token_with(changes: &Value) -> String {
     token_of(HEADER, with(claims(), changes).to_string())
 }
@@ -107,7 +107,7 @@ pub(crate) fn verify(token: &str) -> Result<Claims, Error> {
     VERIFIER.verify_cached(token)
 }
 
-/// Requires that each token is refused by a reason of this code.
+/// Requires that each token is refused with this code.
 #[track_caller]
 pub(crate) fn all_refused(code: &str, tokens: impl IntoIterator<Item = impl AsRef<str>>) {
     for token in tokens {
@@ -136,7 +136,7 @@ pub(crate) async fn warm(issuer: &Issuer) -> Verifier {
     verifier
 }
 
-/// Waits until something that is under way has happened.
+/// Waits for a condition.
 pub(crate) async fn eventually(happened: impl Fn() -> bool) {
     let patience = tokio::time::timeout(seconds(60), async {
         while !happened() {
@@ -146,7 +146,7 @@ pub(crate) async fn eventually(happened: impl Fn() -> bool) {
     patience.await.expect("it happens within a minute");
 }
 
-/// Waits until so many attempts to fetch keys are over.
+/// Waits until this many attempts to fetch keys have ended.
 pub(crate) async fn fetched(verifier: &Verifier, attempts: u64) {
     eventually(|| {
         let status = verifier.status().issuers.remove(0);

@@ -91,7 +91,7 @@ impl Report {
         Self {
             verified,
             reason: explanation.outcome.as_ref().err().map(verifier::Error::code),
-            checks: Check::ALL.into_iter().map(finding).collect(),
+            checks: Check::ALL.iter().copied().map(finding).collect(),
             claims: verified.then(|| Value::Object(comparison.token.claims.clone())),
         }
     }

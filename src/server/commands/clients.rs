@@ -54,7 +54,9 @@ impl NewSecret {
         (Self { secret, expires_at }, stored)
     }
 
-    pub(crate) const fn id(&self) -> &SecretId {
+    /// Its id, which is not secret.
+    #[must_use]
+    pub const fn id(&self) -> &SecretId {
         self.secret.id()
     }
 
@@ -99,35 +101,61 @@ impl Clients<'_> {
         Ok(client.ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
     }
 
-    pub(crate) async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+    /// Applies a change and returns the changed client.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, it does not have what is to be removed, or the database fails.
+    pub async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
         Ok(self.store.update_client(act, id, change).await?)
     }
 
     /// Disables a client and ends its logins.
-    pub(crate) async fn disable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, or the database fails.
+    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
         self.store.set_client_disabled(act, id.clone(), true).await?;
         self.find(&id).await
     }
 
-    pub(crate) async fn enable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
+    /// Enables a client.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, or the database fails.
+    pub async fn enable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
         self.store.set_client_disabled(act, id.clone(), false).await?;
         self.find(&id).await
     }
 
     /// Deletes a client and its secrets, and ends its logins.
-    pub(crate) async fn delete(&self, act: &Act, id: ClientId) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, or the database fails.
+    pub async fn delete(&self, act: &Act, id: ClientId) -> Result<(), Error> {
         Ok(self.store.delete_client(act, id).await?)
     }
 
     /// Adds a secret; the other secrets stay valid.
-    pub(crate) async fn add_secret(&self, act: &Act, id: ClientId, lifetime: Option<Duration>) -> Result<NewSecret, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, or the database fails.
+    pub async fn add_secret(&self, act: &Act, id: ClientId, lifetime: Option<Duration>) -> Result<NewSecret, Error> {
         let (secret, stored) = NewSecret::generate(act.now, lifetime);
         self.store.insert_client_secret(act, id, stored).await?;
         Ok(secret)
     }
 
     /// Deletes a secret; the last valid one only if `allow_last`.
-    pub(crate) async fn drop_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<Client, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client or secret, it is the last valid one, or the database fails.
+    pub async fn drop_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<Client, Error> {
         self.store.delete_client_secret(act, id.clone(), secret, allow_last).await?;
         self.find(&id).await
     }

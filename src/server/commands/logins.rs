@@ -11,15 +11,18 @@ use crate::{
 
 /// The commands on logins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Logins<'a> {
+pub struct Logins<'a> {
     pub(super) store: &'a Store,
 }
 
 /// Selects logins by names that operators know.
 #[derive(Debug)]
-pub(crate) enum LoginsOf {
+pub enum LoginsOf {
+    /// The login with this id.
     Id(LoginId),
+    /// All logins of this user.
     User(Username),
+    /// All logins with this client.
     Client(ClientId),
 }
 
@@ -42,7 +45,11 @@ impl Logins<'_> {
     }
 
     /// Ends the selected logins that are not over yet and returns how many.
-    pub(crate) async fn end(&self, act: &Act, of: LoginsOf) -> Result<u64, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such login, user or client, or the database fails.
+    pub async fn end(&self, act: &Act, of: LoginsOf) -> Result<u64, Error> {
         let filter = self.filter(of).await?;
         Ok(self.store.end_logins_by_operator(act, filter).await?)
     }

@@ -16,17 +16,18 @@ mod users;
 
 pub use clients::{Clients, NewClient, NewSecret};
 pub use error::Error;
+pub use logins::{Logins, LoginsOf};
 pub use resources::{NewResource, Resources};
 pub use users::{NewUser, Users};
 
 pub use super::{
     act::Act,
-    model::{Client, Password, Resource, TokenLifetime, User, Username},
+    model::{Client, ClientChange, LoginId, Password, Resource, ResourceChange, TokenLifetime, User, UserChange, Username},
+    secret::SecretId,
 };
 
 pub(crate) use check::RecordState;
 pub(crate) use error::Cause;
-pub(crate) use logins::{Logins, LoginsOf};
 pub(crate) use restored::restored;
 
 use super::{
@@ -93,7 +94,9 @@ impl Commands {
         Users { store: &self.store, policy: &self.policy }
     }
 
-    pub(crate) const fn logins(&self) -> Logins<'_> {
+    /// The commands on logins.
+    #[must_use]
+    pub const fn logins(&self) -> Logins<'_> {
         Logins { store: &self.store }
     }
 }

@@ -47,7 +47,12 @@ impl Resources<'_> {
         Ok(resource.ok_or_else(|| store::Error::Missing(format!("resource {audience}")))?)
     }
 
-    pub(crate) async fn update(&self, act: &Act, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
+    /// Applies a change and returns the changed resource.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such resource, the change is not possible, or the database fails.
+    pub async fn update(&self, act: &Act, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
         Ok(self.store.update_resource(act, audience, change).await?)
     }
 

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+
 use super::{Act, Cause, Error, Policy};
 use crate::{
     protocol::{Audience, Scope},
@@ -60,7 +62,7 @@ impl Users<'_> {
         Ok(self.store.set_password_hash(act, username, hash).await?)
     }
 
-    async fn hash(&self, username: &Username, password: Password) -> Result<String, Error> {
+    async fn hash(&self, username: &Username, password: Password) -> Result<SecretString, Error> {
         self.policy.passwords.check(&password, username).map_err(Cause::Password)?;
         let policy = HashingPolicy { threads: 1, ..self.policy.hashing };
         let hasher = PasswordHasher::start(policy, Default::default()).map_err(Cause::Thread)?;
@@ -77,23 +79,41 @@ impl Users<'_> {
         Ok(user.ok_or_else(|| store::Error::Missing(format!("user {username}")))?)
     }
 
-    pub(crate) async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
+    /// Applies a change and returns the changed user.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, the user does not have what is to be removed, or the database fails.
+    pub async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
         Ok(self.store.update_user(act, username, change).await?)
     }
 
     /// Disables a user and ends their logins.
-    pub(crate) async fn disable(&self, act: &Act, username: Username) -> Result<User, Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn disable(&self, act: &Act, username: Username) -> Result<User, Error> {
         self.store.set_user_disabled(act, username.clone(), true).await?;
         self.find(&username).await
     }
 
-    pub(crate) async fn enable(&self, act: &Act, username: Username) -> Result<User, Error> {
+    /// Enables a user.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn enable(&self, act: &Act, username: Username) -> Result<User, Error> {
         self.store.set_user_disabled(act, username.clone(), false).await?;
         self.find(&username).await
     }
 
     /// Deletes a user and ends their logins.
-    pub(crate) async fn delete(&self, act: &Act, username: Username) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn delete(&self, act: &Act, username: Username) -> Result<(), Error> {
         Ok(self.store.delete_user(act, username).await?)
     }
 }

@@ -9,11 +9,12 @@ use std::{fmt::Display, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::Fr
 pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
 
+use secrecy::SecretString;
+
 use super::{
     commands, edge, http, issuer, keys, limits, logins,
     model::TokenLifetime,
     passwords, registry,
-    secret::Redacted,
     store::{self, DatabaseTls, DatabaseUrl},
     telemetry,
 };
@@ -182,7 +183,7 @@ impl Config {
             store: store::Policy { url: database_url(&values)?, connections: values.parse("database_connections", number(1, 100))? },
             keys: keys::Policy {
                 dir: values.parse("keys_dir", |text| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None))?,
-                sealing_key: values.parse_if_any("sealing_key", |text| Ok(Redacted::new(text.to_owned())))?,
+                sealing_key: values.parse_if_any("sealing_key", |text| Ok(SecretString::from(text)))?,
                 found_new_issuer: false,
                 publish_lead: values
                     .parse("key_publish_lead", duration(keys::Policy::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,

@@ -6,9 +6,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName},
     server::ParsedCertificate,
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, server::model::rfc3339};
 
 /// How long before its expiry a certificate should be renewed. For a short-lived one, it is the last third of its lifetime.
 const RENEW_AHEAD: Duration = Duration::from_secs(21 * 24 * 3600);
@@ -81,20 +80,15 @@ impl Concern {
 impl fmt::Display for Concern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expired(end) => write!(f, "the certificate expired at {}; clients refuse it until it is renewed", date(*end)),
+            Self::Expired(end) => write!(f, "the certificate expired at {}; clients refuse it until it is renewed", rfc3339(*end)),
             Self::NotYetValid(begin) => {
-                write!(f, "the certificate is not valid before {}; check the clock, or wait", date(*begin))
+                write!(f, "the certificate is not valid before {}; check the clock, or wait", rfc3339(*begin))
             }
-            Self::EndsSoon(end, days) => write!(f, "the certificate expires in {days} days, at {}; renew it", date(*end)),
+            Self::EndsSoon(end, days) => write!(f, "the certificate expires in {days} days, at {}; renew it", rfc3339(*end)),
             Self::OtherName(host) => {
                 write!(f, "the certificate is not valid for {host}, the issuer's host; clients that connect by this name refuse it")
             }
             Self::Unreadable => f.write_str("the certificate's dates cannot be parsed; there will be no warning before it expires"),
         }
     }
-}
-
-fn date(time: Timestamp) -> String {
-    let date = OffsetDateTime::from_unix_timestamp(time.seconds()).ok();
-    date.and_then(|date| date.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{} s", time.seconds()))
 }

@@ -7,6 +7,7 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use secrecy::{ExposeSecret, SecretSlice};
 use tokio::{net::TcpStream, sync::Notify};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -57,10 +58,16 @@ pub(crate) struct Tls {
 }
 
 /// The files' content, to detect changes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Pem {
     certificate: Vec<u8>,
-    key: zeroize::Zeroizing<Vec<u8>>,
+    key: SecretSlice<u8>,
+}
+
+impl PartialEq for Pem {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.key.expose_secret() == other.key.expose_secret()
+    }
 }
 
 impl Pem {
@@ -75,7 +82,7 @@ impl Pem {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.certificate).collect();
         let chain = chain.ok().filter(|chain| !chain.is_empty()).ok_or_else(|| no_pem(&files.certificate, "certificate"))?;
         let certificate = Certificate::new(&chain[0]);
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| no_pem(&files.key, "private key"))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose_secret()).map_err(|_| no_pem(&files.key, "private key"))?;
         let mismatch = |source| TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone(), source };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(mismatch)?;

@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    pub(super) const fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         self.code.as_str()
     }
 

@@ -41,10 +41,12 @@ impl Note {
 }
 
 /// A part of a request that contains text from the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum RequestPart {
     Path,
     Query,
+    #[strum(to_string = "X-Request-Id")]
     RequestId,
     ClientId,
     ClientSecret,
@@ -57,27 +59,12 @@ pub(super) enum RequestPart {
     RefreshToken,
     Token,
     TokenTypeHint,
+    #[strum(to_string = "the name of a parameter")]
     ParameterName,
 }
 
 impl RequestPart {
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Path => "path",
-            Self::Query => "query",
-            Self::RequestId => "X-Request-Id",
-            Self::ClientId => "client_id",
-            Self::ClientSecret => "client_secret",
-            Self::GrantType => "grant_type",
-            Self::Scope => "scope",
-            Self::Resource => "resource",
-            Self::Audience => "audience",
-            Self::Username => "username",
-            Self::Password => "password",
-            Self::RefreshToken => "refresh_token",
-            Self::Token => "token",
-            Self::TokenTypeHint => "token_type_hint",
-            Self::ParameterName => "the name of a parameter",
-        }
+    pub(super) fn as_str(self) -> &'static str {
+        self.into()
     }
 }

@@ -5,6 +5,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use secrecy::SecretString;
+
 use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, target::Target};
 use crate::{
     clock::Timestamp,
@@ -14,7 +16,6 @@ use crate::{
         logins::NewLogin,
         model::Client,
         registry::{SignIn, SignInError},
-        secret::Redacted,
     },
 };
 
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct PasswordGrant {
     pub(crate) username: String,
-    pub(crate) password: Redacted,
+    pub(crate) password: SecretString,
     /// The address of the user, for the limits on failed attempts.
     pub(crate) source: IpAddr,
     pub(crate) target: TargetRequest,
@@ -37,7 +38,7 @@ impl TokenIssuer {
         let target = self.target(client, &request.target).await?;
         let audience = &target.resource.audience;
         let network = Network::of(request.source);
-        let sign_in = SignIn { client: &client.id, username: &request.username, password: request.password.expose(), network: &network };
+        let sign_in = SignIn { client: &client.id, username: &request.username, password: &request.password, network: &network };
         for _ in 0..TRIES {
             let (user, proof) = self.registry.sign_in(sign_in).await?;
             // Scope tokens that the user does not have are dropped. The answer contains the granted scope.

@@ -1,13 +1,14 @@
 //! The refresh grant: RFC 6749 section 6, with rotation (RFC 9700 section 4.14) and a grace period: for a short time, a repeated request
 //! gets the same new refresh token, so that a lost answer does not sign the user out.
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, mistake, target::Target};
 use crate::{
     clock::Timestamp,
     protocol::ErrorCode,
     server::{
         model::{Client, Ending, Login, Standing},
-        secret::Redacted,
         telemetry,
     },
 };
@@ -15,7 +16,7 @@ use crate::{
 /// A token request with a refresh token.
 #[derive(Debug)]
 pub(crate) struct RefreshGrant {
-    pub(crate) refresh_token: Redacted,
+    pub(crate) refresh_token: SecretString,
     pub(crate) target: TargetRequest,
 }
 
@@ -32,7 +33,7 @@ fn refuse(cause: &'static str) -> Error {
 impl TokenIssuer {
     pub(super) async fn refresh(&self, client: &Client, request: &RefreshGrant, now: Timestamp) -> Result<IssuedToken, Error> {
         for _ in 0..TRIES {
-            let found = self.logins.find(request.refresh_token.expose()).await.map_err(Fault::from)?;
+            let found = self.logins.find(request.refresh_token.expose_secret()).await.map_err(Fault::from)?;
             let (token, login) = found.ok_or_else(|| refuse("unknown refresh token"))?;
             if login.client != client.id {
                 self.report_foreign_token(client, &login);

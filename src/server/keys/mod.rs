@@ -12,13 +12,13 @@ mod signer;
 
 use std::{path::PathBuf, time::Duration};
 
+use secrecy::SecretString;
+
 pub(crate) use error::Error;
 pub(crate) use mac_key::MacKey;
 pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;
-
-use crate::server::secret::Redacted;
 
 /// Maximum difference between the clocks of nodes and verifiers.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub(crate) struct Policy {
     /// The folder of `sealing.key`.
     pub(crate) dir: PathBuf,
     /// The sealing key itself, if it is not kept in a file.
-    pub(crate) sealing_key: Option<Redacted>,
+    pub(crate) sealing_key: Option<SecretString>,
     /// Whether a new issuer may be created although a sealing key exists already.
     pub(crate) found_new_issuer: bool,
     /// The lead: how long a key is published before it signs. At least [`Self::SHORTEST_LEAD`].

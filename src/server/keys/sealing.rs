@@ -11,6 +11,7 @@ use josekit::{
     jwe::{self, Dir, JweDecrypter, JweHeader, alg::direct::DirectJweDecrypter},
     jwk::{Jwk, JwkSet},
 };
+use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::{Error, Policy, first_start_mark::FirstStartMark};
@@ -18,7 +19,6 @@ use crate::{
     entropy,
     server::{
         custody::{self, SecretFile},
-        secret::Redacted,
         store::{Canary, Store},
     },
 };
@@ -130,17 +130,17 @@ impl SealingKeys {
         let path = file(policy);
         custody::require_private(SecretFile::SealingKey, &path)?;
         let text = match fs::read_to_string(&path) {
-            Ok(text) => Redacted::new(text),
+            Ok(text) => SecretString::from(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::File { place: path, source: Arc::new(error) }),
         };
         Self::parse(&text, path.display().to_string()).map(Some)
     }
 
-    fn parse(text: &Redacted, place: String) -> Result<Self, Error> {
+    fn parse(text: &SecretString, place: String) -> Result<Self, Error> {
         let refuse = |why: &str| Error::SealingKeyMalformed { place: place.clone(), why: why.to_owned() };
         // josekit's messages may repeat what they could not parse, so they are not passed on.
-        let set = JwkSet::from_bytes(text.expose()).map_err(|_| refuse("it is not a JWK set"))?;
+        let set = JwkSet::from_bytes(text.expose_secret()).map_err(|_| refuse("it is not a JWK set"))?;
         let keys: Vec<Jwk> = set.keys().into_iter().cloned().collect();
         if keys.is_empty() {
             return Err(refuse("it contains no key"));
@@ -245,7 +245,7 @@ mod tests {
         let mut key = Jwk::new("oct");
         key.set_key_id(kid);
         key.set_key_value([byte; 32]);
-        SealingKeys::parse(&Redacted::new(format!("{{\"keys\":[{key}]}}")), "a test".to_owned()).unwrap()
+        SealingKeys::parse(&format!("{{\"keys\":[{key}]}}").into(), "a test".to_owned()).unwrap()
     }
 
     const WHAT: Sealed<'static> = Sealed { kid: "k", generation: 7 };
@@ -285,7 +285,7 @@ mod tests {
         for text in
             ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"c2hvcnQ"}]}"#, r#"{"keys":[{"kty":"RSA","kid":"a"}]}"#]
         {
-            let error = SealingKeys::parse(&Redacted::new(text.to_owned()), "a test".to_owned()).unwrap_err().to_string();
+            let error = SealingKeys::parse(&(*text).into(), "a test".to_owned()).unwrap_err().to_string();
             assert!(error.contains("a test") && !error.contains("c2hvcnQ"), "{error}");
         }
     }

@@ -74,17 +74,23 @@ impl StoredSecret {
 
 /// The changes of an update. `None` and empty values change nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ClientChange {
-    pub(crate) auth_methods: Option<BTreeSet<AuthMethod>>,
-    pub(crate) add_grants: BTreeSet<GrantType>,
-    pub(crate) remove_grants: BTreeSet<GrantType>,
+pub struct ClientChange {
+    /// Replaces the methods by which it may authenticate.
+    pub auth_methods: Option<BTreeSet<AuthMethod>>,
+    /// Grant types to add.
+    pub add_grants: BTreeSet<GrantType>,
+    /// Grant types to remove.
+    pub remove_grants: BTreeSet<GrantType>,
     /// Replaces the client's scope at each of these resources.
-    pub(crate) allow: BTreeMap<Audience, Scope>,
-    pub(crate) disallow: BTreeSet<Audience>,
-    pub(crate) add_introspects: BTreeSet<Audience>,
-    pub(crate) remove_introspects: BTreeSet<Audience>,
+    pub allow: BTreeMap<Audience, Scope>,
+    /// Removes all permissions at these resources.
+    pub disallow: BTreeSet<Audience>,
+    /// Resources whose tokens it may introspect from now on.
+    pub add_introspects: BTreeSet<Audience>,
+    /// Resources whose tokens it may no longer introspect.
+    pub remove_introspects: BTreeSet<Audience>,
     /// `Some(None)` returns to the default.
-    pub(crate) token_lifetime: Option<Option<TokenLifetime>>,
+    pub token_lifetime: Option<Option<TokenLifetime>>,
 }
 
 impl ClientChange {

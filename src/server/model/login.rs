@@ -9,7 +9,7 @@ use crate::{
 
 /// The id of a login: 128 random bits in base64url.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct LoginId(String);
+pub struct LoginId(String);
 
 impl LoginId {
     pub(crate) const LEN: usize = 22;
@@ -34,7 +34,7 @@ impl FromStr for LoginId {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let valid = text.len() == Self::LEN && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-        valid.then(|| Self(text.to_owned())).ok_or(Malformed { what: "login id", rule: "it is 22 characters of base64url" })
+        valid.then(|| Self(text.to_owned())).ok_or(Malformed { what: "login id", rule: "it must be 22 characters of base64url" })
     }
 }
 
@@ -127,7 +127,8 @@ impl Login {
 }
 
 /// Why a login was ended before it expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Ending {
     Replay,
     Revoked,
@@ -145,19 +146,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Replay => "replay",
-            Self::Revoked => "revoked",
-            Self::Operator => "operator",
-            Self::UserDisabled => "user_disabled",
-            Self::UserDeleted => "user_deleted",
-            Self::PasswordSet => "password_set",
-            Self::ClientDisabled => "client_disabled",
-            Self::ClientDeleted => "client_deleted",
-            Self::GrantWithdrawn => "grant_withdrawn",
-            Self::Displaced => "displaced",
-            Self::Restored => "restored",
-        }
+    pub(crate) fn as_str(self) -> &'static str {
+        self.into()
     }
 }

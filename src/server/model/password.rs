@@ -2,12 +2,13 @@ use precis_profiles::{
     OpaqueString,
     precis_core::{self, DerivedPropertyValue, FreeformClass, StringClass, profile::Rules},
 };
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::{protocol::Malformed, server::secret::Redacted};
+use crate::protocol::Malformed;
 
 /// A password in the normal form for comparison: RFC 8265 section 4.2, OpaqueString.
 #[derive(Debug, Clone)]
-pub struct Password(Redacted);
+pub struct Password(SecretString);
 
 impl Password {
     /// Long enough for any phrase, short enough to bound the cost of hashing.
@@ -25,7 +26,7 @@ impl Password {
         let enforced = enforce(text).map_err(|_| {
             refuse("it may contain letters, digits, symbols and spaces, but no control or invisible characters (RFC 8265 section 4.2)")
         })?;
-        Ok(Self(Redacted::new(enforced)))
+        Ok(Self(enforced.into()))
     }
 
     pub(crate) fn is_too_long(text: &str) -> bool {
@@ -33,7 +34,11 @@ impl Password {
     }
 
     pub(crate) fn expose(&self) -> &str {
-        self.0.expose()
+        self.0.expose_secret()
+    }
+
+    pub(crate) fn into_secret(self) -> SecretString {
+        self.0
     }
 
     pub(crate) fn chars(&self) -> usize {

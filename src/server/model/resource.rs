@@ -37,11 +37,13 @@ impl Resource {
 
 /// The changes of an update. `None` and empty values change nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ResourceChange {
-    pub(crate) add: Scope,
-    pub(crate) remove: Scope,
+pub struct ResourceChange {
+    /// Scope tokens to add.
+    pub add: Scope,
+    /// Scope tokens to remove.
+    pub remove: Scope,
     /// `Some(None)` returns to the server's default.
-    pub(crate) token_lifetime: Option<Option<TokenLifetime>>,
+    pub token_lifetime: Option<Option<TokenLifetime>>,
 }
 
 impl ResourceChange {

@@ -1,6 +1,5 @@
-use std::fmt;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use strum::{Display, IntoStaticStr};
 
 use crate::{
     clock::Timestamp,
@@ -27,7 +26,9 @@ pub(crate) struct SigningKeyRow {
 }
 
 /// The state of a signing key at a point in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum KeyState {
     /// Published, so that verifiers know it before it signs.
     Published,
@@ -47,14 +48,8 @@ impl KeyState {
         matches!(self, Self::Published | Self::Active | Self::Retired)
     }
 
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Active => "active",
-            Self::Retired => "retired",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
+    pub(crate) fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -72,17 +67,5 @@ impl SigningKeyRow {
         } else {
             KeyState::Published
         }
-    }
-}
-
-impl fmt::Display for KeyState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for KeyState {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

@@ -12,7 +12,9 @@ impl TokenLifetime {
     /// The allowed range, for messages.
     pub(crate) const RANGE: &'static str = "a duration from 1m to 24h, such as 10m";
 
-    pub(crate) fn new(duration: Duration) -> Option<Self> {
+    /// `None` if it is out of range or not a number of whole seconds.
+    #[must_use]
+    pub fn new(duration: Duration) -> Option<Self> {
         let whole = Duration::from_secs(duration.as_secs());
         (whole == duration && (Self::MIN..=Self::MAX.0).contains(&whole)).then_some(Self(whole))
     }

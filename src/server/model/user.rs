@@ -4,6 +4,7 @@ use std::{
     str::FromStr,
 };
 
+use secrecy::SecretString;
 use uuid::{Builder, Uuid};
 
 use crate::{
@@ -38,7 +39,7 @@ impl FromStr for UserId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        Uuid::try_parse(text).map(Self).map_err(|_| Malformed { what: "user id", rule: "it is a UUID" })
+        Uuid::try_parse(text).map(Self).map_err(|_| Malformed { what: "user id", rule: "it must be a UUID" })
     }
 }
 
@@ -48,7 +49,7 @@ pub struct User {
     pub(crate) id: UserId,
     pub(crate) username: Username,
     /// argon2id, in PHC form.
-    pub(crate) password_hash: String,
+    pub(crate) password_hash: SecretString,
     /// The scope that the user may have, by resource.
     pub(crate) permissions: BTreeMap<Audience, Scope>,
     pub(crate) created_at: Timestamp,
@@ -68,17 +69,18 @@ impl User {
 #[derive(Debug, Clone)]
 pub(crate) struct PasswordProof {
     /// The hash that it was checked against.
-    pub(crate) hash: String,
+    pub(crate) hash: SecretString,
     /// Its hash with the current parameters, if they were raised since.
-    pub(crate) rehash: Option<String>,
+    pub(crate) rehash: Option<SecretString>,
 }
 
 /// The changes of an update. Empty values change nothing.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct UserChange {
+pub struct UserChange {
     /// Replaces the user's scope at each of these resources.
-    pub(crate) allow: BTreeMap<Audience, Scope>,
-    pub(crate) disallow: BTreeSet<Audience>,
+    pub allow: BTreeMap<Audience, Scope>,
+    /// Removes all permissions at these resources.
+    pub disallow: BTreeSet<Audience>,
 }
 
 impl UserChange {

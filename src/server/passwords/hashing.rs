@@ -6,8 +6,8 @@ use argon2::{
     Algorithm, Argon2, Block, Params, Version,
     password_hash::phc::{Output, ParamsString, PasswordHash, Salt},
 };
+use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::{
     entropy,
@@ -29,12 +29,12 @@ pub(crate) struct Policy {
 }
 
 /// The result of comparing a password with its hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Comparison {
     Wrong,
     Right {
         /// A new hash with the current parameters, if the stored one uses weaker ones.
-        rehash: Option<String>,
+        rehash: Option<SecretString>,
     },
 }
 
@@ -64,7 +64,7 @@ impl PasswordHasher {
     }
 
     /// Hashes a new password with a random salt.
-    pub(crate) async fn hash(&self, password: Password) -> Result<String, WorkError> {
+    pub(crate) async fn hash(&self, password: Password) -> Result<SecretString, WorkError> {
         let params = self.params.clone();
         self.workers.run(&QueueShare::default(), move |memory| new_hash(&params, password.expose(), memory)).await?
     }
@@ -76,16 +76,16 @@ impl PasswordHasher {
         &self,
         share: &QueueShare,
         other: impl Future<Output = Option<QueueShare>>,
-        sent: String,
-        stored: Option<String>,
+        sent: SecretString,
+        stored: Option<SecretString>,
     ) -> Result<Comparison, WorkError> {
-        let asked = Arc::new((Zeroizing::new(sent), stored));
+        let asked = Arc::new((sent, stored));
         let job = || {
             let (params, meters, asked) = (self.params.clone(), Arc::clone(&self.meters), Arc::clone(&asked));
             move |memory: &mut Vec<Block>| {
                 meters.password_hashes.inc();
                 let (sent, stored) = &*asked;
-                compare(&params, sent, stored.as_deref(), memory)
+                compare(&params, sent.expose_secret(), stored.as_ref().map(SecretString::expose_secret), memory)
             }
         };
         self.workers.run_or_else(share, other, job).await?
@@ -123,7 +123,7 @@ fn work(params: &Params) -> u64 {
 }
 
 /// A hash in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.
-fn new_hash(params: &Params, password: &str, memory: &mut Vec<Block>) -> Result<String, WorkError> {
+fn new_hash(params: &Params, password: &str, memory: &mut Vec<Block>) -> Result<SecretString, WorkError> {
     let salt = entropy::bytes::<SALT_LEN>();
     let hash = compute(params, password.as_bytes(), &salt, memory)?;
     let phc = PasswordHash {
@@ -133,7 +133,7 @@ fn new_hash(params: &Params, password: &str, memory: &mut Vec<Block>) -> Result<
         salt: Some(Salt::new(&salt).map_err(|_| WorkError::Failed)?),
         hash: Some(Output::new(&hash).map_err(|_| WorkError::Failed)?),
     };
-    Ok(phc.to_string())
+    Ok(phc.to_string().into())
 }
 
 fn compute(params: &Params, password: &[u8], salt: &[u8], memory: &mut Vec<Block>) -> Result<[u8; OUTPUT_LEN], WorkError> {
@@ -160,6 +160,10 @@ mod tests {
         QueueShare { client: "shop".to_owned(), source: source.to_string(), known_user: None }
     }
 
+    fn is_right(compared: Result<Comparison, WorkError>) -> Result<bool, WorkError> {
+        compared.map(|comparison| matches!(comparison, Comparison::Right { .. }))
+    }
+
     /// A hasher with one thread, which is busy until the sender sends, and room for `queue` jobs that wait.
     fn busy(queue: usize) -> (PasswordHasher, mpsc::Sender<()>, impl Future<Output = Result<(), WorkError>>) {
         let policy = Policy { memory_kib: 64, passes: 1, threads: 1, queue };
@@ -183,7 +187,7 @@ mod tests {
         let (hasher, release, busy) = busy(4);
         let verify = |share: QueueShare, known: Option<QueueShare>| {
             let hasher = hasher.clone();
-            let mut verified = Box::pin(async move { hasher.verify(&share, async { known }, "wrong".to_owned(), None).await });
+            let mut verified = Box::pin(async move { is_right(hasher.verify(&share, async { known }, "wrong".into(), None).await) });
             let outcome = verified.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             (verified, outcome)
         };
@@ -198,7 +202,7 @@ mod tests {
 
         release.send(()).unwrap();
         assert_eq!(busy.await, Ok(()));
-        assert_eq!(alice.await, Ok(Comparison::Wrong));
+        assert_eq!(alice.await, Ok(false));
         let mut refused = 0;
         for stranger in &mut strangers {
             refused += usize::from(stranger.await == Err(WorkError::QueueFull));
@@ -214,7 +218,7 @@ mod tests {
             let known = |user: &str| QueueShare { known_user: Some(user.to_owned()), ..share(9) };
             let verify = |share: QueueShare, known: Option<QueueShare>| {
                 let hasher = hasher.clone();
-                let mut verified = Box::pin(async move { hasher.verify(&share, async { known }, "wrong".to_owned(), None).await });
+                let mut verified = Box::pin(async move { is_right(hasher.verify(&share, async { known }, "wrong".into(), None).await) });
                 assert!(verified.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
                 verified
             };
@@ -225,7 +229,7 @@ mod tests {
             assert!(alice.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
             assert_eq!(stranger.await, Err(WorkError::QueueFull));
             release.send(()).unwrap();
-            assert_eq!((busy.await, alice.await, bob.await), (Ok(()), Ok(Comparison::Wrong), Ok(Comparison::Wrong)));
+            assert_eq!((busy.await, alice.await, bob.await), (Ok(()), Ok(false), Ok(false)));
         }
     }
 }

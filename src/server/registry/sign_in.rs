@@ -1,5 +1,7 @@
 //! User authentication by password.
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{Error, Registry};
 use crate::{
     protocol::ClientId,
@@ -17,7 +19,7 @@ use crate::{
 pub(crate) struct SignIn<'a> {
     pub(crate) client: &'a ClientId,
     pub(crate) username: &'a str,
-    pub(crate) password: &'a str,
+    pub(crate) password: &'a SecretString,
     pub(crate) network: &'a Network,
 }
 
@@ -44,7 +46,7 @@ impl Registry {
     /// An unknown user, a wrong password and a disabled user get the same answer, at the cost of one look-up and one hash each.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn sign_in(&self, asked: SignIn<'_>) -> Result<(User, PasswordProof), SignInError> {
-        if Password::is_too_long(asked.password) {
+        if Password::is_too_long(asked.password.expose_secret()) {
             return Err(SignInError::TooLong);
         }
         let user = asked.username.parse::<Username>().ok();
@@ -89,8 +91,8 @@ impl Registry {
             None => None,
         };
         // A text that is not a valid password is compared as it is, so that it costs the same. It matches nothing.
-        let typed = asked.password;
-        let sent = Password::parse(typed).map_or_else(|_| typed.to_owned(), |password| password.expose().to_owned());
+        let typed = asked.password.expose_secret();
+        let sent = Password::parse(typed).map_or_else(|_| asked.password.clone(), Password::into_secret);
         let unknown = QueueShare { client: asked.client.to_string(), source: asked.network.to_string(), known_user: None };
         let at_known = |name: &Username| QueueShare { known_user: Some(name.to_string()), ..unknown.clone() };
         let share = name.filter(|_| at_known_source).map_or_else(|| unknown.clone(), at_known);

@@ -3,19 +3,11 @@ use sqlx::{AnyConnection, Row};
 use super::{Error, Store};
 
 /// A kind of data that nodes cache in memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(super) enum Kind {
     Registry,
     Keys,
-}
-
-impl Kind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Registry => "registry",
-            Self::Keys => "keys",
-        }
-    }
 }
 
 /// For each kind of data, a counter of its changes.
@@ -61,6 +53,6 @@ impl Store {
 /// It comes first in every write: on PostgreSQL the lock on this row serializes the changes of a kind, so that what a write
 /// reads stays true until it commits.
 pub(super) async fn raise(connection: &mut AnyConnection, kind: Kind) -> Result<(), Error> {
-    sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = $1").bind(kind.as_str()).execute(connection).await?;
+    sqlx::query("UPDATE epochs SET n = n + 1 WHERE kind = $1").bind(<&str>::from(kind)).execute(connection).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
@@ -67,8 +68,8 @@ impl Store {
                 )
                 .bind(login.user.to_string())
                 .bind(login.created_at.seconds())
-                .bind(proof.hash.clone())
-                .bind(proof.rehash.unwrap_or(proof.hash))
+                .bind(proof.hash.expose_secret().to_owned())
+                .bind(proof.rehash.unwrap_or(proof.hash).expose_secret().to_owned())
                 .execute(&mut *connection)
                 .await?;
                 let client = sqlx::query("UPDATE clients SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL RETURNING grants")

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
@@ -24,7 +25,7 @@ macro_rules! select {
 #[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) id: UserId,
-    pub(crate) password_hash: String,
+    pub(crate) password_hash: SecretString,
 }
 
 impl Store {
@@ -37,7 +38,7 @@ impl Store {
                 )
                 .bind(user.id.to_string())
                 .bind(user.username.to_string())
-                .bind(user.password_hash.clone())
+                .bind(user.password_hash.expose_secret().to_owned())
                 .bind(user.created_at.seconds())
                 .execute(&mut *connection)
                 .await?;
@@ -61,7 +62,7 @@ impl Store {
     pub(crate) async fn find_credentials(&self, username: &Username) -> Result<Option<Credentials>, Error> {
         let row = sqlx::query("SELECT sub, password_hash FROM users WHERE username = $1");
         let row = row.bind(username.to_string()).fetch_optional(&self.pool).await?;
-        row.map(|row| Ok(Credentials { id: parsed(&row, "sub")?, password_hash: text(&row, "password_hash")? })).transpose()
+        row.map(|row| Ok(Credentials { id: parsed(&row, "sub")?, password_hash: text(&row, "password_hash")?.into() })).transpose()
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
@@ -120,13 +121,13 @@ impl Store {
     }
 
     /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
-    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: String) -> Result<(), Error> {
+    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<(), Error> {
         let now = act.now;
         self.change(act, "user.set_password", username.clone(), move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
-                updated.bind(user.to_string()).bind(hash).execute(&mut *connection).await?;
+                updated.bind(user.to_string()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
                 logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
                 Ok(((), Detail::default()))
             })
@@ -188,7 +189,7 @@ fn read(users: &[AnyRow], scopes: &[AnyRow]) -> Result<Vec<User>, Error> {
         Ok(User {
             id,
             username: parsed(row, "username")?,
-            password_hash: text(row, "password_hash")?,
+            password_hash: text(row, "password_hash")?.into(),
             permissions: held.remove(&id).unwrap_or_default(),
             created_at: time(row, "created_at")?,
             disabled_at: time_if_any(row, "disabled_at")?,

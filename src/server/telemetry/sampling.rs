@@ -4,6 +4,7 @@
 //! reports how many of which kind were omitted.
 
 use std::{
+    array,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     num::NonZeroU32,
@@ -20,12 +21,14 @@ use governor::{
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
+use strum::{IntoStaticStr, VariantArray};
 
 use super::targets::SECURITY;
 use crate::clock::Stopwatch;
 
 /// The kind of a line that may be omitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Noise {
     /// No such path or method.
     NotFound,
@@ -44,19 +47,10 @@ pub(crate) enum Noise {
 }
 
 impl Noise {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::NotFound, Self::Refused, Self::Served, Self::Abandoned, Self::Unreadable, Self::Limited, Self::Failed];
+    pub(crate) const ALL: &'static [Self] = Self::VARIANTS;
 
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound => "not_found",
-            Self::Refused => "refused",
-            Self::Served => "served",
-            Self::Abandoned => "abandoned",
-            Self::Unreadable => "unreadable",
-            Self::Limited => "limited",
-            Self::Failed => "failed",
-        }
+    pub(crate) fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Rate per second and burst, for one source and for all.
@@ -112,8 +106,8 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Elapsed, NoOpMiddleware<Dura
 impl Sampling {
     fn new() -> Self {
         let clock = Elapsed(Stopwatch::start());
-        Self(Noise::ALL.map(|noise| {
-            let [source, all] = noise.rates().map(|(rate, burst)| quota(rate, burst));
+        Self(array::from_fn(|kind| {
+            let [source, all] = Noise::ALL[kind].rates().map(|(rate, burst)| quota(rate, burst));
             Kind {
                 sources: (0..Kind::CELLS).map(|_| RateLimiter::direct_with_clock(source, clock)).collect(),
                 all: RateLimiter::direct_with_clock(all, clock),

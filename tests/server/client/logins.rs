@@ -1,24 +1,28 @@
-//! Users: they sign in once, and stay in until they go.
+//! Users sign in once, and stay signed in until they sign out.
 
 use axum::http::StatusCode;
-use sealwright::client::{Credentials, Error, Party, Secret, TokenSource, Tokens, Users};
+use sealwright::{
+    client::{Credentials, Error, Party, Secret, TokenSource, Tokens, Users},
+    protocol::GrantType,
+    server::commands::{ClientChange, LoginsOf, UserChange},
+};
 
 use super::{World, text};
-use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_sqlite, wait_until};
+use crate::support::{Backend, Behaviour, PASSWORD, at_orders, claims_of, on_sqlite, wait_until};
 
 on_sqlite![
-    a_user_signs_in_and_the_application_goes_on_for_them,
-    hd5_an_application_tells_where_its_user_is,
-    a_wrong_password_is_the_users_to_mend,
-    requests_of_one_session_that_race_use_a_refresh_token_once,
+    a_user_signs_in_and_the_application_acts_for_them,
+    hd5_an_application_sends_the_address_of_its_user,
+    a_wrong_password_is_for_the_user_to_correct,
+    racing_requests_of_one_session_use_a_refresh_token_once,
     a_lost_answer_is_repaired_by_repeating,
     an_unused_login_is_not_renewed,
     renewed_tokens_that_were_not_stored_serve_the_next_request,
     an_old_handle_and_new_tokens_share_a_login,
-    an_api_that_refuses_every_token_provokes_no_flood_of_refreshes,
+    an_api_that_refuses_every_token_causes_no_flood_of_refreshes,
     a_user_who_signs_out_during_a_renewal_stays_signed_out,
     an_app_whose_refresh_is_refused_signs_in_again_with_the_password,
-    a_login_that_has_ended_says_so,
+    a_login_that_has_ended_is_reported,
     signing_out_ends_the_login_at_the_issuer,
     an_app_with_the_password_signs_in_again_when_its_login_has_ended,
     an_app_that_holds_the_password_repairs_a_lost_answer_by_itself,
@@ -41,7 +45,7 @@ impl World {
     }
 }
 
-async fn hd5_an_application_tells_where_its_user_is(backend: Backend) {
+async fn hd5_an_application_sends_the_address_of_its_user(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     for (address, sent) in [("198.51.100.7", "user_address=198.51.100.7"), ("2001:db8::1", "user_address=2001%3Adb8%3A%3A1")] {
@@ -52,21 +56,21 @@ async fn hd5_an_application_tells_where_its_user_is(backend: Backend) {
     assert!(!world.relay.forms().last().unwrap().contains("user_address"));
 }
 
-async fn a_user_signs_in_and_the_application_goes_on_for_them(backend: Backend) {
+async fn a_user_signs_in_and_the_application_acts_for_them(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let tokens = world.signed_in(&users).await;
     assert!(tokens.has_scope("orders:read") && tokens.has_scope("orders:write") && !tokens.has_scope("orders"));
     assert_eq!(world.relay.forms().len(), 1);
 
-    // As it comes back from wherever sessions are kept.
+    // As read from a session store.
     let tokens: Tokens = serde_json::from_str(&serde_json::to_string(&tokens).unwrap()).unwrap();
     let alice = users.resume(&tokens);
     let token = text(&alice.token_source()).await;
-    assert_ne!(claims_of(&token)["sub"], "shop", "it speaks for alice");
-    assert_eq!((alice.tokens(), world.relay.token_requests()), (Some(tokens.clone()), 1), "nothing has changed, and nobody was asked");
+    assert_ne!(claims_of(&token)["sub"], "shop", "it acts for alice");
+    assert_eq!((alice.tokens(), world.relay.token_requests()), (Some(tokens.clone()), 1), "nothing has changed, and nothing was requested");
 
-    // When it is time, whoever needs the token waits for it, and has what is to be stored.
+    // When the token is due, a caller waits for its renewal, and gets the tokens to store.
     world.pass(575).await;
     let renewed = text(&alice.token_source()).await;
     assert_ne!(renewed, token);
@@ -74,33 +78,34 @@ async fn a_user_signs_in_and_the_application_goes_on_for_them(backend: Backend) 
     assert!(newer != tokens && world.relay.token_requests() == 2);
     assert_eq!(text(&users.resume(&newer).token_source()).await, renewed);
 
-    // A right that was withdrawn is gone with the next token.
-    world.app.run(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]).succeeded();
+    // A withdrawn permission is missing from the next token.
+    let allow = at_orders("orders:read");
+    world.app.database.update_user("alice", UserChange { allow, ..UserChange::default() });
     world.pass(575).await;
     let later = users.resume(&newer);
     assert_eq!(later.renewed().await.unwrap().scope(), "orders:read");
 }
 
-async fn a_wrong_password_is_the_users_to_mend(backend: Backend) {
+async fn a_wrong_password_is_for_the_user_to_correct(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
-    for (name, password) in [("alice", "not what she typed before"), ("nobody", PASSWORD)] {
+    for (name, password) in [("alice", "not what she typed before"), ("unknown", PASSWORD)] {
         let error = users.sign_in(name, Secret::value(password)).await.unwrap_err();
         assert!(matches!(error, Error::WrongPassword), "{error}");
         assert_eq!(error.party(), Party::User);
     }
-    // At once: what one user typed is nothing to the next.
+    // At once: the failure of one user does not delay the next.
     world.signed_in(&users).await;
 }
 
-async fn requests_of_one_session_that_race_use_a_refresh_token_once(backend: Backend) {
+async fn racing_requests_of_one_session_use_a_refresh_token_once(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let tokens = world.signed_in(&users).await;
     world.pass(590).await;
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        // Each request of the session begins with what is stored.
+        // Each request of the session begins with the stored tokens.
         let alice = users.resume(&tokens);
         requests.spawn(async move {
             let token = text(&alice.token_source()).await;
@@ -111,7 +116,7 @@ async fn requests_of_one_session_that_race_use_a_refresh_token_once(backend: Bac
     assert!(after.iter().all(|one| *one == after[0]) && after[0].1 != tokens);
     assert_eq!(world.relay.token_requests(), 2, "one sign-in, one refresh");
 
-    // A node that did not hear of it repeats the refresh, and gets the same successor.
+    // A node that does not know of the renewal repeats it, and gets the same successor.
     let elsewhere = world.users().resume(&tokens);
     text(&elsewhere.token_source()).await;
     world.pass(575).await;
@@ -127,12 +132,12 @@ async fn a_lost_answer_is_repaired_by_repeating(backend: Backend) {
     world.pass(575).await;
     let error = source.token().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    world.relay.token(Behaviour::Lawful);
+    world.relay.token(Behaviour::Normal);
     world.pass(error.retry_after().unwrap().as_secs()).await;
     text(&source).await;
     let forms = world.relay.forms();
     assert_eq!((forms.len(), &forms[1]), (3, &forms[2]), "the same refresh token again");
-    // The login lives on.
+    // The login continues.
     world.pass(575).await;
     text(&users.resume(&alice.tokens().unwrap()).token_source()).await;
 }
@@ -153,7 +158,7 @@ async fn renewed_tokens_that_were_not_stored_serve_the_next_request(backend: Bac
     let users = world.users();
     let tokens = world.signed_in(&users).await;
     world.pass(575).await;
-    // The request ends before its answer is stored, as when a browser goes away or the API fails.
+    // The request ends before its tokens are stored, for example because the browser disconnects or the API fails.
     let renewed = text(&users.resume(&tokens).token_source()).await;
     assert_eq!(text(&users.resume(&tokens).token_source()).await, renewed);
     world.pass(40).await;
@@ -174,7 +179,7 @@ async fn an_old_handle_and_new_tokens_share_a_login(backend: Backend) {
     assert_eq!((one.unwrap(), world.relay.token_requests()), (other.unwrap(), 3));
 }
 
-async fn an_api_that_refuses_every_token_provokes_no_flood_of_refreshes(backend: Backend) {
+async fn an_api_that_refuses_every_token_causes_no_flood_of_refreshes(backend: Backend) {
     let world = World::begin(backend).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -213,18 +218,19 @@ async fn an_app_whose_refresh_is_refused_signs_in_again_with_the_password(backen
     let world = World::begin(backend).await;
     let alice = world.alice();
     text(&alice).await;
-    world.app.run(&["client", "update", "shop", "--remove-grant", "refresh_token"]).succeeded();
+    let remove_grants = [GrantType::RefreshToken].into();
+    world.app.database.update_client("shop", ClientChange { remove_grants, ..ClientChange::default() });
     world.pass(480).await;
     wait_until(|| world.relay.token_requests() == 3).await;
     world.quiet(&alice).await;
     assert!(alice.status().last_error.is_none(), "{:?}", alice.status());
 }
 
-async fn a_login_that_has_ended_says_so(backend: Backend) {
+async fn a_login_that_has_ended_is_reported(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.users();
     let tokens = world.signed_in(&users).await;
-    world.app.run(&["login", "end", "--user", "alice"]).succeeded();
+    world.app.database.end_logins(LoginsOf::User("alice".parse().unwrap()));
     world.app.settle().await;
     assert!(users.resume(&tokens).token_source().token().await.is_ok(), "the access token is good until it expires");
     world.pass(575).await;
@@ -236,7 +242,7 @@ async fn a_login_that_has_ended_says_so(backend: Backend) {
     }
     assert_eq!(world.relay.token_requests(), 2, "it is asked once");
 
-    // The same after a week in which nobody came.
+    // The same after a week without use.
     let tokens = world.signed_in(&users).await;
     world.pass(7 * 86_400 + 1).await;
     let error = users.resume(&tokens).token_source().token().await.unwrap_err();
@@ -269,7 +275,7 @@ async fn an_app_with_the_password_signs_in_again_when_its_login_has_ended(backen
     world.asked(2).await;
     world.quiet(&alice).await;
     text(&alice).await;
-    world.app.run(&["login", "end", "--user", "alice"]).succeeded();
+    world.app.database.end_logins(LoginsOf::User("alice".parse().unwrap()));
     world.pass(480).await;
     wait_until(|| world.relay.token_requests() == 4).await;
     world.quiet(&alice).await;
@@ -287,8 +293,8 @@ async fn an_app_that_holds_the_password_repairs_a_lost_answer_by_itself(backend:
     world.pass(480).await;
     world.asked(2).await;
     world.quiet(&alice).await;
-    world.relay.token(Behaviour::Lawful);
-    // Nobody asks: within the 30 s in which the issuer repeats itself it must have been repeated.
+    world.relay.token(Behaviour::Normal);
+    // Without a caller: the request must be repeated within the 30 s in which the issuer repeats its answer.
     world.pass(1).await;
     world.asked(3).await;
     world.quiet(&alice).await;

@@ -1,4 +1,4 @@
-//! The `client` module against the running server: with a relay between the two that counts what is asked, and fails as networks do.
+//! The `client` module against the running server, with a relay between them that counts requests and fails like a network.
 
 mod logins;
 mod requests;
@@ -14,7 +14,7 @@ use sealwright::{
 
 use crate::support::{Backend, Credential, ORDERS, Relay, TestApp, wait_until};
 
-/// The server, known by the address of a relay, and the client's own time.
+/// The server behind a relay, and the clock of the client.
 struct World {
     app: TestApp,
     relay: Relay,
@@ -30,7 +30,7 @@ impl World {
         Self { app, relay, shop, clock }
     }
 
-    /// What the app `shop` begins with.
+    /// The builder of the app `shop`.
     fn shop(&self) -> Builder {
         self.with_secret(Secret::value(&self.shop.secret))
     }
@@ -47,19 +47,19 @@ impl World {
         self.shop().token_source().unwrap()
     }
 
-    /// Lets time pass for the client and for the server.
+    /// Advances the time of the client and of the server.
     async fn pass(&self, seconds: u64) {
         self.app.pass(Duration::from_secs(seconds)).await;
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    /// Waits until so many requests for tokens came.
+    /// Waits until this many token requests have arrived.
     async fn asked(&self, times: u64) {
         wait_until(|| self.relay.token_requests() >= times).await;
         assert_eq!(self.relay.token_requests(), times);
     }
 
-    /// Waits until nothing is being fetched.
+    /// Waits until no fetch is in flight.
     async fn quiet(&self, source: &TokenSource) {
         wait_until(|| !source.status().fetching).await;
     }

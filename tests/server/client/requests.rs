@@ -1,4 +1,4 @@
-//! Where the token goes, and what happens when an API does not take it.
+//! Where the token is sent, and what happens when an API refuses it.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,23 +18,23 @@ use super::World;
 use crate::support::{Backend, ORDERS, on_sqlite};
 
 on_sqlite![
-    a_request_carries_a_token_that_the_api_takes,
+    a_request_carries_a_token_that_the_api_accepts,
     no_other_origin_ever_sees_the_token,
     a_redirect_to_another_origin_loses_the_token,
-    a_401_that_blames_the_token_is_asked_once_more_with_another,
-    a_refusal_that_another_token_cannot_fix_is_not_retried,
+    a_request_that_gets_401_for_its_token_is_retried_once_with_another,
+    a_request_that_another_token_cannot_fix_is_not_retried,
     an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is,
-    a_tonic_client_behind_the_layer_carries_the_token,
-    a_token_that_a_tower_client_sees_refused_is_replaced,
+    the_layer_attaches_the_token_to_requests_of_a_tonic_client,
+    a_token_that_is_refused_through_the_layer_is_replaced,
 ];
 
-/// A request's `Authorization` and body.
+/// The `Authorization` and the body of a request.
 type Request = (Option<String>, String);
 
-/// An API that answers as it is told, and remembers what it was sent.
+/// An API with prepared answers, which records its requests.
 #[derive(Clone, Default)]
 struct Api {
-    /// What it answers next; 200 when there is nothing left.
+    /// The next answers; 200 when there is none left.
     next: Arc<Mutex<Vec<Response>>>,
     seen: Arc<Mutex<Vec<Request>>>,
 }
@@ -60,12 +60,12 @@ impl Api {
         *self.next.lock().unwrap() = answers;
     }
 
-    /// What it saw since the last look.
+    /// The requests since the last call.
     fn seen(&self) -> Vec<Request> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
-    /// How many requests, and how many different tokens.
+    /// The number of requests, and of different tokens.
     fn counts(&self) -> (usize, usize) {
         let seen = self.seen();
         let tokens: std::collections::HashSet<_> = seen.iter().filter_map(|(token, _)| token.clone()).collect();
@@ -89,7 +89,7 @@ async fn client_of(world: &World, origin: &str) -> Client {
     world.shop().attach_to([origin]).build().unwrap()
 }
 
-async fn a_request_carries_a_token_that_the_api_takes(backend: Backend) {
+async fn a_request_carries_a_token_that_the_api_accepts(backend: Backend) {
     let world = World::begin(backend).await;
     let clock = Arc::new(world.clock.clone());
     let verifier = Verifier::for_issuer(&world.relay.url).audience(ORDERS).clock(clock).build().unwrap();
@@ -110,8 +110,8 @@ async fn a_request_carries_a_token_that_the_api_takes(backend: Backend) {
     assert_eq!(form.text().await.unwrap(), "item=tea");
     assert_eq!(world.relay.token_requests(), 1);
 
-    let nobody = api.get("http://127.0.0.1:1/orders").send().await;
-    assert!(nobody.is_err_and(|error| error.party() == Party::Api));
+    let unreachable = api.get("http://127.0.0.1:1/orders").send().await;
+    assert!(unreachable.is_err_and(|error| error.party() == Party::Api));
 }
 
 async fn no_other_origin_ever_sees_the_token(backend: Backend) {
@@ -125,13 +125,13 @@ async fn no_other_origin_ever_sees_the_token(backend: Backend) {
     }
     assert_eq!((other.seen(), ours.seen()), (vec![(None, String::new())], vec![(None, String::new())]));
     assert_eq!(world.relay.token_requests(), 0, "none was fetched for them");
-    // Who brings an Authorization of their own means it.
+    // An Authorization header that the caller sets is kept.
     api.get(&origin).header("authorization", "Basic YTpi").send().await.unwrap();
     assert_eq!(ours.seen()[0].0.as_deref(), Some("Basic YTpi"));
     assert!(matches!(world.shop().build(), Err(BuildError::NoOrigin)));
-    for unlawful in ["http://orders.example", "https://orders.example/v1", "orders.example", "*"] {
-        let refused = world.shop().attach_to([unlawful]).build().unwrap_err();
-        assert!(matches!(&refused, BuildError::Origin(text) if text == unlawful), "{refused}");
+    for invalid in ["http://orders.example", "https://orders.example/v1", "orders.example", "*"] {
+        let refused = world.shop().attach_to([invalid]).build().unwrap_err();
+        assert!(matches!(&refused, BuildError::Origin(text) if text == invalid), "{refused}");
     }
     let with_password = world.shop().attach_to(["https://user:hunter2@orders.example"]).build().unwrap_err();
     assert!(matches!(&with_password, BuildError::Origin(_)) && !with_password.to_string().contains("hunter2"), "{with_password}");
@@ -149,33 +149,33 @@ async fn a_redirect_to_another_origin_loses_the_token(backend: Backend) {
     assert!(ours.seen()[0].0.is_some());
     assert_eq!(other.seen(), [(None, "tea".to_owned())]);
 
-    // There and back again: what is lost is lost.
+    // To the other origin and back: the token stays removed.
     ours.answers([redirect(&elsewhere), unauthorized(None)]);
     other.answers([redirect(&origin)]);
     assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
     let tokens: Vec<bool> = ours.seen().iter().map(|(token, _)| token.is_some()).collect();
     assert_eq!((tokens, other.seen()), (vec![true, false], vec![(None, String::new())]));
 
-    // Both may see it: still a redirect gives nothing away.
+    // Both origins may receive the token: a redirect removes it anyway.
     let both = world.shop().attach_to([&origin, &elsewhere]).build().unwrap();
     ours.answers([redirect(&elsewhere)]);
     both.get(&origin).send().await.unwrap();
     assert_eq!(other.seen(), [(None, String::new())]);
 
-    // Within the origin it stays.
+    // A redirect within the origin keeps it.
     ours.seen();
     ours.answers([redirect(&format!("{origin}/elsewhere"))]);
     api.get(&origin).send().await.unwrap();
     assert_eq!(ours.counts(), (2, 1));
-    // The same place by another scheme is not the same place.
+    // The same host with another scheme is another origin.
     ours.answers([redirect(&origin.replace("http:", "https:"))]);
     assert!(matches!(api.get(&origin).send().await, Err(Error::Api(_))));
-    // Round and round.
+    // A redirect loop.
     ours.answers((0..20).map(|_| redirect(&origin)));
     assert!(matches!(api.get(&origin).send().await, Err(Error::Api(_))));
 }
 
-async fn a_401_that_blames_the_token_is_asked_once_more_with_another(backend: Backend) {
+async fn a_request_that_gets_401_for_its_token_is_retried_once_with_another(backend: Backend) {
     let world = World::begin(backend).await;
     let orders = Api::default();
     let origin = orders.start().await;
@@ -190,7 +190,7 @@ async fn a_401_that_blames_the_token_is_asked_once_more_with_another(backend: Ba
         let seen = orders.seen();
         assert!(seen.len() == 2 && seen[0].0 != seen[1].0 && seen.iter().all(|(_, body)| body == "tea"), "{challenge:?}");
     }
-    // Fifty at once: one other token for all of them.
+    // Fifty at once: all use one other token.
     world.pass(10).await;
     let fetched = world.relay.token_requests();
     orders.answers((0..50).map(|_| unauthorized(None)));
@@ -204,12 +204,12 @@ async fn a_401_that_blames_the_token_is_asked_once_more_with_another(backend: Ba
     assert_eq!(orders.counts().1, 2);
 }
 
-async fn a_refusal_that_another_token_cannot_fix_is_not_retried(backend: Backend) {
+async fn a_request_that_another_token_cannot_fix_is_not_retried(backend: Backend) {
     let world = World::begin(backend).await;
     let orders = Api::default();
     let origin = orders.start().await;
     let api = client_of(&world, &origin).await;
-    // A token that is just fetched is not to blame.
+    // A token that was just fetched is not replaced.
     orders.answers([unauthorized(None)]);
     assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
     assert_eq!(orders.counts(), (1, 1));
@@ -224,13 +224,13 @@ async fn a_refusal_that_another_token_cannot_fix_is_not_retried(backend: Backend
         api.get(&origin).send().await.unwrap();
         assert_eq!(orders.counts(), (1, 1));
     }
-    // A body that can be sent once only.
+    // A body that can be sent only once.
     orders.answers([unauthorized(None)]);
     let stream = reqwest::Body::wrap(http_body_util::Full::<axum::body::Bytes>::from("tea"));
     assert_eq!(api.post(&origin).body(stream).send().await.unwrap().status(), 401);
     assert_eq!(orders.counts(), (1, 1));
     assert_eq!(world.relay.token_requests(), 1);
-    // An API that takes no token at all: twice, and no more; and no more fetches than one in 10 s.
+    // An API that refuses every token: two requests at most, and one fetch in 10 s at most.
     orders.answers((0..100).map(|_| unauthorized(None)));
     for _ in 0..20 {
         assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
@@ -248,10 +248,10 @@ async fn an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is(backend: B
     world.relay.goes_down();
     orders.answers([unauthorized(None)]);
     assert_eq!(api.get(&origin).send().await.unwrap().status(), 401, "the API's own answer, not the issuer's outage");
-    assert_eq!(api.get(&origin).send().await.unwrap().status(), 200, "the token is still there for who takes it");
+    assert_eq!(api.get(&origin).send().await.unwrap().status(), 200, "the token is still available for other APIs");
 }
 
-async fn a_tonic_client_behind_the_layer_carries_the_token(backend: Backend) {
+async fn the_layer_attaches_the_token_to_requests_of_a_tonic_client(backend: Backend) {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
     let world = World::begin(backend).await;
@@ -286,7 +286,7 @@ async fn a_tonic_client_behind_the_layer_carries_the_token(backend: Backend) {
     assert!(matches!(cause.and_then(|error| error.downcast_ref()), Some(Error::WrongSecret)), "{failed:?}");
 }
 
-async fn a_token_that_a_tower_client_sees_refused_is_replaced(backend: Backend) {
+async fn a_token_that_is_refused_through_the_layer_is_replaced(backend: Backend) {
     let world = World::begin(backend).await;
     let client = world.shop().attach_to(["https://orders.example"]).build().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! When a token is fetched, and when it is not.
+//! When a token is fetched.
 
 use sealwright::client::{Client, Error, Party, Secret};
 
@@ -7,15 +7,15 @@ use crate::support::{Backend, Behaviour, claims_of, on_sqlite, wait_until};
 
 on_sqlite![
     a_thousand_callers_share_one_fetch,
-    a_token_in_use_is_refreshed_ahead_and_no_caller_waits,
+    a_token_in_use_is_refreshed_ahead_of_time_and_no_caller_waits,
     an_unused_token_is_left_to_expire,
     tokens_of_five_seconds_cost_no_fetch_per_call,
-    while_the_issuer_is_down_no_caller_notices_until_the_token_ends,
+    while_the_issuer_is_down_callers_get_the_cached_token_until_it_expires,
     a_client_starts_while_the_issuer_is_down,
-    what_a_client_asks_for_is_what_it_gets,
-    a_secret_that_is_replaced_on_disk_is_used_from_then_on,
+    a_client_gets_the_scope_and_resource_that_it_requests,
+    a_secret_that_is_replaced_on_disk_is_used_for_the_next_request,
     a_secret_that_is_refused_is_tried_again_a_minute_later,
-    a_token_that_is_given_up_is_replaced_but_not_at_each_call,
+    a_token_that_is_discarded_is_replaced_but_not_at_each_call,
     fetching_ends_with_the_last_handle,
 ];
 
@@ -33,20 +33,20 @@ async fn a_thousand_callers_share_one_fetch(backend: Backend) {
     assert_eq!((&claims["sub"], &claims["aud"]), (&"shop".into(), &"https://orders.example".into()));
 }
 
-async fn a_token_in_use_is_refreshed_ahead_and_no_caller_waits(backend: Backend) {
+async fn a_token_in_use_is_refreshed_ahead_of_time_and_no_caller_waits(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.source();
     let first = text(&source).await;
     world.pass(430).await;
     assert_eq!((text(&source).await, world.relay.token_requests()), (first.clone(), 1), "three quarters of its life are not over");
     world.pass(50).await;
-    // Nobody asked: it was used, so the next is on its way.
+    // Without a caller: the token was used, so its refresh begins.
     world.asked(2).await;
     world.quiet(&source).await;
     let second = text(&source).await;
     assert_ne!(second, first);
 
-    // The issuer takes its time: whoever comes meanwhile goes on with the one at hand.
+    // The issuer is slow: callers in the meantime get the current token.
     world.relay.token(Behaviour::Silent);
     world.pass(480).await;
     world.asked(3).await;
@@ -63,7 +63,7 @@ async fn an_unused_token_is_left_to_expire(backend: Backend) {
     world.pass(480).await;
     world.asked(2).await;
     world.quiet(&source).await;
-    // The second was never used.
+    // The second token was never used.
     for _ in 0..10 {
         world.pass(100).await;
     }
@@ -75,7 +75,7 @@ async fn an_unused_token_is_left_to_expire(backend: Backend) {
 
 async fn tokens_of_five_seconds_cost_no_fetch_per_call(backend: Backend) {
     let world = World::begin(backend).await;
-    // Sealwright's own live for a minute at least; other issuers' do not. Each says when it ends.
+    // Tokens of Sealwright are valid for at least a minute, those of other issuers may be valid for less.
     let issue_at = |second: i32| {
         let answer = format!(r#"{{"access_token":"{}","token_type":"Bearer","expires_in":5}}"#, second + 5);
         world.relay.token(Behaviour::Answers(200, vec![("content-type", "application/json".to_owned())], answer.into_bytes()));
@@ -95,12 +95,12 @@ async fn tokens_of_five_seconds_cost_no_fetch_per_call(backend: Backend) {
     assert!((4..=7).contains(&fetches), "one in about four seconds: {fetches} in 20 s of 1,000 calls");
 }
 
-async fn while_the_issuer_is_down_no_caller_notices_until_the_token_ends(backend: Backend) {
+async fn while_the_issuer_is_down_callers_get_the_cached_token_until_it_expires(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.source();
     let first = text(&source).await;
     world.relay.goes_down();
-    // 600 s less the margin of 30.
+    // 600 s minus the margin of 30 s.
     for _ in 0..56 {
         world.pass(10).await;
         assert_eq!(text(&source).await, first, "an attempt that fails never takes a good token away");
@@ -116,7 +116,7 @@ async fn while_the_issuer_is_down_no_caller_notices_until_the_token_ends(backend
     let wait = error.retry_after().unwrap().as_secs();
     assert!((1..=30).contains(&wait), "{wait}");
 
-    // Until then nobody is asked, and nobody waits.
+    // Until then there is no request, and no caller waits.
     let asked = world.relay.metadata_requests() + world.relay.token_requests();
     for _ in 0..100 {
         assert!(source.token().await.is_err());
@@ -142,7 +142,7 @@ async fn a_client_starts_while_the_issuer_is_down(backend: Backend) {
     assert_eq!((status.expires_in.unwrap().as_secs(), status.scope.as_deref()), (570, Some("orders:read orders:write")));
 }
 
-async fn what_a_client_asks_for_is_what_it_gets(backend: Backend) {
+async fn a_client_gets_the_scope_and_resource_that_it_requests(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.shop().scopes(["orders:read"]).token_source().unwrap();
     assert_eq!(claims_of(&text(&source).await)["scope"], "orders:read");
@@ -155,19 +155,16 @@ async fn what_a_client_asks_for_is_what_it_gets(backend: Backend) {
     assert_eq!(error.party(), Party::Issuer);
 }
 
-async fn a_secret_that_is_replaced_on_disk_is_used_from_then_on(backend: Backend) {
+async fn a_secret_that_is_replaced_on_disk_is_used_for_the_next_request(backend: Backend) {
     let world = World::begin(backend).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{}\n", world.shop.secret)).unwrap();
     let source = world.with_secret(Secret::file(file.path())).token_source().unwrap();
     text(&source).await;
 
-    let shown = world.app.run_json(&["client", "show", "shop"]);
-    let old = shown["secrets"][0]["id"].as_str().unwrap().to_owned();
-    let added = world.app.run_json(&["client", "add-secret", "shop"]);
-    let new = added["secret"]["value"].as_str().unwrap_or_else(|| panic!("{added}"));
-    std::fs::write(file.path(), new).unwrap();
-    world.app.run(&["client", "drop-secret", "shop", &old]).succeeded();
+    let new = world.app.database.add_secret(&world.shop, None);
+    std::fs::write(file.path(), new.secret).unwrap();
+    world.app.database.drop_secret(&world.shop);
     world.pass(480).await;
     world.asked(2).await;
     world.quiet(&source).await;
@@ -190,7 +187,7 @@ async fn a_secret_that_is_refused_is_tried_again_a_minute_later(backend: Backend
     world.pass(11).await;
     text(&source).await;
 
-    // Whatever is no file of a secret's size is refused at once, and none of it is shown.
+    // A place that is not a regular file of at most 4,096 bytes is refused at once, and its content is not shown.
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -217,7 +214,7 @@ async fn a_secret_that_is_refused_is_tried_again_a_minute_later(backend: Backend
     assert_eq!(error.party(), Party::App);
 }
 
-async fn a_token_that_is_given_up_is_replaced_but_not_at_each_call(backend: Backend) {
+async fn a_token_that_is_discarded_is_replaced_but_not_at_each_call(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.source();
     let first = source.token().await.unwrap();
@@ -239,7 +236,7 @@ async fn fetching_ends_with_the_last_handle(backend: Backend) {
     let source = api.token_source();
     text(&source).await;
     drop(source);
-    // The task sleeps until the token is to be replaced.
+    // The task sleeps until the token is due.
     wait_until(|| world.clock.sleepers() == 1).await;
     drop(api);
     wait_until(|| world.clock.sleepers() == 0).await;

@@ -1,4 +1,4 @@
-//! Issuers that are none, or none today: each is a typed error that says who has to do what, and none of them shows a secret.
+//! Servers that are not issuers, and issuers that fail: each gives a typed error that says who must do what, and shows no secret.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::support::{Backend, Behaviour, PASSWORD, on_sqlite, wait_until};
 on_sqlite![
     a_server_that_is_not_an_issuer_is_reported_as_such,
     a_slow_issuer_times_out,
-    an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be,
-    md3_an_issuer_of_another_name_is_not_the_issuer,
-    an_endpoint_that_moved_is_found,
-    nothing_that_is_secret_is_shown_anywhere,
+    an_unavailable_issuer_is_asked_again_after_its_retry_after,
+    md3_metadata_that_names_another_issuer_is_refused,
+    an_endpoint_that_moved_is_found_by_the_metadata,
+    no_debug_output_or_error_shows_a_secret,
 ];
 
 async fn fails(world: &World, source: &TokenSource) -> Error {
@@ -63,7 +63,7 @@ async fn a_server_that_is_not_an_issuer_is_reported_as_such(backend: Backend) {
         assert!(matches!(error, Error::NotAnIssuer(_)), "{shown}: {error:?}");
         assert_eq!(error.party(), Party::App, "{shown}");
     }
-    world.relay.token(Behaviour::Lawful);
+    world.relay.token(Behaviour::Normal);
     for behaviour in [
         Behaviour::Answers(200, html(), b"<html>".to_vec()),
         Behaviour::Answers(404, html(), Vec::new()),
@@ -81,18 +81,18 @@ async fn a_server_that_is_not_an_issuer_is_reported_as_such(backend: Backend) {
         let error = fails(&world, &world.source()).await;
         assert!(matches!(&error, Error::NotAnIssuer(why) if why.contains("token_endpoint")), "{endpoint}: {error:?}");
     }
-    let nobody = world.shop().issuer("http://127.0.0.1:1").token_source().unwrap();
-    assert!(matches!(fails(&world, &nobody).await, Error::Unreachable { .. }));
+    let unreachable = world.shop().issuer("http://127.0.0.1:1").token_source().unwrap();
+    assert!(matches!(fails(&world, &unreachable).await, Error::Unreachable { .. }));
 
-    // None of them is the end: the next lawful answer is taken.
+    // After any of these, the next valid answer is accepted.
     world.relay.comes_back();
     let source = world.source();
     text(&source).await;
-    // A time of life that the issuer does not tell is five minutes.
+    // Without `expires_in`, a token counts as valid for five minutes.
     world.relay.token(answer(r#"{"access_token":"x","token_type":"bearer"}"#));
     let untold = world.source();
     assert_eq!((text(&untold).await.as_str(), untold.status().expires_in.unwrap().as_secs()), ("x", 270));
-    // And a scope that it does not tell is the one that was asked for (section 5.1).
+    // Without `scope`, the granted scope is the requested one (section 5.1).
     let scoped = world.shop().scopes(["orders:read", "orders:write"]).token_source().unwrap();
     text(&scoped).await;
     assert_eq!((untold.status().scope, scoped.status().scope.as_deref()), (None, Some("orders:read orders:write")));
@@ -109,7 +109,7 @@ async fn a_slow_issuer_times_out(backend: Backend) {
             async move { source.token().await.unwrap_err() }
         });
         world.asked(before + 1).await;
-        // Its task and the caller look at the clock.
+        // The background task and the caller wait for the clock.
         wait_until(|| world.clock.sleepers() == 2).await;
         world.clock.advance(Duration::from_secs(5));
         let error = waits.await.unwrap();
@@ -121,7 +121,7 @@ async fn a_slow_issuer_times_out(backend: Backend) {
     }
 }
 
-async fn an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be(backend: Backend) {
+async fn an_unavailable_issuer_is_asked_again_after_its_retry_after(backend: Backend) {
     let world = World::begin(backend).await;
     let source = world.source();
     text(&source).await;
@@ -137,7 +137,7 @@ async fn an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be(backend:
         assert!(cold.token().await.is_err() && source.token().await.is_ok());
     }
     assert_eq!(world.relay.token_requests(), asked);
-    world.relay.token(Behaviour::Lawful);
+    world.relay.token(Behaviour::Normal);
     world.pass(11).await;
     text(&cold).await;
 
@@ -147,40 +147,42 @@ async fn an_issuer_that_cannot_serve_is_asked_again_when_it_wants_to_be(backend:
     assert_eq!(error.retry_after().unwrap().as_secs(), 3600, "within reason");
 }
 
-async fn md3_an_issuer_of_another_name_is_not_the_issuer(backend: Backend) {
+async fn md3_metadata_that_names_another_issuer_is_refused(backend: Backend) {
     let world = World::begin(backend).await;
     let real = format!(r#""token_endpoint":"{}/oauth/token""#, world.relay.url);
-    for told in [format!("{}/", world.relay.url), world.relay.url.to_uppercase(), "https://evil.example".to_owned(), String::new()] {
-        world.relay.metadata(Behaviour::Answers(200, json(), format!(r#"{{"issuer":"{told}",{real}}}"#).into_bytes()));
+    for claimed_issuer in
+        [format!("{}/", world.relay.url), world.relay.url.to_uppercase(), "https://evil.example".to_owned(), String::new()]
+    {
+        world.relay.metadata(Behaviour::Answers(200, json(), format!(r#"{{"issuer":"{claimed_issuer}",{real}}}"#).into_bytes()));
         let error = fails(&world, &world.source()).await;
-        assert!(matches!(&error, Error::OtherIssuer { claimed } if *claimed == told), "{error:?}");
+        assert!(matches!(&error, Error::OtherIssuer { claimed } if *claimed == claimed_issuer), "{error:?}");
         assert_eq!(error.party(), Party::App);
     }
     assert_eq!(world.relay.token_requests(), 0, "no secret went there");
-    for unlawful in ["http://auth.example", "auth.example", "https://auth.example?x", ""] {
-        assert!(matches!(world.shop().issuer(unlawful).token_source(), Err(BuildError::Issuer(_))), "{unlawful}");
+    for invalid in ["http://auth.example", "auth.example", "https://auth.example?x", ""] {
+        assert!(matches!(world.shop().issuer(invalid).token_source(), Err(BuildError::Issuer(_))), "{invalid}");
     }
     assert!(matches!(Credentials::client("shop", Secret::value("x")).token_source(), Err(BuildError::NoIssuer)));
     assert!(matches!(world.shop().scopes(["two words"]).token_source(), Err(BuildError::Scope(_))));
     assert!(matches!(world.shop().resource("no uri").token_source(), Err(BuildError::Resource(_))));
-    for unlawful in [String::new(), "a\nb".to_owned(), "x".repeat(256)] {
-        let built = world.complete(Credentials::client(unlawful, Secret::value("x"))).token_source();
+    for invalid in [String::new(), "a\nb".to_owned(), "x".repeat(256)] {
+        let built = world.complete(Credentials::client(invalid, Secret::value("x"))).token_source();
         assert!(matches!(built, Err(BuildError::ClientId)));
     }
 }
 
-async fn an_endpoint_that_moved_is_found(backend: Backend) {
+async fn an_endpoint_that_moved_is_found_by_the_metadata(backend: Backend) {
     let world = World::begin(backend).await;
     let gone = format!(r#"{{"issuer":"{url}","token_endpoint":"{url}/gone"}}"#, url = world.relay.url);
     world.relay.metadata(Behaviour::Answers(200, json(), gone.into_bytes()));
     let source = world.source();
     fails(&world, &source).await;
-    world.relay.metadata(Behaviour::Lawful);
+    world.relay.metadata(Behaviour::Normal);
     world.pass(10).await;
     text(&source).await;
 }
 
-async fn nothing_that_is_secret_is_shown_anywhere(backend: Backend) {
+async fn no_debug_output_or_error_shows_a_secret(backend: Backend) {
     let world = World::begin(backend).await;
     let users = world.shop().attach_to(["http://127.0.0.1:1"]).users().unwrap();
     let tokens = users.sign_in("alice", Secret::value(PASSWORD)).await.unwrap();
@@ -203,7 +205,7 @@ async fn nothing_that_is_secret_is_shown_anywhere(backend: Backend) {
     for text in &shown {
         assert!(secret.iter().all(|secret| !text.contains(secret)), "{text}");
     }
-    assert!(shown[0].contains("shop") && shown[0].contains(&world.relay.url), "what is no secret is there: {}", shown[0]);
+    assert!(shown[0].contains("shop") && shown[0].contains(&world.relay.url), "the client and the issuer are shown: {}", shown[0]);
     let named = format!("{:?} {:?}", Secret::file("/run/secrets/shop"), Secret::env("SHOP_SECRET"));
     assert_eq!(named, "Secret(file /run/secrets/shop) Secret(variable SHOP_SECRET)");
 }

@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{Backend, Finished, TestDatabase, process::sealwright_with_input, sealwright};
 
-/// A server in this process, on a real port and a real database, whose time the test moves.
+/// A server in this process with a real port and a real database. The test moves its clock.
 pub(crate) struct TestApp {
     pub(crate) database: Arc<TestDatabase>,
     pub(crate) clock: ManualClock,
@@ -31,7 +31,7 @@ pub(crate) struct Credential {
     pub(crate) secret: String,
 }
 
-/// An answer, read whole.
+/// A complete answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -40,7 +40,7 @@ pub(crate) struct Answer {
 }
 
 pub(crate) const PASSWORD: &str = "plum trousers at the gate";
-/// What `alice` types, as a form.
+/// The user name and the password of `alice`, as a form.
 pub(crate) const SIGN_IN: &str = "username=alice&password=plum+trousers+at+the+gate";
 
 pub(crate) const ORDERS: &str = "https://orders.example";
@@ -56,7 +56,7 @@ impl TestApp {
         Self::start_at(database.into(), settings, sealwright::clock::SystemClock.now()).await
     }
 
-    /// Another server on the same database, whose time is its own.
+    /// Another server on the same database, with its own clock.
     pub(crate) async fn second_node(&self) -> Self {
         self.second_node_with(&[]).await
     }
@@ -78,7 +78,7 @@ impl TestApp {
             ("keys_dir".to_owned(), database.keys_dir().display().to_string()),
         ];
         flags.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        // A flag may hold no password.
+        // A flag may not contain a password.
         let environment = vec![("SEALWRIGHT_DATABASE_URL".to_owned(), database.url.clone())];
         let config = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap();
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
@@ -98,7 +98,7 @@ impl TestApp {
         (app, client)
     }
 
-    /// The same, and known by the address of a relay.
+    /// The same, with the URL of a relay as its issuer.
     pub(crate) async fn behind(backend: Backend, relay: &super::Relay) -> (Self, Credential) {
         let app = Self::start_with(TestDatabase::create(backend).await, &[("issuer", &relay.url)]).await.with_orders();
         relay.leads_to(app.addr);
@@ -107,7 +107,7 @@ impl TestApp {
         (app, client)
     }
 
-    /// Stops the server and gives back its database.
+    /// Stops the server and returns its database.
     pub(crate) async fn stop(mut self) -> Arc<TestDatabase> {
         drop(self.stop.take());
         self.running.take().unwrap().await.unwrap();
@@ -119,7 +119,7 @@ impl TestApp {
         sealwright(&self.database, arguments)
     }
 
-    /// Runs a command that must succeed, and reads the JSON that it prints.
+    /// Runs a command that must succeed, and parses the JSON that it prints.
     pub(crate) fn run_json(&self, arguments: &[&str]) -> Value {
         self.run(&[arguments, &["--json"]].concat()).json()
     }
@@ -141,7 +141,7 @@ impl TestApp {
         Credential { id: id.to_owned(), secret: created["secret"]["value"].as_str().unwrap().to_owned() }
     }
 
-    /// A client by which users sign in and stay in, and that may have both scopes of `https://orders.example` itself.
+    /// A client with all grants that may have both scopes of `https://orders.example`.
     pub(crate) fn app_for_users(&self, id: &str) -> Credential {
         self.database.app_for_users(id, BOTH)
     }
@@ -151,7 +151,7 @@ impl TestApp {
         self.database.user(name, PASSWORD, BOTH);
     }
 
-    /// A user whom the command line creates, or refuses, with these arguments.
+    /// Creates a user on the command line, with these arguments.
     pub(crate) fn user_with(&self, name: &str, password: &str, arguments: &[&str]) -> Finished {
         let create = [&["user", "create", "--password-stdin", "--json"], arguments, &["--", name]].concat();
         sealwright_with_input(&self.database, &create, password)
@@ -185,12 +185,12 @@ impl TestApp {
         wait_until(|| self.meters.epoch_looks.get() > looks).await;
     }
 
-    /// Lets half a second pass and waits until the server has taken in what changed meanwhile.
+    /// Advances the clock by half a second and waits until the server has noticed all changes.
     pub(crate) async fn settle(&self) {
         self.pass(Duration::from_millis(500)).await;
     }
 
-    /// Lets time pass until no token is issued any more for want of a database.
+    /// Advances the clock until the server issues no more tokens without its database.
     pub(crate) async fn stops_issuing(&self, client: &Credential) {
         for _ in 0..3000 {
             self.clock.advance(Duration::from_secs(1));
@@ -199,7 +199,7 @@ impl TestApp {
                 return;
             }
         }
-        panic!("it goes on issuing tokens");
+        panic!("it still issues tokens");
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -218,7 +218,7 @@ impl TestApp {
         Answer::to(self.request(Method::GET, path)).await
     }
 
-    /// What Prometheus would read.
+    /// The metrics.
     pub(crate) async fn metrics(&self) -> String {
         let answer = self.http.get(format!("http://{}/metrics", self.management)).send().await.unwrap();
         assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
@@ -239,7 +239,7 @@ impl TestApp {
         Answer::to(self.token_request(body).basic_auth(&client.id, Some(&client.secret))).await
     }
 
-    /// A token by client credentials, and nothing more said.
+    /// A token by client credentials without further parameters.
     pub(crate) async fn plain_token(&self, client: &Credential) -> Answer {
         self.token(client, "grant_type=client_credentials").await
     }
@@ -266,7 +266,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Requires this status and, within it, RFC 6749's JSON with this error code and `no-store`.
+    /// Requires this status, the JSON of RFC 6749 with this error code, and `no-store`.
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
         assert_eq!((self.status, self.json()["error"].as_str()), (status, Some(code)), "{self:?}");
@@ -287,13 +287,13 @@ impl Answer {
         self.json()
     }
 
-    /// The refresh token in it.
+    /// Its refresh token.
     #[track_caller]
     pub(crate) fn refresh_token(&self) -> String {
         self.granted()["refresh_token"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
-    /// What the access token in it says; nothing is verified.
+    /// The claims of its access token, unverified.
     #[track_caller]
     pub(crate) fn claims(&self) -> Value {
         claims_of(self.granted()["access_token"].as_str().unwrap())
@@ -315,7 +315,7 @@ fn part_of(token: &str, index: usize) -> Value {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(index).unwrap()).unwrap()).unwrap()
 }
 
-/// Waits for something that happens by itself; that it does is what is tested, not how soon.
+/// Waits for a condition. Only that it occurs is tested, not how soon.
 pub(crate) async fn wait_until(happened: impl Fn() -> bool) {
     for _ in 0..3000 {
         if happened() {

@@ -9,7 +9,7 @@ pub(crate) enum Backend {
     Postgres,
 }
 
-/// A database of the test's own, and a folder for keys. Both go when it is dropped.
+/// A database and a folder of keys for one test. Both are deleted when it is dropped.
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     pub(crate) folder: TempDir,
@@ -42,7 +42,7 @@ impl TestDatabase {
         self.folder.path()
     }
 
-    /// Runs a statement behind the server's back.
+    /// Runs a statement without the server.
     pub(crate) async fn execute(&self, sql: &str) {
         self.connect().await.execute(sql).await;
     }
@@ -63,7 +63,7 @@ impl TestDatabase {
         }
     }
 
-    /// Everything that a start could have rewritten.
+    /// All data that a start could change.
     pub(crate) async fn contents(&self) -> Vec<String> {
         let mut all = Vec::new();
         for sql in [
@@ -85,7 +85,7 @@ impl TestDatabase {
     }
 }
 
-/// A connection that is not the server's.
+/// A connection of the test.
 enum Direct {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -113,7 +113,7 @@ impl Held {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let Some(name) = self.postgres.take() else { return };
-        // Dropping cannot wait on this thread's runtime; the server of a test run is thrown away as a whole in any case.
+        // `drop` cannot block on the runtime of this thread.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::Answer;
 
-/// `openapi.yaml`, against which every answer is held that a test reads.
+/// `openapi.yaml`, with which every answer that a test reads is compared.
 pub(crate) static DESCRIPTION: LazyLock<Value> = LazyLock::new(|| serde_saphyr::from_str(include_str!("../../../openapi.yaml")).unwrap());
 
-/// What HTTP itself, a connection or CORS puts there, on whatever answer.
+/// Headers of HTTP itself, of connections and of CORS, on any answer.
 const OF_HTTP: [&str; 6] = ["allow", "connection", "content-length", "content-type", "date", "vary"];
 
-/// The value that a reference within the document leads to.
+/// The value of a reference within the document.
 pub(crate) fn resolved(value: &Value) -> &Value {
     match value["$ref"].as_str() {
         Some(reference) => DESCRIPTION.pointer(reference.trim_start_matches('#')).unwrap_or_else(|| panic!("{reference} leads nowhere")),
@@ -18,17 +18,17 @@ pub(crate) fn resolved(value: &Value) -> &Value {
     }
 }
 
-/// The description of what this method does at this path, if there is one. An issuer's own path stands before it.
+/// The description of this method at this path, if there is one. The path of the issuer comes first.
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let paths = DESCRIPTION["paths"].as_object().unwrap();
     let (_, item) = paths.iter().find(|(described, _)| path.ends_with(described.as_str()))?;
     item.get(method.to_ascii_lowercase())
 }
 
-/// Holds an answer against the description: its status, its headers, its type, and the words of an error.
+/// Compares an answer with the description: its status, headers, type, and error text.
 #[track_caller]
 pub(super) fn hold(method: &str, path: &str, answer: &Answer) {
-    // Where an issuer has a path of its own, there is nothing without it.
+    // An issuer with a path serves nothing outside it.
     if let Some(operation) = operation(method, path).filter(|_| answer.status != 404) {
         let described = resolved(&operation["responses"][answer.status.to_string()]);
         assert!(described.is_object(), "{method} {path}: the status {} is not described", answer.status);

@@ -1,4 +1,4 @@
-//! The small language in which the tests are written.
+//! Helpers of the tests.
 
 mod app;
 mod database;
@@ -10,11 +10,12 @@ mod relay;
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use described::{DESCRIPTION, resolved};
+pub(crate) use fixtures::{at_orders, lifetime};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};
 
-/// Runs each of these tests on one database, in a module of its own.
+/// Runs each of these tests on one database, in a separate module.
 macro_rules! on_database {
     ($module:ident, $backend:ident, $($test:ident),+) => {
         mod $module {
@@ -36,10 +37,10 @@ macro_rules! on_both_databases {
 }
 pub(crate) use on_both_databases;
 
-/// Runs each of these tests on SQLite alone: what they are about does not depend on the database.
+/// Runs each of these tests on SQLite only, because its subject does not depend on the database.
 macro_rules! on_sqlite {
     ($($test:ident),+ $(,)?) => {
-        crate::support::on_database!(sqlite, Sqlite, $($test),+);
+        crate::support::on_database!(one_database, Sqlite, $($test),+);
     };
 }
 pub(crate) use on_sqlite;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{TestDatabase, app::PASSWORD};
 
-/// What a command left when it ended.
+/// The outcome of a command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -38,10 +38,10 @@ impl Finished {
         serde_json::from_str(&self.succeeded().stdout).unwrap()
     }
 
-    /// Requires that it failed with one sentence on standard error that holds all of `words`.
+    /// Requires that it failed with one message on standard error that contains all of `words`.
     #[track_caller]
     pub(crate) fn failed_saying(self, words: &[&str]) -> Self {
-        // 78 is for a configuration that is refused; `op14_...` holds the two apart.
+        // 78 is for a refused configuration; `op14_...` distinguishes the two.
         assert!(matches!(self.status.code(), Some(1 | 78)), "{self:?}");
         let sentences: Vec<_> = self.stderr.lines().filter(|line| line.starts_with("sealwright: ")).collect();
         assert_eq!(sentences.len(), 1, "{self:?}");
@@ -61,12 +61,12 @@ pub(crate) fn command(folder: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    // Tests run side by side.
+    // Tests run in parallel.
     command.env("SEALWRIGHT_MANAGEMENT_LISTEN", "127.0.0.1:0");
     command
 }
 
-/// Writes a file that its owner alone may read, as one that holds a secret must be.
+/// Writes a file that only its owner may read, as required for secrets.
 pub(crate) fn write_private(path: impl AsRef<Path>, text: &str) {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
@@ -79,7 +79,7 @@ pub(crate) fn finish(mut command: Command) -> Finished {
     command.output().unwrap().into()
 }
 
-/// The same, against `database`. Its URL holds a password, so it is no flag.
+/// The same for `database`. Its URL contains a password, so it is not passed as a flag.
 pub(crate) fn command_on(database: &TestDatabase) -> Command {
     let mut command = command(database.folder());
     command.env("SEALWRIGHT_DATABASE_URL", &database.url);
@@ -111,7 +111,7 @@ pub(crate) fn furnish(database: &TestDatabase) -> String {
     shop.secret
 }
 
-/// A server or demo that runs as a process of its own.
+/// A running server or demo process.
 pub(crate) struct Process {
     child: Child,
     stderr: Arc<Mutex<Vec<String>>>,
@@ -146,7 +146,7 @@ impl Process {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// Where it listens, once it does.
+    /// Waits until it listens, and returns the address.
     pub(crate) async fn addr(&mut self) -> SocketAddr {
         for _ in 0..6000 {
             let found = self.stderr().iter().find_map(|line| {
@@ -167,7 +167,7 @@ impl Process {
         assert!(sent.success());
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         for reader in self.readers.drain(..) {

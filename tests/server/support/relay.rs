@@ -22,30 +22,30 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 type Bytes = std::collections::VecDeque<u8>;
 
-/// Something between a client and the issuer, under whose address the issuer is known: it counts, and does what networks do.
+/// A relay between a client and the issuer, whose URL is that of the issuer. It counts requests and simulates network faults.
 pub(crate) struct Relay {
     pub(crate) url: String,
     shared: Arc<Shared>,
     listening: tokio::task::JoinHandle<()>,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Behaviour {
-    /// It goes through, and so does the answer.
+    /// It is relayed, and so is the answer.
     #[default]
-    Lawful,
+    Normal,
     /// The connection ends without an answer.
     Down,
-    /// It goes through, and the answer is lost.
+    /// It is relayed, and the answer is lost.
     LosesAnswers,
     /// It gets this answer: status, headers, body.
     Answers(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// It goes through, and the answer waits until it is released.
+    /// It is relayed, and the answer is held until it is released.
     Slow,
     /// One byte of an answer, and then nothing.
     Stuck,
-    /// No answer, while the connection stands.
+    /// No answer on an open connection.
     Silent,
 }
 
@@ -78,22 +78,22 @@ impl Relay {
         Self { url, shared, listening }
     }
 
-    /// Where requests go from now on.
+    /// Sets the target of requests.
     pub(crate) fn leads_to(&self, addr: SocketAddr) {
         *self.shared.target.lock().unwrap() = Some(addr);
     }
 
-    /// Lets an answer go that waits.
+    /// Releases an answer that is held.
     pub(crate) fn release(&self) {
         self.shared.released.notify_one();
     }
 
-    /// What becomes of requests for tokens.
+    /// Sets what happens to token requests.
     pub(crate) fn token(&self, behaviour: Behaviour) {
         *self.shared.token.lock().unwrap() = behaviour;
     }
 
-    /// What becomes of requests for the metadata.
+    /// Sets what happens to metadata requests.
     pub(crate) fn metadata(&self, behaviour: Behaviour) {
         *self.shared.metadata.lock().unwrap() = behaviour;
     }
@@ -104,16 +104,16 @@ impl Relay {
     }
 
     pub(crate) fn comes_back(&self) {
-        self.token(Behaviour::Lawful);
-        self.metadata(Behaviour::Lawful);
+        self.token(Behaviour::Normal);
+        self.metadata(Behaviour::Normal);
     }
 
-    /// Requests for tokens, whatever became of them.
+    /// The number of token requests, also of failed ones.
     pub(crate) fn token_requests(&self) -> u64 {
         self.shared.token_requests.load(Ordering::SeqCst)
     }
 
-    /// Requests for metadata, whatever became of them.
+    /// The number of metadata requests, also of failed ones.
     pub(crate) fn metadata_requests(&self) -> u64 {
         self.shared.metadata_requests.load(Ordering::SeqCst)
     }
@@ -155,7 +155,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Res
             shared.metadata_requests.fetch_add(1, Ordering::SeqCst);
             shared.metadata.lock().unwrap().clone()
         }
-        _ => Behaviour::Lawful,
+        _ => Behaviour::Normal,
     };
     let gone = || io::Error::other("the connection ends here");
     match behaviour {
@@ -169,7 +169,7 @@ async fn pass(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Res
             }
             Ok(response.body(whole(body)).unwrap())
         }
-        Behaviour::Lawful | Behaviour::LosesAnswers | Behaviour::Slow => {
+        Behaviour::Normal | Behaviour::LosesAnswers | Behaviour::Slow => {
             let target = shared.target.lock().unwrap().ok_or_else(gone)?;
             let url = format!("http://{target}{}", parts.uri);
             let sent = shared.http.request(parts.method, url).headers(parts.headers).body(body).send().await.map_err(io::Error::other)?;
@@ -193,7 +193,7 @@ fn whole(body: Vec<u8>) -> UnsyncBoxBody<Bytes, Infallible> {
     http_body_util::Full::new(Bytes::from(body)).boxed_unsync()
 }
 
-/// A body of one byte that does not end.
+/// A body of one byte without an end.
 struct Stuck(bool);
 
 impl Body for Stuck {

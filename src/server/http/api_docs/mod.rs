@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     protocol::{Issuer, ServerMetadata},
-    server::{document::Document, secret::Redacted},
+    server::document::Document,
 };
 
 /// The description as written, with the URLs of an issuer without a path.
@@ -58,9 +59,9 @@ pub(crate) struct Policy {
 #[derive(Debug, Clone)]
 pub(crate) struct Demo {
     pub(crate) client_id: String,
-    pub(crate) client_secret: Redacted,
+    pub(crate) client_secret: SecretString,
     pub(crate) username: String,
-    pub(crate) password: Redacted,
+    pub(crate) password: SecretString,
 }
 
 /// The rendered documents.
@@ -90,8 +91,8 @@ impl ApiDocs {
             .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {}\n", quoted(&token_url)));
         let demo = policy.demo.as_ref().map(|demo| {
             json!({
-                "client_id": demo.client_id, "client_secret": demo.client_secret.expose(),
-                "username": demo.username, "password": demo.password.expose(),
+                "client_id": demo.client_id, "client_secret": demo.client_secret.expose_secret(),
+                "username": demo.username, "password": demo.password.expose_secret(),
             })
         });
         // In a script element, `<` could end the element (HTML, section 4.12.1.3).
@@ -202,12 +203,8 @@ mod tests {
 
     #[test]
     fn demo_credentials_cannot_end_the_script_element() {
-        let demo = Demo {
-            client_id: "</script><script>".to_owned(),
-            client_secret: Redacted::new("a".to_owned()),
-            username: "b".to_owned(),
-            password: Redacted::new("c".to_owned()),
-        };
+        let demo =
+            Demo { client_id: "</script><script>".to_owned(), client_secret: "a".into(), username: "b".to_owned(), password: "c".into() };
         let docs = ApiDocs::render(&Policy { served: true, demo: Some(demo) }, &"https://auth.example".parse().unwrap()).unwrap();
         let page = String::from_utf8(docs.page.to_vec()).unwrap();
         assert!(!page.contains("</script><script>") && page.contains("\\u003c/script>"), "{page}");

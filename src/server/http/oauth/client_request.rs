@@ -22,7 +22,6 @@ use crate::{
         },
         model::Client,
         registry::{Credentials, Proof},
-        secret::Redacted,
     },
 };
 
@@ -126,7 +125,7 @@ fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
     let Some(id) = form.get("client_id") else {
         return Err(Failure::invalid_client(None, "the request names no client".to_owned()));
     };
-    let secret = |text: &str| Proof::Secret { text: Redacted::new(text.to_owned()), method: AuthMethod::ClientSecretPost };
+    let secret = |text: &str| Proof::Secret { text: text.into(), method: AuthMethod::ClientSecretPost };
     Ok(Credentials { client_id: id.to_owned(), proof: form.get("client_secret").map_or(Proof::None, secret) })
 }
 
@@ -159,7 +158,7 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure
     let colon = decoded.iter().position(|&byte| byte == b':').ok_or_else(|| refuse("the Authorization header has no colon"))?;
     let halves = form::decode(&decoded[..colon]).zip(form::decode(&decoded[colon + 1..]));
     let (client_id, secret) = halves.ok_or_else(|| refuse("the Authorization header is not form-encoded"))?;
-    let proof = Proof::Secret { text: Redacted::new(secret), method: AuthMethod::ClientSecretBasic };
+    let proof = Proof::Secret { text: secret.into(), method: AuthMethod::ClientSecretBasic };
     Ok(Some(Credentials { client_id, proof }))
 }
 

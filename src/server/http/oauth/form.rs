@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     protocol::{ErrorCode, SecretForm},
-    server::{caller_text, http::note::RequestPart, issuer::Refusal, secret::Redacted},
+    server::{caller_text, http::note::RequestPart, issuer::Refusal},
 };
 
 /// Parameters, each at most once (RFC 6749 section 3.2). All values are treated as secrets, because some are.
 #[derive(Debug, Default)]
-pub(super) struct Form(BTreeMap<String, Redacted>);
+pub(super) struct Form(BTreeMap<String, SecretString>);
 
 impl Form {
     /// More than any valid request needs.
@@ -36,7 +37,7 @@ impl Form {
             } else {
                 refuse("A parameter occurs more than once.")
             };
-            if parameters.insert(name, Redacted::new(value)).is_some() {
+            if parameters.insert(name, value.into()).is_some() {
                 return Err(repeated);
             }
         }
@@ -45,7 +46,7 @@ impl Form {
 
     /// The value of a parameter. An empty one is treated as absent (RFC 6749 section 3.2).
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(Redacted::expose).filter(|value| !value.is_empty())
+        self.0.get(name).map(SecretString::expose_secret).filter(|value| !value.is_empty())
     }
 
     /// The first parameter that contains a secret or a token of a kind that does not belong there.

@@ -19,7 +19,6 @@ use crate::{
             note::{Note, SourceAddress},
         },
         issuer::{self, ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
-        secret::Redacted,
     },
 };
 
@@ -90,12 +89,12 @@ fn read_grant(grant_type: GrantType, form: &Form, source: IpAddr) -> Result<Gran
         GrantType::ClientCredentials => Grant::ClientCredentials(ClientCredentialsGrant { target }),
         GrantType::Password => Grant::Password(PasswordGrant {
             username: required(form, "username", "The parameter username is missing.")?.to_owned(),
-            password: Redacted::new(required(form, "password", "The parameter password is missing.")?.to_owned()),
+            password: required(form, "password", "The parameter password is missing.")?.into(),
             source: user_address(form)?.unwrap_or(source),
             target,
         }),
         GrantType::RefreshToken => Grant::Refresh(RefreshGrant {
-            refresh_token: Redacted::new(required(form, "refresh_token", "The parameter refresh_token is missing.")?.to_owned()),
+            refresh_token: required(form, "refresh_token", "The parameter refresh_token is missing.")?.into(),
             target,
         }),
     })

@@ -4,6 +4,8 @@ mod secret;
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{Error, Registry};
 use crate::{
     clock::Timestamp,
@@ -12,7 +14,7 @@ use crate::{
         caller_text,
         limits::{Limited, Network},
         model::Client,
-        secret::{Redacted, SecretDigest, SecretId},
+        secret::{SecretDigest, SecretId},
     },
 };
 
@@ -30,7 +32,7 @@ pub(crate) enum Proof {
     /// The request names a client without proof.
     None,
     Secret {
-        text: Redacted,
+        text: SecretString,
         /// How it was sent.
         method: AuthMethod,
     },
@@ -99,7 +101,7 @@ impl Credentials {
         } else {
             match &self.proof {
                 Proof::None => None,
-                Proof::Secret { text, .. } => secret::mistake(text.expose()),
+                Proof::Secret { text, .. } => secret::mistake(text.expose_secret()),
             }
         }
     }
@@ -148,8 +150,8 @@ impl Registry {
         let (verified, method) = match &credentials.proof {
             Proof::None => return Err(client.map_or(Rejection::UnknownClient, |_| Rejection::NoSecret)),
             Proof::Secret { text, method } => {
-                let digest = self.digest(text.expose());
-                (secret::check(client, text.expose(), &digest, self.0.clock.steady()), method)
+                let digest = self.digest(text.expose_secret());
+                (secret::check(client, text.expose_secret(), &digest, self.0.clock.steady()), method)
             }
         };
         let (client, secret) = verified?;

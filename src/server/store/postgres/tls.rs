@@ -1,5 +1,6 @@
 /// How connections to a remote PostgreSQL server are secured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum DatabaseTls {
     /// TLS with a certificate for the host's name from a trusted authority.
     Verified,
@@ -11,20 +12,11 @@ pub(crate) enum DatabaseTls {
 
 impl DatabaseTls {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "verified" => Some(Self::Verified),
-            "unverified" => Some(Self::Unverified),
-            "off" => Some(Self::Off),
-            _ => None,
-        }
+        text.parse().ok()
     }
 
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Unverified => "unverified",
-            Self::Off => "off",
-        }
+    pub(super) fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The `sslmode` for a remote host if the URL has none.

@@ -3,10 +3,10 @@
 use std::{fmt, net::IpAddr};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use super::{DatabaseTls, connect::Targets};
-use crate::server::secret::Redacted;
 
 /// One server of the database: a name, an address, or (if it starts with a slash) the folder of its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) struct PostgresUrl {
     hosts: Vec<Host>,
     database: String,
     /// The password in the URL itself, not in the environment or a password file.
-    password: Option<Redacted>,
+    password: Option<SecretString>,
     /// `user` and all other parameters for sqlx.
     parameters: Vec<(&'static str, String)>,
     mode: Option<String>,
@@ -132,7 +132,7 @@ impl PostgresUrl {
                 None => self.tls.mode(),
             };
             let port = host.port.to_string();
-            let password = self.password.as_ref().map(|password| ("password", password.expose()));
+            let password = self.password.as_ref().map(|password| ("password", password.expose_secret()));
             let own = [("host", host.name.as_str()), ("port", &port), ("dbname", &self.database), ("sslmode", mode)];
             let rest = self.parameters.iter().map(|(name, value)| (*name, value.as_str()));
             format!("{}={}", Targets::PARAMETER, encoded(&format!("postgres:///?{}", joined(own.into_iter().chain(password).chain(rest)))))
@@ -229,7 +229,7 @@ impl Parameters {
         if !self.user.is_empty() {
             parameters.push(("user", self.user));
         }
-        let password = self.password.filter(|password| !password.is_empty()).map(Redacted::new);
+        let password = self.password.filter(|password| !password.is_empty()).map(SecretString::from);
         let mode = self.mode.or_else(|| std::env::var("PGSSLMODE").ok().filter(|mode| MODES.contains(&mode.as_str())));
         Ok(PostgresUrl { hosts, database, password, parameters, mode, tls: DatabaseTls::Verified })
     }
@@ -304,7 +304,7 @@ mod tests {
             assert!(!error.contains("zyx"), "{error}");
         }
         let encoded = PostgresUrl::parse("u:a%2F%40%23%3F%25b@db/d").unwrap();
-        assert_eq!(encoded.password.unwrap().expose(), "a/@#?%b");
+        assert_eq!(encoded.password.unwrap().expose_secret(), "a/@#?%b");
     }
 
     #[test]

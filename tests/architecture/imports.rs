@@ -10,7 +10,16 @@ type Room = &'static [&'static str];
 const STOREYS: &[&[Room]] = &[
     &[&["main"]],
     &[&["cli"]],
-    &[&["server", "server::config", "server::epoch_watch", "server::housekeeping", "server::management"]],
+    &[&[
+        "server",
+        "server::config",
+        "server::error",
+        "server::listeners",
+        "server::management",
+        "server::parts",
+        "server::public",
+        "server::tasks",
+    ]],
     &[&["server::http"]],
     &[&["server::commands"]],
     &[&["server::issuer"]],

@@ -41,6 +41,7 @@ use crate::{
 pub(crate) use activity::ConnectionLimits;
 pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
 pub(crate) use budget::MemoryBudget;
+pub(crate) use certificate::{Certificate, Concern};
 pub(crate) use hosts::Hosts;
 pub(crate) use listener::{Bound, Drain, Listener};
 pub(crate) use proxies::TrustedProxies;

@@ -240,9 +240,9 @@ async fn fetching_ends_with_the_last_handle(backend: Backend) {
     text(&source).await;
     drop(source);
     // The task sleeps until the token is to be replaced.
-    wait_until(|| world.clock.sleepers() == 1).await;
+    wait_until(|| world.clock.sleepers() == ["between fetches"]).await;
     drop(api);
-    wait_until(|| world.clock.sleepers() == 0).await;
+    wait_until(|| world.clock.sleepers().is_empty()).await;
     world.pass(500).await;
     assert_eq!(world.relay.token_requests(), 1);
 }

@@ -32,7 +32,7 @@ pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Servi
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, http::Request, routing::get};
+    use axum::{body::Body, http::Request, routing::get};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
@@ -58,8 +58,7 @@ mod tests {
                 panic!("intended")
             }
         });
-        let router =
-            http::router(parts.app.clone(), &parts.issuer).merge(http::behind_the_front(Router::new().route("/panics", panics), parts.app));
+        let router = http::with_route(http::router(parts.app.clone(), &parts.issuer), "/panics", panics, parts.app);
         let ask = async |request: Request<Body>| {
             let answer = router.clone().oneshot(request).await.unwrap();
             let (status, id) = (answer.status().as_u16(), answer.headers()["x-request-id"].to_str().unwrap().to_owned());

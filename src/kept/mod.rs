@@ -33,6 +33,11 @@ const UNUSED_ATTEMPTS: u32 = 5;
 /// The task number that means "no task".
 const NO_TASK: u64 = 0;
 
+// The names under which this room sleeps.
+const BETWEEN_FETCHES: &str = "between fetches";
+const FETCH: &str = "fetch";
+const CALLER: &str = "caller";
+
 /// A handle to the value. Fetching ends when it is dropped.
 pub(crate) struct Refresher<F: Fetch> {
     shared: Arc<Shared<F>>,
@@ -110,7 +115,7 @@ impl<F: Fetch> Refresher<F> {
     pub(crate) async fn with_timeout<T>(&self, timeout: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             done = work => Some(done),
-            () = self.shared.clock.sleep_until(self.now() + timeout) => None,
+            () = self.shared.clock.sleep_until(CALLER, self.now() + timeout) => None,
         }
     }
 
@@ -158,7 +163,7 @@ impl<F: Fetch> Refresher<F> {
                 ended = schedule.wait_for(|schedule| schedule.has_finished_more_than(attempts)) => {
                     ended.is_ok_and(|schedule| schedule.was_abandoned())
                 }
-                () = self.shared.clock.sleep_until(deadline) => {
+                () = self.shared.clock.sleep_until(CALLER, deadline) => {
                     self.shared.task_ended(self.shared.running.load(Ordering::Acquire));
                     return;
                 }
@@ -269,7 +274,7 @@ impl<F: Fetch> Shared<F> {
         while !left.is_zero() && self.clock.now() < next_at {
             let part = left.min(WALL_CLOCK_CHECK);
             tokio::select! {
-                () = self.clock.sleep_until(self.clock.now() + part) => left -= part,
+                () = self.clock.sleep_until(BETWEEN_FETCHES, self.clock.now() + part) => left -= part,
                 _ = schedule.wait_for(Schedule::is_demanded) => return,
             }
         }
@@ -305,7 +310,7 @@ impl<F: Fetch> Shared<F> {
             // An answer that has arrived counts, even if it is read only after the time limit.
             biased;
             result = self.fetch.fetch(state, forced, cached, begun) => result,
-            () = self.clock.sleep_until(begun + timeout) => {
+            () = self.clock.sleep_until(FETCH, begun + timeout) => {
                 let error = self.fetch.unfinished(format!("no complete answer within {} s", timeout.as_secs_f32()));
                 Err(FetchError { error, outcome: Outcome::Unreachable })
             }

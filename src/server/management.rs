@@ -1,6 +1,10 @@
 //! Metrics, for operators: on a separate listener, never on the public one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -11,29 +15,65 @@ use axum::{
 };
 
 use super::{
+    config::Config,
+    edge::{ConnectionLimits, MemoryBudget},
+    http::{self, Hosts},
     keys::KeyRing,
+    listeners::{End, Service},
     meters::{Key, LogLines, Meters},
+    parts::Parts,
     registry::Registry,
     store::Store,
     telemetry,
 };
 use crate::clock::{SharedClock, Timestamp};
 
+/// For a few scrapers, health checks and operators.
+const LIMITS: ConnectionLimits =
+    ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+
+/// The listener for metrics and health checks.
+pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
+    let hosts = Hosts::new(addr.ip(), config.management_hosts.clone(), "If it should be, add the name to management_hosts.");
+    Service {
+        router: hosts.guard(Management::new(parts).router().merge(http::health_routes(Arc::clone(&parts.app)))),
+        tls: None,
+        limits: LIMITS,
+        proxies: Arc::default(),
+        meters: Arc::default(),
+        // It reads no request bodies.
+        budget: MemoryBudget::new(0, Default::default()),
+        end: End::WithServer,
+    }
+}
+
 /// The sources of the metrics that are sampled at each scrape.
 #[derive(Debug, Clone)]
-pub(super) struct Management {
-    pub(super) clock: SharedClock,
-    pub(super) started: Timestamp,
-    pub(super) meters: Arc<Meters>,
-    pub(super) keys: KeyRing,
-    pub(super) registry: Registry,
-    pub(super) store: Store,
+struct Management {
+    clock: SharedClock,
+    started: Timestamp,
+    meters: Arc<Meters>,
+    keys: KeyRing,
+    registry: Registry,
+    store: Store,
     /// Serializes scrapes: values sampled for one must not be added twice.
-    pub(super) scraping: Arc<Mutex<()>>,
+    scraping: Arc<Mutex<()>>,
 }
 
 impl Management {
-    pub(super) fn router(self) -> Router {
+    fn new(parts: &Parts) -> Self {
+        Self {
+            clock: Arc::clone(&parts.clock),
+            started: parts.opened,
+            meters: Arc::clone(&parts.meters),
+            keys: parts.keys.clone(),
+            registry: parts.registry.clone(),
+            store: parts.store.clone(),
+            scraping: Arc::default(),
+        }
+    }
+
+    fn router(self) -> Router {
         Router::new().route("/metrics", get(metrics)).with_state(self)
     }
 

@@ -10,7 +10,16 @@ type Room = &'static [&'static str];
 const STOREYS: &[&[Room]] = &[
     &[&["main"]],
     &[&["cli"]],
-    &[&["server", "server::config", "server::epoch_watch", "server::housekeeping", "server::management"]],
+    &[&[
+        "server",
+        "server::config",
+        "server::error",
+        "server::listeners",
+        "server::management",
+        "server::parts",
+        "server::public",
+        "server::tasks",
+    ]],
     &[&["server::http"]],
     &[&["server::commands"]],
     &[&["server::issuer"]],
@@ -21,7 +30,8 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::keys"]],
     &[&["server::store"]],
     // Connections know no rule of the server.
-    &[&["server::model"], &["server::edge"]],
+    &[&["server::edge"]],
+    &[&["server::model"]],
     // Side by side: who embeds the verifier or the client has neither the server nor the other of the two. What every room
     // of the server may use lies here as well. `scopes!` is a macro of the verifier: macros that others may use stand at the root.
     &[

@@ -253,9 +253,7 @@ async fn op6_connections_to_a_database_that_becomes_read_only_are_replaced_until
     let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()");
     let ready = async |reason: Option<&str>| {
         for _ in 0..100 {
-            // A failed read of the epochs counts as one.
-            wait_until(|| app.clock.sleepers() > 1).await;
-            app.clock.advance(Duration::from_millis(500));
+            app.settle().await;
             let answer = app.get("/health/ready").await;
             if reason.map_or(answer.status == 200, |reason| answer.status == 503 && answer.body.contains(reason)) {
                 return;

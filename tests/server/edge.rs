@@ -188,7 +188,7 @@ async fn a_request_whose_caller_disconnects_is_counted(backend: Backend) {
     stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
     crate::support::wait_until(|| app.meters.password_hashes.get() == 1).await;
     drop(stream);
-    let abandoned = sealwright::server::TokenRequest { grant: "none", result: "abandoned" };
+    let abandoned = sealwright::server::TokenRequest { grant: "password", result: "abandoned" };
     crate::support::wait_until(|| app.meters.token_requests.get_or_create(&abandoned).get() == 1).await;
     held.release().await;
 }

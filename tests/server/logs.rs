@@ -174,6 +174,33 @@ async fn ad8_security_events_name_the_client_the_user_the_source_and_the_outcome
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ad8_a_request_whose_caller_disconnects_is_logged_with_its_client() {
+    let database = TestDatabase::create(Backend::Sqlite).await;
+    let mut process = Process::serve(&database);
+    let addr = process.addr().await;
+    let secret = crate::support::furnish(&database);
+    // The password is right, and the login cannot be written yet.
+    let held = database.lock("UPDATE users SET username = username").await;
+    let body = format!("grant_type=password&client_id=shop&client_secret={secret}&user_address=192.0.2.7&{}", crate::support::SIGN_IN);
+    let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded";
+    let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+    let metrics =
+        process.stderr().iter().find_map(|line| serde_json::from_str::<Value>(line).unwrap()["metrics"].as_str().map(str::to_owned));
+    let metrics = metrics.expect("the address of the metrics is logged");
+    while !reqwest::get(&metrics).await.unwrap().text().await.unwrap().contains("sealwright_password_hashes_total 1\n") {}
+    drop(stream);
+    crate::support::wait_until(|| process.stderr().iter().any(|line| line.contains("request.abandoned"))).await;
+    held.release().await;
+    let events = events(&mut process);
+    let [line] = events.iter().filter(|event| event["event"] == "request.abandoned").collect::<Vec<_>>()[..] else { panic!("{events:?}") };
+    assert_eq!((&line["outcome"], &line["http.status"]), (&"abandoned".into(), &499.into()));
+    assert_eq!((&line["client.id"], &line["grant"], &line["user.address"]), (&"shop".into(), &"password".into(), &"192.0.2.7".into()));
+    assert_eq!((&line["cause"], &line["message"]), (&"the caller disconnected".into(), &"POST /oauth/token".into()));
+}
+
 /// A server whose standard error is a pipe that is ours to read, or not.
 pub(crate) async fn with_pipe(database: &TestDatabase) -> (std::process::Child, std::io::BufReader<std::process::ChildStderr>, Value) {
     use std::io::BufRead;

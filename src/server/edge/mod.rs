@@ -14,6 +14,7 @@ mod unreadable;
 
 pub(crate) use activity::ConnectionLimits;
 pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
+pub(crate) use certificate::{Certificate, Concern};
 pub(crate) use listener::{Bound, Drain, Listener};
 pub(crate) use peer::Peer;
 pub(crate) use proxies::TrustedProxies;

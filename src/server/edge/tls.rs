@@ -1,6 +1,10 @@
 //! TLS: a certificate and its key from files, which are read again when they change, without dropping connections.
 
-use std::{fs, io, mem::Discriminant, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -8,22 +12,14 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use secrecy::{ExposeSecret, SecretSlice};
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::certificate::{Certificate, Concern};
-use crate::{
-    clock::{SharedClock, Timestamp},
-    server::{
-        custody::{self, SecretFile},
-        meters::{CertificateFile, Meters},
-    },
+use super::certificate::Certificate;
+use crate::server::{
+    custody::{self, SecretFile},
+    meters::{CertificateFile, Meters},
 };
-
-/// How often the files are checked.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the log repeats the problems of the certificate.
-const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// The files of the certificate and its key.
 #[derive(Debug, Clone)]
@@ -53,8 +49,8 @@ pub(crate) struct Tls {
     files: TlsFiles,
     config: Arc<ArcSwap<ServerConfig>>,
     certificate: Arc<ArcSwap<Certificate>>,
-    /// The files' content when it was opened.
-    opened: Arc<Pem>,
+    /// The content of the files from which it was read.
+    pem: Arc<ArcSwap<Pem>>,
 }
 
 /// The files' content, to detect changes.
@@ -94,10 +90,29 @@ impl Pem {
 
 impl Tls {
     pub(crate) fn open(files: TlsFiles) -> Result<Self, TlsError> {
-        let opened = Arc::new(Pem::read(&files)?);
-        let (config, certificate) = opened.parse(&files)?;
+        let pem = Pem::read(&files)?;
+        let (config, certificate) = pem.parse(&files)?;
         let (config, certificate) = (Arc::new(ArcSwap::from_pointee(config)), Arc::new(ArcSwap::from_pointee(certificate)));
-        Ok(Self { files, config, certificate, opened })
+        Ok(Self { files, config, certificate, pem: Arc::new(ArcSwap::from_pointee(pem)) })
+    }
+
+    /// Reads the files again. Returns whether they have changed; new connections then use the new certificate. An unusable one changes
+    /// nothing. It blocks.
+    pub(crate) fn reload(&self) -> Result<bool, TlsError> {
+        let pem = Pem::read(&self.files)?;
+        if pem == **self.pem.load() {
+            return Ok(false);
+        }
+        let (config, certificate) = pem.parse(&self.files)?;
+        self.config.store(Arc::new(config));
+        self.certificate.store(Arc::new(certificate));
+        self.pem.store(Arc::new(pem));
+        Ok(true)
+    }
+
+    /// The file of the certificate.
+    pub(crate) fn certificate_file(&self) -> &Path {
+        &self.files.certificate
     }
 
     /// The current certificate.
@@ -115,69 +130,5 @@ impl Tls {
         if let Some(end) = self.certificate.load().end() {
             meters.certificate_end.get_or_create(&file).set(end.seconds());
         }
-    }
-
-    /// Loads a new certificate when the files change, or at once on `reload`. An unusable one changes nothing and is reported once. Warns
-    /// before the certificate expires. `host` is the issuer's host.
-    pub(crate) async fn follow_files(self, clock: SharedClock, reload: Arc<Notify>, meters: Arc<Meters>, host: Option<String>) {
-        let (mut seen, mut reported) = (Arc::clone(&self.opened), None);
-        let mut reminder = Reminder::default();
-        loop {
-            reminder.remind(&self.certificate.load(), clock.now(), host.as_deref());
-            let reload_requested = tokio::select! {
-                () = clock.sleep_until(clock.now() + LOOK_EVERY) => false,
-                () = reload.notified() => true,
-            };
-            let files = self.files.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || Pem::read(&files)).await else { continue };
-            if read.as_ref().is_ok_and(|pem| pem == seen.as_ref()) {
-                if reload_requested {
-                    tracing::info!("reload: the certificate files have not changed; other settings need a restart");
-                }
-                continue;
-            }
-            match read.and_then(|pem| Ok((pem.parse(&self.files)?, pem))) {
-                Ok(((config, certificate), pem)) => {
-                    self.config.store(Arc::new(config));
-                    self.certificate.store(Arc::new(certificate));
-                    self.measure(&meters);
-                    reminder = Reminder::default();
-                    (seen, reported) = (Arc::new(pem), None);
-                    tracing::info!(certificate = %self.files.certificate.display(), "new connections use the new certificate");
-                }
-                // The files may be incomplete while they are being replaced; the next check follows.
-                Err(error) => {
-                    let why = error.to_string();
-                    if reload_requested || reported.as_ref() != Some(&why) {
-                        tracing::error!(error = why, "the new certificate cannot be used; the previous one stays in use");
-                        reported = Some(why);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The last reported problems of the certificate, and when they were reported.
-#[derive(Debug, Default)]
-struct Reminder(Option<(Vec<Discriminant<Concern>>, Timestamp)>);
-
-impl Reminder {
-    /// Logs the problems of the certificate when they change, and then daily.
-    fn remind(&mut self, certificate: &Certificate, now: Timestamp, host: Option<&str>) {
-        let concerns = certificate.concerns(now, host);
-        let kinds: Vec<_> = concerns.iter().map(std::mem::discriminant).collect();
-        let reported = self.0.as_ref().is_some_and(|(reported, at)| *reported == kinds && now.since(*at) < REMIND_EVERY);
-        if reported || concerns.is_empty() {
-            return;
-        }
-        for concern in &concerns {
-            if concern.is_fatal() {
-                tracing::error!(error = %concern, "clients refuse the TLS certificate");
-            } else {
-                tracing::warn!(warning = %concern, "the TLS certificate needs attention");
-            }
-        }
-        self.0 = Some((kinds, now));
     }
 }

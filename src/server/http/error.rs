@@ -10,10 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{
-    App, ROUTES,
-    note::{Note, RequestPart},
-};
+use super::{App, ROUTES, events::Outcome};
 use crate::{
     protocol::ErrorCode,
     server::{
@@ -31,7 +28,9 @@ pub(super) struct Failure {
     description: Option<&'static str>,
     /// `Retry-After`, in seconds.
     retry_after: Option<u64>,
-    note: Box<Note>,
+    outcome: Outcome,
+    /// For the log only.
+    cause: String,
 }
 
 /// `Retry-After` for transient failures, in seconds.
@@ -39,17 +38,25 @@ const RETRY_AFTER: u64 = 1;
 
 impl Failure {
     fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        Self {
-            status,
-            code,
-            description: Some(description),
-            retry_after: None,
-            note: Box::new(Note { cause: Some(description.to_owned()), ..Note::default() }),
+        let (description, cause) = (Some(description), description.to_owned());
+        Self { status, code, description, retry_after: None, outcome: Outcome::Refused, cause }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        self.outcome
+    }
+
+    /// What the metrics call it.
+    pub(super) fn result(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Limited => "limited",
+            _ => self.code.as_str(),
         }
     }
 
-    pub(super) fn code(&self) -> &'static str {
-        self.code.as_str()
+    /// Takes the cause, which is never sent.
+    pub(super) fn take_cause(&mut self) -> String {
+        std::mem::take(&mut self.cause)
     }
 
     /// An invalid request (RFC 6749 sections 3.2 and 5.2).
@@ -66,10 +73,8 @@ impl Failure {
     }
 
     /// Failed client authentication. One answer for every cause, so that a guesser learns nothing from it.
-    pub(super) fn invalid_client(client: Option<String>, cause: String) -> Self {
-        let mut failure = Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.");
-        failure.note = Box::new(Note { client, cause: Some(cause), ..Note::default() });
-        failure
+    pub(super) fn invalid_client(cause: String) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.").with_cause(cause)
     }
 
     /// A transient fault of this server.
@@ -87,7 +92,7 @@ impl Failure {
             true => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::TemporarilyUnavailable, Some(RETRY_AFTER)),
             false => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::ServerError, None),
         };
-        Self { status, code, description: None, retry_after, note: Box::new(Note { cause: Some(fault.cause), ..Note::default() }) }
+        Self { status, code, description: None, retry_after, outcome: Outcome::Failed, cause: fault.cause }
     }
 
     /// The failure of an authentication.
@@ -95,13 +100,9 @@ impl Failure {
         match error {
             AuthenticationError::Rejected(cause) => {
                 let mistake = credentials.mistake().map(|mistake| format!(": {mistake}")).unwrap_or_default();
-                Self::invalid_client(Some(credentials.to_string()), format!("{cause}{mistake}"))
+                Self::invalid_client(format!("{cause}{mistake}"))
             }
-            AuthenticationError::Limited(limited) => {
-                let mut failure = Self::limited(limited.0);
-                failure.note.client = Some(credentials.to_string());
-                failure
-            }
+            AuthenticationError::Limited(limited) => Self::limited(limited.0),
             AuthenticationError::Fault(error) => Self::of(error.into()),
         }
     }
@@ -111,26 +112,13 @@ impl Failure {
         let description = "Too many failed attempts. Wait as long as Retry-After says.";
         let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TemporarilyUnavailable, description);
         failure.retry_after = Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        failure.outcome = Outcome::Limited;
         failure
     }
 
-    /// Adds what is known so far for the log.
-    pub(super) fn with_note(mut self, note: Note) -> Self {
-        let misplaced_secret = self.note.misplaced_secret.or(note.misplaced_secret);
-        self.note = Box::new(Note { cause: self.note.cause, misplaced_secret, ..note });
-        self
-    }
-
-    /// Adds the part of the request that contained a secret by mistake.
-    pub(super) fn misplaced_secret(mut self, place: Option<RequestPart>) -> Self {
-        self.note.misplaced_secret = self.note.misplaced_secret.or(place);
-        self
-    }
-
     /// Adds a cause, for the log only.
-    pub(super) fn with_cause(mut self, cause: String) -> Self {
-        self.note.cause = Some(cause);
-        self
+    fn with_cause(self, cause: String) -> Self {
+        Self { cause, ..self }
     }
 
     /// Renders the response. A fault of this server shows `request_id` and not its cause.
@@ -154,7 +142,6 @@ impl Failure {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response.extensions_mut().insert(*self.note);
         response
     }
 }
@@ -188,7 +175,8 @@ impl IntoResponse for Failure {
 }
 
 pub(super) fn nothing_here() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, ErrorCode::InvalidRequest, "There is nothing at this path.")
+    let failure = Failure::new(StatusCode::NOT_FOUND, ErrorCode::InvalidRequest, "There is nothing at this path.");
+    Failure { outcome: Outcome::NotFound, ..failure }
 }
 
 pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure {
@@ -201,5 +189,6 @@ pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure 
 }
 
 pub(super) async fn method_not_allowed() -> Failure {
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, "This path does not support this method.")
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, "This path does not support this method.");
+    Failure { outcome: Outcome::NotFound, ..failure }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
+    http::{HeaderName, HeaderValue, Method, Version, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -21,12 +21,13 @@ use tracing::Instrument;
 use super::{
     App,
     error::Failure,
-    note::{Note, RequestPart, SourceAddress},
+    events::{Endpoint, Outcome},
+    note::{Note, RequestNote, RequestPart},
 };
 use crate::{
     clock::Stopwatch,
     entropy,
-    protocol::{GrantType, ServerMetadata},
+    protocol::GrantType,
     server::{
         caller_text,
         edge::{Peer, TrustedProxies},
@@ -51,6 +52,7 @@ struct RequestInfo {
     path: String,
     /// The registered route, so that callers cannot create metric labels.
     route: String,
+    endpoint: Option<Endpoint>,
     source: IpAddr,
     since: Stopwatch,
     /// The part of the request head that contains a secret.
@@ -58,7 +60,7 @@ struct RequestInfo {
 }
 
 impl RequestInfo {
-    fn new(request: &Request, proxies: &TrustedProxies) -> Self {
+    fn new(request: &Request, proxies: &TrustedProxies, endpoint: Option<Endpoint>) -> Self {
         let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let path = request.uri().path();
@@ -76,6 +78,7 @@ impl RequestInfo {
             method: known_method(request.method()),
             path,
             route: route.unwrap_or("none").to_owned(),
+            endpoint,
             source: proxies.source(peer, request.headers()),
             since: Stopwatch::start(),
             misplaced_secret: misplaced.into_iter().find_map(|(found, place)| found.then_some(place)),
@@ -83,13 +86,22 @@ impl RequestInfo {
     }
 }
 
-pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let info = RequestInfo::new(&request, &app.proxies);
-    request.extensions_mut().insert(SourceAddress(info.source));
+/// The routes that share this layer.
+#[derive(Debug, Clone)]
+pub(super) struct Front {
+    pub(super) app: Arc<App>,
+    /// The endpoint that they are, if their requests are security events.
+    pub(super) endpoint: Option<Endpoint>,
+}
+
+pub(super) async fn front(State(Front { app, endpoint }): State<Front>, mut request: Request, next: Next) -> Response {
+    let info = RequestInfo::new(&request, &app.proxies, endpoint);
+    let note = RequestNote::new(info.source);
+    request.extensions_mut().insert(note.clone());
     let span = telemetry::request_span(&info.id, info.source);
     telemetry::continue_trace(&span, request.headers(), info.method, &info.route);
     let before_http2 = request.version() < Version::HTTP_2;
-    let pending = PendingRequest { app: Arc::clone(&app), info: Some(info) };
+    let pending = PendingRequest { app: Arc::clone(&app), info: Some(info), note };
 
     let answer = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, next.run(request))).catch_unwind().instrument(span.clone()).await;
     let mut response = match answer {
@@ -97,13 +109,13 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
         Ok(Err(_)) => Failure::unavailable("the request took too long".to_owned()).into_response(),
         Err(panic) => Failure::broken(format!("panic: {}", panic_text(&*panic))).into_response(),
     };
-    let info = pending.finish();
-    let mut result = "ok";
-    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        result = if response.status() == StatusCode::TOO_MANY_REQUESTS { "limited" } else { failure.code() };
+    let (info, mut note) = pending.finish();
+    let (mut outcome, mut result) = (Outcome::of_answer(response.status().as_u16()), "ok");
+    if let Some(mut failure) = response.extensions_mut().remove::<Failure>() {
+        (outcome, result) = (failure.outcome(), failure.result());
+        note.cause = Some(failure.take_cause());
         response = failure.render(&info.id);
     }
-    let note = response.extensions_mut().remove::<Note>().unwrap_or_default();
     let headers = response.headers_mut();
     if !headers.contains_key(header::CACHE_CONTROL) {
         // RFC 6749 section 5.1 requires both.
@@ -119,7 +131,7 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
     }
     let status = response.status().as_u16();
     telemetry::end_trace(&span, status, note.client.as_deref());
-    record(&app, &info, status, result, &note);
+    record(&app, &info, outcome, status, result, &note);
     response
 }
 
@@ -128,32 +140,33 @@ pub(super) async fn front(State(app): State<Arc<App>>, mut request: Request, nex
 struct PendingRequest {
     app: Arc<App>,
     info: Option<RequestInfo>,
+    note: RequestNote,
 }
 
 impl PendingRequest {
-    fn finish(mut self) -> RequestInfo {
-        self.info.take().expect("it is finished once")
+    fn finish(mut self) -> (RequestInfo, Note) {
+        (self.info.take().expect("it is finished once"), self.note.take())
     }
 }
 
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Some(info) = &self.info {
+            let note = Note { cause: Some("the caller disconnected".to_owned()), ..self.note.take() };
             // The usual status for this in logs; it is never sent.
-            let note = Note { cause: Some("the caller disconnected".to_owned()), ..Note::default() };
-            record(&self.app, info, 499, "abandoned", &note);
+            record(&self.app, info, Outcome::Abandoned, 499, "abandoned", &note);
         }
     }
 }
 
 /// Counts a request and writes its log line.
-fn record(app: &App, info: &RequestInfo, status: u16, result: &'static str, note: &Note) {
+fn record(app: &App, info: &RequestInfo, outcome: Outcome, status: u16, result: &'static str, note: &Note) {
     app.meters.observe_request(&info.route, status, info.since.elapsed());
-    if info.route.ends_with(ServerMetadata::TOKEN_ROUTE) {
+    if info.endpoint == Some(Endpoint::Token) {
         let grant = note.grant.map_or("none", GrantType::as_str);
         app.meters.token_requests.get_or_create(&TokenRequest { grant, result }).inc();
     }
-    log(info, status, note);
+    log(info, outcome, status, note);
 }
 
 /// The method if it is a standard one, otherwise `_OTHER`, according to OpenTelemetry's conventions: callers can send any text.
@@ -169,10 +182,9 @@ fn may_be_id(id: &str) -> bool {
 
 /// Writes one line per request: client, outcome, duration. Lines that unauthenticated callers can cause at will are sampled when there are
 /// too many.
-fn log(info: &RequestInfo, status: u16, note: &Note) {
-    let RequestInfo { id, method, path, route, source, since, misplaced_secret } = info;
-    let event = event(route, status);
-    let noise = noise(event, status);
+fn log(info: &RequestInfo, outcome: Outcome, status: u16, note: &Note) {
+    let RequestInfo { id, method, path, route: _, endpoint, source, since, misplaced_secret } = info;
+    let (event, noise) = (endpoint.map(|endpoint| endpoint.event(outcome)), outcome.noise(*endpoint));
     if noise.is_some_and(|noise| !telemetry::admits(noise, *source)) {
         return;
     }
@@ -182,14 +194,12 @@ fn log(info: &RequestInfo, status: u16, note: &Note) {
     let grant = note.grant.map(GrantType::as_str);
     let address = note.user_address.as_ref().map(tracing::field::display);
     // The text of a library or of a panic may repeat its input.
-    let cause = note.cause.as_deref().map(|cause| if status >= 500 { Cow::Owned(caller_text::words(cause)) } else { Cow::Borrowed(cause) });
+    let cause = note
+        .cause
+        .as_deref()
+        .map(|cause| if outcome == Outcome::Failed { Cow::Owned(caller_text::words(cause)) } else { Cow::Borrowed(cause) });
     let cause = cause.as_deref();
-    let outcome = match status {
-        ..400 => "ok",
-        499 => "abandoned",
-        400..500 => "refused",
-        _ => "failed",
-    };
+    let outcome = outcome.as_str();
     macro_rules! line {
         ($level:ident, $target:expr) => {
             tracing::$level!(
@@ -217,35 +227,6 @@ fn log(info: &RequestInfo, status: u16, note: &Note) {
         Some(Noise::Limited) => line!(info, ALERT),
         _ => line!(info, module_path!()),
     }
-}
-
-/// The kind of a log line that unauthenticated callers can cause at will, or `None` for other lines.
-fn noise(event: Option<&str>, status: u16) -> Option<Noise> {
-    match status {
-        ..400 => event.is_none().then_some(Noise::Served),
-        404 | 405 => Some(Noise::NotFound),
-        429 => Some(Noise::Limited),
-        499 => Some(Noise::Abandoned),
-        400..500 => Some(Noise::Refused),
-        _ => Some(Noise::Failed),
-    }
-}
-
-/// The security event that a request is.
-fn event(route: &str, status: u16) -> Option<&'static str> {
-    let is_token_request = route.ends_with(ServerMetadata::TOKEN_ROUTE);
-    if !is_token_request && !route.ends_with(ServerMetadata::REVOCATION_ROUTE) {
-        return None;
-    }
-    Some(match status {
-        ..400 if is_token_request => "token.issued",
-        ..400 => "token.revoked",
-        429 => "attempt.limited",
-        499 => "request.abandoned",
-        400..500 if is_token_request => "token.refused",
-        400..500 => "revocation.refused",
-        _ => "request.failed",
-    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -5,6 +5,7 @@ mod body;
 mod conditional;
 mod cors;
 mod error;
+mod events;
 mod front;
 mod health;
 mod hosts;
@@ -17,6 +18,9 @@ use axum::{
     Extension, Router, middleware,
     routing::{MethodFilter, MethodRouter, on},
 };
+
+use events::Endpoint;
+use front::Front;
 
 use crate::{
     clock::SharedClock,
@@ -69,16 +73,18 @@ struct Route {
     method: MethodFilter,
     /// Relative to the issuer's path.
     path: &'static str,
+    /// `None` if its requests are not security events.
+    endpoint: Option<Endpoint>,
     serve: fn(MethodFilter) -> MethodRouter<Arc<App>>,
 }
 
 impl Route {
     const fn get(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<Arc<App>>) -> Self {
-        Self { method: MethodFilter::GET, path, serve }
+        Self { method: MethodFilter::GET, path, endpoint: None, serve }
     }
 
-    const fn post(path: &'static str, serve: fn(MethodFilter) -> MethodRouter<Arc<App>>) -> Self {
-        Self { method: MethodFilter::POST, path, serve }
+    const fn post(path: &'static str, endpoint: Endpoint, serve: fn(MethodFilter) -> MethodRouter<Arc<App>>) -> Self {
+        Self { method: MethodFilter::POST, path, endpoint: Some(endpoint), serve }
     }
 
     fn handler(&self) -> MethodRouter<Arc<App>> {
@@ -89,8 +95,8 @@ impl Route {
 /// Every route of the public listener except `API_DOCS_ROUTES`. `openapi.yaml` describes all routes of both lists except those below
 /// `/docs/`.
 const ROUTES: [Route; 7] = [
-    Route::post(ServerMetadata::TOKEN_ROUTE, |method| on(method, token::token)),
-    Route::post(ServerMetadata::REVOCATION_ROUTE, |method| on(method, revocation::revoke)),
+    Route::post(ServerMetadata::TOKEN_ROUTE, Endpoint::Token, |method| on(method, token::token)),
+    Route::post(ServerMetadata::REVOCATION_ROUTE, Endpoint::Revocation, |method| on(method, revocation::revoke)),
     Route::get(ServerMetadata::JWKS_ROUTE, |method| cors::open(on(method, discovery::jwks))),
     Route::get(ServerMetadata::ROUTE, |method| cors::open(on(method, discovery::metadata))),
     Route::get(ServerMetadata::ALIAS_ROUTE, |method| cors::open(on(method, discovery::metadata))),
@@ -110,22 +116,23 @@ const API_DOCS_ROUTES: [Route; 5] = [
 /// The router of the public listener, with every route below the path of `issuer`.
 pub(crate) fn router(app: Arc<App>, issuer: &Issuer) -> Router {
     let below = |route: &str| format!("{}{route}", issuer.path());
-    let mut router = Router::new();
-    for route in &ROUTES {
-        router = match route.path {
-            // RFC 8414 section 3.1 inserts the well-known part before the issuer's path; some libraries append it.
-            ServerMetadata::ROUTE if !issuer.path().is_empty() => {
-                router.route(&format!("{}{}", route.path, issuer.path()), route.handler()).route(&below(route.path), route.handler())
-            }
-            path => router.route(&below(path), route.handler()),
-        };
-    }
+    let mount = |router: Router<Arc<App>>, route: &Route| match route.path {
+        // RFC 8414 section 3.1 inserts the well-known part before the issuer's path; some libraries append it.
+        ServerMetadata::ROUTE if !issuer.path().is_empty() => {
+            router.route(&format!("{}{}", route.path, issuer.path()), route.handler()).route(&below(route.path), route.handler())
+        }
+        path => router.route(&below(path), route.handler()),
+    };
+    let routes_of = |endpoint| ROUTES.iter().filter(|route| route.endpoint == endpoint).fold(Router::new(), mount);
+    let mut router = routes_of(None);
     if let Some(docs) = &app.api_docs {
         for route in &API_DOCS_ROUTES {
             router = router.route(&below(route.path), route.handler().layer(Extension(Arc::clone(docs))));
         }
     }
-    behind_the_front(router.method_not_allowed_fallback(error::method_not_allowed).fallback(error::not_found), app)
+    let others = behind_the_front(router.fallback(error::not_found), Arc::clone(&app), None);
+    let events = Endpoint::ALL.map(|endpoint| behind_the_front(routes_of(Some(endpoint)), Arc::clone(&app), Some(endpoint)));
+    events.into_iter().fold(others, Router::merge)
 }
 
 /// Only the health routes, for a listener that is not public. Their requests are neither logged nor counted.
@@ -135,6 +142,14 @@ pub(crate) fn health_routes(app: Arc<App>) -> Router {
 }
 
 /// Wraps routes in the layer that every request passes through.
-pub(crate) fn behind_the_front(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
-    routes.layer(middleware::from_fn_with_state(Arc::clone(&app), front::front)).with_state(app)
+fn behind_the_front(routes: Router<Arc<App>>, app: Arc<App>, endpoint: Option<Endpoint>) -> Router {
+    let front = Front { app: Arc::clone(&app), endpoint };
+    let routes = routes.method_not_allowed_fallback(error::method_not_allowed);
+    routes.layer(middleware::from_fn_with_state(front, front::front)).with_state(app)
+}
+
+/// A router with one more route.
+#[cfg(test)]
+pub(crate) fn with_route(router: Router, path: &str, route: MethodRouter<Arc<App>>, app: Arc<App>) -> Router {
+    router.merge(behind_the_front(Router::new().route(path, route), app, None))
 }

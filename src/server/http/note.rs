@@ -1,24 +1,28 @@
-//! Extensions of requests and responses: the source address, and the note for the log.
+//! The note on a request: what its handler finds out, for the log.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    mem,
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::http::Extensions;
 
-use crate::{protocol::GrantType, server::model::Client};
+use crate::protocol::GrantType;
 
-/// The address that a request came from: the peer of the connection, or the client address that a trusted proxy reports.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SourceAddress(pub(super) IpAddr);
+/// The source of a request, and the note on it. The layer that logs the request creates it as an extension of the request, and the handler
+/// fills it in. So what is known by then is logged even if the caller disconnects.
+#[derive(Debug, Clone)]
+pub(super) struct RequestNote(Arc<Inner>);
 
-impl SourceAddress {
-    /// The source address, which every request carries.
-    pub(super) fn of(extensions: &Extensions) -> IpAddr {
-        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |source| source.0)
-    }
+#[derive(Debug)]
+struct Inner {
+    source: IpAddr,
+    note: Mutex<Note>,
 }
 
-/// What a handler reports for the log. It is an extension of the response.
-#[derive(Debug, Clone, Default)]
+/// What the handler of a request found out.
+#[derive(Debug, Default)]
 pub(super) struct Note {
     /// The client id, or what a refused request sent as one, safe to log.
     pub(super) client: Option<String>,
@@ -33,10 +37,36 @@ pub(super) struct Note {
     pub(super) misplaced_secret: Option<RequestPart>,
 }
 
-impl Note {
-    /// A note that names the client.
-    pub(super) fn of(client: &Client) -> Self {
-        Self { client: Some(client.id.to_string()), ..Self::default() }
+impl RequestNote {
+    pub(super) fn new(source: IpAddr) -> Self {
+        Self(Arc::new(Inner { source, note: Mutex::default() }))
+    }
+
+    /// The note on the request with these extensions.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_else(|| Self::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    }
+
+    /// The address that the request came from: the peer of the connection, or the client address that a trusted proxy reports.
+    pub(super) fn source(&self) -> IpAddr {
+        self.0.source
+    }
+
+    /// Notes what `note` writes.
+    pub(super) fn write(&self, note: impl FnOnce(&mut Note)) {
+        note(&mut self.0.note.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes a part of the request that contained a secret by mistake. The first one counts.
+    pub(super) fn misplaced_secret(&self, place: Option<RequestPart>) {
+        self.write(|note| note.misplaced_secret = note.misplaced_secret.or(place));
+    }
+
+    /// Takes what was noted.
+    pub(super) fn take(&self) -> Note {
+        let mut taken = Note::default();
+        self.write(|note| taken = mem::take(note));
+        taken
     }
 }
 

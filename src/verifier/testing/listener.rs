@@ -92,7 +92,7 @@ fn trickle(shared: Arc<Shared>, document: String) -> Body {
     let bytes = stream::iter(document.into_bytes()).enumerate().then(move |(second, byte)| {
         let shared = Arc::clone(&shared);
         async move {
-            shared.clock.sleep_until(begun + Duration::from_secs(second as u64)).await;
+            shared.clock.sleep_until("slow answer", begun + Duration::from_secs(second as u64)).await;
             Ok(Frame::data(Bytes::from(vec![byte])))
         }
     });

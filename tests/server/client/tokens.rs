@@ -236,10 +236,10 @@ async fn fetching_ends_with_the_last_handle(backend: Backend) {
     let source = api.token_source();
     text(&source).await;
     drop(source);
-    // The task sleeps until the token is due.
-    wait_until(|| world.clock.sleepers() == 1).await;
+    // The task sleeps until the token is to be replaced.
+    wait_until(|| world.clock.sleepers() == ["between fetches"]).await;
     drop(api);
-    wait_until(|| world.clock.sleepers() == 0).await;
+    wait_until(|| world.clock.sleepers().is_empty()).await;
     world.pass(500).await;
     assert_eq!(world.relay.token_requests(), 1);
 }

@@ -109,8 +109,8 @@ async fn a_slow_issuer_times_out(backend: Backend) {
             async move { source.token().await.unwrap_err() }
         });
         world.asked(before + 1).await;
-        // The background task and the caller wait for the clock.
-        wait_until(|| world.clock.sleepers() == 2).await;
+        // Its task and the caller look at the clock.
+        wait_until(|| world.clock.sleepers() == ["caller", "fetch"]).await;
         world.clock.advance(Duration::from_secs(5));
         let error = waits.await.unwrap();
         assert!(matches!(&error, Error::Unreachable { reason, .. } if reason.contains("within 5 s")), "{error:?}");

@@ -14,6 +14,8 @@ use super::{Backend, Finished, TestDatabase, process::sealwright_with_input, sea
 pub(crate) struct TestApp {
     pub(crate) database: Arc<TestDatabase>,
     pub(crate) clock: ManualClock,
+    /// The names of the server's tasks.
+    tasks: Vec<&'static str>,
     pub(crate) meters: Arc<Meters>,
     pub(crate) addr: SocketAddr,
     pub(crate) issuer: String,
@@ -83,11 +85,11 @@ impl TestApp {
         let config = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap();
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
         let (addr, issuer, meters) = (server.local_addr(), server.issuer().to_string(), server.meters());
-        let (management, reload) = (server.management_addr().unwrap(), server.reload());
+        let (management, reload, tasks) = (server.management_addr().unwrap(), server.reload(), server.tasks().collect());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run_until(async move { drop(stopped.await) }));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { database, clock, meters, addr, issuer, management, reload, http, stop: Some(stop), running: Some(running) }
+        Self { database, clock, tasks, meters, addr, issuer, management, reload, http, stop: Some(stop), running: Some(running) }
     }
 
     /// A server with the app `shop`, by which `alice` signs in.
@@ -176,13 +178,20 @@ impl TestApp {
         Answer::to(self.form("/oauth/revoke", body).basic_auth(&client.id, Some(&client.secret))).await
     }
 
-    /// Lets time pass and waits until the server has looked at its database again.
+    /// Lets time pass and waits until the server's tasks have done what was due.
     pub(crate) async fn pass(&self, time: Duration) {
-        // Two sleep: who looks at the epochs, between two looks, and the housekeeper. Once both do, no look is under way.
-        wait_until(|| self.clock.sleepers() > 1).await;
-        let looks = self.meters.epoch_looks.get();
+        self.tasks_sleep().await;
         self.clock.advance(time);
-        wait_until(|| self.meters.epoch_looks.get() > looks).await;
+        self.tasks_sleep().await;
+    }
+
+    /// Waits until all tasks of the server sleep.
+    async fn tasks_sleep(&self) {
+        wait_until(|| {
+            let sleepers = self.clock.sleepers();
+            self.tasks.iter().all(|task| sleepers.contains(task))
+        })
+        .await;
     }
 
     /// Advances the clock by half a second and waits until the server has noticed all changes.

@@ -18,10 +18,10 @@ use crate::{
         http::{
             App, body,
             error::Failure,
-            note::{Note, RequestPart, SourceAddress},
+            note::{RequestNote, RequestPart},
         },
         model::Client,
-        registry::{Credentials, Proof},
+        registry::{AuthenticationError, Credentials, Proof},
     },
 };
 
@@ -36,19 +36,19 @@ pub(super) struct ClientRequest {
 }
 
 impl ClientRequest {
-    pub(super) async fn read(app: &App, request: Request) -> Result<Self, Failure> {
+    /// Reads a request and authenticates its client, which it notes.
+    pub(super) async fn read(app: &App, request: Request, note: &RequestNote) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         if parts.uri.query().is_some() {
             // RFC 6749 section 2.3.1: URLs end up in logs, so they must not contain credentials.
             return Err(Failure::invalid_request("Parameters belong in the body, not in the URL."));
         }
         require_form(&parts)?;
-        let source = SourceAddress::of(&parts.extensions);
-        let charge = charge(&parts, source)?;
+        let charge = charge(&parts, note.source())?;
         // Credentials in the header are checked before the body is read, so that a wrong secret costs no memory for a body.
         let early = match basic_credentials(&parts.headers) {
             Ok(None) => None,
-            Ok(Some(basic)) => Some(authenticate(app, &basic, source).await.map(|(client, now)| (basic, client, now))),
+            Ok(Some(basic)) => Some(authenticate(app, &basic, note).await.map(|(client, now)| (basic, client, now))),
             Err(failure) => Some(Err(failure)),
         };
         let early = match early.transpose() {
@@ -61,29 +61,13 @@ impl ClientRequest {
                 return Err(failure);
             }
         };
-        // So that the log names the client even if the body cannot be read.
-        let noted = |failure: Failure| match &early {
-            Some((_, client, _)) => failure.with_note(Note::of(client)),
-            None => failure,
+        let form = Form::parse(&body::read(body, &charge).await?)?;
+        let authenticated = match early {
+            Some((basic, client, now)) => require_one_method(&basic, &form).map(|()| (client, now)),
+            None => authenticate_by_form(app, &form, note).await,
         };
-        let form = Form::parse(&body::read(body, &charge).await.map_err(noted)?).map_err(|refusal| noted(refusal.into()))?;
-        let misplaced = |failure: Failure| failure.misplaced_secret(form.misplaced_secret());
-        let (client, now) = match early {
-            Some((basic, client, now)) => {
-                require_one_method(&basic, &form).map_err(|failure| misplaced(failure.with_note(Note::of(&client))))?;
-                (client, now)
-            }
-            None => {
-                let credentials = form_credentials(&form).map_err(misplaced)?;
-                authenticate(app, &credentials, source).await.map_err(misplaced)?
-            }
-        };
+        let (client, now) = authenticated.inspect_err(|_| note.misplaced_secret(form.misplaced_secret()))?;
         Ok(Self { form, client, now })
-    }
-
-    /// The note for the log, whatever the outcome.
-    pub(super) fn note(&self) -> Note {
-        Note::of(&self.client)
     }
 }
 
@@ -109,21 +93,32 @@ fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
     Ok(Charge::request(share, &parts.headers)?)
 }
 
-async fn authenticate(app: &App, credentials: &Credentials, source: IpAddr) -> Result<(Arc<Client>, Timestamp), Failure> {
+/// Authenticates a client, and notes it, or what a refused request sent as its id.
+async fn authenticate(app: &App, credentials: &Credentials, note: &RequestNote) -> Result<(Arc<Client>, Timestamp), Failure> {
     let now = app.clock.now();
     // Boxed, so that a request that waits for its body does not hold the memory of this future.
-    let authenticated = Box::pin(app.registry.authenticate(credentials, source, now)).await;
+    let authenticated = Box::pin(app.registry.authenticate(credentials, note.source(), now)).await;
+    let named = match &authenticated {
+        Ok(client) => Some(client.id.to_string()),
+        Err(AuthenticationError::Fault(_)) => None,
+        Err(AuthenticationError::Rejected(_) | AuthenticationError::Limited(_)) => Some(credentials.to_string()),
+    };
+    note.write(|note| note.client = named);
     let client = authenticated.map_err(|error| {
-        let misplaced = credentials.holds_secret_as_id().then_some(RequestPart::ClientId);
-        Failure::of_authentication(error, credentials).misplaced_secret(misplaced)
+        note.misplaced_secret(credentials.holds_secret_as_id().then_some(RequestPart::ClientId));
+        Failure::of_authentication(error, credentials)
     })?;
     Ok((client, now))
+}
+
+async fn authenticate_by_form(app: &App, form: &Form, note: &RequestNote) -> Result<(Arc<Client>, Timestamp), Failure> {
+    authenticate(app, &form_credentials(form)?, note).await
 }
 
 /// The credentials in the form, for a request without any in its header.
 fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
     let Some(id) = form.get("client_id") else {
-        return Err(Failure::invalid_client(None, "the request names no client".to_owned()));
+        return Err(Failure::invalid_client("the request names no client".to_owned()));
     };
     let secret = |text: &str| Proof::Secret { text: text.into(), method: AuthMethod::ClientSecretPost };
     Ok(Credentials { client_id: id.to_owned(), proof: form.get("client_secret").map_or(Proof::None, secret) })
@@ -147,7 +142,7 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, Failure
     if values.next().is_some() {
         return Err(Failure::invalid_request("The Authorization header occurs more than once."));
     }
-    let refuse = |cause: &str| Failure::invalid_client(None, cause.to_owned());
+    let refuse = |cause: &str| Failure::invalid_client(cause.to_owned());
     let value = value.to_str().map_err(|_| refuse("the Authorization header is not ASCII"))?;
     // RFC 9110 section 11.1: the scheme is case-insensitive.
     let (scheme, encoded) = value.split_once(' ').unwrap_or((value, ""));

@@ -13,12 +13,8 @@ use super::{client_request::ClientRequest, form::Form};
 use crate::{
     protocol::{ErrorCode, GrantType, Scope},
     server::{
-        http::{
-            App,
-            error::Failure,
-            note::{Note, SourceAddress},
-        },
-        issuer::{self, ClientCredentialsGrant, Grant, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
+        http::{App, error::Failure, note::RequestNote},
+        issuer::{self, ClientCredentialsGrant, Grant, IssuedToken, PasswordGrant, RefreshGrant, Refusal, TargetRequest},
     },
 };
 
@@ -34,21 +30,12 @@ struct TokenResponse {
 }
 
 pub(crate) async fn token(State(app): State<Arc<App>>, request: Request) -> Result<Response, Failure> {
-    let source = SourceAddress::of(request.extensions());
-    let request = ClientRequest::read(&app, request).await?;
-    let mut note = request.note();
-    let explained = |failure: Failure, note: &Note| failure.with_note(note.clone()).misplaced_secret(request.form.misplaced_secret());
-    let grant_type = read_grant_type(&app, &request.form).map_err(|refusal| explained(refusal.into(), &note))?;
-    note.grant = Some(grant_type);
-    app.issuer.require_grant(&request.client, grant_type).map_err(|refusal| explained(refusal.into(), &note))?;
-    let grant = read_grant(grant_type, &request.form, source).map_err(|error| explained(error.into(), &note))?;
-    if let Grant::Password(password) = &grant {
-        note.user_address = Some(password.source).filter(|address| *address != source);
+    let note = RequestNote::of(request.extensions());
+    let request = ClientRequest::read(&app, request, &note).await?;
+    let issued = issue(&app, &request, &note).await.inspect_err(|_| note.misplaced_secret(request.form.misplaced_secret()))?;
+    if let Some(user) = issued.user {
+        note.write(|note| note.user = Some(user.to_string()));
     }
-    // Boxed, so that a request that waits for its body does not hold the memory of this future.
-    let issued = Box::pin(app.issuer.issue(&request.client, grant, request.now)).await;
-    let issued = issued.map_err(|error| explained(error.into(), &note))?;
-    note.user = issued.user.map(|user| user.to_string());
     let response = TokenResponse {
         access_token: issued.access_token,
         token_type: "Bearer",
@@ -57,9 +44,20 @@ pub(crate) async fn token(State(app): State<Arc<App>>, request: Request) -> Resu
         refresh_token: issued.refresh_token,
     };
     let body = serde_json::to_vec(&response).map_err(|error| Failure::broken(error.to_string()))?;
-    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
-    response.extensions_mut().insert(note);
-    Ok(response)
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+async fn issue(app: &App, request: &ClientRequest, note: &RequestNote) -> Result<IssuedToken, issuer::Error> {
+    let grant_type = read_grant_type(app, &request.form)?;
+    note.write(|note| note.grant = Some(grant_type));
+    app.issuer.require_grant(&request.client, grant_type)?;
+    let grant = read_grant(grant_type, &request.form, note.source())?;
+    if let Grant::Password(password) = &grant {
+        let user_address = Some(password.source).filter(|address| *address != note.source());
+        note.write(|note| note.user_address = user_address);
+    }
+    // Boxed, so that a request that waits for its body does not hold the memory of this future.
+    Box::pin(app.issuer.issue(&request.client, grant, request.now)).await
 }
 
 fn read_grant_type(app: &App, form: &Form) -> Result<GrantType, Refusal> {

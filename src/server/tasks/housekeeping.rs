@@ -1,12 +1,15 @@
 //! Background work: records the last use of secrets and the server's heartbeat, and deletes old logins, changes and sign-in sources. No
 //! request waits for it.
 
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{registry::Registry, store::Store, telemetry};
-use crate::clock::SharedClock;
+use super::Task;
+use crate::{
+    clock::SharedClock,
+    server::{parts::Parts, registry::Registry, store::Store, telemetry},
+};
 
 /// The interval for recording the last use of secrets.
 const STAMP_EVERY: Duration = Duration::from_secs(10);
@@ -26,19 +29,23 @@ const SET_BACK: Duration = Duration::from_secs(60);
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Housekeeping {
+pub(in crate::server) struct Housekeeping {
     clock: SharedClock,
     store: Store,
     registry: Registry,
 }
 
 impl Housekeeping {
-    pub(super) const fn new(clock: SharedClock, store: Store, registry: Registry) -> Self {
-        Self { clock, store, registry }
+    pub(in crate::server) fn new(parts: &Parts) -> Self {
+        Self { clock: Arc::clone(&parts.clock), store: parts.store.clone(), registry: parts.registry.clone() }
     }
+}
 
-    /// Runs until it is dropped.
-    pub(super) async fn run(self) {
+impl Task for Housekeeping {
+    const NAME: &'static str = "housekeeping";
+    const WHEN_IT_ENDS: &'static str = "old rows are not deleted any more, and the last use of secrets is not recorded";
+
+    async fn run(self) -> Infallible {
         let (mut purged, mut beaten, mut set_back) = (None, None, false);
         loop {
             let (now, steady) = (self.clock.now(), self.clock.steady());
@@ -74,7 +81,7 @@ impl Housekeeping {
                 }
                 purged = Some(steady);
             }
-            self.clock.sleep_until(now + STAMP_EVERY).await;
+            self.clock.sleep_until(Self::NAME, now + STAMP_EVERY).await;
             if timeout(TIME_LIMIT, self.registry.stamp_last_use()).await.is_err() {
                 tracing::warn!("the last use of client secrets could not be recorded in time");
             }

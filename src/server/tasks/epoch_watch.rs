@@ -1,17 +1,21 @@
 //! Polls the database, so that changes of other processes take effect within half a second.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use super::{
-    keys::{self, KeyRing, MacKey, SealingKeys},
-    meters::Meters,
-    model::Change,
-    registry::{Changed, Registry},
-    restore::{SetBack, Witness},
-    store::{self, Epochs, Store},
-    telemetry,
+use super::Task;
+use crate::{
+    clock::{SharedClock, Timestamp},
+    server::{
+        keys::{self, KeyRing, MacKey, SealingKeys},
+        meters::Meters,
+        model::Change,
+        parts::{LastSeen, Parts},
+        registry::{Changed, Registry},
+        restore::{SetBack, Witness},
+        store::{self, Epochs, Store},
+        telemetry,
+    },
 };
-use crate::clock::{SharedClock, Timestamp};
 
 /// The interval between polls of the epochs.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -21,24 +25,18 @@ const PROBE_EVERY: Duration = Duration::from_secs(2);
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-pub(super) struct EpochWatch {
+pub(in crate::server) struct EpochWatch {
     clock: SharedClock,
     store: Store,
-    watched: Watched,
+    keys: KeyRing,
+    registry: Registry,
+    refresh_tokens: MacKey,
+    sealing: SealingKeys,
     meters: Arc<Meters>,
     known: Epochs,
     witness: Witness,
     /// Whether the last poll failed. An outage is reported when it begins and when it ends.
     blind: bool,
-}
-
-/// The data that is reloaded when its epoch changes.
-#[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) keys: KeyRing,
-    pub(super) registry: Registry,
-    pub(super) refresh_tokens: MacKey,
-    pub(super) sealing: SealingKeys,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -54,28 +52,18 @@ enum PollError {
 }
 
 impl EpochWatch {
-    pub(super) fn new(clock: SharedClock, store: Store, watched: Watched, meters: Arc<Meters>, known: Epochs, witness: Witness) -> Self {
-        Self { clock, store, watched, meters, known, witness, blind: false }
-    }
-
-    /// Polls until it is dropped.
-    pub(super) async fn run(mut self) {
-        let mut probed = self.clock.steady();
-        loop {
-            self.clock.sleep_until(self.clock.now() + POLL_EVERY).await;
-            let now = self.clock.steady();
-            let outcome = self.poll(now).await;
-            if outcome.is_ok() && self.store.write_failure().is_some() && now.since(probed) >= PROBE_EVERY {
-                probed = now;
-                // The store records the outcome; a probe that times out has failed too.
-                let _ = tokio::time::timeout(TIME_LIMIT, self.store.probe_write()).await;
-            }
-            match &outcome {
-                Ok(()) if self.blind => tracing::info!("the database can be read again"),
-                Err(error) if !self.blind => tracing::error!(%error, "the database cannot be read; serving from memory"),
-                _ => {}
-            }
-            self.blind = outcome.is_err();
+    pub(in crate::server) fn new(parts: &Parts, LastSeen { epochs, witness }: LastSeen) -> Self {
+        Self {
+            clock: Arc::clone(&parts.clock),
+            store: parts.store.clone(),
+            keys: parts.keys.clone(),
+            registry: parts.registry.clone(),
+            refresh_tokens: parts.refresh_tokens.clone(),
+            sealing: parts.sealing.clone(),
+            meters: Arc::clone(&parts.meters),
+            known: epochs,
+            witness,
+            blind: false,
         }
     }
 
@@ -106,10 +94,10 @@ impl EpochWatch {
     async fn poll(&mut self, now: Timestamp) -> Result<(), PollError> {
         let epochs = tokio::time::timeout(TIME_LIMIT, self.store.read_epochs()).await??;
         let set_back = self.witness.require_not_set_back(&epochs);
-        self.watched.registry.note_set_back(set_back.is_err());
+        self.registry.note_set_back(set_back.is_err());
         set_back?;
         let changes = self.list_changes(epochs.changes).await;
-        let Watched { keys, registry, refresh_tokens, sealing } = &self.watched;
+        let Self { keys, registry, refresh_tokens, sealing, .. } = &*self;
         // Without all of the changes, everything is read again; also after an outage, because a failover may have lost changes and given
         // their numbers to others.
         let changed = match &changes {
@@ -132,9 +120,34 @@ impl EpochWatch {
         if let Err(error) = logged {
             tracing::warn!(%error, "the change log could not be read; retrying");
         }
-        self.witness.note(self.known, self.watched.keys.live_kids(now));
+        self.witness.note(self.known, self.keys.live_kids(now));
         self.witness.save().await;
         self.meters.epoch_looks.inc();
         Ok(())
+    }
+}
+
+impl Task for EpochWatch {
+    const NAME: &'static str = "epoch watch";
+    const WHEN_IT_ENDS: &'static str = "changes are not noticed any more, and requests are refused once the data in memory is too old";
+
+    async fn run(mut self) -> Infallible {
+        let mut probed = self.clock.steady();
+        loop {
+            self.clock.sleep_until(Self::NAME, self.clock.now() + POLL_EVERY).await;
+            let now = self.clock.steady();
+            let outcome = self.poll(now).await;
+            if outcome.is_ok() && self.store.write_failure().is_some() && now.since(probed) >= PROBE_EVERY {
+                probed = now;
+                // The store records the outcome; a probe that times out has failed too.
+                let _ = tokio::time::timeout(TIME_LIMIT, self.store.probe_write()).await;
+            }
+            match &outcome {
+                Ok(()) if self.blind => tracing::info!("the database can be read again"),
+                Err(error) if !self.blind => tracing::error!(%error, "the database cannot be read; serving from memory"),
+                _ => {}
+            }
+            self.blind = outcome.is_err();
+        }
     }
 }

@@ -132,7 +132,7 @@ async fn ca7_a_client_without_a_secret_gets_nothing(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let shown = app.run_json(&["client", "show", "billing"]);
-    app.run(&["client", "drop-secret", "billing", shown["secrets"][0]["id"].as_str().unwrap(), "--last"]).succeeded();
+    app.run(&["client", "drop-secret", "billing", shown["secrets"][0]["id"].as_str().unwrap(), "--last", "--yes"]).succeeded();
     Answer::to(app.token_request(&format!("{BODY}&client_id=billing"))).await.refused(401, "invalid_client");
     Answer::to(app.token_request(&format!("{BODY}&client_id=billing&client_secret="))).await.refused(401, "invalid_client");
     app.plain_token(&Credential { secret: String::new(), ..client.clone() }).await.refused(401, "invalid_client");
@@ -188,7 +188,7 @@ async fn several_secrets_live_side_by_side_until_each_expires_or_is_dropped(back
     let shown = app.run_json(&["client", "show", "billing"]);
     let id = &first.secret[3..19];
     assert!(shown["secrets"].as_array().unwrap().iter().any(|secret| secret["id"] == id), "{shown}");
-    app.run(&["client", "drop-secret", "billing", id, "--last"]).succeeded();
+    app.run(&["client", "drop-secret", "billing", id, "--last", "--yes"]).succeeded();
     app.settle().await;
     app.plain_token(&first).await.refused(401, "invalid_client");
 }

@@ -105,9 +105,9 @@ async fn hd5_a_source_is_known_on_every_node_and_after_a_restart_and_forgotten_i
     // And with the user, and with the client.
     app.sign_in_at(&client, HOME).await.granted();
     app.sign_in_at(&other, HOME).await.granted();
-    app.run(&["client", "delete", "other"]).succeeded();
+    app.run(&["client", "delete", "other", "--yes"]).succeeded();
     assert_eq!(app.database.texts(count).await, ["1"]);
-    app.run(&["user", "delete", "alice"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
     assert_eq!(app.database.texts(count).await, ["0"]);
 }
 

@@ -40,7 +40,7 @@ async fn a_command_run_while_the_server_runs_is_in_force_within_a_second(backend
     app.settle().await;
     assert_eq!(app.plain_token(&client).await.granted()["expires_in"], 60);
 
-    app.run(&["client", "delete", "billing"]).succeeded();
+    app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     app.settle().await;
     app.plain_token(&client).await.refused(401, "invalid_client");
 

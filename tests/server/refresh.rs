@@ -260,14 +260,14 @@ async fn rt11_cc4_whatever_ends_the_right_to_it_ends_the_login(backend: Backend)
     app.set_password("alice", PASSWORD).succeeded();
 
     let token = app.sign_in(&client).await.refresh_token();
-    app.run(&["user", "delete", "alice"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
     app.user("alice");
     for node in [&app, &second] {
         node.refresh(&client, &token).await.refused(400, "invalid_grant");
     }
 
     let token = app.sign_in(&client).await.refresh_token();
-    app.run(&["client", "delete", "shop"]).succeeded();
+    app.run(&["client", "delete", "shop", "--yes"]).succeeded();
     for node in [&app, &second] {
         node.settle().await;
         node.refresh(&client, &token).await.refused(401, "invalid_client");

@@ -221,7 +221,7 @@ async fn hd12_nothing_that_was_given_up_since_the_copy_is_good_again() {
     app.run(&["backup", "copy.db"]).succeeded();
     let used = app.refresh(&shop, &kept).await.refresh_token();
     let second = app.run_json(&["client", "add-secret", "shop"])["secret"]["id"].as_str().unwrap().to_owned();
-    app.run(&["client", "drop-secret", "shop", &shop.secret[3..19]]).succeeded();
+    app.run(&["client", "drop-secret", "shop", &shop.secret[3..19], "--yes"]).succeeded();
     app.run(&["user", "disable", "alice"]).succeeded();
     app.settle().await;
     let database = app.stop().await;

@@ -76,7 +76,7 @@ async fn ca10_an_old_secret_is_good_until_it_is_dropped_and_then_on_no_node(back
         node.plain_token(&old).await.granted();
         node.plain_token(&new).await.granted();
     }
-    app.run(&["client", "drop-secret", "shop", &old.secret[3..19]]).succeeded();
+    app.run(&["client", "drop-secret", "shop", &old.secret[3..19], "--yes"]).succeeded();
     for node in [&app, &second] {
         // Half a second of each node's time.
         node.settle().await;
@@ -88,8 +88,8 @@ async fn ca10_an_old_secret_is_good_until_it_is_dropped_and_then_on_no_node(back
 async fn cc4_a_client_that_was_disabled_by_way_of_one_node_is_refused_by_the_other(backend: Backend) {
     let (app, client) = TestApp::for_users(backend).await;
     let second = app.second_node().await;
-    for command in [["client", "disable", "shop"], ["client", "enable", "shop"], ["client", "delete", "shop"]] {
-        app.run(&command).succeeded();
+    for command in [&["client", "disable", "shop"][..], &["client", "enable", "shop"], &["client", "delete", "shop", "--yes"]] {
+        app.run(command).succeeded();
         for node in [&app, &second] {
             node.settle().await;
             let answer = node.plain_token(&client).await;

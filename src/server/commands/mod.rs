@@ -10,9 +10,12 @@ mod clients;
 mod error;
 mod keys;
 mod logins;
+mod nearest;
+mod pages;
 mod resources;
 mod restored;
 mod users;
+pub(crate) mod view;
 
 pub use clients::{Clients, NewClient, NewSecret};
 pub use error::Error;
@@ -26,7 +29,7 @@ pub use super::{
 
 pub(crate) use check::RecordState;
 pub(crate) use error::Cause;
-pub(crate) use logins::{Logins, LoginsOf};
+pub(crate) use logins::{ListedLogins, Logins, LoginsOf};
 pub(crate) use restored::restored;
 
 use super::{

@@ -2,6 +2,8 @@
 
 mod change;
 mod client;
+mod filter;
+mod listed;
 mod login;
 mod password;
 mod resource;
@@ -14,6 +16,8 @@ mod username;
 pub(crate) use change::{Change, Detail, DetailedChange, Facts, facts};
 pub use client::Client;
 pub(crate) use client::{ClientChange, StoredSecret};
+pub(crate) use filter::{ChangeFilter, ClientFilter, LoginListFilter, ResourceFilter, UserFilter};
+pub(crate) use listed::{Damaged, Listed};
 pub(crate) use login::{Ending, Login, LoginFilter, LoginId, Standing};
 pub use password::Password;
 pub use resource::Resource;

@@ -167,7 +167,7 @@ async fn a_secret_that_is_replaced_on_disk_is_used_from_then_on(backend: Backend
     let added = world.app.run_json(&["client", "add-secret", "shop"]);
     let new = added["secret"]["value"].as_str().unwrap_or_else(|| panic!("{added}"));
     std::fs::write(file.path(), new).unwrap();
-    world.app.run(&["client", "drop-secret", "shop", &old]).succeeded();
+    world.app.run(&["client", "drop-secret", "shop", &old, "--yes"]).succeeded();
     world.pass(480).await;
     world.asked(2).await;
     world.quiet(&source).await;

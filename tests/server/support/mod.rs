@@ -6,6 +6,7 @@ mod described;
 mod fixtures;
 mod process;
 mod relay;
+mod terminal;
 
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
@@ -13,6 +14,7 @@ pub(crate) use described::{DESCRIPTION, resolved};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};
+pub(crate) use terminal::on_terminal;
 
 /// Runs each of these tests on one database, in a module of its own.
 macro_rules! on_database {

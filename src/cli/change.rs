@@ -29,7 +29,7 @@ pub(super) enum Command {
         /// Only changes of this client, user, resource or key
         #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
         target: Option<String>,
-        /// Only changes that are not older than this
+        /// Only changes of this last time, such as 7days
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         within: Option<Duration>,
         #[command(flatten)]

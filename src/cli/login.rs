@@ -62,7 +62,7 @@ impl Command {
                 let selected = ListedLogins { user, client, resource, active_at: active.then_some(act.now), limit };
                 let listed = progress::shown("reading the logins", commands.logins().list(selected)).await?;
                 let heading = ["LOGIN", "USER", "CLIENT", "SCOPE", "LAST USED", "STATE"];
-                output.print_list(&EntityView::list(&listed, act.now), heading, row)
+                output.print_list(&EntityView::list(listed, act.now), heading, row)
             }
             Self::End { id, user, client } => {
                 let of = id.map(LoginsOf::Id).or_else(|| user.map(LoginsOf::User)).or_else(|| client.map(LoginsOf::Client));

@@ -94,7 +94,7 @@ impl Command {
             Self::List { scope, output } => {
                 let listed = progress::shown("reading the resources", resources.list(&ResourceFilter { scope })).await?;
                 let row = |view: &ResourceView| [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime)];
-                output.print_list(&EntityView::list(&listed, now), ["RESOURCE", "SCOPES", "TOKEN LIFETIME"], row)
+                output.print_list(&EntityView::list(listed, now), ["RESOURCE", "SCOPES", "TOKEN LIFETIME"], row)
             }
             Self::Show { audience, output } => {
                 let resource = resources.find(&audience).await?;

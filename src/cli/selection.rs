@@ -10,7 +10,7 @@ use crate::{clock::Timestamp, protocol::Audience};
 /// The filters that clients and users have in common.
 #[derive(Debug, Args)]
 pub(super) struct Selection {
-    /// Only those that may have scopes at this resource
+    /// Only those with scopes at this resource, and clients that introspect its tokens
     #[arg(long, value_name = "RESOURCE")]
     pub(super) resource: Option<Audience>,
     /// Only disabled ones
@@ -19,7 +19,7 @@ pub(super) struct Selection {
     /// Only enabled ones
     #[arg(long)]
     enabled: bool,
-    /// Only those that have existed and not been used for so long
+    /// Only those that were not used for this long, such as 30days; leaves out newer ones
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     unused_for: Option<Duration>,
 }

@@ -112,7 +112,7 @@ impl Command {
                 let (disabled, unused_since) = (selection.disabled(), selection.unused_since(now));
                 let filter = UserFilter { resource: selection.resource, disabled, unused_since };
                 let listed = progress::shown("reading the users", users.list(&filter)).await?;
-                output.print_list(&EntityView::list(&listed, now), ["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], row)
+                output.print_list(&EntityView::list(listed, now), ["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], row)
             }
             Self::Show { username, output } => print(&users.find(&username).await?, output),
             Self::Update { username, allow, disallow, output } => {

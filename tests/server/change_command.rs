@@ -12,6 +12,7 @@ on_both_databases![
     a_change_by_a_request_names_the_request,
     changes_of_an_earlier_version_have_no_detail,
     a_damaged_client_can_be_disabled_and_deleted,
+    a_damaged_user_can_be_disabled_and_deleted,
     a_change_that_ends_logins_says_how_many_and_whose,
     the_end_of_a_secret_is_recorded_when_its_client_is_created,
     a_damaged_detail_does_not_hide_its_change_or_the_others,
@@ -150,6 +151,24 @@ async fn a_damaged_client_can_be_disabled_and_deleted(backend: Backend) {
     assert_eq!(app.database.texts("SELECT id FROM clients WHERE disabled_at IS NOT NULL").await, ["billing"]);
     app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     assert_eq!(newest(&app).0, "client.delete");
+}
+
+async fn a_damaged_user_can_be_disabled_and_deleted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.user("alice");
+    app.database.execute("INSERT INTO scopes (scope, audience) VALUES ('two words', 'https://orders.example')").await;
+    app.database
+        .execute("INSERT INTO user_scopes (sub, scope, audience) SELECT sub, 'two words', 'https://orders.example' FROM users")
+        .await;
+    app.run(&["user", "show", "alice"]).failed_saying(&["the database contains an invalid scope"]);
+    let disabled = app.run(&["user", "disable", "alice", "--json"]).succeeded();
+    assert!(disabled.stderr.contains("the change was made, but alice cannot be shown"), "{disabled:?}");
+    assert_eq!(disabled.json()["username"], "alice");
+    assert_eq!(app.database.texts("SELECT username FROM users WHERE disabled_at IS NOT NULL").await, ["alice"]);
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 0 }));
+    app.run(&["login", "end", "--user", "alice"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
+    assert_eq!(newest(&app).0, "user.delete");
 }
 
 async fn a_change_that_ends_logins_says_how_many_and_whose(backend: Backend) {

@@ -61,7 +61,7 @@ pub(super) enum Command {
         /// Only those that may use this grant type
         #[arg(long, value_name = "GRANT")]
         grant: Option<GrantType>,
-        /// Only those with a secret that expires so soon
+        /// Only those with a valid secret that expires within this time, such as 14days
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         secret_expires_within: Option<Duration>,
         #[command(flatten)]
@@ -182,7 +182,7 @@ impl Command {
                     secret_expires: secret_expires_within.map(|duration| (now, now + duration)),
                 };
                 let listed = progress::shown("reading the clients", clients.list(&filter)).await?;
-                view::print_list(output, &EntityView::list(&listed, now))
+                view::print_list(output, &EntityView::list(listed, now))
             }
             Self::Show { id, output } => print(&clients.find(&id).await?, output),
             Self::Update {

@@ -60,8 +60,8 @@ impl<T: Serialize> EntityView<T> {
     }
 
     /// The views of a list.
-    pub(crate) fn list<E: Viewed<View = T>>(listed: &[Listed<E>], now: Timestamp) -> Vec<Self> {
-        listed.iter().map(|entity| Self::of(&entity.name, &entity.data, now)).collect()
+    pub(crate) fn list<E: Viewed<View = T>>(listed: Vec<Listed<E>>, now: Timestamp) -> Vec<Self> {
+        listed.into_iter().map(|entity| Self::of(&entity.name, &entity.data, now)).collect()
     }
 }
 

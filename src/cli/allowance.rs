@@ -29,7 +29,7 @@ pub(super) fn by_resource(allowances: Vec<Allowance>) -> BTreeMap<Audience, Scop
     all
 }
 
-/// Permissions as they are printed: scope tokens by resource.
-pub(super) fn scope_lists<'a>(permissions: impl Iterator<Item = (&'a Audience, &'a Scope)>) -> BTreeMap<String, Vec<String>> {
-    permissions.map(|(audience, scope)| (audience.to_string(), scope.iter().map(ToString::to_string).collect())).collect()
+/// Permissions as a person reads them: one line per resource.
+pub(super) fn lines(allow: &BTreeMap<String, Vec<String>>) -> String {
+    allow.iter().map(|(resource, scopes)| format!("{resource}: {}", scopes.join(" "))).collect::<Vec<_>>().join("\n")
 }

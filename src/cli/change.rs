@@ -1,19 +1,39 @@
 //! `sealwright change`: the change log.
 
+use std::time::Duration;
+
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::{
     Operator,
     error::Error,
-    output::{Output, or_dash, rfc3339, table},
+    output::{Output, is_narrow, or_dash, positive_duration, table, warn},
+    progress,
+    selection::Limit,
 };
-use crate::server::model::{DetailedChange, Facts};
+use crate::server::{
+    commands::view::ChangeView,
+    model::{ChangeFilter, Facts},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List changes, newest first, at most a thousand
+    /// List changes, newest first: those that the options select together
     List {
+        /// Only changes by this actor, as the list shows it
+        #[arg(long, value_name = "ACTOR")]
+        actor: Option<String>,
+        /// Only this action, such as client.create, or all on a noun, such as client
+        #[arg(long, value_name = "ACTION")]
+        action: Option<String>,
+        /// Only changes of this client, user, resource or key
+        #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+        target: Option<String>,
+        /// Only changes of this last time, such as 7days
+        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+        within: Option<Duration>,
+        #[command(flatten)]
+        limit: Limit,
         #[command(flatten)]
         output: Output,
     },
@@ -21,60 +41,41 @@ pub(super) enum Command {
 
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
-        let Self::List { output } = self;
-        let views: Vec<View> = operator.commands.list_changes().await?.into_iter().map(View::from).collect();
+        let Self::List { actor, action, target, within, limit: Limit { limit }, output } = self;
+        let since = within.map(|duration| operator.act.now - duration);
+        let filter = ChangeFilter { actor, action, target, since, limit };
+        let changes = progress::shown("reading the changes", operator.commands.list_changes(&filter)).await?;
+        let views: Vec<ChangeView> = changes.into_iter().map(ChangeView::from).collect();
         output.print(&views, |views| {
-            let row =
-                |view: &View| [view.at.clone(), view.actor.clone(), view.action.clone(), view.target.clone(), or_dash(view.difference())];
+            let detail = |view: &ChangeView| if view.damaged.is_some() { "damaged".to_owned() } else { or_dash(difference(view)) };
+            if is_narrow() {
+                // Two columns less leave room for the detail.
+                let row =
+                    |view: &ChangeView| [format!("{}\n{}", view.at, view.actor), format!("{}\n{}", view.action, view.target), detail(view)];
+                return table(["TIME, ACTOR", "CHANGE, TARGET", "DETAIL"], views.iter().map(row));
+            }
+            let row = |view: &ChangeView| [view.at.clone(), view.actor.clone(), view.action.clone(), view.target.clone(), detail(view)];
             table(["TIME", "ACTOR", "CHANGE", "TARGET", "DETAIL"], views.iter().map(row))
-        })
-    }
-}
-
-/// A change as it is printed.
-#[derive(Serialize)]
-struct View {
-    number: i64,
-    at: String,
-    actor: String,
-    action: String,
-    target: String,
-    /// The id of the HTTP request, if the change was made by one.
-    request: Option<String>,
-    /// The properties that the change removed or changed.
-    before: Option<Facts>,
-    /// The properties that the change added or changed.
-    after: Option<Facts>,
-}
-
-impl From<DetailedChange> for View {
-    fn from(DetailedChange { change, detail }: DetailedChange) -> Self {
-        let detail = detail.unwrap_or_default();
-        Self {
-            number: change.number,
-            at: rfc3339(change.at),
-            actor: change.actor,
-            action: change.action,
-            target: change.target,
-            request: detail.request,
-            before: detail.before,
-            after: detail.after,
+        })?;
+        for view in &views {
+            if let Some(why) = &view.damaged {
+                warn(&format!("the detail of change {} cannot be shown: {why}", view.number));
+            }
         }
+        Ok(())
     }
 }
 
-impl View {
-    /// One line per property: its value before and after.
-    fn difference(&self) -> String {
-        let value = |facts: &Option<Facts>, name: &str| facts.as_ref().and_then(|facts| facts.get(name)).map(ToString::to_string);
-        let mut names: Vec<&String> = self.before.iter().chain(&self.after).flat_map(Facts::keys).collect();
-        names.sort_unstable();
-        names.dedup();
-        let line = |name: &String| match (value(&self.before, name), value(&self.after, name)) {
-            (Some(before), Some(after)) => format!("{name}: {before} -> {after}"),
-            (Some(before), None) => format!("{name}: was {before}"),
-            (None, after) => format!("{name}: {}", after.unwrap_or_default()),
-        };
-        names.into_iter().map(line).collect::<Vec<_>>().join("\n")
-    }
+/// One line per property: its value before and after.
+fn difference(view: &ChangeView) -> String {
+    let value = |facts: &Option<Facts>, name: &str| facts.as_ref().and_then(|facts| facts.get(name)).map(ToString::to_string);
+    let mut names: Vec<&String> = view.before.iter().chain(&view.after).flat_map(Facts::keys).collect();
+    names.sort_unstable();
+    names.dedup();
+    let line = |name: &String| match (value(&view.before, name), value(&view.after, name)) {
+        (Some(before), Some(after)) => format!("{name}: {before} -> {after}"),
+        (Some(before), None) => format!("{name}: was {before}"),
+        (None, after) => format!("{name}: {}", after.unwrap_or_default()),
+    };
+    names.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }

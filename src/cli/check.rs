@@ -7,6 +7,7 @@ use super::{
     SettingFlags,
     error::Error,
     output::{Output, rfc3339, table},
+    progress,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -81,7 +82,7 @@ impl Finding {
 
 impl Check {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
-        let findings = check_all(settings).await;
+        let findings = progress::shown("checking", check_all(settings)).await;
         let usable = findings.iter().all(|finding| finding.usable);
         self.output.print(&findings, |findings| {
             let row = |finding: &Finding| [finding.what.to_owned(), finding.state().to_owned(), finding.detail.clone()];

@@ -54,6 +54,10 @@ pub(super) enum Error {
     Refused(#[source] verifier::Error),
     #[error("the token could not be verified: {0} ({code})", code = .0.code())]
     NotChecked(#[source] verifier::Error),
+    #[error("this cannot be undone, and there is no terminal to ask on: add --yes to do it without being asked; nothing was changed")]
+    NotConfirmable,
+    #[error("not confirmed; nothing was changed")]
+    NotConfirmed,
     #[error("some checks failed; see above")]
     CheckFailed,
 }

@@ -1,17 +1,13 @@
 //! `sealwright key`: signing keys.
 
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::{
     Operator,
     error::Error,
-    output::{Output, or_never, rfc3339, rfc3339_if_any, table},
+    output::{Output, or_never, table},
 };
-use crate::{
-    clock::Timestamp,
-    server::model::{KeyState, SigningKeyRow},
-};
+use crate::server::commands::view::KeyView;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -43,35 +39,5 @@ impl Command {
         })?;
         // The readable keys were printed; the first damaged one is reported.
         damaged.map_or(Ok(()), |error| Err(error.into()))
-    }
-}
-
-/// A signing key as it is printed, without its private key.
-#[derive(Serialize)]
-struct KeyView {
-    kid: String,
-    alg: String,
-    generation: i64,
-    state: KeyState,
-    published_at: String,
-    activates_at: String,
-    retires_at: Option<String>,
-    expires_at: Option<String>,
-    revoked_at: Option<String>,
-}
-
-impl KeyView {
-    fn new(key: SigningKeyRow, now: Timestamp) -> Self {
-        Self {
-            state: key.state(now),
-            alg: key.algorithm.to_string(),
-            generation: key.generation,
-            published_at: rfc3339(key.published_at),
-            activates_at: rfc3339(key.activates_at),
-            retires_at: rfc3339_if_any(key.retires_at),
-            expires_at: rfc3339_if_any(key.expires_at),
-            revoked_at: rfc3339_if_any(key.revoked_at),
-            kid: key.kid,
-        }
     }
 }

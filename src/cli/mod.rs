@@ -5,6 +5,7 @@ mod backup;
 mod change;
 mod check;
 mod client;
+mod confirmation;
 mod demo;
 mod error;
 mod health;
@@ -12,10 +13,13 @@ mod key;
 mod login;
 mod output;
 mod password_input;
+mod progress;
 mod resource;
 mod restored;
+mod selection;
 mod serve;
 mod settings;
+mod table;
 mod token;
 mod user;
 
@@ -86,10 +90,15 @@ enum Command {
 pub struct Failed(#[from] Error);
 
 impl Failed {
-    /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; otherwise 1.
+    /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
+    /// missing, as for other errors of usage; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if matches!(self.0, Error::Config(_)) { 78 } else { 1 }
+        match self.0 {
+            Error::Config(_) => 78,
+            Error::NotConfirmable => 2,
+            _ => 1,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The output of commands: JSON for programs, tables for people.
+//! The output of commands: JSON for programs, text and tables for people.
 
 use std::{
     io::{self, Write},
@@ -6,15 +6,14 @@ use std::{
 };
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::error::Error;
+pub(super) use super::table::{Screen, facts, is_narrow, table};
 pub(super) use crate::server::model::rfc3339;
 use crate::{
-    clock::Timestamp,
     protocol::ClientId,
-    server::{caller_text, config::parse_duration, model::TokenLifetime},
+    server::{caller_text, commands::view::EntityView, config::parse_duration, model::TokenLifetime},
 };
 
 /// The output format.
@@ -31,37 +30,78 @@ impl Output {
     }
 
     /// Prints `data` as JSON, or the text that `for_people` returns.
-    pub(super) fn print<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
-        let text = self.text(data, for_people)?;
-        say(&text)
+    pub(super) fn print<T: Serialize + ?Sized, S: Into<Screen>>(self, data: &T, for_people: impl FnOnce(&T) -> S) -> Result<(), Error> {
+        match write_line(&self.screen(data, for_people)?) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Prints the only copy of a secret of the client `id`. Unlike in [`Self::print`], a closed pipe is an error.
     pub(super) fn print_secret<T: Serialize>(self, data: &T, id: &ClientId, for_people: impl FnOnce(&T) -> String) -> Result<(), Error> {
-        let text = self.text(data, for_people)?;
-        write_line(&text).map_err(|source| Error::SecretLost { client: id.to_string(), source })
+        write_line(&self.screen(data, for_people)?).map_err(|source| Error::SecretLost { client: id.to_string(), source })
     }
 
-    fn text<T: Serialize + ?Sized>(self, data: &T, for_people: impl FnOnce(&T) -> String) -> Result<String, Error> {
+    /// Prints a list as JSON, or as a table of one row per entity. Warns of damaged ones.
+    pub(super) fn print_list<T: Serialize, const N: usize>(
+        self,
+        views: &[EntityView<T>],
+        heading: [&str; N],
+        row: impl Fn(&T) -> [String; N],
+    ) -> Result<(), Error> {
+        let state = heading.iter().position(|name| *name == "STATE").unwrap_or(1);
+        let row = |view: &EntityView<T>| match view {
+            EntityView::Whole(view) => row(view),
+            EntityView::Damaged(damaged) => std::array::from_fn(|column| match column {
+                0 => damaged.name().to_owned(),
+                column if column == state => "damaged".to_owned(),
+                _ => "-".to_owned(),
+            }),
+        };
+        self.print(views, |views| table(heading, views.iter().map(row)))?;
+        for view in views {
+            if let EntityView::Damaged(damaged) = view {
+                warn(&format!("{} cannot be shown: {}", damaged.name(), damaged.damaged));
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints an entity after a change. If it is damaged, warns that it was changed but cannot be shown.
+    pub(super) fn print_changed<T: Serialize, S: Into<Screen>>(
+        self,
+        view: &EntityView<T>,
+        for_people: impl FnOnce(&T) -> S,
+    ) -> Result<(), Error> {
+        self.print(view, |view| match view {
+            EntityView::Whole(view) => for_people(view).into(),
+            EntityView::Damaged(damaged) => Screen::from(facts([("name", damaged.name().to_owned()), ("state", "damaged".to_owned())])),
+        })?;
+        if let EntityView::Damaged(damaged) = view {
+            warn(&format!("the change was made, but {} cannot be shown: {}", damaged.name(), damaged.damaged));
+        }
+        Ok(())
+    }
+
+    fn screen<T: Serialize + ?Sized, S: Into<Screen>>(self, data: &T, for_people: impl FnOnce(&T) -> S) -> Result<Screen, Error> {
         if self.json {
             let json = serde_json::to_string_pretty(data).map_err(|error| Error::Output(error.into()))?;
-            Ok(caller_text::printable_json(&json).into_owned())
+            Ok(caller_text::printable_json(&json).into_owned().into())
         } else {
-            Ok(for_people(data))
+            Ok(for_people(data).into())
         }
     }
 }
 
-fn write_line(text: &str) -> io::Result<()> {
-    let text = caller_text::printable_lines(text);
+fn write_line(screen: &Screen) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush())
+    writeln!(out, "{screen}").and_then(|()| out.flush())
 }
 
 /// Prints `text` and a line break. A closed pipe (`| head`) is not an error. Names in the text may come from others, so control
 /// characters are escaped.
 pub(super) fn say(text: &str) -> Result<(), Error> {
-    match write_line(text) {
+    match write_line(&text.to_owned().into()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
     }
@@ -69,31 +109,7 @@ pub(super) fn say(text: &str) -> Result<(), Error> {
 
 /// Prints a warning to standard error; ignores failures.
 pub(super) fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "warning: {text}");
-}
-
-/// A table with a heading.
-pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(heading);
-    table.add_rows(rows);
-    trimmed(&table)
-}
-
-/// A table of names and values.
-pub(super) fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.add_rows(rows.into_iter().map(|(name, value)| [name.to_owned(), value]));
-    trimmed(&table)
-}
-
-fn trimmed(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-}
-
-pub(super) fn rfc3339_if_any(time: Option<Timestamp>) -> Option<String> {
-    time.map(rfc3339)
+    let _ = writeln!(io::stderr(), "warning: {}", caller_text::printable_lines(text));
 }
 
 pub(super) fn or_never(time: Option<String>) -> String {
@@ -102,6 +118,11 @@ pub(super) fn or_never(time: Option<String>) -> String {
 
 pub(super) fn or_dash(text: String) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
+}
+
+/// `1 login`, `3 logins`.
+pub(super) fn logins(count: u64) -> String {
+    if count == 1 { "1 login".to_owned() } else { format!("{count} logins") }
 }
 
 /// Parses `--expires-in` and similar options: at least one second.

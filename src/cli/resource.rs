@@ -1,18 +1,22 @@
 //! `sealwright resource`: the APIs that tokens are for.
 
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::{
     Operator,
+    confirmation::Confirmation,
     error::Error,
-    output::{NewLifetime, Output, facts, lifetime_for_people, new_lifetime, rfc3339, say, table, token_lifetime},
+    output::{NewLifetime, Output, facts, lifetime_for_people, new_lifetime, say, token_lifetime},
+    progress,
 };
 use crate::{
     protocol::{Audience, ScopeToken},
     server::{
-        commands::NewResource,
-        model::{Resource, ResourceChange, TokenLifetime},
+        commands::{
+            NewResource,
+            view::{EntityView, ResourceView, Viewed},
+        },
+        model::{ResourceChange, ResourceFilter, TokenLifetime},
     },
 };
 
@@ -31,8 +35,11 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// List all resources
+    /// List resources: all, or the one that owns a scope
     List {
+        /// Only the one that owns this scope token
+        #[arg(long, value_name = "SCOPE")]
+        scope: Option<ScopeToken>,
         #[command(flatten)]
         output: Output,
     },
@@ -59,7 +66,11 @@ pub(super) enum Command {
         output: Output,
     },
     /// Delete a resource that no client and no user may still use
-    Delete { audience: Audience },
+    Delete {
+        audience: Audience,
+        #[command(flatten)]
+        confirmation: Confirmation,
+    },
 }
 
 /// Parses a scope token that can stand in `--allow RESOURCE=SCOPE,SCOPE`.
@@ -73,22 +84,21 @@ fn scope_token(text: &str) -> Result<ScopeToken, String> {
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let (resources, act) = (operator.commands.resources(), &operator.act);
+        let now = act.now;
         match self {
             Self::Create { audience, scopes, token_lifetime, output } => {
                 let new = NewResource { audience, scope: scopes.into_iter().collect(), token_lifetime };
                 let resource = resources.create(act, new).await?;
-                output.print(&View::from(&resource), View::for_people)
+                output.print(&resource.view(now), for_people)
             }
-            Self::List { output } => {
-                let views: Vec<View> = resources.list().await?.iter().map(View::from).collect();
-                output.print(&views, |views| {
-                    let row = |view: &View| [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime)];
-                    table(["RESOURCE", "SCOPES", "TOKEN LIFETIME"], views.iter().map(row))
-                })
+            Self::List { scope, output } => {
+                let listed = progress::shown("reading the resources", resources.list(&ResourceFilter { scope })).await?;
+                let row = |view: &ResourceView| [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime)];
+                output.print_list(&EntityView::list(listed, now), ["RESOURCE", "SCOPES", "TOKEN LIFETIME"], row)
             }
             Self::Show { audience, output } => {
                 let resource = resources.find(&audience).await?;
-                output.print(&View::from(&resource), View::for_people)
+                output.print(&resource.view(now), for_people)
             }
             Self::Update { audience, add, remove, token_lifetime, output } => {
                 let change = ResourceChange {
@@ -97,44 +107,26 @@ impl Command {
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
                 };
                 let resource = resources.update(act, audience, change).await?;
-                output.print(&View::from(&resource), View::for_people)
+                output.print(&resource.view(now), for_people)
             }
-            Self::Delete { audience } => {
-                resources.delete(act, audience.clone()).await?;
+            Self::Delete { audience, confirmation } => {
+                let question = async {
+                    resources.require(&audience).await?;
+                    Ok(format!("Delete resource \"{audience}\"?"))
+                };
+                confirmation.require(question).await?;
+                resources.delete(&operator.act_now(), audience.clone()).await?;
                 say(&format!("deleted the resource {audience}"))
             }
         }
     }
 }
 
-/// A resource as it is printed.
-#[derive(Serialize)]
-struct View {
-    audience: String,
-    scopes: Vec<String>,
-    /// Seconds.
-    token_lifetime: Option<u64>,
-    created_at: String,
-}
-
-impl From<&Resource> for View {
-    fn from(resource: &Resource) -> Self {
-        Self {
-            audience: resource.audience.to_string(),
-            scopes: resource.scope.iter().map(ToString::to_string).collect(),
-            token_lifetime: resource.token_lifetime.map(TokenLifetime::seconds),
-            created_at: rfc3339(resource.created_at),
-        }
-    }
-}
-
-impl View {
-    fn for_people(&self) -> String {
-        facts([
-            ("resource", self.audience.clone()),
-            ("scopes", self.scopes.join(" ")),
-            ("token lifetime", lifetime_for_people(self.token_lifetime)),
-            ("created", self.created_at.clone()),
-        ])
-    }
+fn for_people(view: &ResourceView) -> String {
+    facts([
+        ("resource", view.audience.clone()),
+        ("scopes", view.scopes.join(" ")),
+        ("token lifetime", lifetime_for_people(view.token_lifetime)),
+        ("created", view.created_at.clone()),
+    ])
 }

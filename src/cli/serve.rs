@@ -4,7 +4,7 @@ use std::{process, sync::Arc};
 
 use clap::Args;
 
-use super::error::Error;
+use super::{error::Error, progress};
 use crate::{
     clock::SystemClock,
     server::{Config, Reload, Server, telemetry},
@@ -34,8 +34,12 @@ pub(super) async fn run(serve: Serve, mut config: Config) -> Result<(), Error> {
 async fn serve_until_stopped(config: Config) -> Result<(), Error> {
     let mut shutdown = Box::pin(stop_signal(&[Stop::Interrupt, Stop::Terminate], || ())?);
     let others = OtherSignals::install()?;
+    let building = progress::announced(
+        "still starting; the first start generates the signing key, which takes some seconds",
+        Server::build(config, Arc::new(SystemClock)),
+    );
     let server = tokio::select! {
-        built = Server::build(config, Arc::new(SystemClock)) => built?,
+        built = building => built?,
         _ = &mut shutdown => return Ok(()),
     };
     let signals = tokio::spawn(others.serve(server.reload()));

@@ -1,22 +1,25 @@
 //! `sealwright user`: people who sign in.
 
-use std::collections::BTreeMap;
-
 use clap::Subcommand;
-use serde::Serialize;
 
 use super::{
     Operator,
-    allowance::{Allowance, allowance, by_resource, scope_lists},
+    allowance::{Allowance, allowance, by_resource, lines},
+    confirmation::Confirmation,
     error::Error,
-    output::{Output, facts, or_dash, or_never, rfc3339, rfc3339_if_any, say, table},
+    output::{Output, facts, logins, or_dash, or_never, say},
     password_input::PasswordInput,
+    progress,
+    selection::Selection,
 };
 use crate::{
     protocol::{Audience, Malformed},
     server::{
-        commands::NewUser,
-        model::{User, UserChange, Username},
+        commands::{
+            NewUser,
+            view::{EntityView, UserView, Viewed},
+        },
+        model::{Damaged, User, UserChange, UserFilter, Username},
     },
 };
 
@@ -34,8 +37,10 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// List all users
+    /// List users: all, or those that the options select together
     List {
+        #[command(flatten)]
+        selection: Selection,
         #[command(flatten)]
         output: Output,
     },
@@ -78,6 +83,8 @@ pub(super) enum Command {
     Delete {
         #[arg(allow_hyphen_values = true)]
         username: Username,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
     /// Set a user's password and end their logins
     SetPassword {
@@ -91,31 +98,42 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let (users, act) = (operator.commands.users(), &operator.act);
-        let print = |user: &User, output: Output| output.print(&View::from(user), View::for_people);
+        let now = act.now;
+        let print = |user: &User, output: Output| output.print(&user.view(now), for_people);
+        let print_changed = |username: &Username, changed: Result<User, Damaged>, output: Output| {
+            output.print_changed(&EntityView::of(username.as_str(), &changed, now), for_people)
+        };
         match self {
             Self::Create { username, password, allow, output } => {
                 let new = NewUser { username, password: password.read()?, permissions: by_resource(allow) };
                 print(&users.create(&operator.act_now(), new).await?, output)
             }
-            Self::List { output } => {
-                let views: Vec<View> = users.list().await?.iter().map(View::from).collect();
-                output.print(&views[..], View::list_for_people)
+            Self::List { selection, output } => {
+                let (disabled, unused_since) = (selection.disabled(), selection.unused_since(now));
+                let filter = UserFilter { resource: selection.resource, disabled, unused_since };
+                let listed = progress::shown("reading the users", users.list(&filter)).await?;
+                output.print_list(&EntityView::list(listed, now), ["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], row)
             }
             Self::Show { username, output } => print(&users.find(&username).await?, output),
             Self::Update { username, allow, disallow, output } => {
                 let change = UserChange { allow: by_resource(allow), disallow: disallow.into_iter().collect() };
                 print(&users.update(act, username, change).await?, output)
             }
-            Self::Disable { username, output } => print(&users.disable(act, username).await?, output),
-            Self::Enable { username, output } => print(&users.enable(act, username).await?, output),
-            Self::Delete { username } => {
-                users.delete(act, username.clone()).await?;
-                say(&format!("deleted the user {username}"))
+            Self::Disable { username, output } => print_changed(&username, users.disable(act, username.clone()).await?, output),
+            Self::Enable { username, output } => print_changed(&username, users.enable(act, username.clone()).await?, output),
+            Self::Delete { username, confirmation } => {
+                let question = async {
+                    let ends = logins(users.count_logins(&username, now).await?);
+                    Ok(format!("Delete user \"{username}\"? It ends {ends}."))
+                };
+                confirmation.require(question).await?;
+                let ended = users.delete(&operator.act_now(), username.clone()).await?;
+                say(&format!("deleted the user {username}, and ended {}", logins(ended)))
             }
             Self::SetPassword { username, password } => {
                 let password = password.read()?;
-                users.set_password(&operator.act_now(), username.clone(), password).await?;
-                say(&format!("set the password of {username}, and ended their logins"))
+                let ended = users.set_password(&operator.act_now(), username.clone(), password).await?;
+                say(&format!("set the password of {username}, and ended {}", logins(ended)))
             }
         }
     }
@@ -126,50 +144,18 @@ pub(super) fn username(text: &str) -> Result<Username, String> {
     text.parse().map_err(|malformed: Malformed| malformed.to_string())
 }
 
-/// A user as it is printed, without the password hash.
-#[derive(Serialize)]
-struct View {
-    sub: String,
-    username: String,
-    /// Scope tokens by resource.
-    allow: BTreeMap<String, Vec<String>>,
-    created_at: String,
-    disabled_at: Option<String>,
-    signed_in_at: Option<String>,
+fn for_people(view: &UserView) -> String {
+    facts([
+        ("user", view.username.clone()),
+        ("sub", view.sub.clone()),
+        ("state", view.disabled_at.as_ref().map_or_else(|| "enabled".to_owned(), |at| format!("disabled since {at}"))),
+        ("allowed", or_dash(lines(&view.allow))),
+        ("created", view.created_at.clone()),
+        ("signed in", or_never(view.signed_in_at.clone())),
+    ])
 }
 
-impl From<&User> for View {
-    fn from(user: &User) -> Self {
-        Self {
-            sub: user.id.to_string(),
-            username: user.username.to_string(),
-            allow: scope_lists(user.permissions.iter()),
-            created_at: rfc3339(user.created_at),
-            disabled_at: rfc3339_if_any(user.disabled_at),
-            signed_in_at: rfc3339_if_any(user.signed_in_at),
-        }
-    }
-}
-
-impl View {
-    fn for_people(&self) -> String {
-        let allow: Vec<_> = self.allow.iter().map(|(resource, scopes)| format!("{resource}: {}", scopes.join(" "))).collect();
-        facts([
-            ("user", self.username.clone()),
-            ("sub", self.sub.clone()),
-            ("state", self.disabled_at.as_ref().map_or_else(|| "enabled".to_owned(), |at| format!("disabled since {at}"))),
-            ("allowed", or_dash(allow.join("\n"))),
-            ("created", self.created_at.clone()),
-            ("signed in", or_never(self.signed_in_at.clone())),
-        ])
-    }
-
-    fn list_for_people(views: &[Self]) -> String {
-        let row = |view: &Self| {
-            let scopes: Vec<_> = view.allow.values().flatten().cloned().collect();
-            let state = if view.disabled_at.is_some() { "disabled" } else { "enabled" };
-            [view.username.clone(), state.to_owned(), or_dash(scopes.join(" ")), or_never(view.signed_in_at.clone()), view.sub.clone()]
-        };
-        table(["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], views.iter().map(row))
-    }
+fn row(view: &UserView) -> [String; 5] {
+    let state = if view.disabled_at.is_some() { "disabled" } else { "enabled" };
+    [view.username.clone(), state.to_owned(), or_dash(lines(&view.allow)), or_never(view.signed_in_at.clone()), view.sub.clone()]
 }

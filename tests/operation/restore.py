@@ -79,7 +79,7 @@ def op8_a_backup_under_load_is_complete_and_is_served_after_restored(program):
         check = subprocess.run(["sqlite3", f"{server.folder}/copy.db", "PRAGMA integrity_check"], capture_output=True, text=True)
         assert check.stdout == "ok\n", check
         second = refresh(server, first)[1]["refresh_token"]
-        server.run("client", "drop-secret", "cold", server.secrets["cold"][3:19], "--last")
+        server.run("client", "drop-secret", "cold", server.secrets["cold"][3:19], "--last", "--yes")
         time.sleep(1.5)
         server.stop()
         replace(server, f"{server.folder}/copy.db")

@@ -12,6 +12,10 @@ on_both_databases![
     a_change_by_a_request_names_the_request,
     changes_of_an_earlier_version_have_no_detail,
     a_damaged_client_can_be_disabled_and_deleted,
+    a_damaged_user_can_be_disabled_and_deleted,
+    a_change_that_ends_logins_says_how_many_and_whose,
+    the_end_of_a_secret_is_recorded_when_its_client_is_created,
+    a_damaged_detail_does_not_hide_its_change_or_the_others,
 ];
 
 /// The changes, newest first.
@@ -47,16 +51,16 @@ async fn a_change_is_listed_with_its_actor_and_the_properties_that_differ(backen
     app.run(&["client", "update", "billing", "--add-grant", "password"]).succeeded();
     is("client.update", "billing", json!({ "grants": ["client_credentials"] }), json!({ "grants": ["client_credentials", "password"] }));
     let disabled = app.run_json(&["client", "disable", "billing"])["disabled_at"].clone();
-    is("client.disable", "billing", json!({ "disabled_at": null }), json!({ "disabled_at": disabled }));
+    is("client.disable", "billing", json!({ "disabled_at": null }), json!({ "disabled_at": disabled, "logins_ended": 0 }));
     app.run(&["client", "disable", "billing"]).succeeded();
-    is("client.disable", "billing", json!({}), json!({}));
+    is("client.disable", "billing", json!({}), json!({ "logins_ended": 0 }));
     app.run(&["client", "enable", "billing"]).succeeded();
     is("client.enable", "billing", json!({ "disabled_at": disabled }), json!({ "disabled_at": null }));
-    app.run(&["client", "drop-secret", "billing", &secret, "--last"]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &secret, "--last", "--yes"]).succeeded();
     is("client.drop_secret", &format!("billing {secret}"), json!({ "secret": secret }), Value::Null);
-    app.run(&["client", "delete", "billing"]).succeeded();
+    app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     let (action, _, deleted, after) = newest(&app);
-    assert_eq!((action.as_str(), &deleted["secrets"], after), ("client.delete", &json!([]), Value::Null));
+    assert_eq!((action.as_str(), &deleted["secrets"], after), ("client.delete", &json!([]), json!({ "logins_ended": 0 })));
 
     app.user("alice");
     app.run(&["user", "update", "alice", "--allow", "https://orders.example=orders:read"]).succeeded();
@@ -67,7 +71,7 @@ async fn a_change_is_listed_with_its_actor_and_the_properties_that_differ(backen
         json!({ "allow": { ORDERS: ["orders:read"] } }),
     );
     app.run(&["login", "end", "--user", "alice"]).succeeded();
-    assert_eq!(newest(&app).3, json!({ "logins_ended": 0 }));
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 0, "user": "alice" }));
 
     let all = changes(&app);
     assert!(all.iter().all(|change| change["actor"].as_str().unwrap().contains('@') && change["request"].is_null()), "{all:?}");
@@ -88,8 +92,8 @@ async fn the_change_log_has_no_secret_and_no_hash(backend: Backend) {
     let mut stored = app.database.texts("SELECT digest FROM client_secrets").await;
     stored.extend(app.database.texts("SELECT password_hash FROM users").await);
     assert_eq!(stored.len(), 3, "two secrets and a password");
-    app.run(&["user", "delete", "alice"]).succeeded();
-    app.run(&["client", "delete", "shop"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
+    app.run(&["client", "delete", "shop", "--yes"]).succeeded();
     let log = app.database.texts("SELECT detail FROM changes").await.join("\n");
     assert!(log.contains("expires_at") && log.contains(&added[3..19]), "{log}");
     for hidden in [&shop.secret[19..], &added[19..], "argon2", "plum", "digest", "hash", "password\":"] {
@@ -105,10 +109,10 @@ async fn a_refused_change_is_not_recorded(backend: Backend) {
     let secret = app.client("billing").secret[3..19].to_owned();
     let before = changes(&app);
     app.run(&["client", "create", "billing"]).failed_saying(&["already exists"]);
-    app.run(&["client", "drop-secret", "billing", &secret]).failed_saying(&["--last"]);
+    app.run(&["client", "drop-secret", "billing", &secret, "--yes"]).failed_saying(&["--last"]);
     app.run(&["client", "disable", "missing"]).failed_saying(&["there is no client missing"]);
-    app.run(&["user", "delete", "missing"]).failed_saying(&["there is no user missing"]);
-    app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the client billing"]);
+    app.run(&["user", "delete", "missing", "--yes"]).failed_saying(&["there is no user missing"]);
+    app.run(&["resource", "delete", ORDERS, "--yes"]).failed_saying(&["in use by the client billing"]);
     assert_eq!(changes(&app), before);
 }
 
@@ -141,8 +145,91 @@ async fn a_damaged_client_can_be_disabled_and_deleted(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     app.client("billing");
     app.database.execute("UPDATE client_secrets SET digest = 'damaged'").await;
-    app.run(&["client", "disable", "billing"]).failed_saying(&["invalid secret digest"]);
+    let disabled = app.run(&["client", "disable", "billing", "--json"]).succeeded();
+    assert!(disabled.stderr.contains("the change was made, but billing cannot be shown"), "{disabled:?}");
+    assert_eq!(disabled.json()["client_id"], "billing");
     assert_eq!(app.database.texts("SELECT id FROM clients WHERE disabled_at IS NOT NULL").await, ["billing"]);
-    app.run(&["client", "delete", "billing"]).succeeded();
+    app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     assert_eq!(newest(&app).0, "client.delete");
+}
+
+async fn a_damaged_user_can_be_disabled_and_deleted(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.user("alice");
+    app.database.execute("INSERT INTO scopes (scope, audience) VALUES ('two words', 'https://orders.example')").await;
+    app.database
+        .execute("INSERT INTO user_scopes (sub, scope, audience) SELECT sub, 'two words', 'https://orders.example' FROM users")
+        .await;
+    app.run(&["user", "show", "alice"]).failed_saying(&["the database contains an invalid scope"]);
+    let disabled = app.run(&["user", "disable", "alice", "--json"]).succeeded();
+    assert!(disabled.stderr.contains("the change was made, but alice cannot be shown"), "{disabled:?}");
+    assert_eq!(disabled.json()["username"], "alice");
+    assert_eq!(app.database.texts("SELECT username FROM users WHERE disabled_at IS NOT NULL").await, ["alice"]);
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 0 }));
+    app.run(&["login", "end", "--user", "alice"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
+    assert_eq!(newest(&app).0, "user.delete");
+}
+
+async fn a_change_that_ends_logins_says_how_many_and_whose(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let ended = |command: &[&str], count: u64| {
+        app.run(command).succeeded();
+        let (action, _, _, after) = newest(&app);
+        assert_eq!(after["logins_ended"], count, "{action}");
+        after
+    };
+    for _ in 0..2 {
+        app.sign_in(&shop).await.granted();
+    }
+    let id = app.run_json(&["login", "list"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(ended(&["login", "end", &id], 1)["login"], id);
+    assert_eq!(ended(&["login", "end", "--client", "shop"], 1)["client"], "shop");
+    app.sign_in(&shop).await.granted();
+    assert_eq!(ended(&["login", "end", "--user", "alice"], 1)["user"], "alice");
+    app.sign_in(&shop).await.granted();
+    ended(&["client", "update", "shop", "--remove-grant", "refresh_token"], 1);
+    app.run(&["client", "update", "shop", "--add-grant", "refresh_token"]).succeeded();
+    app.settle().await;
+    app.sign_in(&shop).await.granted();
+    ended(&["client", "disable", "shop"], 1);
+    app.run(&["client", "enable", "shop"]).succeeded();
+    app.settle().await;
+    app.sign_in(&shop).await.granted();
+    app.set_password("alice", &format!("{PASSWORD} again")).succeeded();
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 1 }));
+    app.set_password("alice", PASSWORD).succeeded();
+    app.sign_in(&shop).await.granted();
+    ended(&["user", "disable", "alice"], 1);
+    app.run(&["user", "enable", "alice"]).succeeded();
+    app.sign_in(&shop).await.granted();
+    let deleted = app.run(&["user", "delete", "alice", "--yes"]).succeeded();
+    assert!(deleted.stdout.contains("ended 1 login"), "{deleted:?}");
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 1 }));
+}
+
+async fn the_end_of_a_secret_is_recorded_when_its_client_is_created(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let created = app.run_json(&["client", "create", "billing", "--expires-in", "90days"]);
+    let end = &created["secret"]["expires_at"];
+    assert!(end.is_string());
+    assert_eq!(&newest(&app).3["secret_expires_at"], end);
+    app.run(&["client", "create", "reports", "--secret-expires-in", "90days"]).succeeded();
+    assert!(newest(&app).3["secret_expires_at"].is_string(), "the former name of the option");
+    app.client("forever");
+    assert!(newest(&app).3.get("secret_expires_at").is_none());
+}
+
+async fn a_damaged_detail_does_not_hide_its_change_or_the_others(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.database.execute("UPDATE changes SET detail = '{' WHERE action = 'resource.create'").await;
+    app.client("billing");
+    let listed = app.run(&["change", "list", "--json"]).succeeded();
+    assert!(listed.stderr.contains("the detail of change 2 cannot be shown"), "{listed:?}");
+    let all = listed.json();
+    assert_eq!((&all[0]["action"], &all[0]["damaged"]), (&json!("client.create"), &Value::Null));
+    assert_eq!(all[1]["action"], "resource.create");
+    assert!(all[1]["damaged"].as_str().unwrap().contains("detail of a change"), "{all}");
+    let table = app.run(&["change", "list"]).succeeded().stdout;
+    assert!(table.lines().any(|line| line.contains("resource.create") && line.ends_with("damaged")), "{table}");
 }

@@ -63,11 +63,11 @@ async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) 
         .failed_saying(&["no permission at https://other.example"]);
     assert_eq!(app.run(&["client", "update", "billing"]).status.code(), Some(2), "an update without a change");
 
-    app.run(&["client", "delete", "billing"]).succeeded();
+    app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     assert_eq!(app.run_json(&["client", "list"]), json!([]));
     for arguments in [
         &["client", "show", "billing"][..],
-        &["client", "delete", "billing"],
+        &["client", "delete", "billing", "--yes"],
         &["client", "disable", "billing"],
         &["client", "enable", "billing"],
         &["client", "add-secret", "billing"],
@@ -79,7 +79,7 @@ async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) 
 
 async fn a_secret_is_shown_once_and_kept_as_a_digest(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let created = app.run_json(&["client", "create", "billing", "--secret-expires-in", "90days"]);
+    let created = app.run_json(&["client", "create", "billing", "--expires-in", "90days"]);
     let value = created["secret"]["value"].as_str().unwrap();
     assert!(value.starts_with("sw_") && value.len() == 68, "{value}");
     assert!(value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)), "{value}");
@@ -98,8 +98,8 @@ async fn a_secret_is_shown_once_and_kept_as_a_digest(backend: Backend) {
         "{stored:?}"
     );
 
-    app.run(&["client", "drop-secret", "billing", &value[3..19]]).succeeded();
-    app.run(&["client", "drop-secret", "billing", &value[3..19]]).failed_saying(&["there is no secret"]);
+    app.run(&["client", "drop-secret", "billing", &value[3..19], "--yes"]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &value[3..19], "--yes"]).failed_saying(&["there is no secret"]);
     assert_eq!(app.run_json(&["client", "show", "billing"])["secrets"].as_array().unwrap().len(), 1);
     assert_eq!(app.run(&["client", "add-secret", "billing", "--expires-in", "0s"]).status.code(), Some(2));
 }
@@ -143,6 +143,7 @@ async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
     );
     let no_scope = said(&[&["two"], &grant[..]].concat());
     assert!(no_scope.contains("--allow RESOURCE=SCOPE") && !no_scope.contains("--add-grant"), "{no_scope}");
+    assert!(nothing.contains("`sealwright client update one --add-grant GRANT --allow RESOURCE=SCOPE`"), "{nothing}");
     assert!(said(&[&["three"], &ALLOW[..]].concat()).contains("--add-grant"));
     assert_eq!(said(&[&["four"], &grant[..], &ALLOW].concat()), "");
 }
@@ -150,16 +151,16 @@ async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
 async fn the_last_secret_of_a_client_is_not_dropped_unless_that_is_said(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let first = app.client("billing").secret[3..19].to_owned();
-    app.run(&["client", "drop-secret", "billing", &first]).failed_saying(&["the last valid one", "add-secret billing", "--last"]);
+    app.run(&["client", "drop-secret", "billing", &first, "--yes"]).failed_saying(&["the last valid one", "add-secret billing", "--last"]);
     let added = app.run_json(&["client", "add-secret", "billing"]);
     let second = added["secret"]["id"].as_str().unwrap_or_else(|| panic!("{added}")).to_owned();
-    app.run(&["client", "drop-secret", "billing", &first]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &first, "--yes"]).succeeded();
     // One that has expired does not count.
     app.database.execute(&format!("UPDATE client_secrets SET expires_at = 1 WHERE id = '{second}'")).await;
     let third = app.run_json(&["client", "add-secret", "billing"])["secret"]["id"].as_str().unwrap().to_owned();
-    app.run(&["client", "drop-secret", "billing", &third]).failed_saying(&["the last valid one"]);
-    app.run(&["client", "drop-secret", "billing", &third, "--last"]).succeeded();
-    app.run(&["client", "drop-secret", "billing", &second]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &third, "--yes"]).failed_saying(&["the last valid one"]);
+    app.run(&["client", "drop-secret", "billing", &third, "--last", "--yes"]).succeeded();
+    app.run(&["client", "drop-secret", "billing", &second, "--yes"]).succeeded();
 }
 
 async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {

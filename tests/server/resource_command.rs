@@ -47,10 +47,10 @@ async fn a_resource_is_created_listed_shown_updated_and_deleted(backend: Backend
     let nothing = app.run(&["resource", "update", ORDERS]);
     assert_eq!(nothing.status.code(), Some(2), "an update without a change: {nothing:?}");
 
-    app.run(&["resource", "delete", ORDERS]).succeeded();
+    app.run(&["resource", "delete", ORDERS, "--yes"]).succeeded();
     assert_eq!(app.run_json(&["resource", "list"]), json!([]));
     for arguments in
-        [&["resource", "show", ORDERS][..], &["resource", "delete", ORDERS], &["resource", "update", ORDERS, "--add-scope", "x"]]
+        [&["resource", "show", ORDERS][..], &["resource", "delete", ORDERS, "--yes"], &["resource", "update", ORDERS, "--add-scope", "x"]]
     {
         app.run(arguments).failed_saying(&["there is no resource https://orders.example"]);
     }
@@ -71,14 +71,14 @@ async fn what_is_in_use_is_not_deleted_and_who_uses_it_is_named(backend: Backend
     let app = TestApp::start(backend).await.with_orders();
     app.client_with("reader", &["--allow", "https://orders.example=orders:read"]);
     app.client_with("orders-api", &["--introspects", ORDERS]);
-    app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the clients orders-api, reader"]);
+    app.run(&["resource", "delete", ORDERS, "--yes"]).failed_saying(&["in use by the clients orders-api, reader"]);
     app.run(&["resource", "update", ORDERS, "--remove-scope", "orders:read"])
         .failed_saying(&["the scope orders:read is in use by the client reader"]);
     app.run(&["resource", "update", ORDERS, "--remove-scope", "orders:write"]).succeeded();
     app.run(&["client", "update", "reader", "--disallow", ORDERS]).succeeded();
-    app.run(&["resource", "delete", ORDERS]).failed_saying(&["in use by the client orders-api"]);
+    app.run(&["resource", "delete", ORDERS, "--yes"]).failed_saying(&["in use by the client orders-api"]);
     app.run(&["client", "update", "orders-api", "--remove-introspects", ORDERS]).succeeded();
-    app.run(&["resource", "delete", ORDERS]).succeeded();
+    app.run(&["resource", "delete", ORDERS, "--yes"]).succeeded();
 }
 
 async fn what_is_not_lawful_is_refused_before_anything_is_written(backend: Backend) {

@@ -31,9 +31,9 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
     assert_eq!(app.run_json(&["user", "disable", "alice"])["disabled_at"], disabled["disabled_at"]);
     assert!(app.run_json(&["user", "enable", "alice"])["disabled_at"].is_null());
 
-    app.run(&["user", "delete", "alice"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
     for arguments in
-        [&["user", "show", "alice"][..], &["user", "delete", "alice"], &["user", "disable", "alice"], &["user", "enable", "alice"]]
+        [&["user", "show", "alice"][..], &["user", "delete", "alice", "--yes"], &["user", "disable", "alice"], &["user", "enable", "alice"]]
     {
         app.run(arguments).failed_saying(&["there is no user alice"]);
     }
@@ -47,7 +47,7 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
     assert_eq!(app.run_json(&["user", "show", "-bob"])["username"], "-bob", "a name that begins with a hyphen needs no `--`");
     app.run(&["login", "list", "--user", "-bob"]).succeeded();
     app.run(&["login", "end", "--user", "-bob"]).succeeded();
-    app.run(&["user", "delete", "-bob"]).succeeded();
+    app.run(&["user", "delete", "-bob", "--yes"]).succeeded();
     app.user_with("bob", &format!("{PASSWORD}\nand a second line"), &[]).succeeded();
     app.user_with("eve", &format!("a{}", "é".repeat(100_000)), &[]).failed_saying(&["too long"]);
     app.user_with("eve", "", &[]).failed_saying(&["1 to 1,024 characters"]);
@@ -60,10 +60,10 @@ async fn a_resource_that_users_may_use_is_not_deleted(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     app.user("alice");
     app.client("billing");
-    app.run(&["resource", "delete", "https://orders.example"]).failed_saying(&["in use by the client billing and the user alice"]);
-    app.run(&["client", "delete", "billing"]).succeeded();
+    app.run(&["resource", "delete", "https://orders.example", "--yes"]).failed_saying(&["in use by the client billing and the user alice"]);
+    app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     let update = ["resource", "update", "https://orders.example", "--remove-scope", "orders:write"];
     app.run(&update).failed_saying(&["the scope orders:write is in use by the user alice"]);
-    app.run(&["user", "delete", "alice"]).succeeded();
-    app.run(&["resource", "delete", "https://orders.example"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
+    app.run(&["resource", "delete", "https://orders.example", "--yes"]).succeeded();
 }

@@ -9,18 +9,23 @@ use clap::Subcommand;
 use super::{
     Operator,
     allowance::{Allowance, allowance, by_resource},
+    confirmation::Confirmation,
     error::Error,
-    output::{NewLifetime, Output, new_lifetime, positive_duration, say, token_lifetime, warn},
+    output::{NewLifetime, Output, logins, new_lifetime, positive_duration, say, token_lifetime, warn},
+    progress,
+    selection::Selection,
 };
 use crate::{
     protocol::{Audience, AuthMethod, ClientId, GrantType},
     server::{
-        commands::NewClient,
-        model::{Client, ClientChange, TokenLifetime},
+        commands::{
+            NewClient,
+            view::{EntityView, NewSecretView, Viewed},
+        },
+        model::{Client, ClientChange, ClientFilter, Damaged, TokenLifetime},
         secret::SecretId,
     },
 };
-use view::{ClientView, NewSecretView};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -44,13 +49,21 @@ pub(super) enum Command {
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
         /// Lifetime of its first secret; without it, the secret does not expire
-        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-        secret_expires_in: Option<Duration>,
+        #[arg(long, alias = "secret-expires-in", value_name = "DURATION", value_parser = positive_duration)]
+        expires_in: Option<Duration>,
         #[command(flatten)]
         output: Output,
     },
-    /// List all clients
+    /// List clients: all, or those that the options select together
     List {
+        #[command(flatten)]
+        selection: Selection,
+        /// Only those that may use this grant type
+        #[arg(long, value_name = "GRANT")]
+        grant: Option<GrantType>,
+        /// Only those with a valid secret that expires within this time, such as 14days
+        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+        secret_expires_within: Option<Duration>,
         #[command(flatten)]
         output: Output,
     },
@@ -103,8 +116,12 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Delete a client and its secrets
-    Delete { id: ClientId },
+    /// Delete a client and its secrets, and end its logins
+    Delete {
+        id: ClientId,
+        #[command(flatten)]
+        confirmation: Confirmation,
+    },
     /// Add a secret to a client and show it, once; its other secrets stay valid
     AddSecret {
         id: ClientId,
@@ -124,6 +141,8 @@ pub(super) enum Command {
         #[arg(long)]
         last: bool,
         #[command(flatten)]
+        confirmation: Confirmation,
+        #[command(flatten)]
         output: Output,
     },
 }
@@ -132,9 +151,12 @@ impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let (clients, act) = (operator.commands.clients(), &operator.act);
         let now = act.now;
-        let print = |client: &Client, output: Output| output.print(&ClientView::new(client, now), ClientView::for_people);
+        let print = |client: &Client, output: Output| output.print(&client.view(now), view::client_with_secrets);
+        let print_changed = |id: &ClientId, changed: Result<Client, Damaged>, output: Output| {
+            output.print_changed(&EntityView::of(id.as_str(), &changed, now), view::client_with_secrets)
+        };
         match self {
-            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, secret_expires_in, output } => {
+            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, expires_in, output } => {
                 let new = NewClient {
                     id,
                     auth_methods: auth_methods.into_iter().collect(),
@@ -142,18 +164,25 @@ impl Command {
                     permissions: by_resource(allow),
                     introspects: introspects.into_iter().collect(),
                     token_lifetime,
-                    secret_lifetime: secret_expires_in,
+                    secret_lifetime: expires_in,
                 };
                 let (client, secret) = clients.create(act, new).await?;
-                output.print_secret(&ClientView::new(&client, now).with_secret(&secret), &client.id, ClientView::for_people)?;
+                output.print_secret(&client.view(now).with_secret(&secret), &client.id, view::client)?;
                 if let Some(lacking) = lacking(&client) {
                     warn(&lacking);
                 }
                 Ok(())
             }
-            Self::List { output } => {
-                let views: Vec<ClientView> = clients.list().await?.iter().map(|client| ClientView::new(client, now)).collect();
-                output.print(&views[..], ClientView::list_for_people)
+            Self::List { selection, grant, secret_expires_within, output } => {
+                let filter = ClientFilter {
+                    disabled: selection.disabled(),
+                    unused_since: selection.unused_since(now),
+                    resource: selection.resource,
+                    grant,
+                    secret_expires: secret_expires_within.map(|duration| (now, now + duration)),
+                };
+                let listed = progress::shown("reading the clients", clients.list(&filter)).await?;
+                view::print_list(output, &EntityView::list(listed, now))
             }
             Self::Show { id, output } => print(&clients.find(&id).await?, output),
             Self::Update {
@@ -181,19 +210,29 @@ impl Command {
                 };
                 print(&clients.update(act, id, change).await?, output)
             }
-            Self::Disable { id, output } => print(&clients.disable(act, id).await?, output),
-            Self::Enable { id, output } => print(&clients.enable(act, id).await?, output),
-            Self::Delete { id } => {
-                clients.delete(act, id.clone()).await?;
-                say(&format!("deleted the client {id}"))
+            Self::Disable { id, output } => print_changed(&id, clients.disable(act, id.clone()).await?, output),
+            Self::Enable { id, output } => print_changed(&id, clients.enable(act, id.clone()).await?, output),
+            Self::Delete { id, confirmation } => {
+                let question = async {
+                    let ends = logins(clients.count_logins(&id, now).await?);
+                    Ok(format!("Delete client \"{id}\"? It ends {ends}."))
+                };
+                confirmation.require(question).await?;
+                let ended = clients.delete(&operator.act_now(), id.clone()).await?;
+                say(&format!("deleted the client {id}, and ended {}", logins(ended)))
             }
             Self::AddSecret { id, expires_in, output } => {
                 let secret = clients.add_secret(act, id.clone(), expires_in).await?;
-                output.print_secret(&NewSecretView::new(&id, &secret), &id, NewSecretView::for_people)
+                output.print_secret(&NewSecretView::new(&id, &secret), &id, view::new_secret)
             }
-            Self::DropSecret { id, secret, last, output } => {
-                let client = clients.drop_secret(act, id, secret, last).await.map_err(Error::of_drop_secret)?;
-                print(&client, output)
+            Self::DropSecret { id, secret, last, confirmation, output } => {
+                let question = async {
+                    clients.require_secret(&id, &secret).await?;
+                    Ok(format!("Drop secret \"{secret}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
+                };
+                confirmation.require(question).await?;
+                let dropped = clients.drop_secret(&operator.act_now(), id.clone(), secret, last).await;
+                print_changed(&id, dropped.map_err(Error::of_drop_secret)?, output)
             }
         }
     }
@@ -201,13 +240,15 @@ impl Command {
 
 /// What a new client still needs before it can get a token, if anything.
 fn lacking(client: &Client) -> Option<String> {
-    let grant = "may use no grant type: `--add-grant GRANT`";
-    let scope = "has no scope at any resource: `--allow RESOURCE=SCOPE`";
-    let lacks = match (client.grants.is_empty(), client.permissions.is_empty() && client.introspects.is_empty()) {
+    let (grants, scopes) = (client.grants.is_empty(), client.permissions.is_empty() && client.introspects.is_empty());
+    let (lacks, options) = match (grants, scopes) {
         (false, false) => return None,
-        (true, false) => grant.to_owned(),
-        (false, true) => scope.to_owned(),
-        (true, true) => format!("{grant}; it {scope}"),
+        (true, false) => ("it may use no grant type", "--add-grant GRANT"),
+        (false, true) => ("it has no scope at any resource", "--allow RESOURCE=SCOPE"),
+        (true, true) => ("it may use no grant type and has no scope at any resource", "--add-grant GRANT --allow RESOURCE=SCOPE"),
     };
-    Some(format!("the client {} cannot get a token yet: it {lacks} (`sealwright client update {}`)", client.id, client.id))
+    Some(format!(
+        "the client {} cannot get a token yet: {lacks}; give it what it needs with `sealwright client update {} {options}`",
+        client.id, client.id
+    ))
 }

@@ -10,7 +10,7 @@ use super::{SettingFlags, TokenArgument, inspect::UnverifiedToken, printable};
 use crate::{
     cli::{
         error::Error,
-        output::{Output, rfc3339, table},
+        output::{Output, Screen, rfc3339, table},
     },
     clock::{Clock, SystemClock, Timestamp},
     protocol::{AccessTokenClaims, Issuer},
@@ -96,7 +96,7 @@ impl Report {
         }
     }
 
-    fn for_people(&self) -> String {
+    fn for_people(&self) -> Screen {
         let state = |passed: Option<bool>| match passed {
             Some(true) => "ok",
             Some(false) => "FAILED",

@@ -3,14 +3,18 @@ use std::{
     time::Duration,
 };
 
-use super::{Act, Error};
+use super::{
+    Act, Error,
+    nearest::{or_nearest, require_resource},
+    pages::read_all,
+};
 use crate::{
     clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
     server::{
-        model::{Client, ClientChange, StoredSecret, TokenLifetime},
+        model::{Client, ClientChange, ClientFilter, Damaged, Listed, LoginFilter, StoredSecret, TokenLifetime},
         secret::{ClientSecret, SecretId},
-        store::{self, Store},
+        store::{Error as StoreError, Missing, Store},
     },
 };
 
@@ -87,18 +91,30 @@ impl Clients<'_> {
             disabled_at: None,
             secrets: vec![stored],
         };
-        self.store.insert_client(act, client.clone()).await?;
+        or_nearest(self.store, self.store.insert_client(act, client.clone()).await).await?;
         Ok((client, secret))
     }
 
-    /// All clients, in alphabetical order.
-    pub(crate) async fn list(&self) -> Result<Vec<Client>, Error> {
-        Ok(self.store.list_clients().await?)
+    /// The selected clients, in alphabetical order.
+    pub(crate) async fn list(&self, filter: &ClientFilter) -> Result<Vec<Listed<Client>>, Error> {
+        require_resource(self.store, filter.resource.as_ref()).await?;
+        read_all(async |after: &str| self.store.list_clients(filter, after).await).await
     }
 
     pub(crate) async fn find(&self, id: &ClientId) -> Result<Client, Error> {
         let client = self.store.find_client(id).await?;
-        Ok(client.ok_or_else(|| store::Error::Missing(format!("client {id}")))?)
+        or_nearest(self.store, client.ok_or_else(|| StoreError::Missing(Missing::Client(id.clone())))).await
+    }
+
+    /// The number of logins that deleting the client would end.
+    pub(crate) async fn count_logins(&self, id: &ClientId, now: Timestamp) -> Result<u64, Error> {
+        or_nearest(self.store, self.store.require_client(id).await).await?;
+        Ok(self.store.count_active_logins(LoginFilter::Client(id.clone()), now).await?)
+    }
+
+    /// Requires that the client has the secret.
+    pub(crate) async fn require_secret(&self, id: &ClientId, secret: &SecretId) -> Result<(), Error> {
+        or_nearest(self.store, self.store.require_secret(id, secret).await).await
     }
 
     /// Applies a change and returns the changed client.
@@ -107,36 +123,34 @@ impl Clients<'_> {
     ///
     /// If there is no such client, it does not have what is to be removed, or the database fails.
     pub async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
-        Ok(self.store.update_client(act, id, change).await?)
+        or_nearest(self.store, self.store.update_client(act, id, change).await).await
     }
 
-    /// Disables a client and ends its logins.
+    /// Disables a client and ends its logins. A damaged client is disabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such client, or the database fails.
-    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
-        self.store.set_client_disabled(act, id.clone(), true).await?;
-        self.find(&id).await
+    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<Result<Client, Damaged>, Error> {
+        or_nearest(self.store, self.store.set_client_disabled(act, id, true).await).await
     }
 
-    /// Enables a client.
+    /// Enables a client. A damaged client is enabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such client, or the database fails.
-    pub async fn enable(&self, act: &Act, id: ClientId) -> Result<Client, Error> {
-        self.store.set_client_disabled(act, id.clone(), false).await?;
-        self.find(&id).await
+    pub async fn enable(&self, act: &Act, id: ClientId) -> Result<Result<Client, Damaged>, Error> {
+        or_nearest(self.store, self.store.set_client_disabled(act, id, false).await).await
     }
 
-    /// Deletes a client and its secrets, and ends its logins.
+    /// Deletes a client and its secrets, and ends its logins. Returns how many it ended.
     ///
     /// # Errors
     ///
     /// If there is no such client, or the database fails.
-    pub async fn delete(&self, act: &Act, id: ClientId) -> Result<(), Error> {
-        Ok(self.store.delete_client(act, id).await?)
+    pub async fn delete(&self, act: &Act, id: ClientId) -> Result<u64, Error> {
+        or_nearest(self.store, self.store.delete_client(act, id).await).await
     }
 
     /// Adds a secret; the other secrets stay valid.
@@ -146,7 +160,7 @@ impl Clients<'_> {
     /// If there is no such client, or the database fails.
     pub async fn add_secret(&self, act: &Act, id: ClientId, lifetime: Option<Duration>) -> Result<NewSecret, Error> {
         let (secret, stored) = NewSecret::generate(act.now, lifetime);
-        self.store.insert_client_secret(act, id, stored).await?;
+        or_nearest(self.store, self.store.insert_client_secret(act, id, stored).await).await?;
         Ok(secret)
     }
 
@@ -155,8 +169,7 @@ impl Clients<'_> {
     /// # Errors
     ///
     /// If there is no such client or secret, it is the last valid one, or the database fails.
-    pub async fn drop_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<Client, Error> {
-        self.store.delete_client_secret(act, id.clone(), secret, allow_last).await?;
-        self.find(&id).await
+    pub async fn drop_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<Result<Client, Damaged>, Error> {
+        or_nearest(self.store, self.store.delete_client_secret(act, id, secret, allow_last).await).await
     }
 }

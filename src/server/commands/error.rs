@@ -19,6 +19,8 @@ impl Error {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
+    #[error("there is no {missing}{}", nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
+    Missing { missing: store::Missing, nearest: Option<String> },
     #[error(transparent)]
     Open(store::OpenError),
     #[error(transparent)]

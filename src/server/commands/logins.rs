@@ -1,11 +1,13 @@
-use std::collections::BTreeMap;
-
-use super::{Act, Error};
+use super::{
+    Act, Error,
+    nearest::{or_nearest, require_resource},
+};
 use crate::{
-    protocol::ClientId,
+    clock::Timestamp,
+    protocol::{Audience, ClientId},
     server::{
-        model::{Login, LoginFilter, LoginId, Username},
-        store::{self, Store},
+        model::{Facts, Listed, Login, LoginFilter, LoginId, LoginListFilter, Username, facts},
+        store::{Error as StoreError, Missing, Store},
     },
 };
 
@@ -26,22 +28,45 @@ pub enum LoginsOf {
     Client(ClientId),
 }
 
+impl LoginsOf {
+    /// The name with its kind, for the change log.
+    fn facts(&self) -> Facts {
+        match self {
+            Self::Id(id) => facts([("login", id.to_string().into())]),
+            Self::User(username) => facts([("user", username.to_string().into())]),
+            Self::Client(id) => facts([("client", id.to_string().into())]),
+        }
+    }
+}
+
+/// Selects the logins of a list.
+#[derive(Debug)]
+pub(crate) struct ListedLogins {
+    pub(crate) user: Option<Username>,
+    pub(crate) client: Option<ClientId>,
+    pub(crate) resource: Option<Audience>,
+    /// They are not over at this time.
+    pub(crate) active_at: Option<Timestamp>,
+    pub(crate) limit: u32,
+}
+
 /// A login with the name of its user, unless the user was deleted.
 pub(crate) type NamedLogin = (Login, Option<Username>);
 
 impl Logins<'_> {
-    /// The newest logins, at most a thousand.
-    pub(crate) async fn list(&self, of: Option<LoginsOf>) -> Result<Vec<NamedLogin>, Error> {
-        let filter = match of {
-            Some(of) => Some(self.filter(of).await?),
+    /// The newest of the selected logins.
+    pub(crate) async fn list(&self, selected: ListedLogins) -> Result<Vec<Listed<NamedLogin>>, Error> {
+        let ListedLogins { user, client, resource, active_at, limit } = selected;
+        require_resource(self.store, resource.as_ref()).await?;
+        let of_client = match &client {
+            Some(id) => Some(self.filter(&LoginsOf::Client(id.clone())).await?),
             None => None,
         };
-        let names: BTreeMap<_, _> = self.store.list_users().await?.into_iter().map(|user| (user.id, user.username)).collect();
-        let named = |login: Login| {
-            let name = names.get(&login.user).cloned();
-            (login, name)
+        let of = match user {
+            Some(user) => Some(self.filter(&LoginsOf::User(user)).await?),
+            None => of_client,
         };
-        Ok(self.store.list_logins(filter).await?.into_iter().map(named).collect())
+        Ok(self.store.list_logins(&LoginListFilter { of, client, resource, active_at, limit }).await?)
     }
 
     /// Ends the selected logins that are not over yet and returns how many.
@@ -50,18 +75,20 @@ impl Logins<'_> {
     ///
     /// If there is no such login, user or client, or the database fails.
     pub async fn end(&self, act: &Act, of: LoginsOf) -> Result<u64, Error> {
-        let filter = self.filter(of).await?;
-        Ok(self.store.end_logins_by_operator(act, filter).await?)
+        let filter = self.filter(&of).await?;
+        Ok(self.store.end_logins_by_operator(act, filter, of.facts()).await?)
     }
 
-    async fn filter(&self, of: LoginsOf) -> Result<LoginFilter, Error> {
-        let (found, name) = match of {
-            LoginsOf::Id(id) => (self.store.find_login(&id).await?.map(|login| LoginFilter::Id(login.id)), format!("login {id}")),
-            LoginsOf::User(name) => (self.store.find_user(&name).await?.map(|user| LoginFilter::User(user.id)), format!("user {name}")),
-            LoginsOf::Client(id) => {
-                (self.store.find_client(&id).await?.map(|client| LoginFilter::Client(client.id)), format!("client {id}"))
+    /// Requires that the login, the user or the client exists, even if other data of it is damaged.
+    async fn filter(&self, of: &LoginsOf) -> Result<LoginFilter, Error> {
+        let found = match of {
+            LoginsOf::Id(id) => {
+                let login = self.store.find_login(id).await?;
+                login.map(|login| LoginFilter::Id(login.id)).ok_or_else(|| StoreError::Missing(Missing::Login(id.clone())))
             }
+            LoginsOf::User(name) => self.store.require_user(name).await.map(LoginFilter::User),
+            LoginsOf::Client(id) => self.store.require_client(id).await.map(|()| LoginFilter::Client(id.clone())),
         };
-        Ok(found.ok_or(store::Error::Missing(name))?)
+        or_nearest(self.store, found).await
     }
 }

@@ -10,9 +10,12 @@ mod clients;
 mod error;
 mod keys;
 mod logins;
+mod nearest;
+mod pages;
 mod resources;
 mod restored;
 mod users;
+pub(crate) mod view;
 
 pub use clients::{Clients, NewClient, NewSecret};
 pub use error::Error;
@@ -22,12 +25,13 @@ pub use users::{NewUser, Users};
 
 pub use super::{
     act::Act,
-    model::{Client, ClientChange, LoginId, Password, Resource, ResourceChange, TokenLifetime, User, UserChange, Username},
+    model::{Client, ClientChange, Damaged, LoginId, Password, Resource, ResourceChange, TokenLifetime, User, UserChange, Username},
     secret::SecretId,
 };
 
 pub(crate) use check::RecordState;
 pub(crate) use error::Cause;
+pub(crate) use logins::ListedLogins;
 pub(crate) use restored::restored;
 
 use super::{

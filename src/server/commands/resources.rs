@@ -1,9 +1,9 @@
-use super::{Act, Error};
+use super::{Act, Error, nearest::or_nearest, pages::read_all};
 use crate::{
     protocol::{Audience, Scope},
     server::{
-        model::{Resource, ResourceChange, TokenLifetime},
-        store::{self, Store},
+        model::{Listed, Resource, ResourceChange, ResourceFilter, TokenLifetime},
+        store::{Error as StoreError, Missing, Store},
     },
 };
 
@@ -37,14 +37,19 @@ impl Resources<'_> {
         Ok(resource)
     }
 
-    /// All resources, in alphabetical order.
-    pub(crate) async fn list(&self) -> Result<Vec<Resource>, Error> {
-        Ok(self.store.list_resources().await?)
+    /// The selected resources, in alphabetical order.
+    pub(crate) async fn list(&self, filter: &ResourceFilter) -> Result<Vec<Listed<Resource>>, Error> {
+        read_all(async |after: &str| self.store.list_resources(filter, after).await).await
     }
 
     pub(crate) async fn find(&self, audience: &Audience) -> Result<Resource, Error> {
         let resource = self.store.find_resource(audience).await?;
-        Ok(resource.ok_or_else(|| store::Error::Missing(format!("resource {audience}")))?)
+        or_nearest(self.store, resource.ok_or_else(|| StoreError::Missing(Missing::Resource(audience.clone())))).await
+    }
+
+    /// Requires that the resource exists.
+    pub(crate) async fn require(&self, audience: &Audience) -> Result<(), Error> {
+        or_nearest(self.store, self.store.require_resource(audience).await).await
     }
 
     /// Applies a change and returns the changed resource.
@@ -53,10 +58,10 @@ impl Resources<'_> {
     ///
     /// If there is no such resource, the change is not possible, or the database fails.
     pub async fn update(&self, act: &Act, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
-        Ok(self.store.update_resource(act, audience, change).await?)
+        or_nearest(self.store, self.store.update_resource(act, audience, change).await).await
     }
 
     pub(crate) async fn delete(&self, act: &Act, audience: Audience) -> Result<(), Error> {
-        Ok(self.store.delete_resource(act, audience).await?)
+        or_nearest(self.store, self.store.delete_resource(act, audience).await).await
     }
 }

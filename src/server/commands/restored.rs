@@ -12,11 +12,11 @@ use crate::server::{
 pub(crate) struct Restored {
     /// The URL of the database, without its password.
     pub(crate) database: String,
-    pub(crate) report: Report,
     /// The file of this node's record.
     pub(crate) record: PathBuf,
-    /// Why the earlier record could not be read, and so does not show what was lost.
+    /// Why the earlier record could not be read, and so does not show what was lost. It holds even if the rest failed.
     pub(crate) record_unreadable: Option<restore::Error>,
+    pub(crate) report: Result<Report, Error>,
 }
 
 /// Prepares a database that was restored from a copy. It runs once, before the server starts.
@@ -28,6 +28,11 @@ pub(crate) async fn restored(policy: &Policy, act: &Act) -> Result<Restored, Err
         Err(error @ (restore::Error::Unreadable { .. } | restore::Error::NewerRecord { .. })) => (None, Some(error)),
         Err(error) => return Err(error.into()),
     };
+    let report = prepare(policy, &file, record, act).await;
+    Ok(Restored { database: policy.store.url.to_string(), report, record: file.path().to_owned(), record_unreadable })
+}
+
+async fn prepare(policy: &Policy, file: &RecordFile, record: Option<Record>, act: &Act) -> Result<Report, Error> {
     let newest = record.as_ref().map_or(0, Record::newest_change);
     let founded = match State::inspect(&policy.store, newest).await? {
         State::Founded(founded) => founded,
@@ -38,9 +43,9 @@ pub(crate) async fn restored(policy: &Policy, act: &Act) -> Result<Restored, Err
     let store = Store::open(&policy.store, Opening::CreateIfMissing).await?;
     let outcome = async {
         let sealing = SealingKeys::open_existing(&policy.keys, &store).await?;
-        Ok::<_, Error>(restore::restored(&store, &sealing, &founded, &file, record, act).await?)
+        Ok::<_, Error>(restore::restored(&store, &sealing, &founded, file, record, act).await?)
     };
     let outcome = outcome.await;
     store.close().await;
-    Ok(Restored { database: policy.store.url.to_string(), report: outcome?, record: file.path().to_owned(), record_unreadable })
+    outcome
 }

@@ -2,13 +2,18 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use super::{Act, Cause, Error, Policy};
+use super::{
+    Act, Cause, Error, Policy,
+    nearest::{or_nearest, require_resource},
+    pages::read_all,
+};
 use crate::{
+    clock::Timestamp,
     protocol::{Audience, Scope},
     server::{
-        model::{Password, User, UserChange, UserId, Username},
+        model::{Damaged, Listed, LoginFilter, Password, User, UserChange, UserFilter, UserId, Username},
         passwords::{HashingPolicy, PasswordHasher},
-        store::{self, Store},
+        store::{Error as StoreError, Missing, Store},
     },
 };
 
@@ -48,18 +53,18 @@ impl Users<'_> {
             disabled_at: None,
             signed_in_at: None,
         };
-        self.store.insert_user(act, user.clone()).await?;
+        or_nearest(self.store, self.store.insert_user(act, user.clone()).await).await?;
         Ok(user)
     }
 
-    /// Sets a password and ends the user's logins.
+    /// Sets a password and ends the user's logins. Returns how many it ended.
     ///
     /// # Errors
     ///
     /// If there is no such user, the rules do not allow the password, or the database fails.
-    pub async fn set_password(&self, act: &Act, username: Username, password: Password) -> Result<(), Error> {
+    pub async fn set_password(&self, act: &Act, username: Username, password: Password) -> Result<u64, Error> {
         let hash = self.hash(&username, password).await?;
-        Ok(self.store.set_password_hash(act, username, hash).await?)
+        or_nearest(self.store, self.store.set_password_hash(act, username, hash).await).await
     }
 
     async fn hash(&self, username: &Username, password: Password) -> Result<SecretString, Error> {
@@ -69,14 +74,21 @@ impl Users<'_> {
         Ok(hasher.hash(password).await?)
     }
 
-    /// All users, in alphabetical order.
-    pub(crate) async fn list(&self) -> Result<Vec<User>, Error> {
-        Ok(self.store.list_users().await?)
+    /// The selected users, in alphabetical order.
+    pub(crate) async fn list(&self, filter: &UserFilter) -> Result<Vec<Listed<User>>, Error> {
+        require_resource(self.store, filter.resource.as_ref()).await?;
+        read_all(async |after: &str| self.store.list_users(filter, after).await).await
     }
 
     pub(crate) async fn find(&self, username: &Username) -> Result<User, Error> {
         let user = self.store.find_user(username).await?;
-        Ok(user.ok_or_else(|| store::Error::Missing(format!("user {username}")))?)
+        or_nearest(self.store, user.ok_or_else(|| StoreError::Missing(Missing::User(username.clone())))).await
+    }
+
+    /// The number of logins that deleting the user would end.
+    pub(crate) async fn count_logins(&self, username: &Username, now: Timestamp) -> Result<u64, Error> {
+        let user = or_nearest(self.store, self.store.require_user(username).await).await?;
+        Ok(self.store.count_active_logins(LoginFilter::User(user), now).await?)
     }
 
     /// Applies a change and returns the changed user.
@@ -85,35 +97,33 @@ impl Users<'_> {
     ///
     /// If there is no such user, the user does not have what is to be removed, or the database fails.
     pub async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
-        Ok(self.store.update_user(act, username, change).await?)
+        or_nearest(self.store, self.store.update_user(act, username, change).await).await
     }
 
-    /// Disables a user and ends their logins.
+    /// Disables a user and ends their logins. A damaged user is disabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such user, or the database fails.
-    pub async fn disable(&self, act: &Act, username: Username) -> Result<User, Error> {
-        self.store.set_user_disabled(act, username.clone(), true).await?;
-        self.find(&username).await
+    pub async fn disable(&self, act: &Act, username: Username) -> Result<Result<User, Damaged>, Error> {
+        or_nearest(self.store, self.store.set_user_disabled(act, username, true).await).await
     }
 
-    /// Enables a user.
+    /// Enables a user. A damaged user is enabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such user, or the database fails.
-    pub async fn enable(&self, act: &Act, username: Username) -> Result<User, Error> {
-        self.store.set_user_disabled(act, username.clone(), false).await?;
-        self.find(&username).await
+    pub async fn enable(&self, act: &Act, username: Username) -> Result<Result<User, Damaged>, Error> {
+        or_nearest(self.store, self.store.set_user_disabled(act, username, false).await).await
     }
 
-    /// Deletes a user and ends their logins.
+    /// Deletes a user and ends their logins. Returns how many it ended.
     ///
     /// # Errors
     ///
     /// If there is no such user, or the database fails.
-    pub async fn delete(&self, act: &Act, username: Username) -> Result<(), Error> {
-        Ok(self.store.delete_user(act, username).await?)
+    pub async fn delete(&self, act: &Act, username: Username) -> Result<u64, Error> {
+        or_nearest(self.store, self.store.delete_user(act, username).await).await
     }
 }

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Damaged;
 use crate::clock::Timestamp;
 
 /// An entry of the change log.
@@ -16,11 +17,11 @@ pub(crate) struct Change {
     pub(crate) target: String,
 }
 
-/// An entry of the change log with its detail. Entries of earlier versions have none.
+/// An entry of the change log with its detail. Entries of earlier versions have none, and a damaged one does not hide the entry.
 #[derive(Debug, Clone)]
 pub(crate) struct DetailedChange {
     pub(crate) change: Change,
-    pub(crate) detail: Option<Detail>,
+    pub(crate) detail: Result<Option<Detail>, Damaged>,
 }
 
 /// The properties of an entity, as the change log shows them. They never include a secret, a hash or a digest.
@@ -60,6 +61,12 @@ impl Detail {
     /// The detail of a change that only adds these properties.
     pub(crate) fn added(after: Facts) -> Self {
         Self::between(None, Some(after))
+    }
+
+    /// The same, with the number of logins that the change ended.
+    pub(crate) fn with_logins_ended(mut self, ended: u64) -> Self {
+        self.after.get_or_insert_default().insert("logins_ended".to_owned(), ended.into());
+        self
     }
 }
 

@@ -36,6 +36,19 @@ impl Client {
         valid.next().is_some_and(|only| only.id == *secret) && valid.next().is_none()
     }
 
+    /// When one of its secrets was last used. Recorded within ten seconds; a secret that was dropped does not count.
+    pub(crate) fn last_used_at(&self) -> Option<Timestamp> {
+        self.secrets.iter().filter_map(|secret| secret.last_used_at).max()
+    }
+
+    /// Its properties for the change log when it is created, with the end of its first secret.
+    pub(crate) fn facts_at_creation(&self) -> Facts {
+        let mut facts = self.facts();
+        let end = self.secrets.first().and_then(|secret| secret.expires_at);
+        facts.insert("secret_expires_at".to_owned(), end.map(rfc3339).into());
+        facts
+    }
+
     /// Its properties for the change log. Of its secrets, only the ids.
     pub(crate) fn facts(&self) -> Facts {
         let allow: Facts = self.permissions.iter().map(|(audience, scope)| (audience.to_string(), texts(scope.iter()))).collect();

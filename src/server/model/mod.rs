@@ -2,6 +2,8 @@
 
 mod change;
 mod client;
+mod filter;
+mod listed;
 mod login;
 mod password;
 mod resource;
@@ -14,6 +16,9 @@ mod username;
 pub(crate) use change::{Change, Detail, DetailedChange, Facts, facts};
 pub(crate) use client::StoredSecret;
 pub use client::{Client, ClientChange};
+pub(crate) use filter::{ChangeFilter, ClientFilter, LoginListFilter, ResourceFilter, UserFilter};
+pub use listed::Damaged;
+pub(crate) use listed::Listed;
 pub use login::LoginId;
 pub(crate) use login::{Ending, Login, LoginFilter, Standing};
 pub use password::Password;

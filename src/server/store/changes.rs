@@ -5,13 +5,14 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Store,
-    row::{text, time},
+    page::{text_or_empty, time_or_zero},
+    row::{readable, text, time},
 };
 use crate::{
     clock::Timestamp,
     server::{
         act::Act,
-        model::{Change, Detail, DetailedChange},
+        model::{Change, ChangeFilter, Detail, DetailedChange},
     },
 };
 
@@ -46,16 +47,29 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// The newest changes with their details, newest first, at most [`Self::AT_ONCE`].
-    pub(crate) async fn list_newest_changes(&self) -> Result<Vec<DetailedChange>, Error> {
-        let rows = sqlx::query("SELECT n, at, actor, action, target, detail FROM changes ORDER BY n DESC LIMIT $1");
-        let rows = rows.bind(Self::AT_ONCE).fetch_all(&self.pool).await?;
-        let detailed = |row: &AnyRow| {
+    /// The newest changes with their details, newest first. An empty text or a zero in place of a filter selects all.
+    pub(crate) async fn list_newest_changes(&self, filter: &ChangeFilter) -> Result<Vec<DetailedChange>, Error> {
+        let rows = sqlx::query(
+            "SELECT n, at, actor, action, target, detail FROM changes
+             WHERE ($2 = '' OR actor = $2)
+               AND ($3 = '' OR action = $3 OR SUBSTR(action, 1, LENGTH($3) + 1) = $3 || '.')
+               AND ($4 = '' OR target = $4 OR SUBSTR(target, 1, LENGTH($4) + 1) = $4 || ' ')
+               AND at >= $5
+             ORDER BY n DESC LIMIT $1",
+        );
+        let rows = rows
+            .bind(i64::from(filter.limit))
+            .bind(text_or_empty(filter.actor.as_ref()))
+            .bind(text_or_empty(filter.action.as_ref()))
+            .bind(text_or_empty(filter.target.as_ref()))
+            .bind(time_or_zero(filter.since))
+            .fetch_all(&self.pool)
+            .await?;
+        let detail = |row: &AnyRow| {
             let detail = row.try_get::<Option<String>, _>("detail")?.map(|text| serde_json::from_str(&text)).transpose();
-            let detail = detail.map_err(|error| Error::Corrupt { what: "detail of a change", why: error.to_string() })?;
-            Ok(DetailedChange { change: read(row)?, detail })
+            detail.map_err(|error| Error::Corrupt { what: "detail of a change", why: error.to_string() })
         };
-        rows.iter().map(detailed).collect()
+        rows.iter().map(|row| Ok(DetailedChange { change: read(row)?, detail: readable(detail(row))? })).collect()
     }
 
     /// Deletes changes from before `since` and returns how many.

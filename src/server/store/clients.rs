@@ -1,68 +1,23 @@
-use std::collections::BTreeMap;
-
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::AnyConnection;
 
 use super::{
-    Error, Store,
+    Error, Missing, Store,
+    client_rows::{facts, find, find_readable},
     epochs::{self, Kind},
     logins, permissions, resources,
-    row::{joined, lifetime_if_any, lifetime_seconds, parsed, text, time, time_if_any, words},
+    row::{joined, lifetime_seconds, readable},
 };
 use crate::{
     clock::Timestamp,
     protocol::{ClientId, GrantType},
     server::{
         act::Act,
-        model::{Client, ClientChange, Detail, Ending, Facts, LoginFilter, StoredSecret},
+        model::{Client, ClientChange, Damaged, Detail, Ending, LoginFilter, StoredSecret},
         secret::SecretId,
     },
 };
 
-/// Selects all data of one client, or of all clients, in one statement. Columns that a branch does not have are NULL; the first branch
-/// determines the types.
-macro_rules! select {
-    ($with:literal, $client:literal, $others:literal) => {
-        concat!(
-            $with,
-            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, \
-             CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
-             CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
-            $client,
-            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
-             FROM client_scopes ",
-            $others,
-            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
-             FROM client_introspects ",
-            $others,
-            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
-             FROM client_secrets ",
-            $others
-        )
-    };
-}
-
-/// The client `$1`, or else the next in order. For an id that does not exist, as many rows are searched, read and parsed as for one that
-/// does, and they are as rarely in a cache. So the response time does not reveal which ids exist.
-const SELECT_ONE: &str = select!(
-    "WITH chosen AS (SELECT COALESCE((SELECT id FROM clients WHERE id >= $1 ORDER BY id LIMIT 1), (SELECT MIN(id) FROM clients)) AS id) ",
-    "WHERE id = (SELECT id FROM chosen)",
-    "WHERE client_id = (SELECT id FROM chosen)"
-);
-const SELECT_ALL: &str = select!("", "", "");
-
 impl Store {
-    #[tracing::instrument(level = "debug", skip_all)]
-    pub(crate) async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        find(&mut connection, id).await
-    }
-
-    /// Every client, in alphabetical order.
-    pub(crate) async fn list_clients(&self) -> Result<Vec<Client>, Error> {
-        let rows = sqlx::query(SELECT_ALL).fetch_all(&self.pool).await?;
-        Ok(Rows::sort(rows)?.read()?.into_values().collect())
-    }
-
     pub(crate) async fn insert_client(&self, act: &Act, client: Client) -> Result<(), Error> {
         self.change(act, "client.create", client.id.clone(), move |connection| {
             Box::pin(async move {
@@ -82,7 +37,7 @@ impl Store {
                 for secret in &client.secrets {
                     insert_secret(connection, &client.id, secret).await?;
                 }
-                Ok(((), Detail::added(client.facts())))
+                Ok(((), Detail::added(client.facts_at_creation())))
             })
         })
         .await
@@ -101,18 +56,20 @@ impl Store {
                 let withdrawn = change.remove_grants.iter().any(|grant| matches!(grant, GrantType::Password | GrantType::RefreshToken));
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
+                let mut detail = Detail::between(Some(facts), Some(after.facts()));
                 if withdrawn {
-                    logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
+                    let ended = logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
+                    detail = detail.with_logins_ended(ended);
                 }
-                let detail = Detail::between(Some(facts), Some(after.facts()));
                 Ok((after, detail))
             })
         })
         .await
     }
 
-    /// Disables a client, which ends its logins, or enables it.
-    pub(crate) async fn set_client_disabled(&self, act: &Act, id: ClientId, disabled: bool) -> Result<(), Error> {
+    /// Disables a client, which ends its logins, or enables it. Returns the changed client, unless it is damaged: that must not prevent
+    /// the change.
+    pub(crate) async fn set_client_disabled(&self, act: &Act, id: ClientId, disabled: bool) -> Result<Result<Client, Damaged>, Error> {
         let (action, now) = (if disabled { "client.disable" } else { "client.enable" }, act.now);
         self.change(act, action, id.clone(), move |connection| {
             Box::pin(async move {
@@ -127,17 +84,20 @@ impl Store {
                 if updated.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
+                let after = reread(connection, &id).await?;
+                let mut detail = Detail::between(before, after.as_ref().ok().map(Client::facts));
                 if disabled {
-                    logins::end(connection, LoginFilter::Client(id.clone()), Ending::ClientDisabled, now).await?;
+                    let ended = logins::end(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
+                    detail = detail.with_logins_ended(ended);
                 }
-                Ok(((), Detail::between(before, facts(connection, &id).await?)))
+                Ok((after, detail))
             })
         })
         .await
     }
 
-    /// Deletes a client and its secrets, and ends its logins.
-    pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<(), Error> {
+    /// Deletes a client and its secrets, and ends its logins. Returns how many it ended.
+    pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<u64, Error> {
         let now = act.now;
         self.change(act, "client.delete", id.clone(), move |connection| {
             Box::pin(async move {
@@ -154,8 +114,8 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                logins::end(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await?;
-                Ok(((), Detail::between(before, None)))
+                let ended = logins::end(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await?;
+                Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
             })
         })
         .await
@@ -165,14 +125,7 @@ impl Store {
         self.change(act, "client.add_secret", format!("{id} {}", secret.id), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
-                if sqlx::query("SELECT id FROM clients WHERE id = $1")
-                    .bind(id.to_string())
-                    .fetch_optional(&mut *connection)
-                    .await?
-                    .is_none()
-                {
-                    return Err(missing(&id));
-                }
+                require(connection, &id).await?;
                 insert_secret(connection, &id, &secret).await?;
                 Ok(((), Detail::added(secret.facts())))
             })
@@ -180,12 +133,19 @@ impl Store {
         .await
     }
 
-    /// Deletes a secret. The last valid one is deleted only if `allow_last`.
-    pub(crate) async fn delete_client_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<(), Error> {
+    /// Deletes a secret. The last valid one is deleted only if `allow_last`. Returns the changed client, unless it is damaged.
+    pub(crate) async fn delete_client_secret(
+        &self,
+        act: &Act,
+        id: ClientId,
+        secret: SecretId,
+        allow_last: bool,
+    ) -> Result<Result<Client, Damaged>, Error> {
         let now = act.now;
         self.change(act, "client.drop_secret", format!("{id} {secret}"), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
+                require(connection, &id).await?;
                 let client = find_readable(connection, &id).await?;
                 if !allow_last && client.as_ref().is_some_and(|client| client.is_last_valid_secret(&secret, now)) {
                     return Err(Error::LastSecret { client: id, secret });
@@ -194,15 +154,30 @@ impl Store {
                 let deleted = sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND id = $2")
                     .bind(id.to_string())
                     .bind(secret.to_string())
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
                 if deleted.rows_affected() == 0 {
-                    return Err(Error::Missing(format!("secret {secret} of the client {id}")));
+                    return Err(Error::Missing(Missing::Secret { client: id, secret }));
                 }
-                Ok(((), Detail::between(before.map(|stored| stored.facts()), None)))
+                let after = reread(connection, &id).await?;
+                Ok((after, Detail::between(before.map(|stored| stored.facts()), None)))
             })
         })
         .await
+    }
+
+    /// Whether the client exists, even if it is damaged.
+    pub(crate) async fn require_client(&self, id: &ClientId) -> Result<(), Error> {
+        require(&mut *self.pool.acquire().await?, id).await
+    }
+
+    /// Whether the client has the secret.
+    pub(crate) async fn require_secret(&self, id: &ClientId, secret: &SecretId) -> Result<(), Error> {
+        self.require_client(id).await?;
+        let row =
+            sqlx::query("SELECT id FROM client_secrets WHERE client_id = $1 AND id = $2").bind(id.to_string()).bind(secret.to_string());
+        let missing = || Error::Missing(Missing::Secret { client: id.clone(), secret: secret.clone() });
+        row.fetch_optional(&self.pool).await?.map(drop).ok_or_else(missing)
     }
 
     /// Records when secrets were last used. No decision depends on it, so it raises no epoch.
@@ -226,101 +201,19 @@ impl Store {
     }
 }
 
+/// Whether the client exists, even if it is damaged.
+async fn require(connection: &mut AnyConnection, id: &ClientId) -> Result<(), Error> {
+    let row = sqlx::query("SELECT id FROM clients WHERE id = $1").bind(id.to_string()).fetch_optional(connection).await?;
+    row.map(drop).ok_or_else(|| missing(id))
+}
+
+/// The client after a change, unless it is damaged.
+async fn reread(connection: &mut AnyConnection, id: &ClientId) -> Result<Result<Client, Damaged>, Error> {
+    readable(find(connection, id).await.and_then(|client| client.ok_or_else(|| missing(id))))
+}
+
 fn missing(id: &ClientId) -> Error {
-    Error::Missing(format!("client {id}"))
-}
-
-async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
-    let rows = sqlx::query(SELECT_ONE).bind(id.to_string()).fetch_all(connection).await?;
-    let rows = Rows::sort(rows)?;
-    let known = rows.clients.iter().any(|row| text(row, "client_id").is_ok_and(|name| name == id.as_str()));
-    match rows.read() {
-        Ok(mut clients) => Ok(clients.remove(id)),
-        // The rows belong to another client, so a damaged one among them does not matter.
-        Err(_) if !known => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The same, but `None` for a client whose rows are damaged: that must not prevent disabling or deleting it.
-async fn find_readable(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
-    match find(connection, id).await {
-        Err(Error::Corrupt { .. }) => Ok(None),
-        found => found,
-    }
-}
-
-/// The properties of a client for the change log.
-async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Facts>, Error> {
-    Ok(find_readable(connection, id).await?.map(|client| client.facts()))
-}
-
-/// The rows that make up clients.
-#[derive(Default)]
-struct Rows {
-    clients: Vec<AnyRow>,
-    scopes: Vec<AnyRow>,
-    introspects: Vec<AnyRow>,
-    secrets: Vec<AnyRow>,
-}
-
-impl Rows {
-    fn sort(all: Vec<AnyRow>) -> Result<Self, Error> {
-        let mut rows = Self::default();
-        for row in all {
-            match row.try_get("part")? {
-                "client" => rows.clients.push(row),
-                "scope" => rows.scopes.push(row),
-                "introspects" => rows.introspects.push(row),
-                _ => rows.secrets.push(row),
-            }
-        }
-        Ok(rows)
-    }
-
-    fn read(self) -> Result<BTreeMap<ClientId, Client>, Error> {
-        let mut clients = BTreeMap::new();
-        for row in &self.clients {
-            let id: ClientId = parsed(row, "client_id")?;
-            let client = Client {
-                id: id.clone(),
-                auth_methods: words(row, "auth_methods")?,
-                grants: words(row, "grants")?,
-                permissions: BTreeMap::new(),
-                introspects: Default::default(),
-                token_lifetime: lifetime_if_any(row, "token_lifetime")?,
-                created_at: time(row, "created_at")?,
-                disabled_at: time_if_any(row, "disabled_at")?,
-                secrets: Vec::new(),
-            };
-            clients.insert(id, client);
-        }
-        for (id, held) in permissions::group(&self.scopes, |row| parsed::<ClientId>(row, "client_id"))? {
-            if let Some(client) = clients.get_mut(&id) {
-                client.permissions = held;
-            }
-        }
-        for row in &self.introspects {
-            if let Some(client) = clients.get_mut(&parsed(row, "client_id")?) {
-                client.introspects.insert(parsed(row, "audience")?);
-            }
-        }
-        for row in &self.secrets {
-            if let Some(client) = clients.get_mut(&parsed(row, "client_id")?) {
-                client.secrets.push(StoredSecret {
-                    id: parsed(row, "id")?,
-                    digest: text(row, "digest")?.parse().map_err(Error::corrupt("secret digest"))?,
-                    created_at: time(row, "created_at")?,
-                    expires_at: time_if_any(row, "expires_at")?,
-                    last_used_at: time_if_any(row, "last_used_at")?,
-                });
-            }
-        }
-        for client in clients.values_mut() {
-            client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
-        }
-        Ok(clients)
-    }
+    Error::Missing(Missing::Client(id.clone()))
 }
 
 /// Overwrites all data of a client except its secrets.

@@ -3,7 +3,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::postgres::Refusal;
 use crate::{
     protocol::{Audience, ClientId, Malformed, ScopeToken},
-    server::{custody, secret::SecretId},
+    server::{
+        custody,
+        model::{LoginId, Resource, Username},
+        secret::SecretId,
+    },
 };
 
 /// Why the database could not be opened, with its URL.
@@ -15,6 +19,23 @@ pub(crate) struct OpenError {
     pub(super) source: Error,
 }
 
+/// A name that does not exist.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Missing {
+    #[error("client {0}")]
+    Client(ClientId),
+    #[error("user {0}")]
+    User(Username),
+    #[error("resource {0}")]
+    Resource(Audience),
+    #[error("scope {token} at the resource {}, which has: {}", resource.audience, resource.scope)]
+    Scope { token: ScopeToken, resource: Box<Resource> },
+    #[error("login {0}")]
+    Login(LoginId),
+    #[error("secret {secret} of the client {client}")]
+    Secret { client: ClientId, secret: SecretId },
+}
+
 /// Why a database operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Error {
@@ -23,7 +44,7 @@ pub(crate) enum Error {
     Exists(String),
     /// The name does not exist.
     #[error("there is no {0}")]
-    Missing(String),
+    Missing(Missing),
     /// Another resource owns the scope token: a scope token belongs to one resource.
     #[error("the scope {scope} belongs to the resource {owner}")]
     ScopeTaken { scope: ScopeToken, owner: Audience },

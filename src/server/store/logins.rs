@@ -5,7 +5,8 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Store,
-    row::{parsed, time, time_if_any, words},
+    page::{text_or_empty, time_or_zero},
+    row::{parsed, readable, text, time, time_if_any, words},
     sign_in_sources::{self, SourceMark},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     protocol::GrantType,
     server::{
         act::Act,
-        model::{Detail, Ending, Login, LoginFilter, LoginId, PasswordProof, facts},
+        model::{Detail, Ending, Facts, Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, Username},
     },
 };
 
@@ -48,9 +49,22 @@ macro_rules! select {
     };
 }
 
+/// Selects the logins of a list. An empty text or a zero in place of a filter selects all.
+macro_rules! list {
+    ($of:literal) => {
+        concat!(
+            "SELECT l.id, l.sub, l.client_id, l.audience, l.scope, l.generation, l.created_at, l.stepped_at, l.idle_ends_at,
+                    l.absolute_ends_at, l.ended_at, l.ended_because, u.username
+             FROM logins l LEFT JOIN users u ON u.sub = l.sub WHERE ",
+            $of,
+            " AND ($3 = '' OR l.client_id = $3) AND ($4 = '' OR l.audience = $4)
+              AND ($5 = 0 OR (l.ended_at IS NULL AND l.idle_ends_at > $5 AND l.absolute_ends_at > $5))
+             ORDER BY l.created_at DESC, l.id LIMIT $2"
+        )
+    };
+}
+
 impl Store {
-    /// Maximum number of logins in a list.
-    pub(crate) const LISTED_LOGINS: i64 = 1000;
     /// Maximum number of logins that one write deletes: other writes wait for it.
     const PURGED_AT_ONCE: u64 = 1000;
 
@@ -109,17 +123,35 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// The newest logins, at most [`Self::LISTED_LOGINS`].
-    pub(crate) async fn list_logins(&self, of: Option<LoginFilter>) -> Result<Vec<Login>, Error> {
-        let (sql, name) = match of {
-            None => (select!("WHERE id <> $1 ORDER BY created_at DESC, id LIMIT $2"), String::new()),
-            Some(LoginFilter::Id(id)) => (select!("WHERE id = $1 ORDER BY created_at DESC, id LIMIT $2"), id.to_string()),
-            Some(LoginFilter::User(user)) => (select!("WHERE sub = $1 ORDER BY created_at DESC, id LIMIT $2"), user.to_string()),
-            Some(LoginFilter::Client(client)) => {
-                (select!("WHERE client_id = $1 ORDER BY created_at DESC, id LIMIT $2"), client.to_string())
-            }
+    /// The newest logins with the names of their users, unless a user was deleted.
+    pub(crate) async fn list_logins(&self, filter: &LoginListFilter) -> Result<Vec<Listed<(Login, Option<Username>)>>, Error> {
+        // The first condition of each is one that an index serves.
+        let (sql, name) = match &filter.of {
+            None => (list!("l.id <> $1"), String::new()),
+            Some(of @ LoginFilter::Id(_)) => (list!("l.id = $1"), of.name()),
+            Some(of @ LoginFilter::User(_)) => (list!("l.sub = $1"), of.name()),
+            Some(of @ LoginFilter::Client(_)) => (list!("l.client_id = $1"), of.name()),
         };
-        sqlx::query(sql).bind(name).bind(Self::LISTED_LOGINS).fetch_all(&self.pool).await?.iter().map(read).collect()
+        let rows = sqlx::query(sql)
+            .bind(name)
+            .bind(i64::from(filter.limit))
+            .bind(text_or_empty(filter.client.as_ref()))
+            .bind(text_or_empty(filter.resource.as_ref()))
+            .bind(time_or_zero(filter.active_at))
+            .fetch_all(&self.pool)
+            .await?;
+        let named = |row: &AnyRow| {
+            let username = row.try_get::<Option<String>, _>("username")?.map(|name| name.parse().map_err(Error::corrupt("username")));
+            Ok((read(row)?, username.transpose()?))
+        };
+        rows.iter().map(|row| Ok(Listed { name: text(row, "id")?, data: readable(named(row))? })).collect()
+    }
+
+    /// The number of selected logins that are not over.
+    pub(crate) async fn count_active_logins(&self, of: LoginFilter, now: Timestamp) -> Result<u64, Error> {
+        let sql = of!(of, "SELECT COUNT(*) AS n FROM logins", "AND ended_at IS NULL AND idle_ends_at > $2 AND absolute_ends_at > $2");
+        let count: i64 = sqlx::query(sql).bind(of.name()).bind(now.seconds()).fetch_one(&self.pool).await?.try_get("n")?;
+        Ok(count.unsigned_abs())
     }
 
     /// Advances a login from its generation to the next. Returns false if another request did so first, or the login is over.
@@ -154,13 +186,13 @@ impl Store {
         self.write(move |connection| Box::pin(end(connection, of, because, now))).await
     }
 
-    /// The same by an operator: records the change.
-    pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter) -> Result<u64, Error> {
+    /// The same by an operator: records the change. `named` says whose logins they are.
+    pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter, named: Facts) -> Result<u64, Error> {
         let now = act.now;
         self.change(act, "login.end", of.name(), move |connection| {
             Box::pin(async move {
                 let ended = end(connection, of, Ending::Operator, now).await?;
-                Ok((ended, Detail::added(facts([("logins_ended", ended.into())]))))
+                Ok((ended, Detail::added(named).with_logins_ended(ended)))
             })
         })
         .await

@@ -5,11 +5,14 @@
 
 mod canary;
 mod changes;
+mod client_rows;
 mod clients;
 mod epochs;
 mod error;
 mod logins;
 mod mac_keys;
+mod neighbors;
+mod page;
 mod permissions;
 mod postgres;
 mod resources;
@@ -38,8 +41,10 @@ use write_health::WriteHealth;
 
 pub(crate) use canary::Canary;
 pub(crate) use epochs::Epochs;
-pub(crate) use error::{Error, OpenError};
+pub(crate) use error::{Error, Missing, OpenError};
 pub(crate) use logins::SignedIn;
+pub(crate) use neighbors::NameOf;
+pub(crate) use page::Page;
 pub(crate) use postgres::DatabaseTls;
 pub(crate) use restore::{LEAP, Restoring};
 pub(crate) use sign_in_sources::SourceMark;

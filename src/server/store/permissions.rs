@@ -2,25 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{AnyConnection, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{Error, resources, row::parsed};
+use super::{Error, Missing, resources, row::parsed};
 use crate::protocol::{Audience, Scope, ScopeToken};
 
-/// Groups the scope tokens of rows by owner and resource.
-pub(super) fn group<K: Ord>(
-    rows: &[AnyRow],
-    owner: impl Fn(&AnyRow) -> Result<K, Error>,
-) -> Result<BTreeMap<K, BTreeMap<Audience, Scope>>, Error> {
-    let mut tokens: BTreeMap<K, BTreeMap<Audience, Vec<ScopeToken>>> = BTreeMap::new();
+/// The permissions of one owner. Rows without a scope do not count.
+pub(super) fn of_one(rows: &[AnyRow]) -> Result<BTreeMap<Audience, Scope>, Error> {
+    let mut tokens: BTreeMap<Audience, Vec<ScopeToken>> = BTreeMap::new();
     for row in rows {
-        let held = tokens.entry(owner(row)?).or_default().entry(parsed(row, "audience")?).or_default();
-        held.push(parsed(row, "scope")?);
+        if row.try_get::<Option<String>, _>("scope")?.is_some() {
+            tokens.entry(parsed(row, "audience")?).or_default().push(parsed(row, "scope")?);
+        }
     }
-    let scopes = |held: BTreeMap<Audience, Vec<ScopeToken>>| {
-        held.into_iter().map(|(audience, tokens)| (audience, tokens.into_iter().collect())).collect()
-    };
-    Ok(tokens.into_iter().map(|(owner, held)| (owner, scopes(held))).collect())
+    Ok(tokens.into_iter().map(|(audience, tokens)| (audience, tokens.into_iter().collect())).collect())
 }
 
 /// Replaces the permissions of `owner`, with these two statements. Refuses scope tokens that the resource does not own.
@@ -35,7 +30,7 @@ pub(super) async fn replace(
         let resource = resources::find(connection, audience).await?.ok_or_else(|| resources::missing(audience))?;
         for token in scope.iter() {
             if !resource.scope.contains(token) {
-                return Err(Error::Missing(format!("scope {token} at the resource {audience}, which has: {}", resource.scope)));
+                return Err(Error::Missing(Missing::Scope { token: token.clone(), resource: resource.into() }));
             }
             sqlx::query(insert).bind(owner.to_owned()).bind(token.to_string()).bind(audience.to_string()).execute(&mut *connection).await?;
         }

@@ -1,17 +1,16 @@
-use std::collections::BTreeMap;
-
 use sqlx::{AnyConnection, Row};
 
 use super::{
-    Error, Store,
+    Error, Missing, Store,
     epochs::{self, Kind},
-    row::{lifetime_if_any, lifetime_seconds, parsed, time},
+    page::{PAGE, Page, text_or_empty},
+    row::{lifetime_if_any, lifetime_seconds, parsed, readable, text, time},
 };
 use crate::{
     protocol::{Audience, Scope, ScopeToken},
     server::{
         act::Act,
-        model::{Detail, Resource, ResourceChange},
+        model::{Detail, Listed, Resource, ResourceChange, ResourceFilter},
     },
 };
 
@@ -38,20 +37,34 @@ impl Store {
         .await
     }
 
-    /// Every resource, in alphabetical order.
-    pub(crate) async fn list_resources(&self) -> Result<Vec<Resource>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut resources = BTreeMap::new();
-        for row in sqlx::query("SELECT audience, token_lifetime, created_at FROM resources").fetch_all(&mut *connection).await? {
-            let resource = read(&row, Scope::default())?;
-            resources.insert(resource.audience.clone(), (resource, Vec::new()));
+    /// The page of resources after the name `after`, in the database's order.
+    pub(crate) async fn list_resources(&self, filter: &ResourceFilter, after: &str) -> Result<Page<Resource>, Error> {
+        let rows = sqlx::query(
+            "SELECT r.audience, r.token_lifetime, r.created_at, s.scope FROM
+               (SELECT * FROM resources WHERE audience > $1
+                  AND ($3 = '' OR audience IN (SELECT audience FROM scopes WHERE scope = $3)) ORDER BY audience LIMIT $2) r
+             LEFT JOIN scopes s ON s.audience = r.audience ORDER BY r.audience",
+        );
+        let scope = text_or_empty(filter.scope.as_ref());
+        let rows = rows.bind(after.to_owned()).bind(PAGE).bind(scope).fetch_all(&self.pool).await?;
+        let mut listed = Vec::new();
+        let mut rest = &rows[..];
+        while let Some(first) = rest.first() {
+            let name = text(first, "audience")?;
+            let count = rest.iter().take_while(|row| text(row, "audience").is_ok_and(|other| other == name)).count();
+            let (rows, others) = rest.split_at(count);
+            let tokens = rows.iter().filter(|row| row.try_get::<Option<String>, _>("scope").is_ok_and(|scope| scope.is_some()));
+            let scope: Result<Scope, Error> = tokens.map(|row| parsed::<ScopeToken>(row, "scope")).collect();
+            listed.push(Listed { name, data: readable(scope.and_then(|scope| read(first, scope)))? });
+            rest = others;
         }
-        for row in sqlx::query("SELECT scope, audience FROM scopes").fetch_all(&mut *connection).await? {
-            if let Some((_, tokens)) = resources.get_mut(&parsed::<Audience>(&row, "audience")?) {
-                tokens.push(parsed::<ScopeToken>(&row, "scope")?);
-            }
-        }
-        Ok(resources.into_values().map(|(resource, tokens)| Resource { scope: tokens.into_iter().collect(), ..resource }).collect())
+        Ok(Page::of(listed))
+    }
+
+    /// Whether the resource exists, even if it is damaged.
+    pub(crate) async fn require_resource(&self, audience: &Audience) -> Result<(), Error> {
+        let row = sqlx::query("SELECT audience FROM resources WHERE audience = $1").bind(audience.to_string());
+        row.fetch_optional(&self.pool).await?.map(drop).ok_or_else(|| missing(audience))
     }
 
     pub(crate) async fn find_resource(&self, audience: &Audience) -> Result<Option<Resource>, Error> {
@@ -101,11 +114,8 @@ impl Store {
                     "SELECT DISTINCT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.audience = $1 ORDER BY name",
                 ];
                 refuse_if_used(connection, holders, audience.as_str(), format!("the resource {audience}")).await?;
-                let before = match find(connection, &audience).await {
-                    // A damaged row must not prevent deleting the resource.
-                    Err(Error::Corrupt { .. }) => None,
-                    found => found?.map(|resource| resource.facts()),
-                };
+                // A damaged row must not prevent deleting the resource.
+                let before = readable(find(connection, &audience).await)?.unwrap_or_default().map(|resource| resource.facts());
                 sqlx::query("DELETE FROM scopes WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
                 let deleted =
                     sqlx::query("DELETE FROM resources WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
@@ -117,7 +127,7 @@ impl Store {
 }
 
 pub(super) fn missing(audience: &Audience) -> Error {
-    Error::Missing(format!("resource {audience}"))
+    Error::Missing(Missing::Resource(audience.clone()))
 }
 
 pub(super) async fn find(connection: &mut AnyConnection, audience: &Audience) -> Result<Option<Resource>, Error> {

@@ -5,7 +5,22 @@ use std::{str::FromStr, time::Duration};
 use sqlx::{Row, any::AnyRow};
 
 use super::Error;
-use crate::{clock::Timestamp, protocol::Malformed, server::model::TokenLifetime};
+use crate::{
+    clock::Timestamp,
+    protocol::Malformed,
+    server::model::{Damaged, TokenLifetime},
+};
+
+/// What was read, or why it is damaged. Other errors stay errors.
+pub(super) fn readable<T>(read: Result<T, Error>) -> Result<Result<T, Damaged>, Error> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(error @ Error::Corrupt { .. }) => Ok(Err(Damaged(error.to_string()))),
+        // A value of another type, which SQLite can store in any column.
+        Err(Error::Database(error)) if matches!(*error, sqlx::Error::ColumnDecode { .. }) => Ok(Err(Damaged(error.to_string()))),
+        Err(error) => Err(error),
+    }
+}
 
 pub(super) fn text(row: &AnyRow, column: &str) -> Result<String, Error> {
     Ok(row.try_get(column)?)

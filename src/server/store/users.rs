@@ -1,25 +1,38 @@
-use std::collections::BTreeMap;
-
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
-    Error, Store, logins, permissions,
-    row::{parsed, text, time, time_if_any},
+    Error, Missing, Store, logins,
+    page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
+    permissions,
+    row::{parsed, readable, text, time, time_if_any},
 };
 use crate::server::{
     act::Act,
-    model::{Detail, Ending, Facts, LoginFilter, User, UserChange, UserId, Username},
+    model::{Damaged, Detail, Ending, Facts, Listed, LoginFilter, User, UserChange, UserFilter, UserId, Username},
 };
 
+/// Selects users with their permissions: one row per scope token, or one with NULL. `$from` selects from `users`.
 macro_rules! select {
-    (users $end:literal) => {
-        concat!("SELECT sub, username, password_hash, created_at, disabled_at, signed_in_at FROM users ", $end)
-    };
-    (scopes $end:literal) => {
-        concat!("SELECT sub, scope, audience FROM user_scopes ", $end)
+    ($from:literal, $end:literal) => {
+        concat!(
+            "SELECT u.sub, u.username, u.password_hash, u.created_at, u.disabled_at, u.signed_in_at, s.scope, s.audience FROM ",
+            $from,
+            " u LEFT JOIN user_scopes s ON s.sub = u.sub ",
+            $end
+        )
     };
 }
+
+/// At most `$2` users after `$1`, in order. An empty text or a zero in place of a filter selects all.
+const SELECT_PAGE: &str = select!(
+    "(SELECT * FROM users c WHERE username > $1
+       AND ($3 = '' OR EXISTS (SELECT 1 FROM user_scopes h WHERE h.sub = c.sub AND h.audience = $3))
+       AND ($4 = 0 OR ($4 = 1 AND disabled_at IS NOT NULL) OR ($4 = 2 AND disabled_at IS NULL))
+       AND ($5 = 0 OR (created_at <= $5 AND (signed_in_at IS NULL OR signed_in_at <= $5)))
+     ORDER BY username LIMIT $2)",
+    "ORDER BY u.username"
+);
 
 /// The data of a user that checking a password needs.
 #[derive(Debug)]
@@ -68,18 +81,35 @@ impl Store {
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_user_by_id(&self, id: UserId) -> Result<Option<User>, Error> {
         let mut connection = self.pool.acquire().await?;
-        let users = sqlx::query(select!(users "WHERE sub = $1")).bind(id.to_string()).fetch_all(&mut *connection).await?;
-        read_one(&mut connection, users).await
+        find_with(&mut connection, select!("users", "WHERE u.sub = $1"), id.to_string()).await
     }
 
-    /// Every user, in alphabetical order.
-    pub(crate) async fn list_users(&self) -> Result<Vec<User>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let users = sqlx::query(select!(users "")).fetch_all(&mut *connection).await?;
-        let scopes = sqlx::query(select!(scopes "")).fetch_all(&mut *connection).await?;
-        let mut users = read(&users, &scopes)?;
-        users.sort_by(|one, other| one.username.cmp(&other.username));
-        Ok(users)
+    /// The id of a user, even if other data of theirs is damaged.
+    pub(crate) async fn require_user(&self, username: &Username) -> Result<UserId, Error> {
+        let row = sqlx::query("SELECT sub FROM users WHERE username = $1").bind(username.to_string()).fetch_optional(&self.pool).await?;
+        parsed(&row.ok_or_else(|| missing(username))?, "sub")
+    }
+
+    /// The page of users after the name `after`, in the database's order.
+    pub(crate) async fn list_users(&self, filter: &UserFilter, after: &str) -> Result<Page<User>, Error> {
+        let rows = sqlx::query(SELECT_PAGE)
+            .bind(after.to_owned())
+            .bind(PAGE)
+            .bind(text_or_empty(filter.resource.as_ref()))
+            .bind(disabled_number(filter.disabled))
+            .bind(time_or_zero(filter.unused_since))
+            .fetch_all(&self.pool)
+            .await?;
+        let mut listed = Vec::new();
+        let mut rest = &rows[..];
+        while let Some(first) = rest.first() {
+            let name = text(first, "username")?;
+            let count = rest.iter().take_while(|row| text(row, "username").is_ok_and(|other| other == name)).count();
+            let (user, others) = rest.split_at(count);
+            listed.push(Listed { name, data: readable(read(user))? });
+            rest = others;
+        }
+        Ok(Page::of(listed))
     }
 
     /// Applies `change` and returns the changed user.
@@ -98,8 +128,9 @@ impl Store {
         .await
     }
 
-    /// Disables a user, which ends their logins, or enables them.
-    pub(crate) async fn set_user_disabled(&self, act: &Act, username: Username, disabled: bool) -> Result<(), Error> {
+    /// Disables a user, which ends their logins, or enables them. Returns the changed user, unless they are damaged: that must not
+    /// prevent the change.
+    pub(crate) async fn set_user_disabled(&self, act: &Act, username: Username, disabled: bool) -> Result<Result<User, Damaged>, Error> {
         let (action, now) = (if disabled { "user.disable" } else { "user.enable" }, act.now);
         self.change(act, action, username.clone(), move |connection| {
             Box::pin(async move {
@@ -111,32 +142,36 @@ impl Store {
                     false => "UPDATE users SET disabled_at = $2 WHERE sub = $1",
                 };
                 sqlx::query(sql).bind(user.to_string()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
+                let after = readable(find(connection, &username).await.and_then(|user| user.ok_or_else(|| missing(&username))))?;
+                let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
                 if disabled {
-                    logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
+                    let ended = logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
+                    detail = detail.with_logins_ended(ended);
                 }
-                Ok(((), Detail::between(before, facts(connection, &username).await?)))
+                Ok((after, detail))
             })
         })
         .await
     }
 
     /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
-    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<(), Error> {
+    /// Returns how many it ended.
+    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<u64, Error> {
         let now = act.now;
         self.change(act, "user.set_password", username.clone(), move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
                 updated.bind(user.to_string()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
-                logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
-                Ok(((), Detail::default()))
+                let ended = logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
+                Ok((ended, Detail::default().with_logins_ended(ended)))
             })
         })
         .await
     }
 
-    /// Deletes a user and ends their logins.
-    pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<(), Error> {
+    /// Deletes a user and ends their logins. Returns how many it ended.
+    pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<u64, Error> {
         let now = act.now;
         self.change(act, "user.delete", username.clone(), move |connection| {
             Box::pin(async move {
@@ -144,8 +179,8 @@ impl Store {
                 let before = facts(connection, &username).await?;
                 sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
-                logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
-                Ok(((), Detail::between(before, None)))
+                let ended = logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
+                Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
             })
         })
         .await
@@ -161,42 +196,34 @@ async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<Use
 
 /// The properties of a user for the change log; `None` if a row is damaged, which must not prevent disabling or deleting the user.
 async fn facts(connection: &mut AnyConnection, username: &Username) -> Result<Option<Facts>, Error> {
-    match find(connection, username).await {
-        Err(Error::Corrupt { .. }) => Ok(None),
-        found => Ok(found?.map(|user| user.facts())),
-    }
+    Ok(readable(find(connection, username).await)?.unwrap_or_default().map(|user| user.facts()))
 }
 
 fn missing(username: &Username) -> Error {
-    Error::Missing(format!("user {username}"))
+    Error::Missing(Missing::User(username.clone()))
 }
 
 async fn find(connection: &mut AnyConnection, username: &Username) -> Result<Option<User>, Error> {
-    let users = sqlx::query(select!(users "WHERE username = $1")).bind(username.to_string()).fetch_all(&mut *connection).await?;
-    read_one(connection, users).await
+    find_with(connection, select!("users", "WHERE u.username = $1"), username.to_string()).await
 }
 
-async fn read_one(connection: &mut AnyConnection, users: Vec<AnyRow>) -> Result<Option<User>, Error> {
-    let Some(row) = users.first() else { return Ok(None) };
-    let scopes = sqlx::query(select!(scopes "WHERE sub = $1")).bind(text(row, "sub")?).fetch_all(connection).await?;
-    Ok(read(&users, &scopes)?.pop())
+async fn find_with(connection: &mut AnyConnection, sql: &'static str, name: String) -> Result<Option<User>, Error> {
+    let rows = sqlx::query(sql).bind(name).fetch_all(connection).await?;
+    if rows.is_empty() { Ok(None) } else { read(&rows).map(Some) }
 }
 
-fn read(users: &[AnyRow], scopes: &[AnyRow]) -> Result<Vec<User>, Error> {
-    let mut held: BTreeMap<UserId, _> = permissions::group(scopes, |row| parsed(row, "sub"))?;
-    let user = |row: &AnyRow| {
-        let id = parsed(row, "sub")?;
-        Ok(User {
-            id,
-            username: parsed(row, "username")?,
-            password_hash: text(row, "password_hash")?.into(),
-            permissions: held.remove(&id).unwrap_or_default(),
-            created_at: time(row, "created_at")?,
-            disabled_at: time_if_any(row, "disabled_at")?,
-            signed_in_at: time_if_any(row, "signed_in_at")?,
-        })
-    };
-    users.iter().map(user).collect()
+/// Reads one user from their rows, of which there is at least one.
+fn read(rows: &[AnyRow]) -> Result<User, Error> {
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(User {
+        id: parsed(row, "sub")?,
+        username: parsed(row, "username")?,
+        password_hash: text(row, "password_hash")?.into(),
+        permissions: permissions::of_one(rows)?,
+        created_at: time(row, "created_at")?,
+        disabled_at: time_if_any(row, "disabled_at")?,
+        signed_in_at: time_if_any(row, "signed_in_at")?,
+    })
 }
 
 async fn save_permissions(connection: &mut AnyConnection, user: &User) -> Result<(), Error> {

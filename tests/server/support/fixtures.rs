@@ -133,7 +133,7 @@ impl TestDatabase {
         let password = Password::parse(password).map_err(|error| error.to_string())?;
         let name = name.parse().unwrap();
         let set = self.operate(async |operator| operator.commands.users().set_password(&operator.act, name, password).await);
-        set.map_err(|error| error.to_string())
+        set.map(drop).map_err(|error| error.to_string())
     }
 
     pub(crate) fn update_user(&self, name: &str, change: UserChange) {

@@ -6,6 +6,7 @@ mod described;
 mod fixtures;
 mod process;
 mod relay;
+mod terminal;
 
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
@@ -14,6 +15,7 @@ pub(crate) use fixtures::{at_orders, lifetime};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};
+pub(crate) use terminal::on_terminal;
 
 /// Runs each of these tests on one database, in a separate module.
 macro_rules! on_database {

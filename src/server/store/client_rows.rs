@@ -1,0 +1,177 @@
+//! Reads clients.
+
+use std::collections::BTreeMap;
+
+use sqlx::{AnyConnection, Row, any::AnyRow};
+
+use super::{
+    Error, Store,
+    page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
+    permissions,
+    row::{lifetime_if_any, parsed, readable, text, time, time_if_any, words},
+};
+use crate::{
+    protocol::ClientId,
+    server::model::{Client, ClientFilter, Facts, Listed, StoredSecret},
+};
+
+/// Selects all data of one client, or of several, in one statement. Columns that a branch does not have are NULL; the first branch
+/// determines the types.
+macro_rules! select {
+    ($with:literal, $client:literal, $others:literal, $end:literal) => {
+        concat!(
+            $with,
+            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, \
+             CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
+             CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
+            $client,
+            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
+             FROM client_scopes ",
+            $others,
+            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
+             FROM client_introspects ",
+            $others,
+            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
+             FROM client_secrets ",
+            $others,
+            $end
+        )
+    };
+}
+
+/// The client `$1`, or else the next in order. For an id that does not exist, as many rows are searched, read and parsed as for one that
+/// does, and they are as rarely in a cache. So the response time does not reveal which ids exist.
+const SELECT_ONE: &str = select!(
+    "WITH chosen AS (SELECT COALESCE((SELECT id FROM clients WHERE id >= $1 ORDER BY id LIMIT 1), (SELECT MIN(id) FROM clients)) AS id) ",
+    "WHERE id = (SELECT id FROM chosen)",
+    "WHERE client_id = (SELECT id FROM chosen)",
+    ""
+);
+
+/// At most `$2` clients after `$1`, in order. An empty text or a zero in place of a filter selects all.
+const SELECT_PAGE: &str = select!(
+    "WITH chosen AS (SELECT id FROM clients c WHERE id > $1
+       AND ($3 = '' OR EXISTS (SELECT 1 FROM client_scopes s WHERE s.client_id = c.id AND s.audience = $3)
+                    OR EXISTS (SELECT 1 FROM client_introspects i WHERE i.client_id = c.id AND i.audience = $3))
+       AND ($4 = '' OR REPLACE(' ' || grants || ' ', ' ' || $4 || ' ', '') <> ' ' || grants || ' ')
+       AND ($5 = 0 OR ($5 = 1 AND disabled_at IS NOT NULL) OR ($5 = 2 AND disabled_at IS NULL))
+       AND ($6 = 0 OR (created_at <= $6
+           AND NOT EXISTS (SELECT 1 FROM client_secrets u WHERE u.client_id = c.id AND u.last_used_at > $6)))
+       AND ($8 = 0 OR EXISTS (SELECT 1 FROM client_secrets e WHERE e.client_id = c.id AND e.expires_at > $7 AND e.expires_at <= $8))
+     ORDER BY id LIMIT $2) ",
+    "WHERE id IN (SELECT id FROM chosen)",
+    "WHERE client_id IN (SELECT id FROM chosen)",
+    " ORDER BY client_id"
+);
+
+impl Store {
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub(crate) async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        find(&mut connection, id).await
+    }
+
+    /// The page of clients after the name `after`, in the database's order.
+    pub(crate) async fn list_clients(&self, filter: &ClientFilter, after: &str) -> Result<Page<Client>, Error> {
+        let (valid_at, expires_by) = filter.secret_expires.unzip();
+        let rows = sqlx::query(SELECT_PAGE)
+            .bind(after.to_owned())
+            .bind(PAGE)
+            .bind(text_or_empty(filter.resource.as_ref()))
+            .bind(text_or_empty(filter.grant.as_ref()))
+            .bind(disabled_number(filter.disabled))
+            .bind(time_or_zero(filter.unused_since))
+            .bind(time_or_zero(valid_at))
+            .bind(time_or_zero(expires_by))
+            .fetch_all(&self.pool)
+            .await?;
+        let mut listed = Vec::new();
+        for (name, rows) in Rows::split(rows)? {
+            if let Some(client) = readable(rows.read())?.transpose() {
+                listed.push(Listed { name, data: client });
+            }
+        }
+        Ok(Page::of(listed))
+    }
+}
+
+pub(super) async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
+    let rows = sqlx::query(SELECT_ONE).bind(id.to_string()).fetch_all(connection).await?;
+    let mut found = None;
+    for (name, rows) in Rows::split(rows)? {
+        // If the rows belong to another client, they are parsed all the same, and a damaged one among them does not matter.
+        let client = rows.read();
+        if name == id.as_str() {
+            found = client?;
+        }
+    }
+    Ok(found)
+}
+
+/// The same, but `None` for a client whose rows are damaged: that must not prevent disabling or deleting it.
+pub(super) async fn find_readable(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
+    Ok(readable(find(connection, id).await)?.unwrap_or_default())
+}
+
+/// The properties of a client for the change log.
+pub(super) async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Facts>, Error> {
+    Ok(find_readable(connection, id).await?.map(|client| client.facts()))
+}
+
+/// The rows that make up one client.
+#[derive(Default)]
+struct Rows {
+    client: Option<AnyRow>,
+    scopes: Vec<AnyRow>,
+    introspects: Vec<AnyRow>,
+    secrets: Vec<AnyRow>,
+}
+
+impl Rows {
+    /// The rows of each client, with its name, in the order of the first row of each.
+    fn split(all: Vec<AnyRow>) -> Result<Vec<(String, Self)>, Error> {
+        let mut clients: Vec<(String, Self)> = Vec::new();
+        let mut places = BTreeMap::new();
+        for row in all {
+            let name = text(&row, "client_id")?;
+            let place = *places.entry(name).or_insert_with_key(|name| {
+                clients.push((name.clone(), Self::default()));
+                clients.len() - 1
+            });
+            let rows = &mut clients[place].1;
+            match row.try_get("part")? {
+                "client" => rows.client = Some(row),
+                "scope" => rows.scopes.push(row),
+                "introspects" => rows.introspects.push(row),
+                _ => rows.secrets.push(row),
+            }
+        }
+        Ok(clients)
+    }
+
+    fn read(&self) -> Result<Option<Client>, Error> {
+        let Some(row) = &self.client else { return Ok(None) };
+        let secret = |row: &AnyRow| {
+            Ok(StoredSecret {
+                id: parsed(row, "id")?,
+                digest: text(row, "digest")?.parse().map_err(Error::corrupt("secret digest"))?,
+                created_at: time(row, "created_at")?,
+                expires_at: time_if_any(row, "expires_at")?,
+                last_used_at: time_if_any(row, "last_used_at")?,
+            })
+        };
+        let mut client = Client {
+            id: parsed(row, "client_id")?,
+            auth_methods: words(row, "auth_methods")?,
+            grants: words(row, "grants")?,
+            permissions: permissions::of_one(&self.scopes)?,
+            introspects: self.introspects.iter().map(|row| parsed(row, "audience")).collect::<Result<_, Error>>()?,
+            token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+            created_at: time(row, "created_at")?,
+            disabled_at: time_if_any(row, "disabled_at")?,
+            secrets: self.secrets.iter().map(secret).collect::<Result<_, Error>>()?,
+        };
+        client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        Ok(Some(client))
+    }
+}

@@ -59,10 +59,17 @@ impl Output {
             }),
         };
         self.print(views, |views| table(heading, views.iter().map(row)))?;
-        for view in views {
-            if let EntityView::Damaged(damaged) = view {
-                warn(&format!("{} cannot be shown: {}", damaged.name(), damaged.damaged));
-            }
+        const WARNINGS: usize = 10;
+        let damaged = views.iter().filter_map(|view| match view {
+            EntityView::Whole(_) => None,
+            EntityView::Damaged(damaged) => Some(damaged),
+        });
+        let count = damaged.clone().count();
+        for damaged in damaged.take(WARNINGS) {
+            warn(&format!("{} cannot be shown: {}", damaged.name(), damaged.damaged));
+        }
+        if count > WARNINGS {
+            warn(&format!("{} more cannot be shown", count - WARNINGS));
         }
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::{
     io::{self, IsTerminal},
 };
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
-use terminal_size::{Width, terminal_size_of};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use terminal_size::terminal_size_of;
 
 use crate::server::caller_text;
 
@@ -49,7 +49,7 @@ impl Terminal {
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         // https://no-color.org
         let colors = !is_set("NO_COLOR") && env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let width = terminal_size_of(stdout).map_or(0, |(Width(width), _)| width);
+        let width = terminal_size_of(stdout).map_or(0, |(width, _)| width.0);
         // A terminal that does not know its width says 0.
         Some(Self { width: if width == 0 { 80 } else { width }, colors })
     }
@@ -84,8 +84,12 @@ pub(super) fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<
 }
 
 fn draw<const N: usize>(terminal: Option<Terminal>, heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Screen {
+    let rows: Vec<[String; N]> = rows.into_iter().collect();
     let mut table = Terminal::arrange(terminal);
     table.set_header(heading.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    if let Some(terminal) = terminal {
+        table.set_constraints(whole_words(terminal.width, heading, &rows));
+    }
     for row in rows {
         table.add_row(row.into_iter().zip(heading).map(|(text, column)| {
             let text = caller_text::printable_lines(&text);
@@ -97,6 +101,34 @@ fn draw<const N: usize>(terminal: Option<Terminal>, heading: [&str; N], rows: im
         }));
     }
     Screen(trimmed(&table))
+}
+
+/// The constraints under which no column breaks a word, except for the columns with the longest words if they do not all fit.
+fn whole_words<const N: usize>(width: u16, heading: [&str; N], rows: &[[String; N]]) -> [ColumnConstraint; N] {
+    const PADDING: usize = 2;
+    let longest = |text: &str| text.split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0);
+    let mut least = heading.map(longest);
+    for row in rows {
+        for (least, text) in least.iter_mut().zip(row) {
+            *least = longest(&breakable(text)).max(*least);
+        }
+    }
+    // A column that may break words needs some room too.
+    const BROKEN: usize = 12;
+    let sum = |least: &[usize; N]| least.iter().map(|least| least + PADDING).sum::<usize>();
+    let mut broken = None;
+    while sum(&least) > width.into() {
+        broken = (0..N).max_by_key(|column| least[*column]).filter(|column| least[*column] > BROKEN);
+        match broken {
+            Some(column) => least[column] = BROKEN,
+            // There is not enough room even so: all columns are treated alike.
+            None => return [ColumnConstraint::LowerBoundary(Width::Fixed(0)); N],
+        }
+    }
+    if let Some(column) = broken {
+        least[column] += usize::from(width) - sum(&least);
+    }
+    least.map(|least| ColumnConstraint::LowerBoundary(Width::Fixed(u16::try_from(least + PADDING).unwrap_or(width))))
 }
 
 /// The text of a cell of the column `STATE`; of other columns, the empty text.
@@ -145,9 +177,13 @@ mod tests {
 
     #[test]
     fn a_table_fits_the_terminal_and_a_pipe_gets_whole_lines() {
-        for width in [60, 80, 120] {
+        for width in [40, 50, 60, 80, 120] {
             let text = drawn(Some(Terminal { width, colors: false }));
             assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{text}");
+        }
+        let narrow = drawn(Some(Terminal { width: 60, colors: false }));
+        for word in ["billing", "disabled", "orders:cancel", "2026-11-24", "06:01:11Z"] {
+            assert!(narrow.contains(word), "{word} is whole: {narrow}");
         }
         let text = drawn(None);
         assert!(text.lines().count() == 2 && ROW.iter().all(|cell| text.contains(cell)), "{text}");

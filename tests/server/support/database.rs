@@ -1,7 +1,9 @@
 use std::path::Path;
 
+use sealwright::server::commands::Commands;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
@@ -13,14 +15,18 @@ pub(crate) enum Backend {
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     pub(crate) folder: TempDir,
+    pub(super) commands: OnceCell<Commands>,
     postgres: Option<String>,
 }
 
 impl TestDatabase {
     pub(crate) async fn create(backend: Backend) -> Self {
         let folder = TempDir::with_prefix("sealwright-test-").unwrap();
+        let commands = OnceCell::new();
         match backend {
-            Backend::Sqlite => Self { url: format!("sqlite://{}", folder.path().join("sealwright.db").display()), folder, postgres: None },
+            Backend::Sqlite => {
+                Self { url: format!("sqlite://{}", folder.path().join("sealwright.db").display()), folder, commands, postgres: None }
+            }
             Backend::Postgres => {
                 let name =
                     folder.path().file_name().unwrap().to_str().unwrap().to_lowercase().replace('-', "_") + &std::process::id().to_string();
@@ -29,9 +35,13 @@ impl TestDatabase {
                 server.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
                 server.close().await.unwrap();
                 let url = format!("{}/{name}", postgres_server().rsplit_once('/').unwrap().0);
-                Self { url, folder, postgres: Some(name) }
+                Self { url, folder, commands, postgres: Some(name) }
             }
         }
+    }
+
+    pub(super) const fn backend(&self) -> Backend {
+        if self.postgres.is_some() { Backend::Postgres } else { Backend::Sqlite }
     }
 
     pub(crate) fn keys_dir(&self) -> std::path::PathBuf {

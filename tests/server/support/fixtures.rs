@@ -1,6 +1,6 @@
 //! Test data, created by the commands in this process instead of processes of the command line.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::LazyLock, time::Duration};
 
 use sealwright::{
     clock::{Clock, SystemClock},
@@ -13,8 +13,9 @@ use sealwright::{
         config::Sources,
     },
 };
+use tokio::runtime::{Builder, Runtime};
 
-use super::{Credential, ORDERS, TestDatabase};
+use super::{Backend, Credential, ORDERS, TestDatabase};
 
 /// The grant types of an app for users.
 const ALL_GRANTS: [&str; 3] = ["client_credentials", "password", "refresh_token"];
@@ -26,15 +27,21 @@ pub(crate) struct Operator {
 }
 
 impl TestDatabase {
-    /// Runs `job` on the commands of this database, on a separate thread, so that tests need not await it.
+    /// Runs `job` on the commands of this database, on a separate thread, so that tests need not await it. Connections to PostgreSQL are
+    /// kept, because opening them takes longer than most jobs.
     pub(crate) fn operate<T: Send>(&self, job: impl AsyncFnOnce(&Operator) -> T + Send) -> T {
         let flags = vec![("keys_dir".to_owned(), self.keys_dir().display().to_string())];
         let environment = vec![("SEALWRIGHT_DATABASE_URL".to_owned(), self.url.clone())];
         let policy = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap().commands();
-        on_a_thread(|| async move {
-            let operator = Operator { commands: Commands::open(policy).await.unwrap(), act: Act::of_process(SystemClock.now()) };
+        on_a_thread(|| async {
+            let open = async || Commands::open(policy).await.unwrap();
+            let keep = self.backend() == Backend::Postgres;
+            let commands = if keep { self.commands.get_or_init(open).await.clone() } else { open().await };
+            let operator = Operator { commands, act: Act::of_process(SystemClock.now()) };
             let done = job(&operator).await;
-            operator.commands.close().await;
+            if !keep {
+                operator.commands.close().await;
+            }
             done
         })
     }
@@ -170,10 +177,8 @@ pub(crate) fn lifetime(seconds: u64) -> Option<TokenLifetime> {
     Some(TokenLifetime::new(Duration::from_secs(seconds)).unwrap())
 }
 
-/// Runs `job` on a separate runtime.
+/// Runs `job` on a separate runtime, to which kept connections belong.
 fn on_a_thread<T: Send, F: Future<Output = T>>(job: impl FnOnce() -> F + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(job()));
-        thread.join().unwrap()
-    })
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+    std::thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(job())).join().unwrap())
 }

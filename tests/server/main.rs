@@ -23,6 +23,7 @@ mod foreign_tokens;
 mod form;
 mod guessing;
 mod health_command;
+mod help;
 mod logins;
 mod logs;
 mod misplaced_secrets;

@@ -1,4 +1,4 @@
-use std::io;
+use std::{io, path::PathBuf};
 
 use crate::{
     server::{self, commands, config, telemetry},
@@ -44,6 +44,8 @@ pub(super) enum Error {
     NotInDemo(String),
     #[error("the output could not be written: {0}")]
     Output(io::Error),
+    #[error("the man pages could not be written to {}: {source}", folder.display())]
+    ManPages { folder: PathBuf, source: io::Error },
     #[error("this is not a token: {0}")]
     NotAToken(&'static str),
     #[error("--issuer is missing: give the issuer identifier as its metadata states it")]

@@ -5,12 +5,15 @@ mod backup;
 mod change;
 mod check;
 mod client;
+mod completions;
 mod confirmation;
 mod demo;
 mod error;
 mod health;
+mod help;
 mod key;
 mod login;
+mod man;
 mod output;
 mod password_input;
 mod progress;
@@ -20,10 +23,13 @@ mod selection;
 mod serve;
 mod settings;
 mod table;
+mod terminal;
 mod token;
 mod user;
 
-use clap::{Parser, Subcommand};
+use std::env;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use error::Error;
 use settings::SettingFlags;
@@ -82,6 +88,12 @@ enum Command {
     Backup(backup::Backup),
     /// Prepare a database that was restored from a backup: run it once, before the server starts
     Restored(restored::Restored),
+    /// List all settings: flags, environment variables, defaults, allowed values
+    Settings,
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::Completions),
+    /// Print the man page, or write the man pages of all commands
+    Man(man::Man),
 }
 
 /// Why a command failed. The text says what to do.
@@ -102,6 +114,13 @@ impl Failed {
     }
 }
 
+impl Failed {
+    /// Writes the text to standard error, wrapped and colored on a terminal.
+    pub fn report(&self) {
+        terminal::report(&format!("\x1b[1;31msealwright:\x1b[0m {self}"));
+    }
+}
+
 /// Parses the command line of this process and runs it.
 ///
 /// # Errors
@@ -109,7 +128,10 @@ impl Failed {
 /// If the command fails; the text says why and what to do. A command line that cannot be parsed ends the process with exit
 /// code 2.
 pub fn run() -> Result<(), Failed> {
-    let CommandLine { settings, command } = CommandLine::parse();
+    let mut program = help::prepare(CommandLine::command());
+    let matches = program.try_get_matches_from_mut(env::args_os()).unwrap_or_else(|error| help::end(&error));
+    let parsed = CommandLine::from_arg_matches(&matches);
+    let CommandLine { settings, command } = parsed.unwrap_or_else(|error| help::end(&error.format(&mut program)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     Ok(runtime.block_on(command.run(settings))?)
 }
@@ -129,6 +151,9 @@ impl Command {
             Self::Login(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::Backup(backup) => Operator::with(settings, async |operator| backup.run(operator).await).await,
             Self::Change(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::Settings => output::say(&settings::list(terminal::width_of_stdout()).to_string()),
+            Self::Completions(completions) => completions.run(help::to_complete(&help::prepare(CommandLine::command()))),
+            Self::Man(man) => man.run(help::prepare(CommandLine::command())),
             Self::Key(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
         }
     }

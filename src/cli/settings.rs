@@ -1,10 +1,19 @@
-use std::path::PathBuf;
+//! Settings on the command line: `--config`, one flag per setting, and the list of all settings. Generated from the table of settings.
 
-use clap::{Arg, ArgMatches, Command, builder::PathBufValueParser};
+use std::{fmt::Write, path::PathBuf};
 
+use clap::{
+    Arg, ArgMatches, Command, ValueHint,
+    builder::{
+        PathBufValueParser, StyledStr,
+        styling::{AnsiColor, Style},
+    },
+};
+
+use super::terminal::wrapped;
 use crate::server::config::{SETTINGS, Setting};
 
-/// `--config` and one flag per setting, generated from the table of settings.
+/// `--config` and one flag per setting.
 #[derive(Debug)]
 pub(super) struct SettingFlags {
     pub(super) flags: Vec<(String, String)>,
@@ -14,22 +23,39 @@ pub(super) struct SettingFlags {
 impl SettingFlags {
     /// The first of these settings that was given as a flag.
     pub(super) fn names_any(&self, names: &[&'static str]) -> Option<&'static str> {
-        names.iter().copied().find(|name| self.flags.iter().any(|(given, _)| given == name))
+        names.iter().copied().find(|name| self.flag(name).is_some())
+    }
+
+    /// The value of a setting that was given as a flag.
+    pub(super) fn flag(&self, name: &str) -> Option<&str> {
+        self.flags.iter().find_map(|(given, value)| (given == name).then_some(value.as_str()))
     }
 }
 
 const FILE: &str = "config";
+const HEADING: &str = "Settings";
+/// Ends the help of each command that reads settings.
+const ALL_SETTINGS: &str = "All settings and their variables: sealwright help settings";
+
+/// The settings that the help of a command shows. Every command accepts all of them.
+fn shown(path: &str) -> &'static [&'static str] {
+    match path {
+        "demo" => &["listen", "token_lifetime", "log"],
+        "serve" => &["issuer", "listen", "database_url"],
+        "check" => &["issuer", "database_url", "keys_dir"],
+        "health" => &["issuer", "listen", "tls_cert"],
+        "restored" => &["database_url", "keys_dir"],
+        "token verify" => &["issuer"],
+        "user create" | "user set-password" => &["database_url", "database_tls", "password_min_length"],
+        "completions" | "man" | "settings" | "token inspect" => &[],
+        _ => &["database_url", "database_tls"],
+    }
+}
 
 impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        let file = Arg::new(FILE)
-            .long(FILE)
-            .value_name("FILE")
-            .value_parser(PathBufValueParser::new())
-            .global(true)
-            .help_heading("Settings")
-            .help("A TOML file with settings [default: sealwright.toml if it exists] [env: SEALWRIGHT_CONFIG]");
-        SETTINGS.iter().filter(|setting| !setting.secret).map(flag).fold(command.arg(file), Command::arg)
+        let hidden = |arg: Arg| arg.hide(true);
+        flags().map(hidden).fold(command.arg(file().hide(true)), Command::arg)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -37,16 +63,87 @@ impl clap::Args for SettingFlags {
     }
 }
 
+fn file() -> Arg {
+    Arg::new(FILE)
+        .long(FILE)
+        .value_name("FILE")
+        .value_parser(PathBufValueParser::new())
+        .value_hint(ValueHint::FilePath)
+        .global(true)
+        .help_heading(HEADING)
+        .help("A TOML file with settings [default: sealwright.toml if it exists]")
+}
+
+fn flags() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().filter(|setting| !setting.secret).map(flag)
+}
+
 fn flag(setting: &Setting) -> Arg {
     let default = setting.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
-    let help = format!("{}: {}{default} [env: SEALWRIGHT_{}]", capital(setting.help), setting.allowed, setting.name.to_uppercase());
     Arg::new(setting.name)
-        .long(setting.name.replace('_', "-"))
+        .long(flag_name(setting))
         .value_name("VALUE")
         .global(true)
-        .hide_short_help(true)
-        .help_heading("Settings")
-        .help(help)
+        .help_heading(HEADING)
+        .help(format!("{}{default}", capital(short(setting))))
+}
+
+/// The first clause of its purpose, or all of it if that states the default.
+fn short(setting: &Setting) -> &'static str {
+    let first = setting.help.split(';').next().filter(|_| setting.default.is_some());
+    first.unwrap_or(setting.help)
+}
+
+fn flag_name(setting: &Setting) -> String {
+    setting.name.replace('_', "-")
+}
+
+/// Shows in the help of `command` the settings that matter to it; `path` is its name without the program's.
+pub(super) fn show_in_help(command: Command, path: &str) -> Command {
+    let names = shown(path);
+    if names.is_empty() { command } else { show(command, |name| names.contains(&name)).after_help(ALL_SETTINGS) }
+}
+
+/// Shows all settings.
+pub(super) fn show_all(command: Command) -> Command {
+    show(command, |_| true)
+}
+
+/// An argument of a command takes the place of the hidden one of the same name that it would get from the program.
+fn show(command: Command, shown: impl Fn(&str) -> bool) -> Command {
+    // A demo reads no file.
+    let file = file().hide(command.get_name() == "demo");
+    flags().filter(|arg| shown(arg.get_id().as_str())).fold(command.arg(file), Command::arg)
+}
+
+/// All settings: name, default, flag, variable, purpose and allowed values, in lines of at most `width` columns.
+pub(super) fn list(width: usize) -> StyledStr {
+    const INTRODUCTION: &str = "A setting is a flag, an environment variable, or a line of a TOML file (name = value). A flag wins over a \
+        variable, a variable over the file, and the file over the default. The file is sealwright.toml in the current folder, or the one \
+        that --config or SEALWRIGHT_CONFIG names. `sealwright check` reports invalid settings.";
+    let name = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+    let mut text = wrapped(INTRODUCTION, width);
+    for setting in SETTINGS {
+        let default = setting.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
+        let places = format!("    {}", places(setting).join(", "));
+        let help = format!("    {}", sentences(setting));
+        // A String takes every text.
+        let _ = write!(text, "\n\n{name}{}{name:#}{default}\n{}\n{}", setting.name, wrapped(&places, width), wrapped(&help, width));
+    }
+    text.into()
+}
+
+/// Where a setting can be set, besides the file.
+pub(super) fn places(setting: &Setting) -> Vec<String> {
+    let variable = format!("SEALWRIGHT_{}", setting.name.to_uppercase());
+    let file = setting.may_be_secret().then(|| format!("{variable}_FILE (a file that contains the value)"));
+    let flag = (!setting.secret).then(|| format!("--{}", flag_name(setting)));
+    flag.into_iter().chain([variable]).chain(file).collect()
+}
+
+/// Its purpose and the allowed values.
+pub(super) fn sentences(setting: &Setting) -> String {
+    format!("{}. Allowed: {}.", capital(setting.help), setting.allowed)
 }
 
 fn capital(text: &str) -> String {

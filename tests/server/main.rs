@@ -24,6 +24,7 @@ mod foreign_tokens;
 mod form;
 mod guessing;
 mod health_command;
+mod help;
 mod lists;
 mod logins;
 mod logs;

@@ -14,6 +14,14 @@ pub struct Setting {
     pub secret: bool,
 }
 
+impl Setting {
+    /// Whether a value must not be shown: even an invalid URL may contain a password, in several places. Such a setting has a variable
+    /// that names a file instead.
+    pub(crate) fn may_be_secret(&self) -> bool {
+        self.secret || self.name == "database_url"
+    }
+}
+
 const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str, allowed: &'static str) -> Setting {
     Setting { name, help, allowed, default, secret: false }
 }
@@ -112,7 +120,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "key_publish_lead",
         Some("24h"),
-        "how long a new key is published before it signs, which limits how long verifiers may cache keys; no command creates one yet",
+        "how long a new key is published before it signs, which limits how long verifiers may cache keys",
         "a duration from 2h to 30days",
     ),
     setting(

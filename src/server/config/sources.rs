@@ -92,7 +92,7 @@ impl Sources {
 /// that may contain a secret has one.
 fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMap<String, (String, String)>, Error> {
     let mut values = HashMap::new();
-    for setting in SETTINGS.iter().filter(|setting| may_be_secret(setting)) {
+    for setting in SETTINGS.iter().filter(|setting| setting.may_be_secret()) {
         let plain = format!("{PREFIX}_{}", setting.name.to_uppercase());
         let variable = format!("{plain}_FILE");
         let Some(path) = environment.remove(&variable).filter(|path| !path.is_empty()).map(PathBuf::from) else { continue };
@@ -116,11 +116,6 @@ fn values_from_files(environment: &mut HashMap<String, String>) -> Result<HashMa
         values.insert(setting.name.to_owned(), (text, format!("from the file {}", path.display())));
     }
     Ok(values)
-}
-
-/// Whether a value must not be shown: even an invalid URL may contain a password, in several places.
-fn may_be_secret(setting: &Setting) -> bool {
-    setting.secret || setting.name == "database_url"
 }
 
 /// An error message about a file without the quoted lines, which may contain a password.
@@ -185,7 +180,7 @@ impl Values {
     /// The error for the value of a setting.
     pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
         let (value, origin) = self.set.get(name).cloned().unwrap_or_else(|| ("missing".to_owned(), "not set".to_owned()));
-        let hidden = find(name).is_none_or(may_be_secret);
+        let hidden = find(name).is_none_or(Setting::may_be_secret);
         let shown = if hidden { "not shown because it may be secret".to_owned() } else { format!("{value:?}") };
         Error::Value { name, value: shown, origin, why, allowed: find(name).map_or("", |setting| setting.allowed) }
     }

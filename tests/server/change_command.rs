@@ -132,7 +132,7 @@ async fn changes_of_an_earlier_version_have_no_detail(backend: Backend) {
     let database = app.stop().await;
     database.execute("ALTER TABLE changes DROP COLUMN detail").await;
     database.execute("DELETE FROM _sqlx_migrations WHERE version = 5").await;
-    // The record beside the sealing key is from before; the database is recognized by it all the same.
+    // The record beside the sealing key is older, and still identifies the database.
     let app = TestApp::start_with(database, &[]).await;
     app.client("billing");
     let all = changes(&app);

@@ -7,12 +7,12 @@ use crate::support::{Backend, TestApp, on_both_databases};
 on_both_databases![
     a_client_is_created_listed_shown_updated_and_deleted,
     a_secret_is_shown_once_and_kept_as_a_digest,
-    a_client_is_allowed_only_what_is_there,
-    disabling_keeps_its_first_time_and_enabling_ends_it,
-    ten_clients_registered_at_once_are_all_there,
-    a_client_that_gets_no_token_yet_is_pointed_out,
-    the_last_secret_of_a_client_is_not_dropped_unless_that_is_said,
-    a_secret_that_cannot_be_shown_is_reported_lost,
+    a_client_is_allowed_only_scopes_that_exist,
+    disabling_again_keeps_the_first_time_and_enabling_clears_it,
+    ten_clients_created_at_once_all_exist,
+    a_client_that_cannot_get_a_token_yet_causes_a_warning,
+    the_last_secret_of_a_client_is_dropped_only_with_an_option,
+    a_secret_that_cannot_be_printed_is_reported_as_lost,
 ];
 
 const ALLOW: [&str; 2] = ["--allow", "https://orders.example=orders:read,orders:write"];
@@ -104,15 +104,15 @@ async fn a_secret_is_shown_once_and_kept_as_a_digest(backend: Backend) {
     assert_eq!(app.run(&["client", "add-secret", "billing", "--expires-in", "0s"]).status.code(), Some(2));
 }
 
-async fn a_client_is_allowed_only_what_is_there(backend: Backend) {
+async fn a_client_is_allowed_only_scopes_that_exist(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let create = |allow: &str| app.run(&["client", "create", "billing", "--allow", allow]);
     create("https://orders.example=orders:delete").failed_saying(&["there is no scope orders:delete", "orders:read orders:write"]);
     create("https://other.example=orders:read").failed_saying(&["there is no resource https://other.example"]);
     app.run(&["client", "create", "billing", "--introspects", "https://other.example"])
         .failed_saying(&["there is no resource https://other.example"]);
-    for unlawful in ["https://orders.example", "https://orders.example=", "=orders:read", "https://orders.example=a,,b"] {
-        assert_eq!(create(unlawful).status.code(), Some(2), "{unlawful}");
+    for invalid in ["https://orders.example", "https://orders.example=", "=orders:read", "https://orders.example=a,,b"] {
+        assert_eq!(create(invalid).status.code(), Some(2), "{invalid}");
     }
     for id in ["", "Billing", "a b", "-a", "ä", &"a".repeat(65)] {
         assert_eq!(app.run(&["client", "create", "--", id]).status.code(), Some(2), "{id}");
@@ -120,7 +120,7 @@ async fn a_client_is_allowed_only_what_is_there(backend: Backend) {
     assert_eq!(app.run_json(&["client", "list"]), json!([]), "nothing of them was kept");
 }
 
-async fn disabling_keeps_its_first_time_and_enabling_ends_it(backend: Backend) {
+async fn disabling_again_keeps_the_first_time_and_enabling_clears_it(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     app.client("billing");
     let first = app.run_json(&["client", "disable", "billing"]);
@@ -131,7 +131,7 @@ async fn disabling_keeps_its_first_time_and_enabling_ends_it(backend: Backend) {
     assert_eq!(app.run_json(&["client", "enable", "billing"])["disabled_at"], json!(null));
 }
 
-async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
+async fn a_client_that_cannot_get_a_token_yet_causes_a_warning(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let said = |arguments: &[&str]| app.run(&[&["client", "create"], arguments].concat()).succeeded().stderr;
     let grant = ["--grant", "client_credentials"];
@@ -148,7 +148,7 @@ async fn a_client_that_gets_no_token_yet_is_pointed_out(backend: Backend) {
     assert_eq!(said(&[&["four"], &grant[..], &ALLOW].concat()), "");
 }
 
-async fn the_last_secret_of_a_client_is_not_dropped_unless_that_is_said(backend: Backend) {
+async fn the_last_secret_of_a_client_is_dropped_only_with_an_option(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let first = app.client("billing").secret[3..19].to_owned();
     app.run(&["client", "drop-secret", "billing", &first, "--yes"]).failed_saying(&["the last valid one", "add-secret billing", "--last"]);
@@ -163,7 +163,7 @@ async fn the_last_secret_of_a_client_is_not_dropped_unless_that_is_said(backend:
     app.run(&["client", "drop-secret", "billing", &second, "--yes"]).succeeded();
 }
 
-async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {
+async fn ten_clients_created_at_once_all_exist(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     std::thread::scope(|scope| {
         for number in 0..10 {
@@ -176,7 +176,7 @@ async fn ten_clients_registered_at_once_are_all_there(backend: Backend) {
     assert_eq!(epoch, ["12"], "one for the resource, one for each client");
 }
 
-async fn a_secret_that_cannot_be_shown_is_reported_lost(backend: Backend) {
+async fn a_secret_that_cannot_be_printed_is_reported_as_lost(backend: Backend) {
     let app = TestApp::start(backend).await;
     let mut command = crate::support::command_on(&app.database);
     command.args(["client", "create", "billing"]);

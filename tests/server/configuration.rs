@@ -51,7 +51,7 @@ fn the_example_file_names_every_setting_and_loads() {
     assert_eq!(named, known);
     load_file(&settings).unwrap();
     load_file(EXAMPLE).unwrap();
-    // What it shows for a setting that has a default is that default.
+    // The value that it shows for a setting is its default, if it has one.
     for (name, default) in SETTINGS.iter().filter_map(|setting| Some((setting.name, setting.default?))) {
         let shown = settings.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap();
         assert_eq!(shown.trim_matches('"'), default, "{name}");
@@ -70,12 +70,12 @@ fn a_flag_wins_over_a_variable_a_variable_over_the_file_and_the_file_over_the_de
     assert_eq!(looked_at(&check(file, &[], &[])), "of-file.db");
     assert_eq!(looked_at(&check(file, &[variable], &[])), "of-variable.db");
     assert_eq!(looked_at(&check(file, &[variable], &flag)), "of-flag.db");
-    // An empty variable is one that is not set.
+    // An empty variable counts as not set.
     assert_eq!(looked_at(&check(file, &[("SEALWRIGHT_DATABASE_URL", "")], &[])), "of-file.db");
 }
 
 #[test]
-fn the_file_is_named_by_flag_or_variable_and_must_then_be_there() {
+fn a_file_named_by_flag_or_variable_must_exist() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("other.toml");
     fs::write(&path, "database_url = \"sqlite://of-other.db\"").unwrap();
@@ -87,7 +87,7 @@ fn the_file_is_named_by_flag_or_variable_and_must_then_be_there() {
 }
 
 #[test]
-fn an_unknown_setting_is_refused_wherever_it_stands_and_the_nearest_is_named() {
+fn an_unknown_setting_is_refused_in_every_source_and_the_nearest_is_named() {
     for (finished, origin) in [
         (check("issuerr = \"https://auth.example\"", &[], &[]), "sealwright.toml"),
         (check("", &[("SEALWRIGHT_ISSUERR", "https://auth.example")], &[]), "SEALWRIGHT_ISSUERR"),
@@ -111,7 +111,7 @@ fn an_unknown_setting_is_refused_wherever_it_stands_and_the_nearest_is_named() {
 }
 
 #[test]
-fn a_value_out_of_range_is_refused_with_what_is_allowed() {
+fn a_value_out_of_range_is_refused_with_the_range() {
     let out_of_range = [
         ("issuer", "http://auth.example"),
         ("issuer", "https://auth.example?x"),
@@ -147,7 +147,7 @@ fn a_value_out_of_range_is_refused_with_what_is_allowed() {
         assert!(load_file(&format!("{name} = {value}")).unwrap_err().to_string().contains(name));
     }
     assert!(load_file("rsa_bits = 3072\nsigning_queue = 5").is_ok(), "numbers may stand without quotation marks");
-    assert!(load_file("this is no TOML").unwrap_err().to_string().contains("cannot be used"));
+    assert!(load_file("this is not TOML").unwrap_err().to_string().contains("cannot be used"));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_refusal_shows_no_password() {
     assert!(help.contains("--database-url") && !help.contains("--sealing-key"), "others can read a command line: {help}");
 }
 
-/// What Kubernetes puts into every container beside a Service `sealwright` and a Service `sealwright-demo`.
+/// The variables that Kubernetes sets in every container when there are Services named `sealwright` and `sealwright-demo`.
 const SERVICE_LINKS: [(&str, &str); 9] = [
     ("SEALWRIGHT_SERVICE_HOST", "10.0.0.1"),
     ("SEALWRIGHT_SERVICE_PORT", "80"),
@@ -198,11 +198,11 @@ async fn op1_variables_of_a_kubernetes_service_are_ignored_with_one_line() {
 }
 
 #[test]
-fn op1_beside_them_a_typo_and_a_value_of_the_wrong_kind_are_refused() {
+fn op1_a_typo_and_a_value_of_the_wrong_kind_are_refused_beside_them() {
     let links_and = |name, value| check("", &[&SERVICE_LINKS[..], &[(name, value)]].concat(), &[]);
     let refused = links_and("SEALWRIGHT_LISTNE", "127.0.0.1:0").stdout;
     assert!(refused.contains("unknown setting listne") && refused.contains("did you mean listen?"), "{refused}");
-    // Somebody meant to set a port.
+    // This was meant to set a port.
     let refused = links_and("SEALWRIGHT_PORT", "8080").stdout;
     assert!(refused.contains("unknown setting port (from the environment variable SEALWRIGHT_PORT)"), "{refused}");
     assert!(!check("", &SERVICE_LINKS, &[]).stdout.contains("unknown setting"));

@@ -36,7 +36,7 @@ impl Logged {
         self.http.post(&self.url).header("content-type", "application/x-www-form-urlencoded").body(body).send().await.unwrap()
     }
 
-    /// Stops the server and reads the lines that its requests left.
+    /// Stops the server and returns the log lines of its requests.
     fn lines(mut self) -> Vec<Value> {
         self.process.signal("TERM");
         assert!(self.process.wait().success());
@@ -93,7 +93,7 @@ async fn a_request_is_logged_with_outcome_client_duration_and_id(backend: Backen
     );
     assert_eq!((field(0, "message"), field(0, "source")), ("POST /oauth/token".into(), "127.0.0.1".into()));
     assert!(lines.iter().all(|line| line["duration_us"].is_u64() && line["http.status"].is_u64()));
-    // The operator sees what the caller may not.
+    // The operator sees the cause, and the caller does not.
     assert_eq!(
         (field(1, "outcome"), field(1, "client.id"), field(1, "cause")),
         ("refused".into(), "billing".into(), "unknown secret".into())
@@ -102,7 +102,7 @@ async fn a_request_is_logged_with_outcome_client_duration_and_id(backend: Backen
     assert!(field(3, "cause").contains("does not support this grant type"));
 }
 
-/// Reads the events of a server that was stopped, whichever they are.
+/// All events of a stopped server.
 fn events(process: &mut Process) -> Vec<Value> {
     process.signal("TERM");
     assert!(process.wait().success());
@@ -117,7 +117,7 @@ async fn ad8_security_events_name_the_client_the_user_the_source_and_the_outcome
     let by = |grant: &str| format!("grant_type={grant}&client_id=billing&client_secret={}", server.secret);
     let sign_in = format!("{}&{}", by("password"), crate::support::SIGN_IN);
     let json = async |response: reqwest::Response| serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap();
-    // The server takes the new grants in within half a second.
+    // The server applies the new grants within half a second.
     let mut signed_in = Value::Null;
     for _ in 0..300 {
         signed_in = json(server.post(sign_in.clone()).await).await;
@@ -151,14 +151,14 @@ async fn ad8_security_events_name_the_client_the_user_the_source_and_the_outcome
     }
     assert!(named("token.issued").iter().any(|event| event["user.id"].is_string() && event["grant"] == "password"));
 
-    // A replay: who, by which app, and within which request.
+    // A replay names the user, the app and the request.
     let replay = named("login.ended");
     assert_eq!((replay.len(), &replay[0]["reason"], &replay[0]["level"]), (1, &"replay".into(), &"WARN".into()));
     assert!(replay[0]["user.id"].is_string() && replay[0]["client.id"] == "billing" && utc(replay[0]));
     let within = &replay[0]["spans"][0];
     assert!(within["request.id"].is_string() && within["source"] == "127.0.0.1", "{}", replay[0]);
 
-    // What was changed by hand, and the key that the first start made.
+    // The changes by command, and the key that the first start created.
     for (name, target) in [
         ("key.create", None),
         ("resource.create", Some("https://orders.example".to_owned())),
@@ -201,7 +201,7 @@ async fn ad8_a_request_whose_caller_disconnects_is_logged_with_its_client() {
     assert_eq!((&line["cause"], &line["message"]), (&"the caller disconnected".into(), &"POST /oauth/token".into()));
 }
 
-/// A server whose standard error is a pipe that is ours to read, or not.
+/// A server whose standard error is a pipe, which the test may read or leave unread.
 pub(crate) async fn with_pipe(database: &TestDatabase) -> (std::process::Child, std::io::BufReader<std::process::ChildStderr>, Value) {
     use std::io::BufRead;
 
@@ -218,7 +218,7 @@ pub(crate) async fn with_pipe(database: &TestDatabase) -> (std::process::Child, 
     (child, lines, event)
 }
 
-/// How many lines it lost, by its own count.
+/// How many lines it lost, by its metrics.
 async fn lost_lines(serving: &Value) -> u64 {
     let metrics = reqwest::get(serving["metrics"].as_str().unwrap()).await.unwrap().text().await.unwrap();
     let count = metrics.lines().find_map(|line| line.strip_prefix("sealwright_log_lines_dropped_total "));
@@ -235,7 +235,7 @@ async fn a_log_that_is_not_read_or_cannot_be_written_costs_only_lines() {
         if secret.is_empty() {
             secret = crate::support::furnish(&database);
         }
-        // The reader goes away; or it stays and reads nothing, until pipe and queue are full.
+        // The reader closes the pipe, or reads nothing until pipe and queue are full.
         let kept = (!closed).then_some(lines);
         let url = format!("http://{}/oauth/token", serving["listen"].as_str().unwrap());
         let http = reqwest::Client::new();
@@ -253,8 +253,8 @@ async fn a_log_that_is_not_read_or_cannot_be_written_costs_only_lines() {
             assert!(asked < 100_000, "no line is lost");
         }
         ask().await;
-        let told = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        assert!(told.success() && child.wait().unwrap().success(), "and ends as it should");
+        let sent = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success() && child.wait().unwrap().success(), "and ends as it should");
         drop(kept);
     }
 }

@@ -7,8 +7,8 @@ use crate::support::{Backend, TestApp, on_both_databases};
 on_both_databases![
     a_resource_is_created_listed_shown_updated_and_deleted,
     a_scope_belongs_to_one_resource,
-    what_is_in_use_is_not_deleted_and_who_uses_it_is_named,
-    what_is_not_lawful_is_refused_before_anything_is_written,
+    what_is_in_use_is_not_deleted_and_its_users_are_named,
+    invalid_input_is_refused_before_anything_is_written,
 ];
 
 const ORDERS: &str = "https://orders.example";
@@ -67,7 +67,7 @@ async fn a_scope_belongs_to_one_resource(backend: Backend) {
     app.run(&["resource", "update", "https://stock.example", "--add-scope", "orders:read"]).failed_saying(owner);
 }
 
-async fn what_is_in_use_is_not_deleted_and_who_uses_it_is_named(backend: Backend) {
+async fn what_is_in_use_is_not_deleted_and_its_users_are_named(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     app.client_with("reader", &["--allow", "https://orders.example=orders:read"]);
     app.client_with("orders-api", &["--introspects", ORDERS]);
@@ -81,7 +81,7 @@ async fn what_is_in_use_is_not_deleted_and_who_uses_it_is_named(backend: Backend
     app.run(&["resource", "delete", ORDERS, "--yes"]).succeeded();
 }
 
-async fn what_is_not_lawful_is_refused_before_anything_is_written(backend: Backend) {
+async fn invalid_input_is_refused_before_anything_is_written(backend: Backend) {
     let app = TestApp::start(backend).await;
     for (audience, scope, lifetime) in [
         ("orders", "a", "5m"),

@@ -40,7 +40,7 @@ async fn a_user_is_created_listed_shown_updated_disabled_and_deleted(backend: Ba
     app.set_password("alice", PASSWORD).failed_saying(&["there is no user alice"]);
     assert_ne!(app.user_with("alice", PASSWORD, &ALLOW).json()["sub"], created["sub"], "a name may come again, a sub does not");
 
-    // A password belongs on no command line, and there is no terminal that could be asked.
+    // A password must not be on a command line, and there is no terminal to ask on.
     app.run(&["user", "create", "bob"]).failed_saying(&["not a terminal", "--password-stdin"]);
     app.run(&["user", "set-password", "bob"]).failed_saying(&["not a terminal", "--password-stdin"]);
     app.user_with("-bob", PASSWORD, &[]).succeeded();

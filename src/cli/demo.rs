@@ -120,60 +120,80 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
     Ok(DemoData { secret, password })
 }
 
-/// The text that is printed. Every request can be pasted as it is, from any folder.
+/// The text that is printed. The commands can be pasted as they are and in this order, from any folder.
 fn introduction(server: &Server, data: &DemoData) -> String {
     let issuer = server.issuer();
-    let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
-    let app = format!("curl -sS -u '{CLIENT}:{}'", data.secret.expose());
     let docs = issuer.endpoint("/docs");
-    let token_url = issuer.endpoint(ServerMetadata::TOKEN_ROUTE);
-    let revocation_url = issuer.endpoint(ServerMetadata::REVOCATION_ROUTE);
-    let jwks_url = issuer.endpoint(ServerMetadata::JWKS_ROUTE);
-    let token = format!("{app} -d grant_type=client_credentials {token_url}");
-    let sign_in = format!("{app} -d grant_type=password -d username={USER} --data-urlencode 'password={}' {token_url}", data.password);
-    let refresh_token = r#"sed -n 's/.*"refresh_token":"\([^"]*\)".*/\1/p' | tr -d '\n'"#;
+    let (token, revocation, jwks) = (ServerMetadata::TOKEN_ROUTE, ServerMetadata::REVOCATION_ROUTE, ServerMetadata::JWKS_ROUTE);
+    let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
+    let (secret, password) = (data.secret.expose(), &data.password);
     format!(
-        "
+        r#"
 Sealwright issues tokens at {issuer}
 
   resource  {RESOURCE}, which owns the scopes {SCOPE}
   app       {CLIENT}, which may have both scopes
   user      {USER}, who may have both scopes too
 
-Open {docs} for the description of the API and a button that gets your first token.
+Open {docs} for the API's description and a button that gets your first token.
 
-Or paste these into another terminal.
+Or paste these into another terminal, from top to bottom. First what all of them use:
+
+  ISSUER={issuer}
+  APP='{CLIENT}:{secret}'
+  PASSWORD='{password}'
+  SEALWRIGHT={program}
 
 The app exchanges its secret for a token:
 
-  {token}
+  ANSWER=$(curl -sS -u "$APP" -d grant_type=client_credentials $ISSUER{token})
+  echo "$ANSWER"
+
+The app sends the access_token to the API with each request, for expires_in seconds.
+The API lets it do what the scope says.
 
 An API fetches the keys that verify it:
 
-  curl -sS {jwks_url}
+  curl -sS $ISSUER{jwks}
+
+These are public. Each has a kid, and the token names the one that signed it.
 
 What the token says:
 
-  {token} | {program} token inspect -
+  echo "$ANSWER" | "$SEALWRIGHT" token inspect -
+
+iss is who issued it, aud the API that it is for, client_id the app, exp the time when it ends.
 
 Verify it, check by check, as the API {RESOURCE} would:
 
-  {token} | {program} token verify - --issuer {issuer} --audience {RESOURCE}
+  echo "$ANSWER" | "$SEALWRIGHT" token verify - --issuer $ISSUER --audience {RESOURCE}
+
+The API accepts the token, because each check is ok. No check asks the issuer about this token.
 
 A user signs in with the app:
 
-  {sign_in}
+  FORM="grant_type=password&username={USER}&password=$PASSWORD"
+  LOGIN=$(curl -sS -u "$APP" -d "$FORM" $ISSUER{token})
+  echo "$LOGIN"
 
-They sign in, and stay signed in with the refresh token:
+The access_token is for {USER}. The app keeps the refresh_token, and does not keep the password.
 
-  {sign_in} | {refresh_token} | {app} -d grant_type=refresh_token --data-urlencode refresh_token@- {token_url}
+They stay signed in with the refresh token:
 
-They sign in and sign out (the answer is an empty 200):
+  REFRESH=$(echo "$LOGIN" | sed -n 's/.*"refresh_token":"\([^"]*\)".*/\1/p')
+  FORM="grant_type=refresh_token&refresh_token=$REFRESH"
+  curl -sS -u "$APP" -d "$FORM" $ISSUER{token}
 
-  {sign_in} | {refresh_token} | {app} -w '%{{http_code}}\\n' --data-urlencode token@- {revocation_url}
+The answer has a new access_token, and the refresh_token for the next time.
+
+They sign out:
+
+  curl -sS -u "$APP" -d "token=$REFRESH" -w '%{{http_code}}\n' $ISSUER{revocation}
+
+200 means that the login has ended: no refresh token of it gets a token any more.
 
 Ctrl-C ends the demo and removes its files. Until then, each request logs one line:
-"
+"#
     )
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use anstream::{AutoStream, ColorChoice};
 use axum::http::{HeaderMap, HeaderName};
 use opentelemetry::{
     KeyValue,
@@ -133,7 +134,7 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
     let events = if json {
         events.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
     } else {
-        events.with_ansi(terminal).boxed()
+        events.with_ansi(terminal && AutoStream::choice(&io::stderr()) != ColorChoice::Never).boxed()
     };
     let traces = policy.otlp.as_ref().map(traces).transpose()?;
     let spans = traces.as_ref().map(|traces| {

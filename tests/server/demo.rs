@@ -12,14 +12,28 @@ async fn demo(folder: &Path, temporary: &Path) -> (Process, Vec<String>) {
     command.arg("demo").env("TMPDIR", temporary);
     let demo = Process::spawn(command);
     crate::support::wait_until(|| demo.stdout().iter().any(|line| line.contains("Ctrl-C ends the demo"))).await;
-    let requests = demo.stdout().iter().filter_map(|line| line.strip_prefix("  curl ")).map(|rest| format!("curl {rest}")).collect();
-    (demo, requests)
+    let lines = demo.stdout();
+    let commands = lines.iter().skip_while(|line| !line.starts_with("Or paste these")).skip(1);
+    let mut steps: Vec<String> = Vec::new();
+    for line in commands {
+        match line.strip_prefix("  ") {
+            Some(command) => steps.last_mut().unwrap().push_str(&format!("{command}\n")),
+            // A step begins with what it is about.
+            None => steps.push(String::new()),
+        }
+    }
+    steps.retain(|step| !step.is_empty());
+    (demo, steps)
 }
 
-fn paste(request: &str) -> String {
-    let output = Command::new("bash").args(["-c", request]).output().unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{request}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+/// What each step prints when all of them are pasted into one shell.
+fn paste(steps: &[String]) -> Vec<String> {
+    const END: &str = "--- end of a step";
+    let script: String = steps.iter().map(|step| format!("{step}echo; echo '{END}'\n")).collect();
+    let output = Command::new("bash").args(["-ec", &script]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{script}: {output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.split(END).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,31 +43,29 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     let taken = TcpListener::bind("127.0.0.1:8080");
     let (mut demo, requests) = demo(folder.path(), temporary.path()).await;
     drop(taken);
-    assert_eq!(requests.len(), 7, "{:?}", demo.stdout());
-
-    let token: serde_json::Value = serde_json::from_str(&paste(&requests[0])).unwrap();
-    let kid = header_of(token["access_token"].as_str().unwrap())["kid"].clone();
-    let jwks: serde_json::Value = serde_json::from_str(&paste(&requests[1])).unwrap();
-    assert_eq!(jwks["keys"][0]["kid"], kid);
-    let inspected = paste(&requests[2]);
+    assert_eq!(requests.len(), 8, "the variables, and seven steps: {:?}", demo.stdout());
+    let [token, jwks, inspected, verified, signed_in, refreshed, signed_out] = &paste(&requests)[..] else { panic!("{requests:?}") };
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let kid = header_of(json(token)["access_token"].as_str().unwrap())["kid"].clone();
+    assert_eq!(json(jwks)["keys"][0]["kid"], kid);
     for said in ["https://orders.example", "billing", "orders:read orders:write", "The signature was not verified"] {
         assert!(inspected.contains(said), "{inspected}");
     }
-
-    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-    let verified = paste(&requests[3]);
     assert!(verified.contains("signature") && verified.contains(" ok ") && !verified.contains("FAILED"), "{verified}");
-    let signed_in = json(&paste(&requests[4]));
-    let refreshed = json(&paste(&requests[5]));
-    for answer in [&signed_in, &refreshed] {
+    for answer in [json(signed_in), json(refreshed)] {
         assert!(answer["access_token"].is_string() && answer["refresh_token"].is_string(), "{answer}");
     }
-    assert_eq!(paste(&requests[6]), "200\n");
+    assert_eq!(signed_out, "200");
+
+    // The path of the program is as long as it is.
+    let stdout = demo.stdout();
+    let wide: Vec<_> = stdout.iter().filter(|line| line.len() > 100 && !line.starts_with("  SEALWRIGHT=")).collect();
+    assert!(wide.is_empty(), "{wide:?}");
 
     demo.signal("INT");
     assert_eq!(demo.wait().code(), Some(0), "{:?}", demo.stderr());
     let lines: Vec<_> = demo.stderr().into_iter().filter(|line| line.contains("http.status=")).collect();
-    assert_eq!(lines.len(), 11, "a line per request: {lines:?}");
+    assert_eq!(lines.len(), 7, "a line per request: {lines:?}");
     assert!(lines[0].contains("POST /oauth/token") && lines[1].contains("GET /.well-known/jwks.json"), "{lines:?}");
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");

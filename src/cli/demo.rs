@@ -9,6 +9,7 @@ use super::{
     error::Error,
     output::say,
     serve::{Stop, end_telemetry, start_telemetry, stop_signal},
+    terminal::shell_quoted,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -125,7 +126,7 @@ fn introduction(server: &Server, data: &DemoData) -> String {
     let issuer = server.issuer();
     let docs = issuer.endpoint("/docs");
     let (token, revocation, jwks) = (ServerMetadata::TOKEN_ROUTE, ServerMetadata::REVOCATION_ROUTE, ServerMetadata::JWKS_ROUTE);
-    let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| quoted(&path.display().to_string()));
+    let program = env::current_exe().map_or_else(|_| "sealwright".to_owned(), |path| shell_quoted(&path.display().to_string()));
     let (secret, password) = (data.secret.expose(), &data.password);
     format!(
         r#"
@@ -195,9 +196,4 @@ They sign out:
 Ctrl-C ends the demo and removes its files. Until then, each request logs one line:
 "#
     )
-}
-
-/// Quotes a path for a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }

@@ -112,9 +112,7 @@ impl Failed {
             _ => 1,
         }
     }
-}
 
-impl Failed {
     /// Writes the text to standard error, wrapped and colored on a terminal.
     pub fn report(&self) {
         terminal::report(&format!("\x1b[1;31msealwright:\x1b[0m {self}"));
@@ -140,7 +138,7 @@ impl Command {
     async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         match self {
             Self::Demo => demo::run(settings).await,
-            Self::Serve(serve) => serve::run(serve, settings.load()?).await,
+            Self::Serve(serve) => serve::run(serve, settings).await,
             Self::Health(health) => health.run(settings).await,
             Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,

@@ -1,10 +1,15 @@
 //! `sealwright serve`: runs the server until a signal stops it.
 
-use std::{process, sync::Arc};
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    process,
+    sync::Arc,
+};
 
 use clap::Args;
 
-use super::{error::Error, progress};
+use super::{SettingFlags, error::Error, progress};
 use crate::{
     clock::SystemClock,
     server::{Config, Reload, Server, telemetry},
@@ -17,7 +22,9 @@ pub(super) struct Serve {
     found_new_issuer: bool,
 }
 
-pub(super) async fn run(serve: Serve, mut config: Config) -> Result<(), Error> {
+pub(super) async fn run(serve: Serve, settings: SettingFlags) -> Result<(), Error> {
+    let same_issuer = settings.repeated();
+    let mut config = settings.load()?;
     if serve.found_new_issuer {
         config.found_new_issuer();
     }
@@ -26,12 +33,12 @@ pub(super) async fn run(serve: Serve, mut config: Config) -> Result<(), Error> {
         let variables = config.service_links.join(" ");
         tracing::info!(variables, "ignored environment variables that Kubernetes sets for a Service: they are not settings");
     }
-    let outcome = serve_until_stopped(config).await;
+    let outcome = serve_until_stopped(config, &same_issuer).await;
     end_telemetry(telemetry).await;
     outcome
 }
 
-async fn serve_until_stopped(config: Config) -> Result<(), Error> {
+async fn serve_until_stopped(config: Config, same_issuer: &str) -> Result<(), Error> {
     let mut shutdown = Box::pin(stop_signal(&[Stop::Interrupt, Stop::Terminate], || ())?);
     let others = OtherSignals::install()?;
     let building = progress::announced(
@@ -42,10 +49,39 @@ async fn serve_until_stopped(config: Config) -> Result<(), Error> {
         built = building => built?,
         _ = &mut shutdown => return Ok(()),
     };
+    if server.is_unused().await {
+        show_first_steps(same_issuer);
+    }
     let signals = tokio::spawn(others.serve(server.reload()));
     server.run_until_signal(async { Some(shutdown.await) }).await;
     signals.abort();
     Ok(())
+}
+
+/// Says what to do with a server that has no resource yet. `same_issuer` holds the flags that make a command work on it.
+fn show_first_steps(same_issuer: &str) {
+    if !io::stderr().is_terminal() {
+        tracing::info!(
+            "no client can get a token yet: create a resource (`sealwright resource create`), then a client (`sealwright client create`)"
+        );
+        return;
+    }
+    let program = env::args().next().unwrap_or_else(|| "sealwright".to_owned());
+    // Failures do not matter.
+    let _ = write!(
+        io::stderr(),
+        r#"
+No client can get a token yet. In another terminal, in this folder,
+create a resource (an API) and a client (an app):
+
+  {program} resource create{same_issuer} https://orders.example --scope orders:read
+  {program} client create{same_issuer} billing --grant client_credentials \
+    --allow https://orders.example=orders:read
+
+The second command prints the secret of the client, once.
+
+"#
+    );
 }
 
 /// Starts logging and, if configured, tracing.

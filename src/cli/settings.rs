@@ -10,7 +10,7 @@ use clap::{
     },
 };
 
-use super::terminal::wrapped;
+use super::terminal::{shell_quoted, wrapped};
 use crate::server::config::{SETTINGS, Setting};
 
 /// `--config` and one flag per setting.
@@ -29,6 +29,18 @@ impl SettingFlags {
     /// The value of a setting that was given as a flag.
     pub(super) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().find_map(|(given, value)| (given == name).then_some(value.as_str()))
+    }
+}
+
+impl SettingFlags {
+    /// The flags that other commands need too, to work on the same issuer.
+    pub(super) fn repeated(&self) -> String {
+        let file = self.file.iter().map(|file| format!(" --{FILE} {}", shell_quoted(&file.display().to_string())));
+        let flags = ["database_url", "database_tls", "keys_dir"].into_iter().filter_map(|name| {
+            let value = self.flag(name)?;
+            Some(format!(" --{} {}", name.replace('_', "-"), shell_quoted(value)))
+        });
+        file.chain(flags).collect()
     }
 }
 

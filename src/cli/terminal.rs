@@ -30,6 +30,11 @@ pub(super) fn report(message: &str) {
     let _ = writeln!(AutoStream::auto(stderr.lock()), "{}", text.trim_end());
 }
 
+/// Quotes a text for a shell.
+pub(super) fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// The text in lines of at most `width` columns, each continued with its own indentation. Words that are longer stay whole, because they
 /// are copied.
 pub(super) fn wrapped(text: &str, width: usize) -> String {

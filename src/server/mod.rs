@@ -107,6 +107,11 @@ impl Server {
         &self.parts.issuer
     }
 
+    /// Whether it has no resource, so that no client can get a token. `false` if the database cannot be read.
+    pub(crate) async fn is_unused(&self) -> bool {
+        matches!(self.parts.store.has_resources().await, Ok(false))
+    }
+
     /// Its metrics.
     #[must_use]
     pub fn meters(&self) -> Arc<Meters> {

@@ -1,8 +1,9 @@
-//! Logs: text on a terminal, JSON otherwise; logging never blocks. Traces, if an endpoint is configured.
+//! Logs: short text on a terminal, JSON otherwise; logging never blocks. Traces, if an endpoint is configured.
 
 mod lines;
 mod sampling;
 mod targets;
+mod terminal;
 
 use std::{
     io::{self, IsTerminal},
@@ -31,6 +32,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::Subs
 
 use super::caller_text;
 use lines::{Lines, LinesGuard};
+use terminal::TerminalLines;
 
 pub(crate) use lines::lines_dropped;
 pub(crate) use sampling::{Noise, admits, lines_left_out};
@@ -133,8 +135,10 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
     let events = fmt::layer().with_writer(writer).with_target(false);
     let events = if json {
         events.json().flatten_event(true).with_current_span(false).with_span_list(true).boxed()
+    } else if terminal {
+        events.with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never).event_format(TerminalLines).boxed()
     } else {
-        events.with_ansi(terminal && AutoStream::choice(&io::stderr()) != ColorChoice::Never).boxed()
+        events.with_ansi(false).boxed()
     };
     let traces = policy.otlp.as_ref().map(traces).transpose()?;
     let spans = traces.as_ref().map(|traces| {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
 
 use crate::support::{
-    Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, on_sqlite, sealwright, write_private,
+    Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_both_databases, on_sqlite, sealwright, serve_on_terminal,
+    write_private,
 };
 
 on_both_databases![
@@ -19,6 +20,7 @@ on_sqlite![
     a_malformed_or_exposed_sealing_key_is_refused,
     the_sealing_key_may_come_from_the_environment,
     a_stopped_server_ends_with_exit_code_0,
+    a_start_without_a_resource_says_what_to_do_next,
 ];
 
 async fn jk7_twenty_first_starts_at_once_create_one_key(backend: Backend) {
@@ -250,4 +252,25 @@ async fn a_machine_that_lost_the_race_of_first_starts_keeps_no_sealing_key() {
     database.execute(&trigger).await;
     serve_and_fail(&database, &["sealing.key", "copy sealing.key there", "elsewhere"]);
     assert!(!database.keys_dir().join("sealing.key").exists());
+}
+
+async fn a_start_without_a_resource_says_what_to_do_next(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let serve = || {
+        let mut serve = command_on(&database);
+        serve.args(["serve", "--listen", "127.0.0.1:0", "--management-listen", "off"]).env("NO_COLOR", "1");
+        serve
+    };
+    let (code, shown) = serve_on_terminal(serve(), 80, "serving");
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("client create") && shown.contains("--allow https://orders.example=orders:read"), "{shown}");
+    // A line for a person: time, level, message and fields in columns.
+    let serving = shown.lines().find(|line| line.contains("serving")).unwrap();
+    let (time, rest) = serving.split_at(10);
+    assert!(time.ends_with("Z ") && time.matches(':').count() == 2, "{serving}");
+    assert!(rest.starts_with(&format!("INFO  {:<32} issuer=", "serving")), "{serving}");
+
+    database.orders("orders:read");
+    let (code, shown) = serve_on_terminal(serve(), 80, "serving");
+    assert!(code == Some(0) && !shown.contains("client create"), "{shown}");
 }

@@ -61,6 +61,11 @@ impl Store {
         Ok(Page::of(listed))
     }
 
+    /// Whether there is any resource.
+    pub(crate) async fn has_resources(&self) -> Result<bool, Error> {
+        Ok(sqlx::query("SELECT audience FROM resources LIMIT 1").fetch_optional(&self.pool).await?.is_some())
+    }
+
     /// Whether the resource exists, even if it is damaged.
     pub(crate) async fn require_resource(&self, audience: &Audience) -> Result<(), Error> {
         let row = sqlx::query("SELECT audience FROM resources WHERE audience = $1").bind(audience.to_string());

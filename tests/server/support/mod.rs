@@ -15,7 +15,7 @@ pub(crate) use fixtures::{at_orders, lifetime};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};
-pub(crate) use terminal::on_terminal;
+pub(crate) use terminal::{on_terminal, serve_on_terminal};
 
 /// Runs each of these tests on one database, in a separate module.
 macro_rules! on_database {

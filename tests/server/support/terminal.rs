@@ -3,17 +3,35 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use rustix::{
+    process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
 
 /// Runs a command to its end on a terminal of so many columns, on which `typed` is typed. Returns the exit code and what the terminal
 /// shows.
-pub(crate) fn on_terminal(mut command: Command, columns: u16, typed: &str) -> (Option<i32>, String) {
+pub(crate) fn on_terminal(command: Command, columns: u16, typed: &str) -> (Option<i32>, String) {
+    watched_on_terminal(command, columns, typed, |_, _| ())
+}
+
+/// Runs a server on a terminal, and stops it once the terminal shows `text`.
+pub(crate) fn serve_on_terminal(command: Command, columns: u16, text: &str) -> (Option<i32>, String) {
+    let mut stopped = false;
+    watched_on_terminal(command, columns, "", |server, shown| {
+        if !stopped && String::from_utf8_lossy(shown).contains(text) {
+            let pid = Pid::from_child(server);
+            kill_process(pid, Signal::TERM).unwrap();
+            stopped = true;
+        }
+    })
+}
+
+/// Calls `watch` with the command and what it has shown so far, whenever that grows.
+fn watched_on_terminal(mut command: Command, columns: u16, typed: &str, mut watch: impl FnMut(&Child, &[u8])) -> (Option<i32>, String) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
     let keyboard = openpt(flags).unwrap();
     grantpt(&keyboard).unwrap();
@@ -35,6 +53,7 @@ pub(crate) fn on_terminal(mut command: Command, columns: u16, typed: &str) -> (O
     // The end is an error (EIO).
     while let Ok(count @ 1..) = keyboard.read(&mut part) {
         shown.extend_from_slice(&part[..count]);
+        watch(&child, &shown);
     }
     (child.wait().unwrap().code(), String::from_utf8(shown).unwrap().replace("\r\n", "\n"))
 }

@@ -65,9 +65,9 @@
 //! - [Securing an API, from zero](../../../docs/securing-an-api.md): a tutorial with an issuer, an API, an app and a user.
 //! - [Verifying tokens](../../../docs/verifying.md) and [Getting tokens](../../../docs/getting-tokens.md), with figures.
 //! - [Operating](../../../docs/operating.md) and [Configuration](../../../docs/configuration.md) of the server.
-//! - [Architecture](../../../docs/architecture.md), for those who change the code: the map of all modules, and
-//!   [recipes](../../../docs/architecture.md#recipes) that list the files to touch for a grant, an endpoint, a client-authentication
-//!   method, an algorithm and more.
+//! - [Architecture](../../../docs/architecture.md) (`docs/architecture.md` in the repository), for those who change the code: the map of all
+//!   modules, and [recipes](../../../docs/architecture.md#recipes) that list the files to touch for a grant, an endpoint, a
+//!   client-authentication method, a route for operators, an algorithm and more.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

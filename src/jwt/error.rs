@@ -1,19 +1,18 @@
-/// Why a JWT is refused. It never contains the token itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a JWT is refused. It never contains the token itself. The caller has the words for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Error {
-    #[error("the token or its header is too long")]
+    /// The token or its header is too long.
     TooLarge,
     /// It is not a signed JWT in compact form with a JSON object in each part, or a member is duplicated or of the wrong type.
-    #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    #[error("the token's algorithm is not accepted")]
+    /// Its algorithm is not accepted.
     AlgorithmNotAllowed,
-    #[error("the token's header requires an extension that is not supported")]
+    /// Its header requires an extension, and none is supported.
     Critical,
-    #[error("the token is of another type")]
+    /// It is of another type.
     WrongType,
-    #[error("the token was signed by an unknown key")]
+    /// It names no known key.
     UnknownKey,
-    #[error("the token's signature is invalid")]
+    /// Its signature is invalid.
     BadSignature,
 }

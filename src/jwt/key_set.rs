@@ -35,8 +35,7 @@ struct SetKey {
 }
 
 /// Why a document is not a JWK set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the document is not a JWK set (RFC 7517 section 5): {0}")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotAKeySet(pub(crate) &'static str);
 
 impl KeySet {
@@ -69,7 +68,7 @@ impl KeySet {
             };
             match read_key(jwk) {
                 Ok((_, key)) if !algorithms.contains(&key.algorithm()) => {
-                    read.skip(entry, index, "this API does not accept its algorithm");
+                    read.skip(entry, index, "its algorithm is not accepted");
                 }
                 Ok((kid, key)) => read.keys.entry(kid).or_default().push(SetKey { index, key }),
                 Err(why) => read.skip(entry, index, why),

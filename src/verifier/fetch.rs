@@ -12,8 +12,8 @@ use url::Url;
 use super::BuildError;
 use crate::{
     clock::Timestamp,
-    jwt::KeySet,
-    outbound::{self, RequestError, body, endpoint},
+    jwt::{KeySet, MAX_SET_LEN},
+    outbound::{self, MAX_ANSWER_LEN, RequestError, body, endpoint},
     protocol::{Algorithm, Issuer},
 };
 
@@ -24,6 +24,8 @@ const MAX_TTL: Duration = Duration::from_secs(3600);
 const URL_TTL: Duration = Duration::from_secs(3600);
 /// Maximum length of an `ETag` in bytes. A longer one is ignored.
 const MAX_ETAG_LEN: usize = 256;
+// A set that can be given can be fetched too.
+const _: () = assert!(MAX_SET_LEN <= MAX_ANSWER_LEN);
 
 /// The source of an issuer's keys.
 #[derive(Debug)]

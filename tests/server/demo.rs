@@ -73,7 +73,7 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_keeps_to_the_port_that_it_was_told() {
+async fn a_demo_keeps_to_the_given_port() {
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();

@@ -8,7 +8,7 @@ on_both_databases![
     ad9_a_fault_of_the_server_shows_the_caller_a_request_id_and_nothing_else,
     without_a_database_cached_clients_are_served_for_ten_seconds_and_keys_without_a_limit,
     a_damaged_key_row_is_skipped_and_a_new_key_signs,
-    a_key_row_whose_algorithm_is_not_that_of_its_key_is_left_aside,
+    a_key_row_whose_public_key_is_damaged_is_skipped_and_a_new_key_signs,
     write_access_to_the_database_is_not_enough_to_publish_a_key,
     a_client_stays_disabled_when_the_database_was_set_back,
     a_slow_write_of_last_use_delays_no_change,
@@ -93,17 +93,28 @@ async fn a_damaged_key_row_is_skipped_and_a_new_key_signs(backend: Backend) {
     assert!(!check.status.success() && check.stdout.contains("1 of 2 are damaged"), "{check:?}");
 }
 
-async fn a_key_row_whose_algorithm_is_not_that_of_its_key_is_left_aside(backend: Backend) {
-    let app = TestApp::start(backend).await.with_orders();
+async fn a_key_row_whose_public_key_is_damaged_is_skipped_and_a_new_key_signs(backend: Backend) {
+    let mut app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
-    let first = kids(&app).await.remove(0);
-    let database = app.stop().await;
-    database.execute("UPDATE signing_keys SET algorithm = 'ES256'").await;
-
-    let app = TestApp::start_with(database, &[]).await;
-    app.plain_token(&client).await.granted();
-    let published = kids(&app).await;
-    assert!(published.len() == 1 && published[0] != first, "{published:?}");
+    for damage in [
+        "algorithm = 'ES256'",
+        "public_jwk = replace(public_jwk, '\"n\":\"', '\"n\":\"BBBB')",
+        "public_jwk = replace(public_jwk, '\"n\":\"', '\"n\":\"!')",
+        "public_jwk = replace(public_jwk, 'RS256', 'PS256')",
+        "public_jwk = 'nothing'",
+    ] {
+        let before = kids(&app).await;
+        app.database.execute(&format!("UPDATE signing_keys SET {damage}")).await;
+        app.database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'keys'").await;
+        app.settle().await;
+        app.plain_token(&client).await.granted();
+        assert_eq!(kids(&app).await, before, "{damage}: a key that is open already signs and is published");
+        let database = app.stop().await;
+        app = TestApp::start_with(database, &[]).await;
+        app.plain_token(&client).await.granted();
+        let after = kids(&app).await;
+        assert!(after.len() == 1 && after != before, "{damage}: {after:?}");
+    }
 }
 
 async fn kids(app: &TestApp) -> Vec<String> {
@@ -167,11 +178,11 @@ async fn a_slow_write_of_last_use_delays_no_change(backend: Backend) {
     app.plain_token(&client).await.granted();
     // Housekeeping waits for this lock until it times out.
     let held = app.database.lock("UPDATE client_secrets SET last_used_at = 1").await;
-    app.pass(Duration::from_secs(10)).await;
+    app.clock.advance(Duration::from_secs(10));
     if backend == Backend::Postgres {
         app.database.disable_client("other");
     }
-    // Housekeeping does not sleep, so this waits for reads of the epochs.
+    // Not `pass`, which waits for every task.
     let looks = app.meters.epoch_looks.get();
     crate::support::wait_until(|| {
         app.clock.advance(Duration::from_millis(500));
@@ -182,5 +193,6 @@ async fn a_slow_write_of_last_use_delays_no_change(backend: Backend) {
         app.plain_token(&other).await.refused(401, "invalid_client");
     }
     app.plain_token(&client).await.granted();
+    assert!(!app.clock.sleepers().contains(&"housekeeping"), "it still waits for the lock");
     held.release().await;
 }

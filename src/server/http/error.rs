@@ -54,6 +54,11 @@ impl Failure {
         }
     }
 
+    /// The cause, which is never sent.
+    pub(super) fn cause(&self) -> &str {
+        &self.cause
+    }
+
     /// Takes the cause, which is never sent.
     pub(super) fn take_cause(&mut self) -> String {
         std::mem::take(&mut self.cause)

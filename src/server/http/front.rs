@@ -152,7 +152,12 @@ impl PendingRequest {
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Some(info) = &self.info {
-            let note = Note { cause: Some("the caller disconnected".to_owned()), ..self.note.take() };
+            let mut note = self.note.take();
+            // Without the refusal, the line would look like that of an authenticated client.
+            note.cause = Some(match note.cause.take() {
+                Some(refusal) => format!("the caller disconnected after a refusal: {refusal}"),
+                None => "the caller disconnected".to_owned(),
+            });
             // The usual status for this in logs; it is never sent.
             record(&self.app, info, Outcome::Abandoned, 499, "abandoned", &note);
         }

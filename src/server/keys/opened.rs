@@ -1,11 +1,11 @@
 //! Signing keys whose private half has been opened, and the JWKS of the public halves.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use super::{Error, SealingKeys, plan::KnownKey, sealing::Sealed, signer::SigningKey};
 use crate::{
     clock::Timestamp,
-    protocol::{Algorithm, JwkSet},
+    protocol::{Algorithm, JwkSet, PublicJwk},
     server::{
         document::Document,
         model::{KeyState, SigningKeyRow},
@@ -39,7 +39,20 @@ pub(super) struct Keys(Vec<OpenedKey>);
 #[derive(Debug, Clone)]
 struct OpenedKey {
     row: SigningKeyRow,
+    public: PublicJwk,
     signer: SigningKey,
+}
+
+impl OpenedKey {
+    fn open(row: &SigningKeyRow, sealing: &SealingKeys) -> Result<Self, Error> {
+        let pkcs8 = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed)?;
+        let unopened = |error: &dyn Display| Error::Unopened(format!("its public key is damaged: {error}"));
+        let public: PublicJwk = serde_json::from_str(&row.public_jwk).map_err(|error| unopened(&error))?;
+        if public.algorithm() != row.algorithm {
+            return Err(unopened(&format_args!("it is for {}, and its row for {}", public.algorithm(), row.algorithm)));
+        }
+        Ok(Self { signer: SigningKey::from_pkcs8(&pkcs8, &public)?, public, row: row.clone() })
+    }
 }
 
 impl Keys {
@@ -47,18 +60,15 @@ impl Keys {
     /// key belongs to this issuer, and write access to the database must not be enough to publish a key.
     ///
     /// A key that is open already is kept: later damage to its row does not invalidate its tokens.
-    pub(super) fn open(rows: Vec<SigningKeyRow>, sealing: &SealingKeys, before: Option<&Self>) -> Self {
-        let open = |row: SigningKeyRow| {
-            let private = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed);
-            match private.and_then(|pkcs8| SigningKey::from_pkcs8(&pkcs8, &row.public_jwk)) {
-                Ok(signer) => Some(OpenedKey { row, signer }),
-                Err(error) => {
-                    tracing::error!(key.id = row.kid, %error, "a signing key does not open and is not used");
-                    before?.0.iter().find(|key| key.row.kid == row.kid).cloned()
-                }
+    pub(super) fn open(rows: &[SigningKeyRow], sealing: &SealingKeys, before: Option<&Self>) -> Self {
+        let open = |row: &SigningKeyRow| match OpenedKey::open(row, sealing) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::error!(key.id = row.kid, %error, "a signing key does not open and is not used");
+                before?.0.iter().find(|key| key.row.kid == row.kid).cloned()
             }
         };
-        Self(rows.into_iter().filter_map(open).collect())
+        Self(rows.iter().filter_map(open).collect())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -83,16 +93,16 @@ impl Keys {
         self.0.iter().map(|key| age(&key.row)).collect()
     }
 
-    fn published(&self, now: Timestamp) -> impl Iterator<Item = &SigningKeyRow> {
-        self.0.iter().map(|key| &key.row).filter(move |row| row.state(now).is_published())
+    fn published(&self, now: Timestamp) -> impl Iterator<Item = &OpenedKey> {
+        self.0.iter().filter(move |key| key.row.state(now).is_published())
     }
 
     pub(super) fn published_kids(&self, now: Timestamp) -> Vec<String> {
-        self.published(now).map(|row| row.kid.clone()).collect()
+        self.published(now).map(|key| key.row.kid.clone()).collect()
     }
 
     pub(super) fn render(&self, now: Timestamp) -> Result<Jwks, Error> {
-        let set = JwkSet { keys: self.published(now).map(|row| row.public_jwk.clone()).collect() };
+        let set = JwkSet { keys: self.published(now).map(|key| key.public.clone()).collect() };
         let body = serde_json::to_vec(&set).map_err(|e| Error::Generation(e.to_string()))?;
         Ok(Jwks { document: Document::new(body), kids: self.published_kids(now) })
     }

@@ -77,7 +77,7 @@ impl KeyRing {
     /// Reads all keys again. `read_at` is a time before the epochs were read.
     pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
         let rows = opened::read_rows(&self.0.store).await?;
-        let keys = Keys::open(rows, &self.0.sealing, Some(&self.0.view.load().keys));
+        let keys = Keys::open(&rows, &self.0.sealing, Some(&self.0.view.load().keys));
         self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
         Ok(())
     }

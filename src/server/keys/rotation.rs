@@ -25,7 +25,7 @@ pub(super) const ALGORITHM: Algorithm = Algorithm::Rs256;
 /// Several nodes may do so at the same time; the unique (algorithm, generation) lets one of them win.
 pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
     let rows = opened::read_rows(store).await?;
-    let keys = Keys::open(rows.clone(), sealing, None);
+    let keys = Keys::open(&rows, sealing, None);
     let steps = plan(&keys.known(&rows), &[ALGORITHM], now);
     if steps.is_empty() {
         return Ok(keys);
@@ -33,7 +33,7 @@ pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store
     for Step::Create { algorithm, generation } in steps {
         create(policy, sealing, store, algorithm, generation, now).await?;
     }
-    Ok(Keys::open(opened::read_rows(store).await?, sealing, None))
+    Ok(Keys::open(&opened::read_rows(store).await?, sealing, None))
 }
 
 /// Creates a key that is active at once.
@@ -53,7 +53,7 @@ async fn create(
         kid: kid.clone(),
         algorithm,
         generation,
-        public_jwk: key.public_jwk,
+        public_jwk: serde_json::to_string(&key.public_jwk).map_err(|e| Error::Generation(e.to_string()))?,
         sealed,
         published_at: now,
         activates_at: now,
@@ -79,7 +79,7 @@ async fn create(
 pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<String, String> {
     let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
     let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
-    let keys = Keys::open(readable, sealing, None);
+    let keys = Keys::open(&readable, sealing, None);
     match (keys.len(), rows.len(), keys.active(ALGORITHM, now)) {
         (_, _, None) => Err("none can sign; the next start creates one".to_owned()),
         (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),

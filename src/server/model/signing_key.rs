@@ -1,10 +1,7 @@
 use serde::Serialize;
 use strum::{Display, IntoStaticStr};
 
-use crate::{
-    clock::Timestamp,
-    protocol::{Algorithm, PublicJwk},
-};
+use crate::{clock::Timestamp, protocol::Algorithm};
 
 /// A signing key as it is stored. Its state follows from its times and `now`, so that nodes agree without communicating.
 #[derive(Debug, Clone)]
@@ -13,7 +10,8 @@ pub(crate) struct SigningKeyRow {
     pub(crate) algorithm: Algorithm,
     /// Counts the keys of one algorithm. It is unique, so that one of several nodes that create the next key wins.
     pub(crate) generation: i64,
-    pub(crate) public_jwk: PublicJwk,
+    /// The public half as JSON. It is parsed when the key is opened, so that damage to it does not hide the row and its generation.
+    pub(crate) public_jwk: String,
     /// The private key, as a JWE under the sealing key.
     pub(crate) sealed: String,
     pub(crate) published_at: Timestamp,

@@ -106,7 +106,10 @@ async fn authenticate(app: &App, credentials: &Credentials, note: &RequestNote) 
     note.write(|note| note.client = named);
     let client = authenticated.map_err(|error| {
         note.misplaced_secret(credentials.holds_secret_as_id().then_some(RequestPart::ClientId));
-        Failure::of_authentication(error, credentials)
+        let failure = Failure::of_authentication(error, credentials);
+        // In case the caller disconnects before the answer.
+        note.write(|note| note.cause = Some(failure.cause().to_owned()));
+        failure
     })?;
     Ok((client, now))
 }

@@ -1,5 +1,7 @@
 //! `sealwright completions`: prints a script that completes commands and options in a shell.
 
+use std::fmt::Write;
+
 use clap::{Args, Command, ValueEnum};
 use clap_complete::{Shell as Script, generate};
 
@@ -30,6 +32,22 @@ impl Completions {
         let name = program.get_name().to_owned();
         let mut text = Vec::new();
         generate(script, &mut program, name, &mut text);
-        say(String::from_utf8_lossy(&text).trim_end())
+        let mut text = String::from_utf8_lossy(&text).trim_end().to_owned();
+        if script == Script::Fish {
+            program.get_subcommands().for_each(|command| offer_values(command, &mut text));
+        }
+        say(&text)
+    }
+}
+
+/// Makes fish offer the values of a command's arguments, not files. The generated script offers only the values of options.
+fn offer_values(command: &Command, script: &mut String) {
+    for argument in command.get_positionals() {
+        let values: Vec<_> = argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+        if !values.is_empty() {
+            let (name, values) = (command.get_name(), values.join(" "));
+            // A String takes every text.
+            let _ = write!(script, "\ncomplete -c sealwright -n \"__fish_sealwright_using_subcommand {name}\" -f -a \"{values}\"");
+        }
     }
 }

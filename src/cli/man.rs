@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Command};
+use clap::{Args, Command, builder::Resettable};
 use clap_mangen::{
     Man as Page,
     roff::{Roff, bold, roman},
@@ -40,6 +40,12 @@ impl Man {
     }
 }
 
+/// The left part of a page's footer.
+const SOURCE: &str = concat!("sealwright ", env!("CARGO_PKG_VERSION"));
+/// An argument of the page's title that is present and empty. Without it, the next argument would be read as the date. A date of the
+/// build would make two builds of one source differ.
+const NO_DATE: &str = "\"\"";
+
 /// Writes the pages of a command and of those below it, and returns how many.
 fn write_all(command: Command, folder: &Path) -> io::Result<usize> {
     let mut count = 1;
@@ -53,8 +59,16 @@ fn write_all(command: Command, folder: &Path) -> io::Result<usize> {
 
 fn render(command: Command) -> io::Result<Vec<u8>> {
     let is_settings = command.get_name() == "settings";
+    let refers_to_settings = command.get_after_help().is_some();
     let mut text = Vec::new();
-    Page::new(command).manual("Sealwright").render(&mut text)?;
+    // SEE ALSO replaces the section EXTRA, which would hold the last lines of the help.
+    let page = Page::new(command.after_help(Resettable::Reset)).manual("Sealwright").source(SOURCE).date(NO_DATE);
+    page.render(&mut text)?;
+    if refers_to_settings {
+        let mut roff = Roff::new();
+        roff.control("SH", ["SEE ALSO"]).text([bold("sealwright-settings"), roman("(1): all settings and their environment variables")]);
+        text.write_all(roff.to_roff().as_bytes())?;
+    }
     if is_settings {
         write_settings(&mut text)?;
     }

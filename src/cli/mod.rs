@@ -45,7 +45,7 @@ use crate::{
 
 /// Issues signed access tokens to trusted apps, and publishes the keys with which APIs verify them offline.
 #[derive(Debug, Parser)]
-#[command(name = "sealwright", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "sealwright", version, arg_required_else_help = true)]
 struct CommandLine {
     #[command(flatten)]
     settings: SettingFlags,
@@ -71,18 +71,18 @@ enum Command {
     /// Logins: the sessions of users
     #[command(subcommand)]
     Login(login::Command),
-    /// Signing keys
+    /// Signing keys: their states and dates
     #[command(subcommand)]
     Key(key::Command),
     /// Changes: what operators changed
     #[command(subcommand)]
     Change(change::Command),
-    /// Tokens
+    /// Access tokens: inspect or verify one
     #[command(subcommand)]
     Token(token::Command),
     /// Check configuration, database and keys without starting a server
     Check(check::Check),
-    /// Ask the configured server whether it is ready; exit code 0 if it is
+    /// Ask the server whether it is ready; exit code 0 means yes
     Health(health::Health),
     /// Copy an SQLite database into one file; the server may be running
     Backup(backup::Backup),

@@ -24,7 +24,7 @@ use crate::{
 pub(super) enum Command {
     /// Register a resource and its scopes
     Create {
-        /// Its audience, an absolute URI such as https://orders.example
+        /// The audience of the resource: an absolute URI such as https://orders.example
         audience: Audience,
         /// A scope token that it owns, such as orders:read; repeatable
         #[arg(long = "scope", required = true, value_name = "SCOPE", value_parser = scope_token)]

@@ -76,6 +76,14 @@ fn every_command_accepts_the_flag_of_every_setting() {
 }
 
 #[test]
+fn the_version_is_an_option_of_the_program_alone() {
+    assert_eq!(sealwright(&["--version"]).trim(), concat!("sealwright ", env!("CARGO_PKG_VERSION")));
+    for command in ["client", "client create", "serve", "settings"] {
+        assert!(!on_a_terminal(&format!("{command} --help"), NO_COLOR).contains("--version"), "{command}");
+    }
+}
+
+#[test]
 fn errors_fit_a_terminal_and_are_one_line_in_a_pipe() {
     let error = on_a_terminal("health --url http://127.0.0.1:1", NO_COLOR);
     fits(&error, 80);

@@ -31,7 +31,7 @@ use crate::{
 pub(super) enum Command {
     /// Register a client and show its first secret, once
     Create {
-        /// Its id: 1 to 64 of a-z, 0-9, dot, underscore and hyphen
+        /// The id of the client: 1 to 64 characters of a-z, 0-9, dot, underscore and hyphen
         id: ClientId,
         /// A grant type that it may use: client_credentials, password or refresh_token; repeatable
         #[arg(long = "grant", value_name = "GRANT")]

@@ -30,7 +30,7 @@ impl Command {
 
 #[derive(Debug, Args)]
 struct TokenArgument {
-    /// The token, or - to read it, or the token endpoint's whole response, from standard input
+    /// The token; - reads it, or the token endpoint's whole response, from standard input
     token: String,
 }
 

@@ -3,11 +3,14 @@
 mod service_links;
 mod settings;
 mod sources;
+mod values;
 
 use std::{fmt::Display, net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 pub use settings::{SETTINGS, Setting};
 pub use sources::Sources;
+
+use values::{Values, Why};
 
 use secrecy::SecretString;
 
@@ -239,7 +242,7 @@ impl Config {
 }
 
 /// The URL of the database, with the TLS mode of its connections.
-fn database_url(values: &sources::Values) -> Result<DatabaseUrl, Error> {
+fn database_url(values: &Values) -> Result<DatabaseUrl, Error> {
     let refuse = |why: &str| values.refuse("database_url", Some(why.to_owned()));
     let tls = values.parse("database_tls", |text| DatabaseTls::parse(text).ok_or(None))?;
     let url = values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(|invalid| Some(invalid.to_string())))?;
@@ -253,7 +256,7 @@ fn database_url(values: &sources::Values) -> Result<DatabaseUrl, Error> {
 }
 
 /// The address for metrics. They are served in plain HTTP without authentication, so an address beyond loopback requires consent.
-fn management_listen(values: &sources::Values) -> Result<Option<SocketAddr>, Error> {
+fn management_listen(values: &Values) -> Result<Option<SocketAddr>, Error> {
     let listen = values.parse("management_listen", |text| match text {
         "off" => Ok(None),
         text => text.parse::<SocketAddr>().map(Some).map_err(none),
@@ -268,7 +271,7 @@ fn management_listen(values: &sources::Values) -> Result<Option<SocketAddr>, Err
 }
 
 /// Certificate and key: both or none.
-fn tls_files(values: &sources::Values) -> Result<Option<edge::TlsFiles>, Error> {
+fn tls_files(values: &Values) -> Result<Option<edge::TlsFiles>, Error> {
     let path = |text: &str| Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty()).ok_or(None);
     let (certificate, key) = (values.parse_if_any("tls_cert", path)?, values.parse_if_any("tls_key", path)?);
     let alone = |given, missing| Err(values.refuse(given, Some(format!("it requires {missing} too"))));
@@ -288,9 +291,6 @@ fn service_names(issuer: Option<&Issuer>) -> Vec<String> {
     let parts = host.split(['.', ':']).map(str::to_owned);
     parts.chain(["sealwright".to_owned()]).collect()
 }
-
-/// The error of a value parser: the reason, if there is one to show.
-type Why = Option<String>;
 
 fn none(_: impl Display) -> Why {
     None

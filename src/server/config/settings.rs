@@ -20,6 +20,12 @@ impl Setting {
     pub(crate) fn may_be_secret(&self) -> bool {
         self.secret || self.name == "database_url"
     }
+
+    /// Whether other users must not read this value.
+    pub(super) fn holds_secret(&self, value: &str) -> bool {
+        let user = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
+        self.secret || self.name == "database_url" && (user.contains(':') || value.contains("password="))
+    }
 }
 
 const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str, allowed: &'static str) -> Setting {
@@ -230,3 +236,14 @@ pub const SETTINGS: &[Setting] = &[
         "an http or https URL, such as http://127.0.0.1:4318",
     ),
 ];
+
+pub(super) fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The setting whose name is most similar to `name`, if any is similar enough.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let likeness = |setting: &Setting| strsim::jaro_winkler(&name.to_lowercase(), setting.name);
+    let best = SETTINGS.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(best) > 0.7).then_some(best.name)
+}

@@ -29,7 +29,7 @@ struct Inner {
     publish_lead: Duration,
     sealing: SealingKeys,
     store: Store,
-    signing: Workers<()>,
+    signing: Workers,
     view: ArcSwap<View>,
 }
 
@@ -100,7 +100,7 @@ impl KeyRing {
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
         let signer = self.0.view.load().keys.active(rotation::ALGORITHM, now).cloned().ok_or(SignError::NoActiveKey)?;
-        let signed = self.0.signing.run(move |()| signer.sign_token(&claims)).await?;
+        let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
 

@@ -24,18 +24,11 @@ type Job<W> = Box<dyn FnOnce(Result<&mut W, WorkError>) + Send>;
 
 type Outcome<T> = oneshot::Receiver<Result<T, WorkError>>;
 
-/// Threads that each own a `W` (scratch memory, or nothing) and lend it to one job at a time. They end when the last handle is dropped
-/// and the queue is empty.
-#[derive(Debug)]
-pub(crate) struct Workers<W> {
-    queue: Sender<Job<W>>,
+/// Threads that run one job at a time. They end when the last handle is dropped and the queue is empty.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers {
+    queue: Sender<Job<()>>,
     meters: WorkMeters,
-}
-
-impl<W> Clone for Workers<W> {
-    fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), meters: self.meters.clone() }
-    }
 }
 
 /// Why a job has no result.
@@ -49,12 +42,12 @@ pub(crate) enum WorkError {
     Failed,
 }
 
-impl<W: Default + 'static> Workers<W> {
+impl Workers {
     /// Starts `count` threads with a queue of at most `waiting` jobs.
     pub(crate) fn start(name: &str, count: usize, waiting: usize, meters: WorkMeters) -> io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(waiting);
         for index in 0..count {
-            let jobs: Receiver<Job<W>> = jobs.clone();
+            let jobs: Receiver<Job<()>> = jobs.clone();
             thread::Builder::new().name(format!("{name}-{index}")).spawn(move || work(jobs.into_iter()))?;
         }
         Ok(Self { queue, meters })
@@ -67,8 +60,8 @@ impl<W: Default + 'static> Workers<W> {
 
     /// Runs `job` on one of the threads, in the caller's span, whose field `queued_us` records the time in the queue. Fails at once if the
     /// queue is full. If the caller is dropped meanwhile, the job does not run.
-    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut W) -> T + Send + 'static) -> Result<T, WorkError> {
-        let (job, answered) = job_of(job, self.meters.clone());
+    pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
+        let (job, answered) = job_of(|()| job(), self.meters.clone());
         self.queue.try_send(job).map_err(|refused| match refused {
             TrySendError::Full(_) => {
                 self.meters.shed.inc();
@@ -125,16 +118,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once_and_a_panic_costs_one_job() {
-        let workers = Workers::<()>::start("test", 1, 1, WorkMeters::default()).unwrap();
-        assert_eq!(workers.run(|()| 7).await, Ok(7));
-        assert_eq!(workers.run(|()| -> u8 { panic!("meant to") }).await, Err(WorkError::Failed));
+        let workers = Workers::start("test", 1, 1, WorkMeters::default()).unwrap();
+        assert_eq!(workers.run(|| 7).await, Ok(7));
+        assert_eq!(workers.run(|| -> u8 { panic!("meant to") }).await, Err(WorkError::Failed));
 
         let (started, has_started) = mpsc::channel();
         let (release, released) = mpsc::channel::<()>();
         let busy = tokio::spawn({
             let workers = workers.clone();
             async move {
-                let wait = move |(): &mut ()| {
+                let wait = move || {
                     started.send(()).unwrap();
                     released.recv().unwrap();
                 };
@@ -144,7 +137,7 @@ mod tests {
         tokio::task::spawn_blocking(move || has_started.recv().unwrap()).await.unwrap();
         // One runs, one waits, the next is refused.
         workers.queue.try_send(Box::new(|_| {})).unwrap();
-        assert_eq!(workers.run(|()| 7).await, Err(WorkError::QueueFull));
+        assert_eq!(workers.run(|| 7).await, Err(WorkError::QueueFull));
 
         release.send(()).unwrap();
         assert_eq!(busy.await.unwrap(), Ok(()));

@@ -24,6 +24,7 @@ mod public;
 pub(crate) mod registry;
 pub(crate) mod restore;
 pub(crate) mod secret;
+mod settings;
 pub(crate) mod store;
 mod tasks;
 pub(crate) mod telemetry;

@@ -30,7 +30,10 @@ use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use super::caller_text;
+use super::{
+    caller_text,
+    settings::{self, Setting, Values, setting},
+};
 use lines::{Lines, LinesGuard};
 use terminal::TerminalLines;
 
@@ -52,6 +55,27 @@ pub(crate) struct Policy {
     pub(crate) format: Format,
     /// The receiver of spans (OTLP over HTTP).
     pub(crate) otlp: Option<OtlpEndpoint>,
+}
+
+impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting("log", Some("info"), "the log filter", "off, error, warn, info, debug, trace, or a list such as info,sqlx=warn"),
+        setting("log_format", Some("auto"), "the log format; auto is text on a terminal and JSON otherwise", "auto, text or json"),
+        setting(
+            "otlp_endpoint",
+            None,
+            "the base URL for sending spans by OTLP over HTTP (to /v1/traces); by default none are sent",
+            "an http or https URL, such as http://127.0.0.1:4318",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        Ok(Self {
+            filter: values.parse("log", |text| Filter::parse(text).map_err(Some))?,
+            format: values.parse("log_format", |text| Format::parse(text).ok_or(None))?,
+            otlp: values.parse_if_any("otlp_endpoint", |text| OtlpEndpoint::parse(text).ok_or(None))?,
+        })
+    }
 }
 
 /// The filter for log events; valid.

@@ -44,6 +44,7 @@ const STOREYS: &[&[Room]] = &[
             "server::document",
             "server::meters",
             "server::secret",
+            "server::settings",
             "server::telemetry",
             "server::workers",
         ],

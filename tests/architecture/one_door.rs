@@ -75,7 +75,7 @@ fn sql_outside_the_store_is_caught() {
         assert_eq!(caught(sql, "src/server/registry/mod.rs", text), [1], "{text}");
         assert_eq!(caught(sql, "src/server/store/clients.rs", text), [], "{text}");
     }
-    assert_eq!(caught(sql, "src/server/config/settings.rs", "/// sqlx\nconst LOG: &str = \"info,sqlx=warn\";"), []);
+    assert_eq!(caught(sql, "src/server/telemetry/targets.rs", "/// sqlx\nconst LOG: &str = \"info,sqlx=warn\";"), []);
 }
 
 #[test]

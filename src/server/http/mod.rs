@@ -11,8 +11,9 @@ mod health;
 mod hosts;
 mod note;
 mod oauth;
+mod policy;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router, middleware,
@@ -27,7 +28,7 @@ use crate::{
     protocol::{Issuer, ServerMetadata},
     server::{
         document::Document,
-        edge::{ConnectionLimits, Drain, Stopping, TlsFiles, TrustedProxies},
+        edge::{Stopping, TrustedProxies},
         issuer::TokenIssuer,
         keys::KeyRing,
         meters::Meters,
@@ -35,23 +36,11 @@ use crate::{
     },
 };
 
-pub(crate) use api_docs::{ApiDocs, Demo, Policy as ApiDocsPolicy};
+pub(crate) use api_docs::{ApiDocs, Demo};
 pub(crate) use hosts::Hosts;
+pub(crate) use policy::Policy;
 
 use oauth::{discovery, revocation, token};
-
-/// The settings of the public listener.
-#[derive(Debug, Clone)]
-pub(crate) struct Policy {
-    pub(crate) listen: SocketAddr,
-    pub(crate) tls: Option<TlsFiles>,
-    pub(crate) proxies: TrustedProxies,
-    pub(crate) limits: ConnectionLimits,
-    /// Memory for requests that are not authenticated yet, in bytes.
-    pub(crate) unauthenticated_memory: usize,
-    pub(crate) drain: Drain,
-    pub(crate) api_docs: ApiDocsPolicy,
-}
 
 /// The state of the handlers. Each layer of each request holds a reference, so it is shared and not cloned.
 #[derive(Debug)]

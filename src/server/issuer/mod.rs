@@ -26,6 +26,7 @@ use crate::{
         meters::Meters,
         model::{Client, TokenLifetime, UserId},
         registry::Registry,
+        settings::{self, Setting, Values, boolean, parse_duration, setting},
     },
 };
 
@@ -39,6 +40,23 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting("token_lifetime", Some("10m"), "lifetime of tokens, unless their client or resource sets another", TokenLifetime::RANGE),
+        setting(
+            "password_grant",
+            Some("true"),
+            "whether the password grant is enabled; even then, only clients that have it may use it",
+            "true or false",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        Ok(Self {
+            token_lifetime: values.parse("token_lifetime", |text| parse_duration(text).and_then(TokenLifetime::new).ok_or(None))?,
+            password_grant: values.parse("password_grant", boolean)?,
+        })
+    }
+
     /// The grant types that this server supports.
     pub(crate) fn served(&self) -> impl Iterator<Item = GrantType> {
         GrantType::ALL.iter().copied().filter(|grant| *grant != GrantType::Password || self.password_grant)

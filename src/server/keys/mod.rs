@@ -20,6 +20,8 @@ pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;
 
+use crate::server::settings::{self, Setting, Values, cores, duration, number, path, setting};
+
 /// Maximum difference between the clocks of nodes and verifiers.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
@@ -43,4 +45,51 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) const SHORTEST_LEAD: Duration = Duration::from_secs(2 * 3600);
+
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting("keys_dir", Some("keys"), "the folder of sealing.key", "a path"),
+        Setting {
+            name: "sealing_key",
+            help: "the sealing key itself instead of a file: the content of a sealing.key",
+            allowed: "a JWK set with at least one oct key of 256 bits that has a kid",
+            default: None,
+            secret: true,
+        },
+        setting(
+            "key_publish_lead",
+            Some("24h"),
+            "how long a new key is published before it signs, which limits how long verifiers may cache keys",
+            "a duration from 2h to 30days",
+        ),
+        setting(
+            "rsa_bits",
+            Some("2048"),
+            "the size of the RSA key that the first start creates; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
+            "2048, 3072 or 4096",
+        ),
+        setting("signing_threads", None, "number of signing threads; by default one per core", "a number from 1 to 256"),
+        setting(
+            "signing_queue",
+            Some("1024"),
+            "maximum number of queued signatures; further requests are answered with 503",
+            "a number from 1 to 100000",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        Ok(Self {
+            dir: values.parse("keys_dir", path)?,
+            sealing_key: values.parse_if_any("sealing_key", |text| Ok(SecretString::from(text)))?,
+            found_new_issuer: false,
+            publish_lead: values.parse("key_publish_lead", duration(Self::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,
+            rsa_bits: values.parse("rsa_bits", |text| match text {
+                "2048" => Ok(2048),
+                "3072" => Ok(3072),
+                "4096" => Ok(4096),
+                _ => Err(None),
+            })?,
+            signing_threads: values.parse_if_any("signing_threads", number(1, 256))?.unwrap_or_else(cores),
+            signing_queue: values.parse("signing_queue", number(1, 100_000))?,
+        })
+    }
 }

@@ -5,7 +5,7 @@ mod known_sources;
 mod network;
 mod password_limits;
 
-pub(crate) use attempts::{Attempts, Limited, Policy as AttemptsPolicy};
+pub(crate) use attempts::{Attempts, Limited};
 pub(crate) use known_sources::{KnownSources, LookUpError};
 pub(crate) use network::Network;
 pub(crate) use password_limits::{NotAdmitted, PasswordAttempt, PasswordLimits, Policy};

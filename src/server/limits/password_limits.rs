@@ -9,7 +9,14 @@ use super::{
     known_sources::{KnownSources, LookUpError},
     network::Network,
 };
-use crate::{clock::SharedClock, protocol::ClientId, server::model::Username};
+use crate::{
+    clock::SharedClock,
+    protocol::ClientId,
+    server::{
+        model::Username,
+        settings::{Error, Setting, Values, duration, number, setting},
+    },
+};
 
 /// The limits.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +30,39 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting(
+            "failed_attempts_burst",
+            Some("10"),
+            "failed attempts before the limit applies: wrong passwords per client and user name, wrong secrets per client and source",
+            "a number from 1 to 1000",
+        ),
+        setting("failed_attempts_interval", Some("10s"), "time after which one more failed attempt is allowed", "a duration from 1s to 1h"),
+        setting(
+            "failed_attempts_per_source",
+            Some("100"),
+            "failed passwords for all user names, per client and source, before the limit applies; it refills in failed_attempts_burst times failed_attempts_interval",
+            "a number from 1 to 10000",
+        ),
+        setting(
+            "failed_attempts_per_client",
+            Some("1000"),
+            "failed passwords for all user names and sources, per client, before the limit applies; it refills in the same time",
+            "a number from 1 to 100000",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, Error> {
+        Ok(Self {
+            attempts: AttemptsPolicy {
+                burst: values.parse("failed_attempts_burst", number::<NonZeroU32>(1, 1000))?,
+                interval: values.parse("failed_attempts_interval", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+            },
+            per_source: values.parse("failed_attempts_per_source", number::<NonZeroU32>(1, 10_000))?,
+            per_client: values.parse("failed_attempts_per_client", number::<NonZeroU32>(1, 100_000))?,
+        })
+    }
+
     /// A limit of `burst` failures that refills in the same time as the limit of a user name.
     fn over_all_names(&self, burst: NonZeroU32) -> AttemptsPolicy {
         let interval = self.attempts.interval * self.attempts.burst.get() / burst.get();

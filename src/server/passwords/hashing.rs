@@ -14,6 +14,7 @@ use crate::{
     server::{
         meters::Meters,
         model::Password,
+        settings::{self, Setting, Values, cores, number, setting},
         workers::{FairWorkers, QueueShare, WorkError},
     },
 };
@@ -26,6 +27,39 @@ pub(crate) struct Policy {
     pub(crate) threads: usize,
     /// Maximum number of hashes that wait.
     pub(crate) queue: usize,
+}
+
+impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting(
+            "password_memory_kib",
+            Some("19456"),
+            "memory of one password hash, in KiB; raising it rehashes each password when it is next used",
+            "a number from 19456 to 1048576",
+        ),
+        setting("password_passes", Some("2"), "number of passes of one password hash", "a number from 2 to 20"),
+        setting(
+            "password_threads",
+            None,
+            "number of threads that hash passwords, each using the memory of one hash; by default half the cores",
+            "a number from 1 to 64",
+        ),
+        setting(
+            "password_queue",
+            Some("64"),
+            "maximum number of queued password hashes; further requests are answered with 503",
+            "a number from 1 to 10000",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        Ok(Self {
+            memory_kib: values.parse("password_memory_kib", number(19_456, 1_048_576))?,
+            passes: values.parse("password_passes", number(2, 20))?,
+            threads: values.parse_if_any("password_threads", number(1, 64))?.unwrap_or_else(|| (cores() / 2).max(1)),
+            queue: values.parse("password_queue", number(1, 10_000))?,
+        })
+    }
 }
 
 /// The result of comparing a password with its hash.

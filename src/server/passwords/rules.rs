@@ -3,7 +3,13 @@
 
 use std::{collections::HashSet, sync::LazyLock};
 
-use crate::server::model::{Password, Username};
+use crate::{
+    protocol::Issuer,
+    server::{
+        model::{Password, Username},
+        settings::{Error, Setting, Values, number, setting},
+    },
+};
 
 /// The rules for new passwords.
 #[derive(Debug, Clone)]
@@ -23,6 +29,13 @@ const OWN_CHARS: usize = 8;
 const NAME_CHARS: usize = 4;
 
 impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] =
+        &[setting("password_min_length", Some("15"), "minimum length of a new password, in characters", "a number from 8 to 64")];
+
+    pub(crate) fn read(values: &Values, issuer: Option<&Issuer>) -> Result<Self, Error> {
+        Ok(Self { min_length: values.parse("password_min_length", number(8, 64))?, service_names: service_names(issuer) })
+    }
+
     /// Checks whether `password` may be set for `username`, or returns the reason why not.
     pub(crate) fn check(&self, password: &Password, username: &Username) -> Result<(), String> {
         if password.chars() < self.min_length {
@@ -49,6 +62,13 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// The parts of the issuer's host, and the name of this program.
+fn service_names(issuer: Option<&Issuer>) -> Vec<String> {
+    let host = issuer.map_or("", |issuer| issuer.as_str().split('/').nth(2).unwrap_or_default());
+    let parts = host.split(['.', ':']).map(str::to_owned);
+    parts.chain(["sealwright".to_owned()]).collect()
 }
 
 /// The shortest text that `text` repeats at least one and a half times, or `text` itself.

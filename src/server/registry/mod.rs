@@ -32,6 +32,7 @@ use crate::{
         meters::{Guess, Meters},
         model::{Client, Resource},
         passwords::{HashingPolicy, PasswordHasher},
+        settings::{self, Setting, Values, duration, number, setting},
         store::{self, Store},
     },
 };
@@ -45,6 +46,27 @@ pub(crate) struct Policy {
     pub(crate) cached_clients: u64,
     pub(crate) limits: limits::Policy,
     pub(crate) hashing: HashingPolicy,
+}
+
+impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting(
+            "registry_stale_for",
+            Some("10s"),
+            "how long cached clients are served while the database is unreachable",
+            "a duration from 1s to 1h",
+        ),
+        setting("cached_clients", Some("10000"), "maximum number of clients cached in memory", "a number from 1 to 1000000"),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        Ok(Self {
+            stale_for: values.parse("registry_stale_for", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
+            cached_clients: values.parse("cached_clients", number(1, 1_000_000))?,
+            limits: limits::Policy::read(values)?,
+            hashing: HashingPolicy::read(values)?,
+        })
+    }
 }
 
 /// The cached clients and resources, as of the last read of the epochs. Clones share them.

@@ -52,12 +52,47 @@ pub(crate) use state::{Founded, State};
 pub(crate) use url::DatabaseUrl;
 pub(crate) use write_health::WriteFailure;
 
+use crate::server::settings::{self, Setting, Values, number, setting};
+
 /// The settings of the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
     pub(crate) url: DatabaseUrl,
     /// Maximum number of connections, besides the one that reads the epochs.
     pub(crate) connections: u32,
+}
+
+impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting("database_url", Some("sqlite://sealwright.db"), "the database", DatabaseUrl::ALLOWED),
+        setting(
+            "database_tls",
+            Some("verified"),
+            "how connections to a remote PostgreSQL server are secured; with unverified and off, an attacker in between can read the password",
+            "verified, unverified or off",
+        ),
+        setting(
+            "database_connections",
+            Some("8"),
+            "maximum number of connections to the database, besides one that polls for changes",
+            "a number from 1 to 100",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        let refuse = |why: &str| values.refuse("database_url", Some(why.to_owned()));
+        let tls = values.parse("database_tls", |text| DatabaseTls::parse(text).ok_or(None))?;
+        let url = values.parse("database_url", |text| text.parse::<DatabaseUrl>().map_err(|invalid| Some(invalid.to_string())))?;
+        if url.has_password() && values.is_flag("database_url") {
+            return Err(refuse(
+                "it contains a password, and other users can read a command line: set SEALWRIGHT_DATABASE_URL, \
+                 SEALWRIGHT_DATABASE_URL_FILE, or database_url in the configuration file, or store the password in the file that PGPASSFILE \
+                 names",
+            ));
+        }
+        let url = url.secured(tls).map_err(|insecure| refuse(&insecure.to_string()))?;
+        Ok(Self { url, connections: values.parse("database_connections", number(1, 100))? })
+    }
 }
 
 /// What opening a database may create or change.

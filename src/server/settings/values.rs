@@ -2,11 +2,11 @@ use std::collections::HashMap;
 
 use super::{
     Error, Setting,
-    settings::{find, nearest},
+    setting::{find, nearest},
 };
 
-/// The error of a value parser: the reason, if there is one to show.
-pub(super) type Why = Option<String>;
+/// The error of a parser of values: the reason, if there is one to show.
+pub(crate) type Why = Option<String>;
 
 /// The origin of a value of the command line.
 const FLAG: &str = "from a flag";
@@ -27,43 +27,45 @@ impl Given {
 
 /// The values that were set, with their origins.
 #[derive(Debug)]
-pub(super) struct Values {
+pub(crate) struct Values {
+    /// All settings that there are.
+    settings: &'static [Setting],
     given: HashMap<String, Given>,
     /// Ignored variables that Kubernetes set.
-    pub(super) service_links: Vec<String>,
+    pub(crate) service_links: Vec<String>,
 }
 
 impl Values {
     /// Refuses values of unknown settings.
-    pub(super) fn new(given: HashMap<String, Given>, service_links: Vec<String>) -> Result<Self, Error> {
-        if let Some((name, Given { origin, .. })) = given.iter().find(|(name, _)| find(name).is_none()) {
-            return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: nearest(name) });
+    pub(super) fn new(settings: &'static [Setting], given: HashMap<String, Given>, service_links: Vec<String>) -> Result<Self, Error> {
+        if let Some((name, Given { origin, .. })) = given.iter().find(|(name, _)| find(settings, name).is_none()) {
+            return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: nearest(settings, name) });
         }
-        Ok(Self { given, service_links })
+        Ok(Self { settings, given, service_links })
     }
 
     /// The value of a setting that has a default.
-    pub(super) fn parse<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<T, Error> {
+    pub(crate) fn parse<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<T, Error> {
         self.parse_if_any(name, parse)?.ok_or_else(|| self.refuse(name, None))
     }
 
     /// The value of a setting that may be absent.
-    pub(super) fn parse_if_any<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<Option<T>, Error> {
+    pub(crate) fn parse_if_any<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<Option<T>, Error> {
         let given = self.given.get(name).map(|given| given.text.as_str());
-        let value = given.or_else(|| find(name).and_then(|setting| setting.default));
+        let value = given.or_else(|| find(self.settings, name).and_then(|setting| setting.default));
         value.map(parse).transpose().map_err(|why| self.refuse(name, why))
     }
 
     /// Whether the value of a setting was given on the command line.
-    pub(super) fn is_flag(&self, name: &str) -> bool {
+    pub(crate) fn is_flag(&self, name: &str) -> bool {
         self.given.get(name).is_some_and(|given| given.origin == FLAG)
     }
 
     /// The error for the value of a setting.
-    pub(super) fn refuse(&self, name: &'static str, why: Why) -> Error {
+    pub(crate) fn refuse(&self, name: &'static str, why: Why) -> Error {
         let missing = || Given { text: "missing".to_owned(), origin: "not set".to_owned() };
         let Given { text, origin } = self.given.get(name).cloned().unwrap_or_else(missing);
-        let setting = find(name);
+        let setting = find(self.settings, name);
         let hidden = setting.is_none_or(Setting::may_be_secret);
         let value = if hidden { "not shown because it may be secret".to_owned() } else { format!("{text:?}") };
         Error::Value { name, value, origin, why, allowed: setting.map_or("", |setting| setting.allowed) }

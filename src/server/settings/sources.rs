@@ -8,10 +8,10 @@ use std::{
 use toml::Value;
 
 use super::{
-    Error, SETTINGS,
+    Error, Setting, Values,
     service_links::is_service_link,
-    settings::{find, nearest},
-    values::{Given, Values},
+    setting::{find, nearest},
+    values::Given,
 };
 use crate::server::custody::{self, SecretFile};
 
@@ -47,19 +47,24 @@ impl Sources {
         Self { flags, environment, file: file.or(named).or_else(default) }
     }
 
-    /// Merges the sources. Refuses unknown settings.
-    pub(super) fn read(self) -> Result<Values, Error> {
-        let mut given =
-            self.file.as_deref().filter(|path| !path.as_os_str().is_empty()).map(values_of_file).transpose()?.unwrap_or_default();
+    /// Merges the sources. Refuses values of other settings than these.
+    pub(crate) fn read(self, settings: &'static [Setting]) -> Result<Values, Error> {
+        let mut given = self
+            .file
+            .as_deref()
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(|path| values_of_file(settings, path))
+            .transpose()?
+            .unwrap_or_default();
         let (service_links, environment): (Vec<_>, Vec<_>) = self.environment.into_iter().partition(|(variable, value)| {
-            find(&setting_of(variable)).is_none() && is_service_link(variable.strip_prefix(PREFIX).unwrap_or(variable), value)
+            find(settings, &setting_of(variable)).is_none() && is_service_link(variable.strip_prefix(PREFIX).unwrap_or(variable), value)
         });
         let mut environment: HashMap<String, String> = environment.into_iter().collect();
-        let named_files = values_of_named_files(&mut environment)?;
+        let named_files = values_of_named_files(settings, &mut environment)?;
         for (variable, text) in environment {
             let (name, origin) = (setting_of(&variable), format!("from the environment variable {variable}"));
-            if find(&name).is_none() {
-                return Err(Error::Unknown { nearest: nearest(&name), name, origin });
+            if find(settings, &name).is_none() {
+                return Err(Error::Unknown { nearest: nearest(settings, &name), name, origin });
             }
             // An empty variable is one that is not set.
             if !text.is_empty() {
@@ -70,7 +75,7 @@ impl Sources {
         given.extend(self.flags.into_iter().map(|(name, text)| (name, Given::by_flag(text))));
         let mut service_links: Vec<String> = service_links.into_iter().map(|(variable, _)| variable).collect();
         service_links.sort_unstable();
-        Values::new(given, service_links)
+        Values::new(settings, given, service_links)
     }
 }
 
@@ -80,7 +85,7 @@ fn setting_of(variable: &str) -> String {
 }
 
 /// Reads the configuration file. One that holds a secret must be private.
-fn values_of_file(path: &Path) -> Result<HashMap<String, Given>, Error> {
+fn values_of_file(settings: &'static [Setting], path: &Path) -> Result<HashMap<String, Given>, Error> {
     let refuse = |why: String| Error::File { path: path.to_owned(), why };
     let read = fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => refuse("there is no such file".to_owned()),
@@ -91,7 +96,7 @@ fn values_of_file(path: &Path) -> Result<HashMap<String, Given>, Error> {
     let mut given = HashMap::new();
     for (name, value) in table {
         let text = text(value);
-        if let Some(secret) = find(&name).filter(|setting| setting.holds_secret(&text)) {
+        if let Some(secret) = find(settings, &name).filter(|setting| setting.holds_secret(&text)) {
             let exposed = custody::require_private(SecretFile::Configuration, path);
             exposed.map_err(|exposed| refuse(format!("it contains a secret ({}), and {exposed}", secret.name)))?;
         }
@@ -122,9 +127,9 @@ fn text(value: Value) -> String {
 
 /// Removes the variables that name a file instead of a value, such as `SEALWRIGHT_SEALING_KEY_FILE`, and reads the files. Each setting
 /// that may contain a secret has one.
-fn values_of_named_files(environment: &mut HashMap<String, String>) -> Result<HashMap<String, Given>, Error> {
+fn values_of_named_files(settings: &'static [Setting], environment: &mut HashMap<String, String>) -> Result<HashMap<String, Given>, Error> {
     let mut values = HashMap::new();
-    for setting in SETTINGS.iter().filter(|setting| setting.may_be_secret()) {
+    for setting in settings.iter().filter(|setting| setting.may_be_secret()) {
         let plain = format!("{PREFIX}{}", setting.name.to_uppercase());
         let variable = format!("{plain}_FILE");
         let Some(path) = environment.remove(&variable).filter(|path| !path.is_empty()).map(PathBuf::from) else { continue };

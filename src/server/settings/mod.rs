@@ -1,0 +1,17 @@
+//! Settings and their sources: flags over environment over a file over defaults. Each room lists its own settings and reads its policy from
+//! the [`Values`].
+
+mod error;
+mod parsers;
+mod service_links;
+mod setting;
+mod sources;
+mod values;
+
+pub use error::Error;
+pub use setting::Setting;
+pub use sources::Sources;
+
+pub(crate) use parsers::{boolean, by_rule, cores, duration, number, parse_duration, path, without_reason};
+pub(crate) use setting::setting;
+pub(crate) use values::Values;

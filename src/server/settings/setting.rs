@@ -1,0 +1,44 @@
+/// A setting. It is set with `--its-name`, with `SEALWRIGHT_ITS_NAME`, or with `its_name` in the file.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Setting {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its purpose, in a phrase.
+    pub help: &'static str,
+    /// The allowed values, in words.
+    pub allowed: &'static str,
+    /// Its default. If there is none, `help` describes what happens.
+    pub default: Option<&'static str>,
+    /// Whether its value must not be shown. Such a setting has no flag, because other users can read a command line.
+    pub secret: bool,
+}
+
+pub(crate) const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str, allowed: &'static str) -> Setting {
+    Setting { name, help, allowed, default, secret: false }
+}
+
+impl Setting {
+    /// Whether a value must not be shown: even an invalid URL may contain a password, in several places. Such a setting has a variable
+    /// that names a file instead.
+    pub(crate) fn may_be_secret(&self) -> bool {
+        self.secret || self.name == "database_url"
+    }
+
+    /// Whether other users must not read this value.
+    pub(super) fn holds_secret(&self, value: &str) -> bool {
+        let user = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
+        self.secret || self.name == "database_url" && (user.contains(':') || value.contains("password="))
+    }
+}
+
+pub(super) fn find(settings: &'static [Setting], name: &str) -> Option<&'static Setting> {
+    settings.iter().find(|setting| setting.name == name)
+}
+
+/// The setting whose name is most similar to `name`, if any is similar enough.
+pub(super) fn nearest(settings: &'static [Setting], name: &str) -> Option<&'static str> {
+    let likeness = |setting: &Setting| strsim::jaro_winkler(&name.to_lowercase(), setting.name);
+    let best = settings.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
+    (likeness(best) > 0.7).then_some(best.name)
+}

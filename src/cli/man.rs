@@ -54,7 +54,7 @@ fn write_all(command: Command, folder: &Path) -> io::Result<usize> {
 fn render(command: Command) -> io::Result<Vec<u8>> {
     let is_settings = command.get_name() == "settings";
     let mut text = Vec::new();
-    Page::new(command).manual("Sealwright").render(&mut text)?;
+    Page::new(command).source(concat!("sealwright ", env!("CARGO_PKG_VERSION"))).manual("Sealwright").render(&mut text)?;
     if is_settings {
         write_settings(&mut text)?;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser};
 
 use super::{
     Operator,
@@ -21,13 +21,13 @@ pub(super) enum Command {
     /// List changes, newest first: those that the options select together
     List {
         /// Only changes by this actor, as the list shows it
-        #[arg(long, value_name = "ACTOR")]
+        #[arg(long, value_name = "ACTOR", value_parser = NonEmptyStringValueParser::new())]
         actor: Option<String>,
         /// Only this action, such as client.create, or all on a noun, such as client
-        #[arg(long, value_name = "ACTION")]
+        #[arg(long, value_name = "ACTION", value_parser = NonEmptyStringValueParser::new())]
         action: Option<String>,
-        /// Only changes of this client, user, resource or key
-        #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+        /// Only changes of this client, user, resource, login or key
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
         target: Option<String>,
         /// Only changes of this last time, such as 7days
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]

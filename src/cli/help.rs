@@ -1,5 +1,7 @@
 //! The help of each command: its own options, and the settings that matter to it. Help and errors fit the terminal.
 
+use std::env;
+
 use clap::{
     Command,
     builder::styling::{AnsiColor, Style, Styles},
@@ -10,6 +12,7 @@ use super::{
     settings,
     terminal::{report, width_of_stdout},
 };
+use crate::server::caller_text;
 
 /// Arguments for what no version does yet. They are accepted and not shown.
 const NOT_BUILT: [&str; 3] = ["introspects", "add_introspects", "remove_introspects"];
@@ -17,9 +20,11 @@ const NOT_BUILT: [&str; 3] = ["introspects", "add_introspects", "remove_introspe
 /// Prepares the help of all commands.
 pub(super) fn prepare(program: Command) -> Command {
     let width = width_of_stdout();
+    // An error quotes arguments: where they have to be escaped, nothing else may have control characters.
+    let styles = if has_unprintable_arguments() { Styles::plain() } else { styles() };
     let program = program
         .term_width(width)
-        .styles(styles())
+        .styles(styles)
         .after_help("Settings are flags, environment variables or lines of a file: `sealwright help settings` lists them.");
     with_settings(program, "").mut_subcommand("settings", |command| command.override_help(settings::list(width)))
 }
@@ -64,6 +69,13 @@ pub(super) fn end(error: &clap::Error) -> ! {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.exit()
     }
-    report(&error.render().ansi().to_string());
+    let text = error.render().ansi().to_string();
+    // Without unprintable arguments, the control characters are those of our colors.
+    report(&if has_unprintable_arguments() { caller_text::printable_lines(&text).into_owned() } else { text });
     std::process::exit(error.exit_code())
+}
+
+/// Whether an argument of this process has characters that control a terminal or are invisible.
+fn has_unprintable_arguments() -> bool {
+    env::args_os().any(|argument| caller_text::printable(&argument.to_string_lossy()).as_ref() != argument.to_string_lossy())
 }

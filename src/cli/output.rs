@@ -132,10 +132,11 @@ pub(super) fn logins(count: u64) -> String {
     if count == 1 { "1 login".to_owned() } else { format!("{count} logins") }
 }
 
-/// Parses `--expires-in` and similar options: at least one second.
+/// Parses `--expires-in` and similar options: from one second to 100 years of 365.25 days.
 pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = parse_duration(text).filter(|duration| duration.as_secs() > 0);
-    duration.ok_or_else(|| "expected a duration of at least 1s, such as 90days".to_owned())
+    const MAX: Duration = Duration::from_secs(100 * 31_557_600);
+    let duration = parse_duration(text).filter(|duration| duration.as_secs() > 0 && *duration <= MAX);
+    duration.ok_or_else(|| "expected a duration from 1s to 100years, such as 90days".to_owned())
 }
 
 /// Parses `--token-lifetime`.

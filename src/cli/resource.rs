@@ -50,6 +50,7 @@ pub(super) enum Command {
         output: Output,
     },
     /// Change a resource
+    #[command(override_usage = "sealwright resource update <AUDIENCE> <OPTION>...")]
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
         audience: Audience,

@@ -1,40 +1,25 @@
 //! Options by which lists are filtered.
 
-use std::time::Duration;
-
 use clap::Args;
 
-use super::output::positive_duration;
-use crate::{clock::Timestamp, protocol::Audience};
-
-/// The filters that clients and users have in common.
-#[derive(Debug, Args)]
-pub(super) struct Selection {
-    /// Only those with scopes at this resource, and clients that introspect its tokens
-    #[arg(long, value_name = "RESOURCE")]
-    pub(super) resource: Option<Audience>,
+/// The filters by state that clients and users have in common.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct State {
     /// Only disabled ones
     #[arg(long, conflicts_with = "enabled")]
     disabled: bool,
     /// Only enabled ones
     #[arg(long)]
     enabled: bool,
-    /// Only those that were not used for this long, such as 30days; leaves out newer ones
-    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-    unused_for: Option<Duration>,
 }
 
-impl Selection {
-    pub(super) const fn disabled(&self) -> Option<bool> {
+impl State {
+    pub(super) const fn disabled(self) -> Option<bool> {
         match (self.disabled, self.enabled) {
             (true, _) => Some(true),
             (_, true) => Some(false),
             (false, false) => None,
         }
-    }
-
-    pub(super) fn unused_since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.unused_for.map(|duration| now - duration)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `sealwright user`: people who sign in.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use super::{
@@ -7,10 +9,10 @@ use super::{
     allowance::{Allowance, allowance, by_resource, lines},
     confirmation::Confirmation,
     error::Error,
-    output::{Output, facts, logins, or_dash, or_never, say},
+    output::{Output, facts, logins, or_dash, or_never, positive_duration, say},
     password_input::PasswordInput,
     progress,
-    selection::Selection,
+    selection::State,
 };
 use crate::{
     protocol::{Audience, Malformed},
@@ -39,8 +41,14 @@ pub(super) enum Command {
     },
     /// List users: all, or those that the options select together
     List {
+        /// Only those with scopes at this resource
+        #[arg(long, value_name = "RESOURCE")]
+        resource: Option<Audience>,
         #[command(flatten)]
-        selection: Selection,
+        state: State,
+        /// Only those who neither signed in nor refreshed a login for this long, such as 30days; leaves out newer users
+        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+        unused_for: Option<Duration>,
         #[command(flatten)]
         output: Output,
     },
@@ -52,6 +60,7 @@ pub(super) enum Command {
         output: Output,
     },
     /// Change the scopes of a user
+    #[command(override_usage = "sealwright user update <USERNAME> <OPTION>...")]
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
         #[arg(allow_hyphen_values = true)]
@@ -108,9 +117,8 @@ impl Command {
                 let new = NewUser { username, password: password.read()?, permissions: by_resource(allow) };
                 print(&users.create(&operator.act_now(), new).await?, output)
             }
-            Self::List { selection, output } => {
-                let (disabled, unused_since) = (selection.disabled(), selection.unused_since(now));
-                let filter = UserFilter { resource: selection.resource, disabled, unused_since };
+            Self::List { resource, state, unused_for, output } => {
+                let filter = UserFilter { resource, disabled: state.disabled(), unused_since: unused_for.map(|duration| now - duration) };
                 let listed = progress::shown("reading the users", users.list(&filter)).await?;
                 output.print_list(&EntityView::list(listed, now), ["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], row)
             }

@@ -13,6 +13,9 @@ on_both_databases![
     changes_of_an_earlier_version_have_no_detail,
     a_damaged_client_can_be_disabled_and_deleted,
     a_damaged_user_can_be_disabled_and_deleted,
+    a_user_with_a_damaged_sub_can_be_disabled_and_deleted,
+    a_damaged_login_can_be_ended,
+    an_expired_login_is_neither_ended_nor_counted,
     a_change_that_ends_logins_says_how_many_and_whose,
     the_end_of_a_secret_is_recorded_when_its_client_is_created,
     a_damaged_detail_does_not_hide_its_change_or_the_others,
@@ -71,7 +74,8 @@ async fn a_change_is_listed_with_its_actor_and_the_properties_that_differ(backen
         json!({ "allow": { ORDERS: ["orders:read"] } }),
     );
     app.run(&["login", "end", "--user", "alice"]).succeeded();
-    assert_eq!(newest(&app).3, json!({ "logins_ended": 0, "user": "alice" }));
+    let sub = app.run_json(&["user", "show", "alice"])["sub"].clone();
+    is("login.end", "alice", Value::Null, json!({ "logins_ended": 0, "sub": sub, "user": "alice" }));
 
     let all = changes(&app);
     assert!(all.iter().all(|change| change["actor"].as_str().unwrap().contains('@') && change["request"].is_null()), "{all:?}");
@@ -169,6 +173,55 @@ async fn a_damaged_user_can_be_disabled_and_deleted(backend: Backend) {
     app.run(&["login", "end", "--user", "alice"]).succeeded();
     app.run(&["user", "delete", "alice", "--yes"]).succeeded();
     assert_eq!(newest(&app).0, "user.delete");
+}
+
+async fn a_user_with_a_damaged_sub_can_be_disabled_and_deleted(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.sign_in(&shop).await.granted();
+    for damage in
+        ["DELETE FROM user_scopes", "DELETE FROM sign_in_sources", "UPDATE users SET sub = 'damaged'", "UPDATE logins SET sub = 'damaged'"]
+    {
+        app.database.execute(damage).await;
+    }
+    app.run(&["user", "show", "alice"]).failed_saying(&["the database contains an invalid sub"]);
+    let disabled = app.run(&["user", "disable", "alice"]).succeeded();
+    assert!(disabled.stderr.contains("the change was made, but alice cannot be shown"), "{disabled:?}");
+    assert_eq!(app.database.texts("SELECT username FROM users WHERE disabled_at IS NOT NULL").await, ["alice"]);
+    assert_eq!(newest(&app).3, json!({ "logins_ended": 1 }));
+    app.set_password("alice", &format!("{PASSWORD} again")).succeeded();
+    app.run(&["login", "end", "--user", "alice"]).succeeded();
+    app.run(&["user", "delete", "alice", "--yes"]).succeeded();
+    assert_eq!(app.run_json(&["user", "list"]), json!([]));
+}
+
+async fn a_damaged_login_can_be_ended(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.sign_in(&shop).await.granted();
+    app.database.execute("UPDATE logins SET scope = '', sub = 'damaged', client_id = ''").await;
+    let id = app.database.texts("SELECT id FROM logins").await.remove(0);
+    let ended = app.run(&["login", "end", &id]).succeeded();
+    assert!(ended.stdout.contains("ended 1 login"), "{ended:?}");
+    assert_eq!(app.database.texts("SELECT ended_because FROM logins").await, ["operator"]);
+}
+
+async fn an_expired_login_is_neither_ended_nor_counted(backend: Backend) {
+    for (expired, command) in [
+        ("idle_ends_at", &["user", "disable", "alice"][..]),
+        ("absolute_ends_at", &["user", "delete", "alice", "--yes"]),
+        ("idle_ends_at", &["client", "disable", "shop"]),
+        ("absolute_ends_at", &["client", "delete", "shop", "--yes"]),
+        ("idle_ends_at", &["login", "end", "--client", "shop"]),
+    ] {
+        let (app, shop) = TestApp::for_users(backend).await;
+        for _ in 0..2 {
+            app.sign_in(&shop).await.granted();
+        }
+        app.database.execute(&format!("UPDATE logins SET {expired} = 1 WHERE id = (SELECT MIN(id) FROM logins)")).await;
+        app.run(command).succeeded();
+        assert_eq!(newest(&app).3["logins_ended"], 1, "{command:?}");
+        let open = app.database.texts(&format!("SELECT CAST({expired} AS TEXT) FROM logins WHERE ended_at IS NULL")).await;
+        assert_eq!(open, ["1"], "{command:?}: it stays expired");
+    }
 }
 
 async fn a_change_that_ends_logins_says_how_many_and_whose(backend: Backend) {

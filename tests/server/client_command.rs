@@ -31,6 +31,7 @@ async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) 
 
     assert_eq!(app.run_json(&["client", "show", "billing"]), created);
     assert_eq!(app.run_json(&["client", "list"]), json!([created]));
+    assert!(!app.run(&["client", "show", "billing"]).succeeded().stdout.contains("introspects"), "it introspects no tokens");
     let table = app.run(&["client", "list"]).succeeded().stdout;
     assert!(table.starts_with(" CLIENT") && table.contains("billing") && table.contains("orders:read orders:write"), "{table}");
     app.run(&["client", "create", "billing"]).failed_saying(&["the client billing already exists"]);
@@ -102,6 +103,8 @@ async fn a_secret_is_shown_once_and_kept_as_a_digest(backend: Backend) {
     app.run(&["client", "drop-secret", "billing", &value[3..19], "--yes"]).failed_saying(&["there is no secret"]);
     assert_eq!(app.run_json(&["client", "show", "billing"])["secrets"].as_array().unwrap().len(), 1);
     assert_eq!(app.run(&["client", "add-secret", "billing", "--expires-in", "0s"]).status.code(), Some(2));
+    assert_eq!(app.run(&["client", "add-secret", "billing", "--expires-in", "101years"]).status.code(), Some(2));
+    app.run(&["client", "add-secret", "billing", "--expires-in", "100years"]).succeeded();
 }
 
 async fn a_client_is_allowed_only_scopes_that_exist(backend: Backend) {
@@ -161,6 +164,16 @@ async fn the_last_secret_of_a_client_is_dropped_only_with_an_option(backend: Bac
     app.run(&["client", "drop-secret", "billing", &third, "--yes"]).failed_saying(&["the last valid one"]);
     app.run(&["client", "drop-secret", "billing", &third, "--last", "--yes"]).succeeded();
     app.run(&["client", "drop-secret", "billing", &second, "--yes"]).succeeded();
+
+    // Nor does a damaged one, and a damaged client is as protected.
+    let added = || app.run_json(&["client", "add-secret", "billing"])["secret"]["id"].as_str().unwrap().to_owned();
+    let (fourth, fifth) = (added(), added());
+    app.database.execute(&format!("UPDATE client_secrets SET digest = 'damaged' WHERE id = '{fifth}'")).await;
+    app.run(&["client", "drop-secret", "billing", &fourth, "--yes"]).failed_saying(&["the last valid one"]);
+    app.run(&["client", "drop-secret", "billing", &fifth, "--yes"]).succeeded();
+    app.database.execute("UPDATE clients SET grants = 'no_such_grant'").await;
+    app.run(&["client", "drop-secret", "billing", &fourth, "--yes"]).failed_saying(&["the last valid one"]);
+    app.run(&["client", "drop-secret", "billing", &fourth, "--last", "--yes"]).succeeded();
 }
 
 async fn ten_clients_created_at_once_all_exist(backend: Backend) {

@@ -97,6 +97,28 @@ fn errors_fit_a_terminal_and_are_one_line_in_a_pipe() {
 }
 
 #[test]
+fn an_error_shows_no_control_character_of_an_argument() {
+    for command in ["client show", "chnge", "user list --unused-for", "client list --reource", "login list --user"] {
+        let arguments = format!("{command} \"$(printf 'bil\\033]0;pwn\\007\\302\\233 ling\\033[8m')\"");
+        for variable in [COLOR, NO_COLOR] {
+            let shown = on_a_terminal(&arguments, variable);
+            assert!(!shown.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{command}: {shown:?}");
+        }
+    }
+    let shown = on_a_terminal("client show \"$(printf 'bil\\033]0;pwn\\007ling')\"", COLOR);
+    assert!(shown.contains(r"bil\u{1b}]0;pwn\u{7}ling"), "{shown}");
+}
+
+#[test]
+fn an_update_has_a_short_usage_and_names_only_what_is_built() {
+    for (noun, name) in [("client", "ID"), ("user", "USERNAME"), ("resource", "AUDIENCE")] {
+        let help = sealwright(&[noun, "update", "--help"]);
+        assert!(help.contains(&format!("Usage: sealwright {noun} update <{name}> <OPTION>...\n")), "{help}");
+        assert!(!help.contains("introspect"), "{help}");
+    }
+}
+
+#[test]
 fn colors_appear_on_a_terminal_unless_no_color_is_set() {
     for arguments in ["--help", "help settings", "check --lsten x", "health --url http://127.0.0.1:1"] {
         assert!(on_a_terminal(arguments, COLOR).contains("\u{1b}["), "{arguments}");
@@ -135,8 +157,10 @@ fn man_writes_a_page_for_each_command() {
     let pages = folder.path().join("new/man1");
     sealwright(&["man", "--out", pages.to_str().unwrap()]);
     let read = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
-    assert!(read("sealwright-client-create.1").contains(".TH sealwright-client-create 1"));
-    assert!(!read("sealwright-client-create.1").contains("introspect"));
+    let heading = read("sealwright-client-create.1").lines().find(|line| line.starts_with(".TH")).unwrap().to_owned();
+    assert!(heading.starts_with(".TH sealwright-client-create 1"), "{heading}");
+    assert!(heading.contains(&format!("\"sealwright {}\"", env!("CARGO_PKG_VERSION"))), "{heading}");
+    assert!(["create", "update"].iter().all(|verb| !read(&format!("sealwright-client-{verb}.1")).contains("introspect")));
     let settings = read("sealwright-settings.1");
     assert!(SETTINGS.iter().all(|setting| settings.contains(&format!("SEALWRIGHT_{}", setting.name.to_uppercase()))));
     assert_eq!(sealwright(&["man"]).trim(), read("sealwright.1").trim());

@@ -11,6 +11,7 @@ on_both_databases![
     users_are_listed_by_resource_state_and_last_sign_in,
     logins_and_changes_are_listed_by_whose_they_are_and_no_more_than_wanted,
     a_damaged_row_hides_neither_itself_nor_the_others,
+    a_name_that_is_not_a_text_makes_no_list_fail,
     a_list_of_many_pages_is_complete_and_in_order,
     a_list_fits_a_terminal_and_a_pipe_is_not_cut,
 ];
@@ -75,6 +76,10 @@ async fn users_are_listed_by_resource_state_and_last_sign_in(backend: Backend) {
     assert_eq!(list(&["--unused-for", "1day"]), [""; 0], "none has existed for so long");
     app.database.execute("UPDATE users SET created_at = 1").await;
     assert_eq!(list(&["--unused-for", "1day"]), ["bob", "carol"]);
+    app.database.execute("UPDATE users SET signed_in_at = 1").await;
+    assert_eq!(list(&["--unused-for", "1day"]), ["bob", "carol"], "a login of alice was refreshed since");
+    app.database.execute("UPDATE logins SET stepped_at = 1").await;
+    assert_eq!(list(&["--unused-for", "1day"]), ["alice", "bob", "carol"]);
     assert_eq!(app.run_json(&["user", "list", "--resource", STOCK])[0]["allow"], json!({ STOCK: ["stock:read"] }));
     let owner = app.run_json(&["resource", "list", "--scope", "stock:read"]);
     assert_eq!((names(&owner, "audience"), &owner[0]["scopes"]), (vec![STOCK.to_owned()], &json!(["stock:read"])));
@@ -102,16 +107,34 @@ async fn logins_and_changes_are_listed_by_whose_they_are_and_no_more_than_wanted
     let all = app.run_json(&["login", "list"]);
     assert_eq!(all.as_array().unwrap().iter().filter(|login| login["username"].is_null()).count(), 1, "the user was deleted: {all}");
 
+    app.run(&["login", "end", "--user", "alice"]).succeeded();
     let changes = |arguments: &[&str]| listed(&app, &[&["change", "list"], arguments].concat(), "action");
     assert_eq!(changes(&["--target", "bob"]), ["user.delete", "user.create"]);
+    for spelling in ["alice", "ALICE"] {
+        assert_eq!(changes(&["--target", spelling]), ["login.end", "user.create"]);
+    }
     assert_eq!(changes(&["--action", "user.create"]), ["user.create", "user.create"]);
     assert_eq!(changes(&["--action", "user"]), ["user.delete", "user.create", "user.create"]);
-    assert_eq!(changes(&["--limit", "1"]), ["user.delete"]);
+    assert_eq!(changes(&["--limit", "1"]), ["login.end"]);
     assert_eq!(changes(&["--action", "use"]), [""; 0], "a noun, not a part of one");
     let secret = app.run_json(&["client", "add-secret", "shop"])["secret"]["id"].as_str().unwrap().to_owned();
     assert_eq!(changes(&["--target", "shop"]), ["client.add_secret", "client.create"], "of the client and of its secrets");
     assert_eq!(changes(&["--target", &format!("shop {secret}")]), ["client.add_secret"]);
     assert_eq!(changes(&["--actor", "no one@nowhere"]), [""; 0]);
+    for filter in [
+        &["change", "list", "--target"][..],
+        &["change", "list", "--action"],
+        &["change", "list", "--actor"],
+        &["login", "list", "--user"],
+        &["login", "list", "--client"],
+        &["login", "list", "--resource"],
+        &["client", "list", "--grant"],
+        &["client", "list", "--resource"],
+        &["user", "list", "--resource"],
+        &["resource", "list", "--scope"],
+    ] {
+        assert_eq!(app.run(&[filter, &[""]].concat()).status.code(), Some(2), "{filter:?}: an empty value would select all");
+    }
     app.database.execute("UPDATE changes SET at = 1 WHERE action <> 'user.delete'").await;
     assert_eq!(changes(&["--within", "1day"]), ["user.delete"]);
 }
@@ -145,6 +168,29 @@ async fn a_damaged_row_hides_neither_itself_nor_the_others(backend: Backend) {
         assert!(row["damaged"].is_string() && row.as_object().unwrap().len() == 2, "{row}");
         let table = app.run(&[noun, "list"]).succeeded().stdout;
         assert!(table.lines().any(|line| line.contains(damaged) && line.contains("damaged")), "{table}");
+    }
+}
+
+async fn a_name_that_is_not_a_text_makes_no_list_fail(backend: Backend) {
+    // PostgreSQL stores nothing but text in a column of texts.
+    if backend != Backend::Sqlite {
+        return;
+    }
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.sign_in(&shop).await.granted();
+    for damage in [
+        "INSERT INTO clients VALUES (x'ff', 'client_secret_basic', '', NULL, 1, NULL)",
+        "INSERT INTO resources VALUES (x'ff', NULL, 1)",
+        "INSERT INTO users VALUES ('00000000-0000-4000-8000-000000000000', x'ff', '', 1, NULL, NULL)",
+        "INSERT INTO logins SELECT x'ff', sub, client_id, audience, scope, 1, 1, 1, 1, 1, NULL, NULL FROM logins",
+    ] {
+        app.database.execute(damage).await;
+    }
+    for (noun, key) in [("client", "client_id"), ("user", "username"), ("resource", "audience"), ("login", "id")] {
+        let list = app.run_json(&[noun, "list"]);
+        let damaged: Vec<_> = list.as_array().unwrap().iter().filter(|row| row["damaged"].is_string()).collect();
+        assert_eq!((damaged.len(), &damaged[0][key]), (1, &json!("(not readable)")), "{list}");
+        assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
     }
 }
 

@@ -28,6 +28,7 @@ async fn a_mistyped_name_is_answered_with_the_nearest_one(backend: Backend) {
         (&["login", "list", "--user", "alise"], "did you mean alice?"),
         (&["login", "list", "--client", "biling"], "did you mean billing?"),
         (&["login", "end", "--user", "alise"], "did you mean alice?"),
+        (&["resource", "list", "--scope", "orders:raed"], "there is no resource with the scope orders:raed; did you mean orders:read?"),
         (
             &["resource", "show", "https://order.example"],
             "there is no resource https://order.example; did you mean https://orders.example?",

@@ -13,7 +13,7 @@ use super::{
     error::Error,
     output::{NewLifetime, Output, logins, new_lifetime, positive_duration, say, token_lifetime, warn},
     progress,
-    selection::Selection,
+    selection::State,
 };
 use crate::{
     protocol::{Audience, AuthMethod, ClientId, GrantType},
@@ -56,8 +56,15 @@ pub(super) enum Command {
     },
     /// List clients: all, or those that the options select together
     List {
+        /// Only those with scopes at this resource
+        #[arg(long, value_name = "RESOURCE")]
+        resource: Option<Audience>,
         #[command(flatten)]
-        selection: Selection,
+        state: State,
+        /// Only those none of whose secrets was used for this long, such as 30days; a secret that was dropped does not count; leaves out
+        /// newer clients
+        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+        unused_for: Option<Duration>,
         /// Only those that may use this grant type
         #[arg(long, value_name = "GRANT")]
         grant: Option<GrantType>,
@@ -74,13 +81,14 @@ pub(super) enum Command {
         output: Output,
     },
     /// Change a client
+    #[command(override_usage = "sealwright client update <ID> <OPTION>...")]
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
         id: ClientId,
         /// A grant type to add; repeatable
         #[arg(long, value_name = "GRANT", group = "change")]
         add_grant: Vec<GrantType>,
-        /// A grant type to remove; repeatable
+        /// A grant type to remove; removing password or refresh_token ends its logins; repeatable
         #[arg(long, value_name = "GRANT", group = "change")]
         remove_grant: Vec<GrantType>,
         /// Scopes that replace those at a resource; repeatable
@@ -104,7 +112,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Disable a client: it gets no tokens until it is enabled again
+    /// Disable a client and end its logins: it gets no tokens until it is enabled again
     Disable {
         id: ClientId,
         #[command(flatten)]
@@ -173,11 +181,11 @@ impl Command {
                 }
                 Ok(())
             }
-            Self::List { selection, grant, secret_expires_within, output } => {
+            Self::List { resource, state, unused_for, grant, secret_expires_within, output } => {
                 let filter = ClientFilter {
-                    disabled: selection.disabled(),
-                    unused_since: selection.unused_since(now),
-                    resource: selection.resource,
+                    disabled: state.disabled(),
+                    unused_since: unused_for.map(|duration| now - duration),
+                    resource,
                     grant,
                     secret_expires: secret_expires_within.map(|duration| (now, now + duration)),
                 };

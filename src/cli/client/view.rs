@@ -13,17 +13,20 @@ const SHOWN_ONCE: &str = "The secret is shown only once; store it where the app 
 
 /// A client, with its new secret if it has just been created.
 pub(super) fn client(view: &ClientView) -> String {
-    let mut text = facts([
+    let mut rows = vec![
         ("client", view.client_id.clone()),
         ("state", view.disabled_at.as_ref().map_or_else(|| "enabled".to_owned(), |at| format!("disabled since {at}"))),
         ("grants", or_dash(view.grant_types.join(" "))),
         ("allowed", or_dash(lines(&view.allow))),
-        ("introspects", or_dash(view.introspects.join("\n"))),
         ("authentication", view.auth_methods.join(" or ")),
         ("token lifetime", lifetime_for_people(view.token_lifetime)),
         ("created", view.created_at.clone()),
         ("last used", or_never(view.last_used_at.clone())),
-    ]);
+    ];
+    if !view.introspects.is_empty() {
+        rows.push(("introspects", view.introspects.join("\n")));
+    }
+    let mut text = facts(rows);
     if let Some(secret) = &view.secret {
         text += &format!("\n\nsecret  {}\n{SHOWN_ONCE}", secret.value);
     }

@@ -6,8 +6,8 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, ClientId},
     server::{
-        model::{Facts, Listed, Login, LoginFilter, LoginId, LoginListFilter, Username, facts},
-        store::{Error as StoreError, Missing, Store},
+        model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, Username, facts},
+        store::Store,
     },
 };
 
@@ -29,12 +29,12 @@ pub enum LoginsOf {
 }
 
 impl LoginsOf {
-    /// The name with its kind, for the change log.
-    fn facts(&self) -> Facts {
+    /// The name with its kind.
+    fn kind_and_name(&self) -> (&'static str, String) {
         match self {
-            Self::Id(id) => facts([("login", id.to_string().into())]),
-            Self::User(username) => facts([("user", username.to_string().into())]),
-            Self::Client(id) => facts([("client", id.to_string().into())]),
+            Self::Id(id) => ("login", id.to_string()),
+            Self::User(username) => ("user", username.to_string()),
+            Self::Client(id) => ("client", id.to_string()),
         }
     }
 }
@@ -76,16 +76,18 @@ impl Logins<'_> {
     /// If there is no such login, user or client, or the database fails.
     pub async fn end(&self, act: &Act, of: LoginsOf) -> Result<u64, Error> {
         let filter = self.filter(&of).await?;
-        Ok(self.store.end_logins_by_operator(act, filter, of.facts()).await?)
+        let (kind, name) = of.kind_and_name();
+        let mut named = facts([(kind, name.clone().into())]);
+        if let LoginFilter::User(sub) = &filter {
+            named.insert("sub".to_owned(), sub.clone().into());
+        }
+        Ok(self.store.end_logins_by_operator(act, filter, name, named).await?)
     }
 
     /// Requires that the login, the user or the client exists, even if other data of it is damaged.
     async fn filter(&self, of: &LoginsOf) -> Result<LoginFilter, Error> {
         let found = match of {
-            LoginsOf::Id(id) => {
-                let login = self.store.find_login(id).await?;
-                login.map(|login| LoginFilter::Id(login.id)).ok_or_else(|| StoreError::Missing(Missing::Login(id.clone())))
-            }
+            LoginsOf::Id(id) => self.store.require_login(id).await.map(|()| LoginFilter::Id(id.clone())),
             LoginsOf::User(name) => self.store.require_user(name).await.map(LoginFilter::User),
             LoginsOf::Client(id) => self.store.require_client(id).await.map(|()| LoginFilter::Client(id.clone())),
         };

@@ -28,6 +28,7 @@ async fn nearest(store: &Store, missing: &Missing) -> Option<String> {
         Missing::Scope { token, resource } => {
             return most_similar(token.as_str(), resource.scope.iter().map(ToString::to_string));
         }
+        Missing::ScopeOwner(token) => (NameOf::Scope, token.to_string()),
         Missing::Login(_) | Missing::Secret { .. } => return None,
     };
     // The error of the command matters more than one of this query.

@@ -30,12 +30,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether `secret` is valid, and no other secret of the client is.
-    pub(crate) fn is_last_valid_secret(&self, secret: &SecretId, now: Timestamp) -> bool {
-        let mut valid = self.secrets.iter().filter(|secret| secret.is_live(now));
-        valid.next().is_some_and(|only| only.id == *secret) && valid.next().is_none()
-    }
-
     /// When one of its secrets was last used. Recorded within ten seconds; a secret that was dropped does not count.
     pub(crate) fn last_used_at(&self) -> Option<Timestamp> {
         self.secrets.iter().filter_map(|secret| secret.last_used_at).max()

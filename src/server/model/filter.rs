@@ -24,7 +24,7 @@ pub(crate) struct UserFilter {
     /// They have scopes at this resource.
     pub(crate) resource: Option<Audience>,
     pub(crate) disabled: Option<bool>,
-    /// They existed then, and have not signed in since.
+    /// They existed then, and have neither signed in nor refreshed a login since.
     pub(crate) unused_since: Option<Timestamp>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct ChangeFilter {
     pub(crate) actor: Option<String>,
     /// An action such as `client.create`, or all actions on a noun such as `client`.
     pub(crate) action: Option<String>,
-    /// A target, or the first word of one.
+    /// A target, the first word of one, or a user name in any spelling.
     pub(crate) target: Option<String>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) limit: u32,

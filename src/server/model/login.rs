@@ -68,7 +68,8 @@ pub(crate) struct Login {
 #[derive(Debug, Clone)]
 pub(crate) enum LoginFilter {
     Id(LoginId),
-    User(UserId),
+    /// Those of the user with this `sub`, which may be damaged.
+    User(String),
     Client(ClientId),
 }
 
@@ -77,7 +78,7 @@ impl LoginFilter {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Id(id) => id.to_string(),
-            Self::User(user) => user.to_string(),
+            Self::User(sub) => sub.clone(),
             Self::Client(client) => client.to_string(),
         }
     }
@@ -102,7 +103,7 @@ impl Login {
     /// How long the previous token is answered with the current one.
     pub(crate) const REPEAT: Duration = Duration::from_secs(30);
     /// Maximum difference between the clocks of two nodes.
-    const SKEW: Duration = Duration::from_secs(60);
+    pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
     /// The standing of the token of `generation` at `now`, a steady time. If the last step is in the future, this node's clock is behind:
     /// then the current token is not repeated, and the login is not ended either.

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     server::{
         act::Act,
-        model::{Change, ChangeFilter, Detail, DetailedChange},
+        model::{Change, ChangeFilter, Detail, DetailedChange, Username},
     },
 };
 
@@ -53,7 +53,7 @@ impl Store {
             "SELECT n, at, actor, action, target, detail FROM changes
              WHERE ($2 = '' OR actor = $2)
                AND ($3 = '' OR action = $3 OR SUBSTR(action, 1, LENGTH($3) + 1) = $3 || '.')
-               AND ($4 = '' OR target = $4 OR SUBSTR(target, 1, LENGTH($4) + 1) = $4 || ' ')
+               AND ($4 = '' OR target = $4 OR target = $6 OR SUBSTR(target, 1, LENGTH($4) + 1) = $4 || ' ')
                AND at >= $5
              ORDER BY n DESC LIMIT $1",
         );
@@ -63,6 +63,7 @@ impl Store {
             .bind(text_or_empty(filter.action.as_ref()))
             .bind(text_or_empty(filter.target.as_ref()))
             .bind(time_or_zero(filter.since))
+            .bind(text_or_empty(filter.target.as_ref().and_then(|target| target.parse::<Username>().ok())))
             .fetch_all(&self.pool)
             .await?;
         let detail = |row: &AnyRow| {

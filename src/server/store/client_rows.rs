@@ -8,7 +8,7 @@ use super::{
     Error, Store,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
-    row::{lifetime_if_any, parsed, readable, text, time, time_if_any, words},
+    row::{self, lifetime_if_any, parsed, readable, text, time, time_if_any, words},
 };
 use crate::{
     protocol::ClientId,
@@ -108,14 +108,27 @@ pub(super) async fn find(connection: &mut AnyConnection, id: &ClientId) -> Resul
     Ok(found)
 }
 
-/// The same, but `None` for a client whose rows are damaged: that must not prevent disabling or deleting it.
-pub(super) async fn find_readable(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
-    Ok(readable(find(connection, id).await)?.unwrap_or_default())
+/// The properties of a client for the change log; `None` if its rows are damaged: that must not prevent disabling or deleting it.
+pub(super) async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Facts>, Error> {
+    Ok(readable(find(connection, id).await)?.unwrap_or_default().map(|client| client.facts()))
 }
 
-/// The properties of a client for the change log.
-pub(super) async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Facts>, Error> {
-    Ok(find_readable(connection, id).await?.map(|client| client.facts()))
+/// The secrets of a client that are not damaged, even if other data of the client is. No app can use a damaged one.
+pub(super) async fn readable_secrets(connection: &mut AnyConnection, id: &ClientId) -> Result<Vec<StoredSecret>, Error> {
+    let rows = sqlx::query("SELECT id, digest, created_at, expires_at, last_used_at FROM client_secrets WHERE client_id = $1");
+    let rows = rows.bind(id.to_string()).fetch_all(connection).await?;
+    let read = rows.iter().map(|row| readable(read_secret(row))).collect::<Result<Vec<_>, Error>>()?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+fn read_secret(row: &AnyRow) -> Result<StoredSecret, Error> {
+    Ok(StoredSecret {
+        id: parsed(row, "id")?,
+        digest: text(row, "digest")?.parse().map_err(Error::corrupt("secret digest"))?,
+        created_at: time(row, "created_at")?,
+        expires_at: time_if_any(row, "expires_at")?,
+        last_used_at: time_if_any(row, "last_used_at")?,
+    })
 }
 
 /// The rows that make up one client.
@@ -133,7 +146,7 @@ impl Rows {
         let mut clients: Vec<(String, Self)> = Vec::new();
         let mut places = BTreeMap::new();
         for row in all {
-            let name = text(&row, "client_id")?;
+            let name = row::name(&row, "client_id")?;
             let place = *places.entry(name).or_insert_with_key(|name| {
                 clients.push((name.clone(), Self::default()));
                 clients.len() - 1
@@ -151,15 +164,6 @@ impl Rows {
 
     fn read(&self) -> Result<Option<Client>, Error> {
         let Some(row) = &self.client else { return Ok(None) };
-        let secret = |row: &AnyRow| {
-            Ok(StoredSecret {
-                id: parsed(row, "id")?,
-                digest: text(row, "digest")?.parse().map_err(Error::corrupt("secret digest"))?,
-                created_at: time(row, "created_at")?,
-                expires_at: time_if_any(row, "expires_at")?,
-                last_used_at: time_if_any(row, "last_used_at")?,
-            })
-        };
         let mut client = Client {
             id: parsed(row, "client_id")?,
             auth_methods: words(row, "auth_methods")?,
@@ -169,7 +173,7 @@ impl Rows {
             token_lifetime: lifetime_if_any(row, "token_lifetime")?,
             created_at: time(row, "created_at")?,
             disabled_at: time_if_any(row, "disabled_at")?,
-            secrets: self.secrets.iter().map(secret).collect::<Result<_, Error>>()?,
+            secrets: self.secrets.iter().map(read_secret).collect::<Result<_, Error>>()?,
         };
         client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         Ok(Some(client))

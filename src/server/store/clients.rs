@@ -2,7 +2,7 @@ use sqlx::AnyConnection;
 
 use super::{
     Error, Missing, Store,
-    client_rows::{facts, find, find_readable},
+    client_rows::{facts, find, readable_secrets},
     epochs::{self, Kind},
     logins, permissions, resources,
     row::{joined, lifetime_seconds, readable},
@@ -146,11 +146,13 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 require(connection, &id).await?;
-                let client = find_readable(connection, &id).await?;
-                if !allow_last && client.as_ref().is_some_and(|client| client.is_last_valid_secret(&secret, now)) {
+                let (dropped, others): (Vec<_>, Vec<_>) =
+                    readable_secrets(connection, &id).await?.into_iter().partition(|stored| stored.id == secret);
+                let valid = |secrets: &[StoredSecret]| secrets.iter().any(|stored| stored.is_live(now));
+                if !allow_last && valid(&dropped) && !valid(&others) {
                     return Err(Error::LastSecret { client: id, secret });
                 }
-                let before = client.and_then(|client| client.secrets.into_iter().find(|stored| stored.id == secret));
+                let before = dropped.first().map(StoredSecret::facts);
                 let deleted = sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND id = $2")
                     .bind(id.to_string())
                     .bind(secret.to_string())
@@ -160,7 +162,7 @@ impl Store {
                     return Err(Error::Missing(Missing::Secret { client: id, secret }));
                 }
                 let after = reread(connection, &id).await?;
-                Ok((after, Detail::between(before.map(|stored| stored.facts()), None)))
+                Ok((after, Detail::between(before, None)))
             })
         })
         .await

@@ -30,6 +30,9 @@ pub(crate) enum Missing {
     Resource(Audience),
     #[error("scope {token} at the resource {}, which has: {}", resource.audience, resource.scope)]
     Scope { token: ScopeToken, resource: Box<Resource> },
+    /// A scope token that no resource owns.
+    #[error("resource with the scope {0}")]
+    ScopeOwner(ScopeToken),
     #[error("login {0}")]
     Login(LoginId),
     #[error("secret {secret} of the client {client}")]

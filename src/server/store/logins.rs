@@ -4,9 +4,9 @@ use secrecy::ExposeSecret;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
-    Error, Store,
+    Error, Missing, Store,
     page::{text_or_empty, time_or_zero},
-    row::{parsed, readable, text, time, time_if_any, words},
+    row::{name, parsed, readable, time, time_if_any, words},
     sign_in_sources::{self, SourceMark},
 };
 use crate::{
@@ -123,17 +123,23 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
+    /// Whether the login exists, even if other data of it is damaged.
+    pub(crate) async fn require_login(&self, id: &LoginId) -> Result<(), Error> {
+        let row = sqlx::query("SELECT id FROM logins WHERE id = $1").bind(id.to_string()).fetch_optional(&self.pool).await?;
+        row.map(drop).ok_or_else(|| Error::Missing(Missing::Login(id.clone())))
+    }
+
     /// The newest logins with the names of their users, unless a user was deleted.
     pub(crate) async fn list_logins(&self, filter: &LoginListFilter) -> Result<Vec<Listed<(Login, Option<Username>)>>, Error> {
         // The first condition of each is one that an index serves.
-        let (sql, name) = match &filter.of {
+        let (sql, selected) = match &filter.of {
             None => (list!("l.id <> $1"), String::new()),
             Some(of @ LoginFilter::Id(_)) => (list!("l.id = $1"), of.name()),
             Some(of @ LoginFilter::User(_)) => (list!("l.sub = $1"), of.name()),
             Some(of @ LoginFilter::Client(_)) => (list!("l.client_id = $1"), of.name()),
         };
         let rows = sqlx::query(sql)
-            .bind(name)
+            .bind(selected)
             .bind(i64::from(filter.limit))
             .bind(text_or_empty(filter.client.as_ref()))
             .bind(text_or_empty(filter.resource.as_ref()))
@@ -144,13 +150,14 @@ impl Store {
             let username = row.try_get::<Option<String>, _>("username")?.map(|name| name.parse().map_err(Error::corrupt("username")));
             Ok((read(row)?, username.transpose()?))
         };
-        rows.iter().map(|row| Ok(Listed { name: text(row, "id")?, data: readable(named(row))? })).collect()
+        rows.iter().map(|row| Ok(Listed { name: name(row, "id")?, data: readable(named(row))? })).collect()
     }
 
-    /// The number of selected logins that are not over.
-    pub(crate) async fn count_active_logins(&self, of: LoginFilter, now: Timestamp) -> Result<u64, Error> {
+    /// The number of selected logins that [`end`] would end.
+    pub(crate) async fn count_logins_to_end(&self, of: LoginFilter, now: Timestamp) -> Result<u64, Error> {
         let sql = of!(of, "SELECT COUNT(*) AS n FROM logins", "AND ended_at IS NULL AND idle_ends_at > $2 AND absolute_ends_at > $2");
-        let count: i64 = sqlx::query(sql).bind(of.name()).bind(now.seconds()).fetch_one(&self.pool).await?.try_get("n")?;
+        let row = sqlx::query(sql).bind(of.name()).bind(surely_over(now)).fetch_one(&self.pool).await?;
+        let count: i64 = row.try_get("n")?;
         Ok(count.unsigned_abs())
     }
 
@@ -186,10 +193,10 @@ impl Store {
         self.write(move |connection| Box::pin(end(connection, of, because, now))).await
     }
 
-    /// The same by an operator: records the change. `named` says whose logins they are.
-    pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter, named: Facts) -> Result<u64, Error> {
+    /// The same by an operator: records the change. `target` and `named` say whose logins they are.
+    pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter, target: String, named: Facts) -> Result<u64, Error> {
         let now = act.now;
-        self.change(act, "login.end", of.name(), move |connection| {
+        self.change(act, "login.end", target, move |connection| {
             Box::pin(async move {
                 let ended = end(connection, of, Ending::Operator, now).await?;
                 Ok((ended, Detail::added(named).with_logins_ended(ended)))
@@ -251,10 +258,20 @@ async fn end_surplus(connection: &mut AnyConnection, login: &Login, limit: u32) 
     Ok(ended)
 }
 
+/// Ends the selected logins that are not over yet and returns how many. A login that expired stays as it is.
 pub(super) async fn end(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-    let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
-    let ended = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str()).execute(connection).await?;
-    Ok(ended.rows_affected())
+    let sql = of!(
+        of,
+        "UPDATE logins SET ended_at = $2, ended_because = $3",
+        "AND ended_at IS NULL AND idle_ends_at > $4 AND absolute_ends_at > $4"
+    );
+    let end = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str()).bind(surely_over(now));
+    Ok(end.execute(connection).await?.rows_affected())
+}
+
+/// A login whose end is not after this time has expired for every node: their clocks may be behind.
+fn surely_over(now: Timestamp) -> i64 {
+    (now - Login::SKEW).seconds()
 }
 
 fn read(row: &AnyRow) -> Result<Login, Error> {

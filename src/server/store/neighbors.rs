@@ -35,6 +35,7 @@ pub(crate) enum NameOf {
     Client,
     User,
     Resource,
+    Scope,
 }
 
 impl Store {
@@ -47,6 +48,7 @@ impl Store {
             NameOf::Client => select!("clients", "id"),
             NameOf::User => select!("users", "username"),
             NameOf::Resource => select!("resources", "audience"),
+            NameOf::Scope => select!("scopes", "scope"),
         };
         let rows = sqlx::query(sql).bind(name.to_owned()).bind(Self::NEIGHBORS).fetch_all(&self.pool).await?;
         Ok(rows.iter().map(|row| row.try_get("name")).collect::<Result<_, _>>()?)

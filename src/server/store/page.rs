@@ -1,5 +1,6 @@
 //! Lists in pages, and their filters as values to bind.
 
+use super::row::UNREADABLE;
 use crate::{clock::Timestamp, server::model::Listed};
 
 /// Maximum number of entities that one query of a list reads.
@@ -16,7 +17,8 @@ pub(crate) struct Page<T> {
 impl<T> Page<T> {
     pub(super) fn of(listed: Vec<Listed<T>>) -> Self {
         let full = i64::try_from(listed.len()).is_ok_and(|count| count >= PAGE);
-        let next = listed.last().filter(|_| full).map(|last| last.name.clone());
+        // What follows an unreadable name is as unreadable: SQLite orders blobs last.
+        let next = listed.last().filter(|last| full && last.name != UNREADABLE).map(|last| last.name.clone());
         Self { listed, next }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Error, Missing, Store,
     epochs::{self, Kind},
     page::{PAGE, Page, text_or_empty},
-    row::{lifetime_if_any, lifetime_seconds, parsed, readable, text, time},
+    row::{self, lifetime_if_any, lifetime_seconds, parsed, readable, time},
 };
 use crate::{
     protocol::{Audience, Scope, ScopeToken},
@@ -50,8 +50,8 @@ impl Store {
         let mut listed = Vec::new();
         let mut rest = &rows[..];
         while let Some(first) = rest.first() {
-            let name = text(first, "audience")?;
-            let count = rest.iter().take_while(|row| text(row, "audience").is_ok_and(|other| other == name)).count();
+            let name = row::name(first, "audience")?;
+            let count = rest.iter().take_while(|row| row::name(row, "audience").is_ok_and(|other| other == name)).count();
             let (rows, others) = rest.split_at(count);
             let tokens = rows.iter().filter(|row| row.try_get::<Option<String>, _>("scope").is_ok_and(|scope| scope.is_some()));
             let scope: Result<Scope, Error> = tokens.map(|row| parsed::<ScopeToken>(row, "scope")).collect();

@@ -22,6 +22,14 @@ pub(super) fn readable<T>(read: Result<T, Error>) -> Result<Result<T, Damaged>, 
     }
 }
 
+/// In a list, the name of an entity whose name is not a text. No entity can have it.
+pub(super) const UNREADABLE: &str = "(not readable)";
+
+/// The name of an entity in a list.
+pub(super) fn name(row: &AnyRow, column: &str) -> Result<String, Error> {
+    Ok(readable(text(row, column))?.unwrap_or_else(|_| UNREADABLE.to_owned()))
+}
+
 pub(super) fn text(row: &AnyRow, column: &str) -> Result<String, Error> {
     Ok(row.try_get(column)?)
 }

@@ -5,7 +5,7 @@ use super::{
     Error, Missing, Store, logins,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
-    row::{parsed, readable, text, time, time_if_any},
+    row::{self, parsed, readable, text, time, time_if_any},
 };
 use crate::server::{
     act::Act,
@@ -29,7 +29,8 @@ const SELECT_PAGE: &str = select!(
     "(SELECT * FROM users c WHERE username > $1
        AND ($3 = '' OR EXISTS (SELECT 1 FROM user_scopes h WHERE h.sub = c.sub AND h.audience = $3))
        AND ($4 = 0 OR ($4 = 1 AND disabled_at IS NOT NULL) OR ($4 = 2 AND disabled_at IS NULL))
-       AND ($5 = 0 OR (created_at <= $5 AND (signed_in_at IS NULL OR signed_in_at <= $5)))
+       AND ($5 = 0 OR (created_at <= $5 AND (signed_in_at IS NULL OR signed_in_at <= $5)
+           AND NOT EXISTS (SELECT 1 FROM logins l WHERE l.sub = c.sub AND l.stepped_at > $5)))
      ORDER BY username LIMIT $2)",
     "ORDER BY u.username"
 );
@@ -84,10 +85,10 @@ impl Store {
         find_with(&mut connection, select!("users", "WHERE u.sub = $1"), id.to_string()).await
     }
 
-    /// The id of a user, even if other data of theirs is damaged.
-    pub(crate) async fn require_user(&self, username: &Username) -> Result<UserId, Error> {
+    /// The `sub` of a user, even if that or other data of theirs is damaged.
+    pub(crate) async fn require_user(&self, username: &Username) -> Result<String, Error> {
         let row = sqlx::query("SELECT sub FROM users WHERE username = $1").bind(username.to_string()).fetch_optional(&self.pool).await?;
-        parsed(&row.ok_or_else(|| missing(username))?, "sub")
+        text(&row.ok_or_else(|| missing(username))?, "sub")
     }
 
     /// The page of users after the name `after`, in the database's order.
@@ -103,8 +104,8 @@ impl Store {
         let mut listed = Vec::new();
         let mut rest = &rows[..];
         while let Some(first) = rest.first() {
-            let name = text(first, "username")?;
-            let count = rest.iter().take_while(|row| text(row, "username").is_ok_and(|other| other == name)).count();
+            let name = row::name(first, "username")?;
+            let count = rest.iter().take_while(|row| row::name(row, "username").is_ok_and(|other| other == name)).count();
             let (user, others) = rest.split_at(count);
             listed.push(Listed { name, data: readable(read(user))? });
             rest = others;
@@ -141,7 +142,7 @@ impl Store {
                     true => "UPDATE users SET disabled_at = COALESCE(disabled_at, $2) WHERE sub = $1",
                     false => "UPDATE users SET disabled_at = $2 WHERE sub = $1",
                 };
-                sqlx::query(sql).bind(user.to_string()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
+                sqlx::query(sql).bind(user.clone()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
                 let after = readable(find(connection, &username).await.and_then(|user| user.ok_or_else(|| missing(&username))))?;
                 let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
                 if disabled {
@@ -162,7 +163,7 @@ impl Store {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
-                updated.bind(user.to_string()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
+                updated.bind(user.clone()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
                 let ended = logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
                 Ok((ended, Detail::default().with_logins_ended(ended)))
             })
@@ -177,8 +178,8 @@ impl Store {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let before = facts(connection, &username).await?;
-                sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
-                sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.to_string()).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 let ended = logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
                 Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
             })
@@ -187,11 +188,11 @@ impl Store {
     }
 }
 
-/// Locks a user's row, so that what is read next stays true until the commit.
-async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<UserId, Error> {
+/// Locks a user's row, so that what is read next stays true until the commit. Returns the `sub`, even if it is damaged.
+async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<String, Error> {
     let locked = sqlx::query("UPDATE users SET username = username WHERE username = $1 RETURNING sub");
     let row = locked.bind(username.to_string()).fetch_optional(connection).await?;
-    parsed(&row.ok_or_else(|| missing(username))?, "sub")
+    text(&row.ok_or_else(|| missing(username))?, "sub")
 }
 
 /// The properties of a user for the change log; `None` if a row is damaged, which must not prevent disabling or deleting the user.

@@ -60,7 +60,7 @@ def measure(issuer, script, command):
         done.set()
         worker.join()
     assert "Non-2xx" not in out, out
-    p99 = milliseconds(re.search(r"99%\s+(\S+)", out)[1])
+    p99 = milliseconds(re.search(r"^\s+99%\s+(\S+)$", out, re.M)[1])
     return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), p99, reads(issuer) - before
 
 

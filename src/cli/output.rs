@@ -90,6 +90,11 @@ impl Output {
         Ok(())
     }
 
+    /// Says how many logins a change ended, below the changed entity. In JSON, the entity is all.
+    pub(super) fn print_ended(self, count: u64) -> Result<(), Error> {
+        if self.json { Ok(()) } else { say(&format!("\nended {}", logins(count))) }
+    }
+
     fn screen<T: Serialize + ?Sized, S: Into<Screen>>(self, data: &T, for_people: impl FnOnce(&T) -> S) -> Result<Screen, Error> {
         if self.json {
             let json = serde_json::to_string_pretty(data).map_err(|error| Error::Output(error.into()))?;

@@ -8,6 +8,7 @@ use super::{
     error::Error,
     output::{NewLifetime, Output, facts, lifetime_for_people, new_lifetime, say, token_lifetime},
     progress,
+    selection::AtMost,
 };
 use crate::{
     protocol::{Audience, ScopeToken},
@@ -40,6 +41,8 @@ pub(super) enum Command {
         /// Only the one that owns this scope token
         #[arg(long, value_name = "SCOPE")]
         scope: Option<ScopeToken>,
+        #[command(flatten)]
+        at_most: AtMost,
         #[command(flatten)]
         output: Output,
     },
@@ -92,8 +95,9 @@ impl Command {
                 let resource = resources.create(act, new).await?;
                 output.print(&resource.view(now), for_people)
             }
-            Self::List { scope, output } => {
-                let listed = progress::shown("reading the resources", resources.list(&ResourceFilter { scope })).await?;
+            Self::List { scope, at_most, output } => {
+                let listed =
+                    progress::shown("reading the resources", resources.list(&ResourceFilter { scope, limit: at_most.limit })).await?;
                 let row = |view: &ResourceView| [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime)];
                 output.print_list(&EntityView::list(listed, now), ["RESOURCE", "SCOPES", "TOKEN LIFETIME"], row)
             }

@@ -30,3 +30,11 @@ pub(super) struct Limit {
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: u32,
 }
+
+/// How many entries a list by name has.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct AtMost {
+    /// Maximum number of entries; without it, all
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: Option<u32>,
+}

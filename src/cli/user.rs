@@ -12,7 +12,7 @@ use super::{
     output::{Output, facts, logins, or_dash, or_never, positive_duration, say},
     password_input::PasswordInput,
     progress,
-    selection::State,
+    selection::{AtMost, State},
 };
 use crate::{
     protocol::{Audience, Malformed},
@@ -49,6 +49,8 @@ pub(super) enum Command {
         /// Only those who neither signed in nor refreshed a login for this long, such as 30days; leaves out newer users
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         unused_for: Option<Duration>,
+        #[command(flatten)]
+        at_most: AtMost,
         #[command(flatten)]
         output: Output,
     },
@@ -117,8 +119,13 @@ impl Command {
                 let new = NewUser { username, password: password.read()?, permissions: by_resource(allow) };
                 print(&users.create(&operator.act_now(), new).await?, output)
             }
-            Self::List { resource, state, unused_for, output } => {
-                let filter = UserFilter { resource, disabled: state.disabled(), unused_since: unused_for.map(|duration| now - duration) };
+            Self::List { resource, state, unused_for, at_most, output } => {
+                let filter = UserFilter {
+                    limit: at_most.limit,
+                    resource,
+                    disabled: state.disabled(),
+                    unused_since: unused_for.map(|duration| now - duration),
+                };
                 let listed = progress::shown("reading the users", users.list(&filter)).await?;
                 output.print_list(&EntityView::list(listed, now), ["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], row)
             }
@@ -127,7 +134,11 @@ impl Command {
                 let change = UserChange { allow: by_resource(allow), disallow: disallow.into_iter().collect() };
                 print(&users.update(act, username, change).await?, output)
             }
-            Self::Disable { username, output } => print_changed(&username, users.disable(act, username.clone()).await?, output),
+            Self::Disable { username, output } => {
+                let (user, ended) = users.disable(act, username.clone()).await?;
+                print_changed(&username, user, output)?;
+                output.print_ended(ended)
+            }
             Self::Enable { username, output } => print_changed(&username, users.enable(act, username.clone()).await?, output),
             Self::Delete { username, confirmation } => {
                 let question = async {

@@ -227,7 +227,9 @@ async fn an_expired_login_is_neither_ended_nor_counted(backend: Backend) {
 async fn a_change_that_ends_logins_says_how_many_and_whose(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     let ended = |command: &[&str], count: u64| {
-        app.run(command).succeeded();
+        let done = app.run(command).succeeded();
+        let said = if count == 1 { "ended 1 login\n".to_owned() } else { format!("ended {count} logins\n") };
+        assert!(done.stdout.ends_with(&said), "{done:?}");
         let (action, _, _, after) = newest(&app);
         assert_eq!(after["logins_ended"], count, "{action}");
         after

@@ -207,6 +207,11 @@ async fn a_list_of_many_pages_is_complete_and_in_order(backend: Backend) {
     for (noun, key) in [("client", "client_id"), ("user", "username"), ("resource", "audience")] {
         let list = listed(&app, &[noun, "list"], key);
         assert_eq!(list.len(), 1234, "{noun}");
+        for limit in [1, 500, 501, 2000] {
+            let some = listed(&app, &[noun, "list", "--limit", &limit.to_string()], key);
+            assert_eq!(some.len(), limit.min(1234), "{noun}");
+            assert!(some.is_sorted(), "{noun}");
+        }
         assert!(list.is_sorted() && list.windows(2).all(|pair| pair[0] != pair[1]), "{noun}");
     }
 }

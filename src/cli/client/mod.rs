@@ -13,7 +13,7 @@ use super::{
     error::Error,
     output::{NewLifetime, Output, logins, new_lifetime, positive_duration, say, token_lifetime, warn},
     progress,
-    selection::State,
+    selection::{AtMost, State},
 };
 use crate::{
     protocol::{Audience, AuthMethod, ClientId, GrantType},
@@ -71,6 +71,8 @@ pub(super) enum Command {
         /// Only those with a valid secret that expires within this time, such as 14days
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         secret_expires_within: Option<Duration>,
+        #[command(flatten)]
+        at_most: AtMost,
         #[command(flatten)]
         output: Output,
     },
@@ -181,11 +183,12 @@ impl Command {
                 }
                 Ok(())
             }
-            Self::List { resource, state, unused_for, grant, secret_expires_within, output } => {
+            Self::List { resource, state, unused_for, grant, secret_expires_within, at_most, output } => {
                 let filter = ClientFilter {
                     disabled: state.disabled(),
                     unused_since: unused_for.map(|duration| now - duration),
                     resource,
+                    limit: at_most.limit,
                     grant,
                     secret_expires: secret_expires_within.map(|duration| (now, now + duration)),
                 };
@@ -216,9 +219,15 @@ impl Command {
                     remove_introspects: remove_introspects.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
                 };
-                print(&clients.update(act, id, change).await?, output)
+                let (client, ended) = clients.update(act, id, change).await?;
+                print(&client, output)?;
+                if ended > 0 { output.print_ended(ended) } else { Ok(()) }
             }
-            Self::Disable { id, output } => print_changed(&id, clients.disable(act, id.clone()).await?, output),
+            Self::Disable { id, output } => {
+                let (client, ended) = clients.disable(act, id.clone()).await?;
+                print_changed(&id, client, output)?;
+                output.print_ended(ended)
+            }
             Self::Enable { id, output } => print_changed(&id, clients.enable(act, id.clone()).await?, output),
             Self::Delete { id, confirmation } => {
                 let question = async {

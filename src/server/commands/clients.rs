@@ -98,7 +98,7 @@ impl Clients<'_> {
     /// The selected clients, in alphabetical order.
     pub(crate) async fn list(&self, filter: &ClientFilter) -> Result<Vec<Listed<Client>>, Error> {
         require_resource(self.store, filter.resource.as_ref()).await?;
-        read_all(async |after: &str| self.store.list_clients(filter, after).await).await
+        read_all(filter.limit, async |after: &str| self.store.list_clients(filter, after).await).await
     }
 
     pub(crate) async fn find(&self, id: &ClientId) -> Result<Client, Error> {
@@ -117,21 +117,21 @@ impl Clients<'_> {
         or_nearest(self.store, self.store.require_secret(id, secret).await).await
     }
 
-    /// Applies a change and returns the changed client.
+    /// Applies a change. Returns the changed client, and how many logins that ended.
     ///
     /// # Errors
     ///
     /// If there is no such client, it does not have what is to be removed, or the database fails.
-    pub async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+    pub async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, u64), Error> {
         or_nearest(self.store, self.store.update_client(act, id, change).await).await
     }
 
-    /// Disables a client and ends its logins. A damaged client is disabled too, but cannot be returned.
+    /// Disables a client and ends its logins; returns how many. A damaged client is disabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such client, or the database fails.
-    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<Result<Client, Damaged>, Error> {
+    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<(Result<Client, Damaged>, u64), Error> {
         or_nearest(self.store, self.store.set_client_disabled(act, id, true).await).await
     }
 
@@ -141,7 +141,8 @@ impl Clients<'_> {
     ///
     /// If there is no such client, or the database fails.
     pub async fn enable(&self, act: &Act, id: ClientId) -> Result<Result<Client, Damaged>, Error> {
-        or_nearest(self.store, self.store.set_client_disabled(act, id, false).await).await
+        let (client, _) = or_nearest(self.store, self.store.set_client_disabled(act, id, false).await).await?;
+        Ok(client)
     }
 
     /// Deletes a client and its secrets, and ends its logins. Returns how many it ended.

@@ -39,7 +39,7 @@ impl Resources<'_> {
 
     /// The selected resources, in alphabetical order.
     pub(crate) async fn list(&self, filter: &ResourceFilter) -> Result<Vec<Listed<Resource>>, Error> {
-        let listed = read_all(async |after: &str| self.store.list_resources(filter, after).await).await?;
+        let listed = read_all(filter.limit, async |after: &str| self.store.list_resources(filter, after).await).await?;
         // No resource of a mistyped scope would look like an answer.
         let unknown = filter.scope.clone().filter(|_| listed.is_empty());
         or_nearest(self.store, unknown.map_or(Ok(listed), |token| Err(StoreError::Missing(Missing::ScopeOwner(token))))).await

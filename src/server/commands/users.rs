@@ -77,7 +77,7 @@ impl Users<'_> {
     /// The selected users, in alphabetical order.
     pub(crate) async fn list(&self, filter: &UserFilter) -> Result<Vec<Listed<User>>, Error> {
         require_resource(self.store, filter.resource.as_ref()).await?;
-        read_all(async |after: &str| self.store.list_users(filter, after).await).await
+        read_all(filter.limit, async |after: &str| self.store.list_users(filter, after).await).await
     }
 
     pub(crate) async fn find(&self, username: &Username) -> Result<User, Error> {
@@ -100,12 +100,12 @@ impl Users<'_> {
         or_nearest(self.store, self.store.update_user(act, username, change).await).await
     }
 
-    /// Disables a user and ends their logins. A damaged user is disabled too, but cannot be returned.
+    /// Disables a user and ends their logins; returns how many. A damaged user is disabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such user, or the database fails.
-    pub async fn disable(&self, act: &Act, username: Username) -> Result<Result<User, Damaged>, Error> {
+    pub async fn disable(&self, act: &Act, username: Username) -> Result<(Result<User, Damaged>, u64), Error> {
         or_nearest(self.store, self.store.set_user_disabled(act, username, true).await).await
     }
 
@@ -115,7 +115,8 @@ impl Users<'_> {
     ///
     /// If there is no such user, or the database fails.
     pub async fn enable(&self, act: &Act, username: Username) -> Result<Result<User, Damaged>, Error> {
-        or_nearest(self.store, self.store.set_user_disabled(act, username, false).await).await
+        let (user, _) = or_nearest(self.store, self.store.set_user_disabled(act, username, false).await).await?;
+        Ok(user)
     }
 
     /// Deletes a user and ends their logins. Returns how many it ended.

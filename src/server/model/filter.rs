@@ -16,6 +16,7 @@ pub(crate) struct ClientFilter {
     pub(crate) unused_since: Option<Timestamp>,
     /// A secret of theirs is valid at the first of these times and no longer at the second.
     pub(crate) secret_expires: Option<(Timestamp, Timestamp)>,
+    pub(crate) limit: Option<u32>,
 }
 
 /// Selects users. `None` selects all.
@@ -26,12 +27,14 @@ pub(crate) struct UserFilter {
     pub(crate) disabled: Option<bool>,
     /// They existed then, and have neither signed in nor refreshed a login since.
     pub(crate) unused_since: Option<Timestamp>,
+    pub(crate) limit: Option<u32>,
 }
 
 /// Selects resources. `None` selects all.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResourceFilter {
     pub(crate) scope: Option<ScopeToken>,
+    pub(crate) limit: Option<u32>,
 }
 
 /// Selects the newest logins.

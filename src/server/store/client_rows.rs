@@ -113,7 +113,7 @@ pub(super) async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Resu
     Ok(readable(find(connection, id).await)?.unwrap_or_default().map(|client| client.facts()))
 }
 
-/// The secrets of a client that are not damaged, even if other data of the client is. No app can use a damaged one.
+/// The secrets of a client that are not damaged, even if other data of the client is. A damaged one is of no use to an app.
 pub(super) async fn readable_secrets(connection: &mut AnyConnection, id: &ClientId) -> Result<Vec<StoredSecret>, Error> {
     let rows = sqlx::query("SELECT id, digest, created_at, expires_at, last_used_at FROM client_secrets WHERE client_id = $1");
     let rows = rows.bind(id.to_string()).fetch_all(connection).await?;

@@ -43,10 +43,10 @@ impl Store {
         .await
     }
 
-    /// Applies `change` and returns the changed client.
+    /// Applies `change`. Returns the changed client, and how many logins that ended.
     ///
     /// Removing a grant type that logins depend on ends the client's logins.
-    pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<Client, Error> {
+    pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, u64), Error> {
         let now = act.now;
         self.change(act, "client.update", id.clone(), move |connection| {
             Box::pin(async move {
@@ -57,19 +57,25 @@ impl Store {
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
                 let mut detail = Detail::between(Some(facts), Some(after.facts()));
+                let mut ended = 0;
                 if withdrawn {
-                    let ended = logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
+                    ended = logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
                     detail = detail.with_logins_ended(ended);
                 }
-                Ok((after, detail))
+                Ok(((after, ended), detail))
             })
         })
         .await
     }
 
     /// Disables a client, which ends its logins, or enables it. Returns the changed client, unless it is damaged: that must not prevent
-    /// the change.
-    pub(crate) async fn set_client_disabled(&self, act: &Act, id: ClientId, disabled: bool) -> Result<Result<Client, Damaged>, Error> {
+    /// the change; and how many logins that ended.
+    pub(crate) async fn set_client_disabled(
+        &self,
+        act: &Act,
+        id: ClientId,
+        disabled: bool,
+    ) -> Result<(Result<Client, Damaged>, u64), Error> {
         let (action, now) = (if disabled { "client.disable" } else { "client.enable" }, act.now);
         self.change(act, action, id.clone(), move |connection| {
             Box::pin(async move {
@@ -86,11 +92,12 @@ impl Store {
                 }
                 let after = reread(connection, &id).await?;
                 let mut detail = Detail::between(before, after.as_ref().ok().map(Client::facts));
+                let mut ended = 0;
                 if disabled {
-                    let ended = logins::end(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
+                    ended = logins::end(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
                     detail = detail.with_logins_ended(ended);
                 }
-                Ok((after, detail))
+                Ok(((after, ended), detail))
             })
         })
         .await

@@ -130,8 +130,13 @@ impl Store {
     }
 
     /// Disables a user, which ends their logins, or enables them. Returns the changed user, unless they are damaged: that must not
-    /// prevent the change.
-    pub(crate) async fn set_user_disabled(&self, act: &Act, username: Username, disabled: bool) -> Result<Result<User, Damaged>, Error> {
+    /// prevent the change; and how many logins that ended.
+    pub(crate) async fn set_user_disabled(
+        &self,
+        act: &Act,
+        username: Username,
+        disabled: bool,
+    ) -> Result<(Result<User, Damaged>, u64), Error> {
         let (action, now) = (if disabled { "user.disable" } else { "user.enable" }, act.now);
         self.change(act, action, username.clone(), move |connection| {
             Box::pin(async move {
@@ -145,11 +150,12 @@ impl Store {
                 sqlx::query(sql).bind(user.clone()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
                 let after = readable(find(connection, &username).await.and_then(|user| user.ok_or_else(|| missing(&username))))?;
                 let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
+                let mut ended = 0;
                 if disabled {
-                    let ended = logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
+                    ended = logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
                     detail = detail.with_logins_ended(ended);
                 }
-                Ok((after, detail))
+                Ok(((after, ended), detail))
             })
         })
         .await

@@ -144,7 +144,9 @@ fn escaped(text: &str, unsafe_char: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// Whether `c` is a control character or invisible. For characters beyond ASCII, the standard library decides: `escape_debug` escapes them.
 /// They are not put first, because a first character may be escaped for another reason.
 fn is_unprintable(c: char) -> bool {
-    c.is_ascii_control() || !c.is_ascii() && String::from_iter(['x', c]).escape_debug().count() > 2
+    // Letters and symbols that look like a space.
+    const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+    c.is_ascii_control() || BLANK.contains(&c) || !c.is_ascii() && String::from_iter(['x', c]).escape_debug().count() > 2
 }
 
 fn is_unprintable_beyond_ascii(c: char) -> bool {
@@ -203,8 +205,8 @@ mod tests {
     #[test]
     fn unprintable_characters_are_escaped_and_letters_of_every_script_are_not() {
         assert_eq!(
-            printable("a\u{9b}31m\u{202e}b\u{2028}\u{200b}\u{feff}\n\u{1b}\u{7f}"),
-            r"a\u{9b}31m\u{202e}b\u{2028}\u{200b}\u{feff}\n\u{1b}\u{7f}"
+            printable("a\u{9b}31m\u{202e}b\u{2800}\u{2028}\u{200b}\u{feff}\n\u{1b}\u{7f}"),
+            r"a\u{9b}31m\u{202e}b\u{2800}\u{2028}\u{200b}\u{feff}\n\u{1b}\u{7f}"
         );
         for readable in ["ünïcödé", "नमस्ते", "日本語", "مرحبا", "e\u{301}", "😀"] {
             assert_eq!(printable(readable), readable);

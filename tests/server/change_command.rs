@@ -15,7 +15,7 @@ on_both_databases![
     a_damaged_user_can_be_disabled_and_deleted,
     a_user_with_a_damaged_sub_can_be_disabled_and_deleted,
     a_damaged_login_can_be_ended,
-    an_expired_login_is_neither_ended_nor_counted,
+    an_expired_login_is_ended_and_not_counted,
     a_change_that_ends_logins_says_how_many_and_whose,
     the_end_of_a_secret_is_recorded_when_its_client_is_created,
     a_damaged_detail_does_not_hide_its_change_or_the_others,
@@ -204,7 +204,7 @@ async fn a_damaged_login_can_be_ended(backend: Backend) {
     assert_eq!(app.database.texts("SELECT ended_because FROM logins").await, ["operator"]);
 }
 
-async fn an_expired_login_is_neither_ended_nor_counted(backend: Backend) {
+async fn an_expired_login_is_ended_and_not_counted(backend: Backend) {
     for (expired, command) in [
         ("idle_ends_at", &["user", "disable", "alice"][..]),
         ("absolute_ends_at", &["user", "delete", "alice", "--yes"]),
@@ -219,8 +219,9 @@ async fn an_expired_login_is_neither_ended_nor_counted(backend: Backend) {
         app.database.execute(&format!("UPDATE logins SET {expired} = 1 WHERE id = (SELECT MIN(id) FROM logins)")).await;
         app.run(command).succeeded();
         assert_eq!(newest(&app).3["logins_ended"], 1, "{command:?}");
-        let open = app.database.texts(&format!("SELECT CAST({expired} AS TEXT) FROM logins WHERE ended_at IS NULL")).await;
-        assert_eq!(open, ["1"], "{command:?}: it stays expired");
+        // The clock of the operator's machine may be ahead, and then it is still valid on the servers.
+        let open = app.database.texts("SELECT id FROM logins WHERE ended_at IS NULL").await;
+        assert!(open.is_empty(), "{command:?}: {open:?}");
     }
 }
 

@@ -162,6 +162,8 @@ fn a_refusal_shows_no_password() {
         let error = load_file(file).unwrap_err().to_string();
         assert!(!error.contains("hunter2") && error.contains("sealwright.toml"), "{error}");
     }
+    let number = load_file("sealing_key = 0x99999999999999999999999").unwrap_err().to_string();
+    assert!(number.contains("line 1") && !number.contains("2971056094284912659757898137"), "{number}");
     assert!(!SETTINGS.iter().any(|setting| setting.name == "sealing_key" && !setting.secret));
     let help = check("", &[], &["--help"]).stdout;
     assert!(help.contains("--database-url") && !help.contains("--sealing-key"), "others can read a command line: {help}");

@@ -109,7 +109,7 @@ impl Clients<'_> {
     /// The number of logins that deleting the client would end.
     pub(crate) async fn count_logins(&self, id: &ClientId, now: Timestamp) -> Result<u64, Error> {
         or_nearest(self.store, self.store.require_client(id).await).await?;
-        Ok(self.store.count_logins_to_end(LoginFilter::Client(id.clone()), now).await?)
+        Ok(self.store.count_valid_logins(LoginFilter::Client(id.clone()), now).await?)
     }
 
     /// Requires that the client has the secret.

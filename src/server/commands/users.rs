@@ -88,7 +88,7 @@ impl Users<'_> {
     /// The number of logins that deleting the user would end.
     pub(crate) async fn count_logins(&self, username: &Username, now: Timestamp) -> Result<u64, Error> {
         let user = or_nearest(self.store, self.store.require_user(username).await).await?;
-        Ok(self.store.count_logins_to_end(LoginFilter::User(user), now).await?)
+        Ok(self.store.count_valid_logins(LoginFilter::User(user), now).await?)
     }
 
     /// Applies a change and returns the changed user.

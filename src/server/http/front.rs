@@ -155,7 +155,7 @@ impl Drop for PendingRequest {
             let mut note = self.note.take();
             // Without the refusal, the line would look like that of an authenticated client.
             note.cause = Some(match note.cause.take() {
-                Some(refusal) => format!("the caller disconnected after a refusal: {refusal}"),
+                Some(refusal) => format!("the caller disconnected after a refusal: {}", caller_text::words(&refusal)),
                 None => "the caller disconnected".to_owned(),
             });
             // The usual status for this in logs; it is never sent.

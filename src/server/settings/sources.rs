@@ -109,7 +109,13 @@ fn values_of_file(settings: &'static [Setting], path: &Path) -> Result<HashMap<S
 fn syntax_error(text: &str, error: &toml::de::Error) -> String {
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return error.message().to_owned() };
     let (line, column) = (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
-    format!("TOML parse error at line {line}, column {column}: {}", error.message())
+    // Such messages quote the value.
+    let message = if error.message().starts_with("invalid type") || error.message().starts_with("invalid value") {
+        "the value is invalid"
+    } else {
+        error.message()
+    };
+    format!("TOML parse error at line {line}, column {column}: {message}")
 }
 
 /// A value as text. No setting allows tables and lists, and no parser accepts these texts for them.

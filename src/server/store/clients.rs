@@ -59,7 +59,7 @@ impl Store {
                 let mut detail = Detail::between(Some(facts), Some(after.facts()));
                 let mut ended = 0;
                 if withdrawn {
-                    ended = logins::end(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
+                    ended = logins::end_and_count(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
                     detail = detail.with_logins_ended(ended);
                 }
                 Ok(((after, ended), detail))
@@ -94,7 +94,7 @@ impl Store {
                 let mut detail = Detail::between(before, after.as_ref().ok().map(Client::facts));
                 let mut ended = 0;
                 if disabled {
-                    ended = logins::end(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
+                    ended = logins::end_and_count(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
                     detail = detail.with_logins_ended(ended);
                 }
                 Ok(((after, ended), detail))
@@ -121,7 +121,7 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                let ended = logins::end(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await?;
+                let ended = logins::end_and_count(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await?;
                 Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
             })
         })

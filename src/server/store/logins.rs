@@ -153,12 +153,10 @@ impl Store {
         rows.iter().map(|row| Ok(Listed { name: name(row, "id")?, data: readable(named(row))? })).collect()
     }
 
-    /// The number of selected logins that [`end`] would end.
-    pub(crate) async fn count_logins_to_end(&self, of: LoginFilter, now: Timestamp) -> Result<u64, Error> {
-        let sql = of!(of, "SELECT COUNT(*) AS n FROM logins", "AND ended_at IS NULL AND idle_ends_at > $2 AND absolute_ends_at > $2");
-        let row = sqlx::query(sql).bind(of.name()).bind(surely_over(now)).fetch_one(&self.pool).await?;
-        let count: i64 = row.try_get("n")?;
-        Ok(count.unsigned_abs())
+    /// The number of selected logins that have neither ended nor expired.
+    pub(crate) async fn count_valid_logins(&self, of: LoginFilter, now: Timestamp) -> Result<u64, Error> {
+        let mut connection = self.pool.acquire().await?;
+        count_valid(&mut connection, &of, now).await
     }
 
     /// Advances a login from its generation to the next. Returns false if another request did so first, or the login is over.
@@ -188,17 +186,17 @@ impl Store {
         .await
     }
 
-    /// Ends the selected logins that are not over yet and returns how many.
+    /// Ends the selected logins that have not been ended, and returns how many.
     pub(crate) async fn end_logins(&self, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
         self.write(move |connection| Box::pin(end(connection, of, because, now))).await
     }
 
-    /// The same by an operator: records the change. `target` and `named` say whose logins they are.
+    /// Ends logins for an operator, records the change, and returns how many had not expired. `target` and `named` say whose logins they are.
     pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter, target: String, named: Facts) -> Result<u64, Error> {
         let now = act.now;
         self.change(act, "login.end", target, move |connection| {
             Box::pin(async move {
-                let ended = end(connection, of, Ending::Operator, now).await?;
+                let ended = end_and_count(connection, of, Ending::Operator, now).await?;
                 Ok((ended, Detail::added(named).with_logins_ended(ended)))
             })
         })
@@ -258,15 +256,25 @@ async fn end_surplus(connection: &mut AnyConnection, login: &Login, limit: u32) 
     Ok(ended)
 }
 
-/// Ends the selected logins that are not over yet and returns how many. A login that expired stays as it is.
-pub(super) async fn end(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-    let sql = of!(
-        of,
-        "UPDATE logins SET ended_at = $2, ended_because = $3",
-        "AND ended_at IS NULL AND idle_ends_at > $4 AND absolute_ends_at > $4"
-    );
-    let end = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str()).bind(surely_over(now));
+/// Ends the selected logins, and returns how many of them had not expired. The others are ended too: the clock of this machine may be ahead, and
+/// then they are still valid on the servers.
+pub(super) async fn end_and_count(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
+    let count = count_valid(connection, &of, now).await?;
+    end(connection, of, because, now).await?;
+    Ok(count)
+}
+
+/// Ends the selected logins that have not been ended, and returns how many.
+async fn end(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
+    let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
+    let end = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str());
     Ok(end.execute(connection).await?.rows_affected())
+}
+
+async fn count_valid(connection: &mut AnyConnection, of: &LoginFilter, now: Timestamp) -> Result<u64, Error> {
+    let sql = of!(of, "SELECT COUNT(*) AS n FROM logins", "AND ended_at IS NULL AND idle_ends_at > $2 AND absolute_ends_at > $2");
+    let count: i64 = sqlx::query(sql).bind(of.name()).bind(surely_over(now)).fetch_one(connection).await?.try_get("n")?;
+    Ok(count.unsigned_abs())
 }
 
 /// A login whose end is not after this time has expired for every node: their clocks may be behind.

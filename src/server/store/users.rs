@@ -152,7 +152,7 @@ impl Store {
                 let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
                 let mut ended = 0;
                 if disabled {
-                    ended = logins::end(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
+                    ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
                     detail = detail.with_logins_ended(ended);
                 }
                 Ok(((after, ended), detail))
@@ -170,7 +170,7 @@ impl Store {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
                 updated.bind(user.clone()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
-                let ended = logins::end(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
+                let ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
                 Ok((ended, Detail::default().with_logins_ended(ended)))
             })
         })
@@ -186,7 +186,7 @@ impl Store {
                 let before = facts(connection, &username).await?;
                 sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
-                let ended = logins::end(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
+                let ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
                 Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
             })
         })

@@ -99,6 +99,13 @@ impl fmt::Display for Line {
 }
 
 impl Visit for Line {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        match u64::try_from(value) {
+            Ok(value) => self.record_u64(field, value),
+            Err(_) => self.fields.push((field.name(), value.to_string())),
+        }
+    }
+
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "http.status" => self.status = Some(value),
@@ -111,8 +118,7 @@ impl Visit for Line {
         let value = caller_text::printable(value);
         match field.name() {
             "message" => self.message = value.into_owned(),
-            name if value.is_empty() || value.contains(' ') => self.fields.push((name, format!("\"{value}\""))),
-            name => self.fields.push((name, value.into_owned())),
+            name => self.fields.push((name, quoted(&value))),
         }
     }
 
@@ -121,9 +127,26 @@ impl Visit for Line {
     }
 }
 
+/// The value of a field, in quotation marks if it could be taken for other fields: a caller may have sent it.
+fn quoted(value: &str) -> String {
+    if value.is_empty() || value.contains([' ', '"', '=', '\\']) {
+        format!("\"{}\"", value.replace('\\', r"\\").replace('"', r#"\""#))
+    } else {
+        value.to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_cannot_look_like_other_fields() {
+        assert_eq!(quoted("billing"), "billing");
+        assert_eq!(quoted(r#"x" 200 client="y"#), r#""x\" 200 client=\"y""#);
+        assert_eq!(quoted(r"a\"), r#""a\\""#);
+        assert_eq!(quoted(""), "\"\"");
+    }
 
     fn line(message: &str, status: Option<u64>, fields: &[(&'static str, &str)]) -> String {
         let fields = fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();

@@ -20,7 +20,7 @@ use crate::{
 /// The width of the column of messages. Longer ones are not cut.
 const MESSAGE_WIDTH: usize = 32;
 
-/// Formats events as `03:12:45Z INFO  POST /oauth/token                 200 token.issued client=billing 1.2ms`. Times are UTC.
+/// Formats events as `03:12:45Z INFO  POST /oauth/token                 200 token.issued client=billing took=1.2ms`. Times are UTC.
 #[derive(Debug)]
 pub(super) struct TerminalLines;
 
@@ -35,7 +35,9 @@ where
         let of_day = SystemClock.now().seconds().rem_euclid(24 * 3600);
         let (hours, minutes, seconds) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
         write!(writer, "{dim}{hours:02}:{minutes:02}:{seconds:02}Z{end} {color}{:<5}{end} ", event.metadata().level().as_str())?;
-        writeln!(writer, "{}", Line::of(|line| event.record(line)))
+        let mut line = Line::default();
+        event.record(&mut line);
+        writeln!(writer, "{line}")
     }
 }
 
@@ -57,12 +59,6 @@ struct Line {
 }
 
 impl Line {
-    fn of(record: impl FnOnce(&mut Self)) -> Self {
-        let mut line = Self::default();
-        record(&mut line);
-        line
-    }
-
     /// Whether a field says something that neither the message nor the status says.
     fn is_shown(&self, field: &str, value: &str) -> bool {
         match field {

@@ -69,6 +69,10 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// Times in a token come from [`now`](Self::now), because others compare them with their own clocks.
     fn steady(&self) -> Timestamp;
 
+    /// The time since some point in the past, by the monotonic clock: it shows whether the wall clock was set. It may stand still while the
+    /// machine is suspended.
+    fn monotonic(&self) -> Duration;
+
     /// Returns once it is `time` or later. `sleeper` is the name of the caller, by which a test can wait until it sleeps.
     fn sleep_until(&self, sleeper: &'static str, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -92,6 +96,11 @@ impl Clock for SystemClock {
     fn steady(&self) -> Timestamp {
         static STEADY: Steady = Steady::new();
         STEADY.read(self.now())
+    }
+
+    fn monotonic(&self) -> Duration {
+        static ORIGIN: OnceLock<Stopwatch> = OnceLock::new();
+        ORIGIN.get_or_init(Stopwatch::start).elapsed()
     }
 
     fn sleep_until(&self, _: &'static str, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -155,13 +164,17 @@ struct Sleeper {
 struct Shown {
     now: Timestamp,
     steady: Timestamp,
+    monotonic: Duration,
 }
 
 impl ManualClock {
     /// A clock that shows `time`.
     #[must_use]
     pub fn at(time: Timestamp) -> Self {
-        Self(Arc::new(Manual { shown: watch::Sender::new(Shown { now: time, steady: time }), sleepers: Mutex::default() }))
+        Self(Arc::new(Manual {
+            shown: watch::Sender::new(Shown { now: time, steady: time, monotonic: Duration::ZERO }),
+            sleepers: Mutex::default(),
+        }))
     }
 
     /// Moves the clock forward and wakes the sleepers whose time has come.
@@ -169,6 +182,15 @@ impl ManualClock {
         self.0.shown.send_modify(|shown| {
             shown.now = shown.now + by;
             shown.steady = (shown.steady + by).max(shown.now);
+            shown.monotonic += by;
+        });
+    }
+
+    /// Sets the wall clock forward, as an operator or a time server does. The monotonic clock does not change.
+    pub fn set_forward(&self, by: Duration) {
+        self.0.shown.send_modify(|shown| {
+            shown.now = shown.now + by;
+            shown.steady = shown.steady.max(shown.now);
         });
     }
 
@@ -195,6 +217,10 @@ impl Clock for ManualClock {
 
     fn steady(&self) -> Timestamp {
         self.0.shown.borrow().steady
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.shown.borrow().monotonic
     }
 
     fn sleep_until(&self, sleeper: &'static str, time: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

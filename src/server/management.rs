@@ -99,6 +99,7 @@ impl Management {
         for (kid, state, age) in self.keys.ages(now) {
             sampled.key_age.get_or_create(&Key { kid, state }).set(age.as_secs_f64());
         }
+        sampled.keys_quarantined.set(whole(self.keys.quarantined()));
         sampled.process.start_time.set(self.started.seconds() as f64);
         self.sample_process();
     }

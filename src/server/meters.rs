@@ -107,6 +107,8 @@ pub struct Meters {
     pub(crate) memory_refused: Counter,
     /// When the TLS certificate expires, in seconds since 1970-01-01T00:00:00Z; absent without TLS.
     pub(crate) certificate_end: Family<CertificateFile, Gauge>,
+    /// 1 while this node does not rotate signing keys.
+    pub(crate) rotation_paused: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_max: Gauge,
     pub(crate) signing: WorkMeters,
@@ -124,6 +126,7 @@ pub(crate) struct Sampled {
     pub(crate) epoch_age: Fraction,
     pub(crate) clock_set_back: Fraction,
     pub(crate) key_age: Family<Key, Fraction>,
+    pub(crate) keys_quarantined: Gauge,
     pub(crate) log_lines_dropped: Counter,
     pub(crate) log_lines_left_out: Family<LogLines, Counter>,
     pub(crate) process: ProcessGauges,
@@ -180,6 +183,7 @@ impl Default for Meters {
             connections_evicted: Counter::default(),
             memory_refused: Counter::default(),
             certificate_end: Family::default(),
+            rotation_paused: Gauge::default(),
             connections: Gauge::default(),
             connections_max: Gauge::default(),
             signing: WorkMeters::default(),
@@ -226,6 +230,8 @@ impl Meters {
         registry.register("unauthenticated_memory_refused", help, self.memory_refused.clone());
         let help = "When the TLS certificate expires, since 1970-01-01T00:00:00Z";
         registry.register_with_unit("tls_certificate_end_timestamp", help, Unit::Seconds, self.certificate_end.clone());
+        let help = "1 while this node does not rotate signing keys, because its clock or the database cannot be trusted";
+        registry.register("key_rotation_paused", help, self.rotation_paused.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("connections_max", "Maximum number of open connections", self.connections_max.clone());
         self.signing.register(registry, "signing", "a signature");
@@ -241,6 +247,8 @@ impl Meters {
         registry.register_with_unit("clock_set_back", help, Unit::Seconds, sampled.clock_set_back.clone());
         let help = "Time since the signing key was published";
         registry.register_with_unit("signing_key_age", help, Unit::Seconds, sampled.key_age.clone());
+        let help = "Signing keys of the database that are damaged";
+        registry.register("signing_keys_quarantined", help, sampled.keys_quarantined.clone());
         registry.register("log_lines_dropped", "Log lines that could not be written", sampled.log_lines_dropped.clone());
         let help = "Log lines omitted because there were too many of their kind";
         registry.register("log_lines_left_out", help, sampled.log_lines_left_out.clone());

@@ -42,7 +42,7 @@ use edge::Tls;
 use error::StartError;
 use listeners::{BoundPorts, Listeners, Port};
 use parts::Parts;
-use tasks::{CertificateWatch, EpochWatch, Housekeeping, Tasks};
+use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, Tasks};
 
 /// Every listener.
 static PORTS: [Port; 2] = [
@@ -86,7 +86,11 @@ impl Server {
         let listeners = ports.listen(&config, &parts)?;
         let certificate = CertificateWatch::new(&parts);
         let reload = certificate.as_ref().map(CertificateWatch::reload).unwrap_or_default();
-        let tasks = Tasks::default().with(EpochWatch::new(&parts, last_seen)).with(Housekeeping::new(&parts)).with_any(certificate);
+        let tasks = Tasks::default()
+            .with(EpochWatch::new(&parts, last_seen))
+            .with(Housekeeping::new(&parts))
+            .with(KeyRotation::new(&parts))
+            .with_any(certificate);
         Ok(Self { listeners, tasks, parts, reload, local_addr })
     }
 

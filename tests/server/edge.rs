@@ -65,6 +65,8 @@ async fn ad2_ad10_metrics_are_served_only_on_the_management_listener(backend: Ba
         "sealwright_signing_queue_seconds_count 1",
         "sealwright_password_hashing_seconds_count 0",
         "sealwright_signing_waiting 0",
+        "sealwright_key_rotation_paused 0",
+        "sealwright_signing_keys_quarantined 0",
         "sealwright_log_lines_dropped_total 0",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");

@@ -39,6 +39,7 @@ mod resource_command;
 mod restore;
 mod restored_command;
 mod revocation;
+mod rotation;
 mod secrecy;
 mod start;
 mod stop;

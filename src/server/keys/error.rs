@@ -1,6 +1,9 @@
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::server::{custody, store};
+use crate::{
+    clock::Timestamp,
+    server::{custody, model::rfc3339, store},
+};
 
 /// Why the keys cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,6 +27,13 @@ pub(crate) enum Error {
     NotInitialized,
     #[error("the sealed text does not open: {0}")]
     Unopened(String),
+    #[error(
+        "a signing key was published at {}, and the clock of this machine shows {}: set this clock; if it is right, the clock that created the key was ahead, and this server can start at that time; nothing was changed",
+        rfc3339(*published_at), rfc3339(*now)
+    )]
+    ClockBehind { now: Timestamp, published_at: Timestamp },
+    #[error("no signing key can be used, and none could be created: another one has its generation; run `sealwright check`")]
+    NotCreated,
     #[error("a signing key could not be generated: {0}")]
     Generation(String),
     #[error("the signing threads could not be started: {0}")]

@@ -1,5 +1,6 @@
 //! Keys: the sealing key that encrypts secrets at rest, the signing keys, and the ring that holds them in memory.
 
+mod clock_check;
 mod error;
 mod first_start_mark;
 mod mac_key;
@@ -14,11 +15,14 @@ use std::{path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
 pub(crate) use mac_key::MacKey;
 pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;
+
+use plan::Schedule;
 
 use crate::server::settings::{self, Setting, Values, cores, duration, number, path, setting};
 
@@ -36,6 +40,8 @@ pub(crate) struct Policy {
     pub(crate) found_new_issuer: bool,
     /// The lead: how long a key is published before it signs. At least [`Self::SHORTEST_LEAD`].
     pub(crate) publish_lead: Duration,
+    /// How long a key signs.
+    pub(crate) rotation_period: Duration,
     /// Size of a new RSA key in bits: 2048, 3072 or 4096.
     pub(crate) rsa_bits: usize,
     pub(crate) signing_threads: usize,
@@ -62,6 +68,12 @@ impl Policy {
             "a duration from 2h to 30days",
         ),
         setting(
+            "key_rotation_period",
+            Some("30days"),
+            "how long a signing key signs before the next one does; a period shorter than the lead counts as the lead",
+            "a duration from 1day to 365days",
+        ),
+        setting(
             "rsa_bits",
             Some("2048"),
             "the size of the RSA key that the first start creates; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
@@ -76,12 +88,18 @@ impl Policy {
         ),
     ];
 
+    const fn schedule(&self) -> Schedule {
+        Schedule { period: self.rotation_period, lead: self.publish_lead }
+    }
+
     pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
         Ok(Self {
             dir: values.parse("keys_dir", path)?,
             sealing_key: values.parse_if_any("sealing_key", |text| Ok(SecretString::from(text)))?,
             found_new_issuer: false,
             publish_lead: values.parse("key_publish_lead", duration(Self::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,
+            rotation_period: values
+                .parse("key_rotation_period", duration(Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600)))?,
             rsa_bits: values.parse("rsa_bits", |text| match text {
                 "2048" => Ok(2048),
                 "3072" => Ok(3072),

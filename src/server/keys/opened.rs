@@ -2,14 +2,19 @@
 
 use std::{fmt::Display, time::Duration};
 
-use super::{Error, SealingKeys, plan::KnownKey, sealing::Sealed, signer::SigningKey};
+use super::{
+    Error, SealingKeys,
+    plan::{KnownKey, KnownKeys},
+    sealing::Sealed,
+    signer::SigningKey,
+};
 use crate::{
     clock::Timestamp,
     protocol::{Algorithm, JwkSet, PublicJwk},
     server::{
         document::Document,
         model::{KeyState, SigningKeyRow},
-        store::Store,
+        store::{DamagedKey, StoredKeys},
     },
 };
 
@@ -20,27 +25,25 @@ pub(super) struct Jwks {
     pub(super) kids: Vec<String>,
 }
 
-/// Reads all rows that can be parsed, the newest generation first.
-pub(super) async fn read_rows(store: &Store) -> Result<Vec<SigningKeyRow>, Error> {
-    let readable = |row| match row {
-        Ok(row) => Some(row),
-        Err(error) => {
-            tracing::error!(%error, "a signing key is damaged and is not used");
-            None
-        }
-    };
-    Ok(store.list_signing_keys().await?.into_iter().filter_map(readable).collect())
-}
-
 /// Keys whose private half has been opened, the newest generation first.
-#[derive(Debug)]
-pub(super) struct Keys(Vec<OpenedKey>);
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    opened: Vec<OpenedKey>,
+    quarantined: Vec<Quarantined>,
+}
 
 #[derive(Debug, Clone)]
 struct OpenedKey {
     row: SigningKeyRow,
     public: PublicJwk,
     signer: SigningKey,
+}
+
+/// A key of the database that is damaged. It is not used, unless it was opened before the damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Quarantined {
+    pub(super) kid: String,
+    pub(super) why: String,
 }
 
 impl OpenedKey {
@@ -53,6 +56,19 @@ impl OpenedKey {
         }
         Ok(Self { signer: SigningKey::from_pkcs8(&pkcs8, &public)?, public, row: row.clone() })
     }
+
+    /// Whether `row` still contains this key.
+    fn is_in(&self, row: &SigningKeyRow) -> bool {
+        let key = |row: &SigningKeyRow| (row.algorithm, row.generation);
+        key(row) == key(&self.row) && row.sealed == self.row.sealed && row.public_jwk == self.row.public_jwk
+    }
+
+    /// The same key with the times of `row`.
+    fn at_times_of(&self, row: &SigningKeyRow) -> Self {
+        let SigningKeyRow { published_at, activates_at, retires_at, expires_at, revoked_at, .. } = *row;
+        let row = SigningKeyRow { published_at, activates_at, retires_at, expires_at, revoked_at, ..self.row.clone() };
+        Self { row, ..self.clone() }
+    }
 }
 
 impl Keys {
@@ -60,41 +76,97 @@ impl Keys {
     /// key belongs to this issuer, and write access to the database must not be enough to publish a key.
     ///
     /// A key that is open already is kept: later damage to its row does not invalidate its tokens.
-    pub(super) fn open(rows: &[SigningKeyRow], sealing: &SealingKeys, before: Option<&Self>) -> Self {
-        let open = |row: &SigningKeyRow| match OpenedKey::open(row, sealing) {
-            Ok(key) => Some(key),
-            Err(error) => {
-                tracing::error!(key.id = row.kid, %error, "a signing key does not open and is not used");
-                before?.0.iter().find(|key| key.row.kid == row.kid).cloned()
+    pub(super) fn open(stored: &StoredKeys, sealing: &SealingKeys, before: &Self) -> Self {
+        let known = |kid: &str| before.opened.iter().find(|key| key.row.kid == kid);
+        let mut keys = Self::default();
+        for row in &stored.rows {
+            let kept = known(&row.kid);
+            if let Some(kept) = kept.filter(|kept| kept.is_in(row)) {
+                keys.opened.push(kept.at_times_of(row));
+                continue;
             }
-        };
-        Self(rows.iter().filter_map(open).collect())
+            match OpenedKey::open(row, sealing) {
+                Ok(key) => keys.opened.push(key),
+                Err(error) => {
+                    keys.opened.extend(kept.map(|kept| kept.at_times_of(row)));
+                    keys.quarantined.push(Quarantined { kid: row.kid.clone(), why: error.to_string() });
+                }
+            }
+        }
+        for damaged in &stored.damaged {
+            let kept = damaged.kid.as_deref().and_then(known).cloned();
+            keys.opened.extend(kept.map(|mut kept| {
+                let (retires_at, expires_at, revoked_at) = damaged.ends;
+                let row = &mut kept.row;
+                (row.retires_at, row.expires_at, row.revoked_at) =
+                    (retires_at.or(row.retires_at), expires_at.or(row.expires_at), revoked_at.or(row.revoked_at));
+                kept
+            }));
+            let kid = damaged.kid.clone().unwrap_or_default();
+            keys.quarantined.push(Quarantined { kid, why: damaged.error.to_string() });
+        }
+        keys.opened.sort_by_key(|key| std::cmp::Reverse(key.row.generation));
+        keys
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.opened.len()
+    }
+
+    pub(super) fn quarantined(&self) -> &[Quarantined] {
+        &self.quarantined
     }
 
     /// The newest generation of an algorithm that is active at `now`.
     pub(super) fn active(&self, algorithm: Algorithm, now: Timestamp) -> Option<&SigningKey> {
         let active = |key: &&OpenedKey| key.row.algorithm == algorithm && key.row.state(now) == KeyState::Active;
-        self.0.iter().find(active).map(|key| &key.signer)
+        self.opened.iter().find(active).map(|key| &key.signer)
     }
 
-    /// `rows` as the plan sees them.
-    pub(super) fn known<'a>(&self, rows: &'a [SigningKeyRow]) -> Vec<KnownKey<'a>> {
-        let opens = |row: &SigningKeyRow| self.0.iter().any(|key| key.row.kid == row.kid);
-        rows.iter().map(|row| KnownKey { row, opens: opens(row) }).collect()
+    /// Whether a key signs at `now`, or will.
+    pub(super) fn will_sign(&self, algorithm: Algorithm, now: Timestamp) -> bool {
+        let will = |state| matches!(state, KeyState::Active | KeyState::Published);
+        self.opened.iter().any(|key| key.row.algorithm == algorithm && will(key.row.state(now)))
+    }
+
+    /// The latest time at which one of the keys was published.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.opened.iter().map(|key| key.row.published_at).max()
+    }
+
+    /// `stored` as the plan sees it.
+    pub(super) fn known<'a>(&'a self, stored: &'a StoredKeys, in_use: &[Algorithm]) -> Vec<KnownKeys<'a>> {
+        let is_open = |kid: &str| self.opened.iter().any(|key| key.row.kid == kid);
+        let damaged = |row: &SigningKeyRow| self.quarantined.iter().any(|key| key.kid == row.kid);
+        let opened = self.opened.iter().map(|key| KnownKey { row: &key.row, opens: true, damaged: damaged(&key.row) });
+        let unopened = stored.rows.iter().filter(|row| !is_open(&row.kid)).map(|row| KnownKey { row, opens: false, damaged: true });
+        let keys: Vec<_> = opened.chain(unopened).collect();
+        let unreadable = |key: &&DamagedKey| key.kid.as_deref().is_none_or(|kid| !is_open(kid));
+        let unreadable: Vec<_> = stored.damaged.iter().filter(unreadable).map(|key| key.algorithm).collect();
+        let mut algorithms: Vec<_> = in_use.to_vec();
+        for algorithm in keys.iter().map(|key| key.row.algorithm).chain(unreadable.iter().copied().flatten()) {
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
+        }
+        let known = |algorithm| KnownKeys {
+            algorithm,
+            keys: keys.iter().filter(|key| key.row.algorithm == algorithm).copied().collect(),
+            newest_generation: stored.newest_generation(algorithm),
+            unreadable: unreadable.contains(&Some(algorithm)),
+            in_use: in_use.contains(&algorithm),
+        };
+        algorithms.into_iter().map(known).collect()
     }
 
     /// The kid of each key, its state at `now`, and the time since it was published.
     pub(super) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
         let age = |row: &SigningKeyRow| (row.kid.clone(), row.state(now).as_str(), now.since(row.published_at));
-        self.0.iter().map(|key| age(&key.row)).collect()
+        self.opened.iter().map(|key| age(&key.row)).collect()
     }
 
     fn published(&self, now: Timestamp) -> impl Iterator<Item = &OpenedKey> {
-        self.0.iter().filter(move |key| key.row.state(now).is_published())
+        self.opened.iter().filter(move |key| key.row.state(now).is_published())
     }
 
     pub(super) fn published_kids(&self, now: Timestamp) -> Vec<String> {

@@ -6,7 +6,8 @@ use arc_swap::ArcSwap;
 
 use super::{
     Error, Policy, SKEW, SealingKeys,
-    opened::{self, Jwks, Keys},
+    opened::{Jwks, Keys},
+    plan::{FALLBACK, LONGEST_MAX_AGE},
     rotation,
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 pub(crate) struct KeyRing(Arc<Inner>);
 
 struct Inner {
-    publish_lead: Duration,
+    policy: Policy,
     sealing: SealingKeys,
     store: Store,
     signing: Workers,
@@ -71,14 +72,25 @@ impl KeyRing {
         let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
         let keys = rotation::open_or_create(policy, &sealing, &store, now).await?;
         let view = ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?);
-        Ok(Self(Arc::new(Inner { publish_lead: policy.publish_lead, sealing, store, signing, view })))
+        Ok(Self(Arc::new(Inner { policy: policy.clone(), sealing, store, signing, view })))
     }
 
     /// Reads all keys again. `read_at` is a time before the epochs were read.
     pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
-        let rows = opened::read_rows(&self.0.store).await?;
-        let keys = Keys::open(&rows, &self.0.sealing, Some(&self.0.view.load().keys));
+        let stored = self.0.store.list_signing_keys().await?;
+        let before = Arc::clone(&self.0.view.load().keys);
+        let keys = Keys::open(&stored, &self.0.sealing, &before);
+        rotation::report_quarantined(&keys, &before);
         self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
+        Ok(())
+    }
+
+    /// Creates and deletes the keys for which it is time at `now`. They are in this ring after the next [`Self::reload`].
+    pub(crate) async fn rotate(&self, now: Timestamp) -> Result<(), Error> {
+        let Inner { policy, sealing, store, .. } = &*self.0;
+        let stored = store.list_signing_keys().await?;
+        let keys = Keys::open(&stored, sealing, &self.0.view.load().keys);
+        rotation::execute(policy, sealing, store, &keys, &stored, now).await?;
         Ok(())
     }
 
@@ -99,7 +111,7 @@ impl KeyRing {
     /// Signs `claims` with the key that is active at `now`, on a signing thread.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
-        let signer = self.0.view.load().keys.active(rotation::ALGORITHM, now).cloned().ok_or(SignError::NoActiveKey)?;
+        let signer = self.0.view.load().keys.active(FALLBACK, now).cloned().ok_or(SignError::NoActiveKey)?;
         let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
@@ -112,6 +124,11 @@ impl KeyRing {
     /// The kid of each key, its state at `now`, and the time since it was published.
     pub(crate) fn ages(&self, now: Timestamp) -> Vec<(String, &'static str, Duration)> {
         self.0.view.load().keys.ages(now)
+    }
+
+    /// The number of damaged keys in the database.
+    pub(crate) fn quarantined(&self) -> usize {
+        self.0.view.load().keys.quarantined().len()
     }
 
     /// The kids of the keys that are not withdrawn at `now`.
@@ -128,16 +145,19 @@ impl KeyRing {
     /// How long a verifier may cache the JWKS that it fetches at `now`, by the steady clock: a whole number of seconds, at most an hour.
     ///
     /// A node that last read the keys at S knows every key that will sign before S + lead. At zero it may be missing a key and is not
-    /// ready.
+    /// ready. A node that has read none for a minute may be missing a revocation, so that its JWKS must not be cached for long.
     pub(crate) fn jwks_max_age(&self, now: Timestamp) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(3600);
-        let known_until = self.0.view.load().read_at + self.0.publish_lead - 2 * SKEW;
-        Duration::from_secs(known_until.since(now).min(LONGEST).as_secs())
+        const BLIND_AFTER: Duration = Duration::from_secs(60);
+        const LONGEST_WHILE_BLIND: Duration = Duration::from_secs(60);
+        let read_at = self.0.view.load().read_at;
+        let known_until = read_at + self.0.policy.publish_lead - 2 * SKEW;
+        let longest = if now.since(read_at) > BLIND_AFTER { LONGEST_WHILE_BLIND } else { LONGEST_MAX_AGE };
+        Duration::from_secs(known_until.since(now).min(longest).as_secs())
     }
 
     /// Whether a key is active at `now`.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
-        self.0.view.load().keys.active(rotation::ALGORITHM, now).is_some()
+        self.0.view.load().keys.active(FALLBACK, now).is_some()
     }
 }
 

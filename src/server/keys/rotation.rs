@@ -1,88 +1,148 @@
-//! Ensures that there is a key to sign with.
+//! Executes the plan of the signing keys. Every node does so, without a leader: the unique (algorithm, generation) lets one of them win.
 
 use tokio::task::spawn_blocking;
 
 use super::{
-    Error, Policy, SealingKeys,
-    opened::{self, Keys},
-    plan::{Step, plan},
+    Error, Policy, SKEW, SealingKeys,
+    opened::Keys,
+    plan::{Cause, FALLBACK, Step, plan},
     sealing::Sealed,
     signer,
 };
 use crate::{
     clock::Timestamp,
     protocol::Algorithm,
-    server::{act::Act, model::SigningKeyRow, store::Store},
+    server::{
+        act::Act,
+        model::SigningKeyRow,
+        store::{Store, StoredKeys},
+    },
 };
 
-/// The algorithm of all tokens.
-pub(super) const ALGORITHM: Algorithm = Algorithm::Rs256;
+/// The algorithms for which the issuer needs a key.
+pub(super) const IN_USE: [Algorithm; 1] = [FALLBACK];
 
-/// Opens the keys of the database. If none can sign, creates one that is active at once. No verifier can have cached other keys before
-/// the very first one. After damage to the last key, verifiers that cached the old set refuse the new tokens until they fetch the
-/// JWKS again; to issue no tokens at all would be worse.
+/// Opens the keys of the database. Creates those that are missing.
 ///
-/// Several nodes may do so at the same time; the unique (algorithm, generation) lets one of them win.
+/// A key of the future means that the clock of this machine is behind. A server that started nevertheless would create a key that no verifier
+/// knows, and all nodes would sign with it.
 pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
-    let rows = opened::read_rows(store).await?;
-    let keys = Keys::open(&rows, sealing, None);
-    let steps = plan(&keys.known(&rows), &[ALGORITHM], now);
-    if steps.is_empty() {
+    let stored = store.list_signing_keys().await?;
+    let keys = Keys::open(&stored, sealing, &Keys::default());
+    report_quarantined(&keys, &Keys::default());
+    if let Some(published_at) = keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
+        return Err(Error::ClockBehind { now, published_at });
+    }
+    if execute(policy, sealing, store, &keys, &stored, now).await? == 0 {
         return Ok(keys);
     }
-    for Step::Create { algorithm, generation } in steps {
-        create(policy, sealing, store, algorithm, generation, now).await?;
+    let keys = Keys::open(&store.list_signing_keys().await?, sealing, &keys);
+    if keys.newest().is_none() {
+        return Err(Error::NotCreated);
     }
-    Ok(Keys::open(&opened::read_rows(store).await?, sealing, None))
+    Ok(keys)
 }
 
-/// Creates a key that is active at once.
-async fn create(
+/// Executes the steps that are due, and returns their number. `keys` are the opened ones of `stored`.
+pub(super) async fn execute(
     policy: &Policy,
     sealing: &SealingKeys,
     store: &Store,
+    keys: &Keys,
+    stored: &StoredKeys,
+    now: Timestamp,
+) -> Result<usize, Error> {
+    let act = Act::of_server(now);
+    let steps = plan(&keys.known(stored, &IN_USE), policy.schedule(), now);
+    let count = steps.len();
+    for step in steps {
+        match step {
+            Step::Create { algorithm, generation, activates_at, predecessors_expire_at, cause } => {
+                let row = create(policy, sealing, algorithm, generation, now, activates_at).await?;
+                let kid = row.kid.clone();
+                if store.insert_signing_key(&act, row, predecessors_expire_at).await? {
+                    report_created(cause, algorithm, generation, &kid, activates_at);
+                }
+            }
+            Step::Activate { kid, algorithm, generation, activates_at, predecessors_expire_at } => {
+                store.activate_signing_key(&act, (&kid, algorithm, generation), activates_at, predecessors_expire_at).await?;
+                tracing::error!(key.id = kid, "the signing key in use is lost; the next one signs early");
+            }
+            Step::Retire { algorithm, retires_at, expires_at } => {
+                store.retire_signing_keys(&act, algorithm, retires_at, expires_at).await?
+            }
+            Step::Delete { kid } => store.delete_signing_key(&act, &kid).await?,
+        }
+    }
+    Ok(count)
+}
+
+async fn create(
+    policy: &Policy,
+    sealing: &SealingKeys,
     algorithm: Algorithm,
     generation: i64,
     now: Timestamp,
-) -> Result<(), Error> {
+    activates_at: Timestamp,
+) -> Result<SigningKeyRow, Error> {
     let bits = policy.rsa_bits;
     let key = spawn_blocking(move || signer::generate(bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
     let kid = key.public_jwk.kid().to_owned();
     let sealed = sealing.seal(Sealed { kid: &kid, generation }, &key.pkcs8)?;
-    let row = SigningKeyRow {
-        kid: kid.clone(),
+    Ok(SigningKeyRow {
+        kid,
         algorithm,
         generation,
         public_jwk: serde_json::to_string(&key.public_jwk).map_err(|e| Error::Generation(e.to_string()))?,
         sealed,
         published_at: now,
-        activates_at: now,
+        activates_at,
         retires_at: None,
         expires_at: None,
         revoked_at: None,
-    };
-    if store.insert_signing_key(&Act::of_server(now), row).await? {
-        if generation == 1 {
-            tracing::info!(key.id = kid, key.generation = generation, "created the first signing key");
-        } else {
-            tracing::error!(
+    })
+}
+
+fn report_created(cause: Cause, algorithm: Algorithm, generation: i64, kid: &str, activates_at: Timestamp) {
+    let (alg, activates_at_s) = (algorithm.as_str(), activates_at.seconds());
+    match cause {
+        Cause::First => tracing::info!(key.id = kid, alg, key.generation = generation, "created the first signing key"),
+        Cause::NewAlgorithm => {
+            tracing::info!(
                 key.id = kid,
+                alg,
                 key.generation = generation,
-                "no signing key could be used; created one, which signs before verifiers know it"
-            );
+                activates_at_s,
+                "created a signing key for an algorithm that had none"
+            )
         }
+        Cause::Rotation => tracing::info!(key.id = kid, alg, key.generation = generation, activates_at_s, "created the next signing key"),
+        Cause::Lost => tracing::error!(
+            key.id = kid,
+            alg,
+            key.generation = generation,
+            "no signing key could be used; created one, which signs before all verifiers know it"
+        ),
     }
-    Ok(())
+}
+
+/// Reports the damaged keys that were not damaged `before`.
+pub(super) fn report_quarantined(keys: &Keys, before: &Keys) {
+    for quarantined in keys.quarantined().iter().filter(|quarantined| !before.quarantined().contains(quarantined)) {
+        tracing::error!(key.id = quarantined.kid, error = quarantined.why, "a signing key is damaged and is not used");
+    }
 }
 
 /// Checks whether the signing keys of a database can be used: how many there are, or how many are damaged.
 pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<String, String> {
-    let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
-    let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
-    let keys = Keys::open(&readable, sealing, None);
-    match (keys.len(), rows.len(), keys.active(ALGORITHM, now)) {
-        (_, _, None) => Err("none can sign; the next start creates one".to_owned()),
-        (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
-        (usable, ..) => Ok(format!("{usable}, of which one signs")),
+    let stored = store.list_signing_keys().await.map_err(|error| error.to_string())?;
+    let keys = Keys::open(&stored, sealing, &Keys::default());
+    let all = stored.rows.len() + stored.damaged.len();
+    let ahead = keys.newest().filter(|published_at| *published_at > now + 2 * SKEW);
+    match (keys.len(), keys.will_sign(FALLBACK, now)) {
+        _ if ahead.is_some() => Err("one was published in the future: the clock of this machine is behind".to_owned()),
+        (usable, true) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
+        (usable, true) => Ok(format!("{usable}, of which one signs")),
+        (_, false) => Err("none can sign; a server creates one when it starts".to_owned()),
     }
 }

@@ -54,7 +54,8 @@ impl KeyState {
 impl SigningKeyRow {
     pub(crate) fn state(&self, now: Timestamp) -> KeyState {
         let past = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
-        if past(self.revoked_at) {
+        // Revocation takes effect at once, also if the clock that recorded it was ahead.
+        if self.revoked_at.is_some() {
             KeyState::Revoked
         } else if past(self.expires_at) {
             KeyState::Expired

@@ -95,6 +95,6 @@ async fn lost_changes(store: &Store, record: &Record, newest: i64) -> Result<Vec
 
 /// The key ids of the signing keys that are not withdrawn.
 async fn live_kids(store: &Store, now: Timestamp) -> Result<BTreeSet<String>, Error> {
-    let rows = store.list_signing_keys().await?.into_iter().filter_map(Result::ok);
+    let rows = store.list_signing_keys().await?.rows.into_iter();
     Ok(rows.filter(|row| row.revoked_at.is_none_or(|at| at > now)).map(|row| row.kid).collect())
 }

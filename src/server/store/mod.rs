@@ -48,6 +48,7 @@ pub(crate) use page::Page;
 pub(crate) use postgres::DatabaseTls;
 pub(crate) use restore::{LEAP, Restoring};
 pub(crate) use sign_in_sources::SourceMark;
+pub(crate) use signing_keys::{DamagedKey, StoredKeys};
 pub(crate) use state::{Founded, State};
 pub(crate) use url::DatabaseUrl;
 pub(crate) use write_health::WriteFailure;

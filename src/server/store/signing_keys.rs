@@ -1,42 +1,82 @@
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Store, changes,
     epochs::{self, Kind},
     row::{parsed, text, time, time_if_any},
 };
-use crate::server::{
-    act::Act,
-    model::{Detail, SigningKeyRow, facts},
+use crate::{
+    clock::Timestamp,
+    protocol::Algorithm,
+    server::{
+        act::Act,
+        model::{Detail, SigningKeyRow, facts},
+    },
 };
 
+/// All signing keys of the database.
+#[derive(Debug)]
+pub(crate) struct StoredKeys {
+    /// Newest generation first.
+    pub(crate) rows: Vec<SigningKeyRow>,
+    pub(crate) damaged: Vec<DamagedKey>,
+}
+
+/// A row that cannot be read as a whole, and what can be read of it.
+#[derive(Debug)]
+pub(crate) struct DamagedKey {
+    pub(crate) kid: Option<String>,
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) generation: Option<i64>,
+    /// When it retires, expires and was revoked.
+    pub(crate) ends: (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>),
+    pub(crate) error: Error,
+}
+
+impl StoredKeys {
+    /// The highest generation of an algorithm that a row has, damaged or not: the database holds each generation once. Zero if there is none.
+    pub(crate) fn newest_generation(&self, algorithm: Algorithm) -> i64 {
+        let readable = self.rows.iter().filter(|row| row.algorithm == algorithm).map(|row| row.generation);
+        let damaged = self.damaged.iter().filter(|key| key.algorithm == Some(algorithm)).filter_map(|key| key.generation);
+        readable.chain(damaged).max().unwrap_or(0)
+    }
+}
+
 impl Store {
-    /// All signing keys, newest generation first. An invalid row does not hide the others.
-    pub(crate) async fn list_signing_keys(&self) -> Result<Vec<Result<SigningKeyRow, Error>>, Error> {
+    /// All signing keys. A damaged row does not hide the others.
+    pub(crate) async fn list_signing_keys(&self) -> Result<StoredKeys, Error> {
         let rows = sqlx::query(
             "SELECT kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at
              FROM signing_keys ORDER BY algorithm, generation DESC",
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.iter().map(read).collect())
+        let mut stored = StoredKeys { rows: Vec::new(), damaged: Vec::new() };
+        for row in &rows {
+            match read(row) {
+                Ok(key) => stored.rows.push(key),
+                Err(error) => stored.damaged.push(read_damaged(row, error)),
+            }
+        }
+        Ok(stored)
     }
 
-    /// Inserts a key as the next generation of its algorithm. Returns false if another node was first; its key stays.
-    pub(crate) async fn insert_signing_key(&self, act: &Act, key: SigningKeyRow) -> Result<bool, Error> {
+    /// Inserts a key as the next generation of its algorithm. From the time it signs, the earlier ones do not, and they are published until
+    /// `predecessors_expire_at`. Returns false if another node was first; its key stays.
+    pub(crate) async fn insert_signing_key(&self, act: &Act, key: SigningKeyRow, predecessors_expire_at: Timestamp) -> Result<bool, Error> {
         let act = act.clone();
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Keys).await?;
-                let kid = key.kid.clone();
-                let facts = facts([("algorithm", key.algorithm.as_str().into()), ("generation", key.generation.into())]);
+                let (kid, algorithm, generation) = (key.kid.clone(), key.algorithm.as_str(), key.generation);
+                let facts = facts([("algorithm", algorithm.into()), ("generation", generation.into())]);
                 let inserted = sqlx::query(
                     "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at)
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
                 )
                 .bind(key.kid)
-                .bind(key.algorithm.as_str())
-                .bind(key.generation)
+                .bind(algorithm)
+                .bind(generation)
                 .bind(key.public_jwk)
                 .bind(key.sealed)
                 .bind(key.published_at.seconds())
@@ -49,12 +89,124 @@ impl Store {
                 if inserted.rows_affected() == 0 {
                     return Ok(false);
                 }
+                let times = [key.published_at, key.activates_at, predecessors_expire_at];
+                retire_before(connection, algorithm, generation, times).await?;
                 changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
                 Ok(true)
             })
         })
         .await
     }
+
+    /// Lets a key sign earlier than planned, and the earlier ones retire then.
+    pub(crate) async fn activate_signing_key(
+        &self,
+        act: &Act,
+        (kid, algorithm, generation): (&str, Algorithm, i64),
+        activates_at: Timestamp,
+        predecessors_expire_at: Timestamp,
+    ) -> Result<(), Error> {
+        let (act, kid) = (act.clone(), kid.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                let activated = sqlx::query("UPDATE signing_keys SET activates_at = $2 WHERE kid = $1 AND activates_at > $2")
+                    .bind(kid.clone())
+                    .bind(activates_at.seconds())
+                    .execute(&mut *connection)
+                    .await?;
+                // Another node may have been first.
+                if activated.rows_affected() > 0 {
+                    let times = [act.now, activates_at, predecessors_expire_at];
+                    retire_before(connection, algorithm.as_str(), generation, times).await?;
+                    changes::record(connection, &act, "key.activate", &kid, Detail::default()).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Plans the end of all keys of an algorithm that have none, or a later one.
+    pub(crate) async fn retire_signing_keys(
+        &self,
+        act: &Act,
+        algorithm: Algorithm,
+        retires_at: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), Error> {
+        let act = act.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                let retired = sqlx::query(
+                    "UPDATE signing_keys SET retires_at = $2, expires_at = $3 
+                     WHERE algorithm = $1 AND (retires_at IS NULL OR retires_at > $2) AND revoked_at IS NULL",
+                )
+                .bind(algorithm.as_str())
+                .bind(retires_at.seconds())
+                .bind(expires_at.seconds())
+                .execute(&mut *connection)
+                .await?;
+                // Another node may have been first.
+                if retired.rows_affected() > 0 {
+                    changes::record(connection, &act, "key.retire", algorithm.as_str(), Detail::default()).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Deletes a key that is no longer published.
+    pub(crate) async fn delete_signing_key(&self, act: &Act, kid: &str) -> Result<(), Error> {
+        let (act, kid) = (act.clone(), kid.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                let deleted = sqlx::query("DELETE FROM signing_keys WHERE kid = $1").bind(kid.clone()).execute(&mut *connection).await?;
+                if deleted.rows_affected() > 0 {
+                    changes::record(connection, &act, "key.delete", &kid, Detail::default()).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The newest time that any process has written into the database, by the clock of its machine.
+    pub(crate) async fn find_newest_time(&self) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query(
+            "SELECT MAX(t) AS newest FROM (
+               SELECT n AS t FROM epochs WHERE kind = 'heartbeat' UNION ALL SELECT MAX(at) AS t FROM changes) times",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        time_if_any(&row, "newest")
+    }
+}
+
+/// Lets the generations before one retire and expire. A key that has retired by `now` already expires when it was planned to, and one that has not
+/// signed yet never will.
+async fn retire_before(
+    connection: &mut AnyConnection,
+    algorithm: &'static str,
+    generation: i64,
+    [now, retires_at, expires_at]: [Timestamp; 3],
+) -> Result<(), Error> {
+    // SQLite takes a damaged time for 0 by this addition, so that a key in use is not retired at once.
+    sqlx::query(
+        "UPDATE signing_keys SET retires_at = CASE WHEN activates_at + 0 > $5 THEN $5 ELSE $3 END, expires_at = $4
+         WHERE algorithm = $1 AND generation < $2 AND (retires_at IS NULL OR retires_at > $5)",
+    )
+    .bind(algorithm)
+    .bind(generation)
+    .bind(retires_at.seconds())
+    .bind(expires_at.seconds())
+    .bind(now.seconds())
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn read(row: &AnyRow) -> Result<SigningKeyRow, Error> {
@@ -70,4 +222,15 @@ fn read(row: &AnyRow) -> Result<SigningKeyRow, Error> {
         expires_at: time_if_any(row, "expires_at")?,
         revoked_at: time_if_any(row, "revoked_at")?,
     })
+}
+
+fn read_damaged(row: &AnyRow, error: Error) -> DamagedKey {
+    let time = |column| time_if_any(row, column).ok().flatten();
+    DamagedKey {
+        kid: text(row, "kid").ok(),
+        algorithm: parsed(row, "algorithm").ok(),
+        generation: row.try_get("generation").ok(),
+        ends: (time("retires_at"), time("expires_at"), time("revoked_at")),
+        error,
+    }
 }

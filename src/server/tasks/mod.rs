@@ -3,6 +3,7 @@
 mod certificate_watch;
 mod epoch_watch;
 mod housekeeping;
+mod key_rotation;
 
 use std::{convert::Infallible, fmt, panic::AssertUnwindSafe, pin::Pin};
 
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 pub(super) use certificate_watch::CertificateWatch;
 pub(super) use epoch_watch::EpochWatch;
 pub(super) use housekeeping::Housekeeping;
+pub(super) use key_rotation::KeyRotation;
 
 pub use certificate_watch::Reload;
 

@@ -72,8 +72,14 @@ impl TestApp {
         Self::start_at(Arc::clone(&self.database), &[], self.now() - by).await
     }
 
-    async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {
-        let clock = ManualClock::at(now);
+    /// Why another server on the same database, whose clock is behind, does not start.
+    pub(crate) async fn second_node_refused(&self, behind: Duration) -> String {
+        let clock = ManualClock::at(self.now() - behind);
+        let server = Server::build(Self::config(&self.database, &[]), Arc::new(clock)).await;
+        server.map(|_| ()).unwrap_err().to_string()
+    }
+
+    fn config(database: &TestDatabase, settings: &[(&str, &str)]) -> Config {
         let mut flags = vec![
             ("listen".to_owned(), "127.0.0.1:0".to_owned()),
             ("management_listen".to_owned(), "127.0.0.1:0".to_owned()),
@@ -82,7 +88,12 @@ impl TestApp {
         flags.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         // A flag may not contain a password.
         let environment = vec![("SEALWRIGHT_DATABASE_URL".to_owned(), database.url.clone())];
-        let config = Config::load(Sources { flags, environment, ..Sources::default() }).unwrap();
+        Config::load(Sources { flags, environment, ..Sources::default() }).unwrap()
+    }
+
+    async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {
+        let clock = ManualClock::at(now);
+        let config = Self::config(&database, settings);
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();
         let (addr, issuer, meters) = (server.local_addr(), server.issuer().to_string(), server.meters());
         let (management, reload, tasks) = (server.management_addr().unwrap(), server.reload(), server.tasks().collect());

@@ -39,6 +39,7 @@ mod resource_command;
 mod restore;
 mod restored_command;
 mod revocation;
+mod scopes_per_resource;
 mod secrecy;
 mod start;
 mod stop;

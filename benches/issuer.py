@@ -46,7 +46,8 @@ class Issuer:
                 id, secret = client_secret(number)
                 database.execute(f"INSERT INTO clients (id, {columns}) SELECT ?, {columns} FROM clients WHERE id = 'first'", [name])
                 database.execute(
-                    "INSERT INTO client_scopes (client_id, scope, audience) SELECT ?, scope, audience FROM client_scopes WHERE client_id = 'first'",
+                    "INSERT INTO client_permissions (client_id, audience, scope) "
+                    "SELECT ?, audience, scope FROM client_permissions WHERE client_id = 'first'",
                     [name])
                 database.execute(
                     "INSERT INTO client_secrets (id, client_id, digest, created_at) SELECT ?, ?, ?, created_at FROM clients WHERE id = 'first'",

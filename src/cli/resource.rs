@@ -36,9 +36,9 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// List resources: all, or the one that owns a scope
+    /// List resources: all, or those that own a scope
     List {
-        /// Only the one that owns this scope token
+        /// Only those that own this scope token
         #[arg(long, value_name = "SCOPE")]
         scope: Option<ScopeToken>,
         #[command(flatten)]
@@ -60,7 +60,7 @@ pub(super) enum Command {
         /// A scope token to add; repeatable
         #[arg(long = "add-scope", value_name = "SCOPE", value_parser = scope_token, group = "change")]
         add: Vec<ScopeToken>,
-        /// A scope token to remove, which no client or user may still have; repeatable
+        /// A scope token to remove, which no client or user may still have there; repeatable
         #[arg(long = "remove-scope", value_name = "SCOPE", value_parser = scope_token, group = "change")]
         remove: Vec<ScopeToken>,
         /// Maximum lifetime of its tokens, or `default`

@@ -41,7 +41,7 @@ impl Credentials {
 /// | [`issuer`](Self::issuer) | required | |
 /// | [`attach_to`](Self::attach_to) | required by [`build`](Self::build) | |
 /// | [`scopes`](Self::scopes) | all that the client may have there | |
-/// | [`resource`](Self::resource) | the one that owns the scopes | |
+/// | [`resource`](Self::resource) | the only one at which the client has the scopes | |
 /// | [`fetch_timeout`](Self::fetch_timeout) | 10 s | 1 to 60 s |
 ///
 /// Fixed: connecting to the issuer takes at most 2 s, its answers have at most 256 KiB, and its redirects are not followed.
@@ -102,7 +102,8 @@ impl Builder {
         self
     }
 
-    /// The API for which the token is issued, by its audience (RFC 8707). Default: the one that owns the scopes.
+    /// The API for which the token is issued, by its audience (RFC 8707). Default: the only one at which the
+    /// client may have the scopes. If there are several, the issuer refuses the request.
     pub fn resource(mut self, audience: impl Into<String>) -> Self {
         self.resource = Some(audience.into());
         self

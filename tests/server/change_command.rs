@@ -160,9 +160,9 @@ async fn a_damaged_client_can_be_disabled_and_deleted(backend: Backend) {
 async fn a_damaged_user_can_be_disabled_and_deleted(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     app.user("alice");
-    app.database.execute("INSERT INTO scopes (scope, audience) VALUES ('two words', 'https://orders.example')").await;
+    app.database.execute("INSERT INTO resource_scopes (scope, audience) VALUES ('two words', 'https://orders.example')").await;
     app.database
-        .execute("INSERT INTO user_scopes (sub, scope, audience) SELECT sub, 'two words', 'https://orders.example' FROM users")
+        .execute("INSERT INTO user_permissions (sub, scope, audience) SELECT sub, 'two words', 'https://orders.example' FROM users")
         .await;
     app.run(&["user", "show", "alice"]).failed_saying(&["the database contains an invalid scope"]);
     let disabled = app.run(&["user", "disable", "alice", "--json"]).succeeded();
@@ -178,9 +178,12 @@ async fn a_damaged_user_can_be_disabled_and_deleted(backend: Backend) {
 async fn a_user_with_a_damaged_sub_can_be_disabled_and_deleted(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     app.sign_in(&shop).await.granted();
-    for damage in
-        ["DELETE FROM user_scopes", "DELETE FROM sign_in_sources", "UPDATE users SET sub = 'damaged'", "UPDATE logins SET sub = 'damaged'"]
-    {
+    for damage in [
+        "DELETE FROM user_permissions",
+        "DELETE FROM sign_in_sources",
+        "UPDATE users SET sub = 'damaged'",
+        "UPDATE logins SET sub = 'damaged'",
+    ] {
         app.database.execute(damage).await;
     }
     app.run(&["user", "show", "alice"]).failed_saying(&["the database contains an invalid sub"]);

@@ -153,7 +153,7 @@ async fn a_damaged_row_hides_neither_itself_nor_the_others(backend: Backend) {
         "UPDATE logins SET scope = '' WHERE id = (SELECT MIN(id) FROM logins)",
     ] {
         // A user with scopes keeps their id.
-        app.database.execute("DELETE FROM user_scopes WHERE sub = (SELECT sub FROM users WHERE username = 'bob')").await;
+        app.database.execute("DELETE FROM user_permissions WHERE sub = (SELECT sub FROM users WHERE username = 'bob')").await;
         app.database.execute(damage).await;
     }
     let login = app.database.texts("SELECT MIN(id) FROM logins").await.remove(0);

@@ -40,6 +40,7 @@ mod restore;
 mod restored_command;
 mod revocation;
 mod rotation;
+mod scopes_per_resource;
 mod secrecy;
 mod start;
 mod stop;

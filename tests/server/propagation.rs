@@ -111,7 +111,7 @@ async fn op17_every_client_is_read_again_when_the_record_does_not_explain_the_ep
     for client in &clients {
         app.plain_token(client).await.granted();
     }
-    app.database.execute("DELETE FROM client_scopes WHERE client_id = 'shop'").await;
+    app.database.execute("DELETE FROM client_permissions WHERE client_id = 'shop'").await;
     app.database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'registry'").await;
     app.database.update_client("billing", ClientChange { token_lifetime: Some(lifetime(90)), ..no_change() });
     app.settle().await;

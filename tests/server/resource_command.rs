@@ -6,7 +6,6 @@ use crate::support::{Backend, TestApp, on_both_databases};
 
 on_both_databases![
     a_resource_is_created_listed_shown_updated_and_deleted,
-    a_scope_belongs_to_one_resource,
     what_is_in_use_is_not_deleted_and_its_users_are_named,
     invalid_input_is_refused_before_anything_is_written,
 ];
@@ -54,17 +53,6 @@ async fn a_resource_is_created_listed_shown_updated_and_deleted(backend: Backend
     {
         app.run(arguments).failed_saying(&["there is no resource https://orders.example"]);
     }
-    // Its scopes are free again.
-    app.run(&["resource", "create", "https://other.example", "--scope", "orders:read"]).succeeded();
-}
-
-async fn a_scope_belongs_to_one_resource(backend: Backend) {
-    let app = TestApp::start(backend).await.with_orders();
-    let owner = &["the scope orders:read belongs to the resource https://orders.example"];
-    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read", "--scope", "orders:read"]).failed_saying(owner);
-    assert_eq!(app.run_json(&["resource", "list"]).as_array().unwrap().len(), 1, "nothing of it was kept");
-    app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
-    app.run(&["resource", "update", "https://stock.example", "--add-scope", "orders:read"]).failed_saying(owner);
 }
 
 async fn what_is_in_use_is_not_deleted_and_its_users_are_named(backend: Backend) {

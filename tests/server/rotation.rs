@@ -149,7 +149,9 @@ async fn ky2_a_key_that_was_revoked_with_a_time_in_the_future_signs_no_more(back
 }
 
 async fn ky2_damage_to_any_column_of_the_only_key_is_healed_by_the_next_start(backend: Backend) {
-    for damage in ["published_at = 'x'", "activates_at = 'x'", "algorithm = 'x'", "sealed = x'00'", "public_jwk = x'00'"] {
+    for damage in
+        ["published_at = 'x'", "activates_at = 'x'", "algorithm = 'x'", "algorithm = 'ES256'", "sealed = x'00'", "public_jwk = x'00'"]
+    {
         let app = TestApp::start(backend).await.with_orders();
         let client = app.client("billing");
         let first = kids(&app).await;

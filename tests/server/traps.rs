@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Backend, Process, TestDatabase, command_on, furnish};
+use crate::support::{Backend, Process, TestDatabase, command_on, furnish, sealwright};
 
 /// A server process with the client `shop`, whose log is read at the end.
 struct Trapped {
@@ -90,6 +90,22 @@ async fn op16_an_unknown_scope() {
         ("scope=orders:reed&resource=https://orders.example", "the client is not allowed the scope token \"orders:reed\""),
     ];
     trap("invalid_scope", &requests).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_scope_token_that_several_resources_own() {
+    let server = Trapped::start(&[]).await;
+    server.database.resource("https://archive.example", "orders:read archive:list", None);
+    sealwright(&server.database, &["client", "update", "shop", "--allow", "https://archive.example=orders:read,archive:list"]).succeeded();
+    for (more, code) in [("scope=orders:read", "invalid_target"), ("scope=archive:list&resource=https://orders.example", "invalid_scope")] {
+        let (status, body) = server.ask(more).await;
+        assert!(status == 400 && body.contains(code) && !body.contains("https://"), "{more}: {body}");
+    }
+    let causes = [
+        "the client is allowed the scope at several resources, among them \"https://archive.example\" and \"https://orders.example\"",
+        "the client is allowed the scope token \"archive:list\" at \"https://archive.example\", but not at the requested resource",
+    ];
+    assert_eq!(server.causes(), causes);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,7 +29,7 @@ impl Resources<'_> {
     ///
     /// # Errors
     ///
-    /// If the audience or a scope token is taken, there are too many scopes, or the database fails.
+    /// If the audience is taken, there are too many scopes, or the database fails.
     pub async fn create(&self, act: &Act, new: NewResource) -> Result<Resource, Error> {
         let NewResource { audience, scope, token_lifetime } = new;
         let resource = Resource { audience, scope, token_lifetime, created_at: act.now };

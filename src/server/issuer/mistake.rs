@@ -1,6 +1,8 @@
 //! Describes for the log what is wrong with a refused scope or resource, so that the operator can say what to change. The caller does
 //! not get these texts, because they reveal which scopes and resources exist.
 
+use std::collections::BTreeMap;
+
 use crate::{
     protocol::{Audience, Scope, ScopeToken},
     server::caller_text::quoted,
@@ -40,6 +42,24 @@ pub(super) fn excess_scope(asked: &Scope, is_allowed: impl Fn(&ScopeToken) -> bo
         }
     }
     format!("the client is not allowed the scope token {}", quoted(text))
+}
+
+/// Names the first scope token that is not `allowed` at the requested resource, and where else the client is allowed it.
+pub(super) fn excess_scope_at(asked: &Scope, allowed: &Scope, permissions: &BTreeMap<Audience, Scope>) -> String {
+    let excess = asked.iter().find(|token| !allowed.contains(token));
+    let elsewhere = excess.and_then(|token| permissions.iter().find(|(_, scope)| scope.contains(token)).map(|(other, _)| (token, other)));
+    match elsewhere {
+        Some((token, other)) => {
+            let (token, other) = (quoted(token.as_str()), quoted(other.as_str()));
+            format!("the client is allowed the scope token {token} at {other}, but not at the requested resource")
+        }
+        None => excess_scope(asked, |token| allowed.contains(token)),
+    }
+}
+
+/// Names two of the resources that a scope without a resource could mean.
+pub(super) fn ambiguous_scope(first: &Audience, second: &Audience) -> String {
+    format!("the client is allowed the scope at several resources, among them {} and {}", quoted(first.as_str()), quoted(second.as_str()))
 }
 
 /// Describes why a resource does not parse (RFC 8707 section 2).

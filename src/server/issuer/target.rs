@@ -41,8 +41,8 @@ impl TargetRequest {
 
     /// The audience of the resource, and the scope that the client is allowed there.
     ///
-    /// `resource` names it. Without `resource`, all requested scopes must belong to one resource. Without both, the client must be allowed
-    /// at exactly one.
+    /// `resource` names it. Without `resource`, there must be exactly one at which the client is allowed all requested scopes. Without
+    /// both, the client must be allowed at exactly one.
     fn select<'a>(&self, client: &'a Client) -> Result<(&'a Audience, &'a Scope), Error> {
         match (&self.resource, &self.scope) {
             (Some(audience), _) => client.permissions.get_key_value(audience).ok_or_else(|| {
@@ -62,7 +62,7 @@ impl TokenIssuer {
         let scope = match &request.scope {
             Some(scope) if scope <= allowed => scope.clone(),
             Some(scope) => {
-                let cause = mistake::excess_scope(scope, |token| allowed.contains(token));
+                let cause = mistake::excess_scope_at(scope, allowed, &client.permissions);
                 return Err(refuse_scope("The scope exceeds what this client is allowed at this resource.", cause));
             }
             None => allowed.clone(),
@@ -83,11 +83,19 @@ fn resource_of<'a>(client: &'a Client, scope: &Scope) -> Result<(&'a Audience, &
     if !scope.iter().all(allowed) {
         return Err(refuse_scope("The scope exceeds what this client is allowed.", mistake::excess_scope(scope, allowed)));
     }
-    let all_at_one = client.permissions.iter().find(|(_, allowed)| scope <= allowed);
-    all_at_one.ok_or_else(|| {
-        let description = "The scope spans several resources. Request a token for each.";
-        Refusal::new(ErrorCode::InvalidScope, description).into()
-    })
+    // Other resources may own scope tokens of the same names.
+    let mut with_all = client.permissions.iter().filter(|(_, allowed)| scope <= *allowed);
+    match (with_all.next(), with_all.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => {
+            let description = "The scope spans several resources. Request a token for each.";
+            Err(Refusal::new(ErrorCode::InvalidScope, description).into())
+        }
+        (Some((first, _)), Some((second, _))) => {
+            let description = "The scope could mean several resources. Name one with the resource parameter.";
+            Err(refuse_target(description, mistake::ambiguous_scope(first, second)))
+        }
+    }
 }
 
 fn only_resource(client: &Client) -> Result<(&Audience, &Scope), Error> {

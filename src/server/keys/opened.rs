@@ -134,6 +134,11 @@ impl Keys {
         self.opened.iter().map(|key| key.row.published_at).max()
     }
 
+    fn newest_generation(&self, algorithm: Algorithm) -> i64 {
+        let of = self.opened.iter().filter(|key| key.row.algorithm == algorithm);
+        of.map(|key| key.row.generation).max().unwrap_or(0)
+    }
+
     /// `stored` as the plan sees it.
     pub(super) fn known<'a>(&'a self, stored: &'a StoredKeys, in_use: &[Algorithm]) -> Vec<KnownKeys<'a>> {
         let is_open = |kid: &str| self.opened.iter().any(|key| key.row.kid == kid);
@@ -152,8 +157,8 @@ impl Keys {
         let known = |algorithm| KnownKeys {
             algorithm,
             keys: keys.iter().filter(|key| key.row.algorithm == algorithm).copied().collect(),
-            newest_generation: stored.newest_generation(algorithm),
-            unreadable: unreadable.contains(&Some(algorithm)),
+            newest_generation: self.newest_generation(algorithm).max(stored.newest_generation(algorithm)),
+            unreadable: unreadable.contains(&Some(algorithm)) || unreadable.contains(&None),
             in_use: in_use.contains(&algorithm),
         };
         algorithms.into_iter().map(known).collect()

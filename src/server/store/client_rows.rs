@@ -26,7 +26,7 @@ macro_rules! select {
              CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
             $client,
             " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
-             FROM client_scopes ",
+             FROM client_permissions ",
             $others,
             " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
              FROM client_introspects ",
@@ -51,7 +51,7 @@ const SELECT_ONE: &str = select!(
 /// At most `$2` clients after `$1`, in order. An empty text or a zero in place of a filter selects all.
 const SELECT_PAGE: &str = select!(
     "WITH chosen AS (SELECT id FROM clients c WHERE id > $1
-       AND ($3 = '' OR EXISTS (SELECT 1 FROM client_scopes s WHERE s.client_id = c.id AND s.audience = $3)
+       AND ($3 = '' OR EXISTS (SELECT 1 FROM client_permissions s WHERE s.client_id = c.id AND s.audience = $3)
                     OR EXISTS (SELECT 1 FROM client_introspects i WHERE i.client_id = c.id AND i.audience = $3))
        AND ($4 = '' OR REPLACE(' ' || grants || ' ', ' ' || $4 || ' ', '') <> ' ' || grants || ' ')
        AND ($5 = 0 OR ($5 = 1 AND disabled_at IS NOT NULL) OR ($5 = 2 AND disabled_at IS NULL))

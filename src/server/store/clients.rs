@@ -111,7 +111,7 @@ impl Store {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = facts(connection, &id).await?;
                 for sql in [
-                    "DELETE FROM client_scopes WHERE client_id = $1",
+                    "DELETE FROM client_permissions WHERE client_id = $1",
                     "DELETE FROM client_introspects WHERE client_id = $1",
                     "DELETE FROM client_secrets WHERE client_id = $1",
                 ] {
@@ -236,8 +236,10 @@ async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Err
         .bind(client.disabled_at.map(Timestamp::seconds))
         .execute(&mut *connection)
         .await?;
-    let statements =
-        ["DELETE FROM client_scopes WHERE client_id = $1", "INSERT INTO client_scopes (client_id, scope, audience) VALUES ($1, $2, $3)"];
+    let statements = [
+        "DELETE FROM client_permissions WHERE client_id = $1",
+        "INSERT INTO client_permissions (client_id, scope, audience) VALUES ($1, $2, $3)",
+    ];
     permissions::replace(connection, statements, id, client.permissions.iter()).await?;
     sqlx::query("DELETE FROM client_introspects WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
     for audience in &client.introspects {

@@ -48,9 +48,6 @@ pub(crate) enum Error {
     /// The name does not exist.
     #[error("there is no {0}")]
     Missing(Missing),
-    /// Another resource owns the scope token: a scope token belongs to one resource.
-    #[error("the scope {scope} belongs to the resource {owner}")]
-    ScopeTaken { scope: ScopeToken, owner: Audience },
     /// Without it, the client could not authenticate.
     #[error("the secret {secret} is the last valid one of the client {client}")]
     LastSecret { client: ClientId, secret: SecretId },

@@ -48,7 +48,8 @@ impl Store {
             NameOf::Client => select!("clients", "id"),
             NameOf::User => select!("users", "username"),
             NameOf::Resource => select!("resources", "audience"),
-            NameOf::Scope => select!("scopes", "scope"),
+            // Several resources may own a scope token of the same name.
+            NameOf::Scope => select!("(SELECT DISTINCT scope FROM resource_scopes) s", "scope"),
         };
         let rows = sqlx::query(sql).bind(name.to_owned()).bind(Self::NEIGHBORS).fetch_all(&self.pool).await?;
         Ok(rows.iter().map(|row| row.try_get("name")).collect::<Result<_, _>>()?)

@@ -42,8 +42,8 @@ impl Store {
         let rows = sqlx::query(
             "SELECT r.audience, r.token_lifetime, r.created_at, s.scope FROM
                (SELECT * FROM resources WHERE audience > $1
-                  AND ($3 = '' OR audience IN (SELECT audience FROM scopes WHERE scope = $3)) ORDER BY audience LIMIT $2) r
-             LEFT JOIN scopes s ON s.audience = r.audience ORDER BY r.audience",
+                  AND ($3 = '' OR audience IN (SELECT audience FROM resource_scopes WHERE scope = $3)) ORDER BY audience LIMIT $2) r
+             LEFT JOIN resource_scopes s ON s.audience = r.audience ORDER BY r.audience",
         );
         let scope = text_or_empty(filter.scope.as_ref());
         let rows = rows.bind(after.to_owned()).bind(PAGE).bind(scope).fetch_all(&self.pool).await?;
@@ -77,7 +77,7 @@ impl Store {
         find(&mut connection, audience).await
     }
 
-    /// Applies `change` and returns the changed resource. Refuses to remove a scope token that clients or users have.
+    /// Applies `change` and returns the changed resource. Refuses to remove a scope token that clients or users have there.
     pub(crate) async fn update_resource(&self, act: &Act, audience: Audience, change: ResourceChange) -> Result<Resource, Error> {
         self.change(act, "resource.update", audience.clone(), move |connection| {
             Box::pin(async move {
@@ -87,10 +87,11 @@ impl Store {
                 let after = change.apply(before).map_err(Error::Refused)?;
                 for token in removed.iter() {
                     let holders = [
-                        "SELECT client_id AS name FROM client_scopes WHERE scope = $1 ORDER BY client_id",
-                        "SELECT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.scope = $1 ORDER BY u.username",
+                        "SELECT client_id AS name FROM client_permissions WHERE audience = $1 AND scope = $2 ORDER BY client_id",
+                        "SELECT u.username AS name FROM user_permissions p JOIN users u ON u.sub = p.sub
+                         WHERE p.audience = $1 AND p.scope = $2 ORDER BY u.username",
                     ];
-                    refuse_if_used(connection, holders, token.as_str(), format!("the scope {token}")).await?;
+                    refuse_if_used(connection, holders, &[audience.as_str(), token.as_str()], format!("the scope {token}")).await?;
                 }
                 sqlx::query("UPDATE resources SET token_lifetime = $2 WHERE audience = $1")
                     .bind(audience.to_string())
@@ -98,7 +99,11 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 for token in scopes_of(connection, &audience).await?.iter().filter(|token| !after.scope.contains(token)) {
-                    sqlx::query("DELETE FROM scopes WHERE scope = $1").bind(token.to_string()).execute(&mut *connection).await?;
+                    sqlx::query("DELETE FROM resource_scopes WHERE audience = $1 AND scope = $2")
+                        .bind(audience.to_string())
+                        .bind(token.to_string())
+                        .execute(&mut *connection)
+                        .await?;
                 }
                 insert_scopes(connection, &audience, &after.scope).await?;
                 let detail = Detail::between(Some(facts), Some(after.facts()));
@@ -114,14 +119,14 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let holders = [
-                    "SELECT client_id AS name FROM client_scopes WHERE audience = $1
+                    "SELECT client_id AS name FROM client_permissions WHERE audience = $1
                      UNION SELECT client_id AS name FROM client_introspects WHERE audience = $1 ORDER BY name",
-                    "SELECT DISTINCT u.username AS name FROM user_scopes us JOIN users u ON u.sub = us.sub WHERE us.audience = $1 ORDER BY name",
+                    "SELECT DISTINCT u.username AS name FROM user_permissions p JOIN users u ON u.sub = p.sub WHERE p.audience = $1 ORDER BY name",
                 ];
-                refuse_if_used(connection, holders, audience.as_str(), format!("the resource {audience}")).await?;
+                refuse_if_used(connection, holders, &[audience.as_str()], format!("the resource {audience}")).await?;
                 // A damaged row must not prevent deleting the resource.
                 let before = readable(find(connection, &audience).await)?.unwrap_or_default().map(|resource| resource.facts());
-                sqlx::query("DELETE FROM scopes WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM resource_scopes WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
                 let deleted =
                     sqlx::query("DELETE FROM resources WHERE audience = $1").bind(audience.to_string()).execute(&mut *connection).await?;
                 if deleted.rows_affected() == 0 { Err(missing(&audience)) } else { Ok(((), Detail::between(before, None))) }
@@ -152,32 +157,29 @@ fn read(row: &sqlx::any::AnyRow, scope: Scope) -> Result<Resource, Error> {
 }
 
 async fn scopes_of(connection: &mut AnyConnection, audience: &Audience) -> Result<Scope, Error> {
-    let rows = sqlx::query("SELECT scope FROM scopes WHERE audience = $1").bind(audience.to_string()).fetch_all(connection).await?;
+    let rows =
+        sqlx::query("SELECT scope FROM resource_scopes WHERE audience = $1").bind(audience.to_string()).fetch_all(connection).await?;
     rows.iter().map(|row| parsed::<ScopeToken>(row, "scope")).collect()
 }
 
-/// Inserts the missing scope tokens. Refuses those that another resource owns.
+/// Inserts the missing scope tokens.
 async fn insert_scopes(connection: &mut AnyConnection, audience: &Audience, scope: &Scope) -> Result<(), Error> {
     for token in scope.iter() {
-        sqlx::query("INSERT INTO scopes (scope, audience) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO resource_scopes (scope, audience) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(token.to_string())
             .bind(audience.to_string())
             .execute(&mut *connection)
             .await?;
-        let row = sqlx::query("SELECT audience FROM scopes WHERE scope = $1").bind(token.to_string()).fetch_one(&mut *connection).await?;
-        let owner: Audience = parsed(&row, "audience")?;
-        if owner != *audience {
-            return Err(Error::ScopeTaken { scope: token.clone(), owner });
-        }
     }
     Ok(())
 }
 
-/// Refuses if one of the two statements, which select names of clients and of users, finds any for `name`.
-async fn refuse_if_used(connection: &mut AnyConnection, holders: [&'static str; 2], name: &str, what: String) -> Result<(), Error> {
+/// Refuses if one of the two statements, which select names of clients and of users, finds any for `bound`, their parameters.
+async fn refuse_if_used(connection: &mut AnyConnection, holders: [&'static str; 2], bound: &[&str], what: String) -> Result<(), Error> {
     let mut found = [Vec::new(), Vec::new()];
     for (names, sql) in found.iter_mut().zip(holders) {
-        for row in sqlx::query(sql).bind(name.to_owned()).fetch_all(&mut *connection).await? {
+        let query = bound.iter().fold(sqlx::query(sql), |query, text| query.bind((*text).to_owned()));
+        for row in query.fetch_all(&mut *connection).await? {
             names.push(row.try_get::<String, _>("name")?);
         }
     }

@@ -18,7 +18,7 @@ macro_rules! select {
         concat!(
             "SELECT u.sub, u.username, u.password_hash, u.created_at, u.disabled_at, u.signed_in_at, s.scope, s.audience FROM ",
             $from,
-            " u LEFT JOIN user_scopes s ON s.sub = u.sub ",
+            " u LEFT JOIN user_permissions s ON s.sub = u.sub ",
             $end
         )
     };
@@ -27,7 +27,7 @@ macro_rules! select {
 /// At most `$2` users after `$1`, in order. An empty text or a zero in place of a filter selects all.
 const SELECT_PAGE: &str = select!(
     "(SELECT * FROM users c WHERE username > $1
-       AND ($3 = '' OR EXISTS (SELECT 1 FROM user_scopes h WHERE h.sub = c.sub AND h.audience = $3))
+       AND ($3 = '' OR EXISTS (SELECT 1 FROM user_permissions h WHERE h.sub = c.sub AND h.audience = $3))
        AND ($4 = 0 OR ($4 = 1 AND disabled_at IS NOT NULL) OR ($4 = 2 AND disabled_at IS NULL))
        AND ($5 = 0 OR (created_at <= $5 AND (signed_in_at IS NULL OR signed_in_at <= $5)
            AND NOT EXISTS (SELECT 1 FROM logins l WHERE l.sub = c.sub AND l.stepped_at > $5)))
@@ -184,7 +184,7 @@ impl Store {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let before = facts(connection, &username).await?;
-                sqlx::query("DELETE FROM user_scopes WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM user_permissions WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 let ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
                 Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
@@ -234,6 +234,7 @@ fn read(rows: &[AnyRow]) -> Result<User, Error> {
 }
 
 async fn save_permissions(connection: &mut AnyConnection, user: &User) -> Result<(), Error> {
-    let statements = ["DELETE FROM user_scopes WHERE sub = $1", "INSERT INTO user_scopes (sub, scope, audience) VALUES ($1, $2, $3)"];
+    let statements =
+        ["DELETE FROM user_permissions WHERE sub = $1", "INSERT INTO user_permissions (sub, scope, audience) VALUES ($1, $2, $3)"];
     permissions::replace(connection, statements, &user.id.to_string(), user.permissions.iter()).await
 }

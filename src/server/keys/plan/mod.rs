@@ -133,14 +133,16 @@ impl KnownKeys<'_> {
                 // A key that retires although its successor is gone needs another one. So does one that will not open again.
                 if due <= now || key.row.retires_at.is_some() || key.damaged { create(Cause::Rotation, schedule.lead) } else { None }
             }
-            // Verifiers may know it already.
-            (None, Some(KnownKey { row, .. })) if self.has_lost(now, row.generation) => {
+            // Verifiers may know it already. Without a fallback it does not wait, whatever became of the key before it.
+            (None, Some(KnownKey { row, .. }))
+                if self.has_lost(now, row.generation) || !matches!(first, First::AfterCaches) && row.activates_at > now + 2 * SKEW =>
+            {
                 let activates_at = now + SHORT_LEAD;
                 let (kid, algorithm, generation) = (row.kid.clone(), row.algorithm, row.generation);
                 let early = activates_at < row.activates_at;
                 early.then(|| Step::Activate { kid, algorithm, generation, activates_at, predecessors_expire_at: expiry_of(activates_at) })
             }
-            // It is the first one and waits for its time, or the clock of this node is behind.
+            // It is the first one and waits for its time, or this clock is a little behind.
             (None, Some(_)) => None,
             (None, None) if self.has_lost(now, i64::MAX) => create(Cause::Lost, SHORT_LEAD),
             (None, None) => match first {

@@ -295,8 +295,12 @@ async fn claims_are_shown_recorded_and_removed(backend: Backend) {
         let screen = app.run(command).succeeded().stdout;
         assert!(screen.contains(shown), "{screen}");
     }
-    app.run(&["user", "update", "alice", "--remove-attribute", "email"]).failed_saying(&["alice has no attribute email to remove"]);
-    app.run(&["client", "update", "shop", "--remove-fixed-claim", "email"]).failed_saying(&["no fixed claim email to remove"]);
+    app.run(&["user", "update", "alice", "--remove-attribute", "email"]).failed_saying(&["the user alice has no attribute email"]);
+    app.run(&["client", "update", "shop", "--remove-fixed-claim", "email"]).failed_saying(&["the client shop has no fixed claim email"]);
+    let both = ["--attribute", "roles=1", "--remove-attribute", "roles"];
+    app.run(&[&["user", "update", "alice"], &both[..]].concat()).failed_saying(&["the attribute roles is both set and removed"]);
+    app.run(&["resource", "update", ORDERS, "--claim", "x", "--remove-claim", "x"])
+        .failed_saying(&["the claim x is both added and removed"]);
     app.run(&["resource", "update", ORDERS, "--remove-claim", "email"]).failed_saying(&["does not ask for the claim email"]);
     app.run(&["resource", "update", ORDERS, "--remove-fixed-claim", "region", "--remove-claim", "roles"]).succeeded();
     assert_eq!(app.database.texts("SELECT audience FROM resources WHERE claims IS NULL AND fixed_claims IS NULL").await, [ORDERS]);

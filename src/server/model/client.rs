@@ -143,10 +143,8 @@ impl ClientChange {
         if let Some(lifetime) = self.token_lifetime {
             client.token_lifetime = lifetime;
         }
-        client
-            .fixed_claims
-            .change(&self.set_fixed_claims, &self.remove_fixed_claims)
-            .map_err(|name| format!("the client {} has no fixed claim {name} to remove", client.id))?;
+        let owner = format!("the client {}", client.id);
+        client.fixed_claims.change(&self.set_fixed_claims, &self.remove_fixed_claims, owner, "fixed claim")?;
         client.require_valid_claims()
     }
 }

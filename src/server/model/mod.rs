@@ -1,6 +1,8 @@
 //! Plain data and its valid transitions. No input, no output, no clock.
 
 mod change;
+mod claim_name;
+mod claim_value;
 mod client;
 mod custom_claims;
 mod filter;
@@ -16,10 +18,12 @@ mod user;
 mod username;
 
 pub(crate) use change::{Change, Detail, DetailedChange, Facts, facts};
+pub use claim_name::ClaimName;
+pub use claim_value::ClaimValue;
 pub(crate) use client::StoredSecret;
 pub use client::{Client, ClientChange};
+pub use custom_claims::CustomClaims;
 pub(crate) use custom_claims::TokenClaims;
-pub use custom_claims::{ClaimName, ClaimValue, CustomClaims};
 pub(crate) use filter::{ChangeFilter, ClientFilter, LoginListFilter, ResourceFilter, UserFilter};
 pub use listed::Damaged;
 pub(crate) use listed::Listed;

@@ -89,10 +89,11 @@ impl ResourceChange {
         if let Some(lifetime) = self.token_lifetime {
             resource.token_lifetime = lifetime;
         }
-        resource
-            .fixed_claims
-            .change(&self.set_fixed_claims, &self.remove_fixed_claims)
-            .map_err(|name| format!("the resource {} has no fixed claim {name} to remove", resource.audience))?;
+        let owner = format!("the resource {}", resource.audience);
+        resource.fixed_claims.change(&self.set_fixed_claims, &self.remove_fixed_claims, owner, "fixed claim")?;
+        if let Some(name) = self.remove_claims.iter().find(|name| self.add_claims.contains(name)) {
+            return Err(format!("the claim {name} is both added and removed"));
+        }
         if let Some(name) = self.remove_claims.iter().find(|name| !resource.claims.remove(name)) {
             return Err(format!("the resource {} does not ask for the claim {name}", resource.audience));
         }

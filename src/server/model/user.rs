@@ -120,9 +120,8 @@ impl UserChange {
             }
         }
         user.permissions.extend(self.allow);
-        user.attributes
-            .change(&self.set_attributes, &self.remove_attributes)
-            .map_err(|name| format!("the user {} has no attribute {name} to remove", user.username))?;
+        let owner = format!("the user {}", user.username);
+        user.attributes.change(&self.set_attributes, &self.remove_attributes, owner, "attribute")?;
         user.require_valid_attributes()
     }
 }

@@ -99,7 +99,10 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
     let audience: Audience = RESOURCE.parse().expect("the demo's resource is valid");
     let scope: Scope = SCOPE.parse().expect("the demo's scope is valid");
     let permissions = BTreeMap::from([(audience.clone(), scope.clone())]);
-    commands.resources().create(&act, NewResource { audience, scope, token_lifetime: None }).await?;
+    commands
+        .resources()
+        .create(&act, NewResource { audience, scope, token_lifetime: None, fixed_claims: Default::default(), claims: [].into() })
+        .await?;
     let client = NewClient {
         id: CLIENT.parse().expect("the demo's client id is valid"),
         auth_methods: [].into(),
@@ -107,6 +110,7 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
         permissions: permissions.clone(),
         introspects: [].into(),
         token_lifetime: None,
+        fixed_claims: Default::default(),
         secret_lifetime: None,
     };
     let (_, secret) = commands.clients().create(&act, client).await?;
@@ -115,6 +119,7 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
         username: USER.parse().expect("the demo's user name is valid"),
         password: Password::parse(&password).expect("base64url is a valid password"),
         permissions,
+        attributes: Default::default(),
     };
     commands.users().create(&act, user).await?;
     commands.close().await;

@@ -4,6 +4,7 @@ mod allowance;
 mod backup;
 mod change;
 mod check;
+mod claim;
 mod client;
 mod completions;
 mod confirmation;

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::{
     Operator,
+    claim::{self, Claim, claim},
     confirmation::Confirmation,
     error::Error,
     output::{NewLifetime, Output, facts, lifetime_for_people, new_lifetime, say, token_lifetime},
@@ -17,7 +18,7 @@ use crate::{
             NewResource,
             view::{EntityView, ResourceView, Viewed},
         },
-        model::{ResourceChange, ResourceFilter, TokenLifetime},
+        model::{ClaimName, ResourceChange, ResourceFilter, TokenLifetime},
     },
 };
 
@@ -33,6 +34,12 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens; without it, the server's default applies
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
+        /// A claim of all its tokens: its name, and JSON or a text; repeatable
+        #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim)]
+        fixed_claims: Vec<Claim>,
+        /// An attribute of users that their tokens for it contain, such as roles or preferred_username; repeatable
+        #[arg(long = "claim", value_name = "NAME")]
+        claims: Vec<ClaimName>,
         #[command(flatten)]
         output: Output,
     },
@@ -66,6 +73,18 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens, or `default`
         #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
         token_lifetime: Option<NewLifetime>,
+        /// A claim of all its tokens: its name, and JSON or a text; repeatable
+        #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim, group = "change")]
+        fixed_claims: Vec<Claim>,
+        /// A fixed claim to remove; repeatable
+        #[arg(long, value_name = "NAME", group = "change")]
+        remove_fixed_claim: Vec<ClaimName>,
+        /// An attribute of users that their tokens for it contain, such as roles or preferred_username; repeatable
+        #[arg(long = "claim", value_name = "NAME", group = "change")]
+        claims: Vec<ClaimName>,
+        /// An attribute of users to leave out again; repeatable
+        #[arg(long, value_name = "NAME", group = "change")]
+        remove_claim: Vec<ClaimName>,
         #[command(flatten)]
         output: Output,
     },
@@ -90,8 +109,14 @@ impl Command {
         let (resources, act) = (operator.commands.resources(), &operator.act);
         let now = act.now;
         match self {
-            Self::Create { audience, scopes, token_lifetime, output } => {
-                let new = NewResource { audience, scope: scopes.into_iter().collect(), token_lifetime };
+            Self::Create { audience, scopes, token_lifetime, fixed_claims, claims, output } => {
+                let new = NewResource {
+                    audience,
+                    scope: scopes.into_iter().collect(),
+                    token_lifetime,
+                    fixed_claims: fixed_claims.into_iter().collect(),
+                    claims: claims.into_iter().collect(),
+                };
                 let resource = resources.create(act, new).await?;
                 output.print(&resource.view(now), for_people)
             }
@@ -105,11 +130,15 @@ impl Command {
                 let resource = resources.find(&audience).await?;
                 output.print(&resource.view(now), for_people)
             }
-            Self::Update { audience, add, remove, token_lifetime, output } => {
+            Self::Update { audience, add, remove, token_lifetime, fixed_claims, remove_fixed_claim, claims, remove_claim, output } => {
                 let change = ResourceChange {
                     add: add.into_iter().collect(),
                     remove: remove.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
+                    set_fixed_claims: fixed_claims.into_iter().collect(),
+                    remove_fixed_claims: remove_fixed_claim.into_iter().collect(),
+                    add_claims: claims.into_iter().collect(),
+                    remove_claims: remove_claim.into_iter().collect(),
                 };
                 let resource = resources.update(act, audience, change).await?;
                 output.print(&resource.view(now), for_people)
@@ -128,10 +157,17 @@ impl Command {
 }
 
 fn for_people(view: &ResourceView) -> String {
-    facts([
+    let mut rows = vec![
         ("resource", view.audience.clone()),
         ("scopes", view.scopes.join(" ")),
         ("token lifetime", lifetime_for_people(view.token_lifetime)),
         ("created", view.created_at.clone()),
-    ])
+    ];
+    if !view.fixed_claims.is_empty() {
+        rows.push(("fixed claims", claim::lines(&view.fixed_claims)));
+    }
+    if !view.claims.is_empty() {
+        rows.push(("users' claims", view.claims.join(" ")));
+    }
+    facts(rows)
 }

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::{
     Operator,
     allowance::{Allowance, allowance, by_resource, lines},
+    claim::{self, Claim, claim},
     confirmation::Confirmation,
     error::Error,
     output::{Output, facts, logins, or_dash, or_never, positive_duration, say},
@@ -21,7 +22,7 @@ use crate::{
             NewUser,
             view::{EntityView, UserView, Viewed},
         },
-        model::{Damaged, User, UserChange, UserFilter, Username},
+        model::{ClaimName, Damaged, User, UserChange, UserFilter, Username},
     },
 };
 
@@ -36,6 +37,9 @@ pub(super) enum Command {
         /// Scopes that they may have at a resource; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
         allow: Vec<Allowance>,
+        /// What resources may ask for, such as roles or email: its name, and JSON or a text; repeatable
+        #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = claim)]
+        attributes: Vec<Claim>,
         #[command(flatten)]
         output: Output,
     },
@@ -61,7 +65,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Change the scopes of a user
+    /// Change the scopes and attributes of a user
     #[command(override_usage = "sealwright user update <USERNAME> <OPTION>...")]
     #[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
     Update {
@@ -73,6 +77,12 @@ pub(super) enum Command {
         /// A resource whose scopes to remove; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         disallow: Vec<Audience>,
+        /// An attribute to set: its name, and JSON or a text; repeatable
+        #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = claim, group = "change")]
+        attributes: Vec<Claim>,
+        /// An attribute to remove; repeatable
+        #[arg(long, value_name = "NAME", group = "change")]
+        remove_attribute: Vec<ClaimName>,
         #[command(flatten)]
         output: Output,
     },
@@ -115,8 +125,9 @@ impl Command {
             output.print_changed(&EntityView::of(username.as_str(), &changed, now), for_people)
         };
         match self {
-            Self::Create { username, password, allow, output } => {
-                let new = NewUser { username, password: password.read()?, permissions: by_resource(allow) };
+            Self::Create { username, password, allow, attributes, output } => {
+                let attributes = attributes.into_iter().collect();
+                let new = NewUser { username, password: password.read()?, permissions: by_resource(allow), attributes };
                 print(&users.create(&operator.act_now(), new).await?, output)
             }
             Self::List { resource, state, unused_for, at_most, output } => {
@@ -130,8 +141,13 @@ impl Command {
                 output.print_list(&EntityView::list(listed, now), ["USER", "STATE", "ALLOWED", "SIGNED IN", "SUB"], row)
             }
             Self::Show { username, output } => print(&users.find(&username).await?, output),
-            Self::Update { username, allow, disallow, output } => {
-                let change = UserChange { allow: by_resource(allow), disallow: disallow.into_iter().collect() };
+            Self::Update { username, allow, disallow, attributes, remove_attribute, output } => {
+                let change = UserChange {
+                    allow: by_resource(allow),
+                    disallow: disallow.into_iter().collect(),
+                    set_attributes: attributes.into_iter().collect(),
+                    remove_attributes: remove_attribute.into_iter().collect(),
+                };
                 print(&users.update(act, username, change).await?, output)
             }
             Self::Disable { username, output } => {
@@ -164,14 +180,18 @@ pub(super) fn username(text: &str) -> Result<Username, String> {
 }
 
 fn for_people(view: &UserView) -> String {
-    facts([
+    let mut rows = vec![
         ("user", view.username.clone()),
         ("sub", view.sub.clone()),
         ("state", view.disabled_at.as_ref().map_or_else(|| "enabled".to_owned(), |at| format!("disabled since {at}"))),
         ("allowed", or_dash(lines(&view.allow))),
         ("created", view.created_at.clone()),
         ("signed in", or_never(view.signed_in_at.clone())),
-    ])
+    ];
+    if !view.attributes.is_empty() {
+        rows.push(("attributes", claim::lines(&view.attributes)));
+    }
+    facts(rows)
 }
 
 fn row(view: &UserView) -> [String; 5] {

@@ -1,11 +1,13 @@
 //! The claims of a token, read once from the signed bytes.
 
-use std::fmt;
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::{
     Deserialize,
     de::{DeserializeOwned, Error as _, MapAccess},
 };
+
+use serde_json::value::RawValue;
 
 use super::Error;
 use crate::jwt::{Members, Unwanted, next};
@@ -103,6 +105,26 @@ impl Claims {
     /// [`Error::InsufficientScope`] if the scope does not contain it.
     pub fn require_scope(&self, token: &str) -> Result<(), Error> {
         if self.has_scope(token) { Ok(()) } else { Err(Error::InsufficientScope(token.to_owned())) }
+    }
+
+    /// One claim, read as `T`: what the issuer says of the caller beyond the scope, such as a user's roles. `None` if the token does not have
+    /// it.
+    ///
+    /// ```
+    /// # use sealwright::verifier::{Claims, Error};
+    /// fn is_support(claims: &Claims) -> Result<bool, Error> {
+    ///     let roles: Option<Vec<String>> = claims.get("roles")?;
+    ///     Ok(roles.unwrap_or_default().iter().any(|role| role == "support"))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadClaim`] if the claim has another type.
+    pub fn get<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>, Error> {
+        let bad = |_| Error::BadClaim(name);
+        let all: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(&self.payload).map_err(bad)?;
+        all.get(name).map(|value| serde_json::from_str(value.get())).transpose().map_err(bad)
     }
 
     /// The claims as your own type, from the signed bytes.

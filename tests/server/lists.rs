@@ -179,9 +179,9 @@ async fn a_name_that_is_not_a_text_makes_no_list_fail(backend: Backend) {
     let (app, shop) = TestApp::for_users(backend).await;
     app.sign_in(&shop).await.granted();
     for damage in [
-        "INSERT INTO clients VALUES (x'ff', 'client_secret_basic', '', NULL, 1, NULL)",
-        "INSERT INTO resources VALUES (x'ff', NULL, 1)",
-        "INSERT INTO users VALUES ('00000000-0000-4000-8000-000000000000', x'ff', '', 1, NULL, NULL)",
+        "INSERT INTO clients (id, auth_methods, grants, token_lifetime, created_at, disabled_at) VALUES (x'ff', 'client_secret_basic', '', NULL, 1, NULL)",
+        "INSERT INTO resources (audience, token_lifetime, created_at) VALUES (x'ff', NULL, 1)",
+        "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at) VALUES ('00000000-0000-4000-8000-000000000000', x'ff', '', 1, NULL, NULL)",
         "INSERT INTO logins SELECT x'ff', sub, client_id, audience, scope, 1, 1, 1, 1, 1, NULL, NULL FROM logins",
     ] {
         app.database.execute(damage).await;
@@ -200,10 +200,20 @@ async fn a_list_of_many_pages_is_complete_and_in_order(backend: Backend) {
     let numbers = "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1233)";
     let name = "CASE WHEN n % 2 = 0 THEN 'app-' ELSE 'app' END || n";
     let into = |table: &str, rest: &str| format!("INSERT INTO {table} {numbers} SELECT {rest} FROM numbers");
-    app.database.execute(&into("clients", &format!("{name}, 'client_secret_basic', '', NULL, 1, NULL"))).await;
-    app.database.execute(&into("resources", &format!("'https://' || {name}, NULL, 1"))).await;
+    app.database
+        .execute(&into(
+            "clients (id, auth_methods, grants, token_lifetime, created_at, disabled_at)",
+            &format!("{name}, 'client_secret_basic', '', NULL, 1, NULL"),
+        ))
+        .await;
+    app.database.execute(&into("resources (audience, token_lifetime, created_at)", &format!("'https://' || {name}, NULL, 1"))).await;
     let sub = "'00000000-0000-4000-8000-' || SUBSTR('000000000000' || n, LENGTH('000000000000' || n) - 11)";
-    app.database.execute(&into("users", &format!("{sub}, {name}, '', 1, NULL, NULL"))).await;
+    app.database
+        .execute(&into(
+            "users (sub, username, password_hash, created_at, disabled_at, signed_in_at)",
+            &format!("{sub}, {name}, '', 1, NULL, NULL"),
+        ))
+        .await;
     for (noun, key) in [("client", "client_id"), ("user", "username"), ("resource", "audience")] {
         let list = listed(&app, &[noun, "list"], key);
         assert_eq!(list.len(), 1234, "{noun}");

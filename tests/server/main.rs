@@ -13,6 +13,7 @@ mod clocks;
 mod configuration;
 mod connections;
 mod custody;
+mod custom_claims;
 mod database;
 mod deleting;
 mod demo;

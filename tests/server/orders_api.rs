@@ -55,6 +55,11 @@ async fn the_example_serves_allowed_callers_and_refuses_others_with_json(backend
     let plain = http.get(&one).bearer_auth(&of_alice).send().await.unwrap();
     assert_eq!((plain.status().as_u16(), plain.headers().contains_key("www-authenticate")), (403, false), "no scope would help");
     refused(403)(ask(order(), &of_alice).await);
+    app.run(&["resource", "update", ORDERS, "--claim", "roles"]).succeeded();
+    app.run(&["user", "update", "alice", "--attribute", r#"roles=["support"]"#]).succeeded();
+    app.settle().await;
+    let of_support = token(app.sign_in(&shop).await);
+    assert_eq!(ask(http.get(&one), &of_support).await, (200, made.clone()), "her role allows it");
     refused(401)(ask(http.get(&url), "junk").await);
     let anonymous = http.get(&url).send().await.unwrap();
     let challenge = anonymous.headers()["www-authenticate"].to_str().unwrap().to_owned();

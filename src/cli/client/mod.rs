@@ -9,6 +9,7 @@ use clap::Subcommand;
 use super::{
     Operator,
     allowance::{Allowance, allowance, by_resource},
+    claim::{Claim, claim},
     confirmation::Confirmation,
     error::Error,
     output::{NewLifetime, Output, logins, new_lifetime, positive_duration, say, token_lifetime, warn},
@@ -22,7 +23,7 @@ use crate::{
             NewClient,
             view::{EntityView, NewSecretView, Viewed},
         },
-        model::{Client, ClientChange, ClientFilter, Damaged, TokenLifetime},
+        model::{ClaimName, Client, ClientChange, ClientFilter, Damaged, TokenLifetime},
         secret::SecretId,
     },
 };
@@ -48,6 +49,9 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens; without it, the server's default applies
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
+        /// A claim of all tokens that it gets: its name, and JSON or a text; repeatable
+        #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim)]
+        fixed_claims: Vec<Claim>,
         /// Lifetime of its first secret; without it, the secret does not expire
         #[arg(long, alias = "secret-expires-in", value_name = "DURATION", value_parser = positive_duration)]
         expires_in: Option<Duration>,
@@ -111,6 +115,12 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens, or `default`
         #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
         token_lifetime: Option<NewLifetime>,
+        /// A claim of all tokens that it gets: its name, and JSON or a text; repeatable
+        #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim, group = "change")]
+        fixed_claims: Vec<Claim>,
+        /// A fixed claim to remove; repeatable
+        #[arg(long, value_name = "NAME", group = "change")]
+        remove_fixed_claim: Vec<ClaimName>,
         #[command(flatten)]
         output: Output,
     },
@@ -166,7 +176,7 @@ impl Command {
             output.print_changed(&EntityView::of(id.as_str(), &changed, now), view::client_with_secrets)
         };
         match self {
-            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, expires_in, output } => {
+            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, fixed_claims, expires_in, output } => {
                 let new = NewClient {
                     id,
                     auth_methods: auth_methods.into_iter().collect(),
@@ -174,6 +184,7 @@ impl Command {
                     permissions: by_resource(allow),
                     introspects: introspects.into_iter().collect(),
                     token_lifetime,
+                    fixed_claims: fixed_claims.into_iter().collect(),
                     secret_lifetime: expires_in,
                 };
                 let (client, secret) = clients.create(act, new).await?;
@@ -206,6 +217,8 @@ impl Command {
                 remove_introspects,
                 auth_methods,
                 token_lifetime,
+                fixed_claims,
+                remove_fixed_claim,
                 output,
             } => {
                 let auth_methods: BTreeSet<_> = auth_methods.into_iter().collect();
@@ -218,6 +231,8 @@ impl Command {
                     add_introspects: add_introspects.into_iter().collect(),
                     remove_introspects: remove_introspects.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
+                    set_fixed_claims: fixed_claims.into_iter().collect(),
+                    remove_fixed_claims: remove_fixed_claim.into_iter().collect(),
                 };
                 let (client, ended) = clients.update(act, id, change).await?;
                 print(&client, output)?;

@@ -3,6 +3,7 @@
 use crate::{
     cli::{
         allowance::lines,
+        claim,
         error::Error,
         output::{Output, Screen, facts, lifetime_for_people, or_dash, or_never, table},
     },
@@ -25,6 +26,9 @@ pub(super) fn client(view: &ClientView) -> String {
     ];
     if !view.introspects.is_empty() {
         rows.push(("introspects", view.introspects.join("\n")));
+    }
+    if !view.fixed_claims.is_empty() {
+        rows.push(("fixed claims", claim::lines(&view.fixed_claims)));
     }
     let mut text = facts(rows);
     if let Some(secret) = &view.secret {

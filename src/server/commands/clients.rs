@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
     server::{
-        model::{Client, ClientChange, ClientFilter, Damaged, Listed, LoginFilter, StoredSecret, TokenLifetime},
+        model::{Client, ClientChange, ClientFilter, CustomClaims, Damaged, Listed, LoginFilter, StoredSecret, TokenLifetime},
         secret::{ClientSecret, SecretId},
         store::{Error as StoreError, Missing, Store},
     },
@@ -39,6 +39,8 @@ pub struct NewClient {
     pub introspects: BTreeSet<Audience>,
     /// Maximum lifetime of its tokens, if it is not the default.
     pub token_lifetime: Option<TokenLifetime>,
+    /// Claims of all tokens that it gets.
+    pub fixed_claims: CustomClaims,
     /// Lifetime of its first secret, if it expires.
     pub secret_lifetime: Option<Duration>,
 }
@@ -87,6 +89,7 @@ impl Clients<'_> {
             permissions: new.permissions,
             introspects: new.introspects,
             token_lifetime: new.token_lifetime,
+            fixed_claims: new.fixed_claims,
             created_at: act.now,
             disabled_at: None,
             secrets: vec![stored],

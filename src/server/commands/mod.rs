@@ -25,7 +25,10 @@ pub use users::{NewUser, Users};
 
 pub use super::{
     act::Act,
-    model::{Client, ClientChange, Damaged, LoginId, Password, Resource, ResourceChange, TokenLifetime, User, UserChange, Username},
+    model::{
+        ClaimName, ClaimValue, Client, ClientChange, CustomClaims, Damaged, LoginId, Password, Resource, ResourceChange, TokenLifetime,
+        User, UserChange, Username,
+    },
     secret::SecretId,
 };
 

@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
+
 use super::{Act, Error, nearest::or_nearest, pages::read_all};
 use crate::{
     protocol::{Audience, Scope},
     server::{
-        model::{Listed, Resource, ResourceChange, ResourceFilter, TokenLifetime},
+        model::{ClaimName, CustomClaims, Listed, Resource, ResourceChange, ResourceFilter, TokenLifetime},
         store::{Error as StoreError, Missing, Store},
     },
 };
@@ -22,6 +24,10 @@ pub struct NewResource {
     pub scope: Scope,
     /// Maximum lifetime of its tokens, if it is not the default.
     pub token_lifetime: Option<TokenLifetime>,
+    /// Claims of all its tokens.
+    pub fixed_claims: CustomClaims,
+    /// The attributes of users that it asks for.
+    pub claims: BTreeSet<ClaimName>,
 }
 
 impl Resources<'_> {
@@ -29,10 +35,10 @@ impl Resources<'_> {
     ///
     /// # Errors
     ///
-    /// If the audience is taken, there are too many scopes, or the database fails.
+    /// If the audience is taken, there are too many scopes or claims, or the database fails.
     pub async fn create(&self, act: &Act, new: NewResource) -> Result<Resource, Error> {
-        let NewResource { audience, scope, token_lifetime } = new;
-        let resource = Resource { audience, scope, token_lifetime, created_at: act.now };
+        let NewResource { audience, scope, token_lifetime, fixed_claims, claims } = new;
+        let resource = Resource { audience, scope, token_lifetime, fixed_claims, claims, created_at: act.now };
         self.store.insert_resource(act, resource.clone()).await?;
         Ok(resource)
     }

@@ -11,7 +11,7 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, Scope},
     server::{
-        model::{Damaged, Listed, LoginFilter, Password, User, UserChange, UserFilter, UserId, Username},
+        model::{CustomClaims, Damaged, Listed, LoginFilter, Password, User, UserChange, UserFilter, UserId, Username},
         passwords::{HashingPolicy, PasswordHasher},
         store::{Error as StoreError, Missing, Store},
     },
@@ -33,6 +33,8 @@ pub struct NewUser {
     pub password: Password,
     /// The scope that the user may have, by resource.
     pub permissions: BTreeMap<Audience, Scope>,
+    /// What resources may ask for.
+    pub attributes: CustomClaims,
 }
 
 impl Users<'_> {
@@ -42,13 +44,14 @@ impl Users<'_> {
     ///
     /// If the name is taken, the rules do not allow the password, a resource or scope does not exist, or the database fails.
     pub async fn create(&self, act: &Act, new: NewUser) -> Result<User, Error> {
-        let NewUser { username, password, permissions } = new;
+        let NewUser { username, password, permissions, attributes } = new;
         let password_hash = self.hash(&username, password).await?;
         let user = User {
             id: UserId::generate(),
             username,
             password_hash,
             permissions,
+            attributes,
             created_at: act.now,
             disabled_at: None,
             signed_in_at: None,

@@ -5,30 +5,31 @@ use crate::{
     clock::Timestamp,
     entropy,
     protocol::AccessTokenClaims,
-    server::model::{Client, UserId},
+    server::model::{Client, CustomClaims, Resource, TokenClaims, User},
 };
 
 /// The subject of a token.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Subject {
+pub(super) enum Subject<'a> {
     /// The client itself.
     Client,
     /// A user who entered the password at `auth_time`.
-    User { id: UserId, auth_time: Timestamp },
+    User { user: &'a User, auth_time: Timestamp },
 }
 
 impl TokenIssuer {
     /// Signs a token for `subject`, issued at `now`.
-    pub(super) async fn mint(&self, client: &Client, subject: Subject, target: Target, now: Timestamp) -> Result<IssuedToken, Error> {
+    pub(super) async fn mint(&self, client: &Client, subject: Subject<'_>, target: Target, now: Timestamp) -> Result<IssuedToken, Error> {
         // The shorter lifetime applies: a resource's limit holds for every client, and a client's for every resource.
         let limits = [client.token_lifetime, target.resource.token_lifetime];
         let lifetime = limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime);
         let iat = now.seconds();
         let (sub, user, auth_time) = match subject {
             Subject::Client => (client.id.to_string(), None, None),
-            Subject::User { id, auth_time } => (id.to_string(), Some(id), Some(auth_time.seconds())),
+            Subject::User { user, auth_time } => (user.id.to_string(), Some(user.id), Some(auth_time.seconds())),
         };
-        let claims = AccessTokenClaims {
+        let custom = custom_claims(client, &target.resource, subject);
+        let registered = AccessTokenClaims {
             iss: self.issuer.clone(),
             exp: (now + lifetime.duration()).seconds(),
             aud: target.resource.audience.clone(),
@@ -39,8 +40,24 @@ impl TokenIssuer {
             auth_time,
             scope: target.scope.clone(),
         };
-        let access_token = self.keys.sign(claims, now).await?;
+        let access_token = self.keys.sign(TokenClaims { registered, custom }, now).await?;
         self.meters.tokens_issued.inc();
         Ok(IssuedToken { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None, user })
     }
+}
+
+/// The claims of a token beyond the registered ones. Where two sources have the same name, which commands refuse, the resource's fixed
+/// claims precede the client's, and those precede the user's attributes.
+fn custom_claims(client: &Client, resource: &Resource, subject: Subject<'_>) -> CustomClaims {
+    let mut claims = CustomClaims::default();
+    if let Subject::User { user, .. } = subject {
+        for name in &resource.claims {
+            if let Some(value) = user.claim(name) {
+                claims.set(name.clone(), value);
+            }
+        }
+    }
+    claims.set_all(&client.fixed_claims);
+    claims.set_all(&resource.fixed_claims);
+    claims
 }

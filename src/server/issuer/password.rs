@@ -47,7 +47,7 @@ impl TokenIssuer {
             if scope.is_empty() {
                 return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed none of the requested scope.").into());
             }
-            let subject = Subject::User { id: user.id, auth_time: now };
+            let subject = Subject::User { user: &user, auth_time: now };
             let mut issued =
                 self.mint(client, subject, Target { resource: Arc::clone(&target.resource), scope: scope.clone() }, now).await?;
             // The login is created last, so that it exists only if its token was signed.

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     protocol::ErrorCode,
     server::{
-        model::{Client, Ending, Login, Standing},
+        model::{Client, Ending, Login, Standing, User},
         telemetry,
     },
 };
@@ -56,8 +56,8 @@ impl TokenIssuer {
             };
             // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid
             // refresh token. An access token that was signed for nothing is dropped.
-            let target = self.still_allowed(client, &login, &request.target).await?;
-            let subject = Subject::User { id: login.user, auth_time: login.created_at };
+            let (target, user) = self.still_allowed(client, &login, &request.target).await?;
+            let subject = Subject::User { user: &user, auth_time: login.created_at };
             let mut issued = self.mint(client, subject, target, now).await?;
             if login.generation == token.generation {
                 issued.refresh_token = Some(self.logins.next_token(&login));
@@ -87,8 +87,9 @@ impl TokenIssuer {
         );
     }
 
-    /// The login's resource, and the part of its scope that client and user still have, reduced to the requested scope if there is one.
-    async fn still_allowed(&self, client: &Client, login: &Login, request: &TargetRequest) -> Result<Target, Error> {
+    /// The login's resource, the part of its scope that client and user still have, reduced to the requested scope if there is one, and
+    /// the user.
+    async fn still_allowed(&self, client: &Client, login: &Login, request: &TargetRequest) -> Result<(Target, User), Error> {
         if let Some(audience) = request.resource.as_ref().filter(|audience| **audience != login.audience) {
             let refusal = Refusal::new(ErrorCode::InvalidTarget, "The refresh token is for another resource.");
             return Err(Error::Explained { refusal, cause: mistake::other_resource(audience, std::iter::once(&login.audience)) });
@@ -114,6 +115,6 @@ impl TokenIssuer {
         if scope.is_empty() {
             return Err(Refusal::new(ErrorCode::InvalidScope, "No part of the requested scope is allowed any longer.").into());
         }
-        Ok(Target { resource: self.resource(&login.audience).await?, scope })
+        Ok((Target { resource: self.resource(&login.audience).await?, scope }, user))
     }
 }

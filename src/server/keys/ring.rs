@@ -12,11 +12,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    protocol::AccessTokenClaims,
     server::{
         document::Document,
         meters::WorkMeters,
-        model::KeyState,
+        model::{KeyState, TokenClaims},
         store::Store,
         workers::{WorkError, Workers},
     },
@@ -110,7 +109,7 @@ impl KeyRing {
 
     /// Signs `claims` with the key that is active at `now`, on a signing thread.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
-    pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
+    pub(crate) async fn sign(&self, claims: TokenClaims, now: Timestamp) -> Result<String, SignError> {
         let signer = self.0.view.load().keys.active(FALLBACK, now).cloned().ok_or(SignError::NoActiveKey)?;
         let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))

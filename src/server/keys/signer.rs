@@ -18,6 +18,7 @@ use crate::{
     entropy::SystemRng,
     jwt::thumbprint,
     protocol::{AccessTokenClaims, Algorithm, Malformed, PublicJwk, PublicKey},
+    server::model::TokenClaims,
 };
 
 /// A key pair whose private half is in the memory of this process. Clones share it.
@@ -68,7 +69,7 @@ impl SigningKey {
     }
 
     /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
-    pub(super) fn sign_token(&self, claims: &AccessTokenClaims) -> Result<String, JoseError> {
+    pub(super) fn sign_token(&self, claims: &TokenClaims) -> Result<String, JoseError> {
         let signer: &dyn JwsSigner = match self {
             Self::Software(signer) => signer,
         };

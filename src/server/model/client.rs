@@ -7,7 +7,7 @@ use crate::{
 };
 
 use super::{
-    TokenLifetime,
+    ClaimName, CustomClaims, TokenLifetime,
     change::{Facts, facts, texts},
     rfc3339,
 };
@@ -24,6 +24,8 @@ pub struct Client {
     /// The resources whose tokens it may introspect.
     pub(crate) introspects: BTreeSet<Audience>,
     pub(crate) token_lifetime: Option<TokenLifetime>,
+    /// Claims of all tokens that it gets, for itself and for users.
+    pub(crate) fixed_claims: CustomClaims,
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) secrets: Vec<StoredSecret>,
@@ -33,6 +35,12 @@ impl Client {
     /// When one of its secrets was last used. Recorded within ten seconds; a secret that was dropped does not count.
     pub(crate) fn last_used_at(&self) -> Option<Timestamp> {
         self.secrets.iter().filter_map(|secret| secret.last_used_at).max()
+    }
+
+    /// Refuses fixed claims that cannot be stored.
+    pub(crate) fn require_valid_claims(self) -> Result<Self, String> {
+        self.fixed_claims.require_valid(format!("the fixed claims of the client {}", self.id))?;
+        Ok(self)
     }
 
     /// Its properties for the change log when it is created, with the end of its first secret.
@@ -52,6 +60,7 @@ impl Client {
             ("allow", allow.into()),
             ("introspects", texts(&self.introspects)),
             ("token_lifetime", self.token_lifetime.map(TokenLifetime::seconds).into()),
+            ("fixed_claims", self.fixed_claims.fact()),
             ("disabled_at", self.disabled_at.map(rfc3339).into()),
             ("secrets", texts(self.secrets.iter().map(|secret| &secret.id))),
         ])
@@ -98,6 +107,10 @@ pub struct ClientChange {
     pub remove_introspects: BTreeSet<Audience>,
     /// `Some(None)` returns to the default.
     pub token_lifetime: Option<Option<TokenLifetime>>,
+    /// Fixed claims to set.
+    pub set_fixed_claims: CustomClaims,
+    /// Fixed claims to remove.
+    pub remove_fixed_claims: BTreeSet<ClaimName>,
 }
 
 impl ClientChange {
@@ -130,6 +143,8 @@ impl ClientChange {
         if let Some(lifetime) = self.token_lifetime {
             client.token_lifetime = lifetime;
         }
-        Ok(client)
+        let owner = format!("the client {}", client.id);
+        client.fixed_claims.change(&self.set_fixed_claims, &self.remove_fixed_claims, owner, "fixed claim")?;
+        client.require_valid_claims()
     }
 }

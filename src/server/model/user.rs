@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Username,
+    ClaimName, ClaimValue, CustomClaims, Username,
     change::{Facts, facts, texts},
     rfc3339,
 };
@@ -52,6 +52,8 @@ pub struct User {
     pub(crate) password_hash: SecretString,
     /// The scope that the user may have, by resource.
     pub(crate) permissions: BTreeMap<Audience, Scope>,
+    /// What resources may ask for.
+    pub(crate) attributes: CustomClaims,
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) signed_in_at: Option<Timestamp>,
@@ -61,7 +63,26 @@ impl User {
     /// Its properties for the change log, without the password hash.
     pub(crate) fn facts(&self) -> Facts {
         let allow: Facts = self.permissions.iter().map(|(audience, scope)| (audience.to_string(), texts(scope.iter()))).collect();
-        facts([("sub", self.id.to_string().into()), ("allow", allow.into()), ("disabled_at", self.disabled_at.map(rfc3339).into())])
+        facts([
+            ("sub", self.id.to_string().into()),
+            ("allow", allow.into()),
+            ("attributes", self.attributes.fact()),
+            ("disabled_at", self.disabled_at.map(rfc3339).into()),
+        ])
+    }
+
+    /// Refuses attributes that cannot be stored.
+    pub(crate) fn require_valid_attributes(self) -> Result<Self, String> {
+        self.attributes.require_valid(format!("the attributes of the user {}", self.username))?;
+        Ok(self)
+    }
+
+    /// The user's name, or an attribute.
+    pub(crate) fn claim(&self, name: &ClaimName) -> Option<ClaimValue> {
+        if name.is_preferred_username() {
+            return Some(ClaimValue::text(self.username.as_str()));
+        }
+        self.attributes.get(name).cloned()
     }
 }
 
@@ -81,6 +102,10 @@ pub struct UserChange {
     pub allow: BTreeMap<Audience, Scope>,
     /// Removes all permissions at these resources.
     pub disallow: BTreeSet<Audience>,
+    /// Attributes to set.
+    pub set_attributes: CustomClaims,
+    /// Attributes to remove.
+    pub remove_attributes: BTreeSet<ClaimName>,
 }
 
 impl UserChange {
@@ -95,6 +120,8 @@ impl UserChange {
             }
         }
         user.permissions.extend(self.allow);
-        Ok(user)
+        let owner = format!("the user {}", user.username);
+        user.attributes.change(&self.set_attributes, &self.remove_attributes, owner, "attribute")?;
+        user.require_valid_attributes()
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Error, Store,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
-    row::{self, lifetime_if_any, parsed, readable, text, time, time_if_any, words},
+    row::{self, lifetime_if_any, parsed, parsed_if_any, readable, text, time, time_if_any, words},
 };
 use crate::{
     protocol::ClientId,
@@ -21,17 +21,17 @@ macro_rules! select {
     ($with:literal, $client:literal, $others:literal, $end:literal) => {
         concat!(
             $with,
-            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, \
+            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, fixed_claims, \
              CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
              CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
             $client,
-            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
+            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
              FROM client_permissions ",
             $others,
-            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
+            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
              FROM client_introspects ",
             $others,
-            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
+            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
              FROM client_secrets ",
             $others,
             $end
@@ -171,6 +171,7 @@ impl Rows {
             permissions: permissions::of_one(&self.scopes)?,
             introspects: self.introspects.iter().map(|row| parsed(row, "audience")).collect::<Result<_, Error>>()?,
             token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+            fixed_claims: parsed_if_any(row, "fixed_claims")?.unwrap_or_default(),
             created_at: time(row, "created_at")?,
             disabled_at: time_if_any(row, "disabled_at")?,
             secrets: self.secrets.iter().map(read_secret).collect::<Result<_, Error>>()?,

@@ -5,20 +5,21 @@ use super::{
     client_rows::{facts, find, readable_secrets},
     epochs::{self, Kind},
     logins, permissions, resources,
-    row::{joined, lifetime_seconds, readable},
+    row::{claims_or_null, joined, lifetime_seconds, readable},
 };
 use crate::{
     clock::Timestamp,
     protocol::{ClientId, GrantType},
     server::{
         act::Act,
-        model::{Client, ClientChange, Damaged, Detail, Ending, LoginFilter, StoredSecret},
+        model::{self, Client, ClientChange, Damaged, Detail, Ending, LoginFilter, StoredSecret},
         secret::SecretId,
     },
 };
 
 impl Store {
     pub(crate) async fn insert_client(&self, act: &Act, client: Client) -> Result<(), Error> {
+        let client = client.require_valid_claims().map_err(Error::Refused)?;
         self.change(act, "client.create", client.id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
@@ -228,19 +229,29 @@ fn missing(id: &ClientId) -> Error {
 /// Overwrites all data of a client except its secrets.
 async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Error> {
     let id = client.id.as_str();
-    sqlx::query("UPDATE clients SET auth_methods = $2, grants = $3, token_lifetime = $4, disabled_at = $5 WHERE id = $1")
-        .bind(id.to_owned())
-        .bind(joined(client.auth_methods.iter().map(|method| method.as_str())))
-        .bind(joined(client.grants.iter().map(|grant| grant.as_str())))
-        .bind(lifetime_seconds(client.token_lifetime))
-        .bind(client.disabled_at.map(Timestamp::seconds))
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "UPDATE clients SET auth_methods = $2, grants = $3, token_lifetime = $4, disabled_at = $5, fixed_claims = $6 WHERE id = $1",
+    )
+    .bind(id.to_owned())
+    .bind(joined(client.auth_methods.iter().map(|method| method.as_str())))
+    .bind(joined(client.grants.iter().map(|grant| grant.as_str())))
+    .bind(lifetime_seconds(client.token_lifetime))
+    .bind(client.disabled_at.map(Timestamp::seconds))
+    .bind(claims_or_null(&client.fixed_claims))
+    .execute(&mut *connection)
+    .await?;
     let statements = [
         "DELETE FROM client_permissions WHERE client_id = $1",
         "INSERT INTO client_permissions (client_id, scope, audience) VALUES ($1, $2, $3)",
     ];
     permissions::replace(connection, statements, id, client.permissions.iter()).await?;
+    if !client.fixed_claims.is_empty() {
+        for audience in client.permissions.keys() {
+            if let Some(resource) = resources::find(connection, audience).await? {
+                model::require_fitting(&resource, [(&client.id, &client.fixed_claims)]).map_err(Error::Refused)?;
+            }
+        }
+    }
     sqlx::query("DELETE FROM client_introspects WHERE client_id = $1").bind(id.to_owned()).execute(&mut *connection).await?;
     for audience in &client.introspects {
         if resources::find(connection, audience).await?.is_none() {

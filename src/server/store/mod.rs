@@ -5,6 +5,7 @@
 
 mod canary;
 mod changes;
+mod client_claims;
 mod client_rows;
 mod clients;
 mod epochs;

@@ -1,32 +1,37 @@
 use sqlx::{AnyConnection, Row};
 
 use super::{
-    Error, Missing, Store,
+    Error, Missing, Store, client_claims,
     epochs::{self, Kind},
     page::{PAGE, Page, text_or_empty},
-    row::{self, lifetime_if_any, lifetime_seconds, parsed, readable, time},
+    row::{self, claims_or_null, joined, lifetime_if_any, lifetime_seconds, parsed, parsed_if_any, readable, time, words_if_any},
 };
 use crate::{
     protocol::{Audience, Scope, ScopeToken},
     server::{
         act::Act,
-        model::{Detail, Listed, Resource, ResourceChange, ResourceFilter},
+        model::{self, ClaimName, Detail, Listed, Resource, ResourceChange, ResourceFilter},
     },
 };
 
 impl Store {
     pub(crate) async fn insert_resource(&self, act: &Act, resource: Resource) -> Result<(), Error> {
-        let resource = resource.require_fitting_scope().map_err(Error::Refused)?;
+        let resource = resource.require_fitting().map_err(Error::Refused)?;
         self.change(act, "resource.create", resource.audience.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
-                let inserted =
-                    sqlx::query("INSERT INTO resources (audience, token_lifetime, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-                        .bind(resource.audience.to_string())
-                        .bind(lifetime_seconds(resource.token_lifetime))
-                        .bind(resource.created_at.seconds())
-                        .execute(&mut *connection)
-                        .await?;
+                model::require_fitting(&resource, []).map_err(Error::Refused)?;
+                let inserted = sqlx::query(
+                    "INSERT INTO resources (audience, token_lifetime, created_at, fixed_claims, claims) VALUES ($1, $2, $3, $4, $5)
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(resource.audience.to_string())
+                .bind(lifetime_seconds(resource.token_lifetime))
+                .bind(resource.created_at.seconds())
+                .bind(claims_or_null(&resource.fixed_claims))
+                .bind(names_or_null(&resource))
+                .execute(&mut *connection)
+                .await?;
                 if inserted.rows_affected() == 0 {
                     return Err(Error::Exists(format!("the resource {}", resource.audience)));
                 }
@@ -40,7 +45,7 @@ impl Store {
     /// The page of resources after the name `after`, in the database's order.
     pub(crate) async fn list_resources(&self, filter: &ResourceFilter, after: &str) -> Result<Page<Resource>, Error> {
         let rows = sqlx::query(
-            "SELECT r.audience, r.token_lifetime, r.created_at, s.scope FROM
+            "SELECT r.audience, r.token_lifetime, r.created_at, r.fixed_claims, r.claims, s.scope FROM
                (SELECT * FROM resources WHERE audience > $1
                   AND ($3 = '' OR audience IN (SELECT audience FROM resource_scopes WHERE scope = $3)) ORDER BY audience LIMIT $2) r
              LEFT JOIN resource_scopes s ON s.audience = r.audience ORDER BY r.audience",
@@ -93,9 +98,13 @@ impl Store {
                     ];
                     refuse_if_used(connection, holders, &[audience.as_str(), token.as_str()], format!("the scope {token}")).await?;
                 }
-                sqlx::query("UPDATE resources SET token_lifetime = $2 WHERE audience = $1")
+                let clients = client_claims::of_clients_at(connection, &audience).await?;
+                model::require_fitting(&after, clients.iter().map(|(id, claims)| (id, claims))).map_err(Error::Refused)?;
+                sqlx::query("UPDATE resources SET token_lifetime = $2, fixed_claims = $3, claims = $4 WHERE audience = $1")
                     .bind(audience.to_string())
                     .bind(lifetime_seconds(after.token_lifetime))
+                    .bind(claims_or_null(&after.fixed_claims))
+                    .bind(names_or_null(&after))
                     .execute(&mut *connection)
                     .await?;
                 for token in scopes_of(connection, &audience).await?.iter().filter(|token| !after.scope.contains(token)) {
@@ -141,7 +150,7 @@ pub(super) fn missing(audience: &Audience) -> Error {
 }
 
 pub(super) async fn find(connection: &mut AnyConnection, audience: &Audience) -> Result<Option<Resource>, Error> {
-    let row = sqlx::query("SELECT audience, token_lifetime, created_at FROM resources WHERE audience = $1");
+    let row = sqlx::query("SELECT audience, token_lifetime, created_at, fixed_claims, claims FROM resources WHERE audience = $1");
     let Some(row) = row.bind(audience.to_string()).fetch_optional(&mut *connection).await? else { return Ok(None) };
     let scope = scopes_of(connection, audience).await?;
     read(&row, scope).map(Some)
@@ -152,8 +161,15 @@ fn read(row: &sqlx::any::AnyRow, scope: Scope) -> Result<Resource, Error> {
         audience: parsed(row, "audience")?,
         scope,
         token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+        fixed_claims: parsed_if_any(row, "fixed_claims")?.unwrap_or_default(),
+        claims: words_if_any(row, "claims")?,
         created_at: time(row, "created_at")?,
     })
+}
+
+/// The claims that it asks for, for binding.
+fn names_or_null(resource: &Resource) -> Option<String> {
+    (!resource.claims.is_empty()).then(|| joined(resource.claims.iter().map(ClaimName::as_str)))
 }
 
 async fn scopes_of(connection: &mut AnyConnection, audience: &Audience) -> Result<Scope, Error> {

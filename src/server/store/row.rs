@@ -8,7 +8,7 @@ use super::Error;
 use crate::{
     clock::Timestamp,
     protocol::Malformed,
-    server::model::{Damaged, TokenLifetime},
+    server::model::{CustomClaims, Damaged, TokenLifetime},
 };
 
 /// What was read, or why it is damaged. Other errors stay errors.
@@ -39,9 +39,25 @@ pub(super) fn parsed<T: FromStr<Err = Malformed>>(row: &AnyRow, column: &'static
     text(row, column)?.parse().map_err(Error::corrupt(column))
 }
 
+/// The same for a column that may be NULL.
+pub(super) fn parsed_if_any<T: FromStr<Err = Malformed>>(row: &AnyRow, column: &'static str) -> Result<Option<T>, Error> {
+    row.try_get::<Option<String>, _>(column)?.map(|text| text.parse().map_err(Error::corrupt(column))).transpose()
+}
+
 /// Words stored with spaces between them.
 pub(super) fn words<T: FromStr<Err = Malformed>, C: FromIterator<T>>(row: &AnyRow, column: &'static str) -> Result<C, Error> {
     text(row, column)?.split_ascii_whitespace().map(|word| word.parse().map_err(Error::corrupt(column))).collect()
+}
+
+/// The same for a column that may be NULL, which stands for no words.
+pub(super) fn words_if_any<T: FromStr<Err = Malformed>, C: FromIterator<T>>(row: &AnyRow, column: &'static str) -> Result<C, Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.iter().flat_map(|text| text.split_ascii_whitespace()).map(|word| word.parse().map_err(Error::corrupt(column))).collect()
+}
+
+/// Custom claims for binding.
+pub(super) fn claims_or_null(claims: &CustomClaims) -> Option<String> {
+    (!claims.is_empty()).then(|| claims.to_string())
 }
 
 /// The inverse of [`words`].

@@ -5,7 +5,7 @@ use super::{
     Error, Missing, Store, logins,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
-    row::{self, parsed, readable, text, time, time_if_any},
+    row::{self, claims_or_null, parsed, parsed_if_any, readable, text, time, time_if_any},
 };
 use crate::server::{
     act::Act,
@@ -16,7 +16,7 @@ use crate::server::{
 macro_rules! select {
     ($from:literal, $end:literal) => {
         concat!(
-            "SELECT u.sub, u.username, u.password_hash, u.created_at, u.disabled_at, u.signed_in_at, s.scope, s.audience FROM ",
+            "SELECT u.sub, u.username, u.password_hash, u.created_at, u.disabled_at, u.signed_in_at, u.attributes, s.scope, s.audience FROM ",
             $from,
             " u LEFT JOIN user_permissions s ON s.sub = u.sub ",
             $end
@@ -44,16 +44,18 @@ pub(crate) struct Credentials {
 
 impl Store {
     pub(crate) async fn insert_user(&self, act: &Act, user: User) -> Result<(), Error> {
+        let user = user.require_valid_attributes().map_err(Error::Refused)?;
         self.change(act, "user.create", user.username.clone(), move |connection| {
             Box::pin(async move {
                 let inserted = sqlx::query(
-                    "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at)
-                     VALUES ($1, $2, $3, $4, NULL, NULL) ON CONFLICT DO NOTHING",
+                    "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at, attributes)
+                     VALUES ($1, $2, $3, $4, NULL, NULL, $5) ON CONFLICT DO NOTHING",
                 )
                 .bind(user.id.to_string())
                 .bind(user.username.to_string())
                 .bind(user.password_hash.expose_secret().to_owned())
                 .bind(user.created_at.seconds())
+                .bind(claims_or_null(&user.attributes))
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
@@ -121,6 +123,11 @@ impl Store {
                 let before = find(connection, &username).await?.ok_or_else(|| missing(&username))?;
                 let facts = before.facts();
                 let after = change.apply(before).map_err(Error::Refused)?;
+                sqlx::query("UPDATE users SET attributes = $2 WHERE sub = $1")
+                    .bind(after.id.to_string())
+                    .bind(claims_or_null(&after.attributes))
+                    .execute(&mut *connection)
+                    .await?;
                 save_permissions(connection, &after).await?;
                 let detail = Detail::between(Some(facts), Some(after.facts()));
                 Ok((after, detail))
@@ -227,6 +234,7 @@ fn read(rows: &[AnyRow]) -> Result<User, Error> {
         username: parsed(row, "username")?,
         password_hash: text(row, "password_hash")?.into(),
         permissions: permissions::of_one(rows)?,
+        attributes: parsed_if_any(row, "attributes")?.unwrap_or_default(),
         created_at: time(row, "created_at")?,
         disabled_at: time_if_any(row, "disabled_at")?,
         signed_in_at: time_if_any(row, "signed_in_at")?,

@@ -52,7 +52,13 @@ impl TestDatabase {
     }
 
     pub(crate) fn resource(&self, audience: &str, scope: &str, lifetime: Option<TokenLifetime>) {
-        let new = NewResource { audience: audience.parse().unwrap(), scope: scope.parse().unwrap(), token_lifetime: lifetime };
+        let new = NewResource {
+            audience: audience.parse().unwrap(),
+            scope: scope.parse().unwrap(),
+            token_lifetime: lifetime,
+            fixed_claims: Default::default(),
+            claims: [].into(),
+        };
         self.operate(async |operator| operator.commands.resources().create(&operator.act, new).await.map(drop).unwrap());
     }
 
@@ -78,6 +84,7 @@ impl TestDatabase {
             permissions: at_orders("orders:read"),
             introspects: [].into(),
             token_lifetime: None,
+            fixed_claims: Default::default(),
             secret_lifetime: None,
         };
         adjust(&mut new);
@@ -131,7 +138,7 @@ impl TestDatabase {
     /// Creates a user, or returns the error.
     pub(crate) fn try_user(&self, name: &str, password: &str, permissions: BTreeMap<Audience, Scope>) -> Result<(), String> {
         let password = Password::parse(password).map_err(|error| error.to_string())?;
-        let new = NewUser { username: name.parse().unwrap(), password, permissions };
+        let new = NewUser { username: name.parse().unwrap(), password, permissions, attributes: Default::default() };
         let created = self.operate(async |operator| operator.commands.users().create(&operator.act, new).await.map(drop));
         created.map_err(|error| error.to_string())
     }

@@ -8,7 +8,7 @@ use crate::{
     protocol::ClientId,
     server::{
         commands::clients::NewSecret,
-        model::{Client, TokenLifetime, rfc3339},
+        model::{Client, CustomClaims, TokenLifetime, rfc3339},
     },
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct ClientView {
     pub(crate) auth_methods: Vec<String>,
     /// Seconds.
     pub(crate) token_lifetime: Option<u64>,
+    /// JSON by name.
+    pub(crate) fixed_claims: CustomClaims,
     pub(crate) created_at: String,
     pub(crate) disabled_at: Option<String>,
     /// Recorded within ten seconds.
@@ -84,6 +86,7 @@ impl Viewed for Client {
             introspects: self.introspects.iter().map(ToString::to_string).collect(),
             auth_methods: self.auth_methods.iter().map(ToString::to_string).collect(),
             token_lifetime: self.token_lifetime.map(TokenLifetime::seconds),
+            fixed_claims: self.fixed_claims.clone(),
             created_at: rfc3339(self.created_at),
             disabled_at: rfc3339_if_any(self.disabled_at),
             last_used_at: rfc3339_if_any(self.last_used_at()),

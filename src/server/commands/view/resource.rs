@@ -3,7 +3,7 @@ use serde::Serialize;
 use super::Viewed;
 use crate::{
     clock::Timestamp,
-    server::model::{Resource, TokenLifetime, rfc3339},
+    server::model::{CustomClaims, Resource, TokenLifetime, rfc3339},
 };
 
 /// A resource.
@@ -13,6 +13,10 @@ pub(crate) struct ResourceView {
     pub(crate) scopes: Vec<String>,
     /// Seconds.
     pub(crate) token_lifetime: Option<u64>,
+    /// JSON by name.
+    pub(crate) fixed_claims: CustomClaims,
+    /// Names of attributes of users.
+    pub(crate) claims: Vec<String>,
     pub(crate) created_at: String,
 }
 
@@ -25,6 +29,8 @@ impl Viewed for Resource {
             audience: self.audience.to_string(),
             scopes: self.scope.iter().map(ToString::to_string).collect(),
             token_lifetime: self.token_lifetime.map(TokenLifetime::seconds),
+            fixed_claims: self.fixed_claims.clone(),
+            claims: self.claims.iter().map(ToString::to_string).collect(),
             created_at: rfc3339(self.created_at),
         }
     }

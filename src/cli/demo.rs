@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     entropy,
-    protocol::{Audience, GrantType, Scope, ServerMetadata},
+    protocol::{Algorithm, Audience, GrantType, Scope, ServerMetadata},
     server::{
         Config, Server,
         commands::{Act, Commands, NewClient, NewResource, NewSecret, NewUser, Password},
@@ -99,7 +99,7 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
     let audience: Audience = RESOURCE.parse().expect("the demo's resource is valid");
     let scope: Scope = SCOPE.parse().expect("the demo's scope is valid");
     let permissions = BTreeMap::from([(audience.clone(), scope.clone())]);
-    commands.resources().create(&act, NewResource { audience, scope, token_lifetime: None }).await?;
+    commands.resources().create(&act, NewResource { audience, scope, token_lifetime: None, algorithm: Algorithm::Rs256 }).await?;
     let client = NewClient {
         id: CLIENT.parse().expect("the demo's client id is valid"),
         auth_methods: [].into(),

@@ -123,7 +123,12 @@ async fn a_refused_change_is_not_recorded(backend: Backend) {
 async fn a_change_by_a_request_names_the_request(backend: Backend) {
     let app = TestApp::start(backend).await;
     let act = Act::new("alice\u{1b}[31m@console", Some("01JD"), app.now());
-    let new = NewResource { audience: ORDERS.parse().unwrap(), scope: "orders:read".parse().unwrap(), token_lifetime: None };
+    let new = NewResource {
+        audience: ORDERS.parse().unwrap(),
+        scope: "orders:read".parse().unwrap(),
+        token_lifetime: None,
+        algorithm: sealwright::protocol::Algorithm::Rs256,
+    };
     app.database.operate(async |operator| operator.commands.resources().create(&act, new).await.map(drop).unwrap());
     let change = &changes(&app)[0];
     assert_eq!((&change["actor"], &change["request"]), (&json!("alice[31m@console"), &json!("01JD")));

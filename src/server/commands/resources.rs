@@ -1,6 +1,6 @@
 use super::{Act, Error, nearest::or_nearest, pages::read_all};
 use crate::{
-    protocol::{Audience, Scope},
+    protocol::{Algorithm, Audience, Scope},
     server::{
         model::{Listed, Resource, ResourceChange, ResourceFilter, TokenLifetime},
         store::{Error as StoreError, Missing, Store},
@@ -22,6 +22,8 @@ pub struct NewResource {
     pub scope: Scope,
     /// Maximum lifetime of its tokens, if it is not the default.
     pub token_lifetime: Option<TokenLifetime>,
+    /// The algorithm that signs its tokens.
+    pub algorithm: Algorithm,
 }
 
 impl Resources<'_> {
@@ -31,8 +33,8 @@ impl Resources<'_> {
     ///
     /// If the audience or a scope token is taken, there are too many scopes, or the database fails.
     pub async fn create(&self, act: &Act, new: NewResource) -> Result<Resource, Error> {
-        let NewResource { audience, scope, token_lifetime } = new;
-        let resource = Resource { audience, scope, token_lifetime, created_at: act.now };
+        let NewResource { audience, scope, token_lifetime, algorithm } = new;
+        let resource = Resource { audience, scope, token_lifetime, algorithm, created_at: act.now };
         self.store.insert_resource(act, resource.clone()).await?;
         Ok(resource)
     }

@@ -45,7 +45,7 @@ struct OpenedKey {
 
 impl OpenedKey {
     fn open(row: &SigningKeyRow, sealing: &SealingKeys) -> Result<Self, Error> {
-        let pkcs8 = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed)?;
+        let pkcs8 = sealing.open(Sealed { kid: &row.kid, generation: row.generation, algorithm: Some(row.algorithm) }, &row.sealed)?;
         let unopened = |error: &dyn Display| Error::Unopened(format!("its public key is damaged: {error}"));
         let public: PublicJwk = serde_json::from_str(&row.public_jwk).map_err(|error| unopened(&error))?;
         if public.algorithm() != row.algorithm {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    protocol::AccessTokenClaims,
+    protocol::{AccessTokenClaims, Algorithm},
     server::{
         document::Document,
         meters::WorkMeters,
@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct KeyRing(Arc<Inner>);
 
 struct Inner {
-    publish_lead: Duration,
+    policy: Policy,
     sealing: SealingKeys,
     store: Store,
     signing: Workers,
@@ -71,7 +71,7 @@ impl KeyRing {
         let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
         let keys = rotation::open_or_create(policy, &sealing, &store, now).await?;
         let view = ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?);
-        Ok(Self(Arc::new(Inner { publish_lead: policy.publish_lead, sealing, store, signing, view })))
+        Ok(Self(Arc::new(Inner { policy: policy.clone(), sealing, store, signing, view })))
     }
 
     /// Reads all keys again. `read_at` is a time before the epochs were read.
@@ -79,6 +79,17 @@ impl KeyRing {
         let rows = opened::read_rows(&self.0.store).await?;
         let keys = Keys::open(&rows, &self.0.sealing, Some(&self.0.view.load().keys));
         self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
+        Ok(())
+    }
+
+    /// Creates a key for each algorithm in use that has none: a resource was given a new one. The next poll reads it. Takes as long as generating
+    /// an RSA key.
+    pub(crate) async fn create_missing(&self, now: Timestamp) -> Result<(), Error> {
+        let Inner { policy, sealing, store, view, .. } = &*self.0;
+        let in_use = store.list_algorithms_in_use().await?;
+        if in_use.iter().any(|&algorithm| view.load().keys.active(algorithm, now).is_none()) {
+            rotation::open_or_create(policy, sealing, store, now).await?;
+        }
         Ok(())
     }
 
@@ -96,10 +107,10 @@ impl KeyRing {
         self.0.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
     }
 
-    /// Signs `claims` with the key that is active at `now`, on a signing thread.
+    /// Signs `claims` with the key of `algorithm` that is active at `now`, on a signing thread.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
-    pub(crate) async fn sign(&self, claims: AccessTokenClaims, now: Timestamp) -> Result<String, SignError> {
-        let signer = self.0.view.load().keys.active(rotation::ALGORITHM, now).cloned().ok_or(SignError::NoActiveKey)?;
+    pub(crate) async fn sign(&self, claims: AccessTokenClaims, algorithm: Algorithm, now: Timestamp) -> Result<String, SignError> {
+        let signer = self.0.view.load().keys.active(algorithm, now).cloned().ok_or(SignError::NoActiveKey)?;
         let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
@@ -131,13 +142,13 @@ impl KeyRing {
     /// ready.
     pub(crate) fn jwks_max_age(&self, now: Timestamp) -> Duration {
         const LONGEST: Duration = Duration::from_secs(3600);
-        let known_until = self.0.view.load().read_at + self.0.publish_lead - 2 * SKEW;
+        let known_until = self.0.view.load().read_at + self.0.policy.publish_lead - 2 * SKEW;
         Duration::from_secs(known_until.since(now).min(LONGEST).as_secs())
     }
 
-    /// Whether a key is active at `now`.
+    /// Whether a key of the default algorithm is active at `now`.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
-        self.0.view.load().keys.active(rotation::ALGORITHM, now).is_some()
+        self.0.view.load().keys.active(Algorithm::Rs256, now).is_some()
     }
 }
 

@@ -15,9 +15,6 @@ use crate::{
     server::{act::Act, model::SigningKeyRow, store::Store},
 };
 
-/// The algorithm of all tokens.
-pub(super) const ALGORITHM: Algorithm = Algorithm::Rs256;
-
 /// Opens the keys of the database. If none can sign, creates one that is active at once. No verifier can have cached other keys before
 /// the very first one. After damage to the last key, verifiers that cached the old set refuse the new tokens until they fetch the
 /// JWKS again; to issue no tokens at all would be worse.
@@ -26,7 +23,7 @@ pub(super) const ALGORITHM: Algorithm = Algorithm::Rs256;
 pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store: &Store, now: Timestamp) -> Result<Keys, Error> {
     let rows = opened::read_rows(store).await?;
     let keys = Keys::open(&rows, sealing, None);
-    let steps = plan(&keys.known(&rows), &[ALGORITHM], now);
+    let steps = plan(&keys.known(&rows), &store.list_algorithms_in_use().await?, now);
     if steps.is_empty() {
         return Ok(keys);
     }
@@ -46,9 +43,9 @@ async fn create(
     now: Timestamp,
 ) -> Result<(), Error> {
     let bits = policy.rsa_bits;
-    let key = spawn_blocking(move || signer::generate(bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
+    let key = spawn_blocking(move || signer::generate(algorithm, bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
     let kid = key.public_jwk.kid().to_owned();
-    let sealed = sealing.seal(Sealed { kid: &kid, generation }, &key.pkcs8)?;
+    let sealed = sealing.seal(Sealed { kid: &kid, generation, algorithm: Some(algorithm) }, &key.pkcs8)?;
     let row = SigningKeyRow {
         kid: kid.clone(),
         algorithm,
@@ -80,7 +77,7 @@ pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) 
     let rows = store.list_signing_keys().await.map_err(|error| error.to_string())?;
     let readable: Vec<_> = rows.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
     let keys = Keys::open(&readable, sealing, None);
-    match (keys.len(), rows.len(), keys.active(ALGORITHM, now)) {
+    match (keys.len(), rows.len(), keys.active(Algorithm::Rs256, now)) {
         (_, _, None) => Err("none can sign; the next start creates one".to_owned()),
         (usable, all, Some(_)) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
         (usable, ..) => Ok(format!("{usable}, of which one signs")),

@@ -1,6 +1,6 @@
 use crate::{
     clock::Timestamp,
-    protocol::{Audience, Scope},
+    protocol::{Algorithm, Audience, Scope},
 };
 
 use super::{
@@ -15,13 +15,19 @@ pub struct Resource {
     /// The scope tokens that it owns; never empty.
     pub(crate) scope: Scope,
     pub(crate) token_lifetime: Option<TokenLifetime>,
+    /// The algorithm that signs its tokens.
+    pub(crate) algorithm: Algorithm,
     pub(crate) created_at: Timestamp,
 }
 
 impl Resource {
     /// Its properties for the change log.
     pub(crate) fn facts(&self) -> Facts {
-        facts([("scopes", texts(self.scope.iter())), ("token_lifetime", self.token_lifetime.map(TokenLifetime::seconds).into())])
+        facts([
+            ("scopes", texts(self.scope.iter())),
+            ("token_lifetime", self.token_lifetime.map(TokenLifetime::seconds).into()),
+            ("alg", self.algorithm.as_str().into()),
+        ])
     }
 
     /// All its scopes must fit into one token, of which APIs accept up to 16 KiB, and into one request, of at most 100 scopes.
@@ -44,6 +50,8 @@ pub struct ResourceChange {
     pub remove: Scope,
     /// `Some(None)` returns to the server's default.
     pub token_lifetime: Option<Option<TokenLifetime>>,
+    /// The algorithm that signs its tokens from now on.
+    pub algorithm: Option<Algorithm>,
 }
 
 impl ResourceChange {
@@ -58,6 +66,9 @@ impl ResourceChange {
         }
         if let Some(lifetime) = self.token_lifetime {
             resource.token_lifetime = lifetime;
+        }
+        if let Some(algorithm) = self.algorithm {
+            resource.algorithm = algorithm;
         }
         resource.require_fitting_scope()
     }

@@ -7,7 +7,7 @@ use super::{
     row::{self, lifetime_if_any, lifetime_seconds, parsed, readable, time},
 };
 use crate::{
-    protocol::{Audience, Scope, ScopeToken},
+    protocol::{Algorithm, Audience, Scope, ScopeToken},
     server::{
         act::Act,
         model::{Detail, Listed, Resource, ResourceChange, ResourceFilter},
@@ -21,9 +21,10 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let inserted =
-                    sqlx::query("INSERT INTO resources (audience, token_lifetime, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                    sqlx::query("INSERT INTO resources (audience, token_lifetime, algorithm, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                         .bind(resource.audience.to_string())
                         .bind(lifetime_seconds(resource.token_lifetime))
+                        .bind(resource.algorithm.as_str())
                         .bind(resource.created_at.seconds())
                         .execute(&mut *connection)
                         .await?;
@@ -40,7 +41,7 @@ impl Store {
     /// The page of resources after the name `after`, in the database's order.
     pub(crate) async fn list_resources(&self, filter: &ResourceFilter, after: &str) -> Result<Page<Resource>, Error> {
         let rows = sqlx::query(
-            "SELECT r.audience, r.token_lifetime, r.created_at, s.scope FROM
+            "SELECT r.audience, r.token_lifetime, r.algorithm, r.created_at, s.scope FROM
                (SELECT * FROM resources WHERE audience > $1
                   AND ($3 = '' OR audience IN (SELECT audience FROM scopes WHERE scope = $3)) ORDER BY audience LIMIT $2) r
              LEFT JOIN scopes s ON s.audience = r.audience ORDER BY r.audience",
@@ -59,6 +60,18 @@ impl Store {
             rest = others;
         }
         Ok(Page::of(listed))
+    }
+
+    /// The algorithms that sign the tokens of some resource, and RS256, the default. Damaged values are left out.
+    pub(crate) async fn list_algorithms_in_use(&self) -> Result<Vec<Algorithm>, Error> {
+        let rows = sqlx::query("SELECT DISTINCT algorithm FROM resources ORDER BY algorithm").fetch_all(&self.pool).await?;
+        let mut algorithms = vec![Algorithm::Rs256];
+        for algorithm in rows.iter().filter_map(|row| parsed::<Algorithm>(row, "algorithm").ok()) {
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
+        }
+        Ok(algorithms)
     }
 
     /// Whether there is any resource.
@@ -92,9 +105,10 @@ impl Store {
                     ];
                     refuse_if_used(connection, holders, token.as_str(), format!("the scope {token}")).await?;
                 }
-                sqlx::query("UPDATE resources SET token_lifetime = $2 WHERE audience = $1")
+                sqlx::query("UPDATE resources SET token_lifetime = $2, algorithm = $3 WHERE audience = $1")
                     .bind(audience.to_string())
                     .bind(lifetime_seconds(after.token_lifetime))
+                    .bind(after.algorithm.as_str())
                     .execute(&mut *connection)
                     .await?;
                 for token in scopes_of(connection, &audience).await?.iter().filter(|token| !after.scope.contains(token)) {
@@ -136,7 +150,7 @@ pub(super) fn missing(audience: &Audience) -> Error {
 }
 
 pub(super) async fn find(connection: &mut AnyConnection, audience: &Audience) -> Result<Option<Resource>, Error> {
-    let row = sqlx::query("SELECT audience, token_lifetime, created_at FROM resources WHERE audience = $1");
+    let row = sqlx::query("SELECT audience, token_lifetime, algorithm, created_at FROM resources WHERE audience = $1");
     let Some(row) = row.bind(audience.to_string()).fetch_optional(&mut *connection).await? else { return Ok(None) };
     let scope = scopes_of(connection, audience).await?;
     read(&row, scope).map(Some)
@@ -147,6 +161,7 @@ fn read(row: &sqlx::any::AnyRow, scope: Scope) -> Result<Resource, Error> {
         audience: parsed(row, "audience")?,
         scope,
         token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+        algorithm: parsed(row, "algorithm")?,
         created_at: time(row, "created_at")?,
     })
 }

@@ -14,6 +14,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "changes", include_str!("../../../migrations/0003_changes.sql")),
     (4, "sign_in_sources", include_str!("../../../migrations/0004_sign_in_sources.sql")),
     (5, "change_detail", include_str!("../../../migrations/0005_change_detail.sql")),
+    (7, "resource_algorithm", include_str!("../../../migrations/0007_resource_algorithm.sql")),
 ];
 
 /// The migrations applied to a database: numbers and checksums.

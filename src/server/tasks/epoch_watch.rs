@@ -2,6 +2,8 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use tokio::task::JoinHandle;
+
 use super::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -37,6 +39,10 @@ pub(in crate::server) struct EpochWatch {
     witness: Witness,
     /// Whether the last poll failed. An outage is reported when it begins and when it ends.
     blind: bool,
+    /// Whether a resource may have an algorithm that has no key yet.
+    keys_due: bool,
+    /// Creates keys, beside the polls: an RSA key takes up to several seconds.
+    creating_keys: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +70,8 @@ impl EpochWatch {
             known: epochs,
             witness,
             blind: false,
+            keys_due: false,
+            creating_keys: None,
         }
     }
 
@@ -90,6 +98,20 @@ impl EpochWatch {
         Ok(())
     }
 
+    /// Starts to create the keys of new algorithms, unless the last such attempt is still running.
+    fn create_keys_if_due(&mut self, now: Timestamp) {
+        if !self.keys_due || self.creating_keys.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        self.keys_due = false;
+        let keys = self.keys.clone();
+        self.creating_keys = Some(tokio::spawn(async move {
+            if let Err(error) = keys.create_missing(now).await {
+                tracing::error!(%error, "the key of a new algorithm could not be created; the next change of a resource or a start tries again");
+            }
+        }));
+    }
+
     /// Reads the epochs and reloads what has changed since the last poll. `now` is before the read: what is confirmed was true at least then.
     async fn poll(&mut self, now: Timestamp) -> Result<(), PollError> {
         let epochs = tokio::time::timeout(TIME_LIMIT, self.store.read_epochs()).await??;
@@ -111,6 +133,7 @@ impl EpochWatch {
             tokio::time::timeout(TIME_LIMIT, keys.reload(now)).await??;
             tokio::time::timeout(TIME_LIMIT, refresh_tokens.reload(sealing, &self.store)).await??;
         }
+        self.keys_due |= epochs.registry != self.known.registry;
         self.known = Epochs { changes: self.known.changes, ..epochs };
         // Last, and failures are only logged: changes take effect even if they cannot be recorded.
         let logged = match changes {
@@ -141,6 +164,9 @@ impl Task for EpochWatch {
                 probed = now;
                 // The store records the outcome; a probe that times out has failed too.
                 let _ = tokio::time::timeout(TIME_LIMIT, self.store.probe_write()).await;
+            }
+            if outcome.is_ok() {
+                self.create_keys_if_due(now);
             }
             match &outcome {
                 Ok(()) if self.blind => tracing::info!("the database can be read again"),

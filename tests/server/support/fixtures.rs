@@ -52,7 +52,12 @@ impl TestDatabase {
     }
 
     pub(crate) fn resource(&self, audience: &str, scope: &str, lifetime: Option<TokenLifetime>) {
-        let new = NewResource { audience: audience.parse().unwrap(), scope: scope.parse().unwrap(), token_lifetime: lifetime };
+        let new = NewResource {
+            audience: audience.parse().unwrap(),
+            scope: scope.parse().unwrap(),
+            token_lifetime: lifetime,
+            algorithm: sealwright::protocol::Algorithm::Rs256,
+        };
         self.operate(async |operator| operator.commands.resources().create(&operator.act, new).await.map(drop).unwrap());
     }
 

@@ -13,6 +13,7 @@ pub(crate) struct ResourceView {
     pub(crate) scopes: Vec<String>,
     /// Seconds.
     pub(crate) token_lifetime: Option<u64>,
+    pub(crate) alg: &'static str,
     pub(crate) created_at: String,
 }
 
@@ -25,6 +26,7 @@ impl Viewed for Resource {
             audience: self.audience.to_string(),
             scopes: self.scope.iter().map(ToString::to_string).collect(),
             token_lifetime: self.token_lifetime.map(TokenLifetime::seconds),
+            alg: self.algorithm.as_str(),
             created_at: rfc3339(self.created_at),
         }
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     entropy,
-    protocol::{Audience, GrantType, Scope, ServerMetadata},
+    protocol::{Algorithm, Audience, GrantType, Scope, ServerMetadata},
     server::{
         Config, Server,
         commands::{Act, Commands, NewClient, NewResource, NewSecret, NewUser, Password},
@@ -99,10 +99,15 @@ async fn populate(config: &Config) -> Result<DemoData, Error> {
     let audience: Audience = RESOURCE.parse().expect("the demo's resource is valid");
     let scope: Scope = SCOPE.parse().expect("the demo's scope is valid");
     let permissions = BTreeMap::from([(audience.clone(), scope.clone())]);
-    commands
-        .resources()
-        .create(&act, NewResource { audience, scope, token_lifetime: None, fixed_claims: Default::default(), claims: [].into() })
-        .await?;
+    let new = NewResource {
+        audience,
+        scope,
+        token_lifetime: None,
+        algorithm: Algorithm::Rs256,
+        fixed_claims: Default::default(),
+        claims: [].into(),
+    };
+    commands.resources().create(&act, new).await?;
     let client = NewClient {
         id: CLIENT.parse().expect("the demo's client id is valid"),
         auth_methods: [].into(),

@@ -1,6 +1,9 @@
 //! `sealwright resource`: the APIs that tokens are for.
 
-use clap::Subcommand;
+use clap::{
+    Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 
 use super::{
     Operator,
@@ -12,7 +15,7 @@ use super::{
     selection::AtMost,
 };
 use crate::{
-    protocol::{Audience, ScopeToken},
+    protocol::{Algorithm, Audience, ScopeToken},
     server::{
         commands::{
             NewResource,
@@ -34,6 +37,9 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens; without it, the server's default applies
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
+        /// The algorithm that signs its tokens; verifiers must allow it
+        #[arg(long = "alg", value_name = "ALGORITHM", value_parser = algorithm(), default_value = "RS256")]
+        algorithm: Algorithm,
         /// A claim of all its tokens: its name, and JSON or a text; repeatable
         #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim)]
         fixed_claims: Vec<Claim>,
@@ -73,6 +79,9 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens, or `default`
         #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
         token_lifetime: Option<NewLifetime>,
+        /// The algorithm that signs its tokens from now on; first let its verifiers allow it
+        #[arg(long = "alg", value_name = "ALGORITHM", value_parser = algorithm(), group = "change")]
+        algorithm: Option<Algorithm>,
         /// A claim of all its tokens: its name, and JSON or a text; repeatable
         #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim, group = "change")]
         fixed_claims: Vec<Claim>,
@@ -96,6 +105,13 @@ pub(super) enum Command {
     },
 }
 
+/// Parses an algorithm that the server signs with.
+fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
+    let names = ["RS256", "PS256", "ES256", "Ed25519"].map(PossibleValue::new).into_iter();
+    // The name before RFC 9864.
+    PossibleValuesParser::new(names.chain([PossibleValue::new("EdDSA").hide(true)])).try_map(|name| name.parse())
+}
+
 /// Parses a scope token that can stand in `--allow RESOURCE=SCOPE,SCOPE`.
 fn scope_token(text: &str) -> Result<ScopeToken, String> {
     if text.contains([',', '=']) {
@@ -109,11 +125,12 @@ impl Command {
         let (resources, act) = (operator.commands.resources(), &operator.act);
         let now = act.now;
         match self {
-            Self::Create { audience, scopes, token_lifetime, fixed_claims, claims, output } => {
+            Self::Create { audience, scopes, token_lifetime, algorithm, fixed_claims, claims, output } => {
                 let new = NewResource {
                     audience,
                     scope: scopes.into_iter().collect(),
                     token_lifetime,
+                    algorithm,
                     fixed_claims: fixed_claims.into_iter().collect(),
                     claims: claims.into_iter().collect(),
                 };
@@ -123,18 +140,32 @@ impl Command {
             Self::List { scope, at_most, output } => {
                 let listed =
                     progress::shown("reading the resources", resources.list(&ResourceFilter { scope, limit: at_most.limit })).await?;
-                let row = |view: &ResourceView| [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime)];
-                output.print_list(&EntityView::list(listed, now), ["RESOURCE", "SCOPES", "TOKEN LIFETIME"], row)
+                let row = |view: &ResourceView| {
+                    [view.audience.clone(), view.scopes.join(" "), lifetime_for_people(view.token_lifetime), view.alg.to_owned()]
+                };
+                output.print_list(&EntityView::list(listed, now), ["RESOURCE", "SCOPES", "TOKEN LIFETIME", "ALGORITHM"], row)
             }
             Self::Show { audience, output } => {
                 let resource = resources.find(&audience).await?;
                 output.print(&resource.view(now), for_people)
             }
-            Self::Update { audience, add, remove, token_lifetime, fixed_claims, remove_fixed_claim, claims, remove_claim, output } => {
+            Self::Update {
+                audience,
+                add,
+                remove,
+                token_lifetime,
+                algorithm,
+                fixed_claims,
+                remove_fixed_claim,
+                claims,
+                remove_claim,
+                output,
+            } => {
                 let change = ResourceChange {
                     add: add.into_iter().collect(),
                     remove: remove.into_iter().collect(),
                     token_lifetime: token_lifetime.map(|lifetime| lifetime.0),
+                    algorithm,
                     set_fixed_claims: fixed_claims.into_iter().collect(),
                     remove_fixed_claims: remove_fixed_claim.into_iter().collect(),
                     add_claims: claims.into_iter().collect(),
@@ -161,6 +192,7 @@ fn for_people(view: &ResourceView) -> String {
         ("resource", view.audience.clone()),
         ("scopes", view.scopes.join(" ")),
         ("token lifetime", lifetime_for_people(view.token_lifetime)),
+        ("algorithm", view.alg.to_owned()),
         ("created", view.created_at.clone()),
     ];
     if !view.fixed_claims.is_empty() {

@@ -1,10 +1,20 @@
 //! The access token (RFC 9068), checked by other implementations.
 
-use josekit::{jwk::Jwk, jws::RS256, jwt};
+use std::time::Duration;
 
-use sealwright::verifier::Verifier;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use josekit::{
+    Value,
+    jwk::Jwk,
+    jws::{ES256, EdDSA, JwsVerifier, PS256, RS256},
+    jwt,
+};
 
-use crate::support::{Backend, TestApp, claims_of, header_of, on_sqlite};
+use sealwright::{protocol::Algorithm, server::commands::ResourceChange, verifier::Verifier};
+
+use crate::support::{Backend, ORDERS, TestApp, claims_of, header_of, on_both_databases, on_sqlite};
+
+on_both_databases![ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_it];
 
 on_sqlite![
     at1_a_token_has_the_form_of_rfc_9068,
@@ -94,6 +104,51 @@ async fn the_verifier_module_accepts_the_token_and_no_changed_one(backend: Backe
     assert_eq!((claims.subject(), claims.client_id()), ("billing", "billing"));
     assert!(claims.has_scope("orders:read") && claims.has_scope("orders:write"));
     assert_eq!(verifier("https://stock.example").verify_cached(token).unwrap_err().code(), "wrong_audience");
-    app.clock.advance(std::time::Duration::from_secs(630));
+    app.clock.advance(Duration::from_secs(630));
     assert_eq!(orders.verify_cached(token).unwrap_err().code(), "expired");
+}
+
+async fn ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_it(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    for (algorithm, openssl) in [
+        (Algorithm::Es256, "ES256"),
+        (Algorithm::Ps256, "PS256"),
+        // josekit knows only the name before RFC 9864.
+        (Algorithm::EdDsa, "EdDSA"),
+        (Algorithm::Rs256, "RS256"),
+    ] {
+        app.database.update_resource(ORDERS, ResourceChange { algorithm: Some(algorithm), ..ResourceChange::default() });
+        // The rotation looks every 5 s, and the first key of an algorithm signs 2 s later while the issuer is new.
+        app.pass(Duration::from_secs(5)).await;
+        app.settle().await;
+        app.pass(Duration::from_secs(30)).await;
+        let answer = app.plain_token(&client).await.granted();
+        let token = answer["access_token"].as_str().unwrap().to_owned();
+
+        let jwks = app.get("/.well-known/jwks.json").await;
+        let keys = jwks.json()["keys"].as_array().unwrap().clone();
+        let key = keys.iter().find(|key| key["kid"] == header_of(&token)["kid"]).unwrap();
+        assert_eq!(key["alg"], algorithm.as_str());
+        let mut jwk = Jwk::from_map(key.as_object().unwrap().clone()).unwrap();
+        jwk.set_parameter("alg", Some(Value::from(openssl))).unwrap();
+        let verifier: Box<dyn JwsVerifier> = match algorithm {
+            Algorithm::Es256 => ES256.verifier_from_jwk(&jwk).unwrap().box_clone(),
+            Algorithm::Ps256 => PS256.verifier_from_jwk(&jwk).unwrap().box_clone(),
+            Algorithm::EdDsa => EdDSA.verifier_from_jwk(&jwk).unwrap().box_clone(),
+            _ => RS256.verifier_from_jwk(&jwk).unwrap().box_clone(),
+        };
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+        assert!(verifier.verify(signed.as_bytes(), &signature).is_ok(), "{algorithm}");
+
+        let ours = || {
+            let builder = Verifier::for_issuer(&app.issuer).audience(ORDERS).keys(jwks.body.clone());
+            builder.clock(std::sync::Arc::new(app.clock.clone()))
+        };
+        assert!(ours().algorithms([algorithm.as_str()]).build().unwrap().verify_cached(&token).is_ok(), "{algorithm}");
+        let by_default = ours().build().unwrap().verify_cached(&token).map_err(|error| error.code()).map(drop);
+        let expected = if algorithm == Algorithm::Rs256 { Ok(()) } else { Err("algorithm_not_allowed") };
+        assert_eq!(by_default, expected, "the default is RS256 alone");
+    }
 }

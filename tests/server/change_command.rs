@@ -38,7 +38,7 @@ async fn a_change_is_listed_with_its_actor_and_the_properties_that_differ(backen
     let is = |action: &str, target: &str, before: Value, after: Value| {
         assert_eq!(newest(&app), (action.to_owned(), target.to_owned(), before, after));
     };
-    is("resource.create", ORDERS, Value::Null, json!({ "scopes": ["orders:read", "orders:write"] }));
+    is("resource.create", ORDERS, Value::Null, json!({ "alg": "RS256", "scopes": ["orders:read", "orders:write"] }));
     app.run(&["resource", "update", ORDERS, "--add-scope", "orders:list", "--token-lifetime", "5m"]).succeeded();
     is(
         "resource.update",
@@ -129,6 +129,7 @@ async fn a_change_by_a_request_names_the_request(backend: Backend) {
         token_lifetime: None,
         fixed_claims: Default::default(),
         claims: [].into(),
+        algorithm: sealwright::protocol::Algorithm::Rs256,
     };
     app.database.operate(async |operator| operator.commands.resources().create(&act, new).await.map(drop).unwrap());
     let change = &changes(&app)[0];

@@ -275,6 +275,7 @@ async fn hd12_a_signing_key_that_was_withdrawn_since_the_copy_stays_withdrawn() 
     let report = sealwright(&database, &["restored", "--json"]).json();
     assert_eq!((&report["signing_keys_withdrawn"], &report["signing_keys_lost"]), (&json!(leaked), &json!(newer)));
     let app = TestApp::start_with(database, &[]).await;
+    app.pass(Duration::from_secs(30)).await;
     let now = kids(&app.get("/.well-known/jwks.json").await);
     assert!(now.len() == 1 && now != leaked && now != newer, "{now:?}");
     app.plain_token(&client).await.granted();

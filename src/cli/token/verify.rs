@@ -13,7 +13,7 @@ use crate::{
         output::{Output, Screen, rfc3339, table},
     },
     clock::{Clock, SystemClock, Timestamp},
-    protocol::{AccessTokenClaims, Issuer},
+    protocol::{AccessTokenClaims, Algorithm, Issuer},
     verifier::{self, Check, Explanation, Status, Verifier},
 };
 
@@ -27,6 +27,9 @@ pub(in crate::cli) struct Verify {
     /// A scope token that it must carry; repeatable
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
+    /// An algorithm that is allowed; repeatable
+    #[arg(long = "alg", value_name = "ALGORITHM", default_value = "RS256")]
+    algorithms: Vec<Algorithm>,
     /// A JWKS file to verify with, instead of the keys that the issuer publishes
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
@@ -57,7 +60,9 @@ impl Verify {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         let issuer = settings.load()?.issuer.ok_or(Error::NoIssuer)?;
         let token = self.token.read()?;
-        let mut builder = Verifier::for_issuer(issuer.as_str()).audience(&self.audience);
+        let mut builder = Verifier::for_issuer(issuer.as_str())
+            .audience(&self.audience)
+            .algorithms(self.algorithms.iter().map(|algorithm| algorithm.as_str()));
         for scope in &self.scope {
             builder = builder.require_scope(scope);
         }
@@ -133,7 +138,10 @@ impl<'a> Comparison<'a> {
         let compared = |found: String, expected: String| if passed { found } else { format!("{found}, expected {expected}") };
         Some(match check {
             Check::Size => format!("{} bytes", self.len),
-            Check::Algorithm => compared(shown(header, "alg"), json!("RS256").to_string()),
+            Check::Algorithm => {
+                let allowed: Vec<_> = self.expected.algorithms.iter().map(|algorithm| json!(algorithm.as_str()).to_string()).collect();
+                compared(shown(header, "alg"), format!("{} (--alg allows another)", allowed.join(" or ")))
+            }
             Check::Type => compared(shown(header, "typ"), json!(AccessTokenClaims::TYPE).to_string()),
             Check::Key if passed => format!("{} among {}", shown(header, "kid"), self.keys()),
             Check::Key => {

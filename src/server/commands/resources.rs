@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::{Act, Error, nearest::or_nearest, pages::read_all};
 use crate::{
-    protocol::{Audience, Scope},
+    protocol::{Algorithm, Audience, Scope},
     server::{
         model::{ClaimName, CustomClaims, Listed, Resource, ResourceChange, ResourceFilter, TokenLifetime},
         store::{Error as StoreError, Missing, Store},
@@ -24,6 +24,8 @@ pub struct NewResource {
     pub scope: Scope,
     /// Maximum lifetime of its tokens, if it is not the default.
     pub token_lifetime: Option<TokenLifetime>,
+    /// The algorithm that signs its tokens.
+    pub algorithm: Algorithm,
     /// Claims of all its tokens.
     pub fixed_claims: CustomClaims,
     /// The attributes of users that it asks for.
@@ -37,8 +39,8 @@ impl Resources<'_> {
     ///
     /// If the audience is taken, there are too many scopes or claims, or the database fails.
     pub async fn create(&self, act: &Act, new: NewResource) -> Result<Resource, Error> {
-        let NewResource { audience, scope, token_lifetime, fixed_claims, claims } = new;
-        let resource = Resource { audience, scope, token_lifetime, fixed_claims, claims, created_at: act.now };
+        let NewResource { audience, scope, token_lifetime, algorithm, fixed_claims, claims } = new;
+        let resource = Resource { audience, scope, token_lifetime, algorithm, fixed_claims, claims, created_at: act.now };
         self.store.insert_resource(act, resource.clone()).await?;
         Ok(resource)
     }

@@ -40,7 +40,7 @@ impl TokenIssuer {
             auth_time,
             scope: target.scope.clone(),
         };
-        let access_token = self.keys.sign(TokenClaims { registered, custom }, now).await?;
+        let access_token = self.keys.sign(TokenClaims { registered, custom }, target.resource.algorithm, now).await?;
         self.meters.tokens_issued.inc();
         Ok(IssuedToken { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None, user })
     }

@@ -9,6 +9,9 @@ use crate::clock::{Clock, Timestamp};
 /// the lead is longer.
 const SETTLES_AFTER: Duration = Duration::from_secs(3600);
 
+/// A server that is alive writes a heartbeat every minute. One that has not changed for this long was written by a clock that was ahead.
+const HEARTBEAT_IS_STALE_AFTER: Duration = Duration::from_secs(600);
+
 /// Why the clock cannot be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ClockFault {
@@ -16,22 +19,34 @@ pub(crate) enum ClockFault {
     SetBack(Duration),
     #[error("the clock was set forward by {} s; if it is right now, rotation resumes within an hour", .0.as_secs())]
     SetForward(Duration),
-    #[error("the database contains a time that is {} s ahead of this clock: the clock of this node is behind, or that of another was ahead", .0.as_secs())]
+    #[error("no server has been alive for {} s by this clock: keys that can wait are not changed for an hour, in case it is ahead", .0.as_secs())]
+    Unconfirmed(Duration),
+    #[error("another server is alive at a time that is {} s ahead of this clock: one of the two clocks is wrong", .0.as_secs())]
     Behind(Duration),
 }
 
-/// Compares the wall clock with the monotonic clock and with the newest time of the database.
+/// Compares the wall clock with the monotonic clock and with the heartbeat of the servers.
 #[derive(Debug, Default)]
 pub(crate) struct ClockCheck {
     /// The wall clock and the monotonic clock at the last check.
     last: Option<(Timestamp, Duration)>,
     /// By how much the clock was set forward, and when, by the monotonic clock.
     set_forward: Option<(Duration, Duration)>,
+    /// The heartbeat of the database, and when it was first seen, by the monotonic clock.
+    heartbeat: Option<(Timestamp, Duration)>,
+    /// How old the heartbeat was when this node started, and when that was, by the monotonic clock.
+    unconfirmed: Option<(Duration, Duration)>,
 }
 
 impl ClockCheck {
-    /// Checks `clock`. `newest` is the newest time of the database.
-    pub(crate) fn check(&mut self, clock: &dyn Clock, newest: Option<Timestamp>) -> Result<(), ClockFault> {
+    /// For a node that starts when the database has this heartbeat.
+    pub(crate) fn new(clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Self {
+        let age = heartbeat.map(|heartbeat| clock.now().since(heartbeat)).filter(|age| *age > 3 * SKEW);
+        Self { unconfirmed: age.map(|age| (age, clock.monotonic())), ..Self::default() }
+    }
+
+    /// Checks `clock` against the `heartbeat` of the database.
+    pub(crate) fn check(&mut self, clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Result<(), ClockFault> {
         let (now, monotonic) = (clock.now(), clock.monotonic());
         if let Some((wall, then)) = self.last.replace((now, monotonic)) {
             let forward = now.since(wall + monotonic.saturating_sub(then));
@@ -39,15 +54,23 @@ impl ClockCheck {
                 self.set_forward = Some((forward, monotonic));
             }
         }
-        self.set_forward = self.set_forward.filter(|(_, then)| monotonic.saturating_sub(*then) < SETTLES_AFTER);
+        let recent = |(_, then): &(Duration, Duration)| monotonic.saturating_sub(*then) < SETTLES_AFTER;
+        self.set_forward = self.set_forward.filter(recent);
+        self.unconfirmed = self.unconfirmed.filter(recent);
+        if self.heartbeat.map(|(known, _)| known) != heartbeat {
+            self.heartbeat = heartbeat.map(|heartbeat| (heartbeat, monotonic));
+        }
+        let alive = self.heartbeat.filter(|(_, seen)| monotonic.saturating_sub(*seen) < HEARTBEAT_IS_STALE_AFTER);
         let back = clock.steady().since(now);
-        let behind = newest.map_or(Duration::ZERO, |newest| newest.since(now));
+        let behind = alive.map_or(Duration::ZERO, |(heartbeat, _)| heartbeat.since(now));
         if back > SKEW {
             Err(ClockFault::SetBack(back))
         } else if behind > 2 * SKEW {
             Err(ClockFault::Behind(behind))
         } else if let Some((forward, _)) = self.set_forward {
             Err(ClockFault::SetForward(forward))
+        } else if let Some((age, _)) = self.unconfirmed {
+            Err(ClockFault::Unconfirmed(age))
         } else {
             Ok(())
         }
@@ -62,13 +85,19 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn a_clock_that_was_set_or_that_disagrees_with_the_database_is_not_trusted() {
+    fn a_clock_that_was_set_or_that_disagrees_with_another_server_is_not_trusted() {
         let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
         let mut check = ClockCheck::default();
         assert_eq!(check.check(&clock, None), Ok(()));
         clock.advance(24 * HOUR);
         assert_eq!(check.check(&clock, Some(clock.now() + 2 * SKEW)), Ok(()), "time passes, and clocks differ");
-        assert_eq!(check.check(&clock, Some(clock.now() + HOUR)), Err(ClockFault::Behind(HOUR)));
+        let ahead = clock.now() + HOUR;
+        assert_eq!(check.check(&clock, Some(ahead)), Err(ClockFault::Behind(HOUR)));
+        clock.advance(HEARTBEAT_IS_STALE_AFTER);
+        assert_eq!(check.check(&clock, Some(ahead)), Ok(()), "the clock that wrote it was ahead, and has been corrected");
+        assert!(check.check(&clock, Some(ahead + SKEW)).is_err(), "it is alive");
+        let mut check = ClockCheck::default();
+        assert_eq!(check.check(&clock, None), Ok(()));
 
         clock.set_forward(30 * 24 * HOUR);
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetForward(30 * 24 * HOUR)));
@@ -81,5 +110,17 @@ mod tests {
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetBack(HOUR)));
         clock.set_forward(HOUR);
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetForward(HOUR)), "it was corrected, which is noticed too");
+    }
+
+    #[test]
+    fn a_start_after_a_long_time_may_be_a_clock_that_is_ahead() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let mut check = ClockCheck::new(&clock, Some(clock.now() - HOUR));
+        assert_eq!(check.check(&clock, None), Err(ClockFault::Unconfirmed(HOUR)));
+        clock.advance(HOUR);
+        assert_eq!(check.check(&clock, None), Ok(()));
+        for heartbeat in [None, Some(clock.now() - 2 * SKEW)] {
+            assert_eq!(ClockCheck::new(&clock, heartbeat).check(&clock, heartbeat), Ok(()));
+        }
     }
 }

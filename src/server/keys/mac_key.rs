@@ -36,7 +36,7 @@ impl MacKey {
     /// Generates and seals a new key of this name.
     pub(crate) fn generate_sealed(name: &'static str, sealing: &SealingKeys) -> Result<String, Error> {
         let key = Zeroizing::new(entropy::bytes::<32>());
-        sealing.seal(Sealed { kid: name, generation: 0 }, key.as_ref())
+        sealing.seal(Sealed { kid: name, generation: 0, algorithm: None }, key.as_ref())
     }
 
     /// Reads the key from the database again: a restore replaces it.
@@ -47,7 +47,7 @@ impl MacKey {
 
     async fn read(name: &'static str, sealing: &SealingKeys, store: &Store) -> Result<hmac::Key, Error> {
         let sealed = store.find_mac_key(name).await?.ok_or(Error::NotInitialized)?;
-        let key = sealing.open(Sealed { kid: name, generation: 0 }, &sealed)?;
+        let key = sealing.open(Sealed { kid: name, generation: 0, algorithm: None }, &sealed)?;
         Ok(hmac::Key::new(hmac::HMAC_SHA256, &key))
     }
 

@@ -76,7 +76,7 @@ impl Policy {
         setting(
             "rsa_bits",
             Some("2048"),
-            "the size of the RSA key that the first start creates; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
+            "the size of new RSA keys; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
             "2048, 3072 or 4096",
         ),
         setting("signing_threads", None, "number of signing threads; by default one per core", "a number from 1 to 256"),

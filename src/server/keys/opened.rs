@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use super::{
     Error, SealingKeys,
-    plan::{KnownKey, KnownKeys},
+    plan::{FALLBACK, KnownKey, KnownKeys},
     sealing::Sealed,
     signer::SigningKey,
 };
@@ -48,7 +48,7 @@ pub(super) struct Quarantined {
 
 impl OpenedKey {
     fn open(row: &SigningKeyRow, sealing: &SealingKeys) -> Result<Self, Error> {
-        let pkcs8 = sealing.open(Sealed { kid: &row.kid, generation: row.generation }, &row.sealed)?;
+        let pkcs8 = sealing.open(Sealed { kid: &row.kid, generation: row.generation, algorithm: Some(row.algorithm) }, &row.sealed)?;
         let unopened = |error: &dyn Display| Error::Unopened(format!("its public key is damaged: {error}"));
         let public: PublicJwk = serde_json::from_str(&row.public_jwk).map_err(|error| unopened(&error))?;
         if public.algorithm() != row.algorithm {
@@ -60,7 +60,7 @@ impl OpenedKey {
     /// Whether `row` still contains this key.
     fn is_in(&self, row: &SigningKeyRow) -> bool {
         let key = |row: &SigningKeyRow| (row.algorithm, row.generation);
-        key(row) == key(&self.row) && row.sealed == self.row.sealed && row.public_jwk == self.row.public_jwk
+        key(row) == key(&self.row) && row.kid == self.row.kid && row.sealed == self.row.sealed && row.public_jwk == self.row.public_jwk
     }
 
     /// The same key with the times of `row`.
@@ -78,9 +78,11 @@ impl Keys {
     /// A key that is open already is kept: later damage to its row does not invalidate its tokens.
     pub(super) fn open(stored: &StoredKeys, sealing: &SealingKeys, before: &Self) -> Self {
         let known = |kid: &str| before.opened.iter().find(|key| key.row.kid == kid);
+        // A row whose kid was changed still has the same private key.
+        let sealed_as = |sealed: &str| before.opened.iter().find(|key| key.row.sealed == sealed);
         let mut keys = Self::default();
         for row in &stored.rows {
-            let kept = known(&row.kid);
+            let kept = known(&row.kid).or_else(|| sealed_as(&row.sealed));
             if let Some(kept) = kept.filter(|kept| kept.is_in(row)) {
                 keys.opened.push(kept.at_times_of(row));
                 continue;
@@ -140,16 +142,27 @@ impl Keys {
     }
 
     /// `stored` as the plan sees it.
-    pub(super) fn known<'a>(&'a self, stored: &'a StoredKeys, in_use: &[Algorithm]) -> Vec<KnownKeys<'a>> {
+    pub(super) fn known<'a>(&'a self, stored: &'a StoredKeys, in_use: &[Algorithm], now: Timestamp) -> Vec<KnownKeys<'a>> {
         let is_open = |kid: &str| self.opened.iter().any(|key| key.row.kid == kid);
         let damaged = |row: &SigningKeyRow| self.quarantined.iter().any(|key| key.kid == row.kid);
         let opened = self.opened.iter().map(|key| KnownKey { row: &key.row, opens: true, damaged: damaged(&key.row) });
         let unopened = stored.rows.iter().filter(|row| !is_open(&row.kid)).map(|row| KnownKey { row, opens: false, damaged: true });
         let keys: Vec<_> = opened.chain(unopened).collect();
         let unreadable = |key: &&DamagedKey| key.kid.as_deref().is_none_or(|kid| !is_open(kid));
-        let unreadable: Vec<_> = stored.damaged.iter().filter(unreadable).map(|key| key.algorithm).collect();
+        let unreadable: Vec<_> = stored.damaged.iter().filter(unreadable).collect();
+        let retired = |key: &DamagedKey| key.ends.0.is_some_and(|retires| retires <= now);
+        // Each may have been the key of the algorithm that tokens are signed with in the end.
+        let any_lost = unreadable.iter().any(|key| !retired(key)) || keys.iter().any(|key| !key.opens);
+        let lost = |algorithm| {
+            let of = unreadable.iter().any(|key| key.algorithm == Some(algorithm) && !retired(key));
+            of || algorithm == FALLBACK && any_lost
+        };
+        let ended = |algorithm| {
+            let of = unreadable.iter().filter(move |key| key.algorithm == Some(algorithm));
+            of.filter_map(|key| Some((key.kid.clone()?, key.ends.1?))).collect()
+        };
         let mut algorithms: Vec<_> = in_use.to_vec();
-        for algorithm in keys.iter().map(|key| key.row.algorithm).chain(unreadable.iter().copied().flatten()) {
+        for algorithm in keys.iter().map(|key| key.row.algorithm).chain(unreadable.iter().filter_map(|key| key.algorithm)) {
             if !algorithms.contains(&algorithm) {
                 algorithms.push(algorithm);
             }
@@ -158,7 +171,8 @@ impl Keys {
             algorithm,
             keys: keys.iter().filter(|key| key.row.algorithm == algorithm).copied().collect(),
             newest_generation: self.newest_generation(algorithm).max(stored.newest_generation(algorithm)),
-            unreadable: unreadable.contains(&Some(algorithm)) || unreadable.contains(&None),
+            unreadable: lost(algorithm),
+            ended: ended(algorithm),
             in_use: in_use.contains(&algorithm),
         };
         algorithms.into_iter().map(known).collect()

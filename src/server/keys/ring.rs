@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 use super::{
-    Error, Policy, SKEW, SealingKeys,
+    ClockFault, Error, Policy, SKEW, SealingKeys,
     opened::{Jwks, Keys},
-    plan::{FALLBACK, LONGEST_MAX_AGE},
+    plan::{FALLBACK, LONGEST_MAX_AGE, Occasion},
     rotation,
 };
 use crate::{
     clock::Timestamp,
+    protocol::Algorithm,
     server::{
         document::Document,
         meters::WorkMeters,
@@ -84,12 +85,17 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Creates and deletes the keys for which it is time at `now`. They are in this ring after the next [`Self::reload`].
-    pub(crate) async fn rotate(&self, now: Timestamp) -> Result<(), Error> {
+    /// Creates and deletes the keys for which it is time at `now`, as far as the clock can be trusted. They are in this ring after the next [`Self::reload`].
+    pub(crate) async fn rotate(&self, clock: Result<(), ClockFault>, now: Timestamp) -> Result<(), Error> {
+        let occasion = match clock {
+            Ok(()) => Occasion::Running,
+            Err(ClockFault::Unconfirmed(_)) => Occasion::Doubt,
+            Err(_) => Occasion::WrongClock,
+        };
         let Inner { policy, sealing, store, .. } = &*self.0;
         let stored = store.list_signing_keys().await?;
         let keys = Keys::open(&stored, sealing, &self.0.view.load().keys);
-        rotation::execute(policy, sealing, store, &keys, &stored, now).await?;
+        rotation::execute(policy, sealing, store, &keys, &stored, occasion, now).await?;
         Ok(())
     }
 
@@ -107,10 +113,15 @@ impl KeyRing {
         self.0.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
     }
 
-    /// Signs `claims` with the key that is active at `now`, on a signing thread.
+    /// Signs `claims` with the key of `algorithm` that is active at `now`, on a signing thread.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
-    pub(crate) async fn sign(&self, claims: TokenClaims, now: Timestamp) -> Result<String, SignError> {
-        let signer = self.0.view.load().keys.active(FALLBACK, now).cloned().ok_or(SignError::NoActiveKey)?;
+    pub(crate) async fn sign(&self, claims: TokenClaims, algorithm: Algorithm, now: Timestamp) -> Result<String, SignError> {
+        let signer = {
+            let view = self.0.view.load();
+            // The first key of an algorithm waits until verifiers can know it.
+            let key = view.keys.active(algorithm, now).or_else(|| view.keys.active(FALLBACK, now));
+            key.cloned().ok_or(SignError::NoActiveKey)?
+        };
         let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
@@ -154,7 +165,7 @@ impl KeyRing {
         Duration::from_secs(known_until.since(now).min(longest).as_secs())
     }
 
-    /// Whether a key is active at `now`.
+    /// Whether a key of the default algorithm is active at `now`.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
         self.0.view.load().keys.active(FALLBACK, now).is_some()
     }

@@ -5,12 +5,12 @@ use tokio::task::spawn_blocking;
 use super::{
     Error, Policy, SKEW, SealingKeys,
     opened::Keys,
-    plan::{Cause, FALLBACK, Step, plan},
+    plan::{Cause, FALLBACK, Occasion, Step, expiry_of, plan},
     sealing::Sealed,
     signer,
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Stopwatch, Timestamp},
     protocol::Algorithm,
     server::{
         act::Act,
@@ -18,9 +18,6 @@ use crate::{
         store::{Store, StoredKeys},
     },
 };
-
-/// The algorithms for which the issuer needs a key.
-pub(super) const IN_USE: [Algorithm; 1] = [FALLBACK];
 
 /// Opens the keys of the database. Creates those that are missing.
 ///
@@ -33,7 +30,7 @@ pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store
     if let Some(published_at) = keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
         return Err(Error::ClockBehind { now, published_at });
     }
-    if execute(policy, sealing, store, &keys, &stored, now).await? == 0 {
+    if execute(policy, sealing, store, &keys, &stored, Occasion::Start, now).await? == 0 {
         return Ok(keys);
     }
     let keys = Keys::open(&store.list_signing_keys().await?, sealing, &keys);
@@ -50,23 +47,33 @@ pub(super) async fn execute(
     store: &Store,
     keys: &Keys,
     stored: &StoredKeys,
+    occasion: Occasion,
     now: Timestamp,
 ) -> Result<usize, Error> {
     let act = Act::of_server(now);
-    let steps = plan(&keys.known(stored, &IN_USE), policy.schedule(), now);
+    let steps = plan(&keys.known(stored, &store.list_algorithms_in_use().await?, now), policy.schedule(), occasion, now);
     let count = steps.len();
     for step in steps {
         match step {
             Step::Create { algorithm, generation, activates_at, predecessors_expire_at, cause } => {
-                let row = create(policy, sealing, algorithm, generation, now, activates_at).await?;
-                let kid = row.kid.clone();
+                let taken = Stopwatch::start();
+                let mut row = create(policy, sealing, algorithm, generation, now, activates_at).await?;
+                let (kid, mut activates_at, mut predecessors_expire_at) = (row.kid.clone(), activates_at, predecessors_expire_at);
+                if matches!(cause, Cause::Lost | Cause::NewAlgorithm) {
+                    // It is published from now on, and a large RSA key takes seconds.
+                    activates_at = activates_at + taken.elapsed();
+                    predecessors_expire_at = expiry_of(activates_at);
+                    row.activates_at = activates_at;
+                }
                 if store.insert_signing_key(&act, row, predecessors_expire_at).await? {
                     report_created(cause, algorithm, generation, &kid, activates_at);
                 }
             }
             Step::Activate { kid, algorithm, generation, activates_at, predecessors_expire_at } => {
-                store.activate_signing_key(&act, (&kid, algorithm, generation), activates_at, predecessors_expire_at).await?;
-                tracing::error!(key.id = kid, "the signing key in use is lost; the next one signs early");
+                let key = (&*kid, algorithm, generation);
+                if store.activate_signing_key(&act, key, activates_at, predecessors_expire_at).await? {
+                    tracing::error!(key.id = kid, "the signing key in use is lost; the next one signs early");
+                }
             }
             Step::Retire { algorithm, retires_at, expires_at } => {
                 store.retire_signing_keys(&act, algorithm, retires_at, expires_at).await?
@@ -86,9 +93,9 @@ async fn create(
     activates_at: Timestamp,
 ) -> Result<SigningKeyRow, Error> {
     let bits = policy.rsa_bits;
-    let key = spawn_blocking(move || signer::generate(bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
+    let key = spawn_blocking(move || signer::generate(algorithm, bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
     let kid = key.public_jwk.kid().to_owned();
-    let sealed = sealing.seal(Sealed { kid: &kid, generation }, &key.pkcs8)?;
+    let sealed = sealing.seal(Sealed { kid: &kid, generation, algorithm: Some(algorithm) }, &key.pkcs8)?;
     Ok(SigningKeyRow {
         kid,
         algorithm,
@@ -142,7 +149,7 @@ pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) 
     match (keys.len(), keys.will_sign(FALLBACK, now)) {
         _ if ahead.is_some() => Err("one was published in the future: the clock of this machine is behind".to_owned()),
         (usable, true) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
-        (usable, true) => Ok(format!("{usable}, of which one signs")),
+        (usable, true) => Ok(format!("{usable}, of which one signs or will")),
         (_, false) => Err("none can sign; a server creates one when it starts".to_owned()),
     }
 }

@@ -1,7 +1,8 @@
 //! The sealing key: the symmetric key that encrypts private keys in the database.
 //!
-//! A sealed text is a JWE (RFC 7516) with `dir` and `A256GCM`. The header's `kid` names the sealing key; `sealed_kid` and
-//! `sealed_generation` name the content, so that a text that was copied into another row does not open.
+//! A sealed text is a JWE (RFC 7516) with `dir` and `A256GCM`. The header's `kid` names the sealing key; `sealed_kid`,
+//! `sealed_generation` and, of a signing key, `sealed_alg` name the content, so that a text that was copied into another row, or whose row
+//! was changed, does not open.
 
 use std::{fmt, fs, io, io::Write, path::PathBuf, sync::Arc};
 
@@ -17,13 +18,14 @@ use zeroize::Zeroizing;
 use super::{Error, Policy, first_start_mark::FirstStartMark};
 use crate::{
     entropy,
+    protocol::Algorithm,
     server::{
         custody::{self, SecretFile},
         store::{Canary, Store},
     },
 };
 
-const CANARY: Sealed<'static> = Sealed { kid: "canary", generation: 0 };
+const CANARY: Sealed<'static> = Sealed { kid: "canary", generation: 0, algorithm: None };
 const CANARY_TEXT: &[u8] = b"sealwright";
 
 /// Identifies the content of a sealed text.
@@ -31,6 +33,22 @@ const CANARY_TEXT: &[u8] = b"sealwright";
 pub(super) struct Sealed<'a> {
     pub(super) kid: &'a str,
     pub(super) generation: i64,
+    /// The algorithm of a signing key.
+    pub(super) algorithm: Option<Algorithm>,
+}
+
+impl Sealed<'_> {
+    /// Whether a header names this content. One without an algorithm is of a text that is not a signing key, or of a signing key of an earlier
+    /// version, which had only RS256.
+    fn is_named_by(self, header: &JweHeader) -> bool {
+        let named = match header.claim("sealed_alg") {
+            Some(name) => self.algorithm.is_some_and(|algorithm| name == algorithm.as_str()),
+            None => self.algorithm.is_none_or(|algorithm| algorithm == Algorithm::Rs256),
+        };
+        named
+            && header.claim("sealed_kid") == Some(&Value::from(self.kid))
+            && header.claim("sealed_generation") == Some(&Value::from(self.generation))
+    }
 }
 
 /// The sealing keys. The first one seals; all of them open, so that a key can be replaced while texts under the old one still exist.
@@ -181,6 +199,9 @@ impl SealingKeys {
             header.set_content_encryption("A256GCM");
             header.set_claim("sealed_kid", Some(what.kid.into()))?;
             header.set_claim("sealed_generation", Some(what.generation.into()))?;
+            if let Some(algorithm) = what.algorithm {
+                header.set_claim("sealed_alg", Some(algorithm.as_str().into()))?;
+            }
             // josekit takes the nonce from OpenSSL's generator. With 96 random bits, four billion texts are safe.
             jwe::serialize_compact(plain, &header, &Dir.encrypter_from_jwk(&self.keys[0])?)
         };
@@ -203,9 +224,7 @@ impl SealingKeys {
                 if header.claim("zip").is_some() || header.claim("crit").is_some() {
                     return Err(refuse("its header requires an unsupported feature"));
                 }
-                if header.claim("sealed_kid") != Some(&Value::from(what.kid))
-                    || header.claim("sealed_generation") != Some(&Value::from(what.generation))
-                {
+                if !what.is_named_by(header) {
                     return Err(refuse("it was sealed for another purpose"));
                 }
                 let key = decrypters.iter().find(|decrypter| decrypter.key_id() == header.key_id());
@@ -248,7 +267,7 @@ mod tests {
         SealingKeys::parse(&format!("{{\"keys\":[{key}]}}").into(), "a test".to_owned()).unwrap()
     }
 
-    const WHAT: Sealed<'static> = Sealed { kid: "k", generation: 7 };
+    const WHAT: Sealed<'static> = Sealed { kid: "k", generation: 7, algorithm: Some(Algorithm::Rs256) };
 
     #[test]
     fn a_sealed_text_opens_only_with_its_key_and_for_its_content() {
@@ -261,6 +280,21 @@ mod tests {
         assert!(keys.open(Sealed { kid: "other", ..WHAT }, &text).is_err());
         assert!(sealing_keys("one", 2).open(WHAT, &text).is_err(), "another key under the same id");
         assert!(sealing_keys("two", 1).open(WHAT, &text).is_err(), "the same key under another id");
+    }
+
+    #[test]
+    fn a_sealed_signing_key_opens_only_for_its_algorithm() {
+        let keys = sealing_keys("one", 1);
+        let of = |algorithm| Sealed { algorithm, ..WHAT };
+        let all = [None, Some(Algorithm::Rs256), Some(Algorithm::Ps256), Some(Algorithm::Es256), Some(Algorithm::EdDsa)];
+        for sealed_for in all {
+            let text = keys.seal(of(sealed_for), b"plain").unwrap();
+            for opened_for in all {
+                // Earlier versions sealed RS256 keys without naming the algorithm.
+                let opens = opened_for == sealed_for || (sealed_for.is_none() && opened_for == Some(Algorithm::Rs256));
+                assert_eq!(keys.open(of(opened_for), &text).is_ok(), opens, "sealed for {sealed_for:?}, opened for {opened_for:?}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     clock::Timestamp,
-    protocol::{Audience, Scope},
+    protocol::{Algorithm, Audience, Scope},
 };
 
 use super::{
@@ -19,6 +19,8 @@ pub struct Resource {
     /// The scope tokens that it owns; never empty.
     pub(crate) scope: Scope,
     pub(crate) token_lifetime: Option<TokenLifetime>,
+    /// The algorithm that signs its tokens.
+    pub(crate) algorithm: Algorithm,
     /// Claims of all its tokens.
     pub(crate) fixed_claims: CustomClaims,
     /// The attributes of users that it asks for.
@@ -32,6 +34,7 @@ impl Resource {
         facts([
             ("scopes", texts(self.scope.iter())),
             ("token_lifetime", self.token_lifetime.map(TokenLifetime::seconds).into()),
+            ("alg", self.algorithm.as_str().into()),
             ("fixed_claims", self.fixed_claims.fact()),
             ("claims", if self.claims.is_empty() { Value::Null } else { texts(&self.claims) }),
         ])
@@ -66,6 +69,8 @@ pub struct ResourceChange {
     pub remove: Scope,
     /// `Some(None)` returns to the server's default.
     pub token_lifetime: Option<Option<TokenLifetime>>,
+    /// The algorithm that signs its tokens from now on.
+    pub algorithm: Option<Algorithm>,
     /// Fixed claims to set.
     pub set_fixed_claims: CustomClaims,
     /// Fixed claims to remove.
@@ -88,6 +93,9 @@ impl ResourceChange {
         }
         if let Some(lifetime) = self.token_lifetime {
             resource.token_lifetime = lifetime;
+        }
+        if let Some(algorithm) = self.algorithm {
+            resource.algorithm = algorithm;
         }
         let owner = format!("the resource {}", resource.audience);
         resource.fixed_claims.change(&self.set_fixed_claims, &self.remove_fixed_claims, owner, "fixed claim")?;

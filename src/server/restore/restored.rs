@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Error, LostChange, RecordFile, record::Record};
-use crate::{
-    clock::Timestamp,
-    server::{
-        act::Act,
-        keys::{MacKey, SealingKeys},
-        logins::Logins,
-        model::Change,
-        store::{Epochs, Founded, LEAP, Restoring, Store},
-    },
+use crate::server::{
+    act::Act,
+    keys::{MacKey, SealingKeys},
+    logins::Logins,
+    model::Change,
+    store::{Epochs, Founded, LEAP, Restoring, Store},
 };
 
 /// What was done, and what is left for the operator to do.
@@ -41,9 +38,9 @@ pub(crate) async fn restored(
     record: Option<Record>,
     act: &Act,
 ) -> Result<Report, Error> {
-    let (recorded, now) = (record.is_some(), act.now);
+    let recorded = record.is_some();
     let known = record.filter(|record| record.is_of(&founded.canary));
-    let present: BTreeSet<String> = live_kids(store, now).await?;
+    let present: BTreeSet<String> = live_kids(store).await?;
     // A database that is not older than the record may contain keys that the record lacks.
     let older = known.as_ref().filter(|record| record.is_ahead_of(founded) || founded.backup);
     let only_in = |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect::<Vec<_>>();
@@ -65,7 +62,7 @@ pub(crate) async fn restored(
     let epochs = store.read_epochs().await?;
     let mut fresh = Record::new(&founded.canary, epochs, epochs.changes - 1);
     fresh.note(&store.list_changes(epochs.changes - 1, epochs.changes).await?);
-    fresh.signing_keys = live_kids(store, now).await?;
+    fresh.signing_keys = live_kids(store).await?;
     let place = file.clone();
     let written = tokio::task::spawn_blocking(move || place.replace(&fresh)).await;
     let record_failed = match written {
@@ -94,7 +91,7 @@ async fn lost_changes(store: &Store, record: &Record, newest: i64) -> Result<Vec
 }
 
 /// The key ids of the signing keys that are not withdrawn.
-async fn live_kids(store: &Store, now: Timestamp) -> Result<BTreeSet<String>, Error> {
+async fn live_kids(store: &Store) -> Result<BTreeSet<String>, Error> {
     let rows = store.list_signing_keys().await?.rows.into_iter();
-    Ok(rows.filter(|row| row.revoked_at.is_none_or(|at| at > now)).map(|row| row.kid).collect())
+    Ok(rows.filter(|row| row.revoked_at.is_none()).map(|row| row.kid).collect())
 }

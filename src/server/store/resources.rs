@@ -7,7 +7,7 @@ use super::{
     row::{self, claims_or_null, joined, lifetime_if_any, lifetime_seconds, parsed, parsed_if_any, readable, time, words_if_any},
 };
 use crate::{
-    protocol::{Audience, Scope, ScopeToken},
+    protocol::{Algorithm, Audience, Scope, ScopeToken},
     server::{
         act::Act,
         model::{self, ClaimName, Detail, Listed, Resource, ResourceChange, ResourceFilter},
@@ -22,14 +22,15 @@ impl Store {
                 epochs::raise(connection, Kind::Registry).await?;
                 model::require_fitting(&resource, []).map_err(Error::Refused)?;
                 let inserted = sqlx::query(
-                    "INSERT INTO resources (audience, token_lifetime, created_at, fixed_claims, claims) VALUES ($1, $2, $3, $4, $5)
-                     ON CONFLICT DO NOTHING",
+                    "INSERT INTO resources (audience, token_lifetime, created_at, fixed_claims, claims, algorithm)
+                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
                 )
                 .bind(resource.audience.to_string())
                 .bind(lifetime_seconds(resource.token_lifetime))
                 .bind(resource.created_at.seconds())
                 .bind(claims_or_null(&resource.fixed_claims))
                 .bind(names_or_null(&resource))
+                .bind(resource.algorithm.as_str())
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
@@ -45,7 +46,7 @@ impl Store {
     /// The page of resources after the name `after`, in the database's order.
     pub(crate) async fn list_resources(&self, filter: &ResourceFilter, after: &str) -> Result<Page<Resource>, Error> {
         let rows = sqlx::query(
-            "SELECT r.audience, r.token_lifetime, r.created_at, r.fixed_claims, r.claims, s.scope FROM
+            "SELECT r.audience, r.token_lifetime, r.algorithm, r.created_at, r.fixed_claims, r.claims, s.scope FROM
                (SELECT * FROM resources WHERE audience > $1
                   AND ($3 = '' OR audience IN (SELECT audience FROM resource_scopes WHERE scope = $3)) ORDER BY audience LIMIT $2) r
              LEFT JOIN resource_scopes s ON s.audience = r.audience ORDER BY r.audience",
@@ -64,6 +65,18 @@ impl Store {
             rest = others;
         }
         Ok(Page::of(listed))
+    }
+
+    /// The algorithms that sign the tokens of some resource, and RS256, the default. Damaged values are left out.
+    pub(crate) async fn list_algorithms_in_use(&self) -> Result<Vec<Algorithm>, Error> {
+        let rows = sqlx::query("SELECT DISTINCT algorithm FROM resources ORDER BY algorithm").fetch_all(&self.pool).await?;
+        let mut algorithms = vec![Algorithm::Rs256];
+        for algorithm in rows.iter().filter_map(|row| parsed::<Algorithm>(row, "algorithm").ok()) {
+            if !algorithms.contains(&algorithm) {
+                algorithms.push(algorithm);
+            }
+        }
+        Ok(algorithms)
     }
 
     /// Whether there is any resource.
@@ -100,11 +113,12 @@ impl Store {
                 }
                 let clients = client_claims::of_clients_at(connection, &audience).await?;
                 model::require_fitting(&after, clients.iter().map(|(id, claims)| (id, claims))).map_err(Error::Refused)?;
-                sqlx::query("UPDATE resources SET token_lifetime = $2, fixed_claims = $3, claims = $4 WHERE audience = $1")
+                sqlx::query("UPDATE resources SET token_lifetime = $2, fixed_claims = $3, claims = $4, algorithm = $5 WHERE audience = $1")
                     .bind(audience.to_string())
                     .bind(lifetime_seconds(after.token_lifetime))
                     .bind(claims_or_null(&after.fixed_claims))
                     .bind(names_or_null(&after))
+                    .bind(after.algorithm.as_str())
                     .execute(&mut *connection)
                     .await?;
                 for token in scopes_of(connection, &audience).await?.iter().filter(|token| !after.scope.contains(token)) {
@@ -150,7 +164,8 @@ pub(super) fn missing(audience: &Audience) -> Error {
 }
 
 pub(super) async fn find(connection: &mut AnyConnection, audience: &Audience) -> Result<Option<Resource>, Error> {
-    let row = sqlx::query("SELECT audience, token_lifetime, created_at, fixed_claims, claims FROM resources WHERE audience = $1");
+    let row =
+        sqlx::query("SELECT audience, token_lifetime, algorithm, created_at, fixed_claims, claims FROM resources WHERE audience = $1");
     let Some(row) = row.bind(audience.to_string()).fetch_optional(&mut *connection).await? else { return Ok(None) };
     let scope = scopes_of(connection, audience).await?;
     read(&row, scope).map(Some)
@@ -161,6 +176,7 @@ fn read(row: &sqlx::any::AnyRow, scope: Scope) -> Result<Resource, Error> {
         audience: parsed(row, "audience")?,
         scope,
         token_lifetime: lifetime_if_any(row, "token_lifetime")?,
+        algorithm: parsed(row, "algorithm")?,
         fixed_claims: parsed_if_any(row, "fixed_claims")?.unwrap_or_default(),
         claims: words_if_any(row, "claims")?,
         created_at: time(row, "created_at")?,

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "sign_in_sources", include_str!("../../../migrations/0004_sign_in_sources.sql")),
     (5, "change_detail", include_str!("../../../migrations/0005_change_detail.sql")),
     (6, "scopes_per_resource", include_str!("../../../migrations/0006_scopes_per_resource.sql")),
+    (7, "resource_algorithm", include_str!("../../../migrations/0007_resource_algorithm.sql")),
     (8, "claims", include_str!("../../../migrations/0008_claims.sql")),
 ];
 

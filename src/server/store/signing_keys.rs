@@ -98,14 +98,14 @@ impl Store {
         .await
     }
 
-    /// Lets a key sign earlier than planned, and the earlier ones retire then.
+    /// Lets a key sign earlier than planned, and the earlier ones retire then. Returns false if another node was first.
     pub(crate) async fn activate_signing_key(
         &self,
         act: &Act,
         (kid, algorithm, generation): (&str, Algorithm, i64),
         activates_at: Timestamp,
         predecessors_expire_at: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let (act, kid) = (act.clone(), kid.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
@@ -115,13 +115,12 @@ impl Store {
                     .bind(activates_at.seconds())
                     .execute(&mut *connection)
                     .await?;
-                // Another node may have been first.
                 if activated.rows_affected() > 0 {
                     let times = [act.now, activates_at, predecessors_expire_at];
                     retire_before(connection, algorithm.as_str(), generation, times).await?;
                     changes::record(connection, &act, "key.activate", &kid, Detail::default()).await?;
                 }
-                Ok(())
+                Ok(activated.rows_affected() > 0)
             })
         })
         .await
@@ -174,15 +173,10 @@ impl Store {
         .await
     }
 
-    /// The newest time that any process has written into the database, by the clock of its machine.
-    pub(crate) async fn find_newest_time(&self) -> Result<Option<Timestamp>, Error> {
-        let row = sqlx::query(
-            "SELECT MAX(t) AS newest FROM (
-               SELECT n AS t FROM epochs WHERE kind = 'heartbeat' UNION ALL SELECT MAX(at) AS t FROM changes) times",
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        time_if_any(&row, "newest")
+    /// The newest time at which a server was alive, by its own clock.
+    pub(crate) async fn find_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query("SELECT n FROM epochs WHERE kind = 'heartbeat'").fetch_optional(&self.pool).await?;
+        row.map(|row| time(&row, "n")).transpose()
     }
 }
 

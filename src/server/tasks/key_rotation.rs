@@ -1,12 +1,12 @@
 //! Creates the next signing keys, ahead of the time at which they sign, and deletes old ones.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, mem::discriminant, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use super::Task;
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, Timestamp},
     server::{
         keys::{self, ClockCheck, ClockFault, KeyRing},
         meters::Meters,
@@ -45,32 +45,40 @@ enum Paused {
 }
 
 impl KeyRotation {
-    pub(in crate::server) fn new(parts: &Parts) -> Self {
+    /// `heartbeat` is that of the database before this server wrote its own.
+    pub(in crate::server) fn new(parts: &Parts, heartbeat: Option<Timestamp>) -> Self {
         Self {
             clock: Arc::clone(&parts.clock),
             store: parts.store.clone(),
             keys: parts.keys.clone(),
             meters: Arc::clone(&parts.meters),
-            clock_check: ClockCheck::default(),
+            clock_check: ClockCheck::new(&*parts.clock, heartbeat),
             paused: None,
         }
     }
 
     async fn look(&mut self) -> Result<(), Paused> {
-        let newest = timeout(TIME_LIMIT, self.store.find_newest_time()).await??;
-        self.clock_check.check(&*self.clock, newest)?;
-        timeout(TIME_LIMIT, self.keys.rotate(self.clock.now())).await??;
-        Ok(())
+        let heartbeat = timeout(TIME_LIMIT, self.store.find_heartbeat()).await??;
+        let clock = self.clock_check.check(&*self.clock, heartbeat);
+        timeout(TIME_LIMIT, self.keys.rotate(clock, self.clock.now())).await??;
+        Ok(clock?)
     }
 
     fn report(&self, outcome: &Result<(), Paused>) {
-        match (&self.paused, outcome) {
-            (None, Err(why @ Paused::Clock(_))) => {
+        let kind = |paused: &Paused| match paused {
+            Paused::Clock(fault) => (discriminant(paused), Some(discriminant(fault))),
+            _ => (discriminant(paused), None),
+        };
+        if self.paused.as_ref().map(kind) == outcome.as_ref().err().map(kind) {
+            return;
+        }
+        match outcome {
+            Err(Paused::Clock(why @ ClockFault::Unconfirmed(_))) => tracing::info!("{why}"),
+            Err(Paused::Clock(why)) => {
                 tracing::error!(target: telemetry::SECURITY, event = "key.rotation_paused", %why, "signing keys are not rotated: {why}");
             }
-            (None, Err(error)) => tracing::warn!(%error, "the signing keys could not be looked at; retrying"),
-            (Some(_), Ok(())) => tracing::info!("signing keys are rotated again"),
-            _ => {}
+            Err(error) => tracing::warn!(%error, "signing keys are not rotated; retrying"),
+            Ok(()) => tracing::info!("signing keys are rotated again"),
         }
     }
 }
@@ -84,7 +92,8 @@ impl Task for KeyRotation {
             self.clock.sleep_until(Self::NAME, self.clock.now() + LOOK_EVERY).await;
             let outcome = self.look().await;
             self.report(&outcome);
-            self.meters.rotation_paused.set(outcome.is_err().into());
+            let waits = matches!(outcome, Ok(()) | Err(Paused::Clock(ClockFault::Unconfirmed(_))));
+            self.meters.rotation_paused.set((!waits).into());
             self.paused = outcome.err();
         }
     }

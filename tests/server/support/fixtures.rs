@@ -58,6 +58,7 @@ impl TestDatabase {
             token_lifetime: lifetime,
             fixed_claims: Default::default(),
             claims: [].into(),
+            algorithm: sealwright::protocol::Algorithm::Rs256,
         };
         self.operate(async |operator| operator.commands.resources().create(&operator.act, new).await.map(drop).unwrap());
     }

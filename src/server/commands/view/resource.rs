@@ -13,6 +13,7 @@ pub(crate) struct ResourceView {
     pub(crate) scopes: Vec<String>,
     /// Seconds.
     pub(crate) token_lifetime: Option<u64>,
+    pub(crate) alg: &'static str,
     /// JSON by name.
     pub(crate) fixed_claims: CustomClaims,
     /// Names of attributes of users.
@@ -29,6 +30,7 @@ impl Viewed for Resource {
             audience: self.audience.to_string(),
             scopes: self.scope.iter().map(ToString::to_string).collect(),
             token_lifetime: self.token_lifetime.map(TokenLifetime::seconds),
+            alg: self.algorithm.as_str(),
             fixed_claims: self.fixed_claims.clone(),
             claims: self.claims.iter().map(ToString::to_string).collect(),
             created_at: rfc3339(self.created_at),

@@ -24,6 +24,35 @@ pub(super) struct Schedule {
     pub(super) lead: Duration,
 }
 
+/// How much a plan may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A server starts: only what it cannot start without.
+    Start,
+    /// A server runs.
+    Running,
+    /// A server runs whose clock may be ahead: nothing that can wait.
+    Doubt,
+    /// A server runs whose clock is wrong: only the replacement of lost keys.
+    WrongClock,
+}
+
+impl Occasion {
+    fn allows(self, step: &Step) -> bool {
+        let cause = match step {
+            Step::Create { cause, .. } => Some(*cause),
+            _ => None,
+        };
+        let can_wait = cause == Some(Cause::Rotation) || matches!(step, Step::Retire { .. } | Step::Delete { .. });
+        match self {
+            Self::Start => matches!(cause, Some(Cause::First | Cause::Lost)) || matches!(step, Step::Activate { .. }),
+            Self::Running => true,
+            Self::Doubt => !can_wait,
+            Self::WrongClock => cause == Some(Cause::Lost),
+        }
+    }
+}
+
 /// How long an unplanned key is published before it signs, so that every node has read it when the first one signs with it.
 pub(super) const SHORT_LEAD: Duration = Duration::from_secs(2);
 /// The longest time for which verifiers may cache the JWKS, whatever the lead.
@@ -53,8 +82,10 @@ pub(super) struct KnownKeys<'a> {
     pub(super) keys: Vec<KnownKey<'a>>,
     /// The highest generation of any row, readable or not. Zero if there is none.
     pub(super) newest_generation: i64,
-    /// Whether there are rows that are not among `keys`, because they cannot be read.
+    /// Whether a row that may have been a key of this algorithm cannot be read.
     pub(super) unreadable: bool,
+    /// The kids of other rows that cannot be read, and until when they are published.
+    pub(super) ended: Vec<(String, Timestamp)>,
     /// Whether resources use the algorithm.
     pub(super) in_use: bool,
 }
@@ -121,7 +152,7 @@ impl KnownKeys<'_> {
     /// The next key, if it is time to create it.
     fn next(&self, schedule: Schedule, first: First, now: Timestamp) -> Option<Step> {
         let create = |cause, lead| {
-            let (algorithm, generation, activates_at) = (self.algorithm, self.newest_generation + 1, now + lead);
+            let (algorithm, generation, activates_at) = (self.algorithm, self.newest_generation.saturating_add(1), now + lead);
             Some(Step::Create { algorithm, generation, activates_at, predecessors_expire_at: expiry_of(activates_at), cause })
         };
         let signing = self.keys.iter().filter(|key| key.signs(now)).max_by_key(|key| key.row.generation);
@@ -133,10 +164,8 @@ impl KnownKeys<'_> {
                 // A key that retires although its successor is gone needs another one. So does one that will not open again.
                 if due <= now || key.row.retires_at.is_some() || key.damaged { create(Cause::Rotation, schedule.lead) } else { None }
             }
-            // Verifiers may know it already. Without a fallback it does not wait, whatever became of the key before it.
-            (None, Some(KnownKey { row, .. }))
-                if self.has_lost(now, row.generation) || !matches!(first, First::AfterCaches) && row.activates_at > now + 2 * SKEW =>
-            {
+            // Verifiers may know it already.
+            (None, Some(KnownKey { row, .. })) if self.has_lost(now, row.generation) => {
                 let activates_at = now + SHORT_LEAD;
                 let (kid, algorithm, generation) = (row.kid.clone(), row.algorithm, row.generation);
                 let early = activates_at < row.activates_at;
@@ -144,9 +173,13 @@ impl KnownKeys<'_> {
             }
             // It is the first one and waits for its time, or this clock is a little behind.
             (None, Some(_)) => None,
-            (None, None) if self.has_lost(now, i64::MAX) => create(Cause::Lost, SHORT_LEAD),
+            // The fallback always has a key once it had one.
+            (None, None) if self.has_lost(now, i64::MAX) || self.algorithm == FALLBACK && self.newest_generation > 0 => {
+                create(Cause::Lost, SHORT_LEAD)
+            }
             (None, None) => match first {
                 First::OfIssuer => create(Cause::First, Duration::ZERO),
+                First::Again => create(Cause::Lost, SHORT_LEAD),
                 First::AtOnce => create(Cause::NewAlgorithm, SHORT_LEAD),
                 First::AfterCaches => create(Cause::NewAlgorithm, LONGEST_MAX_AGE + 2 * SKEW + SHORT_LEAD),
             },
@@ -167,7 +200,8 @@ impl KnownKeys<'_> {
         let old = move |key: &&KnownKey<'_>| {
             key.row.generation < self.newest_generation && withdrawn(key).is_some_and(|withdrawn| withdrawn + KEEP <= now)
         };
-        self.keys.iter().filter(old).map(|key| Step::Delete { kid: key.row.kid.clone() })
+        let unreadable = self.ended.iter().filter(move |(_, end)| *end + KEEP <= now).map(|(kid, _)| kid);
+        self.keys.iter().filter(old).map(|key| &key.row.kid).chain(unreadable).map(|kid| Step::Delete { kid: kid.clone() })
     }
 }
 
@@ -176,6 +210,8 @@ impl KnownKeys<'_> {
 enum First {
     /// It is the first key of the issuer: no verifier can have cached a JWKS.
     OfIssuer,
+    /// All keys of a running server were deleted.
+    Again,
     /// The issuer is being set up, or has no other key to sign with.
     AtOnce,
     /// When no verifier has a cached JWKS without it. Until then, tokens are signed with [`FALLBACK`].
@@ -183,11 +219,11 @@ enum First {
 }
 
 impl First {
-    fn of(issuer: &[KnownKeys<'_>], now: Timestamp) -> Self {
+    fn of(issuer: &[KnownKeys<'_>], occasion: Occasion, now: Timestamp) -> Self {
         let published = issuer.iter().flat_map(|known| &known.keys).map(|key| key.row.published_at).min();
         let fallback = issuer.iter().filter(|known| known.algorithm == FALLBACK).flat_map(|known| &known.keys);
         if issuer.iter().all(|known| known.newest_generation == 0 && !known.unreadable) {
-            Self::OfIssuer
+            if occasion == Occasion::Start { Self::OfIssuer } else { Self::Again }
         } else if published.is_none_or(|first| now.since(first) < LONGEST_MAX_AGE) || !fallback.into_iter().any(|key| key.signs(now)) {
             Self::AtOnce
         } else {
@@ -197,13 +233,14 @@ impl First {
 }
 
 /// The steps that are due at `now`. `issuer` has an entry for every algorithm that has a key or is in use.
-pub(super) fn plan(issuer: &[KnownKeys<'_>], schedule: Schedule, now: Timestamp) -> Vec<Step> {
-    let first = First::of(issuer, now);
+pub(super) fn plan(issuer: &[KnownKeys<'_>], schedule: Schedule, occasion: Occasion, now: Timestamp) -> Vec<Step> {
+    let first = First::of(issuer, occasion, now);
     let mut steps = Vec::new();
     for known in issuer {
         steps.extend(if known.in_use { known.next(schedule, first, now) } else { known.end(now) });
         steps.extend(known.old(now));
     }
+    steps.retain(|step| occasion.allows(step));
     steps
 }
 

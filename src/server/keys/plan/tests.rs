@@ -30,8 +30,14 @@ fn rsa(generation: i64, activates_at: Timestamp) -> SigningKeyRow {
 
 fn known(rows: &[(SigningKeyRow, bool)], in_use: &[Algorithm]) -> Vec<KnownKeys<'static>> {
     let mut issuer: Vec<KnownKeys<'static>> = Vec::new();
-    let entry =
-        |algorithm| KnownKeys { algorithm, keys: Vec::new(), newest_generation: 0, unreadable: false, in_use: in_use.contains(&algorithm) };
+    let entry = |algorithm| KnownKeys {
+        algorithm,
+        keys: Vec::new(),
+        newest_generation: 0,
+        unreadable: false,
+        ended: Vec::new(),
+        in_use: in_use.contains(&algorithm),
+    };
     let mut algorithms = in_use.to_vec();
     algorithms.extend(rows.iter().map(|(row, _)| row.algorithm).filter(|algorithm| !in_use.contains(algorithm)));
     for algorithm in algorithms {
@@ -45,9 +51,37 @@ fn known(rows: &[(SigningKeyRow, bool)], in_use: &[Algorithm]) -> Vec<KnownKeys<
     issuer
 }
 
+#[test]
+fn a_start_and_a_wrong_clock_change_only_what_cannot_wait() {
+    let rotation = [(rsa(1, NOW - SCHEDULE.period), true)];
+    let expired = SigningKeyRow { retires_at: Some(NOW - 20 * DAY), expires_at: Some(NOW - KEEP), ..rsa(1, NOW - 30 * DAY) };
+    let old = [(rsa(2, NOW - DAY), true), (expired, true)];
+    let lost = [(rsa(1, NOW - DAY), false)];
+    for (occasion, allowed) in [
+        (Occasion::Running, [true, true, true, true]),
+        (Occasion::Doubt, [false, false, true, true]),
+        (Occasion::Start, [false, false, true, false]),
+        (Occasion::WrongClock, [false, false, true, false]),
+    ] {
+        let planned =
+            |rows: &[(SigningKeyRow, bool)], in_use: &[Algorithm]| !plan(&known(rows, in_use), SCHEDULE, occasion, NOW).is_empty();
+        let (one, two) = ([Algorithm::Rs256], [Algorithm::Rs256, Algorithm::Es256]);
+        let found = [planned(&rotation, &one), planned(&old, &one), planned(&lost, &one), planned(&[(rsa(1, NOW), true)], &two)];
+        assert_eq!(found, allowed, "{occasion:?}");
+    }
+}
+
+#[test]
+fn the_keys_of_a_running_server_that_were_all_deleted_are_replaced_after_two_seconds() {
+    let first = |occasion| plan(&known(&[], &[Algorithm::Rs256]), SCHEDULE, occasion, NOW);
+    assert!(matches!(first(Occasion::Start)[..], [Step::Create { activates_at: NOW, cause: Cause::First, .. }]));
+    let Step::Create { activates_at, cause: Cause::Lost, .. } = first(Occasion::Running)[0] else { panic!("it is not the first start") };
+    assert_eq!(activates_at, NOW + SHORT_LEAD);
+}
+
 /// The steps for keys of RS256: `(generation, lead, cause)` of each new key.
 fn created(rows: &[(SigningKeyRow, bool)]) -> Vec<(i64, Duration, Cause)> {
-    let steps = plan(&known(rows, &[Algorithm::Rs256]), SCHEDULE, NOW);
+    let steps = plan(&known(rows, &[Algorithm::Rs256]), SCHEDULE, Occasion::Running, NOW);
     steps
         .into_iter()
         .filter_map(|step| match step {
@@ -58,8 +92,7 @@ fn created(rows: &[(SigningKeyRow, bool)]) -> Vec<(i64, Duration, Cause)> {
 }
 
 #[test]
-fn the_first_key_signs_at_once_and_the_next_one_is_published_a_lead_before_its_time() {
-    assert_eq!(created(&[]), [(1, Duration::ZERO, Cause::First)]);
+fn the_next_key_is_published_a_lead_before_its_time() {
     assert_eq!(created(&[(rsa(1, NOW), true)]), []);
     let due = SCHEDULE.period - SCHEDULE.lead;
     assert_eq!(created(&[(rsa(1, NOW - due + Duration::from_secs(1)), true)]), []);
@@ -73,13 +106,13 @@ fn ky2_a_lost_key_is_replaced_by_one_that_signs_after_two_seconds() {
     let revoked = SigningKeyRow { revoked_at: Some(NOW - HOUR), ..rsa(1, NOW - DAY) };
     assert_eq!(created(&[(rsa(1, NOW - DAY), false)]), lost(2));
     assert_eq!(created(&[(revoked.clone(), true)]), lost(2));
-    let steps = plan(&known(&[(revoked, true), (rsa(2, NOW + HOUR), true)], &[Algorithm::Rs256]), SCHEDULE, NOW);
+    let steps = plan(&known(&[(revoked, true), (rsa(2, NOW + HOUR), true)], &[Algorithm::Rs256]), SCHEDULE, Occasion::Running, NOW);
     let early = matches!(steps[..], [Step::Activate { generation: 2, activates_at, .. }] if activates_at == NOW + SHORT_LEAD);
     assert!(early, "its successor is published already: {steps:?}");
     assert_eq!(created(&[(rsa(2, NOW - DAY), false), (rsa(1, NOW - 2 * DAY), true)]), [], "an older one is still there");
     let mut damaged = known(&[], &[Algorithm::Rs256]);
     (damaged[0].newest_generation, damaged[0].unreadable) = (4, true);
-    let steps = plan(&damaged, SCHEDULE, NOW);
+    let steps = plan(&damaged, SCHEDULE, Occasion::Running, NOW);
     assert!(matches!(steps[..], [Step::Create { generation: 5, cause: Cause::Lost, .. }]), "{steps:?}");
 }
 
@@ -87,14 +120,14 @@ fn ky2_a_lost_key_is_replaced_by_one_that_signs_after_two_seconds() {
 fn ky2_a_key_that_is_open_and_whose_row_was_damaged_gets_a_successor_as_in_a_rotation() {
     let mut known = known(&[(rsa(1, NOW - DAY), true)], &[Algorithm::Rs256]);
     known[0].keys[0].damaged = true;
-    let steps = plan(&known, SCHEDULE, NOW);
+    let steps = plan(&known, SCHEDULE, Occasion::Running, NOW);
     assert!(matches!(steps[..], [Step::Create { generation: 2, cause: Cause::Rotation, .. }]), "{steps:?}");
 }
 
 #[test]
 fn ky1_a_key_that_does_not_sign_yet_is_not_replaced() {
     assert_eq!(created(&[(rsa(1, NOW + DAY), true)]), []);
-    let steps = plan(&known(&[(rsa(1, NOW + 2 * SKEW), true)], &[Algorithm::Rs256]), SCHEDULE, NOW);
+    let steps = plan(&known(&[(rsa(1, NOW + 2 * SKEW), true)], &[Algorithm::Rs256]), SCHEDULE, Occasion::Running, NOW);
     assert_eq!(steps, [], "clocks differ");
 }
 
@@ -103,7 +136,7 @@ fn the_first_key_of_a_further_algorithm_waits_until_no_cached_jwks_lacks_it() {
     let lead = |founded: Timestamp| {
         let first = SigningKeyRow { published_at: founded, ..rsa(1, founded) };
         let known = known(&[(first, true)], &[Algorithm::Rs256, Algorithm::Es256]);
-        let steps = plan(&known, SCHEDULE, NOW);
+        let steps = plan(&known, SCHEDULE, Occasion::Running, NOW);
         let [Step::Create { algorithm: Algorithm::Es256, generation: 1, activates_at, .. }] = steps[..] else { panic!("{steps:?}") };
         activates_at.since(NOW)
     };
@@ -114,7 +147,7 @@ fn the_first_key_of_a_further_algorithm_waits_until_no_cached_jwks_lacks_it() {
 #[test]
 fn the_key_of_an_algorithm_that_no_resource_uses_retires() {
     let known = known(&[(rsa(1, NOW - DAY), true), (row(Algorithm::Es256, 1, NOW - DAY), true)], &[Algorithm::Rs256]);
-    let steps = plan(&known, SCHEDULE, NOW);
+    let steps = plan(&known, SCHEDULE, Occasion::Running, NOW);
     let retires_at = NOW + 2 * SKEW;
     assert_eq!(steps, [Step::Retire { algorithm: Algorithm::Es256, retires_at, expires_at: expiry_of(retires_at) }]);
 }
@@ -123,7 +156,7 @@ fn the_key_of_an_algorithm_that_no_resource_uses_retires() {
 fn the_row_of_a_withdrawn_key_is_deleted_after_a_week_except_for_the_newest() {
     let expired =
         |generation| SigningKeyRow { retires_at: Some(NOW - 20 * DAY), expires_at: Some(NOW - KEEP), ..rsa(generation, NOW - 30 * DAY) };
-    let steps = |rows: &[(SigningKeyRow, bool)]| plan(&known(rows, &[Algorithm::Rs256]), SCHEDULE, NOW);
+    let steps = |rows: &[(SigningKeyRow, bool)]| plan(&known(rows, &[Algorithm::Rs256]), SCHEDULE, Occasion::Running, NOW);
     assert_eq!(steps(&[(rsa(2, NOW - DAY), true), (expired(1), true)]), [Step::Delete { kid: "RS256-1".to_owned() }]);
     let recent = SigningKeyRow { expires_at: Some(NOW - KEEP + HOUR), ..expired(1) };
     assert_eq!(steps(&[(rsa(2, NOW - DAY), true), (recent, true)]), []);
@@ -148,7 +181,7 @@ impl World {
 
     fn execute(&mut self, now: Timestamp) {
         let rows: Vec<_> = self.rows.iter().map(|row| (row.clone(), true)).collect();
-        for step in plan(&known(&rows, &self.in_use), self.schedule, now) {
+        for step in plan(&known(&rows, &self.in_use), self.schedule, Occasion::Running, now) {
             match step {
                 Step::Create { algorithm, generation, activates_at, predecessors_expire_at, .. } => {
                     for row in self.rows.iter_mut().filter(|row| row.algorithm == algorithm && row.retires_at.is_none_or(|at| at > now)) {

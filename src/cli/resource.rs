@@ -79,7 +79,7 @@ pub(super) enum Command {
         /// Maximum lifetime of its tokens, or `default`
         #[arg(long, value_name = "DURATION", value_parser = new_lifetime, group = "change")]
         token_lifetime: Option<NewLifetime>,
-        /// The algorithm that signs its tokens from now on; first let its verifiers allow it
+        /// The algorithm that signs its tokens, once a key for it has been published for an hour; let its verifiers allow both before
         #[arg(long = "alg", value_name = "ALGORITHM", value_parser = algorithm(), group = "change")]
         algorithm: Option<Algorithm>,
         /// A claim of all its tokens: its name, and JSON or a text; repeatable

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Credential, TestApp, header_of, on_both_databases, on_sqlite};
+use sealwright::{protocol::Algorithm, server::commands::ResourceChange};
+
+use crate::support::{Backend, Credential, ORDERS, TestApp, header_of, on_both_databases, on_sqlite};
 
 on_both_databases![
     jk2_the_next_key_is_published_for_a_day_before_it_signs,
@@ -10,6 +12,7 @@ on_both_databases![
     two_nodes_that_rotate_at_the_same_time_create_one_key,
     ky1_a_node_whose_clock_is_a_day_behind_does_not_start_and_changes_nothing,
     ky1_a_node_whose_clock_was_set_changes_no_key_and_says_so,
+    ky2_tokens_are_not_signed_with_another_algorithm_while_a_key_is_lost,
     ky2_a_key_that_was_revoked_with_a_time_in_the_future_signs_no_more,
     ky3_a_node_that_cannot_read_the_keys_lets_verifiers_cache_them_for_a_minute,
 ];
@@ -126,6 +129,27 @@ async fn ky1_a_node_whose_clock_was_set_changes_no_key_and_says_so(backend: Back
     app.clock.set_back(29 * DAY);
     look(&app).await;
     assert_eq!((kids(&app).await, metric(&app, "sealwright_key_rotation_paused").await), (before, "1".to_owned()));
+}
+
+async fn ky2_tokens_are_not_signed_with_another_algorithm_while_a_key_is_lost(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let algorithm = async |app: &TestApp| {
+        let token = app.plain_token(&client).await.granted();
+        header_of(token["access_token"].as_str().unwrap())["alg"].as_str().unwrap().to_owned()
+    };
+    app.database.update_resource(ORDERS, ResourceChange { algorithm: Some(Algorithm::Es256), ..ResourceChange::default() });
+    app.settle().await;
+    assert_eq!(algorithm(&app).await, "RS256", "until there is a key");
+    look(&app).await;
+    app.pass(30 * SECOND).await;
+    assert_eq!(algorithm(&app).await, "ES256");
+
+    app.database.execute("UPDATE signing_keys SET sealed = 'damaged' WHERE algorithm = 'ES256'").await;
+    let app = app.restart().await;
+    app.plain_token(&client).await.refused(503, "temporarily_unavailable");
+    app.pass(30 * SECOND).await;
+    assert_eq!(algorithm(&app).await, "ES256");
 }
 
 async fn ky2_a_key_that_was_revoked_with_a_time_in_the_future_signs_no_more(backend: Backend) {

@@ -44,6 +44,8 @@ struct OpenedKey {
 pub(super) struct Quarantined {
     pub(super) kid: String,
     pub(super) why: String,
+    algorithm: Option<Algorithm>,
+    retires_at: Option<Timestamp>,
 }
 
 impl OpenedKey {
@@ -91,7 +93,9 @@ impl Keys {
                 Ok(key) => keys.opened.push(key),
                 Err(error) => {
                     keys.opened.extend(kept.map(|kept| kept.at_times_of(row)));
-                    keys.quarantined.push(Quarantined { kid: row.kid.clone(), why: error.to_string() });
+                    let kid = kept.map_or(&row.kid, |kept| &kept.row.kid).clone();
+                    let (algorithm, retires_at) = (Some(row.algorithm), row.retires_at);
+                    keys.quarantined.push(Quarantined { kid, why: error.to_string(), algorithm, retires_at });
                 }
             }
         }
@@ -105,7 +109,8 @@ impl Keys {
                 kept
             }));
             let kid = damaged.kid.clone().unwrap_or_default();
-            keys.quarantined.push(Quarantined { kid, why: damaged.error.to_string() });
+            let (algorithm, retires_at) = (damaged.algorithm, damaged.ends.0);
+            keys.quarantined.push(Quarantined { kid, why: damaged.error.to_string(), algorithm, retires_at });
         }
         keys.opened.sort_by_key(|key| std::cmp::Reverse(key.row.generation));
         keys
@@ -123,6 +128,14 @@ impl Keys {
     pub(super) fn active(&self, algorithm: Algorithm, now: Timestamp) -> Option<&SigningKey> {
         let active = |key: &&OpenedKey| key.row.algorithm == algorithm && key.row.state(now) == KeyState::Active;
         self.opened.iter().find(active).map(|key| &key.signer)
+    }
+
+    /// Whether an algorithm has a key that should sign at `now` and cannot.
+    pub(super) fn has_lost(&self, algorithm: Algorithm, now: Timestamp) -> bool {
+        let in_use = |retires_at: Option<Timestamp>| retires_at.is_none_or(|retires| retires > now);
+        let revoked = |row: &SigningKeyRow| row.algorithm == algorithm && row.revoked_at.is_some() && in_use(row.retires_at);
+        let damaged = |key: &Quarantined| key.algorithm == Some(algorithm) && in_use(key.retires_at);
+        self.opened.iter().any(|key| revoked(&key.row)) || self.quarantined.iter().any(damaged)
     }
 
     /// Whether a key signs at `now`, or will.

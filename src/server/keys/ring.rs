@@ -72,16 +72,16 @@ impl KeyRing {
         let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
         let keys = rotation::open_or_create(policy, &sealing, &store, now).await?;
         let view = ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?);
-        Ok(Self(Arc::new(Inner { policy: policy.clone(), sealing, store, signing, view })))
+        Ok(Self(Arc::new(Inner { policy: Policy { sealing_key: None, ..policy.clone() }, sealing, store, signing, view })))
     }
 
-    /// Reads all keys again. `read_at` is a time before the epochs were read.
-    pub(crate) async fn reload(&self, read_at: Timestamp) -> Result<(), Error> {
+    /// Reads all keys again. `read_at` is a time before the epochs were read, by the steady clock; `now` is the wall clock's, by which keys sign.
+    pub(crate) async fn reload(&self, read_at: Timestamp, now: Timestamp) -> Result<(), Error> {
         let stored = self.0.store.list_signing_keys().await?;
         let before = Arc::clone(&self.0.view.load().keys);
         let keys = Keys::open(&stored, &self.0.sealing, &before);
         rotation::report_quarantined(&keys, &before);
-        self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, read_at)?));
+        self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, now)?));
         Ok(())
     }
 
@@ -100,12 +100,12 @@ impl KeyRing {
     }
 
     /// Records that the database still held these keys at `read_at`, and updates the JWKS if a key has changed its state by time alone.
-    pub(crate) fn confirm(&self, read_at: Timestamp) {
+    pub(crate) fn confirm(&self, read_at: Timestamp, now: Timestamp) {
         let view = self.0.view.load();
-        let jwks = if view.keys.published_kids(read_at) == view.jwks.kids {
+        let jwks = if view.keys.published_kids(now) == view.jwks.kids {
             Arc::clone(&view.jwks)
         } else {
-            match view.keys.render(read_at) {
+            match view.keys.render(now) {
                 Ok(jwks) => Arc::new(jwks),
                 Err(error) => return tracing::error!(%error, "the JWKS could not be rendered"),
             }
@@ -118,9 +118,10 @@ impl KeyRing {
     pub(crate) async fn sign(&self, claims: TokenClaims, algorithm: Algorithm, now: Timestamp) -> Result<String, SignError> {
         let signer = {
             let view = self.0.view.load();
-            // The first key of an algorithm waits until verifiers can know it.
-            let key = view.keys.active(algorithm, now).or_else(|| view.keys.active(FALLBACK, now));
-            key.cloned().ok_or(SignError::NoActiveKey)?
+            // The first key of an algorithm waits until verifiers can know it. A lost one has no substitute: once it has signed, verifiers may
+            // accept nothing else.
+            let fallback = || view.keys.active(FALLBACK, now).filter(|_| !view.keys.has_lost(algorithm, now));
+            view.keys.active(algorithm, now).or_else(fallback).cloned().ok_or(SignError::NoActiveKey)?
         };
         let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))

@@ -69,7 +69,7 @@ pub struct ResourceChange {
     pub remove: Scope,
     /// `Some(None)` returns to the server's default.
     pub token_lifetime: Option<Option<TokenLifetime>>,
-    /// The algorithm that signs its tokens from now on.
+    /// The algorithm that signs its tokens, once it has a key that verifiers can know.
     pub algorithm: Option<Algorithm>,
     /// Fixed claims to set.
     pub set_fixed_claims: CustomClaims,

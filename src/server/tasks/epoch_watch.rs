@@ -92,6 +92,7 @@ impl EpochWatch {
 
     /// Reads the epochs and reloads what has changed since the last poll. `now` is before the read: what is confirmed was true at least then.
     async fn poll(&mut self, now: Timestamp) -> Result<(), PollError> {
+        let wall = self.clock.now();
         let epochs = tokio::time::timeout(TIME_LIMIT, self.store.read_epochs()).await??;
         let set_back = self.witness.require_not_set_back(&epochs);
         self.registry.note_set_back(set_back.is_err());
@@ -106,9 +107,9 @@ impl EpochWatch {
         };
         registry.confirm(epochs.registry, &changed, now);
         if epochs.keys == self.known.keys {
-            keys.confirm(now);
+            keys.confirm(now, wall);
         } else {
-            tokio::time::timeout(TIME_LIMIT, keys.reload(now)).await??;
+            tokio::time::timeout(TIME_LIMIT, keys.reload(now, wall)).await??;
             tokio::time::timeout(TIME_LIMIT, refresh_tokens.reload(sealing, &self.store)).await??;
         }
         self.known = Epochs { changes: self.known.changes, ..epochs };

@@ -18,8 +18,8 @@ use crate::{
 
 /// The interval between looks at the keys. A resource with a new algorithm waits that long for its key to be published.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Time limit of one look. Generating an RSA key of 4096 bits takes seconds.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// Time limit of one look. Generating an RSA key of 4096 bits takes seconds, and much longer on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(in crate::server) struct KeyRotation {

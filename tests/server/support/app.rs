@@ -127,6 +127,12 @@ impl TestApp {
         self.database
     }
 
+    /// Stops the server and starts another one on its database, at the same time of the clock.
+    pub(crate) async fn restart(self) -> Self {
+        let now = self.now();
+        Self::start_at(self.stop().await, &[], now).await
+    }
+
     /// Runs the real binary against the server's database.
     pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         sealwright(&self.database, arguments)

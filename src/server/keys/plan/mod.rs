@@ -48,7 +48,7 @@ impl Occasion {
             Self::Start => matches!(cause, Some(Cause::First | Cause::Lost)) || matches!(step, Step::Activate { .. }),
             Self::Running => true,
             Self::Doubt => !can_wait,
-            Self::WrongClock => cause == Some(Cause::Lost),
+            Self::WrongClock => cause == Some(Cause::Lost) || matches!(step, Step::Activate { .. }),
         }
     }
 }
@@ -164,8 +164,10 @@ impl KnownKeys<'_> {
                 // A key that retires although its successor is gone needs another one. So does one that will not open again.
                 if due <= now || key.row.retires_at.is_some() || key.damaged { create(Cause::Rotation, schedule.lead) } else { None }
             }
-            // Verifiers may know it already.
-            (None, Some(KnownKey { row, .. })) if self.has_lost(now, row.generation) => {
+            // Verifiers may know it already. The fallback does not wait, whatever became of the key before it.
+            (None, Some(KnownKey { row, .. }))
+                if self.has_lost(now, row.generation) || self.algorithm == FALLBACK && row.activates_at > now + 2 * SKEW =>
+            {
                 let activates_at = now + SHORT_LEAD;
                 let (kid, algorithm, generation) = (row.kid.clone(), row.algorithm, row.generation);
                 let early = activates_at < row.activates_at;

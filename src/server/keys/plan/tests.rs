@@ -129,6 +129,8 @@ fn ky1_a_key_that_does_not_sign_yet_is_not_replaced() {
     assert_eq!(created(&[(rsa(1, NOW + DAY), true)]), []);
     let steps = plan(&known(&[(rsa(1, NOW + 2 * SKEW), true)], &[Algorithm::Rs256]), SCHEDULE, Occasion::Running, NOW);
     assert_eq!(steps, [], "clocks differ");
+    let steps = plan(&known(&[(rsa(2, NOW + DAY), true)], &[Algorithm::Rs256]), SCHEDULE, Occasion::Running, NOW);
+    assert!(matches!(steps[..], [Step::Activate { generation: 2, .. }]), "the row of the one before was deleted: {steps:?}");
 }
 
 #[test]

@@ -149,7 +149,8 @@ pub(crate) async fn check(sealing: &SealingKeys, store: &Store, now: Timestamp) 
     match (keys.len(), keys.will_sign(FALLBACK, now)) {
         _ if ahead.is_some() => Err("one was published in the future: the clock of this machine is behind".to_owned()),
         (usable, true) if usable < all => Err(format!("{} of {all} are damaged and are not used", all - usable)),
-        (usable, true) => Ok(format!("{usable}, of which one signs or will")),
+        (usable, true) if keys.active(FALLBACK, now).is_some() => Ok(format!("{usable}, of which one signs")),
+        (usable, true) => Ok(format!("{usable}, of which one signs soon")),
         (_, false) => Err("none can sign; a server creates one when it starts".to_owned()),
     }
 }

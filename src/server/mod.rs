@@ -37,10 +37,7 @@ pub use error::Error;
 pub use meters::{Guess, Meters, TokenRequest};
 pub use tasks::Reload;
 
-use crate::{
-    clock::{SharedClock, Timestamp},
-    protocol::Issuer,
-};
+use crate::{clock::SharedClock, protocol::Issuer};
 use edge::Tls;
 use error::StartError;
 use listeners::{BoundPorts, Listeners, Port};
@@ -89,9 +86,7 @@ impl Server {
         let listeners = ports.listen(&config, &parts)?;
         let certificate = CertificateWatch::new(&parts);
         let reload = certificate.as_ref().map(CertificateWatch::reload).unwrap_or_default();
-        let heartbeat = last_seen.epochs.heartbeat;
-        let heartbeat = (heartbeat > 0).then(|| Timestamp::from_seconds(heartbeat));
-        let rotation = KeyRotation::new(&parts, heartbeat);
+        let rotation = KeyRotation::new(&parts, last_seen.epochs.heartbeat_at());
         let tasks =
             Tasks::default().with(EpochWatch::new(&parts, last_seen)).with(Housekeeping::new(&parts)).with(rotation).with_any(certificate);
         Ok(Self { listeners, tasks, parts, reload, local_addr })

@@ -102,14 +102,14 @@ impl Keys {
         for damaged in &stored.damaged {
             let kept = damaged.kid.as_deref().and_then(known).cloned();
             keys.opened.extend(kept.map(|mut kept| {
-                let (retires_at, expires_at, revoked_at) = damaged.ends;
                 let row = &mut kept.row;
-                (row.retires_at, row.expires_at, row.revoked_at) =
-                    (retires_at.or(row.retires_at), expires_at.or(row.expires_at), revoked_at.or(row.revoked_at));
+                row.retires_at = damaged.retires_at.or(row.retires_at);
+                row.expires_at = damaged.expires_at.or(row.expires_at);
+                row.revoked_at = damaged.revoked_at.or(row.revoked_at);
                 kept
             }));
             let kid = damaged.kid.clone().unwrap_or_default();
-            let (algorithm, retires_at) = (damaged.algorithm, damaged.ends.0);
+            let (algorithm, retires_at) = (damaged.algorithm, damaged.retires_at);
             keys.quarantined.push(Quarantined { kid, why: damaged.error.to_string(), algorithm, retires_at });
         }
         keys.opened.sort_by_key(|key| std::cmp::Reverse(key.row.generation));
@@ -163,7 +163,7 @@ impl Keys {
         let keys: Vec<_> = opened.chain(unopened).collect();
         let unreadable = |key: &&DamagedKey| key.kid.as_deref().is_none_or(|kid| !is_open(kid));
         let unreadable: Vec<_> = stored.damaged.iter().filter(unreadable).collect();
-        let retired = |key: &DamagedKey| key.ends.0.is_some_and(|retires| retires <= now);
+        let retired = |key: &DamagedKey| key.retires_at.is_some_and(|retires| retires <= now);
         // Each may have been the key of the algorithm that tokens are signed with in the end.
         let any_lost = unreadable.iter().any(|key| !retired(key)) || keys.iter().any(|key| !key.opens);
         let lost = |algorithm| {
@@ -172,7 +172,7 @@ impl Keys {
         };
         let ended = |algorithm| {
             let of = unreadable.iter().filter(move |key| key.algorithm == Some(algorithm));
-            of.filter_map(|key| Some((key.kid.clone()?, key.ends.1?))).collect()
+            of.filter_map(|key| Some((key.kid.clone()?, key.expires_at?))).collect()
         };
         let mut algorithms: Vec<_> = in_use.to_vec();
         for algorithm in keys.iter().map(|key| key.row.algorithm).chain(unreadable.iter().filter_map(|key| key.algorithm)) {

@@ -85,7 +85,8 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Creates and deletes the keys for which it is time at `now`, as far as the clock can be trusted. They are in this ring after the next [`Self::reload`].
+    /// Creates and deletes the keys for which it is time at `now`, as far as the clock can be trusted. They are in this ring after the next
+    /// [`Self::reload`].
     pub(crate) async fn rotate(&self, clock: Result<(), ClockFault>, now: Timestamp) -> Result<(), Error> {
         let occasion = match clock {
             Ok(()) => Occasion::Running,

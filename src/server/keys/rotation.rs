@@ -55,23 +55,21 @@ pub(super) async fn execute(
     let count = steps.len();
     for step in steps {
         match step {
-            Step::Create { algorithm, generation, activates_at, predecessors_expire_at, cause } => {
+            Step::Create { algorithm, generation, activates_at, cause } => {
                 let taken = Stopwatch::start();
                 let mut row = create(policy, sealing, algorithm, generation, now, activates_at).await?;
-                let (kid, mut activates_at, mut predecessors_expire_at) = (row.kid.clone(), activates_at, predecessors_expire_at);
                 if matches!(cause, Cause::Lost | Cause::NewAlgorithm) {
                     // It is published from now on, and a large RSA key takes seconds.
-                    activates_at = activates_at + taken.elapsed();
-                    predecessors_expire_at = expiry_of(activates_at);
-                    row.activates_at = activates_at;
+                    row.activates_at = activates_at + taken.elapsed();
                 }
-                if store.insert_signing_key(&act, row, predecessors_expire_at).await? {
+                let (kid, activates_at) = (row.kid.clone(), row.activates_at);
+                if store.insert_signing_key(&act, row, expiry_of(activates_at)).await? {
                     report_created(cause, algorithm, generation, &kid, activates_at);
                 }
             }
-            Step::Activate { kid, algorithm, generation, activates_at, predecessors_expire_at } => {
+            Step::Activate { kid, algorithm, generation, activates_at } => {
                 let key = (&*kid, algorithm, generation);
-                if store.activate_signing_key(&act, key, activates_at, predecessors_expire_at).await? {
+                if store.activate_signing_key(&act, key, activates_at, expiry_of(activates_at)).await? {
                     tracing::error!(key.id = kid, "the signing key in use is lost; the next one signs early");
                 }
             }

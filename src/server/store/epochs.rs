@@ -1,6 +1,7 @@
 use sqlx::{AnyConnection, Row};
 
 use super::{Error, Store};
+use crate::clock::Timestamp;
 
 /// A kind of data that nodes cache in memory.
 #[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
@@ -19,6 +20,13 @@ pub(crate) struct Epochs {
     pub(crate) changes: i64,
     /// When a server last wrote its heartbeat; see [`Store::beat`].
     pub(crate) heartbeat: i64,
+}
+
+impl Epochs {
+    /// The heartbeat as a time; `None` if no server has written one.
+    pub(crate) fn heartbeat_at(&self) -> Option<Timestamp> {
+        (self.heartbeat > 0).then(|| Timestamp::from_seconds(self.heartbeat))
+    }
 }
 
 impl Store {

@@ -28,8 +28,9 @@ pub(crate) struct DamagedKey {
     pub(crate) kid: Option<String>,
     pub(crate) algorithm: Option<Algorithm>,
     pub(crate) generation: Option<i64>,
-    /// When it retires, expires and was revoked.
-    pub(crate) ends: (Option<Timestamp>, Option<Timestamp>, Option<Timestamp>),
+    pub(crate) retires_at: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) revoked_at: Option<Timestamp>,
     pub(crate) error: Error,
 }
 
@@ -139,7 +140,7 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Keys).await?;
                 let retired = sqlx::query(
-                    "UPDATE signing_keys SET retires_at = $2, expires_at = $3 
+                    "UPDATE signing_keys SET retires_at = $2, expires_at = $3
                      WHERE algorithm = $1 AND (retires_at IS NULL OR retires_at > $2) AND revoked_at IS NULL",
                 )
                 .bind(algorithm.as_str())
@@ -173,7 +174,8 @@ impl Store {
         .await
     }
 
-    /// The newest time at which a server was alive, by its own clock.
+    /// The newest time at which a server was alive, by its own clock. Not by the connection that is reserved for the epochs: the poll must not
+    /// wait for this.
     pub(crate) async fn find_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
         let row = sqlx::query("SELECT n FROM epochs WHERE kind = 'heartbeat'").fetch_optional(&self.pool).await?;
         row.map(|row| time(&row, "n")).transpose()
@@ -224,7 +226,9 @@ fn read_damaged(row: &AnyRow, error: Error) -> DamagedKey {
         kid: text(row, "kid").ok(),
         algorithm: parsed(row, "algorithm").ok(),
         generation: row.try_get("generation").ok(),
-        ends: (time("retires_at"), time("expires_at"), time("revoked_at")),
+        retires_at: time("retires_at"),
+        expires_at: time("expires_at"),
+        revoked_at: time("revoked_at"),
         error,
     }
 }

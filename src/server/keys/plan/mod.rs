@@ -92,10 +92,10 @@ pub(super) struct KnownKeys<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Create a key that signs from `activates_at`. The keys before it retire then, and expire at `predecessors_expire_at`.
-    Create { algorithm: Algorithm, generation: i64, activates_at: Timestamp, predecessors_expire_at: Timestamp, cause: Cause },
+    /// Create a key that signs from `activates_at`. The keys before it retire then.
+    Create { algorithm: Algorithm, generation: i64, activates_at: Timestamp, cause: Cause },
     /// Let a key that is published already sign from `activates_at`, because those before it are lost.
-    Activate { kid: String, algorithm: Algorithm, generation: i64, activates_at: Timestamp, predecessors_expire_at: Timestamp },
+    Activate { kid: String, algorithm: Algorithm, generation: i64, activates_at: Timestamp },
     /// Retire the keys of an algorithm that no resource uses any more.
     Retire { algorithm: Algorithm, retires_at: Timestamp, expires_at: Timestamp },
     /// Delete the row of a key that was withdrawn long ago.
@@ -153,7 +153,7 @@ impl KnownKeys<'_> {
     fn next(&self, schedule: Schedule, first: First, now: Timestamp) -> Option<Step> {
         let create = |cause, lead| {
             let (algorithm, generation, activates_at) = (self.algorithm, self.newest_generation.saturating_add(1), now + lead);
-            Some(Step::Create { algorithm, generation, activates_at, predecessors_expire_at: expiry_of(activates_at), cause })
+            Some(Step::Create { algorithm, generation, activates_at, cause })
         };
         let signing = self.keys.iter().filter(|key| key.signs(now)).max_by_key(|key| key.row.generation);
         let successor = self.keys.iter().filter(|key| key.will_sign(now)).max_by_key(|key| key.row.generation);
@@ -171,7 +171,7 @@ impl KnownKeys<'_> {
                 let activates_at = now + SHORT_LEAD;
                 let (kid, algorithm, generation) = (row.kid.clone(), row.algorithm, row.generation);
                 let early = activates_at < row.activates_at;
-                early.then(|| Step::Activate { kid, algorithm, generation, activates_at, predecessors_expire_at: expiry_of(activates_at) })
+                early.then_some(Step::Activate { kid, algorithm, generation, activates_at })
             }
             // It is the first one and waits for its time, or this clock is a little behind.
             (None, Some(_)) => None,

@@ -185,10 +185,10 @@ impl World {
         let rows: Vec<_> = self.rows.iter().map(|row| (row.clone(), true)).collect();
         for step in plan(&known(&rows, &self.in_use), self.schedule, Occasion::Running, now) {
             match step {
-                Step::Create { algorithm, generation, activates_at, predecessors_expire_at, .. } => {
+                Step::Create { algorithm, generation, activates_at, .. } => {
                     for row in self.rows.iter_mut().filter(|row| row.algorithm == algorithm && row.retires_at.is_none_or(|at| at > now)) {
                         let retires_at = if row.activates_at > now { now } else { activates_at };
-                        (row.retires_at, row.expires_at) = (Some(retires_at), Some(predecessors_expire_at));
+                        (row.retires_at, row.expires_at) = (Some(retires_at), Some(expiry_of(activates_at)));
                     }
                     self.rows.push(SigningKeyRow { published_at: now, ..row(algorithm, generation, activates_at) });
                 }

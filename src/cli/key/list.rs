@@ -1,30 +1,26 @@
-//! `sealwright key`: signing keys.
+use clap::Args;
 
-use clap::Subcommand;
-
-use super::{
-    Operator,
-    error::Error,
-    output::{Output, or_never, table},
-};
-use crate::server::commands::view::KeyView;
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// List all signing keys, the newest first
-    List {
-        #[command(flatten)]
-        output: Output,
+use crate::{
+    cli::{
+        Operator,
+        error::Error,
+        output::{Output, or_never, table},
     },
+    server::commands::view::KeyView,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    output: Output,
 }
 
-impl Command {
+impl List {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
-        let Self::List { output } = self;
         let now = operator.act.now;
         let (readable, damaged) = operator.commands.list_keys().await?;
         let views: Vec<KeyView> = readable.into_iter().map(|key| KeyView::new(key, now)).collect();
-        output.print(&views, |views| {
+        self.output.print(&views, |views| {
             let row = |view: &KeyView| {
                 [
                     view.kid.clone(),

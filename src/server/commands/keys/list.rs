@@ -1,5 +1,7 @@
-use super::{Commands, Error};
-use crate::server::model::SigningKeyRow;
+use crate::server::{
+    commands::{Commands, Error},
+    model::SigningKeyRow,
+};
 
 impl Commands {
     /// All signing keys, newest first, and the error of the first damaged one.

@@ -1,0 +1,3 @@
+//! What an operator can do with signing keys.
+
+mod list;

@@ -25,6 +25,12 @@ impl Timestamp {
         Self(seconds.saturating_mul(1000))
     }
 
+    /// The first whole second that is not earlier.
+    #[must_use]
+    pub(crate) const fn to_whole_second(self) -> Self {
+        Self::from_seconds(self.0.saturating_add(999).div_euclid(1000))
+    }
+
     /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
     #[must_use]
     pub const fn seconds(self) -> i64 {

@@ -60,6 +60,8 @@ pub(super) enum Error {
     NotConfirmable,
     #[error("not confirmed; nothing was changed")]
     NotConfirmed,
+    #[error("keys of several algorithms sign: name one with --alg ({0})")]
+    SeveralAlgorithms(String),
     #[error("some checks failed; see above")]
     CheckFailed,
 }

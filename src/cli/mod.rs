@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod algorithm;
 mod allowance;
 mod backup;
 mod change;

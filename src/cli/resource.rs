@@ -1,12 +1,10 @@
 //! `sealwright resource`: the APIs that tokens are for.
 
-use clap::{
-    Subcommand,
-    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
-};
+use clap::Subcommand;
 
 use super::{
     Operator,
+    algorithm::algorithm,
     claim::{self, Claim, claim},
     confirmation::Confirmation,
     error::Error,
@@ -103,13 +101,6 @@ pub(super) enum Command {
         #[command(flatten)]
         confirmation: Confirmation,
     },
-}
-
-/// Parses an algorithm that the server signs with.
-fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
-    let names = ["RS256", "PS256", "ES256", "Ed25519"].map(PossibleValue::new).into_iter();
-    // The name before RFC 9864.
-    PossibleValuesParser::new(names.chain([PossibleValue::new("EdDSA").hide(true)])).try_map(|name| name.parse())
 }
 
 /// Parses a scope token that can stand in `--allow RESOURCE=SCOPE,SCOPE`.

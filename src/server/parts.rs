@@ -12,7 +12,7 @@ use super::{
     error::StartError,
     http::{ApiDocs, App},
     issuer::TokenIssuer,
-    keys::{KeyRing, MacKey, SealingKeys},
+    keys::{KeyRing, MacKey, SealingKeys, refuse_beside_later_servers},
     logins::Logins,
     meters::Meters,
     registry::Registry,
@@ -61,6 +61,7 @@ impl Parts {
         let record = restore::require_known(&config.store, &config.keys).await?;
         let record_file = RecordFile::of(&config.keys);
         let store = Store::open(&config.store, Opening::CreateIfMissing).await?;
+        refuse_beside_later_servers(&store, &*clock).await?;
         let sealing = SealingKeys::open_or_create(&config.keys, &store).await?;
         let refresh_tokens = MacKey::open(Logins::KEY, &sealing, &store).await?;
         let sources = MacKey::open(Registry::SOURCE_KEY, &sealing, &store).await?;

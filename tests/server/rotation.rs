@@ -10,7 +10,9 @@ on_both_databases![
     jk2_the_next_key_is_published_for_a_day_before_it_signs,
     jk3_an_old_key_is_published_until_its_last_token_has_expired_and_its_row_is_deleted_a_week_later,
     two_nodes_that_rotate_at_the_same_time_create_one_key,
-    ky1_a_node_whose_clock_is_a_day_behind_does_not_start_and_changes_nothing,
+    ky1_a_node_that_sees_a_key_of_the_future_does_not_start_and_changes_nothing,
+    ky1_a_node_whose_clock_is_a_day_behind_does_not_start_beside_one_that_is_alive,
+    ky1_a_clock_that_was_ahead_once_refuses_no_start,
     ky1_a_node_whose_clock_was_set_changes_no_key_and_says_so,
     ky2_tokens_are_not_signed_with_another_algorithm_while_a_key_is_lost,
     ky2_a_key_that_was_revoked_with_a_time_in_the_future_signs_no_more,
@@ -104,17 +106,35 @@ async fn two_nodes_that_rotate_at_the_same_time_create_one_key(backend: Backend)
     assert_eq!(kids(&second).await, keys);
 }
 
-async fn ky1_a_node_whose_clock_is_a_day_behind_does_not_start_and_changes_nothing(backend: Backend) {
+async fn ky1_a_node_that_sees_a_key_of_the_future_does_not_start_and_changes_nothing(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let before = kids(&app).await;
-    let why = app.second_node_refused(DAY).await;
+    let why = app.second_node_refused(Duration::from_secs(90 * 60)).await;
     assert!(why.contains("a signing key was published at") && why.contains("set this clock"), "{why}");
     look(&app).await;
     assert_eq!(kids(&app).await, before);
     assert_eq!(app.database.texts("SELECT kid FROM signing_keys").await, before);
     assert_eq!(signing(&app, &client).await, before[0]);
     app.second_node_behind(Duration::from_secs(110)).await;
+}
+
+async fn ky1_a_node_whose_clock_is_a_day_behind_does_not_start_beside_one_that_is_alive(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    app.pass(10 * DAY).await;
+    let before = kids(&app).await;
+    let why = app.second_node_refused(DAY).await;
+    assert!(why.contains("another server is alive") && why.contains("set the clock that is wrong"), "{why}");
+    look(&app).await;
+    assert_eq!((kids(&app).await, signing(&app, &client).await), (before.clone(), before[0].clone()));
+    assert_eq!(app.database.texts("SELECT kid FROM signing_keys").await, before);
+}
+
+async fn ky1_a_clock_that_was_ahead_once_refuses_no_start(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    app.database.execute("UPDATE epochs SET n = 4000000000 WHERE kind = 'heartbeat'").await;
+    app.start_behind(Duration::ZERO).await.unwrap();
 }
 
 async fn ky1_a_node_whose_clock_was_set_changes_no_key_and_says_so(backend: Backend) {

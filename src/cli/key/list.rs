@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(in crate::cli) struct List {
     #[command(flatten)]
     output: Output,
 }
@@ -18,7 +18,7 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let now = operator.act.now;
-        let (readable, damaged) = operator.commands.list_keys().await?;
+        let (readable, damaged) = operator.commands.keys().list().await?;
         let views: Vec<KeyView> = readable.into_iter().map(|key| KeyView::new(key, now)).collect();
         self.output.print(&views, |views| {
             let row = |view: &KeyView| {

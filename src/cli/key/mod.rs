@@ -1,6 +1,8 @@
 //! `sealwright key`: signing keys.
 
 mod list;
+mod revoke;
+mod rotate;
 
 use clap::Subcommand;
 
@@ -10,12 +12,18 @@ use super::{Operator, error::Error};
 pub(super) enum Command {
     /// List all signing keys, the newest first
     List(list::List),
+    /// Replace the key that signs before its time: the next one is published now and signs after the lead
+    Rotate(rotate::Rotate),
+    /// Withdraw a key at once: all tokens that it signed are refused
+    Revoke(revoke::Revoke),
 }
 
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         match self {
             Self::List(list) => list.run(operator).await,
+            Self::Rotate(rotate) => rotate.run(operator).await,
+            Self::Revoke(revoke) => revoke.run(operator).await,
         }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) enum Cause {
     Store(store::Error),
     #[error(transparent)]
     Keys(keys::Error),
+    #[error("{0}; nothing was changed")]
+    KeyRequest(keys::RequestError),
     #[error(transparent)]
     Restore(restore::Error),
     #[error("the password cannot be used: {0}")]
@@ -53,7 +55,7 @@ macro_rules! from {
     };
 }
 
-from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, Restore: restore::Error, Hashing: WorkError }
+from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, KeyRequest: keys::RequestError, Restore: restore::Error, Hashing: WorkError }
 
 impl From<Cause> for Error {
     fn from(cause: Cause) -> Self {

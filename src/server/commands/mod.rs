@@ -19,6 +19,7 @@ pub(crate) mod view;
 
 pub use clients::{Clients, NewClient, NewSecret};
 pub use error::Error;
+pub use keys::{Condemned, Keys, Successor};
 pub use logins::{Logins, LoginsOf};
 pub use resources::{NewResource, Resources};
 pub use users::{NewUser, Users};
@@ -99,6 +100,12 @@ impl Commands {
     #[must_use]
     pub const fn users(&self) -> Users<'_> {
         Users { store: &self.store, policy: &self.policy }
+    }
+
+    /// The commands on signing keys.
+    #[must_use]
+    pub const fn keys(&self) -> Keys<'_> {
+        Keys { store: &self.store, policy: &self.policy.keys }
     }
 
     /// The commands on logins.

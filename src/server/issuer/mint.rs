@@ -22,7 +22,8 @@ impl TokenIssuer {
     pub(super) async fn mint(&self, client: &Client, subject: Subject<'_>, target: Target, now: Timestamp) -> Result<IssuedToken, Error> {
         // The shorter lifetime applies: a resource's limit holds for every client, and a client's for every resource.
         let limits = [client.token_lifetime, target.resource.token_lifetime];
-        let lifetime = limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime);
+        let lifetime =
+            limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime).duration().min(self.keys.longest_lifetime());
         let iat = now.seconds();
         let (sub, user, auth_time) = match subject {
             Subject::Client => (client.id.to_string(), None, None),
@@ -31,7 +32,7 @@ impl TokenIssuer {
         let custom = custom_claims(client, &target.resource, subject);
         let registered = AccessTokenClaims {
             iss: self.issuer.clone(),
-            exp: (now + lifetime.duration()).seconds(),
+            exp: (now + lifetime).seconds(),
             aud: target.resource.audience.clone(),
             sub,
             client_id: client.id.clone(),
@@ -42,7 +43,7 @@ impl TokenIssuer {
         };
         let access_token = self.keys.sign(TokenClaims { registered, custom }, target.resource.algorithm, now).await?;
         self.meters.tokens_issued.inc();
-        Ok(IssuedToken { access_token, expires_in: lifetime.seconds(), scope: target.scope, refresh_token: None, user })
+        Ok(IssuedToken { access_token, expires_in: lifetime.as_secs(), scope: target.scope, refresh_token: None, user })
     }
 }
 

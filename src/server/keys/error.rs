@@ -32,6 +32,11 @@ pub(crate) enum Error {
         rfc3339(*published_at), rfc3339(*now)
     )]
     ClockBehind { now: Timestamp, published_at: Timestamp },
+    #[error(
+        "another server is alive, whose clock shows {}, and the clock of this machine shows {}: set the clock that is wrong; nothing was changed",
+        rfc3339(*alive_at), rfc3339(*now)
+    )]
+    ClockBehindServer { now: Timestamp, alive_at: Timestamp },
     #[error("no signing key can be used, and none could be created: another one has its generation; run `sealwright check`")]
     NotCreated,
     #[error("a signing key could not be generated: {0}")]

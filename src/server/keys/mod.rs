@@ -3,7 +3,9 @@
 mod clock_check;
 mod error;
 mod first_start_mark;
+mod late_start;
 mod mac_key;
+mod on_request;
 mod opened;
 mod plan;
 mod ring;
@@ -17,7 +19,10 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
+pub(crate) use late_start::refuse_beside_later_servers;
 pub(crate) use mac_key::MacKey;
+pub use on_request::{Condemned, Successor};
+pub(crate) use on_request::{KeyRequests, RequestError};
 pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;
@@ -42,6 +47,8 @@ pub(crate) struct Policy {
     pub(crate) publish_lead: Duration,
     /// How long a key signs.
     pub(crate) rotation_period: Duration,
+    /// By which factor rotation runs faster than it should. 1, except in a rehearsal.
+    rehearsal_speed: u32,
     /// Size of a new RSA key in bits: 2048, 3072 or 4096.
     pub(crate) rsa_bits: usize,
     pub(crate) signing_threads: usize,
@@ -74,6 +81,13 @@ impl Policy {
             "a duration from 1day to 365days",
         ),
         setting(
+            "key_rehearsal_speed",
+            Some("1"),
+            "divides the times of key rotation by this number, to rehearse rotations with your verifiers within minutes; not for production: \
+             verifiers must cache keys for shorter times, and tokens must have shorter lifetimes",
+            "a number from 1 to 1440",
+        ),
+        setting(
             "rsa_bits",
             Some("2048"),
             "the size of new RSA keys; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
@@ -88,8 +102,18 @@ impl Policy {
         ),
     ];
 
-    const fn schedule(&self) -> Schedule {
-        Schedule { period: self.rotation_period, lead: self.publish_lead }
+    fn schedule(&self) -> Schedule {
+        Schedule::new(self.rotation_period, self.publish_lead).at_speed(self.rehearsal_speed)
+    }
+
+    /// The shortest lead that an operator may choose.
+    fn shortest_lead(&self) -> Duration {
+        Self::SHORTEST_LEAD / self.rehearsal_speed
+    }
+
+    /// Whether rotation runs faster than it should, to rehearse it: by this factor.
+    pub(crate) fn rehearsal(&self) -> Option<u32> {
+        (self.rehearsal_speed > 1).then_some(self.rehearsal_speed)
     }
 
     pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
@@ -100,6 +124,7 @@ impl Policy {
             publish_lead: values.parse("key_publish_lead", duration(Self::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,
             rotation_period: values
                 .parse("key_rotation_period", duration(Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600)))?,
+            rehearsal_speed: values.parse("key_rehearsal_speed", number(1, 1440))?,
             rsa_bits: values.parse("rsa_bits", |text| match text {
                 "2048" => Ok(2048),
                 "3072" => Ok(3072),

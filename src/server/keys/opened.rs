@@ -126,8 +126,22 @@ impl Keys {
 
     /// The newest generation of an algorithm that is active at `now`.
     pub(super) fn active(&self, algorithm: Algorithm, now: Timestamp) -> Option<&SigningKey> {
-        let active = |key: &&OpenedKey| key.row.algorithm == algorithm && key.row.state(now) == KeyState::Active;
-        self.opened.iter().find(active).map(|key| &key.signer)
+        self.newest_in(KeyState::Active, algorithm, now).map(|key| &key.signer)
+    }
+
+    /// The row of the key that signs, see [`Self::active`].
+    pub(super) fn active_row(&self, algorithm: Algorithm, now: Timestamp) -> Option<&SigningKeyRow> {
+        self.newest_in(KeyState::Active, algorithm, now).map(|key| &key.row)
+    }
+
+    /// The row of the newest key that is published and does not sign yet.
+    pub(super) fn successor_row(&self, algorithm: Algorithm, now: Timestamp) -> Option<&SigningKeyRow> {
+        let superseded = |row: &SigningKeyRow| row.retires_at.is_some_and(|retires| retires <= row.activates_at);
+        self.newest_in(KeyState::Published, algorithm, now).map(|key| &key.row).filter(|row| !superseded(row))
+    }
+
+    fn newest_in(&self, state: KeyState, algorithm: Algorithm, now: Timestamp) -> Option<&OpenedKey> {
+        self.opened.iter().find(|key| key.row.algorithm == algorithm && key.row.state(now) == state)
     }
 
     /// Whether an algorithm has a key that should sign at `now` and cannot.

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 
 use super::{
-    ClockFault, Error, Policy, SKEW, SealingKeys,
+    ClockFault, Error, Policy, SealingKeys,
     opened::{Jwks, Keys},
-    plan::{FALLBACK, LONGEST_MAX_AGE, Occasion},
+    plan::{FALLBACK, Occasion},
     rotation,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     server::{
         document::Document,
         meters::WorkMeters,
-        model::{KeyState, TokenClaims},
+        model::{KeyState, TokenClaims, TokenLifetime},
         store::Store,
         workers::{WorkError, Workers},
     },
@@ -70,6 +70,9 @@ impl KeyRing {
     ) -> Result<Self, Error> {
         let started = Workers::start("sign", policy.signing_threads, policy.signing_queue, meters);
         let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
+        if let Some(speed) = policy.rehearsal() {
+            tracing::warn!(speed, "signing keys are rotated faster, to rehearse it: this is not for production");
+        }
         let keys = rotation::open_or_create(policy, &sealing, &store, now).await?;
         let view = ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?);
         Ok(Self(Arc::new(Inner { policy: Policy { sealing_key: None, ..policy.clone() }, sealing, store, signing, view })))
@@ -162,9 +165,21 @@ impl KeyRing {
         const BLIND_AFTER: Duration = Duration::from_secs(60);
         const LONGEST_WHILE_BLIND: Duration = Duration::from_secs(60);
         let read_at = self.0.view.load().read_at;
-        let known_until = read_at + self.0.policy.publish_lead - 2 * SKEW;
-        let longest = if now.since(read_at) > BLIND_AFTER { LONGEST_WHILE_BLIND } else { LONGEST_MAX_AGE };
+        let schedule = self.0.policy.schedule();
+        let known_until = read_at + schedule.lead - 2 * schedule.skew;
+        let longest = if now.since(read_at) > BLIND_AFTER { LONGEST_WHILE_BLIND } else { schedule.longest_max_age };
         Duration::from_secs(known_until.since(now).min(longest).as_secs())
+    }
+
+    /// The longest lifetime of a token that expires before its key is withdrawn.
+    pub(crate) fn longest_lifetime(&self) -> Duration {
+        TokenLifetime::MAX.duration() / self.0.policy.rehearsal_speed
+    }
+
+    /// The interval between looks at the keys. A resource with a new algorithm waits that long for its key to be published.
+    pub(crate) fn look_every(&self) -> Duration {
+        const LOOK_EVERY: Duration = Duration::from_secs(5);
+        (LOOK_EVERY / self.0.policy.rehearsal_speed).max(Duration::from_millis(500))
     }
 
     /// Whether a key of the default algorithm is active at `now`.

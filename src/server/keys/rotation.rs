@@ -5,7 +5,7 @@ use tokio::task::spawn_blocking;
 use super::{
     Error, Policy, SKEW, SealingKeys,
     opened::Keys,
-    plan::{Cause, FALLBACK, Occasion, Step, expiry_of, plan},
+    plan::{Cause, FALLBACK, Occasion, Step, plan},
     sealing::Sealed,
     signer,
 };
@@ -51,7 +51,8 @@ pub(super) async fn execute(
     now: Timestamp,
 ) -> Result<usize, Error> {
     let act = Act::of_server(now);
-    let steps = plan(&keys.known(stored, &store.list_algorithms_in_use().await?, now), policy.schedule(), occasion, now);
+    let schedule = policy.schedule();
+    let steps = plan(&keys.known(stored, &store.list_algorithms_in_use().await?, now), schedule, occasion, now);
     let count = steps.len();
     for step in steps {
         match step {
@@ -60,16 +61,17 @@ pub(super) async fn execute(
                 let mut row = create(policy, sealing, algorithm, generation, now, activates_at).await?;
                 if matches!(cause, Cause::Lost | Cause::NewAlgorithm) {
                     // It is published from now on, and a large RSA key takes seconds.
-                    row.activates_at = activates_at + taken.elapsed();
+                    row.activates_at = (activates_at + taken.elapsed()).to_whole_second();
                 }
                 let (kid, activates_at) = (row.kid.clone(), row.activates_at);
-                if store.insert_signing_key(&act, row, expiry_of(activates_at)).await? {
+                if store.insert_signing_key(&act, row, schedule.expiry_of(activates_at)).await? {
                     report_created(cause, algorithm, generation, &kid, activates_at);
                 }
             }
             Step::Activate { kid, algorithm, generation, activates_at } => {
+                let activates_at = activates_at.to_whole_second();
                 let key = (&*kid, algorithm, generation);
-                if store.activate_signing_key(&act, key, activates_at, expiry_of(activates_at)).await? {
+                if store.activate_signing_key(&act, key, activates_at, schedule.expiry_of(activates_at)).await? {
                     tracing::error!(key.id = kid, "the signing key in use is lost; the next one signs early");
                 }
             }
@@ -82,7 +84,7 @@ pub(super) async fn execute(
     Ok(count)
 }
 
-async fn create(
+pub(super) async fn create(
     policy: &Policy,
     sealing: &SealingKeys,
     algorithm: Algorithm,

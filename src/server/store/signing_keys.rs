@@ -158,6 +158,26 @@ impl Store {
         .await
     }
 
+    /// Withdraws a key at once. One that is revoked already stays as it is.
+    pub(crate) async fn revoke_signing_key(&self, act: &Act, kid: &str) -> Result<(), Error> {
+        let (act, kid) = (act.clone(), kid.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                let revoked = sqlx::query("UPDATE signing_keys SET revoked_at = $2 WHERE kid = $1 AND revoked_at IS NULL")
+                    .bind(kid.clone())
+                    .bind(act.now.seconds())
+                    .execute(&mut *connection)
+                    .await?;
+                if revoked.rows_affected() > 0 {
+                    changes::record(connection, &act, "key.revoke", &kid, Detail::default()).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Deletes a key that is no longer published.
     pub(crate) async fn delete_signing_key(&self, act: &Act, kid: &str) -> Result<(), Error> {
         let (act, kid) = (act.clone(), kid.to_owned());

@@ -16,8 +16,6 @@ use crate::{
     },
 };
 
-/// The interval between looks at the keys. A resource with a new algorithm waits that long for its key to be published.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Time limit of one look. Generating an RSA key of 4096 bits takes seconds, and much longer on a busy machine.
 const TIME_LIMIT: Duration = Duration::from_secs(300);
 
@@ -89,7 +87,7 @@ impl Task for KeyRotation {
 
     async fn run(mut self) -> Infallible {
         loop {
-            self.clock.sleep_until(Self::NAME, self.clock.now() + LOOK_EVERY).await;
+            self.clock.sleep_until(Self::NAME, self.clock.now() + self.keys.look_every()).await;
             let outcome = self.look().await;
             self.report(&outcome);
             let waits = matches!(outcome, Ok(()) | Err(Paused::Clock(ClockFault::Unconfirmed(_))));

@@ -74,9 +74,22 @@ impl TestApp {
 
     /// Why another server on the same database, whose clock is behind, does not start.
     pub(crate) async fn second_node_refused(&self, behind: Duration) -> String {
+        self.start_behind(behind).await.unwrap_err().to_string()
+    }
+
+    /// Starts another server on the same database, whose clock is behind, and stops it. Time passes for both until it has started or failed.
+    pub(crate) async fn start_behind(&self, behind: Duration) -> Result<(), sealwright::server::Error> {
         let clock = ManualClock::at(self.now() - behind);
-        let server = Server::build(Self::config(&self.database, &[]), Arc::new(clock)).await;
-        server.map(|_| ()).unwrap_err().to_string()
+        let build = Server::build(Self::config(&self.database, &[]), Arc::new(clock.clone()));
+        tokio::pin!(build);
+        loop {
+            tokio::select! {
+                built = &mut build => return built.map(drop),
+                () = wait_until(|| clock.sleepers().contains(&"start")) => {}
+            }
+            clock.advance(Duration::from_secs(1));
+            self.pass(Duration::from_secs(1)).await;
+        }
     }
 
     fn config(database: &TestDatabase, settings: &[(&str, &str)]) -> Config {

@@ -22,6 +22,49 @@ pub(super) struct Schedule {
     pub(super) period: Duration,
     /// How long a key is published before it signs.
     pub(super) lead: Duration,
+    /// Maximum difference between the clocks of nodes and verifiers.
+    pub(super) skew: Duration,
+    /// The longest time for which verifiers may cache the JWKS, whatever the lead.
+    pub(super) longest_max_age: Duration,
+    /// How long after its signature the last verifier may accept a token: the longest lifetime and the longest leeway.
+    longest_use: Duration,
+    /// How long a row is kept after its key was withdrawn.
+    keep: Duration,
+}
+
+impl Schedule {
+    pub(super) const fn new(period: Duration, lead: Duration) -> Self {
+        /// The longest leeway of a verifier, in seconds.
+        const LEEWAY: u64 = 300;
+        Self {
+            period,
+            lead,
+            skew: SKEW,
+            longest_max_age: Duration::from_secs(3600),
+            longest_use: Duration::from_secs(TokenLifetime::MAX.seconds() + LEEWAY),
+            keep: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+
+    /// The same rotation at a multiple of its speed, to rehearse it.
+    pub(super) fn at_speed(self, speed: u32) -> Self {
+        Self {
+            period: self.period / speed,
+            lead: self.lead / speed,
+            skew: self.skew / speed,
+            longest_max_age: self.longest_max_age / speed,
+            longest_use: self.longest_use / speed,
+            keep: self.keep / speed,
+        }
+    }
+
+    /// The time at which a key may be withdrawn that retires at `retires_at`.
+    ///
+    /// A node whose clock is behind signs with it for a while longer, a verifier whose clock is behind accepts the last token for longer, and a
+    /// node whose clock is ahead withdraws the key early. The first is part of the token's own times; the other two are twice the skew.
+    pub(super) fn expiry_of(&self, retires_at: Timestamp) -> Timestamp {
+        retires_at + self.longest_use + 2 * self.skew
+    }
 }
 
 /// How much a plan may change.
@@ -55,14 +98,8 @@ impl Occasion {
 
 /// How long an unplanned key is published before it signs, so that every node has read it when the first one signs with it.
 pub(super) const SHORT_LEAD: Duration = Duration::from_secs(2);
-/// The longest time for which verifiers may cache the JWKS, whatever the lead.
-pub(super) const LONGEST_MAX_AGE: Duration = Duration::from_secs(3600);
-/// How long a row is kept after its key was withdrawn.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The algorithm of tokens whose resource uses one that has no key yet. It is always in use.
 pub(super) const FALLBACK: Algorithm = Algorithm::Rs256;
-/// The longest leeway of a verifier.
-const LEEWAY: Duration = Duration::from_secs(300);
 
 /// A signing key of the database.
 #[derive(Debug, Clone, Copy)]
@@ -136,14 +173,6 @@ impl KnownKey<'_> {
     }
 }
 
-/// The time at which a key may be withdrawn that retires at `retires_at`.
-///
-/// A node whose clock is behind signs with it for a while longer, a verifier whose clock is behind accepts the last token for longer, and a node
-/// whose clock is ahead withdraws the key early. The first is part of the token's own times; the other two are twice the skew.
-pub(super) fn expiry_of(retires_at: Timestamp) -> Timestamp {
-    retires_at + TokenLifetime::MAX.duration() + LEEWAY + 2 * SKEW
-}
-
 impl KnownKeys<'_> {
     fn has_lost(&self, now: Timestamp, before: i64) -> bool {
         self.unreadable || self.keys.iter().any(|key| key.row.generation < before && key.is_lost(now))
@@ -166,7 +195,7 @@ impl KnownKeys<'_> {
             }
             // Verifiers may know it already. The fallback does not wait, whatever became of the key before it.
             (None, Some(KnownKey { row, .. }))
-                if self.has_lost(now, row.generation) || self.algorithm == FALLBACK && row.activates_at > now + 2 * SKEW =>
+                if self.has_lost(now, row.generation) || self.algorithm == FALLBACK && row.activates_at > now + 2 * schedule.skew =>
             {
                 let activates_at = now + SHORT_LEAD;
                 let (kid, algorithm, generation) = (row.kid.clone(), row.algorithm, row.generation);
@@ -183,26 +212,26 @@ impl KnownKeys<'_> {
                 First::OfIssuer => create(Cause::First, Duration::ZERO),
                 First::Again => create(Cause::Lost, SHORT_LEAD),
                 First::AtOnce => create(Cause::NewAlgorithm, SHORT_LEAD),
-                First::AfterCaches => create(Cause::NewAlgorithm, LONGEST_MAX_AGE + 2 * SKEW + SHORT_LEAD),
+                First::AfterCaches => create(Cause::NewAlgorithm, schedule.longest_max_age + 2 * schedule.skew + SHORT_LEAD),
             },
         }
     }
 
     /// The end of its keys, if it is not planned yet.
-    fn end(&self, now: Timestamp) -> Option<Step> {
+    fn end(&self, schedule: Schedule, now: Timestamp) -> Option<Step> {
         // Nodes that have not read the change of the resource yet still sign with them.
-        let retires_at = now + 2 * SKEW;
+        let retires_at = now + 2 * schedule.skew;
         let open = self.keys.iter().any(|key| key.usable() && key.row.retires_at.is_none_or(|planned| planned > retires_at));
-        open.then(|| Step::Retire { algorithm: self.algorithm, retires_at, expires_at: expiry_of(retires_at) })
+        open.then(|| Step::Retire { algorithm: self.algorithm, retires_at, expires_at: schedule.expiry_of(retires_at) })
     }
 
-    fn old(&self, now: Timestamp) -> impl Iterator<Item = Step> {
-        let withdrawn = |key: &KnownKey<'_>| key.row.revoked_at.map(expiry_of).or(key.row.expires_at);
+    fn old(&self, schedule: Schedule, now: Timestamp) -> impl Iterator<Item = Step> {
+        let withdrawn = move |key: &KnownKey<'_>| key.row.revoked_at.map(|revoked| schedule.expiry_of(revoked)).or(key.row.expires_at);
         // The newest row is kept, because it holds the count of generations.
         let old = move |key: &&KnownKey<'_>| {
-            key.row.generation < self.newest_generation && withdrawn(key).is_some_and(|withdrawn| withdrawn + KEEP <= now)
+            key.row.generation < self.newest_generation && withdrawn(key).is_some_and(|withdrawn| withdrawn + schedule.keep <= now)
         };
-        let unreadable = self.ended.iter().filter(move |(_, end)| *end + KEEP <= now).map(|(kid, _)| kid);
+        let unreadable = self.ended.iter().filter(move |(_, end)| *end + schedule.keep <= now).map(|(kid, _)| kid);
         self.keys.iter().filter(old).map(|key| &key.row.kid).chain(unreadable).map(|kid| Step::Delete { kid: kid.clone() })
     }
 }
@@ -221,12 +250,14 @@ enum First {
 }
 
 impl First {
-    fn of(issuer: &[KnownKeys<'_>], occasion: Occasion, now: Timestamp) -> Self {
+    fn of(issuer: &[KnownKeys<'_>], schedule: Schedule, occasion: Occasion, now: Timestamp) -> Self {
         let published = issuer.iter().flat_map(|known| &known.keys).map(|key| key.row.published_at).min();
         let fallback = issuer.iter().filter(|known| known.algorithm == FALLBACK).flat_map(|known| &known.keys);
         if issuer.iter().all(|known| known.newest_generation == 0 && !known.unreadable) {
             if occasion == Occasion::Start { Self::OfIssuer } else { Self::Again }
-        } else if published.is_none_or(|first| now.since(first) < LONGEST_MAX_AGE) || !fallback.into_iter().any(|key| key.signs(now)) {
+        } else if published.is_none_or(|first| now.since(first) < schedule.longest_max_age)
+            || !fallback.into_iter().any(|key| key.signs(now))
+        {
             Self::AtOnce
         } else {
             Self::AfterCaches
@@ -236,11 +267,11 @@ impl First {
 
 /// The steps that are due at `now`. `issuer` has an entry for every algorithm that has a key or is in use.
 pub(super) fn plan(issuer: &[KnownKeys<'_>], schedule: Schedule, occasion: Occasion, now: Timestamp) -> Vec<Step> {
-    let first = First::of(issuer, occasion, now);
+    let first = First::of(issuer, schedule, occasion, now);
     let mut steps = Vec::new();
     for known in issuer {
-        steps.extend(if known.in_use { known.next(schedule, first, now) } else { known.end(now) });
-        steps.extend(known.old(now));
+        steps.extend(if known.in_use { known.next(schedule, first, now) } else { known.end(schedule, now) });
+        steps.extend(known.old(schedule, now));
     }
     steps.retain(|step| occasion.allows(step));
     steps

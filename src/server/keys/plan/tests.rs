@@ -7,7 +7,8 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_seconds(1_795_500_000);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-const SCHEDULE: Schedule = Schedule { period: Duration::from_secs(30 * 24 * 3600), lead: DAY };
+const SCHEDULE: Schedule = Schedule::new(Duration::from_secs(30 * 24 * 3600), DAY);
+const KEEP: Duration = SCHEDULE.keep;
 
 fn row(algorithm: Algorithm, generation: i64, activates_at: Timestamp) -> SigningKeyRow {
     SigningKeyRow {
@@ -142,7 +143,7 @@ fn the_first_key_of_a_further_algorithm_waits_until_no_cached_jwks_lacks_it() {
         let [Step::Create { algorithm: Algorithm::Es256, generation: 1, activates_at, .. }] = steps[..] else { panic!("{steps:?}") };
         activates_at.since(NOW)
     };
-    assert_eq!(lead(NOW - 2 * DAY), LONGEST_MAX_AGE + 2 * SKEW + SHORT_LEAD);
+    assert_eq!(lead(NOW - 2 * DAY), HOUR + 2 * SKEW + SHORT_LEAD);
     assert_eq!(lead(NOW - HOUR / 2), SHORT_LEAD, "an issuer that is being set up");
 }
 
@@ -151,7 +152,7 @@ fn the_key_of_an_algorithm_that_no_resource_uses_retires() {
     let known = known(&[(rsa(1, NOW - DAY), true), (row(Algorithm::Es256, 1, NOW - DAY), true)], &[Algorithm::Rs256]);
     let steps = plan(&known, SCHEDULE, Occasion::Running, NOW);
     let retires_at = NOW + 2 * SKEW;
-    assert_eq!(steps, [Step::Retire { algorithm: Algorithm::Es256, retires_at, expires_at: expiry_of(retires_at) }]);
+    assert_eq!(steps, [Step::Retire { algorithm: Algorithm::Es256, retires_at, expires_at: SCHEDULE.expiry_of(retires_at) }]);
 }
 
 #[test]
@@ -188,7 +189,7 @@ impl World {
                 Step::Create { algorithm, generation, activates_at, .. } => {
                     for row in self.rows.iter_mut().filter(|row| row.algorithm == algorithm && row.retires_at.is_none_or(|at| at > now)) {
                         let retires_at = if row.activates_at > now { now } else { activates_at };
-                        (row.retires_at, row.expires_at) = (Some(retires_at), Some(expiry_of(activates_at)));
+                        (row.retires_at, row.expires_at) = (Some(retires_at), Some(self.schedule.expiry_of(activates_at)));
                     }
                     self.rows.push(SigningKeyRow { published_at: now, ..row(algorithm, generation, activates_at) });
                 }
@@ -220,7 +221,7 @@ impl World {
                 for (kids, _) in &self.cached {
                     assert!(kids.contains(&kid), "a cached JWKS lacks {kid}, which signs");
                 }
-                let until = now + DAY + LEEWAY + SKEW;
+                let until = now + DAY + Duration::from_secs(300) + SKEW;
                 self.tokens.entry(kid).and_modify(|last| *last = (*last).max(until)).or_insert(until);
             }
         }
@@ -228,7 +229,7 @@ impl World {
         for kid in self.tokens.keys() {
             assert!(kids.contains(kid), "{kid} was withdrawn, and a token that it signed is valid");
         }
-        let max_age = (self.schedule.lead - 2 * SKEW).min(LONGEST_MAX_AGE);
+        let max_age = (self.schedule.lead - 2 * SKEW).min(HOUR);
         self.cached.push((kids, time + max_age));
     }
 }
@@ -275,7 +276,7 @@ proptest! {
         (period, lead) in (1_u32..40, 2_u32..72),
         steps in prop::collection::vec((pauses(), 0_usize..5, 0_u32..40), 300),
     ) {
-        let schedule = Schedule { period: period * DAY, lead: lead * HOUR };
+        let schedule = Schedule::new(period * DAY, lead * HOUR);
         let mut world = World { rows: Vec::new(), schedule, cached: Vec::new(), tokens: BTreeMap::new(), in_use: vec![Algorithm::Rs256] };
         // The issuer has been set up for a while when the first verifier caches anything.
         world.execute(NOW);

@@ -1,0 +1,144 @@
+//! Keys that an operator replaces or revokes, outside the schedule.
+
+use std::time::Duration;
+
+use sealwright::{protocol::Algorithm, server::commands::Act};
+
+use crate::support::{Backend, Credential, TestApp, header_of, on_both_databases};
+
+on_both_databases![
+    a_key_that_an_operator_rotates_signs_after_the_lead_and_no_token_becomes_invalid,
+    a_lead_that_is_too_short_and_a_second_next_key_are_refused,
+    jk5_a_compromised_key_leaves_the_jwks_at_once_and_another_signs,
+    jk5_a_compromised_key_is_replaced_by_the_one_that_is_published_already,
+    a_key_that_does_not_sign_is_revoked_alone,
+    a_key_that_is_not_published_is_not_revoked,
+];
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+async fn kids(app: &TestApp) -> Vec<String> {
+    let jwks = app.get("/.well-known/jwks.json").await.json();
+    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn signing(app: &TestApp, client: &Credential) -> String {
+    let token = app.plain_token(client).await.granted();
+    header_of(token["access_token"].as_str().unwrap())["kid"].as_str().unwrap().to_owned()
+}
+
+/// An operator acts by the clock of the server.
+fn act(app: &TestApp) -> Act {
+    Act::new("operator", None, app.now())
+}
+
+fn rotate(app: &TestApp, lead: Option<Duration>) -> Result<String, String> {
+    let act = act(app);
+    let rotated = app.database.operate(async |operator| operator.commands.keys().rotate(&act, Algorithm::Rs256, lead).await);
+    rotated.map(|next| format!("{next:?}")).map_err(|error| error.to_string())
+}
+
+fn replace(app: &TestApp, kid: &str) -> Result<(), String> {
+    let act = act(app);
+    let replaced = app.database.operate(async |operator| operator.commands.keys().replace(&act, kid).await);
+    replaced.map(drop).map_err(|error| error.to_string())
+}
+
+fn revoke(app: &TestApp, kid: &str) {
+    let act = act(app);
+    app.database.operate(async |operator| operator.commands.keys().revoke(&act, kid).await).unwrap();
+}
+
+async fn a_key_that_an_operator_rotates_signs_after_the_lead_and_no_token_becomes_invalid(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let first = kids(&app).await;
+    rotate(&app, Some(2 * HOUR)).unwrap();
+    app.settle().await;
+    let both = kids(&app).await;
+    assert_eq!((both.len(), &both[1]), (2, &first[0]));
+    app.pass(2 * HOUR - Duration::from_secs(2)).await;
+    assert_eq!(signing(&app, &client).await, first[0]);
+    app.pass(Duration::from_secs(2)).await;
+    assert_eq!((signing(&app, &client).await, kids(&app).await), (both[0].clone(), both.clone()));
+    app.pass(DAY + Duration::from_secs(420)).await;
+    assert_eq!(kids(&app).await, both[..1]);
+}
+
+async fn a_lead_that_is_too_short_and_a_second_next_key_are_refused(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let why = rotate(&app, Some(2 * HOUR - Duration::from_secs(1))).unwrap_err();
+    assert!(
+        why.contains("verifiers may cache the JWKS for 1h") && why.contains("at least 2h") && why.contains("nothing was changed"),
+        "{why}"
+    );
+    rotate(&app, None).unwrap();
+    let why = rotate(&app, None).unwrap_err();
+    assert!(why.contains("is published already and signs from"), "{why}");
+}
+
+async fn jk5_a_compromised_key_leaves_the_jwks_at_once_and_another_signs(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let compromised = kids(&app).await.remove(0);
+    replace(&app, &compromised).unwrap();
+    app.settle().await;
+    assert_eq!(signing(&app, &client).await, compromised, "until every node has read the new key");
+    app.pass(Duration::from_secs(3)).await;
+    let next = signing(&app, &client).await;
+    assert_ne!(next, compromised);
+    revoke(&app, &compromised);
+    app.settle().await;
+    assert_eq!((kids(&app).await, signing(&app, &client).await), (vec![next.clone()], next.clone()));
+    // The rotation finds nothing to replace.
+    app.pass(Duration::from_secs(10)).await;
+    app.settle().await;
+    assert_eq!(kids(&app).await, [next]);
+}
+
+async fn jk5_a_compromised_key_is_replaced_by_the_one_that_is_published_already(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let compromised = kids(&app).await.remove(0);
+    rotate(&app, None).unwrap();
+    app.settle().await;
+    let next = kids(&app).await.remove(0);
+    replace(&app, &compromised).unwrap();
+    app.pass(Duration::from_secs(3)).await;
+    assert_eq!(signing(&app, &client).await, next);
+    revoke(&app, &compromised);
+    app.settle().await;
+    assert_eq!(kids(&app).await, [next]);
+}
+
+async fn a_key_that_does_not_sign_is_revoked_alone(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let first = kids(&app).await.remove(0);
+    rotate(&app, None).unwrap();
+    app.settle().await;
+    let next = kids(&app).await.remove(0);
+    replace(&app, &next).unwrap();
+    revoke(&app, &next);
+    app.settle().await;
+    assert_eq!((kids(&app).await, signing(&app, &client).await), (vec![first.clone()], first.clone()));
+    // The first one signs on until another next key has been published for a lead.
+    app.pass(Duration::from_secs(5)).await;
+    app.settle().await;
+    assert_eq!(kids(&app).await.len(), 2);
+    app.pass(DAY - HOUR).await;
+    assert_eq!(signing(&app, &client).await, first);
+    app.pass(HOUR).await;
+    assert_ne!(signing(&app, &client).await, first);
+}
+
+async fn a_key_that_is_not_published_is_not_revoked(backend: Backend) {
+    let app = TestApp::start(backend).await;
+    let why = replace(&app, "nowhere").unwrap_err();
+    assert!(why.contains("there is no signing key nowhere") && why.contains("key list"), "{why}");
+    let first = kids(&app).await.remove(0);
+    revoke(&app, &first);
+    let why = replace(&app, &first).unwrap_err();
+    assert!(why.contains("is revoked and no longer published"), "{why}");
+}

@@ -136,7 +136,7 @@ impl Error {
     }
 }
 
-/// The text for the caller and for whoever runs the API. An algorithm of another name is not repeated: a caller chose that text.
+/// The text for the caller and for the operator of the API. A name that is not of a supported algorithm is not repeated: a caller chose that text.
 fn algorithm_not_allowed(named: Option<Algorithm>) -> String {
     match named {
         Some(named) => format!(

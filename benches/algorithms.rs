@@ -71,7 +71,10 @@ fn main() {
     group.finish();
     criterion.final_summary();
 
-    println!("\n{:<8} {:>10} {:>12} {:>12} {:>10} {:>12} {:>12}", "", "sign us", "per second", "of RS256", "verify us", "per second", "of RS256");
+    println!(
+        "\n{:<8} {:>10} {:>12} {:>12} {:>10} {:>12} {:>12}",
+        "", "sign us", "per second", "of RS256", "verify us", "per second", "of RS256"
+    );
     let of_rs256 = |group: &str, name: &str| median_ns(group, name) / median_ns(group, "RS256");
     for Algorithm { name, .. } in &algorithms {
         print!("{name:<8}");

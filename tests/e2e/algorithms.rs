@@ -35,8 +35,10 @@ async fn ky4_the_page_verifies_the_signature_of_each_algorithm() {
         // The first key of an algorithm of a new issuer signs after seconds.
         for _ in 0..60 {
             seen.click("#first-form button").await;
-            seen.becomes("!document.querySelector('#token').hidden && document.querySelector('#token-signature').textContent.includes('enuine')")
-                .await;
+            seen.becomes(
+                "!document.querySelector('#token').hidden && document.querySelector('#token-signature').textContent.includes('enuine')",
+            )
+            .await;
             let header: Value = serde_json::from_str(&seen.text_of("#token-header").await).unwrap();
             if header["alg"] == algorithm {
                 break;

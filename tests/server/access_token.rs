@@ -12,7 +12,9 @@ use josekit::{
 
 use sealwright::{protocol::Algorithm, server::commands::ResourceChange, verifier::Verifier};
 
-use crate::support::{Answer, Backend, Credential, ORDERS, TestApp, TestDatabase, claims_of, command, finish, header_of, on_both_databases, on_sqlite};
+use crate::support::{
+    Answer, Backend, Credential, ORDERS, TestApp, TestDatabase, claims_of, command, finish, header_of, on_both_databases, on_sqlite,
+};
 
 on_both_databases![ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_it];
 

@@ -196,6 +196,12 @@ async fn ky4_ed25519_has_the_name_that_the_setting_chooses_and_both_names_are_ve
         assert_eq!(published(&jwks)[0], (name.to_owned(), header["kid"].clone()));
         assert_eq!(published(&jwks)[1].0, "RS256");
         both_verify(&app, &token, &jwks);
+        let mut by_default = command(app.database.folder());
+        by_default.args(["token", "verify", &token, "--issuer", &app.issuer, "--audience", ORDERS]);
+        let by_default = finish(by_default);
+        let explained = format!("`.algorithms(..)`; \"{name}\", expected \"RS256\", which --alg changes for this check");
+        assert!(by_default.stdout.contains(&explained), "{}", by_default.stdout);
+        by_default.failed_saying(&["signed with Ed25519;", "algorithm_not_allowed"]);
 
         // After a change of the setting it is the same key, and tokens and keys of before and after fit together.
         let changed = app.second_node_with(&[("issuer", &app.issuer), ("ed25519_alg", other_name(name))]).await;

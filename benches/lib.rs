@@ -50,22 +50,30 @@ pub fn decode(text: &str) -> Vec<u8> {
     BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64url")
 }
 
+pub fn kid() -> String {
+    encode([7; 32])
+}
+
+/// A token of 12 claims without its signature.
+pub fn unsigned(alg: &str) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let claims = json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b", "client_id": "billing",
+        "jti": encode([7; 16]), "scope": "orders:read orders:write", "iat": now, "exp": now + 3600, "auth_time": now,
+        "tenant": "example", "region": "eu-central", "tier": 3,
+    });
+    let header = json!({ "alg": alg, "kid": kid(), "typ": "at+jwt" });
+    format!("{}.{}", encode(header.to_string()), encode(claims.to_string()))
+}
+
 impl Signed {
     #[expect(clippy::new_without_default, reason = "it generates a key, which takes a while")]
     pub fn new() -> Self {
         let key = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let n = encode(key.public_key().modulus().big_endian_without_leading_zero());
         let e = encode(key.public_key().exponent().big_endian_without_leading_zero());
-        let kid = encode([7; 32]);
-        let jwk = json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e });
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-        let claims = json!({
-            "iss": ISSUER, "aud": AUDIENCE, "sub": "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b", "client_id": "billing",
-            "jti": encode([7; 16]), "scope": "orders:read orders:write", "iat": now, "exp": now + 3600, "auth_time": now,
-            "tenant": "example", "region": "eu-central", "tier": 3,
-        });
-        let header = json!({ "alg": "RS256", "kid": kid, "typ": "at+jwt" });
-        let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+        let jwk = json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid(), "n": n, "e": e });
+        let signed = unsigned("RS256");
         let mut signature = vec![0; key.public_modulus_len()];
         key.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature).expect("a signature");
         let token = format!("{signed}.{}", encode(&signature));
@@ -94,7 +102,7 @@ pub fn criterion() -> Criterion {
 }
 
 /// The median of a measurement of this run, in nanoseconds.
-fn median_ns(group: &str, name: &str) -> f64 {
+pub fn median_ns(group: &str, name: &str) -> f64 {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     let path = target.join("criterion").join(group).join(name).join("new/estimates.json");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -68,7 +68,7 @@ impl KeySet {
             };
             match read_key(jwk) {
                 Ok((_, key)) if !algorithms.contains(&key.algorithm()) => {
-                    read.skip(entry, index, "its algorithm is not accepted");
+                    read.skip(entry, index, &format!("its algorithm, {}, is not accepted", key.algorithm()));
                 }
                 Ok((kid, key)) => read.keys.entry(kid).or_default().push(SetKey { index, key }),
                 Err(why) => read.skip(entry, index, why),

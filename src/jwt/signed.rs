@@ -127,8 +127,8 @@ impl<'t> Unverified<'t> {
         let header: Header =
             members::read(&decode(parts.header)?).map_err(|_| Error::Malformed("its header is not an object with unique members"))?;
         // RFC 8725 section 3.1: the algorithm is checked against a list, before a key is looked up.
-        let algorithm = header.alg.and_then(|name| name.parse().ok());
-        let algorithm = algorithm.filter(|algorithm| accepted.algorithms.contains(algorithm)).ok_or(Error::AlgorithmNotAllowed)?;
+        let named = header.alg.and_then(|name| name.parse().ok());
+        let algorithm = named.filter(|algorithm| accepted.algorithms.contains(algorithm)).ok_or(Error::AlgorithmNotAllowed(named))?;
         if header.requires_extension {
             return Err(Error::Critical);
         }
@@ -282,7 +282,11 @@ mod tests {
         let pair = Ed25519KeyPair::generate().unwrap();
         let signed = token(&pair, HEADER, PAYLOAD);
         let rs256_alone = Accepted { algorithms: vec![Algorithm::Rs256], ..ACCEPTED() };
-        assert_eq!(read(&signed, &rs256_alone, &keys(&pair)), Err(Error::AlgorithmNotAllowed));
+        assert_eq!(read(&signed, &rs256_alone, &keys(&pair)), Err(Error::AlgorithmNotAllowed(Some(Algorithm::EdDsa))));
+        for unknown in ["none", "HS256", ""] {
+            let token = token(&pair, &HEADER.replace("Ed25519", unknown), PAYLOAD);
+            assert_eq!(read(&token, &rs256_alone, &keys(&pair)), Err(Error::AlgorithmNotAllowed(None)), "{unknown:?}");
+        }
 
         let both = Accepted { algorithms: vec![Algorithm::Rs256, Algorithm::EdDsa], ..ACCEPTED() };
         let names_rs256 = token(&pair, &HEADER.replace("Ed25519", "RS256"), PAYLOAD);

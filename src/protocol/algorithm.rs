@@ -33,6 +33,45 @@ impl Algorithm {
             Self::EdDsa => "Ed25519",
         }
     }
+
+    /// The name in tokens and published keys.
+    #[must_use]
+    pub const fn published_as(self, ed25519: Ed25519Name) -> &'static str {
+        match self {
+            Self::EdDsa => ed25519.as_str(),
+            other => other.as_str(),
+        }
+    }
+}
+
+/// The `alg` of Ed25519 in tokens and published keys. Both names mean the same signature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ed25519Name {
+    /// `Ed25519` (RFC 9864 section 2.2), which names the curve.
+    #[default]
+    Ed25519,
+    /// `EdDSA` (RFC 8037 section 3.1), which RFC 9864 deprecates. Older libraries know no other.
+    EdDsa,
+}
+
+impl Ed25519Name {
+    /// The registered name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "Ed25519",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
+impl FromStr for Ed25519Name {
+    type Err = Malformed;
+
+    fn from_str(name: &str) -> Result<Self, Malformed> {
+        let named = [Self::Ed25519, Self::EdDsa].into_iter().find(|known| known.as_str() == name);
+        named.ok_or(Malformed { what: "name of Ed25519", rule: "it must be Ed25519 or EdDSA" })
+    }
 }
 
 impl fmt::Display for Algorithm {
@@ -69,8 +108,12 @@ mod tests {
             assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
         }
         assert_eq!("EdDSA".parse(), Ok(EdDsa));
+        for (name, text) in [(Ed25519Name::Ed25519, "Ed25519"), (Ed25519Name::EdDsa, "EdDSA")] {
+            assert_eq!((text.parse(), EdDsa.published_as(name)), (Ok(name), text));
+            assert_eq!((EdDsa.published_as(name).parse(), Es256.published_as(name)), (Ok(EdDsa), "ES256"));
+        }
         for unknown in ["none", "rs256", "RS256 ", "HS256", "ES384", "Ed448", ""] {
-            assert!(unknown.parse::<Algorithm>().is_err(), "{unknown:?}");
+            assert!(unknown.parse::<Algorithm>().is_err() && unknown.parse::<Ed25519Name>().is_err(), "{unknown:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Malformed};
+use super::{Algorithm, Ed25519Name, Malformed};
 
 /// A public key for signatures, of one of the supported types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,12 +194,18 @@ struct Published {
 
 impl From<PublicJwk> for Published {
     fn from(jwk: PublicJwk) -> Self {
+        Self::under(jwk, Ed25519Name::default())
+    }
+}
+
+impl Published {
+    fn under(jwk: PublicJwk, ed25519: Ed25519Name) -> Self {
         let (kty, crv, [n, e, x, y]) = match &jwk.key {
             PublicKey::Rsa(RsaPublicKey { n, e }) => ("RSA", None, [Some(encode(n)), Some(encode(e)), None, None]),
             PublicKey::Ec { x, y } => ("EC", Some("P-256"), [None, None, Some(encode(x)), Some(encode(y))]),
             PublicKey::Okp { x } => ("OKP", Some("Ed25519"), [None, None, Some(encode(x)), None]),
         };
-        let alg = jwk.algorithm.as_str().to_owned();
+        let alg = jwk.algorithm.published_as(ed25519).to_owned();
         Self { kty: kty.to_owned(), used_for: "sig".to_owned(), alg, kid: jwk.kid, crv: crv.map(str::to_owned), n, e, x, y }
     }
 }
@@ -223,6 +229,17 @@ impl TryFrom<Published> for PublicJwk {
 pub struct JwkSet {
     /// The keys.
     pub keys: Vec<PublicJwk>,
+}
+
+impl JwkSet {
+    /// The set as JSON, in which the keys for Ed25519 have this `alg`.
+    pub fn under(self, ed25519: Ed25519Name) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Set {
+            keys: Vec<Published>,
+        }
+        Set { keys: self.keys.into_iter().map(|jwk| Published::under(jwk, ed25519)).collect() }
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +271,18 @@ mod tests {
             assert_eq!(serde_json::to_string(&jwk).unwrap(), json);
             assert_eq!(serde_json::from_str::<PublicJwk>(&json).unwrap(), jwk);
         }
+    }
+
+    #[test]
+    fn a_key_for_ed25519_is_published_under_either_name_and_is_the_same_key() {
+        let jwk = PublicJwk::new("1".to_owned(), Algorithm::EdDsa, PublicKey::Okp { x: [1; 32] }).unwrap();
+        let rsa = PublicJwk::new("2".to_owned(), Algorithm::Rs256, rsa()).unwrap();
+        let set = JwkSet { keys: vec![jwk, rsa] };
+        let rfc9864 = serde_json::to_string(&set).unwrap();
+        assert_eq!(serde_json::to_string(&set.clone().under(Ed25519Name::Ed25519)).unwrap(), rfc9864);
+        let rfc8037 = serde_json::to_string(&set.clone().under(Ed25519Name::EdDsa)).unwrap();
+        assert_eq!(rfc8037, rfc9864.replace(r#""alg":"Ed25519""#, r#""alg":"EdDSA""#));
+        assert!(rfc8037 != rfc9864 && serde_json::from_str::<JwkSet>(&rfc8037).unwrap() == set);
     }
 
     #[test]

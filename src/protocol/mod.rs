@@ -14,7 +14,7 @@ mod secret_forms;
 
 use std::fmt;
 
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, Ed25519Name};
 pub use claims::AccessTokenClaims;
 pub use error_code::ErrorCode;
 #[cfg(any(feature = "client", feature = "verifier"))]

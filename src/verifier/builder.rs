@@ -20,7 +20,7 @@ use crate::{
 ///
 /// | setting | default | range |
 /// |---|---|---|
-/// | [`algorithms`](Self::algorithms) | RS256 | RS256, RS384, RS512, PS256, ES256, EdDSA |
+/// | [`algorithms`](Self::algorithms) | RS256 | RS256, RS384, RS512, PS256, ES256, Ed25519 |
 /// | [`leeway`](Self::leeway) | 30 s | 0 to 300 s |
 /// | [`max_token_len`](Self::max_token_len) | 16 KiB | any; at most 4 KiB of it for the header |
 /// | [`max_stale`](Self::max_stale) | 1 h | 0 to unbounded |
@@ -103,7 +103,8 @@ impl Builder {
         self
     }
 
-    /// The algorithms that this API accepts, instead of only RS256: RS256, RS384, RS512, PS256, ES256 or EdDSA.
+    /// The algorithms that this API accepts, instead of only RS256: RS256, RS384, RS512, PS256, ES256 or Ed25519. `EdDSA` is the earlier name of
+    /// Ed25519 (RFC 9864); whichever is given, tokens and keys may have either.
     pub fn algorithms<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.algorithms = names.into_iter().map(Into::into).collect();
         self

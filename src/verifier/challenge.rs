@@ -32,13 +32,15 @@ mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
     use super::{super::KeyFetchError, *};
+    use crate::protocol::Algorithm;
 
     /// One error of each kind, with hostile texts.
     fn every() -> Vec<Error> {
         vec![
             Error::TooLarge,
             Error::Malformed("it has no signature"),
-            Error::AlgorithmNotAllowed,
+            Error::AlgorithmNotAllowed(Some(Algorithm::EdDsa)),
+            Error::AlgorithmNotAllowed(None),
             Error::Critical,
             Error::WrongType,
             Error::UnknownKey,

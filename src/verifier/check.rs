@@ -76,7 +76,7 @@ impl Check {
         match error {
             jwt::Error::TooLarge => Self::Size,
             jwt::Error::Malformed(_) => Self::Form,
-            jwt::Error::AlgorithmNotAllowed => Self::Algorithm,
+            jwt::Error::AlgorithmNotAllowed(_) => Self::Algorithm,
             jwt::Error::Critical => Self::Extensions,
             jwt::Error::WrongType => Self::Type,
             jwt::Error::UnknownKey => Self::Key,

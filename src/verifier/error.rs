@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use strum::{IntoStaticStr, VariantNames};
 
-use crate::jwt::{self, NotAKeySet};
+use crate::{
+    jwt::{self, NotAKeySet},
+    protocol::Algorithm,
+};
 
 /// Why a token is refused: the first check that failed. It never contains the token itself.
 ///
@@ -32,9 +35,10 @@ pub enum Error {
     /// or a duplicate member.
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
-    /// The token is signed with an algorithm that this API does not accept, or not at all.
-    #[error("this API does not accept the token's algorithm")]
-    AlgorithmNotAllowed,
+    /// The token names an algorithm that this API does not accept, or none. It contains the algorithm if it is one of those that
+    /// [`Builder::algorithms`](super::Builder::algorithms) can allow: the issuer may sign with it.
+    #[error("{}", algorithm_not_allowed(*.0))]
+    AlgorithmNotAllowed(Option<Algorithm>),
     /// The header requires an extension (RFC 7515 section 4.1.11). None is supported.
     #[error("the token's header requires an extension that this API does not support")]
     Critical,
@@ -132,6 +136,16 @@ impl Error {
     }
 }
 
+/// The text for the caller and for the operator of the API. A name that is not of a supported algorithm is not repeated: a caller chose that text.
+fn algorithm_not_allowed(named: Option<Algorithm>) -> String {
+    match named {
+        Some(named) => format!(
+            "this API does not accept tokens signed with {named}; if its issuer signs with that, add it to the verifier's `.algorithms(..)`"
+        ),
+        None => "this API does not accept the token's algorithm".to_owned(),
+    }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,7 +162,7 @@ impl From<jwt::Error> for Error {
         match error {
             jwt::Error::TooLarge => Self::TooLarge,
             jwt::Error::Malformed(why) => Self::Malformed(why),
-            jwt::Error::AlgorithmNotAllowed => Self::AlgorithmNotAllowed,
+            jwt::Error::AlgorithmNotAllowed(named) => Self::AlgorithmNotAllowed(named),
             jwt::Error::Critical => Self::Critical,
             jwt::Error::WrongType => Self::WrongType,
             jwt::Error::UnknownKey => Self::UnknownKey,
@@ -175,7 +189,7 @@ pub enum BuildError {
     #[error("no audience was given: add `.audience(\"https://orders.example\")`, with the name of this API at the issuer")]
     NoAudience,
     /// The algorithm is unknown, or uses keys that are shared between signer and verifier.
-    #[error("{0} is not a supported algorithm: use RS256, RS384, RS512, PS256, ES256 or EdDSA")]
+    #[error("{0} is not a supported algorithm: use RS256, RS384, RS512, PS256, ES256 or Ed25519")]
     Algorithm(String),
     /// A required scope token is invalid.
     #[error("{0}; require one scope token per call")]

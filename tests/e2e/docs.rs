@@ -42,7 +42,7 @@ impl Demo {
     }
 }
 
-async fn read(seen: &Seen) {
+pub(crate) async fn read(seen: &Seen) {
     seen.goto("/docs").await;
     // Swagger UI has loaded the description.
     seen.says("/oauth/token").await;

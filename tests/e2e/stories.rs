@@ -1,5 +1,6 @@
 //! Stories of users, each in a real browser against the real programs.
 
+mod algorithms;
 mod docs;
 mod page;
 mod web_login;

@@ -77,11 +77,14 @@ class Library:
             if done.returncode:
                 raise Failure(f"{self.name}: `{' '.join(command)}` failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
         self.folder = folder
+        self.installed = self.find_version()
+
+    def find_version(self):
         pattern, file = self.version
-        found = re.search(pattern, (folder / file).read_text())
+        found = re.search(pattern, (self.folder / file).read_text())
         if not found:
             raise Failure(f"{self.name}: {file} does not say its version")
-        self.installed = found[1]
+        return found[1]
 
     def ask(self, tokens, issuer, audience=AUDIENCE, scope=SCOPE):
         """The answer of the configured snippet to each token. One process, which must exit with 0."""

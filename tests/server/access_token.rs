@@ -12,7 +12,9 @@ use josekit::{
 
 use sealwright::{protocol::Algorithm, server::commands::ResourceChange, verifier::Verifier};
 
-use crate::support::{Backend, ORDERS, TestApp, claims_of, header_of, on_both_databases, on_sqlite};
+use crate::support::{
+    Answer, Backend, Credential, ORDERS, TestApp, TestDatabase, claims_of, command, finish, header_of, on_both_databases, on_sqlite,
+};
 
 on_both_databases![ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_it];
 
@@ -20,6 +22,7 @@ on_sqlite![
     at1_a_token_has_the_form_of_rfc_9068,
     at2_the_issuer_is_the_same_text_in_metadata_and_token,
     openssl_verifies_the_signature,
+    ky4_ed25519_has_the_name_that_the_setting_chooses_and_both_names_are_verified,
     the_verifier_module_accepts_the_token_and_no_changed_one,
     every_token_has_a_unique_id,
 ];
@@ -108,6 +111,15 @@ async fn the_verifier_module_accepts_the_token_and_no_changed_one(backend: Backe
     assert_eq!(orders.verify_cached(token).unwrap_err().code(), "expired");
 }
 
+/// Gives `https://orders.example` this algorithm, and waits until its key signs.
+async fn sign_with(app: &TestApp, algorithm: Algorithm) {
+    app.database.update_resource(ORDERS, ResourceChange { algorithm: Some(algorithm), ..ResourceChange::default() });
+    // The rotation looks every 5 s, and the first key of an algorithm signs 2 s later while the issuer is new.
+    app.pass(Duration::from_secs(5)).await;
+    app.settle().await;
+    app.pass(Duration::from_secs(5)).await;
+}
+
 async fn ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_it(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
@@ -118,11 +130,7 @@ async fn ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_i
         (Algorithm::EdDsa, "EdDSA"),
         (Algorithm::Rs256, "RS256"),
     ] {
-        app.database.update_resource(ORDERS, ResourceChange { algorithm: Some(algorithm), ..ResourceChange::default() });
-        // The rotation looks every 5 s, and the first key of an algorithm signs 2 s later while the issuer is new.
-        app.pass(Duration::from_secs(5)).await;
-        app.settle().await;
-        app.pass(Duration::from_secs(30)).await;
+        sign_with(&app, algorithm).await;
         let answer = app.plain_token(&client).await.granted();
         let token = answer["access_token"].as_str().unwrap().to_owned();
 
@@ -151,4 +159,60 @@ async fn ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_i
         let expected = if algorithm == Algorithm::Rs256 { Ok(()) } else { Err("algorithm_not_allowed") };
         assert_eq!(by_default, expected, "the default is RS256 alone");
     }
+}
+
+/// Sealwright's two verifications of a token with these keys: the module's, and that of the command.
+fn both_verify(app: &TestApp, token: &str, jwks: &Answer) {
+    let file = app.database.folder().join("jwks.json");
+    std::fs::write(&file, &jwks.body).unwrap();
+    for allowed in ["Ed25519", "EdDSA"] {
+        let builder = Verifier::for_issuer(&app.issuer).audience(ORDERS).keys(jwks.body.clone()).algorithms([allowed]);
+        let verifier = builder.clock(std::sync::Arc::new(app.clock.clone())).build().unwrap();
+        assert!(verifier.verify_cached(token).is_ok(), "{allowed}: {:?}", header_of(token));
+        let mut verify = command(app.database.folder());
+        verify.args(["token", "verify", token, "--issuer", &app.issuer, "--audience", ORDERS, "--alg", allowed, "--jwks"]).arg(&file);
+        finish(verify).succeeded();
+    }
+}
+
+async fn ky4_ed25519_has_the_name_that_the_setting_chooses_and_both_names_are_verified(backend: Backend) {
+    let other_name = |name| if name == "Ed25519" { "EdDSA" } else { "Ed25519" };
+    for name in ["Ed25519", "EdDSA"] {
+        let app = TestApp::start_with(TestDatabase::create(backend).await, &[("ed25519_alg", name)]).await.with_orders();
+        let client = app.client("billing");
+        // The other algorithms keep their names.
+        assert_eq!(header_of(&token_of(&app, &client).await)["alg"], "RS256");
+        sign_with(&app, Algorithm::EdDsa).await;
+        let token = token_of(&app, &client).await;
+        let header = header_of(&token);
+        let jwks = app.get("/.well-known/jwks.json").await;
+        let published = |jwks: &Answer| {
+            let keys = jwks.json()["keys"].as_array().unwrap().clone();
+            let mut algorithms: Vec<_> = keys.iter().map(|key| (key["alg"].as_str().unwrap().to_owned(), key["kid"].clone())).collect();
+            algorithms.sort_by(|one, other| one.0.cmp(&other.0));
+            algorithms
+        };
+        assert_eq!(header["alg"], name);
+        assert_eq!(published(&jwks)[0], (name.to_owned(), header["kid"].clone()));
+        assert_eq!(published(&jwks)[1].0, "RS256");
+        both_verify(&app, &token, &jwks);
+        let mut by_default = command(app.database.folder());
+        by_default.args(["token", "verify", &token, "--issuer", &app.issuer, "--audience", ORDERS]);
+        let by_default = finish(by_default);
+        let explained = format!("`.algorithms(..)`; \"{name}\", expected \"RS256\", which --alg changes for this check");
+        assert!(by_default.stdout.contains(&explained), "{}", by_default.stdout);
+        by_default.failed_saying(&["signed with Ed25519;", "algorithm_not_allowed"]);
+
+        // After a change of the setting it is the same key, and tokens and keys of before and after fit together.
+        let changed = app.second_node_with(&[("issuer", &app.issuer), ("ed25519_alg", other_name(name))]).await;
+        let (changed_token, changed_jwks) = (token_of(&changed, &client).await, changed.get("/.well-known/jwks.json").await);
+        assert_eq!(header_of(&changed_token)["alg"], other_name(name));
+        assert_eq!(published(&changed_jwks)[0], (other_name(name).to_owned(), header["kid"].clone()));
+        both_verify(&app, &token, &changed_jwks);
+        both_verify(&app, &changed_token, &jwks);
+    }
+}
+
+async fn token_of(app: &TestApp, client: &Credential) -> String {
+    app.plain_token(client).await.granted()["access_token"].as_str().unwrap().to_owned()
 }

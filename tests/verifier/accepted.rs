@@ -61,6 +61,10 @@ fn every_configured_algorithm_is_accepted() {
     }
     // The default is RS256 alone.
     all_refused("algorithm_not_allowed", &tokens[1..]);
+    for (token, named) in tokens[1..].iter().zip(["RS384", "RS512", "PS256", "ES256", "Ed25519", "Ed25519"]) {
+        let text = verify(token).unwrap_err().to_string();
+        assert!(text.contains(&format!("signed with {named};")) && text.contains("`.algorithms(..)`"), "{text}");
+    }
     // A signature with r = s = 0 is invalid (CVE-2022-21449).
     assert_eq!(all.verify_cached(&token("ES256", "ec", &|_| vec![0; 64])).unwrap_err().code(), "bad_signature");
 }

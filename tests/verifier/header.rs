@@ -27,6 +27,11 @@ fn vf1_an_algorithm_that_is_not_allowed_is_refused_before_a_key_is_looked_up() {
             tokens.push(format!("{signed}.{}", encode(mac)));
         }
     }
+    for token in &tokens {
+        let text = verify(token).unwrap_err().to_string();
+        let named = text.split("signed with ").nth(1).and_then(|named| named.split(';').next());
+        assert!(matches!(named, None | Some("RS384" | "PS256" | "ES256" | "Ed25519")), "no text of a caller: {text}");
+    }
     all_refused("algorithm_not_allowed", tokens);
     // An array, a number or null is not a header.
     all_refused(

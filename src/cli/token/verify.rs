@@ -140,7 +140,7 @@ impl<'a> Comparison<'a> {
             Check::Size => format!("{} bytes", self.len),
             Check::Algorithm => {
                 let allowed: Vec<_> = self.expected.algorithms.iter().map(|algorithm| json!(algorithm.as_str()).to_string()).collect();
-                compared(shown(header, "alg"), format!("{} (--alg allows another)", allowed.join(" or ")))
+                compared(shown(header, "alg"), format!("{}, which --alg changes for this check", allowed.join(" or ")))
             }
             Check::Type => compared(shown(header, "typ"), json!(AccessTokenClaims::TYPE).to_string()),
             Check::Key if passed => format!("{} among {}", shown(header, "kid"), self.keys()),

@@ -29,7 +29,10 @@ pub(crate) use sealing::SealingKeys;
 
 use plan::Schedule;
 
-use crate::server::settings::{self, Setting, Values, cores, duration, number, path, setting};
+use crate::{
+    protocol::Ed25519Name,
+    server::settings::{self, Setting, Values, cores, duration, number, path, setting, without_reason},
+};
 
 /// Maximum difference between the clocks of nodes and verifiers.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
@@ -51,6 +54,8 @@ pub(crate) struct Policy {
     rehearsal_speed: u32,
     /// Size of a new RSA key in bits: 2048, 3072 or 4096.
     pub(crate) rsa_bits: usize,
+    /// The `alg` of Ed25519 in tokens and in the JWKS.
+    pub(crate) ed25519_alg: Ed25519Name,
     pub(crate) signing_threads: usize,
     /// Maximum number of signatures that wait.
     pub(crate) signing_queue: usize,
@@ -90,8 +95,14 @@ impl Policy {
         setting(
             "rsa_bits",
             Some("2048"),
-            "the size of new RSA keys; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
+            "the size of new RSA keys, for RS256 and PS256 alike; a signature with 3072 bits takes about 3 times as long, with 4096 about 6 times",
             "2048, 3072 or 4096",
+        ),
+        setting(
+            "ed25519_alg",
+            Some("Ed25519"),
+            "the alg of Ed25519 in tokens and published keys; EdDSA, its name before RFC 9864, is for libraries that know no other",
+            "Ed25519 or EdDSA",
         ),
         setting("signing_threads", None, "number of signing threads; by default one per core", "a number from 1 to 256"),
         setting(
@@ -131,6 +142,7 @@ impl Policy {
                 "4096" => Ok(4096),
                 _ => Err(None),
             })?,
+            ed25519_alg: values.parse("ed25519_alg", |text| text.parse().map_err(without_reason))?,
             signing_threads: values.parse_if_any("signing_threads", number(1, 256))?.unwrap_or_else(cores),
             signing_queue: values.parse("signing_queue", number(1, 100_000))?,
         })

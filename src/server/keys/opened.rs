@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    protocol::{Algorithm, JwkSet, PublicJwk},
+    protocol::{Algorithm, Ed25519Name, JwkSet, PublicJwk},
     server::{
         document::Document,
         model::{KeyState, SigningKeyRow},
@@ -219,9 +219,10 @@ impl Keys {
         self.published(now).map(|key| key.row.kid.clone()).collect()
     }
 
-    pub(super) fn render(&self, now: Timestamp) -> Result<Jwks, Error> {
+    /// The JWKS at `now`, in which the keys for Ed25519 have the `alg` `ed25519`.
+    pub(super) fn render(&self, ed25519: Ed25519Name, now: Timestamp) -> Result<Jwks, Error> {
         let set = JwkSet { keys: self.published(now).map(|key| key.public.clone()).collect() };
-        let body = serde_json::to_vec(&set).map_err(|e| Error::Generation(e.to_string()))?;
+        let body = serde_json::to_vec(&set.under(ed25519)).map_err(|e| Error::Generation(e.to_string()))?;
         Ok(Jwks { document: Document::new(body), kids: self.published_kids(now) })
     }
 }

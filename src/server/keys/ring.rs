@@ -74,7 +74,7 @@ impl KeyRing {
             tracing::warn!(speed, "signing keys are rotated faster, to rehearse it: this is not for production");
         }
         let keys = rotation::open_or_create(policy, &sealing, &store, now).await?;
-        let view = ArcSwap::from_pointee(View::new(Arc::new(keys), now, now)?);
+        let view = ArcSwap::from_pointee(View::new(Arc::new(keys), policy, now, now)?);
         Ok(Self(Arc::new(Inner { policy: Policy { sealing_key: None, ..policy.clone() }, sealing, store, signing, view })))
     }
 
@@ -84,7 +84,7 @@ impl KeyRing {
         let before = Arc::clone(&self.0.view.load().keys);
         let keys = Keys::open(&stored, &self.0.sealing, &before);
         rotation::report_quarantined(&keys, &before);
-        self.0.view.store(Arc::new(View::new(Arc::new(keys), read_at, now)?));
+        self.0.view.store(Arc::new(View::new(Arc::new(keys), &self.0.policy, read_at, now)?));
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl KeyRing {
         let jwks = if view.keys.published_kids(now) == view.jwks.kids {
             Arc::clone(&view.jwks)
         } else {
-            match view.keys.render(now) {
+            match view.keys.render(self.0.policy.ed25519_alg, now) {
                 Ok(jwks) => Arc::new(jwks),
                 Err(error) => return tracing::error!(%error, "the JWKS could not be rendered"),
             }
@@ -127,7 +127,8 @@ impl KeyRing {
             let fallback = || view.keys.active(FALLBACK, now).filter(|_| !view.keys.has_lost(algorithm, now));
             view.keys.active(algorithm, now).or_else(fallback).cloned().ok_or(SignError::NoActiveKey)?
         };
-        let signed = self.0.signing.run(move || signer.sign_token(&claims)).await?;
+        let ed25519 = self.0.policy.ed25519_alg;
+        let signed = self.0.signing.run(move || signer.sign_token(&claims, ed25519)).await?;
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
 
@@ -189,8 +190,8 @@ impl KeyRing {
 }
 
 impl View {
-    fn new(keys: Arc<Keys>, read_at: Timestamp, now: Timestamp) -> Result<Self, Error> {
-        let jwks = Arc::new(keys.render(now)?);
+    fn new(keys: Arc<Keys>, policy: &Policy, read_at: Timestamp, now: Timestamp) -> Result<Self, Error> {
+        let jwks = Arc::new(keys.render(policy.ed25519_alg, now)?);
         Ok(Self { keys, jwks, read_at })
     }
 }

@@ -50,18 +50,37 @@ const jsonOf = (text) => JSON.parse(new TextDecoder().decode(bytesOf(text)))
 
 const unchecked = (why) => [null, 'Not checked: ' + why]
 
+// How the browser checks each algorithm, and the members of its public keys (RFC 7518 sections 3 and 6, RFC 8037 section 2).
+const rsa = ['kty', 'n', 'e']
+const ed25519 = { parameters: { name: 'Ed25519' }, members: ['kty', 'crv', 'x'] }
+const ALGORITHMS = new Map([
+  ['RS256', { parameters: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, members: rsa }],
+  ['PS256', { parameters: { name: 'RSA-PSS', hash: 'SHA-256', saltLength: 32 }, members: rsa }],
+  ['ES256', { parameters: { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }, members: ['kty', 'crv', 'x', 'y'] }],
+  ['Ed25519', ed25519],
+  // Its name before RFC 9864.
+  ['EdDSA', ed25519],
+])
+
 // Whether one of the issuer's published keys made this signature (RFC 7515 section 5.2), by the browser's own cryptography.
 export async function checkSignature(header, parts, signal) {
+  const algorithm = ALGORITHMS.get(header.alg)
+  if (!algorithm) return unchecked('this page does not know the algorithm ' + header.alg + '.')
   if (!window.crypto.subtle) return unchecked('this browser can check signatures only over https, or over http from this machine.')
   const answer = await fetch('.well-known/jwks.json', { credentials: 'omit', cache: 'no-store', signal })
   if (!answer.ok) return unchecked('the published keys are not available (' + answer.status + ').')
-  const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && key.alg === header.alg)
+  const jwk = (await answer.json()).keys.find((key) => key.kid === header.kid && ALGORITHMS.get(key.alg) === algorithm)
   if (!jwk) return [false, 'None of the published keys is ' + header.kid + '.']
-  if (header.alg !== 'RS256') return unchecked('this page can check only RS256.')
-  const algorithm = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
-  const key = await crypto.subtle.importKey('jwk', { kty: jwk.kty, n: jwk.n, e: jwk.e }, algorithm, false, ['verify'])
   const signed = new TextEncoder().encode(parts[0] + '.' + parts[1])
-  const genuine = await crypto.subtle.verify(algorithm, key, bytesOf(parts[2]), signed)
+  let genuine
+  try {
+    const members = Object.fromEntries(algorithm.members.map((name) => [name, jwk[name]]))
+    const key = await crypto.subtle.importKey('jwk', members, algorithm.parameters, false, ['verify'])
+    genuine = await crypto.subtle.verify(algorithm.parameters, key, bytesOf(parts[2]), signed)
+  } catch (failure) {
+    if (failure.name !== 'NotSupportedError') throw failure
+    return unchecked('this browser does not know the algorithm ' + header.alg + '; a newer one may. APIs are not affected.')
+  }
   return genuine
     ? [true, 'Genuine: made by the published key ' + header.kid + '.']
     : [false, 'Not genuine: the key ' + header.kid + ' did not make it.']

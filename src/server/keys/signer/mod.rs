@@ -6,21 +6,25 @@ use std::{io, sync::Arc};
 
 use josekit::{
     JoseError,
-    jws::{self, ES256, JwsAlgorithm, JwsHeader, JwsSigner, PS256, RS256},
+    jws::{self, ES256, EdDSA, JwsAlgorithm, JwsHeader, JwsSigner, PS256, RS256},
 };
 use zeroize::Zeroizing;
 
 use super::Error;
 use crate::{
     jwt::thumbprint,
-    protocol::{AccessTokenClaims, Algorithm, PublicJwk},
+    protocol::{AccessTokenClaims, Algorithm, Ed25519Name, PublicJwk},
     server::model::TokenClaims,
 };
 use key_pair::KeyPair;
 
 /// A key pair whose private half is in the memory of this process. Clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct SoftwareSigner(Arc<Inner>);
+pub(super) struct SoftwareSigner {
+    inner: Arc<Inner>,
+    /// The `alg` of its tokens, if it is for Ed25519.
+    ed25519: Ed25519Name,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -49,7 +53,7 @@ fn public_jwk(algorithm: Algorithm, pair: &KeyPair) -> Option<PublicJwk> {
     PublicJwk::new(thumbprint(&key), algorithm, key).ok()
 }
 
-/// EdDSA with Ed25519 under its own name (RFC 9864). josekit writes `EdDSA`, which does not name the curve.
+/// EdDSA with Ed25519 under its own name (RFC 9864). josekit knows only `EdDSA`, which does not name the curve.
 #[derive(Debug)]
 struct Ed25519;
 
@@ -75,10 +79,10 @@ impl SigningKey {
         SoftwareSigner::from_pkcs8(pkcs8, public_jwk).map(Self::Software)
     }
 
-    /// Signs a token. Takes a quarter of a millisecond to one: call it on the signing threads.
-    pub(super) fn sign_token(&self, claims: &TokenClaims) -> Result<String, JoseError> {
+    /// Signs a token, whose `alg` is `ed25519` if the key is for Ed25519. Takes a quarter of a millisecond to one: call it on the signing threads.
+    pub(super) fn sign_token(self, claims: &TokenClaims, ed25519: Ed25519Name) -> Result<String, JoseError> {
         let signer: &dyn JwsSigner = match self {
-            Self::Software(signer) => signer,
+            Self::Software(signer) => &SoftwareSigner { ed25519, ..signer },
         };
         let claims = serde_json::to_vec(claims).map_err(|error| JoseError::InvalidJson(error.into()))?;
         let mut header = JwsHeader::new();
@@ -93,30 +97,33 @@ impl SoftwareSigner {
         if self::public_jwk(public_jwk.algorithm(), &pair).as_ref() != Some(public_jwk) {
             return Err(Error::Unopened("the private key does not belong to the public key beside it".to_owned()));
         }
-        Ok(Self(Arc::new(Inner { pair, kid: public_jwk.kid().to_owned() })))
+        Ok(Self { inner: Arc::new(Inner { pair, kid: public_jwk.kid().to_owned() }), ed25519: Ed25519Name::default() })
     }
 }
 
 impl JwsSigner for SoftwareSigner {
     fn algorithm(&self) -> &dyn JwsAlgorithm {
-        match &self.0.pair {
+        match &self.inner.pair {
             KeyPair::Rs256(_) => &RS256,
             KeyPair::Ps256(_) => &PS256,
             KeyPair::Es256(_) => &ES256,
-            KeyPair::Ed25519(_) => &Ed25519,
+            KeyPair::Ed25519(_) => match self.ed25519 {
+                Ed25519Name::Ed25519 => &Ed25519,
+                Ed25519Name::EdDsa => &EdDSA,
+            },
         }
     }
 
     fn key_id(&self) -> Option<&str> {
-        Some(&self.0.kid)
+        Some(&self.inner.kid)
     }
 
     fn signature_len(&self) -> usize {
-        self.0.pair.signature_len()
+        self.inner.pair.signature_len()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, JoseError> {
-        self.0.pair.sign(message).map_err(|_| JoseError::InvalidSignature(io::Error::other("signing failed").into()))
+        self.inner.pair.sign(message).map_err(|_| JoseError::InvalidSignature(io::Error::other("signing failed").into()))
     }
 
     fn box_clone(&self) -> Box<dyn JwsSigner> {
@@ -126,11 +133,7 @@ impl JwsSigner for SoftwareSigner {
 
 #[cfg(test)]
 mod tests {
-    use josekit::{
-        Value,
-        jwk::Jwk,
-        jws::{EdDSA, JwsVerifier},
-    };
+    use josekit::{Value, jwk::Jwk, jws::JwsVerifier};
     use rsa::{
         PrivateKey,
         pkcs8::DecodePrivateKey,

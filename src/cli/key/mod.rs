@@ -1,6 +1,8 @@
 //! `sealwright key`: signing keys.
 
 mod list;
+mod plan;
+mod time_line;
 
 use clap::Subcommand;
 
@@ -8,14 +10,17 @@ use super::{Operator, error::Error};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List all signing keys, the newest first
+    /// List all signing keys and draw their lives, the newest first
     List(list::List),
+    /// Show what will happen to the signing keys, and when
+    Plan(plan::Plan),
 }
 
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         match self {
             Self::List(list) => list.run(operator).await,
+            Self::Plan(plan) => plan.run(operator).await,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod clock_check;
 mod error;
 mod first_start_mark;
+mod listing;
 mod mac_key;
 mod opened;
 mod plan;
@@ -17,7 +18,9 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
+pub(crate) use listing::{KeyPlan, ListedKey, ListedKeys, QuarantinedKey, list, name_of_key, plan as plan_ahead};
 pub(crate) use mac_key::MacKey;
+pub(crate) use plan::{KeyEvent, KeyEventKind};
 pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;

@@ -1,12 +1,11 @@
 use crate::server::{
     commands::{Commands, Error},
-    model::SigningKeyRow,
+    keys::{self, ListedKeys},
 };
 
 impl Commands {
-    /// All signing keys, newest first, and the error of the first damaged one.
-    pub(crate) async fn list_keys(&self) -> Result<(Vec<SigningKeyRow>, Option<Error>), Error> {
-        let stored = self.store.list_signing_keys().await?;
-        Ok((stored.rows, stored.damaged.into_iter().next().map(|key| key.error.into())))
+    /// All signing keys, also those that are damaged.
+    pub(crate) async fn list_keys(&self) -> Result<ListedKeys, Error> {
+        Ok(keys::list(&self.policy.keys, &self.store).await?)
     }
 }

@@ -1,3 +1,4 @@
 //! What an operator can do with signing keys.
 
 mod list;
+mod plan;

@@ -62,6 +62,10 @@ pub(super) enum Error {
     NotConfirmed,
     #[error("keys of several algorithms sign: name one with --alg ({0})")]
     SeveralAlgorithms(String),
+    #[error(
+        "{quarantined} of {all} signing keys are damaged and are not used; see above. A running server replaces those that are needed and deletes the rows a week after their end: there is nothing to repair, but find out what changed the database"
+    )]
+    KeysQuarantined { quarantined: usize, all: usize },
     #[error("some checks failed; see above")]
     CheckFailed,
 }

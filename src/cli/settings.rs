@@ -57,6 +57,8 @@ fn shown(path: &str) -> &'static [&'static str] {
         "check" => &["issuer", "database_url", "keys_dir"],
         "health" => &["issuer", "listen", "tls_cert"],
         "restored" => &["database_url", "keys_dir"],
+        "key list" => &["database_url", "database_tls", "keys_dir"],
+        "key plan" => &["database_url", "keys_dir", "key_rotation_period", "key_publish_lead"],
         "token verify" => &["issuer"],
         "user create" | "user set-password" => &["database_url", "database_tls", "password_min_length"],
         "completions" | "man" | "settings" | "token inspect" => &[],

@@ -138,7 +138,7 @@ fn text_of_state(column: &str, cell: &Cell) -> String {
 
 fn color(state: &str) -> Option<Color> {
     match state.split([' ', ':']).next().unwrap_or_default() {
-        "damaged" | "revoked" | "NOT" => Some(Color::Red),
+        "damaged" | "quarantined" | "revoked" | "NOT" => Some(Color::Red),
         "disabled" | "WARNING" => Some(Color::Yellow),
         "enabled" | "active" | "until" | "usable" => Some(Color::Green),
         "ended" | "expired" | "retired" => Some(Color::DarkGrey),

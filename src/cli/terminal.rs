@@ -1,6 +1,7 @@
 //! What a stream of this process shows: how wide its lines are, and whether it shows colors.
 
 use std::{
+    env,
     io::{self, Write},
     os::fd::AsFd,
 };
@@ -15,6 +16,18 @@ const WIDEST: usize = 100;
 /// The width of text on standard output.
 pub(super) fn width_of_stdout() -> usize {
     width(io::stdout()).unwrap_or(WIDEST)
+}
+
+/// The width of a drawing on standard output: all columns of a terminal.
+pub(super) fn columns_of_stdout() -> usize {
+    terminal_size_of(io::stdout()).map(|(Width(columns), _)| columns.into()).filter(|columns| *columns > 0).unwrap_or(WIDEST)
+}
+
+/// Whether the locale's character set is UTF-8 (POSIX, Base Definitions, section 8.2: the first of these variables that is set decides).
+pub(super) fn has_utf8() -> bool {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default().to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 /// The width of a terminal, at most [`WIDEST`]. `None` if the stream is not a terminal or does not know its width.

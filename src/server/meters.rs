@@ -53,6 +53,12 @@ pub(crate) struct Key {
     pub(crate) state: &'static str,
 }
 
+/// The algorithm of signing keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KeyAlgorithm {
+    pub(crate) alg: &'static str,
+}
+
 /// The kind of log lines.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct LogLines {
@@ -109,6 +115,11 @@ pub struct Meters {
     pub(crate) certificate_end: Family<CertificateFile, Gauge>,
     /// 1 while this node does not rotate signing keys.
     pub(crate) rotation_paused: Gauge,
+    /// When the next signing key of an algorithm in use signs, in seconds since 1970-01-01T00:00:00Z. While rotation is paused, as it was
+    /// planned before.
+    pub(crate) next_activation: Family<KeyAlgorithm, Gauge>,
+    pub(crate) clock_behind: Fraction,
+    pub(crate) clock_set_forward: Fraction,
     pub(crate) connections: Gauge,
     pub(crate) connections_max: Gauge,
     pub(crate) signing: WorkMeters,
@@ -184,6 +195,9 @@ impl Default for Meters {
             memory_refused: Counter::default(),
             certificate_end: Family::default(),
             rotation_paused: Gauge::default(),
+            next_activation: Family::default(),
+            clock_behind: Fraction::default(),
+            clock_set_forward: Fraction::default(),
             connections: Gauge::default(),
             connections_max: Gauge::default(),
             signing: WorkMeters::default(),
@@ -232,6 +246,12 @@ impl Meters {
         registry.register_with_unit("tls_certificate_end_timestamp", help, Unit::Seconds, self.certificate_end.clone());
         let help = "1 while this node does not rotate signing keys, because its clock or the database cannot be trusted";
         registry.register("key_rotation_paused", help, self.rotation_paused.clone());
+        let help = "When the next signing key signs, as planned, since 1970-01-01T00:00:00Z";
+        registry.register_with_unit("signing_key_next_activation_timestamp", help, Unit::Seconds, self.next_activation.clone());
+        let help = "How far the wall clock is behind that of another server that is alive";
+        registry.register_with_unit("clock_behind", help, Unit::Seconds, self.clock_behind.clone());
+        let help = "By how much the wall clock was set forward within the last hour";
+        registry.register_with_unit("clock_set_forward", help, Unit::Seconds, self.clock_set_forward.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("connections_max", "Maximum number of open connections", self.connections_max.clone());
         self.signing.register(registry, "signing", "a signature");

@@ -87,7 +87,8 @@ async fn ad2_ad10_metrics_are_served_only_on_the_management_listener(backend: Ba
     }
     assert!(metrics.ends_with("# EOF\n") && !metrics.contains(&client.secret));
 
-    // Every metric of the dashboard exists.
+    // Every metric of the dashboard exists once the rotation has looked at the keys.
+    app.pass(Duration::from_secs(5)).await;
     app.sign_in(&client).await;
     guess(&app, "203.0.113.1").await;
     let metrics = app.metrics().await;

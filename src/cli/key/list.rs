@@ -1,12 +1,14 @@
 use clap::Args;
 
+use super::time_line::{Life, time_line};
 use crate::{
     cli::{
         Operator,
         error::Error,
-        output::{Output, or_never, table},
+        output::{Output, Screen, is_narrow, or_dash, table, warn},
+        terminal::columns_of_stdout,
     },
-    server::commands::view::KeyView,
+    server::{commands::view::ListedKeyView, keys::ListedKey},
 };
 
 #[derive(Debug, Args)]
@@ -18,22 +20,80 @@ pub(in crate::cli) struct List {
 impl List {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let now = operator.act.now;
-        let (readable, damaged) = operator.commands.keys().list().await?;
-        let views: Vec<KeyView> = readable.into_iter().map(|key| KeyView::new(key, now)).collect();
+        let listed = operator.commands.keys().list().await?;
+        let lives: Vec<Life> = listed.keys.iter().filter_map(Life::of).collect();
+        let names: Vec<String> = listed.keys.iter().map(ListedKey::name).collect();
+        let views: Vec<ListedKeyView> = listed.keys.into_iter().map(|key| ListedKeyView::new(key, now)).collect();
         self.output.print(&views, |views| {
-            let row = |view: &KeyView| {
-                [
-                    view.kid.clone(),
-                    view.alg.clone(),
-                    view.state.to_string(),
-                    view.activates_at.clone(),
-                    or_never(view.retires_at.clone()),
-                    or_never(view.expires_at.clone()),
-                ]
-            };
-            table(["KEY", "ALG", "STATE", "ACTIVATES", "RETIRES", "EXPIRES"], views.iter().map(row))
+            let drawn = time_line(&lives, now, columns_of_stdout());
+            let reasons = reasons(&names, views);
+            [reasons, drawn.map(Screen::from)].into_iter().flatten().fold(keys(&names, views), |screen, below| {
+                // An empty line between them.
+                screen.above(String::new()).above(below)
+            })
         })?;
-        // The readable keys were printed; the first damaged one is reported.
-        damaged.map_or(Ok(()), |error| Err(error.into()))
+        if let Some(why) = listed.not_opened {
+            warn(&format!("the private keys were not opened, so damage to them is not known: {why}"));
+        }
+        let all = views.len();
+        match views.iter().filter(|view| view.error().is_some()).count() {
+            0 => Ok(()),
+            quarantined => Err(Error::KeysQuarantined { quarantined, all }),
+        }
+    }
+}
+
+/// The table of the keys. Kids are long: on a narrow terminal, they have a table of their own, so that they stay whole.
+fn keys(names: &[String], views: &[ListedKeyView]) -> Screen {
+    let rows = names.iter().zip(views).map(|(name, view)| (name.clone(), columns(view)));
+    const HEADING: [&str; 6] = ["KEY", "STATE", "PUBLISHED", "ACTIVATES", "RETIRES", "EXPIRES"];
+    let [key, state, published, activates, retires, expires] = HEADING;
+    if views.is_empty() {
+        let empty: [[String; 6]; 0] = [];
+        return table(HEADING, empty).above("There is none yet: the first start of a server creates one.".to_owned());
+    }
+    if is_narrow() {
+        let kids = names.iter().zip(views).map(|(name, view)| [name.clone(), kid(view)]);
+        let kids = table(["KEY", "KID"], kids);
+        let dates = table(
+            HEADING,
+            rows.map(|(name, [state, published, activates, retires, expires])| [name, state, published, activates, retires, expires]),
+        );
+        return dates.above(String::new()).above(kids);
+    }
+    let rows = names.iter().zip(views).map(|(name, view)| {
+        let [state, published, activates, retires, expires] = columns(view);
+        [name.clone(), state, published, activates, retires, expires, kid(view)]
+    });
+    table([key, state, published, activates, retires, expires, "KID"], rows)
+}
+
+/// Why damaged keys are not used.
+fn reasons(names: &[String], views: &[ListedKeyView]) -> Option<Screen> {
+    let rows: Vec<_> = names.iter().zip(views).filter_map(|(name, view)| Some([name.clone(), view.error()?.to_owned()])).collect();
+    (!rows.is_empty()).then(|| table(["KEY", "QUARANTINED BECAUSE"], rows))
+}
+
+fn kid(view: &ListedKeyView) -> String {
+    match view {
+        ListedKeyView::Whole(key) => key.kid.clone(),
+        ListedKeyView::Quarantined(key) => or_dash(key.kid.clone().unwrap_or_default()),
+    }
+}
+
+fn columns(view: &ListedKeyView) -> [String; 5] {
+    let planned = |time: &Option<String>| or_dash(time.clone().unwrap_or_default());
+    match view {
+        ListedKeyView::Whole(key) => {
+            let state = key.revoked_at.as_ref().map_or_else(|| key.state.to_string(), |at| format!("{} {at}", key.state));
+            [state, key.published_at.clone(), key.activates_at.clone(), planned(&key.retires_at), planned(&key.expires_at)]
+        }
+        ListedKeyView::Quarantined(key) => [
+            key.state.to_owned(),
+            planned(&key.published_at),
+            planned(&key.activates_at),
+            planned(&key.retires_at),
+            planned(&key.expires_at),
+        ],
     }
 }

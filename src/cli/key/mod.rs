@@ -1,8 +1,10 @@
 //! `sealwright key`: signing keys.
 
 mod list;
+mod plan;
 mod revoke;
 mod rotate;
+mod time_line;
 
 use clap::Subcommand;
 
@@ -10,8 +12,10 @@ use super::{Operator, error::Error};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// List all signing keys, the newest first
+    /// List all signing keys and draw their lives, the newest first
     List(list::List),
+    /// Show what will happen to the signing keys, and when
+    Plan(plan::Plan),
     /// Replace the key that signs before its time: the next one is published now and signs after the lead
     Rotate(rotate::Rotate),
     /// Withdraw a key at once: all tokens that it signed are refused
@@ -22,6 +26,7 @@ impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         match self {
             Self::List(list) => list.run(operator).await,
+            Self::Plan(plan) => plan.run(operator).await,
             Self::Rotate(rotate) => rotate.run(operator).await,
             Self::Revoke(revoke) => revoke.run(operator).await,
         }

@@ -60,9 +60,8 @@ impl ClockCheck {
         if self.heartbeat.map(|(known, _)| known) != heartbeat {
             self.heartbeat = heartbeat.map(|heartbeat| (heartbeat, monotonic));
         }
-        let alive = self.heartbeat.filter(|(_, seen)| monotonic.saturating_sub(*seen) < HEARTBEAT_IS_STALE_AFTER);
         let back = clock.steady().since(now);
-        let behind = alive.map_or(Duration::ZERO, |(heartbeat, _)| heartbeat.since(now));
+        let behind = self.behind(clock);
         if back > SKEW {
             Err(ClockFault::SetBack(back))
         } else if behind > 2 * SKEW {
@@ -74,6 +73,17 @@ impl ClockCheck {
         } else {
             Ok(())
         }
+    }
+
+    /// By how much `clock` was behind that of another server at the last check, if that server is alive.
+    pub(crate) fn behind(&self, clock: &dyn Clock) -> Duration {
+        let alive = self.heartbeat.filter(|(_, seen)| clock.monotonic().saturating_sub(*seen) < HEARTBEAT_IS_STALE_AFTER);
+        alive.map_or(Duration::ZERO, |(heartbeat, _)| heartbeat.since(clock.now()))
+    }
+
+    /// By how much the clock was set forward within the last hour.
+    pub(crate) fn set_forward(&self) -> Duration {
+        self.set_forward.map_or(Duration::ZERO, |(forward, _)| forward)
     }
 }
 
@@ -93,6 +103,7 @@ mod tests {
         assert_eq!(check.check(&clock, Some(clock.now() + 2 * SKEW)), Ok(()), "time passes, and clocks differ");
         let ahead = clock.now() + HOUR;
         assert_eq!(check.check(&clock, Some(ahead)), Err(ClockFault::Behind(HOUR)));
+        assert_eq!((check.behind(&clock), check.set_forward()), (HOUR, Duration::ZERO));
         clock.advance(HEARTBEAT_IS_STALE_AFTER);
         assert_eq!(check.check(&clock, Some(ahead)), Ok(()), "the clock that wrote it was ahead, and has been corrected");
         assert!(check.check(&clock, Some(ahead + SKEW)).is_err(), "it is alive");
@@ -103,8 +114,9 @@ mod tests {
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetForward(30 * 24 * HOUR)));
         clock.advance(HOUR - Duration::from_secs(1));
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetForward(30 * 24 * HOUR)));
+        assert_eq!((check.behind(&clock), check.set_forward()), (Duration::ZERO, 30 * 24 * HOUR));
         clock.advance(Duration::from_secs(1));
-        assert_eq!(check.check(&clock, None), Ok(()));
+        assert_eq!((check.check(&clock, None), check.set_forward()), (Ok(()), Duration::ZERO));
 
         clock.set_back(HOUR);
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetBack(HOUR)));

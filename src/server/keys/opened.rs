@@ -4,7 +4,7 @@ use std::{fmt::Display, time::Duration};
 
 use super::{
     Error, SealingKeys,
-    plan::{FALLBACK, KnownKey, KnownKeys},
+    plan::{Snapshot, SnapshotKey},
     sealing::Sealed,
     signer::SigningKey,
 };
@@ -14,7 +14,7 @@ use crate::{
     server::{
         document::Document,
         model::{KeyState, SigningKeyRow},
-        store::{DamagedKey, StoredKeys},
+        store::StoredKeys,
     },
 };
 
@@ -163,46 +163,14 @@ impl Keys {
         self.opened.iter().map(|key| key.row.published_at).max()
     }
 
-    fn newest_generation(&self, algorithm: Algorithm) -> i64 {
-        let of = self.opened.iter().filter(|key| key.row.algorithm == algorithm);
-        of.map(|key| key.row.generation).max().unwrap_or(0)
-    }
-
     /// `stored` as the plan sees it.
-    pub(super) fn known<'a>(&'a self, stored: &'a StoredKeys, in_use: &[Algorithm], now: Timestamp) -> Vec<KnownKeys<'a>> {
+    pub(super) fn snapshot(&self, stored: &StoredKeys, in_use: Vec<Algorithm>) -> Snapshot {
         let is_open = |kid: &str| self.opened.iter().any(|key| key.row.kid == kid);
         let damaged = |row: &SigningKeyRow| self.quarantined.iter().any(|key| key.kid == row.kid);
-        let opened = self.opened.iter().map(|key| KnownKey { row: &key.row, opens: true, damaged: damaged(&key.row) });
-        let unopened = stored.rows.iter().filter(|row| !is_open(&row.kid)).map(|row| KnownKey { row, opens: false, damaged: true });
-        let keys: Vec<_> = opened.chain(unopened).collect();
-        let unreadable = |key: &&DamagedKey| key.kid.as_deref().is_none_or(|kid| !is_open(kid));
-        let unreadable: Vec<_> = stored.damaged.iter().filter(unreadable).collect();
-        let retired = |key: &DamagedKey| key.retires_at.is_some_and(|retires| retires <= now);
-        // Each may have been the key of the algorithm that tokens are signed with in the end.
-        let any_lost = unreadable.iter().any(|key| !retired(key)) || keys.iter().any(|key| !key.opens);
-        let lost = |algorithm| {
-            let of = unreadable.iter().any(|key| key.algorithm == Some(algorithm) && !retired(key));
-            of || algorithm == FALLBACK && any_lost
-        };
-        let ended = |algorithm| {
-            let of = unreadable.iter().filter(move |key| key.algorithm == Some(algorithm));
-            of.filter_map(|key| Some((key.kid.clone()?, key.expires_at?))).collect()
-        };
-        let mut algorithms: Vec<_> = in_use.to_vec();
-        for algorithm in keys.iter().map(|key| key.row.algorithm).chain(unreadable.iter().filter_map(|key| key.algorithm)) {
-            if !algorithms.contains(&algorithm) {
-                algorithms.push(algorithm);
-            }
-        }
-        let known = |algorithm| KnownKeys {
-            algorithm,
-            keys: keys.iter().filter(|key| key.row.algorithm == algorithm).copied().collect(),
-            newest_generation: self.newest_generation(algorithm).max(stored.newest_generation(algorithm)),
-            unreadable: lost(algorithm),
-            ended: ended(algorithm),
-            in_use: in_use.contains(&algorithm),
-        };
-        algorithms.into_iter().map(known).collect()
+        let opened = self.opened.iter().map(|key| SnapshotKey { row: key.row.clone(), opens: true, damaged: damaged(&key.row) });
+        let unopened = stored.rows.iter().filter(|row| !is_open(&row.kid));
+        let unopened = unopened.map(|row| SnapshotKey { row: row.clone(), opens: false, damaged: true });
+        Snapshot::new(opened.chain(unopened).collect(), stored, in_use)
     }
 
     /// The kid of each key, its state at `now`, and the time since it was published.

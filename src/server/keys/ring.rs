@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::{
     ClockFault, Error, Policy, SealingKeys,
     opened::{Jwks, Keys},
-    plan::{FALLBACK, Occasion},
+    plan::{FALLBACK, Occasion, next_activations},
     rotation,
 };
 use crate::{
@@ -89,8 +89,8 @@ impl KeyRing {
     }
 
     /// Creates and deletes the keys for which it is time at `now`, as far as the clock can be trusted. They are in this ring after the next
-    /// [`Self::reload`].
-    pub(crate) async fn rotate(&self, clock: Result<(), ClockFault>, now: Timestamp) -> Result<(), Error> {
+    /// [`Self::reload`]. Returns when the next key of each algorithm in use will sign, if rotation goes on as planned.
+    pub(crate) async fn rotate(&self, clock: Result<(), ClockFault>, now: Timestamp) -> Result<Vec<(Algorithm, Timestamp)>, Error> {
         let occasion = match clock {
             Ok(()) => Occasion::Running,
             Err(ClockFault::Unconfirmed(_)) => Occasion::Doubt,
@@ -99,8 +99,9 @@ impl KeyRing {
         let Inner { policy, sealing, store, .. } = &*self.0;
         let stored = store.list_signing_keys().await?;
         let keys = Keys::open(&stored, sealing, &self.0.view.load().keys);
-        rotation::execute(policy, sealing, store, &keys, &stored, occasion, now).await?;
-        Ok(())
+        let snapshot = keys.snapshot(&stored, store.list_algorithms_in_use().await?);
+        rotation::execute(policy, sealing, store, &snapshot, occasion, now).await?;
+        Ok(next_activations(snapshot, policy.schedule(), now))
     }
 
     /// Records that the database still held these keys at `read_at`, and updates the JWKS if a key has changed its state by time alone.

@@ -5,18 +5,14 @@ use tokio::task::spawn_blocking;
 use super::{
     Error, Policy, SKEW, SealingKeys,
     opened::Keys,
-    plan::{Cause, FALLBACK, Occasion, Step, plan},
+    plan::{Cause, FALLBACK, Occasion, Snapshot, Step, plan},
     sealing::Sealed,
     signer,
 };
 use crate::{
     clock::{Stopwatch, Timestamp},
     protocol::Algorithm,
-    server::{
-        act::Act,
-        model::SigningKeyRow,
-        store::{Store, StoredKeys},
-    },
+    server::{act::Act, model::SigningKeyRow, store::Store},
 };
 
 /// Opens the keys of the database. Creates those that are missing.
@@ -30,7 +26,8 @@ pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store
     if let Some(published_at) = keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
         return Err(Error::ClockBehind { now, published_at });
     }
-    if execute(policy, sealing, store, &keys, &stored, Occasion::Start, now).await? == 0 {
+    let snapshot = keys.snapshot(&stored, store.list_algorithms_in_use().await?);
+    if execute(policy, sealing, store, &snapshot, Occasion::Start, now).await? == 0 {
         return Ok(keys);
     }
     let keys = Keys::open(&store.list_signing_keys().await?, sealing, &keys);
@@ -40,19 +37,18 @@ pub(super) async fn open_or_create(policy: &Policy, sealing: &SealingKeys, store
     Ok(keys)
 }
 
-/// Executes the steps that are due, and returns their number. `keys` are the opened ones of `stored`.
+/// Executes the steps that are due, and returns their number.
 pub(super) async fn execute(
     policy: &Policy,
     sealing: &SealingKeys,
     store: &Store,
-    keys: &Keys,
-    stored: &StoredKeys,
+    snapshot: &Snapshot,
     occasion: Occasion,
     now: Timestamp,
 ) -> Result<usize, Error> {
     let act = Act::of_server(now);
     let schedule = policy.schedule();
-    let steps = plan(&keys.known(stored, &store.list_algorithms_in_use().await?, now), schedule, occasion, now);
+    let steps = plan(&snapshot.known(now), schedule, occasion, now);
     let count = steps.len();
     for step in steps {
         match step {

@@ -28,6 +28,8 @@ pub(crate) struct DamagedKey {
     pub(crate) kid: Option<String>,
     pub(crate) algorithm: Option<Algorithm>,
     pub(crate) generation: Option<i64>,
+    pub(crate) published_at: Option<Timestamp>,
+    pub(crate) activates_at: Option<Timestamp>,
     pub(crate) retires_at: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoked_at: Option<Timestamp>,
@@ -35,11 +37,10 @@ pub(crate) struct DamagedKey {
 }
 
 impl StoredKeys {
-    /// The highest generation of an algorithm that a row has, damaged or not: the database holds each generation once. Zero if there is none.
-    pub(crate) fn newest_generation(&self, algorithm: Algorithm) -> i64 {
-        let readable = self.rows.iter().filter(|row| row.algorithm == algorithm).map(|row| row.generation);
-        let damaged = self.damaged.iter().filter(|key| key.algorithm == Some(algorithm)).filter_map(|key| key.generation);
-        readable.chain(damaged).max().unwrap_or(0)
+    /// The algorithm and the generation of every row that has both, damaged or not: the database holds each generation once.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = (Algorithm, i64)> {
+        let readable = self.rows.iter().map(|row| (row.algorithm, row.generation));
+        readable.chain(self.damaged.iter().filter_map(|key| Some((key.algorithm?, key.generation?))))
     }
 }
 
@@ -246,6 +247,8 @@ fn read_damaged(row: &AnyRow, error: Error) -> DamagedKey {
         kid: text(row, "kid").ok(),
         algorithm: parsed(row, "algorithm").ok(),
         generation: row.try_get("generation").ok(),
+        published_at: time("published_at"),
+        activates_at: time("activates_at"),
         retires_at: time("retires_at"),
         expires_at: time("expires_at"),
         revoked_at: time("revoked_at"),

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 use super::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
+    protocol::Algorithm,
     server::{
         keys::{self, ClockCheck, ClockFault, KeyRing},
-        meters::Meters,
+        meters::{KeyAlgorithm, Meters},
         parts::Parts,
         store::{self, Store},
         telemetry,
@@ -58,8 +59,22 @@ impl KeyRotation {
     async fn look(&mut self) -> Result<(), Paused> {
         let heartbeat = timeout(TIME_LIMIT, self.store.find_heartbeat()).await??;
         let clock = self.clock_check.check(&*self.clock, heartbeat);
-        timeout(TIME_LIMIT, self.keys.rotate(clock, self.clock.now())).await??;
+        self.meters.clock_behind.set(self.clock_check.behind(&*self.clock).as_secs_f64());
+        self.meters.clock_set_forward.set(self.clock_check.set_forward().as_secs_f64());
+        let next = timeout(TIME_LIMIT, self.keys.rotate(clock, self.clock.now())).await??;
+        // By a clock that is wrong, nothing goes as planned.
+        if matches!(clock, Ok(()) | Err(ClockFault::Unconfirmed(_))) {
+            self.meter_next_activations(&next);
+        }
         Ok(clock?)
+    }
+
+    fn meter_next_activations(&self, next: &[(Algorithm, Timestamp)]) {
+        let meter = &self.meters.next_activation;
+        meter.clear();
+        for (algorithm, at) in next {
+            meter.get_or_create(&KeyAlgorithm { alg: algorithm.as_str() }).set(at.seconds());
+        }
     }
 
     fn report(&self, outcome: &Result<(), Paused>) {

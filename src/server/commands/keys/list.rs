@@ -1,10 +1,12 @@
 use super::Keys;
-use crate::server::{commands::Error, model::SigningKeyRow};
+use crate::server::{
+    commands::Error,
+    keys::{self, ListedKeys},
+};
 
 impl Keys<'_> {
-    /// All signing keys, newest first, and the error of the first damaged one.
-    pub(crate) async fn list(&self) -> Result<(Vec<SigningKeyRow>, Option<Error>), Error> {
-        let stored = self.store.list_signing_keys().await?;
-        Ok((stored.rows, stored.damaged.into_iter().next().map(|key| key.error.into())))
+    /// All signing keys, also those that are damaged.
+    pub(crate) async fn list(&self) -> Result<ListedKeys, Error> {
+        Ok(keys::list(self.policy, self.store).await?)
     }
 }

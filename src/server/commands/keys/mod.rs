@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod plan;
 
 use crate::{
     clock::Timestamp,

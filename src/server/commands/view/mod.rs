@@ -3,6 +3,7 @@
 mod change;
 mod client;
 mod key;
+mod key_plan;
 mod login;
 mod resource;
 mod restored;
@@ -14,7 +15,8 @@ use serde::Serialize;
 
 pub(crate) use change::ChangeView;
 pub(crate) use client::{ClientView, NewSecretView, SecretView};
-pub(crate) use key::KeyView;
+pub(crate) use key::ListedKeyView;
+pub(crate) use key_plan::{KeyEventView, KeyPlanView};
 pub(crate) use login::LoginView;
 pub(crate) use resource::ResourceView;
 pub(crate) use restored::{LostChangeView, RestoredView};

@@ -6,7 +6,14 @@
 //! key n+1                               published_at |---- lead ----|============ signs =============|
 //! ```
 
+mod forecast;
+mod snapshot;
+
 use std::time::Duration;
+
+pub(crate) use forecast::{KeyEvent, KeyEventKind};
+pub(super) use forecast::{forecast, next_activations};
+pub(super) use snapshot::{Snapshot, SnapshotKey};
 
 use super::SKEW;
 use crate::{
@@ -141,7 +148,7 @@ pub(super) enum Step {
 
 /// Why a key is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// The issuer has none.
     First,
     /// A resource uses an algorithm that has none.

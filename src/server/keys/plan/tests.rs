@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::server::store::StoredKeys;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_500_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -183,27 +184,14 @@ impl World {
     }
 
     fn execute(&mut self, now: Timestamp) {
-        let rows: Vec<_> = self.rows.iter().map(|row| (row.clone(), true)).collect();
-        for step in plan(&known(&rows, &self.in_use), self.schedule, Occasion::Running, now) {
-            match step {
-                Step::Create { algorithm, generation, activates_at, .. } => {
-                    for row in self.rows.iter_mut().filter(|row| row.algorithm == algorithm && row.retires_at.is_none_or(|at| at > now)) {
-                        let retires_at = if row.activates_at > now { now } else { activates_at };
-                        (row.retires_at, row.expires_at) = (Some(retires_at), Some(self.schedule.expiry_of(activates_at)));
-                    }
-                    self.rows.push(SigningKeyRow { published_at: now, ..row(algorithm, generation, activates_at) });
-                }
-                Step::Retire { algorithm, retires_at, expires_at } => {
-                    for row in
-                        self.rows.iter_mut().filter(|row| row.algorithm == algorithm && row.retires_at.is_none_or(|at| at > retires_at))
-                    {
-                        (row.retires_at, row.expires_at) = (Some(retires_at), Some(expires_at));
-                    }
-                }
-                Step::Activate { .. } => panic!("no key is lost"),
-                Step::Delete { kid } => self.rows.retain(|row| row.kid != kid),
-            }
+        let keys = self.rows.drain(..).map(|row| SnapshotKey { row, opens: true, damaged: false }).collect();
+        let none = StoredKeys { rows: Vec::new(), damaged: Vec::new() };
+        let mut snapshot = Snapshot::new(keys, &none, self.in_use.clone());
+        for step in plan(&snapshot.known(now), self.schedule, Occasion::Running, now) {
+            assert!(!matches!(step, Step::Activate { .. }), "no key is lost");
+            snapshot.apply(&step, self.schedule, now);
         }
+        self.rows = snapshot.keys.into_iter().map(|key| key.row).collect();
     }
 
     /// One node looks at the plan, signs a token with the longest lifetime per algorithm, and answers a verifier that fetches the JWKS.

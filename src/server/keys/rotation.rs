@@ -82,7 +82,7 @@ pub(super) async fn execute(
     Ok(count)
 }
 
-async fn create(
+pub(super) async fn create(
     policy: &Policy,
     sealing: &SealingKeys,
     algorithm: Algorithm,

@@ -1,3 +1,6 @@
 //! What an operator can do with signing keys.
 
 mod list;
+mod reseal;
+
+pub(crate) use reseal::NewSealing;

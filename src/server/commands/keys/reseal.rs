@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use crate::{
+    clock::Timestamp,
+    server::{
+        commands::{Act, Commands, Error},
+        keys::{Begun, Reseal, Resealed, Retired},
+    },
+};
+
+/// How to replace the sealing key.
+#[derive(Debug)]
+pub(crate) struct NewSealing {
+    /// Whether the sealing key and a copy of the database may be known, so that signing keys and MAC keys are replaced as well.
+    pub(crate) compromised: bool,
+    /// The file to write the new set of keys to, if the place of the keys cannot be changed.
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl Commands {
+    /// Adds a new sealing key, or continues with the one that was added before.
+    pub(crate) async fn begin_reseal(&self, act: &Act, new: &NewSealing) -> Result<Begun, Error> {
+        Ok(Reseal::begin(&self.policy.keys, &self.store, new.compromised, new.output.as_deref(), act.now).await?)
+    }
+
+    /// Whether a running server cannot open the new sealing key yet.
+    pub(crate) async fn is_any_server_behind(&self, reseal: &Reseal, now: Timestamp) -> Result<bool, Error> {
+        Ok(!reseal.behind(&self.store, now).await?.is_empty())
+    }
+
+    /// Rewrites everything under the new sealing key, and retires the old one. Refused while a server is behind.
+    pub(crate) async fn finish_reseal(&self, act: &Act, reseal: Reseal, new: &NewSealing) -> Result<(Resealed, Retired), Error> {
+        let (policy, store) = (&self.policy.keys, &self.store);
+        let mut done = reseal.rewrite(store, act, Resealed::default()).await?;
+        while let Some(algorithm) = done.algorithms.pop() {
+            done.withdrawn.extend(reseal.replace_signing_keys(policy, store, act, algorithm).await?);
+            done = reseal.rewrite(store, act, done).await?;
+        }
+        let retired = reseal.end(policy, store, new.output.as_deref()).await?;
+        Ok((done, retired))
+    }
+}

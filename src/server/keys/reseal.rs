@@ -66,7 +66,7 @@ pub(crate) struct Resealed {
 }
 
 /// The old keys, after the end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Retired {
     pub(crate) kids: Vec<String>,
     /// The file in which they are kept.
@@ -109,13 +109,13 @@ impl Reseal {
             }
         };
         let Successor { kid, replaces } = successor.clone();
+        if let Some(file) = owned(&sealing) {
+            file.remove_leftovers()?;
+        }
         let mut distribute = None;
         if let Some(added) = &added {
             match (owned(&sealing), output) {
-                (Some(file), _) => {
-                    file.remove_leftovers()?;
-                    file.replace(added, file)?;
-                }
+                (Some(file), _) => file.replace(added, file)?,
                 (None, Some(output)) => {
                     let file = create(output, added)?;
                     distribute = Some(Begun::Distribute { kid: kid.clone(), output: file, place: sealing.place() });
@@ -212,13 +212,17 @@ impl Reseal {
         act: &Act,
         algorithm: Algorithm,
     ) -> Result<Vec<String>, Error> {
-        let generation = store.list_signing_keys().await?.newest_generation(algorithm) + 1;
         let sealing = self.sealing.sealing_with(&self.kid);
-        let row = rotation::create(policy, &sealing, algorithm, generation, act.now, act.now).await?;
-        match store.replace_signing_keys(act, row).await {
-            Err(store::Error::Resealed) => Err(Error::ResealInterrupted),
-            outcome => Ok(outcome?),
+        for _ in 0..PASSES {
+            let generation = store.list_signing_keys().await?.newest_generation(algorithm) + 1;
+            let row = rotation::create(policy, &sealing, algorithm, generation, act.now, act.now).await?;
+            match store.replace_signing_keys(act, row).await {
+                // A server has just created a key of that generation.
+                Err(store::Error::Resealed) => {}
+                outcome => return Ok(outcome?),
+            }
         }
+        Err(Error::ResealInterrupted)
     }
 
     /// The end: the old keys leave the file, and are kept in another one, because older backups need them.
@@ -226,10 +230,14 @@ impl Reseal {
         let _turn = SealingKeys::lock_folder(policy).await;
         self.sealing.refresh(store).await?;
         let canary = store.find_canary().await?.ok_or(Error::NotInitialized)?;
+        let set = self.sealing.set();
+        if canary.successor.as_ref().is_none_or(|successor| successor.kid != self.kid) {
+            // Another process has completed it, and may have begun the next one.
+            return Ok(Retired::default());
+        }
         if sealing_kid(&canary.sealed).as_ref() != Some(&self.kid) {
             return Err(Error::ResealInterrupted);
         }
-        let set = self.sealing.set();
         let (new, old) = (set.filtered(|kid| kid == self.kid), set.filtered(|kid| kid != self.kid));
         let mut retired = Retired { kids: old.kids(), file: None };
         match (owned(&self.sealing), output) {
@@ -243,9 +251,7 @@ impl Reseal {
             (None, Some(output)) if !old.is_empty() => drop(create(output, &new)?),
             _ => {}
         }
-        if canary.successor.is_some() {
-            store.set_successor(&canary, None).await?;
-        }
+        store.set_successor(&canary, None).await?;
         Ok(retired)
     }
 }

@@ -163,3 +163,56 @@ async fn end_all_logins(connection: &mut AnyConnection, act: &Act, sqlite: bool)
     sqlx::query("DELETE FROM sign_in_sources").execute(connection).await?;
     Ok(ended.rows_affected())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        server::{
+            model::SigningKeyRow,
+            store::{Canary, Opening, Policy},
+        },
+    };
+
+    /// A text whose header names this sealing key.
+    fn under(kid: &str, content: &str) -> String {
+        format!("{}.{content}", BASE64_URL_SAFE_NO_PAD.encode(format!("{{\"kid\":\"{kid}\"}}")))
+    }
+
+    #[test]
+    fn the_sealing_key_of_a_text_that_is_not_a_jwe_is_unknown() {
+        assert_eq!(sealing_kid(&under("a", "b.c")).as_deref(), Some("a"));
+        for text in ["", ".", "a.b", "e30.b", "bnVsbA.b", "eyJraWQiOjF9.b"] {
+            assert_eq!(sealing_kid(text), None, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_sealed_before_the_sealing_key_was_replaced_is_not_stored_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
+        let store = Store::open(&Policy { url, connections: 2 }, Opening::CreateIfMissing).await.unwrap();
+        store.insert_canary_unless_there(Canary::first(under("new", "c"), String::new())).await.unwrap();
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let key = |generation, sealing: &str| SigningKeyRow {
+            kid: format!("{sealing} {generation}"),
+            algorithm: Algorithm::Rs256,
+            generation,
+            public_jwk: String::new(),
+            sealed: under(sealing, "k"),
+            published_at: now,
+            activates_at: now,
+            retires_at: None,
+            expires_at: None,
+            revoked_at: None,
+        };
+        let act = Act::of_server(now);
+        for (generation, sealing, stored) in [(1, "old", false), (1, "new", true), (2, "old", false)] {
+            assert_eq!(store.insert_signing_key(&act, key(generation, sealing), now).await.unwrap(), stored, "{sealing} {generation}");
+        }
+        assert!(matches!(store.replace_signing_keys(&act, key(2, "old")).await, Err(Error::Resealed)));
+        let kids: Vec<_> = store.list_signing_keys().await.unwrap().rows.into_iter().map(|row| (row.kid, row.revoked_at)).collect();
+        assert_eq!(kids, [("new 1".to_owned(), None)]);
+    }
+}

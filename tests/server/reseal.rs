@@ -66,7 +66,8 @@ fn join_files(files: &[&Path], into: &Path) {
     write_private(into, &serde_json::json!({ "keys": keys }).to_string());
 }
 
-const ALL_SEALED: &str = "SELECT sealed FROM sealing_canary UNION ALL SELECT sealed FROM signing_keys UNION ALL SELECT sealed FROM mac_keys";
+const ALL_SEALED: &str =
+    "SELECT sealed FROM sealing_canary UNION ALL SELECT sealed FROM signing_keys UNION ALL SELECT sealed FROM mac_keys";
 
 /// The kids of the sealing keys under which the texts of the database are.
 async fn kids_of_texts(database: &TestDatabase) -> BTreeSet<String> {

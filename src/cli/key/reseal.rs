@@ -41,7 +41,8 @@ pub(in crate::cli) struct ResealKeys {
 impl ResealKeys {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let Self { compromised, output, confirmation, format } = self;
-        confirmation.require(async { Ok(question(compromised).to_owned()) }).await?;
+        let asked = async { Ok(question(compromised || operator.commands.is_replacing_all_keys().await?).to_owned()) };
+        confirmation.require(asked).await?;
         let new = NewSealing { compromised, output };
         let view = match operator.commands.begin_reseal(&operator.act_now(), &new).await? {
             Begun::Distribute { kid, output, place } => ResealView::Distribute { sealing_key: kid, output, place },

@@ -1,9 +1,10 @@
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
-    Error, Store, changes, sealed,
+    Error, Store, changes,
     epochs::{self, Kind},
     row::{parsed, text, time, time_if_any},
+    sealed,
 };
 use crate::{
     clock::Timestamp,
@@ -104,7 +105,8 @@ impl Store {
                     // Another process was first, and its key may be compromised as well.
                     return Err(Error::Resealed);
                 }
-                let facts = facts([("algorithm", algorithm.into()), ("generation", generation.into()), ("withdrawn", withdrawn.clone().into())]);
+                let facts =
+                    facts([("algorithm", algorithm.into()), ("generation", generation.into()), ("withdrawn", withdrawn.clone().into())]);
                 changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
                 Ok(withdrawn)
             })

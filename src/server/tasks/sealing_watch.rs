@@ -51,7 +51,8 @@ impl SealingWatch {
     async fn look(&mut self) {
         match timeout(TIME_LIMIT, self.sealing.refresh(&self.store)).await {
             Ok(Ok(changed)) => {
-                if changed || self.unusable.take().is_some() {
+                let was_unusable = self.unusable.take().is_some();
+                if changed || was_unusable {
                     tracing::info!(sealing.kids = self.sealing.kids().join(" "), "the sealing key was read again");
                 }
             }

@@ -18,6 +18,12 @@ pub(crate) struct NewSealing {
 }
 
 impl Commands {
+    /// Whether a run with `compromised` was interrupted, so that the next one continues it whatever it is given.
+    pub(crate) async fn is_replacing_all_keys(&self) -> Result<bool, Error> {
+        let canary = self.store.find_canary().await?;
+        Ok(canary.and_then(|canary| canary.successor).is_some_and(|successor| successor.replaces))
+    }
+
     /// Adds a new sealing key, or continues with the one that was added before.
     pub(crate) async fn begin_reseal(&self, act: &Act, new: &NewSealing) -> Result<Begun, Error> {
         Ok(Reseal::begin(&self.policy.keys, &self.store, new.compromised, new.output.as_deref(), act.now).await?)

@@ -9,7 +9,11 @@ use crate::server::keys::{Resealed, Retired};
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum ResealView {
     /// The new set of keys has to be given to every server first.
-    Distribute { sealing_key: String, output: String, place: String },
+    Distribute {
+        sealing_key: String,
+        output: String,
+        place: String,
+    },
     Done(ResealedView),
 }
 

@@ -104,9 +104,14 @@ mod tests {
     fn an_invalid_set_is_refused_without_repeating_it() {
         let twice = KeySet::generate().to_text();
         let twice = format!("{{\"keys\":[{0},{0}]}}", &twice[9..twice.len() - 3]);
-        for text in
-            ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","kid":"a","k":"c2hvcnQ"}]}"#, r#"{"keys":[{"kty":"RSA","kid":"a"}]}"#, &twice]
-        {
+        for text in [
+            "",
+            "{}",
+            r#"{"keys":[]}"#,
+            r#"{"keys":[{"kty":"oct","kid":"a","k":"c2hvcnQ"}]}"#,
+            r#"{"keys":[{"kty":"RSA","kid":"a"}]}"#,
+            &twice,
+        ] {
             let why = KeySet::parse(&(*text).into()).err().unwrap_or_default();
             assert!(!why.is_empty() && !why.contains("c2hvcnQ"), "{text}: {why}");
         }

@@ -38,11 +38,12 @@ pub use meters::{Guess, Meters, TokenRequest};
 pub use tasks::Reload;
 
 use crate::{clock::SharedClock, protocol::Issuer};
+use act::Act;
 use edge::Tls;
 use error::StartError;
 use listeners::{BoundPorts, Listeners, Port};
 use parts::Parts;
-use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, Tasks};
+use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, SealingWatch, Tasks};
 
 /// Every listener.
 static PORTS: [Port; 2] = [
@@ -87,8 +88,13 @@ impl Server {
         let certificate = CertificateWatch::new(&parts);
         let reload = certificate.as_ref().map(CertificateWatch::reload).unwrap_or_default();
         let rotation = KeyRotation::new(&parts, last_seen.epochs.heartbeat_at());
-        let tasks =
-            Tasks::default().with(EpochWatch::new(&parts, last_seen)).with(Housekeeping::new(&parts)).with(rotation).with_any(certificate);
+        let sealing = SealingWatch::new(&parts, format!("{} at {local_addr}", Act::of_server(parts.opened).actor));
+        let tasks = Tasks::default()
+            .with(EpochWatch::new(&parts, last_seen))
+            .with(Housekeeping::new(&parts))
+            .with(rotation)
+            .with(sealing)
+            .with_any(certificate);
         Ok(Self { listeners, tasks, parts, reload, local_addr })
     }
 
@@ -154,6 +160,8 @@ impl Server {
         tasks.shutdown().await;
         let closed = tokio::time::timeout(CLOSE_TIME_LIMIT, async {
             self.parts.registry.stamp_last_use().await;
+            // It counts as stopped after a while in any case.
+            let _ = self.parts.store.forget_server(&self.parts.server_id).await;
             self.parts.store.close().await;
         });
         if closed.await.is_err() {

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
+    entropy,
     protocol::{Issuer, ServerMetadata},
 };
 
@@ -36,7 +37,9 @@ pub(super) struct Parts {
     pub(super) tls: Option<Tls>,
     pub(super) store: Store,
     pub(super) sealing: SealingKeys,
-    pub(super) refresh_tokens: MacKey,
+    /// Identifies this server among those on the database.
+    pub(super) server_id: String,
+    pub(super) mac_keys: [MacKey; 2],
     pub(super) keys: KeyRing,
     pub(super) registry: Registry,
     pub(super) app: Arc<App>,
@@ -68,10 +71,12 @@ impl Parts {
         // Reads the epochs first, so that the data read later is at least as new as they indicate.
         let opened = clock.steady();
         let epochs = store.read_epochs().await?;
+        // It may have been replaced since it was opened. A later replacement raises the epoch of keys.
+        sealing.refresh(&store).await?;
         let keys = KeyRing::open(&config.keys, sealing.clone(), store.clone(), meters.signing.clone(), opened).await?;
         let witness = Witness::open(record_file, record, &store, store.read_epochs().await?, keys.live_kids(opened)).await?;
         let policy = config.registry.clone();
-        let registry = Registry::open(policy, store.clone(), Arc::clone(&meters), sources, &clock, epochs.registry, opened);
+        let registry = Registry::open(policy, store.clone(), Arc::clone(&meters), sources.clone(), &clock, epochs.registry, opened);
         let registry = registry.map_err(StartError::Threads)?;
         let issuer = config.issuer.clone().unwrap_or_else(|| loopback_issuer(public, tls.is_some()));
         let metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
@@ -93,7 +98,8 @@ impl Parts {
             meters: Arc::clone(&meters),
             stopping: Stopping::default(),
         });
-        let parts = Self { clock, opened, meters, issuer, tls, store, sealing, refresh_tokens, keys, registry, app };
+        let (server_id, mac_keys) = (entropy::unique_id(), [refresh_tokens, sources]);
+        let parts = Self { clock, opened, meters, issuer, tls, store, sealing, server_id, mac_keys, keys, registry, app };
         Ok((parts, LastSeen { epochs, witness }))
     }
 }

@@ -38,6 +38,7 @@ mod orders_api;
 mod password_grant;
 mod propagation;
 mod refresh;
+mod reseal;
 mod resource_command;
 mod restore;
 mod restored_command;

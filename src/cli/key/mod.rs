@@ -2,6 +2,7 @@
 
 mod list;
 mod plan;
+mod reseal;
 mod revoke;
 mod rotate;
 mod time_line;
@@ -20,6 +21,8 @@ pub(super) enum Command {
     Rotate(rotate::Rotate),
     /// Withdraw a key at once: all tokens that it signed are refused
     Revoke(revoke::Revoke),
+    /// Replace the sealing key while servers run; run it again if it was interrupted
+    Reseal(reseal::ResealKeys),
 }
 
 impl Command {
@@ -29,6 +32,7 @@ impl Command {
             Self::Plan(plan) => plan.run(operator).await,
             Self::Rotate(rotate) => rotate.run(operator).await,
             Self::Revoke(revoke) => revoke.run(operator).await,
+            Self::Reseal(reseal) => reseal.run(operator).await,
         }
     }
 }

@@ -29,7 +29,7 @@ impl Commands {
     /// Checks that the sealing key opens this database, and returns where it is stored. Also reports the state of the signing keys.
     pub(crate) async fn check_keys(&self, now: Timestamp) -> Result<(String, Result<String, String>), Error> {
         let sealing = SealingKeys::open_existing(&self.policy.keys, &self.store).await?;
-        Ok((sealing.place().to_owned(), keys::check(&sealing, &self.store, now).await))
+        Ok((sealing.place(), keys::check(&sealing, &self.store, now).await))
     }
 
     /// Checks that the database is the one that this node last saw, and that the record of that can be written.

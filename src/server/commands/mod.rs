@@ -35,6 +35,7 @@ pub use super::{
 
 pub(crate) use check::RecordState;
 pub(crate) use error::Cause;
+pub(crate) use keys::NewSealing;
 pub(crate) use logins::ListedLogins;
 pub(crate) use restored::restored;
 

@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     clock::Timestamp,
@@ -17,6 +17,26 @@ pub(crate) enum Error {
         "the sealing key from {place} is not the one that this database was sealed with: copy the file from the node that created the issuer ({origin}, sealing key {wanted}) or from its backup; nothing was changed"
     )]
     SealingKeyWrong { place: String, origin: String, wanted: String },
+    #[error(
+        "the database is sealed with an earlier sealing key ({wanted}), which is in {}: if this is an older copy of the database, keep {place} elsewhere and put that file in its place; nothing was changed",
+        retired.display()
+    )]
+    SealingKeyRetired { place: String, retired: PathBuf, wanted: String },
+    #[error(
+        "the sealing key comes from {place}, which this command cannot change: add --output FILE, into which it writes the set of keys to put there; nothing was changed"
+    )]
+    SealingKeyGiven { place: String },
+    #[error(
+        "a new sealing key ({kid}) was made on another machine, and it is not in {place}: copy sealing.key from the machine of {server}, which has it, then run this command again; nothing was changed"
+    )]
+    ResealedElsewhere { kid: String, place: String, server: String },
+    #[error(
+        "the database was not sealed again, because a server cannot open the new sealing key ({kid}) yet: {servers}. Give each of them the keys from {place}; if one no longer runs, wait until it was last seen {} s ago. Then run this command again, which continues",
+        wait.as_secs()
+    )]
+    ServersBehind { kid: String, place: String, servers: String, wait: Duration },
+    #[error("the sealing keys changed meanwhile: run this command again, which continues")]
+    ResealInterrupted,
     #[error("the sealing key from {place} cannot be read: {why}; restore it from its backup; nothing was changed")]
     SealingKeyMalformed { place: String, why: String },
     #[error(transparent)]

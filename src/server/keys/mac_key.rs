@@ -34,12 +34,12 @@ impl MacKey {
     }
 
     /// Generates and seals a new key of this name.
-    pub(crate) fn generate_sealed(name: &'static str, sealing: &SealingKeys) -> Result<String, Error> {
+    pub(crate) fn generate_sealed(name: &str, sealing: &SealingKeys) -> Result<String, Error> {
         let key = Zeroizing::new(entropy::bytes::<32>());
         sealing.seal(Sealed { kid: name, generation: 0, algorithm: None }, key.as_ref())
     }
 
-    /// Reads the key from the database again: a restore replaces it.
+    /// Reads the key from the database again: it may have been replaced.
     pub(crate) async fn reload(&self, sealing: &SealingKeys, store: &Store) -> Result<(), Error> {
         self.key.store(Arc::new(Self::read(self.name, sealing, store).await?));
         Ok(())

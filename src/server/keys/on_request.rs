@@ -201,8 +201,7 @@ impl<'a> KeyRequests<'a> {
             let first = self.store.activate_signing_key(act, (&kid, algorithm, generation), activates_at, predecessor_expires_at).await?;
             (kid, first)
         } else {
-            let of = self.stored.generations().filter(|(of, _)| *of == algorithm);
-            let generation = of.map(|(_, generation)| generation).max().unwrap_or(0).saturating_add(1);
+            let generation = self.stored.newest_generation(algorithm).saturating_add(1);
             let row = rotation::create(self.policy, &self.sealing, algorithm, generation, self.now, activates_at).await?;
             (row.kid.clone(), self.store.insert_signing_key(act, row, predecessor_expires_at).await?)
         };

@@ -144,6 +144,8 @@ pub(crate) enum Ending {
     Displaced,
     /// The database was restored from a copy.
     Restored,
+    /// The key of refresh tokens was replaced, because it may be known.
+    KeyReplaced,
 }
 
 impl Ending {

@@ -22,7 +22,7 @@ use crate::server::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     format: u32,
-    /// Identifies the issuer: the SHA-256 of its canary.
+    /// Identifies the issuer: the SHA-256 of its first canary.
     issuer: String,
     pub(super) seen: Seen,
     /// The key ids of the signing keys that were not withdrawn.

@@ -39,7 +39,7 @@ impl Witness {
         epochs: Epochs,
         kids: BTreeSet<String>,
     ) -> Result<Self, store::Error> {
-        let canary = store.find_canary().await?.map(|canary| canary.sealed).unwrap_or_default();
+        let canary = store.find_canary().await?.map(|canary| canary.identity().to_owned()).unwrap_or_default();
         // The journal may include changes from before this node ran; their numbers are known to be taken.
         let start = || Record::new(&canary, epochs, (epochs.changes - Record::JOURNAL_LEN as i64).max(0));
         let mut record = record.filter(|record| record.is_of(&canary)).unwrap_or_else(start);

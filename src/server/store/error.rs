@@ -106,6 +106,9 @@ pub(crate) enum Error {
         "the database denied access: {0}: grant the privilege to the role of the database URL (a first start needs CREATE on the schema)"
     )]
     Forbidden(String),
+    /// Another process has replaced the sealing key, or begun to.
+    #[error("another process is replacing the sealing key: run this command again")]
+    Resealed,
     /// The queue of writes is full.
     #[error("too many writes are waiting for the database")]
     Busy,

@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "scopes_per_resource", include_str!("../../../migrations/0006_scopes_per_resource.sql")),
     (7, "resource_algorithm", include_str!("../../../migrations/0007_resource_algorithm.sql")),
     (8, "claims", include_str!("../../../migrations/0008_claims.sql")),
+    (9, "reseal", include_str!("../../../migrations/0009_reseal.sql")),
 ];
 
 /// The migrations applied to a database: numbers and checksums.

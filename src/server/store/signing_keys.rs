@@ -4,6 +4,7 @@ use super::{
     Error, Store, changes,
     epochs::{self, Kind},
     row::{parsed, text, time, time_if_any},
+    sealed,
 };
 use crate::{
     clock::Timestamp,
@@ -37,6 +38,11 @@ pub(crate) struct DamagedKey {
 }
 
 impl StoredKeys {
+    /// The highest generation of an algorithm that a row has, damaged or not. Zero if there is none.
+    pub(crate) fn newest_generation(&self, algorithm: Algorithm) -> i64 {
+        self.generations().filter(|(of, _)| *of == algorithm).map(|(_, generation)| generation).max().unwrap_or(0)
+    }
+
     /// The algorithm and the generation of every row that has both, damaged or not: the database holds each generation once.
     pub(crate) fn generations(&self) -> impl Iterator<Item = (Algorithm, i64)> {
         let readable = self.rows.iter().map(|row| (row.algorithm, row.generation));
@@ -64,37 +70,51 @@ impl Store {
     }
 
     /// Inserts a key as the next generation of its algorithm. From the time it signs, the earlier ones do not, and they are published until
-    /// `predecessors_expire_at`. Returns false if another node was first; its key stays.
+    /// `predecessors_expire_at`. Returns false if another node was first; its key
+    /// stays. The same if the sealing key was replaced since the key was sealed.
     pub(crate) async fn insert_signing_key(&self, act: &Act, key: SigningKeyRow, predecessors_expire_at: Timestamp) -> Result<bool, Error> {
         let act = act.clone();
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Keys).await?;
-                let (kid, algorithm, generation) = (key.kid.clone(), key.algorithm.as_str(), key.generation);
-                let facts = facts([("algorithm", algorithm.into()), ("generation", generation.into())]);
-                let inserted = sqlx::query(
-                    "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
-                )
-                .bind(key.kid)
-                .bind(algorithm)
-                .bind(generation)
-                .bind(key.public_jwk)
-                .bind(key.sealed)
-                .bind(key.published_at.seconds())
-                .bind(key.activates_at.seconds())
-                .bind(key.retires_at.map(|t| t.seconds()))
-                .bind(key.expires_at.map(|t| t.seconds()))
-                .bind(key.revoked_at.map(|t| t.seconds()))
-                .execute(&mut *connection)
-                .await?;
-                if inserted.rows_affected() == 0 {
+                if !sealed::is_under_the_sealing_key(connection, &key.sealed).await? {
                     return Ok(false);
                 }
+                let (kid, algorithm, generation) = (key.kid.clone(), key.algorithm.as_str(), key.generation);
+                let facts = facts([("algorithm", algorithm.into()), ("generation", generation.into())]);
                 let times = [key.published_at, key.activates_at, predecessors_expire_at];
+                if !insert(connection, key).await? {
+                    return Ok(false);
+                }
                 retire_before(connection, algorithm, generation, times).await?;
                 changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
                 Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Withdraws all keys of the algorithm of `key`, and inserts that. Returns the kids of those that were withdrawn.
+    pub(crate) async fn replace_signing_keys(&self, act: &Act, key: SigningKeyRow) -> Result<Vec<String>, Error> {
+        let act = act.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                if !sealed::is_under_the_sealing_key(connection, &key.sealed).await? {
+                    return Err(Error::Resealed);
+                }
+                let (kid, algorithm, generation) = (key.kid.clone(), key.algorithm.as_str(), key.generation);
+                let rows = sqlx::query("UPDATE signing_keys SET revoked_at = $2 WHERE algorithm = $1 AND revoked_at IS NULL RETURNING kid");
+                let rows = rows.bind(algorithm).bind(act.now.seconds()).fetch_all(&mut *connection).await?;
+                let withdrawn: Vec<String> = rows.iter().map(|row| text(row, "kid")).collect::<Result<_, _>>()?;
+                if !insert(connection, key).await? {
+                    // Another process was first, and its key may be compromised as well.
+                    return Err(Error::Resealed);
+                }
+                let facts =
+                    facts([("algorithm", algorithm.into()), ("generation", generation.into()), ("withdrawn", withdrawn.clone().into())]);
+                changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
+                Ok(withdrawn)
             })
         })
         .await
@@ -201,6 +221,27 @@ impl Store {
         let row = sqlx::query("SELECT n FROM epochs WHERE kind = 'heartbeat'").fetch_optional(&self.pool).await?;
         row.map(|row| time(&row, "n")).transpose()
     }
+}
+
+/// Returns false if there is a key of that generation already.
+async fn insert(connection: &mut AnyConnection, key: SigningKeyRow) -> Result<bool, Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at, retires_at, expires_at, revoked_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
+    )
+    .bind(key.kid)
+    .bind(key.algorithm.as_str())
+    .bind(key.generation)
+    .bind(key.public_jwk)
+    .bind(key.sealed)
+    .bind(key.published_at.seconds())
+    .bind(key.activates_at.seconds())
+    .bind(key.retires_at.map(|t| t.seconds()))
+    .bind(key.expires_at.map(|t| t.seconds()))
+    .bind(key.revoked_at.map(|t| t.seconds()))
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() > 0)
 }
 
 /// Lets the generations before one retire and expire. A key that has retired by `now` already expires when it was planned to, and one that has not

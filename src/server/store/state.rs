@@ -21,7 +21,7 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Founded {
     pub(crate) epochs: Epochs,
-    /// The sealed text that identifies the sealing key; each issuer has its own.
+    /// The sealed text that identifies the issuer; see [`Canary::identity`](super::Canary::identity).
     pub(crate) canary: String,
     /// Whether it is a file that `sealwright backup` created and that is not in use yet.
     pub(crate) backup: bool,
@@ -59,8 +59,13 @@ fn is_missing(path: &Path) -> io::Result<bool> {
 
 impl Store {
     async fn state(&self, policy: &Policy, change: i64) -> Result<State, Error> {
-        let canary = match sqlx::query("SELECT sealed FROM sealing_canary WHERE id = 1").fetch_optional(&self.pool).await {
-            Ok(Some(row)) => row.try_get("sealed")?,
+        // A schema of an earlier version has no further columns.
+        let canary = match sqlx::query("SELECT * FROM sealing_canary WHERE id = 1").fetch_optional(&self.pool).await {
+            Ok(Some(row)) => match row.try_get::<Option<String>, _>("first_sealed") {
+                Ok(Some(first)) => first,
+                Ok(None) | Err(sqlx::Error::ColumnNotFound(_)) => row.try_get("sealed")?,
+                Err(error) => return Err(error.into()),
+            },
             Ok(None) => return Ok(State::Empty),
             Err(error) if lacks_table(&error) => return Ok(State::Empty),
             Err(error) => return Err(error.into()),

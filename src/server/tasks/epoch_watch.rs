@@ -30,7 +30,7 @@ pub(in crate::server) struct EpochWatch {
     store: Store,
     keys: KeyRing,
     registry: Registry,
-    refresh_tokens: MacKey,
+    mac_keys: [MacKey; 2],
     sealing: SealingKeys,
     meters: Arc<Meters>,
     known: Epochs,
@@ -58,7 +58,7 @@ impl EpochWatch {
             store: parts.store.clone(),
             keys: parts.keys.clone(),
             registry: parts.registry.clone(),
-            refresh_tokens: parts.refresh_tokens.clone(),
+            mac_keys: parts.mac_keys.clone(),
             sealing: parts.sealing.clone(),
             meters: Arc::clone(&parts.meters),
             known: epochs,
@@ -98,7 +98,7 @@ impl EpochWatch {
         self.registry.note_set_back(set_back.is_err());
         set_back?;
         let changes = self.list_changes(epochs.changes).await;
-        let Self { keys, registry, refresh_tokens, sealing, .. } = &*self;
+        let Self { keys, registry, mac_keys, sealing, .. } = &*self;
         // Without all of the changes, everything is read again; also after an outage, because a failover may have lost changes and given
         // their numbers to others.
         let changed = match &changes {
@@ -109,8 +109,13 @@ impl EpochWatch {
         if epochs.keys == self.known.keys {
             keys.confirm(now, wall);
         } else {
+            // The sealing key may have been replaced. If it cannot be read, the one in memory may still open the keys, and the sealing watch
+            // reports why.
+            let _ = tokio::time::timeout(TIME_LIMIT, sealing.refresh(&self.store)).await?;
             tokio::time::timeout(TIME_LIMIT, keys.reload(now, wall)).await??;
-            tokio::time::timeout(TIME_LIMIT, refresh_tokens.reload(sealing, &self.store)).await??;
+            for key in mac_keys {
+                tokio::time::timeout(TIME_LIMIT, key.reload(sealing, &self.store)).await??;
+            }
         }
         self.known = Epochs { changes: self.known.changes, ..epochs };
         // Last, and failures are only logged: changes take effect even if they cannot be recorded.

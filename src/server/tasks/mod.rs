@@ -4,6 +4,7 @@ mod certificate_watch;
 mod epoch_watch;
 mod housekeeping;
 mod key_rotation;
+mod sealing_watch;
 
 use std::{convert::Infallible, fmt, panic::AssertUnwindSafe, pin::Pin};
 
@@ -14,6 +15,7 @@ pub(super) use certificate_watch::CertificateWatch;
 pub(super) use epoch_watch::EpochWatch;
 pub(super) use housekeeping::Housekeeping;
 pub(super) use key_rotation::KeyRotation;
+pub(super) use sealing_watch::SealingWatch;
 
 pub use certificate_watch::Reload;
 

@@ -3,11 +3,14 @@
 mod change;
 mod list;
 mod plan;
+mod reseal;
 
 use crate::{
     clock::Timestamp,
     server::{commands::Error, keys, store::Store},
 };
+
+pub(crate) use reseal::NewSealing;
 
 pub use crate::server::keys::{Condemned, Successor};
 

@@ -2,6 +2,7 @@
 
 mod clock_check;
 mod error;
+mod fetchers;
 mod first_start_mark;
 mod listing;
 mod mac_key;
@@ -18,8 +19,10 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
+pub(crate) use fetchers::{Fetcher, JwksFetchers};
 pub(crate) use listing::{KeyPlan, ListedKey, ListedKeys, QuarantinedKey, list, name_of_key, plan as plan_ahead};
 pub(crate) use mac_key::MacKey;
+pub(crate) use opened::PublishedKey;
 pub(crate) use plan::{KeyEvent, KeyEventKind};
 pub(crate) use ring::{KeyRing, SignError};
 pub(crate) use rotation::check;

@@ -1,8 +1,8 @@
 //! The name of an API in the `User-Agent` of its verifier: RFC 9110 section 10.1.5.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-use super::{Malformed, parsed_text};
+use super::Malformed;
 
 /// The name that an API gives its verifier, so that the operator of the issuer recognizes its requests.
 ///
@@ -10,8 +10,6 @@ use super::{Malformed, parsed_text};
 /// (RFC 9110 section 5.6.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifierName(String);
-
-parsed_text!(VerifierName);
 
 impl VerifierName {
     /// The product of the verifier.
@@ -22,6 +20,12 @@ impl VerifierName {
     pub(crate) fn user_agent(name: Option<&Self>) -> String {
         let product = format!("{}/{}", Self::PRODUCT, env!("CARGO_PKG_VERSION"));
         name.map_or_else(|| product.clone(), |name| format!("{product} ({name})"))
+    }
+}
+
+impl fmt::Display for VerifierName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

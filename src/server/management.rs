@@ -151,9 +151,7 @@ async fn metrics(State(management): State<Management>) -> Response {
 async fn jwks_fetchers(State(Management { fetchers, keys, clock, .. }): State<Management>) -> Response {
     let view = FetchersView::new(&fetchers, &keys, clock.steady(), clock.now());
     match serde_json::to_string(&view) {
-        Ok(json) => {
-            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], json).into_response()
-        }
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

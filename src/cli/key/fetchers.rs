@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
+use url::Url;
 
 use crate::{
     cli::node,
@@ -23,8 +24,17 @@ const MAX_WARNINGS: usize = 10;
 #[derive(Debug, Args)]
 pub(super) struct Nodes {
     /// The URL of another node's management listener, to ask it as well who has fetched the keys; repeatable
-    #[arg(long = "node", value_name = "URL")]
+    #[arg(long = "node", value_name = "URL", value_parser = management_url)]
     urls: Vec<String>,
+}
+
+/// Parses `--node`.
+fn management_url(text: &str) -> Result<String, String> {
+    let has_credentials = |url: &Url| !url.username().is_empty() || url.password().is_some();
+    let is_plain = |url: &Url| ["http", "https"].contains(&url.scheme()) && !has_credentials(url) && url.query().is_none();
+    let url = Url::parse(text).ok().filter(|url| is_plain(url) && url.fragment().is_none());
+    url.map(|_| text.trim_end_matches('/').to_owned())
+        .ok_or_else(|| "expected the URL of a management listener, such as http://10.0.0.5:8081".to_owned())
 }
 
 /// The answers of the nodes, as one.
@@ -56,12 +66,12 @@ impl Nodes {
     /// Asks the server of this machine, whose management listener is at `management`, and the given ones.
     pub(super) async fn ask(&self, management: Option<SocketAddr>) -> AskedNodes {
         let local = management.and_then(node::on_this_machine).map(|address| (format!("http://{address}"), true));
-        let others = self.urls.iter().map(|url| (url.trim_end_matches('/').to_owned(), false));
+        let others = self.urls.iter().map(|url| (url.clone(), false));
         let (mut nodes, mut answers) = (Vec::new(), Vec::new());
         for (url, known) in local.into_iter().chain(others) {
             let (since, error) = match ask(&format!("{url}{ROUTE}"), known).await {
                 Ok(view) => {
-                    let since = printable(&view.since).into_owned();
+                    let since = view.since.clone();
                     answers.push(view);
                     (Some(since), None)
                 }
@@ -124,25 +134,28 @@ impl AskedNodes {
     pub(super) fn warnings(&self) -> Vec<String> {
         let failed = self.nodes.iter().filter_map(|node| Some((node, node.error.as_ref()?)));
         let mut warnings: Vec<String> =
-            failed.map(|(node, why)| format!("{} was not asked who has fetched the keys: {}", node.url, printable(why))).collect();
+            failed.map(|(node, why)| format!("{} could not be asked who has fetched the keys: {}", node.url, printable(why))).collect();
         if self.nodes.iter().all(|node| node.since.is_none()) {
-            warnings.push("no server could be asked which verifiers do not have the next key yet: run this beside one, or name one with --node".to_owned());
+            let what = "no server could be asked which verifiers lack the next key: run this beside one, or name one with --node";
+            warnings.push(what.to_owned());
             return warnings;
         }
         let (silent, due): (Vec<_>, Vec<_>) = self.behind.iter().partition(|behind| behind.fetcher.silent);
         warnings.extend(due.iter().take(MAX_WARNINGS).map(|behind| behind.warning()));
         if due.len() > MAX_WARNINGS {
-            warnings.push(format!("{} more sources that fetch the keys regularly do not have the newest ones yet", due.len() - MAX_WARNINGS));
+            let more = due.len() - MAX_WARNINGS;
+            warnings.push(format!("{more} more sources that fetch the keys regularly do not have the newest ones yet"));
         }
         if let [last, ..] = &silent[..] {
             let count = if silent.len() == 1 { "1 source".to_owned() } else { format!("{} sources", silent.len()) };
             let (who, when) = (last.fetcher.who(), printable(&last.fetcher.last_fetch).into_owned());
             warnings.push(format!(
-                "{count} used to fetch the keys regularly and stopped before the newest key was published, the last one {who} at {when}: gone, or unable to reach the servers"
+                "{count} used to fetch the keys regularly and stopped before the newest key was published, the last one {who} at {when}: gone, idle, or unable to reach the servers"
             ));
         }
         if let ([only], false) = (&self.nodes[..], due.is_empty()) {
-            warnings.push(format!("only {} was asked, and each node knows only who fetched from it: name the others with --node", only.url));
+            let url = &only.url;
+            warnings.push(format!("only {url} was asked, and each node knows only who fetched from it: name the others with --node"));
         }
         warnings
     }

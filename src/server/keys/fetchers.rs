@@ -287,7 +287,8 @@ mod tests {
     fn the_name_of_a_verifier_is_read_from_its_user_agent_only() {
         let name: VerifierName = "orders-api".parse().unwrap();
         assert_eq!(name_in(&VerifierName::user_agent(Some(&name))).as_deref(), Some("orders-api"));
-        for other in [&*VerifierName::user_agent(None), "sealwright-verifier/1 (Orders API)", "sealwright-verifier/1 (orders", "curl/8 (x)"] {
+        for other in [&*VerifierName::user_agent(None), "sealwright-verifier/1 (Orders API)", "sealwright-verifier/1 (orders", "curl/8 (x)"]
+        {
             assert_eq!(name_in(other), None, "{other}");
         }
     }

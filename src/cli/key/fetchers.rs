@@ -43,6 +43,8 @@ pub(super) struct AskedNodes {
     nodes: Vec<AskedNode>,
     /// The sources that fetch regularly and lack a published key, on every node that answered. The last one to fetch first.
     behind: Vec<Behind>,
+    /// What an operator should know before the next key signs.
+    pub(super) warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,7 +81,8 @@ impl Nodes {
             };
             nodes.push(AskedNode { url, since, error });
         }
-        AskedNodes { nodes, behind: behind(answers) }
+        let behind = behind(answers);
+        AskedNodes { warnings: warnings(&nodes, &behind), nodes, behind }
     }
 }
 
@@ -129,36 +132,33 @@ fn merged(one: FetcherView, other: FetcherView) -> FetcherView {
     }
 }
 
-impl AskedNodes {
-    /// What an operator should know before the next key signs.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let failed = self.nodes.iter().filter_map(|node| Some((node, node.error.as_ref()?)));
-        let mut warnings: Vec<String> =
-            failed.map(|(node, why)| format!("{} could not be asked who has fetched the keys: {}", node.url, printable(why))).collect();
-        if self.nodes.iter().all(|node| node.since.is_none()) {
-            let what = "no server could be asked which verifiers lack the next key: run this beside one, or name one with --node";
-            warnings.push(what.to_owned());
-            return warnings;
-        }
-        let (silent, due): (Vec<_>, Vec<_>) = self.behind.iter().partition(|behind| behind.fetcher.silent);
-        warnings.extend(due.iter().take(MAX_WARNINGS).map(|behind| behind.warning()));
-        if due.len() > MAX_WARNINGS {
-            let more = due.len() - MAX_WARNINGS;
-            warnings.push(format!("{more} more sources that fetch the keys regularly do not have the newest ones yet"));
-        }
-        if let [last, ..] = &silent[..] {
-            let count = if silent.len() == 1 { "1 source".to_owned() } else { format!("{} sources", silent.len()) };
-            let (who, when) = (last.fetcher.who(), printable(&last.fetcher.last_fetch).into_owned());
-            warnings.push(format!(
+fn warnings(nodes: &[AskedNode], behind: &[Behind]) -> Vec<String> {
+    let failed = nodes.iter().filter_map(|node| Some((node, node.error.as_ref()?)));
+    let mut warnings: Vec<String> =
+        failed.map(|(node, why)| format!("{} could not be asked who has fetched the keys: {}", node.url, printable(why))).collect();
+    if nodes.iter().all(|node| node.since.is_none()) {
+        let what = "no server could be asked which verifiers lack the next key: run this beside one, or name one with --node";
+        warnings.push(what.to_owned());
+        return warnings;
+    }
+    let (silent, due): (Vec<_>, Vec<_>) = behind.iter().partition(|behind| behind.fetcher.silent);
+    warnings.extend(due.iter().take(MAX_WARNINGS).map(|behind| behind.warning()));
+    if due.len() > MAX_WARNINGS {
+        let more = due.len() - MAX_WARNINGS;
+        warnings.push(format!("{more} more sources that fetch the keys regularly do not have the newest ones yet"));
+    }
+    if let [last, ..] = &silent[..] {
+        let count = if silent.len() == 1 { "1 source".to_owned() } else { format!("{} sources", silent.len()) };
+        let (who, when) = (last.fetcher.who(), printable(&last.fetcher.last_fetch).into_owned());
+        warnings.push(format!(
                 "{count} used to fetch the keys regularly and stopped before the newest key was published, the last one {who} at {when}: gone, idle, or unable to reach the servers"
             ));
-        }
-        if let ([only], false) = (&self.nodes[..], due.is_empty()) {
-            let url = &only.url;
-            warnings.push(format!("only {url} was asked, and each node knows only who fetched from it: name the others with --node"));
-        }
-        warnings
     }
+    if let ([only], false) = (nodes, due.is_empty()) {
+        let url = &only.url;
+        warnings.push(format!("only {url} was asked, and each node knows only who fetched from it: name the others with --node"));
+    }
+    warnings
 }
 
 impl Behind {

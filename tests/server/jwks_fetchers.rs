@@ -78,7 +78,8 @@ async fn a_verifier_sends_the_name_that_it_was_given(backend: Backend) {
     let app = TestApp::start(backend).await;
     let verifier = |name: Option<&str>| {
         let builder = Verifier::for_issuer(&app.issuer).audience(ORDERS).clock(Arc::new(app.clock.clone()));
-        name.map_or(builder.clone(), |name| builder.name(name)).build().unwrap()
+        let builder = if let Some(name) = name { builder.name(name) } else { builder };
+        builder.build().unwrap()
     };
     verifier(Some("orders-api")).ready().await.unwrap();
     verifier(None).ready().await.unwrap();

@@ -1,18 +1,11 @@
 //! `sealwright health`: asks a server whether it is ready, for containers without curl.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
-
 use clap::Args;
 use serde::Deserialize;
 
-use super::{SettingFlags, error::Error, output::Output};
-use crate::{outbound, server::Config};
+use super::{SettingFlags, error::Error, node, output::Output};
+use crate::server::Config;
 
-/// Time limit of the request: less than the 30 s that container engines allow for a health check.
-const TIME_LIMIT: Duration = Duration::from_secs(5);
 const READY: &str = "/health/ready";
 const MAX_ANSWER_LEN: usize = 64 * 1024;
 
@@ -53,41 +46,21 @@ impl Health {
 /// The readiness URL of the configured server, on this machine.
 fn configured(config: &Config) -> Result<String, Error> {
     let (listen, tls) = config.listener();
-    if listen.port() == 0 {
+    let Some(address) = node::on_this_machine(listen) else {
         let why = "its port is chosen when it starts (listen has port 0): give its URL with --url".to_owned();
         return Err(Error::NoHealth { url: listen.to_string(), why });
-    }
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
     };
     let scheme = if tls { "https" } else { "http" };
-    Ok(format!("{scheme}://{}{}{READY}", SocketAddr::new(ip, listen.port()), config.issuer_path()))
+    Ok(format!("{scheme}://{address}{}{READY}", config.issuer_path()))
 }
 
-/// Sends the request. A `known` server is on this machine and addressed by IP, so its certificate is not checked. Nothing secret is sent.
+/// Sends the request. A `known` server is on this machine.
 async fn ask(url: &str, known: bool) -> Result<Answer, String> {
-    let make = move || {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(TIME_LIMIT);
-        if known { client.no_proxy().tls_danger_accept_invalid_certs(true) } else { client }.build()
-    };
-    let client = tokio::task::spawn_blocking(make).await.map_err(|error| error.to_string())?;
-    let client = client.map_err(|error| outbound::error_chain(&error))?;
-    let mut response = client.get(url).send().await.map_err(|error| outbound::error_chain(&error.without_url()))?;
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| outbound::error_chain(&error.without_url()))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER_LEN {
-            return Err("its response is too long".to_owned());
-        }
-    }
-    let answer: Answer =
-        serde_json::from_slice(&body).map_err(|_| format!("its response ({status}) is not that of a sealwright server"))?;
+    let (status, body) = node::get(url, known, MAX_ANSWER_LEN).await?;
+    let answer: Answer = serde_json::from_slice(&body).map_err(|_| node::foreign(status))?;
     // Status and body must agree: a proxy in between may answer with a page of its own.
     match (status.as_u16(), answer.status.as_str()) {
         (200, "ready") | (503, _) => Ok(answer),
-        _ => Err(format!("its response ({status}) is not that of a sealwright server")),
+        _ => Err(node::foreign(status)),
     }
 }

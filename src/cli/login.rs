@@ -56,7 +56,7 @@ pub(super) enum Command {
 
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
-        let Operator { commands, act } = operator;
+        let Operator { commands, act, .. } = operator;
         match self {
             Self::List { user, client, resource, active, limit: Limit { limit }, output } => {
                 let selected = ListedLogins { user, client, resource, active_at: active.then_some(act.now), limit };

@@ -16,6 +16,7 @@ mod help;
 mod key;
 mod login;
 mod man;
+mod node;
 mod output;
 mod password_input;
 mod progress;
@@ -29,7 +30,7 @@ mod terminal;
 mod token;
 mod user;
 
-use std::env;
+use std::{env, net::SocketAddr};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -164,13 +165,16 @@ impl Command {
 struct Operator {
     commands: Commands,
     act: Act,
+    /// The management listener that the configuration describes.
+    management: Option<SocketAddr>,
 }
 
 impl Operator {
     /// Opens the database for one command, and closes it whether or not the command succeeds.
     async fn with(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
-        let commands = Commands::open(settings.load()?.commands()).await?;
-        let operator = Self { commands, act: Act::of_process(SystemClock.now()) };
+        let config = settings.load()?;
+        let commands = Commands::open(config.commands()).await?;
+        let operator = Self { commands, act: Act::of_process(SystemClock.now()), management: config.management_listen };
         let outcome = command(&operator).await;
         operator.commands.close().await;
         outcome

@@ -58,7 +58,7 @@ fn shown(path: &str) -> &'static [&'static str] {
         "health" => &["issuer", "listen", "tls_cert"],
         "restored" => &["database_url", "keys_dir"],
         "key list" => &["database_url", "database_tls", "keys_dir"],
-        "key plan" => &["database_url", "keys_dir", "key_rotation_period", "key_publish_lead"],
+        "key plan" => &["database_url", "keys_dir", "key_rotation_period", "key_publish_lead", "management_listen"],
         "token verify" => &["issuer"],
         "user create" | "user set-password" => &["database_url", "database_tls", "password_min_length"],
         "completions" | "man" | "settings" | "token inspect" => &[],

@@ -11,6 +11,8 @@ mod jwk;
 mod metadata;
 mod scope;
 mod secret_forms;
+#[cfg(feature = "verifier")]
+mod verifier_name;
 
 use std::fmt;
 
@@ -27,6 +29,8 @@ pub use metadata::ServerMetadata;
 pub use scope::{Scope, ScopeToken};
 #[cfg(feature = "server")]
 pub(crate) use secret_forms::{SecretForm, after_prefix, base64url, contains_secret, find_secret};
+#[cfg(feature = "verifier")]
+pub(crate) use verifier_name::VerifierName;
 
 /// Why a text could not be parsed. It does not contain the text itself, which came from outside.
 ///

@@ -42,6 +42,17 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}{more}\"", printable(&cut))
 }
 
+/// A `User-Agent`: a text of which each word that may contain a secret is replaced, truncated. A URL with credentials hides it all.
+pub(crate) fn user_agent(text: &str) -> String {
+    const LIMIT: usize = 200;
+    let cut: String = text.chars().take(LIMIT).collect();
+    if cut.contains("://") && cut.contains('@') {
+        return HIDDEN.to_owned();
+    }
+    // Escapes are longer than what they stand for.
+    words(&cut).chars().take(LIMIT).collect()
+}
+
 /// A text that may quote a caller: replaces each word that may contain a secret.
 pub(crate) fn words(text: &str) -> String {
     let shown: Vec<&str> = text.split(' ').map(|word| if may_hold_secret(word) { HIDDEN } else { word }).collect();

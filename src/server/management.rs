@@ -1,4 +1,4 @@
-//! Metrics, for operators: on a separate listener, never on the public one.
+//! Metrics and the fetchers of the JWKS, for operators: on a separate listener, never on the public one.
 
 use std::{
     net::SocketAddr,
@@ -15,10 +15,11 @@ use axum::{
 };
 
 use super::{
+    commands::view::FetchersView,
     config::Config,
     edge::{ConnectionLimits, MemoryBudget},
     http::{self, Hosts},
-    keys::KeyRing,
+    keys::{JwksFetchers, KeyRing},
     listeners::{End, Service},
     meters::{Key, LogLines, Meters},
     parts::Parts,
@@ -54,6 +55,7 @@ struct Management {
     started: Timestamp,
     meters: Arc<Meters>,
     keys: KeyRing,
+    fetchers: Arc<JwksFetchers>,
     registry: Registry,
     store: Store,
     /// Serializes scrapes: values sampled for one must not be added twice.
@@ -67,6 +69,7 @@ impl Management {
             started: parts.opened,
             meters: Arc::clone(&parts.meters),
             keys: parts.keys.clone(),
+            fetchers: Arc::clone(&parts.app.fetchers),
             registry: parts.registry.clone(),
             store: parts.store.clone(),
             scraping: Arc::default(),
@@ -74,7 +77,7 @@ impl Management {
     }
 
     fn router(self) -> Router {
-        Router::new().route("/metrics", get(metrics)).with_state(self)
+        Router::new().route("/metrics", get(metrics)).route("/jwks-fetchers", get(jwks_fetchers)).with_state(self)
     }
 
     /// Samples the metrics that are not updated as things happen.
@@ -140,6 +143,15 @@ async fn metrics(State(management): State<Management>) -> Response {
     };
     match encoded {
         Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// `GET /jwks-fetchers`: the sources that have fetched the JWKS from this node.
+async fn jwks_fetchers(State(Management { fetchers, keys, clock, .. }): State<Management>) -> Response {
+    let view = FetchersView::new(&fetchers, &keys, clock.steady(), clock.now());
+    match serde_json::to_string(&view) {
+        Ok(json) => ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     clock::{SharedClock, SystemClock},
     jwt::{Accepted, KeySet, MAX_SET_LEN},
     outbound::endpoint,
-    protocol::Issuer,
+    protocol::{Issuer, VerifierName},
 };
 
 /// The settings of a verifier. Made by [`Verifier::for_issuer`].
@@ -25,6 +25,7 @@ use crate::{
 /// | [`max_token_len`](Self::max_token_len) | 16 KiB | any; at most 4 KiB of it for the header |
 /// | [`max_stale`](Self::max_stale) | 1 h | 0 to unbounded |
 /// | [`fetch_timeout`](Self::fetch_timeout) | 5 s | 1 to 60 s |
+/// | [`name`](Self::name) | none | 1 to 64 of `a-z`, `0-9`, `-._:/@` |
 ///
 /// Fixed: RSA keys have 2,048 to 8,192 bits and an odd exponent of at least 3, a key set has at most 64 keys in 256 KiB,
 /// connecting to the issuer takes at most 2 s, and redirects are not followed. Keys are not checked for the ROCA weakness
@@ -40,6 +41,7 @@ pub struct Builder {
     max_token_len: usize,
     max_stale: Duration,
     fetch_timeout: Duration,
+    name: Option<String>,
     keys: KeysFrom,
     clock: SharedClock,
 }
@@ -71,6 +73,7 @@ impl Builder {
             max_token_len: 16 * 1024,
             max_stale: Duration::from_secs(3600),
             fetch_timeout: Duration::from_secs(5),
+            name: None,
             keys: KeysFrom::Metadata,
             clock: Arc::new(SystemClock),
         }
@@ -144,6 +147,27 @@ impl Builder {
         self
     }
 
+    /// The name of this API, which the issuer sees when keys are fetched. Its operator then knows which APIs do not have the next signing key
+    /// yet. It proves nothing, so never rely on it, and it is not a secret.
+    ///
+    /// It is sent as the comment of `User-Agent` (RFC 9110 section 10.1.5), as in `sealwright-verifier/0.1.0 (orders-api)`: so it also passes
+    /// proxies that remove unknown headers, and stands in their logs. Several processes of an API may have the same name; the issuer tells
+    /// them apart by their addresses.
+    ///
+    /// ```
+    /// # use sealwright::verifier::{BuildError, Verifier};
+    /// # fn main() -> Result<(), BuildError> {
+    /// let verifier = Verifier::for_issuer("https://auth.example").audience("https://orders.example").name("orders-api").build()?;
+    ///
+    /// let refused = Verifier::for_issuer("https://auth.example").audience("https://orders.example").name("Orders API").build();
+    /// assert!(matches!(refused, Err(BuildError::Name(_))));
+    /// # Ok(()) }
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// The clock, for tests.
     pub fn clock(mut self, clock: SharedClock) -> Self {
         self.clock = clock;
@@ -169,6 +193,7 @@ impl Builder {
         if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.fetch_timeout) {
             return Err(BuildError::FetchTimeout(self.fetch_timeout.as_millis()));
         }
+        let name: Option<VerifierName> = self.name.map(|name| name.parse().map_err(BuildError::Name)).transpose()?;
         let accepted = Accepted { algorithms, types: TYPES, max_len: self.max_token_len, max_header_len: self.max_token_len.min(4096) };
         let expected = Expected { issuer, audience, accepted, scopes, leeway };
         let fetched = |jwks_uri| {
@@ -177,6 +202,7 @@ impl Builder {
                 jwks_uri,
                 algorithms: expected.accepted.algorithms.clone(),
                 max_stale: self.max_stale,
+                user_agent: VerifierName::user_agent(name.as_ref()),
                 timeout: self.fetch_timeout,
             };
             Keys::Fetched(KeyCache::new(source, Arc::clone(&self.clock)))

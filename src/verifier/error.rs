@@ -214,6 +214,9 @@ pub enum BuildError {
     /// The time limit for fetching keys is out of range.
     #[error("{0} ms is not a valid time limit for fetching keys: set 1 to 60 s with `.fetch_timeout(..)`")]
     FetchTimeout(u128),
+    /// The name of the verifier could not be sent, or could be mistaken for something else.
+    #[error("{0}; use the name of this API, such as orders-api")]
+    Name(#[source] crate::protocol::Malformed),
     /// `any_of` got no verifier.
     #[error("no verifier was given: pass at least one to `any_of`")]
     NoIssuer,

@@ -36,6 +36,8 @@ pub(super) struct KeySource {
     pub(super) algorithms: Vec<Algorithm>,
     /// How long keys are used after they should have been refreshed.
     pub(super) max_stale: Duration,
+    /// The `User-Agent` of all requests.
+    pub(super) user_agent: String,
     /// The time limit of a whole attempt.
     pub(super) timeout: Duration,
 }
@@ -116,8 +118,8 @@ impl Fetcher {
         if let Some(http) = &self.http {
             return Ok(http.clone());
         }
+        let agent = source.user_agent.clone();
         let begin = || {
-            let agent = concat!("sealwright-verifier/", env!("CARGO_PKG_VERSION"));
             // Fetches are minutes apart. A new connection each time follows changes of the issuer's DNS records.
             Client::builder().user_agent(agent).pool_max_idle_per_host(0)
         };

@@ -178,7 +178,8 @@ async fn a_clock_that_disagrees_with_that_of_another_node_is_a_metric(backend: B
 async fn a_plan_has_a_range_and_warns_if_it_may_not_come_true(backend: Backend) {
     let app = TestApp::start(backend).await;
     look(&app).await;
-    let year = app.run(&["key", "plan"]).succeeded();
+    let management = app.management.to_string();
+    let year = app.run(&["key", "plan", "--management-listen", &management]).succeeded();
     assert_eq!((year.stdout.matches(" publish ").count(), year.stderr.as_str()), (12, ""), "{year:?}");
     assert!(year.stdout.contains("key_rotation_period 30days and key_publish_lead 1day"), "{year:?}");
     let daily = app.run(&["key", "plan", "--key-rotation-period", "1day", "--for", "1000days"]).succeeded();

@@ -26,6 +26,7 @@ mod form;
 mod guessing;
 mod health_command;
 mod help;
+mod jwks_fetchers;
 mod key_plan;
 mod key_requests;
 mod lists;

@@ -93,6 +93,11 @@ fn a_verifier_with_invalid_settings_is_not_built() {
     }
     assert!(builder().jwks_uri("https://keys.example/jwks").build().is_ok());
     assert!(matches!(error(builder().keys_file("/nowhere/keys.json")), BuildError::KeysFile { .. }));
+    let long = "x".repeat(65);
+    for name in ["", "Orders", "orders api", "orders)", "orders\n", "\u{f6}rders", "a\\b", &long] {
+        assert!(matches!(error(builder().name(name)), BuildError::Name(_)), "{name:?}");
+    }
+    assert!(builder().name(&long[..64]).build().is_ok() && builder().name("eu/orders-api:1.2@pod_7").build().is_ok());
     for refused in [error(Verifier::for_issuer(ISSUER)), error(builder().algorithms(["HS256"])), error(builder().leeway(seconds(301)))] {
         assert!(refused.to_string().contains([':', '`']), "the error says what to do: {refused}");
     }

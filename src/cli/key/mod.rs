@@ -1,5 +1,6 @@
 //! `sealwright key`: signing keys.
 
+mod fetchers;
 mod list;
 mod plan;
 mod reseal;

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 
+use super::fetchers::{AskedNodes, Nodes};
 use crate::{
     cli::{
         Operator,
@@ -20,7 +22,17 @@ pub(in crate::cli) struct Plan {
     #[arg(long = "for", value_name = "DURATION", value_parser = horizon, default_value = "365days")]
     duration: Duration,
     #[command(flatten)]
+    nodes: Nodes,
+    #[command(flatten)]
     output: Output,
+}
+
+/// The plan, and the sources that may not be ready for it.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    plan: KeyPlanView,
+    fetchers: AskedNodes,
 }
 
 /// Parses `--for`. With the shortest period, a day, the longest plan has some thousand lines.
@@ -33,8 +45,8 @@ fn horizon(text: &str) -> Result<Duration, String> {
 impl Plan {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let plan = operator.commands.keys().plan(operator.act.now, self.duration).await?;
-        let view = KeyPlanView::from(plan);
-        self.output.print(&view, |view| {
+        let report = Report { plan: plan.into(), fetchers: self.nodes.ask(operator.management).await };
+        self.output.print(&report, |Report { plan: view, .. }| {
             let row = |event: &KeyEventView| [event.at.clone(), event.what.to_string(), event.key.clone(), event.why.clone()];
             let settings = format!(
                 "\nUntil {}, if servers run all the time with key_rotation_period {} and key_publish_lead {}.",
@@ -42,7 +54,7 @@ impl Plan {
             );
             table(["WHEN", "WHAT", "KEY", "WHY"], view.events.iter().map(row)).above(settings)
         })?;
-        for warning in &view.warnings {
+        for warning in report.plan.warnings.iter().chain(&report.fetchers.warnings) {
             warn(warning);
         }
         Ok(())

@@ -62,6 +62,8 @@ impl Verify {
         let token = self.token.read()?;
         let mut builder = Verifier::for_issuer(issuer.as_str())
             .audience(&self.audience)
+            // Not taken for an API on the same machine by the server.
+            .name("token-verify")
             .algorithms(self.algorithms.iter().map(|algorithm| algorithm.as_str()));
         for scope in &self.scope {
             builder = builder.require_scope(scope);

@@ -17,6 +17,7 @@ pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
 pub(crate) use certificate::{Certificate, Concern};
 pub(crate) use listener::{Bound, Drain, Listener};
 pub(crate) use peer::Peer;
+pub(crate) use places::source_network;
 pub(crate) use proxies::TrustedProxies;
 pub(crate) use stopping::Stopping;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};

@@ -206,7 +206,7 @@ impl Drop for Place {
 }
 
 /// The address, or the /64 of an IPv6 address, because one subscriber has a whole /64.
-pub(super) fn source_network(source: IpAddr) -> IpAddr {
+pub(crate) fn source_network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

@@ -30,7 +30,7 @@ use crate::{
         document::Document,
         edge::{Stopping, TrustedProxies},
         issuer::TokenIssuer,
-        keys::KeyRing,
+        keys::{JwksFetchers, KeyRing},
         meters::Meters,
         registry::Registry,
     },
@@ -49,6 +49,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) issuer: TokenIssuer,
     pub(crate) keys: KeyRing,
+    pub(crate) fetchers: Arc<JwksFetchers>,
     pub(crate) metadata: Document,
     /// `None` if the API description is turned off.
     pub(crate) api_docs: Option<Arc<ApiDocs>>,

@@ -2,6 +2,7 @@
 
 mod clock_check;
 mod error;
+mod fetchers;
 mod first_start_mark;
 mod late_start;
 mod listing;
@@ -21,11 +22,13 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
+pub(crate) use fetchers::{Fetcher, JwksFetchers};
 pub(crate) use late_start::refuse_beside_later_servers;
 pub(crate) use listing::{KeyPlan, ListedKey, ListedKeys, QuarantinedKey, list, name_of_key, plan as plan_ahead};
 pub(crate) use mac_key::MacKey;
 pub use on_request::{Condemned, Successor};
 pub(crate) use on_request::{KeyRequests, RequestError};
+pub(crate) use opened::PublishedKey;
 pub(crate) use plan::{KeyEvent, KeyEventKind};
 pub(crate) use reseal::{Begun, Reseal, Resealed, Retired};
 pub(crate) use ring::{KeyRing, SignError};

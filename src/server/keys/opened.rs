@@ -1,6 +1,6 @@
 //! Signing keys whose private half has been opened, and the JWKS of the public halves.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use super::{
     Error, SealingKeys,
@@ -20,9 +20,19 @@ use crate::{
 
 /// The rendered JWKS. It is rendered once per change.
 #[derive(Debug)]
-pub(super) struct Jwks {
-    pub(super) document: Document,
-    pub(super) kids: Vec<String>,
+pub(crate) struct Jwks {
+    pub(crate) document: Document,
+    pub(crate) kids: Arc<[String]>,
+}
+
+/// A key that verifiers may know.
+#[derive(Debug)]
+pub(crate) struct PublishedKey {
+    pub(crate) kid: String,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) state: KeyState,
+    pub(crate) published_at: Timestamp,
+    pub(crate) activates_at: Timestamp,
 }
 
 /// Keys whose private half has been opened, the newest generation first.
@@ -187,10 +197,21 @@ impl Keys {
         self.published(now).map(|key| key.row.kid.clone()).collect()
     }
 
+    pub(super) fn list_published(&self, now: Timestamp) -> Vec<PublishedKey> {
+        let published = |OpenedKey { row, .. }: &OpenedKey| PublishedKey {
+            kid: row.kid.clone(),
+            algorithm: row.algorithm,
+            state: row.state(now),
+            published_at: row.published_at,
+            activates_at: row.activates_at,
+        };
+        self.published(now).map(published).collect()
+    }
+
     /// The JWKS at `now`, in which the keys for Ed25519 have the `alg` `ed25519`.
     pub(super) fn render(&self, ed25519: Ed25519Name, now: Timestamp) -> Result<Jwks, Error> {
         let set = JwkSet { keys: self.published(now).map(|key| key.public.clone()).collect() };
         let body = serde_json::to_vec(&set.under(ed25519)).map_err(|e| Error::Generation(e.to_string()))?;
-        Ok(Jwks { document: Document::new(body), kids: self.published_kids(now) })
+        Ok(Jwks { document: Document::new(body), kids: self.published_kids(now).into() })
     }
 }

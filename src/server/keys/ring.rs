@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     ClockFault, Error, Policy, SealingKeys,
-    opened::{Jwks, Keys},
+    opened::{Jwks, Keys, PublishedKey},
     plan::{FALLBACK, Occasion, next_activations},
     rotation,
 };
@@ -14,7 +14,6 @@ use crate::{
     clock::Timestamp,
     protocol::Algorithm,
     server::{
-        document::Document,
         meters::WorkMeters,
         model::{KeyState, TokenClaims, TokenLifetime},
         store::Store,
@@ -107,7 +106,7 @@ impl KeyRing {
     /// Records that the database still held these keys at `read_at`, and updates the JWKS if a key has changed its state by time alone.
     pub(crate) fn confirm(&self, read_at: Timestamp, now: Timestamp) {
         let view = self.0.view.load();
-        let jwks = if view.keys.published_kids(now) == view.jwks.kids {
+        let jwks = if *view.keys.published_kids(now) == *view.jwks.kids {
             Arc::clone(&view.jwks)
         } else {
             match view.keys.render(self.0.policy.ed25519_alg, now) {
@@ -155,8 +154,13 @@ impl KeyRing {
     }
 
     /// The JWKS of the published keys.
-    pub(crate) fn jwks(&self) -> Document {
-        self.0.view.load().jwks.document.clone()
+    pub(crate) fn jwks(&self) -> Arc<Jwks> {
+        Arc::clone(&self.0.view.load().jwks)
+    }
+
+    /// The keys that verifiers may know at `now`, the newest generation first.
+    pub(crate) fn published(&self, now: Timestamp) -> Vec<PublishedKey> {
+        self.0.view.load().keys.list_published(now)
     }
 
     /// How long a verifier may cache the JWKS that it fetches at `now`, by the steady clock: a whole number of seconds, at most an hour.

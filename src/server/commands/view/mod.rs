@@ -2,6 +2,7 @@
 
 mod change;
 mod client;
+mod fetcher;
 mod key;
 mod key_plan;
 mod login;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 pub(crate) use change::ChangeView;
 pub(crate) use client::{ClientView, NewSecretView, SecretView};
+pub(crate) use fetcher::{FetcherView, FetchersView, PublishedKeyView};
 pub(crate) use key::ListedKeyView;
 pub(crate) use key_plan::{KeyEventView, KeyPlanView};
 pub(crate) use login::LoginView;

@@ -1,5 +1,7 @@
 //! `sealwright key`: signing keys.
 
+mod export;
+mod import;
 mod list;
 mod revoke;
 mod rotate;
@@ -16,6 +18,10 @@ pub(super) enum Command {
     Rotate(rotate::Rotate),
     /// Withdraw a key at once: all tokens that it signed are refused
     Revoke(revoke::Revoke),
+    /// Make a private key from elsewhere the next one of its algorithm: it is published now, and signs after the lead
+    Import(import::Import),
+    /// Print the public keys, for verifiers that cannot fetch them
+    Export(export::Export),
 }
 
 impl Command {
@@ -24,6 +30,8 @@ impl Command {
             Self::List(list) => list.run(operator).await,
             Self::Rotate(rotate) => rotate.run(operator).await,
             Self::Revoke(revoke) => revoke.run(operator).await,
+            Self::Import(import) => import.run(operator).await,
+            Self::Export(export) => export.run(operator).await,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 mod clock_check;
 mod error;
+mod export;
 mod first_start_mark;
+mod import;
 mod late_start;
 mod mac_key;
 mod on_request;
@@ -19,6 +21,8 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
+pub(crate) use export::{Export, ExportedKey, NotExported};
+pub(crate) use import::{ForeignKey, KeyFile, NotImported, Refused};
 pub(crate) use late_start::refuse_beside_later_servers;
 pub(crate) use mac_key::MacKey;
 pub use on_request::{Condemned, Successor};

@@ -26,6 +26,13 @@ pub(super) enum Error {
     Password(String),
     #[error("standard input is not a terminal, so the password cannot be prompted for: use --password-stdin")]
     NoTerminal,
+    #[error("the passphrase {0}; nothing was changed")]
+    Passphrase(&'static str),
+    #[error(
+        "the key in {} is encrypted, and there is no terminal to ask for its passphrase on: use --passphrase-stdin; nothing was changed",
+        .0.display()
+    )]
+    NoPassphrase(PathBuf),
     #[error(
         "the secret {secret} is the last valid one of the client {client}: add another first (`client add-secret {client}`), or drop this one anyway with --last"
     )]

@@ -24,6 +24,9 @@ pub(crate) enum SecretFile {
     Database,
     #[strum(to_string = "the TLS key")]
     TlsKey,
+    /// The file of a signing key that is imported.
+    #[strum(to_string = "the private key")]
+    PrivateKey,
     #[strum(to_string = "the configuration file")]
     Configuration,
     /// A file that a variable such as `SEALWRIGHT_SEALING_KEY_FILE` names.

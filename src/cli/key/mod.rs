@@ -1,6 +1,8 @@
 //! `sealwright key`: signing keys.
 
+mod export;
 mod fetchers;
+mod import;
 mod list;
 mod plan;
 mod reseal;
@@ -22,6 +24,10 @@ pub(super) enum Command {
     Rotate(rotate::Rotate),
     /// Withdraw a key at once: all tokens that it signed are refused
     Revoke(revoke::Revoke),
+    /// Make a private key from elsewhere the next one of its algorithm: it is published now, and signs after the lead
+    Import(import::Import),
+    /// Print the public keys, for verifiers that cannot fetch them
+    Export(export::Export),
     /// Replace the sealing key while servers run; run it again if it was interrupted
     Reseal(reseal::ResealKeys),
 }
@@ -33,6 +39,8 @@ impl Command {
             Self::Plan(plan) => plan.run(operator).await,
             Self::Rotate(rotate) => rotate.run(operator).await,
             Self::Revoke(revoke) => revoke.run(operator).await,
+            Self::Import(import) => import.run(operator).await,
+            Self::Export(export) => export.run(operator).await,
             Self::Reseal(reseal) => reseal.run(operator).await,
         }
     }

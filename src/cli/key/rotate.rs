@@ -38,12 +38,24 @@ pub(in crate::cli) struct Rotate {
 
 /// The next key.
 #[derive(Debug, Serialize)]
-struct Next {
+pub(super) struct Next {
     kid: String,
     alg: String,
     activates_at: String,
     predecessor: String,
     predecessor_expires_at: String,
+}
+
+impl From<&Successor> for Next {
+    fn from(successor: &Successor) -> Self {
+        Self {
+            kid: successor.kid.clone().unwrap_or_default(),
+            alg: successor.algorithm.to_string(),
+            activates_at: rfc3339(successor.activates_at),
+            predecessor: successor.predecessor.clone(),
+            predecessor_expires_at: rfc3339(successor.predecessor_expires_at),
+        }
+    }
 }
 
 impl Rotate {
@@ -68,18 +80,11 @@ impl Rotate {
         let planned = keys.rotation(algorithm, self.lead, now).await?;
         self.confirmation.require(async { Ok(format!("{} Continue?", sentences(&planned, "is published now, and"))) }).await?;
         let done = keys.rotate(&operator.act_now(), algorithm, self.lead).await?;
-        let next = Next {
-            kid: done.kid.clone().unwrap_or_default(),
-            alg: algorithm.to_string(),
-            activates_at: rfc3339(done.activates_at),
-            predecessor: done.predecessor.clone(),
-            predecessor_expires_at: rfc3339(done.predecessor_expires_at),
-        };
-        self.output.print(&next, |_| sentences(&done, "is published, and"))
+        self.output.print(&Next::from(&done), |_| sentences(&done, "is published, and"))
     }
 }
 
-fn sentences(successor: &Successor, is_published: &str) -> String {
+pub(super) fn sentences(successor: &Successor, is_published: &str) -> String {
     let Successor { kid, algorithm, activates_at, predecessor, predecessor_expires_at } = successor;
     let next = kid.as_ref().map(|kid| format!(", {kid},")).unwrap_or_default();
     format!(

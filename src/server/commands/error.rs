@@ -29,6 +29,14 @@ pub(crate) enum Cause {
     Keys(keys::Error),
     #[error("{0}; nothing was changed")]
     KeyRequest(keys::RequestError),
+    #[error("{} is not imported: {why}; nothing was changed", path.display())]
+    KeyFile { path: PathBuf, why: keys::Refused },
+    #[error("the key is not imported: {0}; nothing was changed")]
+    Import(keys::NotImported),
+    #[error(transparent)]
+    NotExported(keys::NotExported),
+    #[error("the keys were not written to {}: {source}", path.display())]
+    Export { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Restore(restore::Error),
     #[error("the password cannot be used: {0}")]
@@ -55,7 +63,7 @@ macro_rules! from {
     };
 }
 
-from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, KeyRequest: keys::RequestError, Restore: restore::Error, Hashing: WorkError }
+from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, KeyRequest: keys::RequestError, Import: keys::NotImported, NotExported: keys::NotExported, Restore: restore::Error, Hashing: WorkError }
 
 impl From<Cause> for Error {
     fn from(cause: Cause) -> Self {

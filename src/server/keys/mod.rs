@@ -2,8 +2,10 @@
 
 mod clock_check;
 mod error;
+mod export;
 mod fetchers;
 mod first_start_mark;
+mod import;
 mod late_start;
 mod listing;
 mod mac_key;
@@ -22,7 +24,9 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
+pub(crate) use export::{Export, ExportedKey, NotExported};
 pub(crate) use fetchers::{Fetcher, JwksFetchers};
+pub(crate) use import::{ForeignKey, KeyFile, NotImported, Refused};
 pub(crate) use late_start::refuse_beside_later_servers;
 pub(crate) use listing::{KeyPlan, ListedKey, ListedKeys, QuarantinedKey, list, name_of_key, plan as plan_ahead};
 pub(crate) use mac_key::MacKey;

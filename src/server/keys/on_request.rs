@@ -79,14 +79,14 @@ pub struct Condemned {
 /// The keys of a database as an operator may change them.
 #[derive(Debug)]
 pub(crate) struct KeyRequests<'a> {
-    policy: &'a Policy,
-    store: &'a Store,
-    sealing: SealingKeys,
-    stored: StoredKeys,
-    keys: Keys,
+    pub(super) policy: &'a Policy,
+    pub(super) store: &'a Store,
+    pub(super) sealing: SealingKeys,
+    pub(super) stored: StoredKeys,
+    pub(super) keys: Keys,
     /// When a server was last alive, by its own clock.
     last_alive: Option<Timestamp>,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 impl<'a> KeyRequests<'a> {
@@ -203,7 +203,7 @@ impl<'a> KeyRequests<'a> {
         } else {
             let generation = self.stored.newest_generation(algorithm).saturating_add(1);
             let row = rotation::create(self.policy, &self.sealing, algorithm, generation, self.now, activates_at).await?;
-            (row.kid.clone(), self.store.insert_signing_key(act, row, predecessor_expires_at).await?)
+            (row.kid.clone(), self.store.insert_signing_key(act, "key.create", row, predecessor_expires_at).await?)
         };
         if !first {
             return Err(RequestError::Raced);

@@ -42,10 +42,11 @@ pub(super) struct Keys {
     quarantined: Vec<Quarantined>,
 }
 
+/// A key whose private half has been opened.
 #[derive(Debug, Clone)]
-struct OpenedKey {
-    row: SigningKeyRow,
-    public: PublicJwk,
+pub(super) struct OpenedKey {
+    pub(super) row: SigningKeyRow,
+    pub(super) public: PublicJwk,
     signer: SigningKey,
 }
 
@@ -126,6 +127,12 @@ impl Keys {
         keys
     }
 
+    /// Those of them with one of these kids.
+    pub(super) fn only(&self, kids: &[String]) -> Self {
+        let opened = self.opened.iter().filter(|key| kids.contains(&key.row.kid)).cloned().collect();
+        Self { opened, quarantined: Vec::new() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.opened.len()
     }
@@ -189,7 +196,8 @@ impl Keys {
         self.opened.iter().map(|key| age(&key.row)).collect()
     }
 
-    fn published(&self, now: Timestamp) -> impl Iterator<Item = &OpenedKey> {
+    /// The keys of the JWKS.
+    pub(super) fn published(&self, now: Timestamp) -> impl Iterator<Item = &OpenedKey> {
         self.opened.iter().filter(move |key| key.row.state(now).is_published())
     }
 

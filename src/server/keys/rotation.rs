@@ -7,7 +7,7 @@ use super::{
     opened::Keys,
     plan::{Cause, FALLBACK, Occasion, Snapshot, Step, plan},
     sealing::Sealed,
-    signer,
+    signer::{self, NewKey},
 };
 use crate::{
     clock::{Stopwatch, Timestamp},
@@ -60,7 +60,7 @@ pub(super) async fn execute(
                     row.activates_at = (activates_at + taken.elapsed()).to_whole_second();
                 }
                 let (kid, activates_at) = (row.kid.clone(), row.activates_at);
-                if store.insert_signing_key(&act, row, schedule.expiry_of(activates_at)).await? {
+                if store.insert_signing_key(&act, "key.create", row, schedule.expiry_of(activates_at)).await? {
                     report_created(cause, algorithm, generation, &kid, activates_at);
                 }
             }
@@ -90,7 +90,18 @@ pub(super) async fn create(
 ) -> Result<SigningKeyRow, Error> {
     let bits = policy.rsa_bits;
     let key = spawn_blocking(move || signer::generate(algorithm, bits)).await.map_err(|e| Error::Generation(e.to_string()))??;
-    let kid = key.public_jwk.kid().to_owned();
+    sealed(sealing, &key, generation, now, activates_at)
+}
+
+/// The row of a key that is published at `now`.
+pub(super) fn sealed(
+    sealing: &SealingKeys,
+    key: &NewKey,
+    generation: i64,
+    now: Timestamp,
+    activates_at: Timestamp,
+) -> Result<SigningKeyRow, Error> {
+    let (kid, algorithm) = (key.public_jwk.kid().to_owned(), key.public_jwk.algorithm());
     let sealed = sealing.seal(Sealed { kid: &kid, generation, algorithm: Some(algorithm) }, &key.pkcs8)?;
     Ok(SigningKeyRow {
         kid,

@@ -39,6 +39,7 @@ impl LostChange {
             "resource.delete" => "the resource exists again: delete it again",
             "login.end" => "nothing: all logins have been ended now",
             "key.create" => "nothing: the key is gone, and apps replace the tokens that it signed",
+            "key.import" => "the key is gone, and apps replace the tokens that it signed: import it again",
             "key.revoke" | "key.withdraw" => "nothing: the key has been withdrawn again",
             "key.reseal" => "the database is under its earlier sealing key: run `key reseal` again, with --compromised if it was given",
             "database.restored" => "nothing: it has been done again now",

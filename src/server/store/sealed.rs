@@ -209,7 +209,11 @@ mod tests {
         };
         let act = Act::of_server(now);
         for (generation, sealing, stored) in [(1, "old", false), (1, "new", true), (2, "old", false)] {
-            assert_eq!(store.insert_signing_key(&act, key(generation, sealing), now).await.unwrap(), stored, "{sealing} {generation}");
+            assert_eq!(
+                store.insert_signing_key(&act, "key.create", key(generation, sealing), now).await.unwrap(),
+                stored,
+                "{sealing} {generation}"
+            );
         }
         assert!(matches!(store.replace_signing_keys(&act, key(2, "old")).await, Err(Error::Resealed)));
         let kids: Vec<_> = store.list_signing_keys().await.unwrap().rows.into_iter().map(|row| (row.kid, row.revoked_at)).collect();

@@ -70,9 +70,15 @@ impl Store {
     }
 
     /// Inserts a key as the next generation of its algorithm. From the time it signs, the earlier ones do not, and they are published until
-    /// `predecessors_expire_at`. Returns false if another node was first; its key
-    /// stays. The same if the sealing key was replaced since the key was sealed.
-    pub(crate) async fn insert_signing_key(&self, act: &Act, key: SigningKeyRow, predecessors_expire_at: Timestamp) -> Result<bool, Error> {
+    /// `predecessors_expire_at`. Returns false if another node was first; its key stays. The same if the sealing key was replaced since the key was
+    /// sealed. `action` is the name of the change.
+    pub(crate) async fn insert_signing_key(
+        &self,
+        act: &Act,
+        action: &'static str,
+        key: SigningKeyRow,
+        predecessors_expire_at: Timestamp,
+    ) -> Result<bool, Error> {
         let act = act.clone();
         self.write(move |connection| {
             Box::pin(async move {
@@ -87,7 +93,7 @@ impl Store {
                     return Ok(false);
                 }
                 retire_before(connection, algorithm, generation, times).await?;
-                changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
+                changes::record(connection, &act, action, &kid, Detail::added(facts)).await?;
                 Ok(true)
             })
         })
@@ -213,6 +219,12 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// When a key was last revoked, whether or not its row still exists.
+    pub(crate) async fn find_key_revocation(&self, kid: &str) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query("SELECT at FROM changes WHERE action = 'key.revoke' AND target = $1 ORDER BY n DESC LIMIT 1");
+        row.bind(kid.to_owned()).fetch_optional(&self.pool).await?.map(|row| time(&row, "at")).transpose()
     }
 
     /// The newest time at which a server was alive, by its own clock. Not by the connection that is reserved for the epochs: the poll must not

@@ -4,6 +4,7 @@ mod app;
 mod database;
 mod described;
 mod fixtures;
+pub(crate) mod private_keys;
 mod process;
 mod relay;
 mod terminal;

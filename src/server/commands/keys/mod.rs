@@ -1,6 +1,8 @@
 //! What an operator can do with signing keys.
 
 mod change;
+mod export;
+mod import;
 mod list;
 mod plan;
 mod reseal;

@@ -32,7 +32,7 @@ struct Inner {
     kid: String,
 }
 
-/// A newly generated key pair.
+/// A key pair that is not in the database yet.
 pub(super) struct NewKey {
     pub(super) public_jwk: PublicJwk,
     /// PKCS#8, DER (RFC 5208).
@@ -42,7 +42,11 @@ pub(super) struct NewKey {
 /// Generates a key pair. An RSA key has `rsa_bits` bits and takes a tenth of a second to several seconds: do not call it on the runtime's
 /// threads.
 pub(super) fn generate(algorithm: Algorithm, rsa_bits: usize) -> Result<NewKey, Error> {
-    let pkcs8 = key_pair::generate_pkcs8(algorithm, rsa_bits)?;
+    read(algorithm, key_pair::generate_pkcs8(algorithm, rsa_bits)?)
+}
+
+/// Reads a key pair from PKCS#8 (DER).
+pub(super) fn read(algorithm: Algorithm, pkcs8: Zeroizing<Vec<u8>>) -> Result<NewKey, Error> {
     let public_jwk = public_jwk(algorithm, &KeyPair::from_pkcs8(algorithm, &pkcs8)?);
     Ok(NewKey { public_jwk: public_jwk.ok_or_else(|| Error::Generation("its public key is out of range".to_owned()))?, pkcs8 })
 }

@@ -114,7 +114,14 @@ impl Moments {
             Some((key.algorithm?, key.generation))
         };
         let (algorithm, generation) = readable.or_else(unreadable)?;
-        Some(KeyEvent { at: now, algorithm, generation, kid: self.existing(kid), kind: KeyEventKind::Delete, why: Why::Old(self.schedule.keep) })
+        Some(KeyEvent {
+            at: now,
+            algorithm,
+            generation,
+            kid: self.existing(kid),
+            kind: KeyEventKind::Delete,
+            why: Why::Old(self.schedule.keep),
+        })
     }
 
     /// The kid of a key that exists.

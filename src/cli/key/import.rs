@@ -1,0 +1,93 @@
+use std::{
+    io::{self, BufRead, IsTerminal, Read},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::rotate::{Next, sentences};
+use crate::{
+    cli::{
+        Operator,
+        algorithm::algorithm,
+        confirmation::Confirmation,
+        error::Error,
+        output::{Output, positive_duration},
+    },
+    protocol::Algorithm,
+    server::commands::Keys,
+};
+
+/// Make a private key from elsewhere the next one of its algorithm: it is published now, and signs after the lead
+///
+/// The file is PKCS#8, PKCS#1 or SEC 1, as PEM or DER, and only its owner may read it. The key keeps its id only if that is its thumbprint
+/// (RFC 7638). While another key waits for its turn, none is imported: only one at a time does.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Import {
+    /// The file of the private key
+    file: PathBuf,
+    /// The algorithm that it signs with
+    #[arg(long = "alg", value_name = "ALGORITHM", value_parser = algorithm())]
+    algorithm: Algorithm,
+    /// Read the passphrase of an encrypted key from the first line of standard input; without this, it is prompted for
+    #[arg(long)]
+    passphrase_stdin: bool,
+    /// How long it is published before it signs, at least 2h [default: the setting key_publish_lead]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    lead: Option<Duration>,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// The size of the buffer into which OpenSSL lets a passphrase be written (`PEM_BUFSIZE`).
+const LONGEST_PASSPHRASE: usize = 1024;
+
+impl Import {
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let file = Keys::read_file(&self.file)?;
+        let passphrase = if file.is_encrypted() { Some(self.passphrase()?) } else { None };
+        let key = Keys::open_file(&file, self.algorithm, passphrase.as_ref().map(|passphrase| passphrase.as_slice()))?;
+        drop((file, passphrase));
+
+        // Refuses before it asks.
+        let keys = operator.commands.keys();
+        let planned = keys.import_of(&key, self.lead, operator.act.now).await?;
+        self.confirmation.require(async { Ok(format!("{} Continue?", sentences(&planned, "is published now, and"))) }).await?;
+        let done = keys.import(&operator.act_now(), &key, self.lead).await?;
+        self.output.print(&Next::from(&done), |_| sentences(&done, "is published, and"))
+    }
+
+    fn passphrase(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let passphrase = match self.passphrase_stdin {
+            true => first_line()?,
+            false if io::stdin().is_terminal() => from_terminal()?,
+            false => return Err(Error::NoPassphrase(self.file.clone())),
+        };
+        match passphrase.len() {
+            0 => Err(Error::Passphrase("is empty")),
+            length if length > LONGEST_PASSPHRASE => Err(Error::Passphrase("has more than 1,024 bytes")),
+            _ => Ok(passphrase),
+        }
+    }
+}
+
+/// The first line of standard input.
+fn first_line() -> Result<Zeroizing<Vec<u8>>, Error> {
+    // With room for all of it from the start: a vector that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_PASSPHRASE + 2));
+    io::stdin().lock().take(LONGEST_PASSPHRASE as u64 + 2).read_until(b'\n', &mut line).map_err(Error::Input)?;
+    while line.last().is_some_and(|last| [b'\n', b'\r'].contains(last)) {
+        line.pop();
+    }
+    Ok(line)
+}
+
+/// Prompts without echo.
+fn from_terminal() -> Result<Zeroizing<Vec<u8>>, Error> {
+    let passphrase = rpassword::prompt_password("Passphrase: ").map_err(Error::Input)?;
+    Ok(Zeroizing::new(passphrase.into_bytes()))
+}

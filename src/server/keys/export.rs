@@ -1,0 +1,117 @@
+//! The public keys for verifiers that cannot fetch them, and how long they suffice.
+
+use openssl::{
+    bn::BigNum,
+    ec::{EcGroup, EcKey},
+    error::ErrorStack,
+    nid::Nid,
+    pkey::{Id, PKey, Public},
+    rsa::Rsa,
+};
+
+use super::{Error, KeyRequests};
+use crate::{
+    clock::Timestamp,
+    protocol::{Algorithm, PublicJwk, PublicKey},
+    server::{
+        model::{KeyState, SigningKeyRow},
+        store,
+    },
+};
+
+/// The public keys that are published.
+#[derive(Debug)]
+pub(crate) struct Export {
+    /// The JWK set, as the server serves it.
+    pub(crate) jwks: Vec<u8>,
+    pub(crate) keys: Vec<ExportedKey>,
+    /// The number of keys that are published.
+    pub(crate) published: usize,
+    /// From when on a key may sign that is not published yet, if no key is rotated by hand, lost or compromised. `None` if that may be at once.
+    pub(crate) complete_until: Option<Timestamp>,
+}
+
+/// A key whose private half this issuer has, and when it signs.
+#[derive(Debug)]
+pub(crate) struct ExportedKey {
+    /// SubjectPublicKeyInfo, as PEM (RFC 7468 section 13).
+    pub(crate) pem: String,
+    pub(crate) row: SigningKeyRow,
+}
+
+/// Why a key is not exported.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotExported {
+    #[error("there is no signing key {0}: `sealwright key list` lists them")]
+    Unknown(String),
+    #[error("the signing key {kid} is {state}, and verifiers must not accept it any more")]
+    Withdrawn { kid: String, state: KeyState },
+    #[error("the row of the signing key {kid} is damaged, so that its public key cannot be trusted: {why}")]
+    Damaged { kid: String, why: String },
+    #[error("no signing key can be read, so that there is nothing to export: `sealwright check` says what is wrong")]
+    None,
+    #[error("the public key cannot be encoded: {0}")]
+    Encoding(#[from] ErrorStack),
+    #[error(transparent)]
+    Keys(#[from] Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl KeyRequests<'_> {
+    /// The published keys, or those of them that `kids` names. As in the JWKS that the server serves, there is no key whose row is damaged: only the
+    /// sealing key proves that a public key is this issuer's.
+    pub(crate) async fn export(&self, kids: &[String]) -> Result<Export, NotExported> {
+        let (keys, now) = (&self.keys, self.now);
+        let published = keys.published_kids(now);
+        if let Some(kid) = kids.iter().find(|kid| !published.contains(kid)) {
+            let damaged = keys.quarantined().iter().find(|key| key.kid == *kid).map(|key| key.why.clone());
+            let row = self.stored.rows.iter().find(|row| row.kid == *kid);
+            return Err(match (damaged, row) {
+                (Some(why), _) => NotExported::Damaged { kid: kid.clone(), why },
+                (None, Some(row)) => NotExported::Withdrawn { kid: kid.clone(), state: row.state(now) },
+                (None, None) => NotExported::Unknown(kid.clone()),
+            });
+        }
+        if published.is_empty() {
+            return Err(NotExported::None);
+        }
+        let wanted = keys.only(if kids.is_empty() { &published } else { kids });
+        let exported = wanted.published(now).map(|key| Ok(ExportedKey { pem: pem(&key.public)?, row: key.row.clone() }));
+        let in_use = self.store.list_algorithms_in_use().await?;
+        Ok(Export {
+            jwks: wanted.render(self.policy.ed25519_alg, now)?.document.body.to_vec(),
+            keys: exported.collect::<Result<_, NotExported>>()?,
+            published: published.len(),
+            complete_until: in_use.into_iter().map(|algorithm| self.next_unknown(algorithm)).min().flatten(),
+        })
+    }
+
+    /// When a key of an algorithm may sign that is not published yet, at the earliest: its rotation creates one when the newest has signed for a period
+    /// less the lead, and lets it sign after the lead. The clock of a node may be ahead.
+    fn next_unknown(&self, algorithm: Algorithm) -> Option<Timestamp> {
+        let schedule = self.policy.schedule();
+        let due = |row: &SigningKeyRow| row.activates_at + schedule.period.saturating_sub(schedule.lead);
+        let created = match (self.keys.successor_row(algorithm, self.now), self.keys.active_row(algorithm, self.now)) {
+            (Some(next), _) => due(next),
+            // Its successor is gone.
+            (None, Some(key)) if key.retires_at.is_some() => self.now,
+            (None, Some(key)) => due(key),
+            (None, None) => return None,
+        };
+        Some(created.max(self.now) + schedule.lead - 2 * schedule.skew)
+    }
+}
+
+fn pem(key: &PublicJwk) -> Result<String, ErrorStack> {
+    let key: PKey<Public> = match key.key() {
+        PublicKey::Rsa(rsa) => PKey::from_rsa(Rsa::from_public_components(BigNum::from_slice(rsa.n())?, BigNum::from_slice(rsa.e())?)?)?,
+        PublicKey::Ec { x, y } => {
+            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+            let (x, y) = (BigNum::from_slice(x)?, BigNum::from_slice(y)?);
+            PKey::from_ec_key(EcKey::from_public_key_affine_coordinates(&group, &x, &y)?)?
+        }
+        PublicKey::Okp { x } => PKey::public_key_from_raw_bytes(x, Id::ED25519)?,
+    };
+    Ok(String::from_utf8_lossy(&key.public_key_to_pem()?).into_owned())
+}

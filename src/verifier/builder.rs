@@ -42,6 +42,8 @@ pub struct Builder {
     fetch_timeout: Duration,
     keys: KeysFrom,
     clock: SharedClock,
+    /// By how much the pauses between fetches are divided. Only a test changes it.
+    pub(super) pause_divisor: u32,
 }
 
 /// The source of the keys.
@@ -73,6 +75,7 @@ impl Builder {
             fetch_timeout: Duration::from_secs(5),
             keys: KeysFrom::Metadata,
             clock: Arc::new(SystemClock),
+            pause_divisor: 1,
         }
     }
 
@@ -178,6 +181,7 @@ impl Builder {
                 algorithms: expected.accepted.algorithms.clone(),
                 max_stale: self.max_stale,
                 timeout: self.fetch_timeout,
+                pause_divisor: self.pause_divisor,
             };
             Keys::Fetched(KeyCache::new(source, Arc::clone(&self.clock)))
         };

@@ -45,27 +45,25 @@ impl List {
 
 /// The table of the keys. Kids are long: on a narrow terminal, they have a table of their own, so that they stay whole.
 fn keys(names: &[String], views: &[ListedKeyView]) -> Screen {
-    let rows = names.iter().zip(views).map(|(name, view)| (name.clone(), columns(view)));
     const HEADING: [&str; 6] = ["KEY", "STATE", "PUBLISHED", "ACTIVATES", "RETIRES", "EXPIRES"];
-    let [key, state, published, activates, retires, expires] = HEADING;
+    let rows = names.iter().zip(views);
+    let dates = |(name, view): (&String, &ListedKeyView)| {
+        let [state, published, activates, retires, expires] = columns(view);
+        [name.clone(), state, published, activates, retires, expires]
+    };
     if views.is_empty() {
-        let empty: [[String; 6]; 0] = [];
-        return table(HEADING, empty).above("There is none yet: the first start of a server creates one.".to_owned());
+        return table(HEADING, rows.map(dates)).above("There is none yet: the first start of a server creates one.".to_owned());
     }
     if is_narrow() {
-        let kids = names.iter().zip(views).map(|(name, view)| [name.clone(), kid(view)]);
-        let kids = table(["KEY", "KID"], kids);
-        let dates = table(
-            HEADING,
-            rows.map(|(name, [state, published, activates, retires, expires])| [name, state, published, activates, retires, expires]),
-        );
-        return dates.above(String::new()).above(kids);
+        let kids = table(["KEY", "KID"], rows.clone().map(|(name, view)| [name.clone(), kid(view)]));
+        return table(HEADING, rows.map(dates)).above(String::new()).above(kids);
     }
-    let rows = names.iter().zip(views).map(|(name, view)| {
-        let [state, published, activates, retires, expires] = columns(view);
-        [name.clone(), state, published, activates, retires, expires, kid(view)]
-    });
-    table([key, state, published, activates, retires, expires, "KID"], rows)
+    let [key, state, published, activates, retires, expires] = HEADING;
+    let row = |(name, view)| {
+        let [name, state, published, activates, retires, expires] = dates((name, view));
+        [name, state, published, activates, retires, expires, kid(view)]
+    };
+    table([key, state, published, activates, retires, expires, "KID"], rows.map(row))
 }
 
 /// Why damaged keys are not used.

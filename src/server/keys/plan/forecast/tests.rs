@@ -37,7 +37,7 @@ fn rs256(generation: i64, activates_at: Timestamp) -> SnapshotKey {
 }
 
 /// The events, each as one line: how long after `NOW` in days and minutes, what, and why.
-fn told(events: &[KeyEvent]) -> Vec<String> {
+fn lines(events: &[KeyEvent]) -> Vec<String> {
     let line = |event: &KeyEvent| {
         let minutes = event.at.since(NOW).as_secs() / 60;
         let (days, minutes, generation) = (minutes / 1440, minutes % 1440, event.generation.unwrap_or_default());
@@ -50,7 +50,7 @@ fn told(events: &[KeyEvent]) -> Vec<String> {
 fn a_key_is_replaced_after_its_period_and_deleted_a_week_after_its_last_token_has_expired() {
     let events = forecast(snapshot(vec![rs256(1, NOW)], &[Algorithm::Rs256]), SCHEDULE, NOW, NOW + 59 * DAY);
     assert_eq!(
-        told(&events),
+        lines(&events),
         [
             "29d 0m: publish RS256 #2: the next key; it signs in 1day",
             "30d 0m: activate RS256 #2: published 1day ago: no cached JWKS lacks it",
@@ -82,7 +82,7 @@ fn what_is_lost_unused_or_new_changes_at_once() {
     let unused = key(Algorithm::Ps256, 1, NOW - DAY);
     let events = forecast(snapshot(vec![lost, unused], &[Algorithm::Rs256, Algorithm::Es256]), SCHEDULE, NOW, NOW + PUBLISHED_AFTER);
     assert_eq!(
-        told(&events),
+        lines(&events),
         [
             "0d 0m: publish RS256 #5: those that should sign are damaged, revoked or deleted",
             "0d 0m: publish ES256 #1: a resource uses the algorithm, which has no key",

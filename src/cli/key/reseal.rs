@@ -16,13 +16,15 @@ use crate::{
             NewSealing,
             view::{ResealView, ResealedView},
         },
-        keys::{Begun, Reseal},
+        keys::{Begun, Reseal, Resealed, Retired},
     },
 };
 
 /// How long to wait for servers, which read their sealing keys again every two seconds.
 const WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long after its time every server signs with a new key.
+const TAKEN_UP: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResealKeys {
@@ -48,9 +50,7 @@ impl ResealKeys {
             Begun::Distribute { kid, output, place } => ResealView::Distribute { sealing_key: kid, output, place },
             Begun::Ready(reseal) => {
                 progress::shown("waiting until every server has the new sealing key", servers(operator, &reseal)).await?;
-                let finishing = operator.act_now();
-                let (done, retired) =
-                    progress::shown("sealing all keys again", operator.commands.keys().finish_reseal(&finishing, reseal, &new)).await?;
+                let (done, retired) = progress::shown("sealing all keys again", seal_again(operator, reseal, &new)).await?;
                 ResealView::done(done, retired)
             }
         };
@@ -74,6 +74,15 @@ async fn servers(operator: &Operator, reseal: &Reseal) -> Result<(), Error> {
         SystemClock.sleep_until("reseal", SystemClock.now() + LOOK_EVERY).await;
     }
     Ok(())
+}
+
+async fn seal_again(operator: &Operator, reseal: Reseal, new: &NewSealing) -> Result<(Resealed, Retired), Error> {
+    let (done, sign_at) = operator.commands.keys().rewrite_sealed(&operator.act_now(), &reseal).await?;
+    if let Some(sign_at) = sign_at {
+        // Every node has read the new signing keys by then. Without this wait, none could sign.
+        SystemClock.sleep_until("reseal", sign_at + TAKEN_UP).await;
+    }
+    Ok(operator.commands.keys().finish_reseal(&operator.act_now(), reseal, done, new).await?)
 }
 
 const fn question(compromised: bool) -> &'static str {

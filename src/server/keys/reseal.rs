@@ -9,14 +9,17 @@
 use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
 use super::{
-    Error, MacKey, Policy, SealingKeys, rotation,
+    Error, KeyRequests, MacKey, Policy, RequestError, SealingKeys,
+    plan::SHORT_LEAD,
+    rotation,
     sealing::{KeyFile, KeySet, Sealed},
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Stopwatch, Timestamp},
     protocol::Algorithm,
     server::{
         act::Act,
+        model::SigningKeyRow,
         store::{self, Canary, Content, Rewriting, RunningServer, SealedText, Store, Successor, sealing_kid},
     },
 };
@@ -61,7 +64,7 @@ pub(crate) struct Resealed {
     pub(crate) unopened: BTreeSet<String>,
     /// The kids of the signing keys that were withdrawn.
     pub(crate) withdrawn: Vec<String>,
-    /// The algorithms of signing keys that have to be replaced before their texts are rewritten.
+    /// The algorithms whose signing keys have to be replaced before their texts are rewritten.
     pub(crate) algorithms: Vec<Algorithm>,
 }
 
@@ -82,7 +85,7 @@ impl Reseal {
         replaces: bool,
         output: Option<&Path>,
         now: Timestamp,
-    ) -> Result<Begun, Error> {
+    ) -> Result<Begun, RequestError> {
         let _turn = SealingKeys::lock_folder(policy).await;
         let sealing = SealingKeys::open_existing(policy, store).await?;
         let canary = store.find_canary().await?.ok_or(Error::NotInitialized)?;
@@ -94,7 +97,7 @@ impl Reseal {
             let servers = store.list_servers(now - SEEN_WITHIN).await?;
             if let Some(server) = servers.into_iter().find(|server| server.sealing_kids.contains(&successor.kid)) {
                 let place = sealing.place();
-                return Err(Error::ResealedElsewhere { kid: successor.kid.clone(), place, server: server.name });
+                return Err(Error::ResealedElsewhere { kid: successor.kid.clone(), place, server: server.name }.into());
             }
         }
         let current = sealing_kid(&canary.sealed).unwrap_or_default();
@@ -109,6 +112,10 @@ impl Reseal {
             }
         };
         let Successor { kid, replaces } = successor.clone();
+        if replaces {
+            // Refuses a clock that is behind, which would let the new signing keys sign at the wrong time.
+            KeyRequests::read(policy, store, now).await?;
+        }
         if let Some(file) = owned(&sealing) {
             file.remove_leftovers()?;
         }
@@ -120,7 +127,7 @@ impl Reseal {
                     let file = create(output, added)?;
                     distribute = Some(Begun::Distribute { kid: kid.clone(), output: file, place: sealing.place() });
                 }
-                (None, None) => return Err(Error::SealingKeyGiven { place: sealing.place() }),
+                (None, None) => return Err(Error::SealingKeyGiven { place: sealing.place() }.into()),
             }
         }
         if canary.successor.as_ref() != Some(&successor) {
@@ -203,26 +210,51 @@ impl Reseal {
         Ok(rewriting)
     }
 
-    /// Withdraws all signing keys of an algorithm, also those that do not sign yet, and creates one that signs at once. Returns the kids of
-    /// those that were withdrawn.
-    pub(crate) async fn replace_signing_keys(
+    /// Creates a signing key under the new sealing key for each of these algorithms, unless there is one. Returns when they sign: soon, and not
+    /// before every node has read them. Until then, the present ones sign.
+    pub(crate) async fn create_signing_keys(
         &self,
         policy: &Policy,
         store: &Store,
         act: &Act,
-        algorithm: Algorithm,
-    ) -> Result<Vec<String>, Error> {
-        let sealing = self.sealing.sealing_with(&self.kid);
-        for _ in 0..PASSES {
-            let generation = store.list_signing_keys().await?.newest_generation(algorithm) + 1;
-            let row = rotation::create(policy, &sealing, algorithm, generation, act.now, act.now).await?;
-            match store.replace_signing_keys(act, row).await {
-                // A server has just created a key of that generation.
-                Err(store::Error::Resealed) => {}
-                outcome => return Ok(outcome?),
+        algorithms: &[Algorithm],
+    ) -> Result<Timestamp, Error> {
+        let (sealing, started) = (self.sealing.sealing_with(&self.kid), Stopwatch::start());
+        let mut all_sign_at = act.now;
+        'algorithms: for algorithm in algorithms.iter().copied() {
+            for _ in 0..PASSES {
+                let (stored, soon) = (store.list_signing_keys().await?, (act.now + started.elapsed() + SHORT_LEAD).to_whole_second());
+                let signs = |row: &&SigningKeyRow| {
+                    let new = row.algorithm == algorithm && sealing_kid(&row.sealed).as_ref() == Some(&self.kid);
+                    new && row.revoked_at.is_none() && row.activates_at <= soon && row.retires_at.is_none_or(|retires_at| retires_at > soon)
+                };
+                if let Some(row) = stored.rows.iter().find(signs) {
+                    all_sign_at = all_sign_at.max(row.activates_at);
+                    continue 'algorithms;
+                }
+                let generation = stored.newest_generation(algorithm).saturating_add(1);
+                let mut row = rotation::create(policy, &sealing, algorithm, generation, act.now, soon).await?;
+                // A large RSA key takes seconds.
+                row.activates_at = (act.now + started.elapsed() + SHORT_LEAD).to_whole_second();
+                let predecessors_expire_at = policy.schedule().expiry_of(row.activates_at);
+                store.insert_signing_key(act, row, predecessors_expire_at).await?;
+            }
+            return Err(Error::ResealInterrupted);
+        }
+        Ok(all_sign_at)
+    }
+
+    /// Withdraws all signing keys that were under another sealing key, also those that do not sign yet.
+    pub(crate) async fn withdraw_signing_keys(&self, store: &Store, act: &Act, done: &mut Resealed) -> Result<(), Error> {
+        for SealedText { content, sealed } in store.list_sealed().await?.0 {
+            if let Content::SigningKey { kid, revoked: false, .. } = content
+                && sealing_kid(&sealed).as_ref() != Some(&self.kid)
+            {
+                store.revoke_signing_key(act, &kid).await?;
+                done.withdrawn.push(kid);
             }
         }
-        Err(Error::ResealInterrupted)
+        Ok(())
     }
 
     /// The end: the old keys leave the file, and are kept in another one, because older backups need them.

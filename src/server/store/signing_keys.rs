@@ -100,32 +100,6 @@ impl Store {
         .await
     }
 
-    /// Withdraws all keys of the algorithm of `key`, and inserts that. Returns the kids of those that were withdrawn.
-    pub(crate) async fn replace_signing_keys(&self, act: &Act, key: SigningKeyRow) -> Result<Vec<String>, Error> {
-        let act = act.clone();
-        self.write(move |connection| {
-            Box::pin(async move {
-                epochs::raise(connection, Kind::Keys).await?;
-                if !sealed::is_under_the_sealing_key(connection, &key.sealed).await? {
-                    return Err(Error::Resealed);
-                }
-                let (kid, algorithm, generation) = (key.kid.clone(), key.algorithm.as_str(), key.generation);
-                let rows = sqlx::query("UPDATE signing_keys SET revoked_at = $2 WHERE algorithm = $1 AND revoked_at IS NULL RETURNING kid");
-                let rows = rows.bind(algorithm).bind(act.now.seconds()).fetch_all(&mut *connection).await?;
-                let withdrawn: Vec<String> = rows.iter().map(|row| text(row, "kid")).collect::<Result<_, _>>()?;
-                if !insert(connection, key).await? {
-                    // Another process was first, and its key may be compromised as well.
-                    return Err(Error::Resealed);
-                }
-                let facts =
-                    facts([("algorithm", algorithm.into()), ("generation", generation.into()), ("withdrawn", withdrawn.clone().into())]);
-                changes::record(connection, &act, "key.create", &kid, Detail::added(facts)).await?;
-                Ok(withdrawn)
-            })
-        })
-        .await
-    }
-
     /// Lets a key sign earlier than planned, and the earlier ones retire then. Returns false if another node was first.
     pub(crate) async fn activate_signing_key(
         &self,

@@ -35,12 +35,28 @@ impl Keys<'_> {
         Ok(!reseal.behind(self.store, now).await?.is_empty())
     }
 
-    /// Rewrites everything under the new sealing key, and retires the old one. Refused while a server is behind.
-    pub(crate) async fn finish_reseal(&self, act: &Act, reseal: Reseal, new: &NewSealing) -> Result<(Resealed, Retired), Error> {
+    /// Rewrites everything under the new sealing key, and creates signing keys if the present ones have to be replaced. Refused while a server
+    /// is behind. Returns when these keys sign, if there are any: [`Self::finish_reseal`] must wait until then.
+    pub(crate) async fn rewrite_sealed(&self, act: &Act, reseal: &Reseal) -> Result<(Resealed, Option<Timestamp>), Error> {
+        let done = reseal.rewrite(self.store, act, Resealed::default()).await?;
+        if done.algorithms.is_empty() {
+            return Ok((done, None));
+        }
+        let sign_at = reseal.create_signing_keys(self.policy, self.store, act, &done.algorithms).await?;
+        Ok((done, Some(sign_at)))
+    }
+
+    /// Withdraws the signing keys that have to be replaced, and retires the old sealing key.
+    pub(crate) async fn finish_reseal(
+        &self,
+        act: &Act,
+        reseal: Reseal,
+        mut done: Resealed,
+        new: &NewSealing,
+    ) -> Result<(Resealed, Retired), Error> {
         let (policy, store) = (self.policy, self.store);
-        let mut done = reseal.rewrite(store, act, Resealed::default()).await?;
-        while let Some(algorithm) = done.algorithms.pop() {
-            done.withdrawn.extend(reseal.replace_signing_keys(policy, store, act, algorithm).await?);
+        if !done.algorithms.is_empty() {
+            reseal.withdraw_signing_keys(store, act, &mut done).await?;
             done = reseal.rewrite(store, act, done).await?;
         }
         let retired = reseal.end(policy, store, new.output.as_deref()).await?;

@@ -44,6 +44,8 @@ pub struct Builder {
     name: Option<String>,
     keys: KeysFrom,
     clock: SharedClock,
+    /// By how much the pauses between fetches are divided. Only a test changes it.
+    pub(super) pause_divisor: u32,
 }
 
 /// The source of the keys.
@@ -76,6 +78,7 @@ impl Builder {
             name: None,
             keys: KeysFrom::Metadata,
             clock: Arc::new(SystemClock),
+            pause_divisor: 1,
         }
     }
 
@@ -204,6 +207,7 @@ impl Builder {
                 max_stale: self.max_stale,
                 user_agent: VerifierName::user_agent(name.as_ref()),
                 timeout: self.fetch_timeout,
+                pause_divisor: self.pause_divisor,
             };
             Keys::Fetched(KeyCache::new(source, Arc::clone(&self.clock)))
         };

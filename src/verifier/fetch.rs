@@ -40,6 +40,8 @@ pub(super) struct KeySource {
     pub(super) user_agent: String,
     /// The time limit of a whole attempt.
     pub(super) timeout: Duration,
+    /// By how much the pauses between attempts are divided.
+    pub(super) pause_divisor: u32,
 }
 
 /// Fetches the keys of one issuer, and keeps what makes the next fetch cheaper.

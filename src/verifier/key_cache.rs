@@ -50,7 +50,13 @@ impl Fetch for KeySource {
     const WHAT: &'static str = "the issuer's keys";
 
     fn policy(&self) -> RefreshPolicy {
-        POLICY
+        let shorter = |pause: Duration| pause / self.pause_divisor;
+        RefreshPolicy {
+            cool_down: shorter(POLICY.cool_down),
+            min_interval: shorter(POLICY.min_interval),
+            retry_bounds: (shorter(POLICY.retry_bounds.0), shorter(POLICY.retry_bounds.1)),
+            ..POLICY
+        }
     }
 
     fn initial_state(&self) -> Fetcher {

@@ -49,6 +49,7 @@
 mod hostile;
 mod issuer;
 mod listener;
+mod pause;
 mod published;
 mod token;
 

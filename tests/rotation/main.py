@@ -1,0 +1,146 @@
+"""Rotates keys under load, asks other people's libraries and ours about every token, and prints a table per run.
+
+usage: main.py SEALWRIGHT MANY_VERIFIERS
+"""
+
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+
+from drill import Drill
+from libraries import OUR_SHARE, OUR_VERIFIERS, build_all
+from nodes import Nodes
+
+ROTATIONS = int(os.environ.get("ROTATION_ROTATIONS", 200))
+RATE = int(os.environ.get("ROTATION_RATE", 300))
+# The lead of two hours becomes 6 s, the longest max-age of an hour 3 s, and the longest lifetime of a day 72 s.
+DIVISOR = 1200
+LEAD = 7200 / DIVISOR
+# Seconds between the surprises of the second run, the first after all libraries have fetched the keys and waited for their pauses.
+SURPRISES = [40, 60, 35, 20, 12, 12, 6, 6]
+
+
+def table(columns, rows):
+    lines = [columns, ["---"] * len(columns), *rows]
+    print("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), flush=True)
+
+
+def many(refused):
+    return sum(instances for *_, instances, _ in refused)
+
+
+async def rotate(nodes, built, rotations):
+    random.seed(17)
+    probes, starts = [], []
+    async with Drill(nodes, built, RATE) as drill:
+        await drill.key(0, 30)
+        for rotation in range(1, rotations + 1):
+            if rotation % 10 == 5:
+                # In the middle: the next key is published, and does not sign yet.
+                await asyncio.sleep(random.uniform(0, LEAD / 2))
+                starts.append(asyncio.create_task(nodes.kill_and_restart(rotation // 10 % 2)))
+            if rotation % 10 == 0:
+                await asyncio.sleep(random.uniform(0.2, LEAD / 2))
+                probes += await drill.compromise(45)
+            await drill.key(rotation, 5 * LEAD)
+        await asyncio.gather(*starts, *probes)
+        # Tokens of the last keys get old as well.
+        await asyncio.sleep(5)
+    return drill
+
+
+def ky5_jk2_jk3_jk4_jk5_200_rotations_refuse_no_valid_token(program, built):
+    """Automatic rotation on two nodes, of which one is killed in every tenth rotation; the key is compromised in every tenth."""
+    with Nodes(program, DIVISOR, "60s") as nodes:
+        drill = asyncio.run(rotate(nodes, built, ROTATIONS))
+    rows, failures = [], []
+    for verifying in drill.libraries:
+        library, counts = verifying.library, drill.counts[verifying]
+        planned, unplanned = (drill.refused_valid(verifying, unplanned) for unplanned in [False, True])
+        rows.append([library.title, library.compressed, counts.verified, counts.old, many(planned), many(unplanned), drill.dropped(verifying, 45)])
+        # A library that does not fetch at an unknown `kid` cannot know a key that comes without a lead.
+        failures += [f"{library.name} refused {it}" for it in (planned + unplanned if library.fetches else planned)][:3]
+        if counts.verified < 0.5 * verifying.asked or verifying.skipped > verifying.asked:
+            failures.append(f"{library.name} answered {counts.verified}, skipped {verifying.skipped}")
+        if not set(drill.revoked(verifying)) <= counts.dropped.keys():
+            failures.append(f"{library.name} went on to accept a compromised key")
+    revoked = drill.revoked()
+    still = max((drill.published.get(kid, 0) - drill.keys[kid].revoked_at for kid in revoked), default=0)
+    if len(drill.kids) <= ROTATIONS or len(revoked) < ROTATIONS // 10:
+        failures.append("not all keys were rotated or revoked")
+    print(f"{len(drill.kids) - 1} rotations, {len(revoked)} of them compromised; times divided by N = {DIVISOR}")
+    table(["library", "keys are cached", "tokens verified", "of them shortly before they expire", "valid tokens refused", "refused after a compromise",
+           "seconds until the compromised key was refused"], rows)
+    print(f"each token was verified by every library, and by {OUR_SHARE} of the {OUR_VERIFIERS} instances of ours in turn; "
+          f"skipped: {sum(verifying.skipped for verifying in drill.libraries)}")
+    failures += [f"{kid} signed {late:.1f} s before the last cached JWKS without it had expired" for kid, late in drill.surprises]
+    failures += [f"a revoked key was published for {still:.1f} s"] if still > 2 else []
+    failures += filter(None, [drill.stalled()])
+    assert not failures, "\n".join(failures)
+    return (f"{len(drill.token_at)} tokens, {len(drill.token_at) / (drill.ended - drill.began):.0f} a second, longest pause "
+            f"{drill.apps.longest_gap:.1f} s; max-age {min(drill.max_ages)} to {max(drill.max_ages)} s; "
+            f"a revoked key left the JWKS after {still:.1f} s; other answers to apps: {dict(drill.apps.others)}")
+
+
+async def surprise(nodes, built):
+    probes = []
+    async with Drill(nodes, built, RATE / 3) as drill:
+        for number, pause in enumerate(SURPRISES, 1):
+            await asyncio.sleep(pause)
+            probes += await drill.compromise(300)
+            await drill.key(number, 30)
+        await asyncio.sleep(40)
+        for probe in probes:
+            probe.cancel()
+    return drill
+
+
+def ky5_a_key_that_comes_as_a_surprise_is_refused(program, built):
+    """Keys that sign two seconds after they were published, and libraries that cache keys as they do by default. It shows that the other run
+    can fail."""
+    with Nodes(program, 1, "15m") as nodes:
+        drill = asyncio.run(surprise(nodes, built))
+    rows, refused = [], 0
+    new = [kid for kid, key in drill.keys.items() if key.unplanned]
+    asked = sum(drill.keys[kid].tokens for kid in new)
+    for verifying in drill.libraries:
+        valid = drill.refused_valid(verifying, True)
+        hit = {kid for kid, *_ in valid}
+        longest = max((at - drill.keys[kid].first_signed for kid, _, at, *_ in valid), default=0)
+        share = many(valid) / max(1, many(valid) + drill.counts[verifying].verified)
+        rows.append([verifying.library.title, verifying.library.rule, f"{many(valid)} ({share:.0%})", f"{len(hit)} of {len(new)}", f"{longest:.1f}",
+                     drill.dropped(verifying, 40)])
+        refused += many(valid)
+    print(f"{len(new)} keys that came without a lead, {', '.join(map(str, SURPRISES))} s apart; {asked} tokens of them")
+    table(["library", "keys are cached by default", "valid tokens refused", "keys of which tokens were refused", "for how long at most (s)",
+           "seconds until the compromised key was refused"], rows)
+    assert refused, "no library refused a key that it could not know: the drill does not measure what it should"
+    return f"{refused} valid tokens refused, as expected"
+
+
+ROWS = [ky5_jk2_jk3_jk4_jk5_200_rotations_refuse_no_valid_token, ky5_a_key_that_comes_as_a_surprise_is_refused]
+
+
+def main():
+    program, many_verifiers, *wanted = sys.argv[1:]
+    failed, rows = 0, [row for row in ROWS if not wanted or row.__name__ in wanted]
+    with tempfile.TemporaryDirectory() as root:
+        built = build_all(root, many_verifiers)
+        for row in rows:
+            began = time.monotonic()
+            try:
+                figures = row(program, built)
+                print(f"ok     {row.__name__} ({time.monotonic() - began:.0f} s): {figures}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"FAILED {row.__name__}: {row.__doc__}", flush=True)
+                traceback.print_exc()
+    print(f"rotation: {len(rows) - failed} passed, {failed} failed")
+    sys.exit(1 if failed or not rows else 0)
+
+
+main()

@@ -1,0 +1,84 @@
+"""Two nodes of one issuer on PostgreSQL, which are killed and started again."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+
+from world import Postgres, Server, free_port
+
+AUDIENCE = "https://orders.example"
+
+
+class Nodes:
+    """`divisor` is by how much the times of the plan are divided."""
+
+    def __init__(self, program, divisor, token_lifetime, **settings):
+        self.program, self.divisor, self.settings = program, divisor, settings
+        self.port = free_port()
+        self.issuer = f"http://127.0.0.1:{self.port}"
+        self.addresses = [("127.0.0.1", free_port()) for _ in range(2)]
+        self.folders = [tempfile.mkdtemp() for _ in range(2)]
+        self.token_lifetime = token_lifetime
+        self.nodes = [None, None]
+        os.environ["SEALWRIGHT_KEY_TIME_DIVISOR"] = str(divisor)
+        if divisor == 1:
+            del os.environ["SEALWRIGHT_KEY_TIME_DIVISOR"]
+
+    def __enter__(self):
+        self.postgres = Postgres()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.__exit__)
+            self.start(0)
+            # Nodes share the sealing key. The other file of the folder is the node's own.
+            os.mkdir(f"{self.folders[1]}/keys", 0o700)
+            shutil.copy(f"{self.folders[0]}/keys/sealing.key", f"{self.folders[1]}/keys/sealing.key")
+            os.chmod(f"{self.folders[1]}/keys/sealing.key", 0o600)
+            self.command("resource", "create", AUDIENCE, "--scope", "orders:read", "--token-lifetime", self.token_lifetime)
+            created = self.command("client", "create", "shop", "--grant", "client_credentials", "--allow", f"{AUDIENCE}=orders:read", "--json")
+            self.client = json.loads(created)
+            self.start(1)
+            undo.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        for node in filter(None, self.nodes):
+            node.remove()
+        self.postgres.remove()
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def start(self, number):
+        listen = ":".join(map(str, self.addresses[number]))
+        self.nodes[number] = Server(
+            self.program, self.postgres.url, self.folders[number], furnish=False, listen=listen, issuer=self.issuer,
+            connections_per_source=4096, **self.settings)
+
+    def command(self, *command):
+        return self.nodes[0].run(*command)
+
+    async def kill_and_restart(self, number):
+        """kill -9, and a start after a second, during which the other node works alone."""
+        process = self.nodes[number].process
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        await asyncio.to_thread(self.start, number)
+        return time.monotonic() - began
+
+    async def revoke(self):
+        """Replaces a key as compromised. Returns the revoked kids, when the command began and when it had ended."""
+        before, began = await self.revoked_kids(), time.time()
+        await asyncio.to_thread(self.command, "key", "rotate", "--now", "--compromised", "--yes")
+        ended = time.time()
+        kids = await self.revoked_kids() - before
+        assert kids, "no key was revoked"
+        return kids, began, ended
+
+    async def revoked_kids(self):
+        return set((await asyncio.to_thread(self.postgres.sql, "SELECT kid FROM signing_keys WHERE revoked_at IS NOT NULL")).split())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 HARNESS = Path(__file__).parent / "harness"
 OUR_VERIFIERS, OUR_SHARE = 20, 4
-# Tokens that a library may have before it; beyond that it is given no more, and its share is smaller.
-LONGEST_QUEUE = 3000
+# A library that has this many tokens before it is given no more, except for those of which each matters: its share is smaller.
+LONGEST_QUEUE = 300
 
 
 class Library:
@@ -114,7 +114,7 @@ class Verifying:
 
     def ask(self, number, token):
         """`number` ends with `!` for all instances of ours, and begins with a letter for tokens that are asked about a second time."""
-        if self.waiting > LONGEST_QUEUE:
+        if self.waiting > LONGEST_QUEUE and not number.endswith("!"):
             self.skipped += 1
             return
         self.waiting += 1

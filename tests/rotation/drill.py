@@ -167,10 +167,11 @@ class Drill:
     async def compromise(self, seconds):
         """Revokes the key that signs. The tasks that it returns end when all refuse it, or after `seconds`."""
         self.next_unplanned = True
-        kids, began, ended = await self.nodes.revoke()
-        for kid in kids & self.keys.keys():
-            self.keys[kid].revoked_from, self.keys[kid].revoked_at = began, ended
-        return [asyncio.create_task(self.probe(kid, seconds)) for kid in kids & self.keys.keys()]
+        revoked, ended = await self.nodes.revoke()
+        signed = revoked.keys() & self.keys.keys()
+        for kid in signed:
+            self.keys[kid].revoked_from, self.keys[kid].revoked_at = revoked[kid], ended
+        return [asyncio.create_task(self.probe(kid, seconds)) for kid in signed]
 
     async def probe(self, kid, seconds):
         key = self.keys[kid]

@@ -17,11 +17,13 @@ from nodes import Nodes
 
 ROTATIONS = int(os.environ.get("ROTATION_ROTATIONS", 200))
 RATE = int(os.environ.get("ROTATION_RATE", 300))
-# The lead of two hours becomes 6 s, the longest max-age of an hour 3 s, and the longest lifetime of a day 72 s.
-DIVISOR = 1200
+# The shortest lead, of two hours, becomes 5 s, the longest max-age, of an hour, 2 s, and the longest lifetime of a token, of a day, a minute.
+DIVISOR = 1440
 LEAD = 7200 / DIVISOR
-# Seconds between the surprises of the second run, the first after all libraries have fetched the keys and waited for their pauses.
-SURPRISES = [40, 60, 35, 20, 12, 12, 6, 6]
+# The shortest period, of a day, becomes a minute: that long the last keys sign, which are not asked for.
+PERIOD, AUTOMATIC = 86400 / DIVISOR, 2
+# Seconds before each surprise of the second run: before the first, all libraries have fetched the keys and waited for their pauses.
+SURPRISES = [35, 35, 15, 10, 5]
 
 
 def table(columns, rows):
@@ -38,24 +40,26 @@ async def rotate(nodes, built, rotations):
     probes, starts = [], []
     async with Drill(nodes, built, RATE) as drill:
         await drill.key(0, 30)
-        for rotation in range(1, rotations + 1):
+        for rotation in range(1, rotations + AUTOMATIC + 1):
+            if rotation > rotations:
+                pass  # The nodes do it themselves.
+            elif rotation % 10 == 0:
+                probes += await drill.compromise(45)
+            else:
+                await nodes.rotate()
             if rotation % 10 == 5:
                 # In the middle: the next key is published, and does not sign yet.
                 await asyncio.sleep(random.uniform(0, LEAD / 2))
                 starts.append(asyncio.create_task(nodes.kill_and_restart(rotation // 10 % 2)))
-            if rotation % 10 == 0:
-                await asyncio.sleep(random.uniform(0.2, LEAD / 2))
-                probes += await drill.compromise(45)
-            await drill.key(rotation, 5 * LEAD)
+            await drill.key(rotation, PERIOD + 4 * LEAD)
         await asyncio.gather(*starts, *probes)
-        # Tokens of the last keys get old as well.
-        await asyncio.sleep(5)
     return drill
 
 
 def ky5_jk2_jk3_jk4_jk5_200_rotations_refuse_no_valid_token(program, built):
-    """Automatic rotation on two nodes, of which one is killed in every tenth rotation; the key is compromised in every tenth."""
-    with Nodes(program, DIVISOR, "60s") as nodes:
+    """Two nodes, of which one is killed in every tenth rotation; in another tenth, the key is compromised. The last ones are automatic, those
+    before them are asked for."""
+    with Nodes(program, DIVISOR, "60s", key_publish_lead="2h", key_rotation_period="1day") as nodes:
         drill = asyncio.run(rotate(nodes, built, ROTATIONS))
     rows, failures = [], []
     for verifying in drill.libraries:
@@ -70,7 +74,7 @@ def ky5_jk2_jk3_jk4_jk5_200_rotations_refuse_no_valid_token(program, built):
             failures.append(f"{library.name} went on to accept a compromised key")
     revoked = drill.revoked()
     still = max((drill.published.get(kid, 0) - drill.keys[kid].revoked_at for kid in revoked), default=0)
-    if len(drill.kids) <= ROTATIONS or len(revoked) < ROTATIONS // 10:
+    if len(drill.kids) <= ROTATIONS + AUTOMATIC or len(revoked) < ROTATIONS // 10:
         failures.append("not all keys were rotated or revoked")
     print(f"{len(drill.kids) - 1} rotations, {len(revoked)} of them compromised; times divided by N = {DIVISOR}")
     table(["library", "keys are cached", "tokens verified", "of them shortly before they expire", "valid tokens refused", "refused after a compromise",
@@ -102,7 +106,7 @@ async def surprise(nodes, built):
 def ky5_a_key_that_comes_as_a_surprise_is_refused(program, built):
     """Keys that sign two seconds after they were published, and libraries that cache keys as they do by default. It shows that the other run
     can fail."""
-    with Nodes(program, 1, "15m") as nodes:
+    with Nodes(program, 1, "15m", key_publish_lead="24h", key_rotation_period="30days") as nodes:
         drill = asyncio.run(surprise(nodes, built))
     rows, refused = [], 0
     new = [kid for kid, key in drill.keys.items() if key.unplanned]

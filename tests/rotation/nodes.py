@@ -18,16 +18,16 @@ class Nodes:
     """`divisor` is by how much the times of the plan are divided."""
 
     def __init__(self, program, divisor, token_lifetime, **settings):
-        self.program, self.divisor, self.settings = program, divisor, settings
+        self.program, self.divisor = program, divisor
         self.port = free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         self.addresses = [("127.0.0.1", free_port()) for _ in range(2)]
         self.folders = [tempfile.mkdtemp() for _ in range(2)]
         self.token_lifetime = token_lifetime
         self.nodes = [None, None]
-        os.environ["SEALWRIGHT_KEY_TIME_DIVISOR"] = str(divisor)
-        if divisor == 1:
-            del os.environ["SEALWRIGHT_KEY_TIME_DIVISOR"]
+        # Commands need the settings of keys as well.
+        settings["key_rehearsal_speed"] = divisor
+        os.environ.update({f"SEALWRIGHT_{name.upper()}": str(value) for name, value in settings.items()})
 
     def __enter__(self):
         self.postgres = Postgres()
@@ -56,7 +56,7 @@ class Nodes:
         listen = ":".join(map(str, self.addresses[number]))
         self.nodes[number] = Server(
             self.program, self.postgres.url, self.folders[number], furnish=False, listen=listen, issuer=self.issuer,
-            connections_per_source=4096, **self.settings)
+            connections_per_source=4096)
 
     def command(self, *command):
         return self.nodes[0].run(*command)
@@ -71,14 +71,19 @@ class Nodes:
         await asyncio.to_thread(self.start, number)
         return time.monotonic() - began
 
-    async def revoke(self):
-        """Replaces a key as compromised. Returns the revoked kids, when the command began and when it had ended."""
-        before, began = await self.revoked_kids(), time.time()
-        await asyncio.to_thread(self.command, "key", "rotate", "--now", "--compromised", "--yes")
-        ended = time.time()
-        kids = await self.revoked_kids() - before
-        assert kids, "no key was revoked"
-        return kids, began, ended
+    async def rotate(self):
+        """Publishes the next key now. It signs after the lead."""
+        await asyncio.to_thread(self.command, "key", "rotate", "--yes")
 
-    async def revoked_kids(self):
-        return set((await asyncio.to_thread(self.postgres.sql, "SELECT kid FROM signing_keys WHERE revoked_at IS NOT NULL")).split())
+    async def revoke(self):
+        """Replaces the key that signs as compromised. Returns, of each revoked kid, since when it is revoked, and when the command had ended."""
+        before = await self.revoked()
+        await asyncio.to_thread(self.command, "key", "rotate", "--now", "--compromised", "--yes")
+        ended, after = time.time(), await self.revoked()
+        assert after.keys() - before.keys(), "no key was revoked"
+        return {kid: at for kid, at in after.items() if kid not in before}, ended
+
+    async def revoked(self):
+        """When each revoked key was, by the database: in whole seconds, rounded down."""
+        rows = await asyncio.to_thread(self.postgres.sql, "SELECT kid, revoked_at FROM signing_keys WHERE revoked_at IS NOT NULL")
+        return {kid: int(at) for kid, _, at in (row.partition("|") for row in rows.split())}

@@ -163,6 +163,8 @@ class Drill:
             while len(self.kids) <= number:
                 self.changed.clear()
                 await self.changed.wait()
+        for verifying in self.libraries:
+            assert verifying.process.returncode is None, verifying.said()
 
     async def compromise(self, seconds):
         """Revokes the key that signs. The tasks that it returns end when all refuse it, or after `seconds`."""

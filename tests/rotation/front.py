@@ -54,11 +54,11 @@ class Forwarder:
 
     async def ask(self, request):
         """The answer of the next node, or of the other one if it has none."""
-        for attempt in range(4):
-            self.turn += 1
+        self.turn += 1
+        for attempt, turn in enumerate(range(self.turn, self.turn + 4)):
             try:
                 async with asyncio.timeout(NODE_TIMEOUT):
-                    reader, writer = await asyncio.open_connection(*self.addresses[self.turn % 2])
+                    reader, writer = await asyncio.open_connection(*self.addresses[turn % 2])
                     try:
                         writer.write(request)
                         answer = await head_and_body(reader)

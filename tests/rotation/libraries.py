@@ -114,7 +114,7 @@ class Verifying:
 
     def ask(self, number, token):
         """`number` ends with `!` for all instances of ours, and begins with a letter for tokens that are asked about a second time."""
-        if self.waiting > LONGEST_QUEUE and not number.endswith("!"):
+        if self.process.returncode is not None or self.waiting > LONGEST_QUEUE and not number.endswith("!"):
             self.skipped += 1
             return
         self.waiting += 1

@@ -16,9 +16,9 @@ class Nimbus {
         var retriever = new DefaultResourceRetriever(2000, 5000, 50 * 1024);
         var keys = JWKSourceBuilder.<SecurityContext>create(URI.create(Lines.JWKS_URI).toURL(), retriever);
         if (Lines.DIVISOR > 1) {
-            // The defaults of JWKSourceBuilder; a set is cached for a second at least. Timeouts are not part of the rule.
+            // The defaults of JWKSourceBuilder; a set is cached for a second at least.
             long cached = Math.max(JWKSourceBuilder.DEFAULT_CACHE_TIME_TO_LIVE / Lines.DIVISOR, 1000);
-            keys.cache(cached, JWKSourceBuilder.DEFAULT_CACHE_REFRESH_TIMEOUT).refreshAheadCache(cached / 10, false)
+            keys.cache(cached, cached - cached / 10).refreshAheadCache(cached / 10, false)
                 .rateLimited(Math.max(JWKSourceBuilder.DEFAULT_RATE_LIMIT_MIN_INTERVAL / Lines.DIVISOR, 1));
         }
         var processor = new DefaultJWTProcessor<SecurityContext>();

@@ -37,6 +37,7 @@ class Counts:
     """What one library answered."""
 
     verified: int = 0
+    unplanned: int = 0
     old: int = 0
     # (kid, when the token was issued, when it was refused, how many instances refused it, why)
     refused: list = field(default_factory=list)
@@ -134,6 +135,7 @@ class Drill:
         index = int(number.strip("o!"))
         kid = self.kids[self.token_kid[index]]
         counts.verified += accepted + refused
+        counts.unplanned += (accepted + refused) * self.keys[kid].unplanned
         counts.old += number[0] == "o"
         if accepted:
             counts.known.add(kid)

@@ -53,6 +53,8 @@ async def rotate(nodes, built, rotations):
                 await asyncio.sleep(random.uniform(0, LEAD / 2))
                 starts.append(asyncio.create_task(nodes.kill_and_restart(rotation // 10 % 2)))
             await drill.key(AUTOMATIC + rotation, 10 * LEAD)
+            if rotation % 20 == 0:
+                print(f"{rotation} of {rotations} rotations, {len(drill.token_at)} tokens", file=sys.stderr, flush=True)
         await asyncio.gather(*starts, *probes)
     return drill
 
@@ -116,7 +118,7 @@ def ky5_a_key_that_comes_as_a_surprise_is_refused(program, built):
         valid = drill.refused_valid(verifying, True)
         hit = {kid for kid, *_ in valid}
         longest = max((at - drill.keys[kid].first_signed for kid, _, at, *_ in valid), default=0)
-        share = many(valid) / max(1, many(valid) + drill.counts[verifying].verified)
+        share = many(valid) / max(1, drill.counts[verifying].unplanned)
         rows.append([verifying.library.title, verifying.library.rule, f"{many(valid)} ({share:.0%})", f"{len(hit)} of {len(new)}", f"{longest:.1f}",
                      drill.dropped(verifying, 40)])
         refused += many(valid)

@@ -59,7 +59,13 @@ class Nodes:
             connections_per_source=4096)
 
     def command(self, *command):
-        return self.nodes[0].run(*command)
+        try:
+            return self.nodes[0].run(*command)
+        except AssertionError as error:
+            # At this speed, clocks may differ by 80 ms. A command that began before the nodes' last heartbeat takes itself to be late.
+            if "set the clock" not in str(error):
+                raise
+            return self.nodes[0].run(*command)
 
     async def kill_and_restart(self, number):
         """kill -9, and a start after a second, during which the other node works alone."""

@@ -15,6 +15,9 @@ from nodes import AUDIENCE
 
 # The first tokens of a key, which all instances of ours are asked about.
 FIRST_TOKENS = 20
+# By how much a key may sign before the last cached JWKS without it has expired: the database has whole seconds, and a key is generated
+# within its lead. Neither is divided, and undivided both are within the skew of two minutes that the lead allows for.
+UNDIVIDED = 1.0
 # Every hundredth token is asked about again when it is this old.
 OLD, OLD_SHARE = 50, 100
 
@@ -58,7 +61,7 @@ class Drill:
         self.token_kid, self.token_at = array.array("H"), array.array("d")
         self.old, self.next_unplanned, self.changed = collections.deque(), False, asyncio.Event()
         # Until when a verifier may have a cached JWKS with exactly these kids, and the last time that each kid was published.
-        self.cached_until, self.published, self.max_ages, self.surprises = {}, {}, set(), []
+        self.cached_until, self.published, self.max_ages, self.surprises, self.latest = {}, {}, set(), [], 0
 
     async def __aenter__(self):
         await self.front.start(self.nodes.port)
@@ -112,7 +115,8 @@ class Drill:
         self.kids.append(kid)
         if not key.unplanned and len(self.kids) > 1:
             late = max((until - now for kids, until in self.cached_until.items() if kid not in kids), default=0)
-            if late > 0:
+            self.latest = max(self.latest, late)
+            if late > UNDIVIDED:
                 self.surprises.append((kid, late))
         self.changed.set()
         return key

@@ -90,7 +90,7 @@ def ky5_jk2_jk3_jk4_jk5_200_rotations_refuse_no_valid_token(program, built):
     assert not failures, "\n".join(failures)
     return (f"{len(drill.token_at)} tokens, {len(drill.token_at) / (drill.ended - drill.began):.0f} a second, longest pause "
             f"{drill.apps.longest_gap:.1f} s; max-age {min(drill.max_ages)} to {max(drill.max_ages)} s; "
-            f"a revoked key left the JWKS after {still:.1f} s; other answers to apps: {dict(drill.apps.others)}")
+            f"a revoked key left the JWKS after {still:.1f} s; a key signed {drill.latest:.1f} s at most before a cached JWKS without it expired; other answers to apps: {dict(drill.apps.others)}")
 
 
 async def surprise(nodes, built):

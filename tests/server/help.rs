@@ -1,6 +1,9 @@
 //! Help and errors, on a terminal and in a pipe; completions and man pages.
 
-use std::process::Command;
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use sealwright::server::config::SETTINGS;
 use tempfile::TempDir;
@@ -136,7 +139,10 @@ fn completed_by_bash(words: &[&str]) -> String {
         words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
         words.len() - 1
     );
-    let output = Command::new("bash").args(["-c", &ask]).output().unwrap();
+    // By standard input: an argument is limited to 128 KiB.
+    let mut bash = Command::new("bash").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    bash.stdin.take().unwrap().write_all(ask.as_bytes()).unwrap();
+    let output = bash.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }

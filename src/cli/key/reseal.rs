@@ -16,15 +16,13 @@ use crate::{
             NewSealing,
             view::{ResealView, ResealedView},
         },
-        keys::{Begun, Reseal, Resealed, Retired},
+        keys::{Begun, Reseal, Resealed, Retired, withdrawal_before},
     },
 };
 
 /// How long to wait for servers, which read their sealing keys again every two seconds.
 const WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long after its time every server signs with a new key.
-const TAKEN_UP: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ResealKeys {
@@ -79,8 +77,8 @@ async fn servers(operator: &Operator, reseal: &Reseal) -> Result<(), Error> {
 async fn seal_again(operator: &Operator, reseal: Reseal, new: &NewSealing) -> Result<(Resealed, Retired), Error> {
     let (done, sign_at) = operator.commands.keys().rewrite_sealed(&operator.act_now(), &reseal).await?;
     if let Some(sign_at) = sign_at {
-        // Every node has read the new signing keys by then. Without this wait, none could sign.
-        SystemClock.sleep_until("reseal", sign_at + TAKEN_UP).await;
+        // Every node has read the new signing keys by then.
+        SystemClock.sleep_until("reseal", withdrawal_before(sign_at)).await;
     }
     Ok(operator.commands.keys().finish_reseal(&operator.act_now(), reseal, done, new).await?)
 }

@@ -11,7 +11,10 @@ use crate::{
         output::{Output, note, rfc3339},
     },
     clock::{Clock, SystemClock},
-    server::commands::{Condemned, Successor},
+    server::{
+        commands::{Condemned, Successor},
+        keys::withdrawal_before,
+    },
 };
 
 #[derive(Debug, Args)]
@@ -62,10 +65,10 @@ pub(super) async fn run(operator: &Operator, kid: &str, confirmation: Confirmati
     confirmation.require(async { Ok(question(&planned)) }).await?;
     let condemned = keys.replace(&operator.act_now(), kid).await?;
     if let Some(Successor { activates_at, .. }) = condemned.successor {
-        // Every node has read the new key by then. Without this wait, none could sign.
+        // Every node has read the new key by then.
         note(&format!("another key signs in 2 s; if this is interrupted, run `sealwright key revoke {kid}`"));
         let clock = SystemClock;
-        clock.sleep_until("revoke", activates_at + Duration::from_millis(500)).await;
+        clock.sleep_until("revoke", withdrawal_before(activates_at)).await;
     }
     let act = operator.act_now();
     keys.revoke(&act, kid).await?;

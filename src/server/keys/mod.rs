@@ -31,7 +31,7 @@ pub(crate) use late_start::refuse_beside_later_servers;
 pub(crate) use listing::{KeyPlan, ListedKey, ListedKeys, QuarantinedKey, list, name_of_key, plan as plan_ahead};
 pub(crate) use mac_key::MacKey;
 pub use on_request::{Condemned, Successor};
-pub(crate) use on_request::{KeyRequests, RequestError};
+pub(crate) use on_request::{KeyRequests, RequestError, withdrawal_before};
 pub(crate) use opened::PublishedKey;
 pub(crate) use plan::{KeyEvent, KeyEventKind};
 pub(crate) use reseal::{Begun, Reseal, Resealed, Retired};

@@ -9,7 +9,7 @@ use super::{
     rotation,
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Stopwatch, Timestamp},
     protocol::Algorithm,
     server::{
         act::Act,
@@ -49,6 +49,15 @@ pub(crate) enum RequestError {
 
 fn spelled(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
+}
+
+/// When to revoke a key whose successor signs from `activates_at` on: a moment before. The `kid` of the successor makes verifiers fetch the JWKS. If
+/// that still had the compromised key, they would keep it until they fetch again, which can take an hour and longer. For less than a second no key
+/// signs, and requests are answered with 503.
+pub(crate) fn withdrawal_before(activates_at: Timestamp) -> Timestamp {
+    /// Every node has read the withdrawal then: it looks for changes twice a second.
+    const AHEAD: Duration = Duration::from_millis(700);
+    activates_at - AHEAD
 }
 
 /// A key that takes over from the one that signs.
@@ -95,12 +104,11 @@ impl<'a> KeyRequests<'a> {
         let sealing = SealingKeys::open_existing(policy, store).await?;
         let stored = store.list_signing_keys().await?;
         let keys = Keys::open(&stored, &sealing, &Keys::default());
-        let skew = policy.schedule().skew;
-        if let Some(published_at) = keys.newest().filter(|published_at| *published_at > now + 2 * skew) {
+        if let Some(published_at) = keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
             return Err(Error::ClockBehind { now, published_at }.into());
         }
         let last_alive = store.find_heartbeat().await?;
-        if let Some(alive_at) = last_alive.filter(|alive_at| *alive_at > now + 2 * skew) {
+        if let Some(alive_at) = last_alive.filter(|alive_at| *alive_at > now + 2 * SKEW) {
             return Err(RequestError::ClockBehind { alive_at, now });
         }
         Ok(Self { policy, store, sealing, stored, keys, last_alive, now })
@@ -172,7 +180,7 @@ impl<'a> KeyRequests<'a> {
     }
 
     /// Lets another key sign in place of one that is to be revoked, if it is the one that signs. The other key is created unless it is published
-    /// already. [`revoke`] must wait until it signs.
+    /// already. The key is revoked a moment before, see [`withdrawal_before`].
     pub(crate) async fn replace(&self, act: &Act, kid: &str) -> Result<Condemned, RequestError> {
         let condemned = self.condemned(kid)?;
         let successor = match condemned.successor {
@@ -193,7 +201,7 @@ impl<'a> KeyRequests<'a> {
         Successor { kid, algorithm, activates_at, predecessor, predecessor_expires_at: schedule.expiry_of(activates_at) }
     }
 
-    async fn take_over(&self, act: &Act, successor: Successor) -> Result<Successor, RequestError> {
+    async fn take_over(&self, act: &Act, mut successor: Successor) -> Result<Successor, RequestError> {
         let Successor { algorithm, activates_at, predecessor_expires_at, .. } = successor;
         let (kid, first) = if let Some(kid) = successor.kid {
             let row = self.stored.rows.iter().find(|row| row.kid == kid);
@@ -202,8 +210,13 @@ impl<'a> KeyRequests<'a> {
             (kid, first)
         } else {
             let generation = self.stored.newest_generation(algorithm).saturating_add(1);
-            let row = rotation::create(self.policy, &self.sealing, algorithm, generation, self.now, activates_at).await?;
-            (row.kid.clone(), self.store.insert_signing_key(act, "key.create", row, predecessor_expires_at).await?)
+            let taken = Stopwatch::start();
+            let mut row = rotation::create(self.policy, &self.sealing, algorithm, generation, self.now, activates_at).await?;
+            // It is published from now on, and a large RSA key takes seconds.
+            row.activates_at = (activates_at + taken.elapsed()).to_whole_second();
+            successor.activates_at = row.activates_at;
+            successor.predecessor_expires_at = self.policy.schedule().expiry_of(row.activates_at);
+            (row.kid.clone(), self.store.insert_signing_key(act, "key.create", row, successor.predecessor_expires_at).await?)
         };
         if !first {
             return Err(RequestError::Raced);

@@ -237,7 +237,7 @@ impl Reseal {
                 // A large RSA key takes seconds.
                 row.activates_at = (act.now + started.elapsed() + SHORT_LEAD).to_whole_second();
                 let predecessors_expire_at = policy.schedule().expiry_of(row.activates_at);
-                store.insert_signing_key(act, row, predecessors_expire_at).await?;
+                store.insert_signing_key(act, "key.create", row, predecessors_expire_at).await?;
             }
             return Err(Error::ResealInterrupted);
         }

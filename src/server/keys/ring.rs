@@ -188,9 +188,11 @@ impl KeyRing {
         (LOOK_EVERY / self.0.policy.rehearsal_speed).max(Duration::from_millis(500))
     }
 
-    /// Whether a key of the default algorithm is active at `now`.
+    /// Whether a key of the default algorithm is active at `now`, or a second later: after a revocation, none is for a moment.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
-        self.0.view.load().keys.active(FALLBACK, now).is_some()
+        let view = self.0.view.load();
+        let active = |at| view.keys.active(FALLBACK, at).is_some();
+        active(now) || active(now + Duration::from_secs(1))
     }
 }
 

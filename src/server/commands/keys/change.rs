@@ -37,7 +37,8 @@ impl Keys<'_> {
         Ok(self.requests(now).await?.condemned(kid)?)
     }
 
-    /// Lets another key sign in place of one that is to be revoked, if it is the one that signs. [`Self::revoke`] must wait until it does.
+    /// Lets another key sign in place of one that is to be revoked, if it is the one that signs. [`Self::revoke`] follows a moment before it
+    /// does, see [`withdrawal_before`](crate::server::keys::withdrawal_before).
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ fn on_a_terminal(arguments: &str, variable: (&str, &str)) -> String {
     let folder = TempDir::new().unwrap();
     let line = format!("stty cols 80 rows 24; {} {arguments}", env!("CARGO_BIN_EXE_sealwright"));
     let mut script = Command::new("script");
-    script.args(["-qc", &line, "/dev/null"]).current_dir(folder.path()).stdin(std::process::Stdio::null());
+    script.args(["-qc", &line, "/dev/null"]).current_dir(folder.path()).stdin(Stdio::null());
     let output = script.env("TERM", "xterm").env(variable.0, variable.1).output().unwrap();
     String::from_utf8(output.stdout).unwrap().replace('\r', "")
 }

@@ -66,10 +66,10 @@ async fn an_imported_key_is_published_at_once_and_signs_after_the_lead(backend: 
     assert_eq!(kids(&app).await.len(), 2, "tokens of the old key are verified");
     app.pass(24 * HOUR + Duration::from_secs(420)).await;
     app.settle().await;
-    assert_eq!(kids(&app).await, [kid.clone()]);
+    assert_eq!(kids(&app).await, std::slice::from_ref(&kid));
 
     let changes = "SELECT target FROM changes WHERE action = 'key.import'";
-    assert_eq!(app.database.texts(changes).await, [kid.clone()]);
+    assert_eq!(app.database.texts(changes).await, std::slice::from_ref(&kid));
     let app = app.restart().await;
     assert_eq!(kids(&app).await, [kid], "it opens again");
 }

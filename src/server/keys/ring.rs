@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::{
     ClockFault, Error, Policy, SealingKeys,
     opened::{Jwks, Keys, PublishedKey},
-    plan::{FALLBACK, Occasion, next_activations},
+    plan::{FALLBACK, Occasion, SHORT_LEAD, next_activations},
     rotation,
 };
 use crate::{
@@ -188,11 +188,11 @@ impl KeyRing {
         (LOOK_EVERY / self.0.policy.rehearsal_speed).max(Duration::from_millis(500))
     }
 
-    /// Whether a key of the default algorithm is active at `now`, or a second later: after a revocation, none is for a moment.
+    /// Whether a key of the default algorithm is active at `now`, or is about to be: after a revocation, none is for a moment.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
         let view = self.0.view.load();
         let active = |at| view.keys.active(FALLBACK, at).is_some();
-        active(now) || active(now + Duration::from_secs(1))
+        active(now) || active(now + SHORT_LEAD)
     }
 }
 

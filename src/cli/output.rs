@@ -124,11 +124,6 @@ pub(super) fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {}", caller_text::printable_lines(text));
 }
 
-/// Prints a note to standard error; ignores failures.
-pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", caller_text::printable_lines(text));
-}
-
 pub(super) fn or_never(time: Option<String>) -> String {
     time.unwrap_or_else(|| "never".to_owned())
 }

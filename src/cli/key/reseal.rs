@@ -16,7 +16,7 @@ use crate::{
             NewSealing,
             view::{ResealView, ResealedView},
         },
-        keys::{Begun, Reseal, Resealed, Retired, withdrawal_before},
+        keys::{Begun, READ_WITHIN, Reseal, Resealed, Retired},
     },
 };
 
@@ -78,7 +78,7 @@ async fn seal_again(operator: &Operator, reseal: Reseal, new: &NewSealing) -> Re
     let (done, sign_at) = operator.commands.keys().rewrite_sealed(&operator.act_now(), &reseal).await?;
     if let Some(sign_at) = sign_at {
         // Every node has read the new signing keys by then.
-        SystemClock.sleep_until("reseal", withdrawal_before(sign_at)).await;
+        SystemClock.sleep_until("reseal", sign_at - READ_WITHIN).await;
     }
     Ok(operator.commands.keys().finish_reseal(&operator.act_now(), reseal, done, new).await?)
 }

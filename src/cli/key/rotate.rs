@@ -10,7 +10,7 @@ use crate::{
         algorithm::algorithm,
         confirmation::Confirmation,
         error::Error,
-        output::{Output, positive_duration, rfc3339},
+        output::{Output, positive_duration, rfc3339, warn},
     },
     protocol::Algorithm,
     server::commands::Successor,
@@ -78,6 +78,12 @@ impl Rotate {
             return self.output.print(&revoked, Revoked::to_string);
         }
         let planned = keys.rotation(algorithm, self.lead, now).await?;
+        if let Some(since) = planned.not_alive_since {
+            let since = rfc3339(since);
+            warn(&format!(
+                "no server has been alive since {since} by the clock of this machine; if one is, this clock is ahead: set it first"
+            ));
+        }
         self.confirmation.require(async { Ok(format!("{} Continue?", sentences(&planned, "is published now, and"))) }).await?;
         let done = keys.rotate(&operator.act_now(), algorithm, self.lead).await?;
         self.output.print(&Next::from(&done), |_| sentences(&done, "is published, and"))
@@ -85,7 +91,7 @@ impl Rotate {
 }
 
 pub(super) fn sentences(successor: &Successor, is_published: &str) -> String {
-    let Successor { kid, algorithm, activates_at, predecessor, predecessor_expires_at } = successor;
+    let Successor { kid, algorithm, activates_at, predecessor, predecessor_expires_at, .. } = successor;
     let next = kid.as_ref().map(|kid| format!(", {kid},")).unwrap_or_default();
     format!(
         "The next key for {algorithm}{next} {is_published} signs from {} on. Until then the key {predecessor} signs; it is published until {}. \

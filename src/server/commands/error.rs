@@ -63,7 +63,17 @@ macro_rules! from {
     };
 }
 
-from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, KeyRequest: keys::RequestError, Import: keys::NotImported, NotExported: keys::NotExported, Restore: restore::Error, Hashing: WorkError }
+from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, Import: keys::NotImported, NotExported: keys::NotExported, Restore: restore::Error, Hashing: WorkError }
+
+impl From<keys::RequestError> for Error {
+    fn from(error: keys::RequestError) -> Self {
+        Self(match error {
+            keys::RequestError::Keys(error) => Cause::Keys(error),
+            keys::RequestError::Store(error) => Cause::Store(error),
+            refused => Cause::KeyRequest(refused),
+        })
+    }
+}
 
 impl From<Cause> for Error {
     fn from(cause: Cause) -> Self {

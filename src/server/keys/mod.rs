@@ -31,7 +31,7 @@ pub(crate) use late_start::refuse_beside_later_servers;
 pub(crate) use listing::{KeyPlan, ListedKey, ListedKeys, QuarantinedKey, list, name_of_key, plan as plan_ahead};
 pub(crate) use mac_key::MacKey;
 pub use on_request::{Condemned, Successor};
-pub(crate) use on_request::{KeyRequests, RequestError, withdrawal_before};
+pub(crate) use on_request::{KeyRequests, READ_WITHIN, RequestError};
 pub(crate) use opened::PublishedKey;
 pub(crate) use plan::{KeyEvent, KeyEventKind};
 pub(crate) use reseal::{Begun, Reseal, Resealed, Retired};
@@ -75,6 +75,7 @@ pub(crate) struct Policy {
 
 impl Policy {
     pub(crate) const SHORTEST_LEAD: Duration = Duration::from_secs(2 * 3600);
+    pub(crate) const LONGEST_LEAD: Duration = Duration::from_secs(30 * 24 * 3600);
 
     pub(crate) const SETTINGS: &'static [Setting] = &[
         setting("keys_dir", Some("keys"), "the folder of sealing.key", "a path"),
@@ -144,7 +145,7 @@ impl Policy {
             dir: values.parse("keys_dir", path)?,
             sealing_key: values.parse_if_any("sealing_key", |text| Ok(SecretString::from(text)))?,
             found_new_issuer: false,
-            publish_lead: values.parse("key_publish_lead", duration(Self::SHORTEST_LEAD, Duration::from_secs(30 * 24 * 3600)))?,
+            publish_lead: values.parse("key_publish_lead", duration(Self::SHORTEST_LEAD, Self::LONGEST_LEAD))?,
             rotation_period: values
                 .parse("key_rotation_period", duration(Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600)))?,
             rehearsal_speed: values.parse("key_rehearsal_speed", number(1, 1440))?,

@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Error, Policy, SKEW, SealingKeys,
-    opened::Keys,
-    plan::{SHORT_LEAD, Schedule},
-    rotation,
-};
+use super::{Error, Policy, SKEW, SealingKeys, opened::Keys, rotation};
 use crate::{
     clock::{Stopwatch, Timestamp},
     protocol::Algorithm,
@@ -25,15 +20,21 @@ pub(crate) enum RequestError {
     Keys(#[from] Error),
     #[error(transparent)]
     Store(#[from] store::Error),
-    #[error("no key for {0} signs: a server creates one when a resource uses {0}")]
+    #[error("no key for {0} signs, or it is damaged: `sealwright key list` says more")]
     NoKey(Algorithm),
-    #[error("the next key for {algorithm}, {kid}, is published already and signs from {} on", rfc3339(*activates_at))]
+    #[error("the next key for {algorithm}, {kid}, is published already and signs from {} on: wait until then, or revoke it and rotate again", rfc3339(*activates_at))]
     NextIsPublished { algorithm: Algorithm, kid: String, activates_at: Timestamp },
     #[error(
         "a lead of {} is too short: verifiers may cache the JWKS for {}, and clocks differ, so that some would refuse the tokens of a key that signs earlier; the lead must be at least {}. If the key in use is compromised, `rotate --now --compromised` does not wait",
         spelled(*.lead), spelled(*.max_age), spelled(*.least)
     )]
     LeadTooShort { lead: Duration, max_age: Duration, least: Duration },
+    #[error("a lead of {} is too long: at most {} are allowed", spelled(*.0), spelled(Policy::LONGEST_LEAD))]
+    LeadTooLong(Duration),
+    #[error("no resource uses {0}: the servers retire its keys")]
+    Unused(Algorithm),
+    #[error("the key {0} was not revoked: its row is damaged or was deleted; `sealwright key list` says more")]
+    NotRevoked(String),
     #[error("there is no signing key {0}: `sealwright key list` shows them all")]
     NoSuchKey(String),
     #[error("the key {kid} is {state} and no longer published: there is nothing to revoke")]
@@ -51,14 +52,8 @@ fn spelled(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_secs(duration.as_secs()))
 }
 
-/// When to revoke a key whose successor signs from `activates_at` on: a moment before. The `kid` of the successor makes verifiers fetch the JWKS. If
-/// that still had the compromised key, they would keep it until they fetch again, which can take an hour and longer. For less than a second no key
-/// signs, and requests are answered with 503.
-pub(crate) fn withdrawal_before(activates_at: Timestamp) -> Timestamp {
-    /// Every node has read the withdrawal then: it looks for changes twice a second.
-    const AHEAD: Duration = Duration::from_millis(700);
-    activates_at - AHEAD
-}
+/// Every node has read a change of the keys after this long: it looks for changes twice a second.
+pub(crate) const READ_WITHIN: Duration = Duration::from_millis(700);
 
 /// A key that takes over from the one that signs.
 #[derive(Debug)]
@@ -71,6 +66,8 @@ pub struct Successor {
     pub(crate) predecessor: String,
     /// Until when the predecessor is published, unless it is revoked.
     pub(crate) predecessor_expires_at: Timestamp,
+    /// When a server was last alive, if that is long ago. Either none is, or the clock of this machine is ahead, and the key signs late.
+    pub(crate) not_alive_since: Option<Timestamp>,
 }
 
 /// A key that is to be revoked.
@@ -81,8 +78,6 @@ pub struct Condemned {
     pub(crate) successor: Option<Successor>,
     /// For how long verifiers that honour `max-age` may accept its tokens.
     pub(crate) max_age: Duration,
-    /// When a server was last alive, if that is long ago. Either none is, or the clock of this machine is ahead, and the successor would sign late.
-    pub(crate) not_alive_since: Option<Timestamp>,
 }
 
 /// The keys of a database as an operator may change them.
@@ -93,25 +88,39 @@ pub(crate) struct KeyRequests<'a> {
     pub(super) sealing: SealingKeys,
     pub(super) stored: StoredKeys,
     pub(super) keys: Keys,
+    /// The algorithms that resources use.
+    in_use: Vec<Algorithm>,
     /// When a server was last alive, by its own clock.
     last_alive: Option<Timestamp>,
     pub(super) now: Timestamp,
 }
 
 impl<'a> KeyRequests<'a> {
-    /// Reads the keys. Refuses a clock that is behind: a key that it creates would sign before verifiers know it.
+    /// Reads the keys.
     pub(crate) async fn read(policy: &'a Policy, store: &'a Store, now: Timestamp) -> Result<Self, RequestError> {
         let sealing = SealingKeys::open_existing(policy, store).await?;
         let stored = store.list_signing_keys().await?;
         let keys = Keys::open(&stored, &sealing, &Keys::default());
-        if let Some(published_at) = keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
+        let (last_alive, in_use) = (store.find_heartbeat().await?, store.list_algorithms_in_use().await?);
+        Ok(Self { policy, store, sealing, stored, keys, in_use, last_alive, now })
+    }
+
+    /// Refuses a clock that is behind: a key that signs after a lead by such a clock would sign before verifiers know it.
+    pub(crate) fn require_current_clock(&self) -> Result<(), RequestError> {
+        let now = self.now;
+        if let Some(published_at) = self.keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
             return Err(Error::ClockBehind { now, published_at }.into());
         }
-        let last_alive = store.find_heartbeat().await?;
-        if let Some(alive_at) = last_alive.filter(|alive_at| *alive_at > now + 2 * SKEW) {
-            return Err(RequestError::ClockBehind { alive_at, now });
+        match self.last_alive.filter(|alive_at| *alive_at > now + 2 * SKEW) {
+            Some(alive_at) => Err(RequestError::ClockBehind { alive_at, now }),
+            None => Ok(()),
         }
-        Ok(Self { policy, store, sealing, stored, keys, last_alive, now })
+    }
+
+    /// When a server was last alive, if that is long ago. Either none is, or the clock of this machine is ahead.
+    fn not_alive_since(&self) -> Option<Timestamp> {
+        // A server that is alive writes a heartbeat every minute.
+        self.last_alive.filter(|last| self.now.since(*last) > 3 * SKEW)
     }
 
     /// The algorithms that have a key that signs.
@@ -132,18 +141,25 @@ impl<'a> KeyRequests<'a> {
 
     /// What [`Self::rotate`] would do.
     pub(crate) fn rotation(&self, algorithm: Algorithm, lead: Option<Duration>) -> Result<Successor, RequestError> {
+        self.require_current_clock()?;
         let schedule = self.policy.schedule();
         let lead = lead.unwrap_or(schedule.lead);
         let least = self.policy.shortest_lead();
         if lead < least {
             return Err(RequestError::LeadTooShort { lead, max_age: schedule.longest_max_age, least });
         }
+        if lead > Policy::LONGEST_LEAD {
+            return Err(RequestError::LeadTooLong(lead));
+        }
         let predecessor = self.signing(algorithm)?.kid.clone();
+        if !self.in_use.contains(&algorithm) {
+            return Err(RequestError::Unused(algorithm));
+        }
         if let Some(row) = self.keys.successor_row(algorithm, self.now) {
             let (kid, activates_at) = (row.kid.clone(), row.activates_at);
             return Err(RequestError::NextIsPublished { algorithm, kid, activates_at });
         }
-        Ok(self.successor(schedule, algorithm, None, predecessor, self.now + lead))
+        Ok(self.successor(algorithm, None, predecessor, self.now + lead))
     }
 
     /// Publishes the next key of an algorithm, which signs after the lead.
@@ -152,75 +168,76 @@ impl<'a> KeyRequests<'a> {
         self.take_over(act, planned).await
     }
 
-    /// What revoking a key would do, or the key that signs if none is named.
+    /// What revoking a key would do.
     pub(crate) fn condemned(&self, kid: &str) -> Result<Condemned, RequestError> {
         let schedule = self.policy.schedule();
         let max_age = schedule.lead.saturating_sub(2 * schedule.skew).min(schedule.longest_max_age);
-        // A server that is alive writes a heartbeat every minute.
-        let not_alive_since = self.last_alive.filter(|last| self.now.since(*last) > 3 * SKEW);
         let kid = kid.to_owned();
         let Some(row) = self.stored.rows.iter().find(|row| row.kid == kid) else {
             let damaged = self.stored.damaged.iter().any(|key| key.kid.as_deref() == Some(&kid));
-            return if damaged {
-                Ok(Condemned { kid, successor: None, max_age, not_alive_since })
-            } else {
-                Err(RequestError::NoSuchKey(kid))
-            };
+            return if damaged { Ok(Condemned { kid, successor: None, max_age }) } else { Err(RequestError::NoSuchKey(kid)) };
         };
         let (algorithm, state) = (row.algorithm, row.state(self.now));
         if !state.is_published() {
             return Err(RequestError::NotPublished { kid, state });
         }
-        let signs = self.keys.active_row(algorithm, self.now).is_some_and(|active| active.kid == kid);
-        let successor = signs.then(|| {
+        // A damaged key may be open in a server, which signs with it.
+        let later = self.keys.active_row(algorithm, self.now).is_some_and(|active| active.generation > row.generation);
+        let successor = (state == KeyState::Active && !later).then(|| {
             let next = self.keys.successor_row(algorithm, self.now).map(|row| row.kid.clone());
-            self.successor(schedule, algorithm, next, kid.clone(), (self.now + SHORT_LEAD).to_whole_second())
+            self.successor(algorithm, next, kid.clone(), self.now + schedule.lead)
         });
-        Ok(Condemned { kid, successor, max_age, not_alive_since })
+        Ok(Condemned { kid, successor, max_age })
     }
 
-    /// Lets another key sign in place of one that is to be revoked, if it is the one that signs. The other key is created unless it is published
-    /// already. The key is revoked a moment before, see [`withdrawal_before`].
+    /// Publishes a key that can sign in place of one that is to be revoked, if that is the one that signs. Then it waits for its time as in a
+    /// rotation, so that nothing is lost if the operator is interrupted.
+    ///
+    /// The key is revoked then, and [`Self::activate`] follows after [`READ_WITHIN`]. The `kid` of the successor makes verifiers fetch
+    /// the JWKS. If that still had the compromised key, they would keep it until they fetch again, which can take an hour and longer. For
+    /// about a second no key signs, and requests are answered with 503.
     pub(crate) async fn replace(&self, act: &Act, kid: &str) -> Result<Condemned, RequestError> {
         let condemned = self.condemned(kid)?;
         let successor = match condemned.successor {
-            Some(successor) => Some(self.take_over(act, successor).await?),
-            None => None,
+            Some(successor) if successor.kid.is_none() => Some(self.take_over(act, successor).await?),
+            published => published,
         };
         Ok(Condemned { successor, ..condemned })
     }
 
-    fn successor(
-        &self,
-        schedule: Schedule,
-        algorithm: Algorithm,
-        kid: Option<String>,
-        predecessor: String,
-        activates_at: Timestamp,
-    ) -> Successor {
-        Successor { kid, algorithm, activates_at, predecessor, predecessor_expires_at: schedule.expiry_of(activates_at) }
+    /// Lets a key that is published sign now, by every clock.
+    pub(crate) async fn activate(&self, act: &Act, kid: &str) -> Result<(), RequestError> {
+        let row = self.stored.rows.iter().find(|row| row.kid == kid);
+        let SigningKeyRow { algorithm, generation, .. } = *row.ok_or_else(|| RequestError::NoSuchKey(kid.to_owned()))?;
+        let expiry = self.policy.schedule().expiry_of(act.now);
+        // A server may have noticed that the key before it is revoked, and may have been first.
+        self.store.activate_signing_key(act, (kid, algorithm, generation), act.now - 2 * SKEW, expiry).await?;
+        Ok(())
     }
 
-    async fn take_over(&self, act: &Act, mut successor: Successor) -> Result<Successor, RequestError> {
-        let Successor { algorithm, activates_at, predecessor_expires_at, .. } = successor;
-        let (kid, first) = if let Some(kid) = successor.kid {
-            let row = self.stored.rows.iter().find(|row| row.kid == kid);
-            let generation = row.map_or(0, |row| row.generation);
-            let first = self.store.activate_signing_key(act, (&kid, algorithm, generation), activates_at, predecessor_expires_at).await?;
-            (kid, first)
-        } else {
-            let generation = self.stored.newest_generation(algorithm).saturating_add(1);
-            let taken = Stopwatch::start();
-            let mut row = rotation::create(self.policy, &self.sealing, algorithm, generation, self.now, activates_at).await?;
-            // It is published from now on, and a large RSA key takes seconds.
-            row.activates_at = (activates_at + taken.elapsed()).to_whole_second();
-            successor.activates_at = row.activates_at;
-            successor.predecessor_expires_at = self.policy.schedule().expiry_of(row.activates_at);
-            (row.kid.clone(), self.store.insert_signing_key(act, "key.create", row, successor.predecessor_expires_at).await?)
-        };
-        if !first {
+    fn successor(&self, algorithm: Algorithm, kid: Option<String>, predecessor: String, activates_at: Timestamp) -> Successor {
+        Successor {
+            kid,
+            algorithm,
+            activates_at,
+            predecessor,
+            predecessor_expires_at: self.policy.schedule().expiry_of(activates_at),
+            not_alive_since: self.not_alive_since(),
+        }
+    }
+
+    async fn take_over(&self, act: &Act, planned: Successor) -> Result<Successor, RequestError> {
+        let Successor { algorithm, activates_at, .. } = planned;
+        let generation = self.stored.newest_generation(algorithm).saturating_add(1);
+        let taken = Stopwatch::start();
+        let mut row = rotation::create(self.policy, &self.sealing, algorithm, generation, self.now, activates_at).await?;
+        // It is published from now on, and a large RSA key takes seconds.
+        row.activates_at = (activates_at + taken.elapsed()).to_whole_second();
+        let (kid, activates_at) = (row.kid.clone(), row.activates_at);
+        let predecessor_expires_at = self.policy.schedule().expiry_of(activates_at);
+        if !self.store.insert_signing_key(act, "key.create", row, predecessor_expires_at).await? {
             return Err(RequestError::Raced);
         }
-        Ok(Successor { kid: Some(kid), ..successor })
+        Ok(Successor { kid: Some(kid), activates_at, predecessor_expires_at, ..planned })
     }
 }

@@ -164,7 +164,8 @@ impl Keys {
     /// Whether an algorithm has a key that should sign at `now` and cannot.
     pub(super) fn has_lost(&self, algorithm: Algorithm, now: Timestamp) -> bool {
         let in_use = |retires_at: Option<Timestamp>| retires_at.is_none_or(|retires| retires > now);
-        let revoked = |row: &SigningKeyRow| row.algorithm == algorithm && row.revoked_at.is_some() && in_use(row.retires_at);
+        let after_it_signed = |row: &SigningKeyRow| row.revoked_at.is_some_and(|revoked| revoked >= row.activates_at);
+        let revoked = |row: &SigningKeyRow| row.algorithm == algorithm && after_it_signed(row) && in_use(row.retires_at);
         let damaged = |key: &Quarantined| key.algorithm == Some(algorithm) && in_use(key.retires_at);
         self.opened.iter().any(|key| revoked(&key.row)) || self.quarantined.iter().any(damaged)
     }
@@ -177,7 +178,8 @@ impl Keys {
 
     /// The latest time at which one of the keys was published.
     pub(super) fn newest(&self) -> Option<Timestamp> {
-        self.opened.iter().map(|key| key.row.published_at).max()
+        // An operator whose clock was ahead withdraws the key that he made.
+        self.opened.iter().filter(|key| key.row.revoked_at.is_none()).map(|key| key.row.published_at).max()
     }
 
     /// `stored` as the plan sees it.

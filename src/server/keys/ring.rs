@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::{
     ClockFault, Error, Policy, SealingKeys,
     opened::{Jwks, Keys, PublishedKey},
-    plan::{FALLBACK, Occasion, SHORT_LEAD, next_activations},
+    plan::{FALLBACK, Occasion, next_activations},
     rotation,
 };
 use crate::{
@@ -191,8 +191,8 @@ impl KeyRing {
     /// Whether a key of the default algorithm is active at `now`, or is about to be: after a revocation, none is for a moment.
     pub(crate) fn can_sign(&self, now: Timestamp) -> bool {
         let view = self.0.view.load();
-        let active = |at| view.keys.active(FALLBACK, at).is_some();
-        active(now) || active(now + SHORT_LEAD)
+        let takes_over = || view.keys.successor_row(FALLBACK, now).is_some() && view.keys.has_lost(FALLBACK, now);
+        view.keys.active(FALLBACK, now).is_some() || takes_over()
     }
 }
 

@@ -112,11 +112,12 @@ impl Store {
         self.write(move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Keys).await?;
-                let activated = sqlx::query("UPDATE signing_keys SET activates_at = $2 WHERE kid = $1 AND activates_at > $2")
-                    .bind(kid.clone())
-                    .bind(activates_at.seconds())
-                    .execute(&mut *connection)
-                    .await?;
+                let activated =
+                    sqlx::query("UPDATE signing_keys SET activates_at = $2 WHERE kid = $1 AND activates_at > $2 AND revoked_at IS NULL")
+                        .bind(kid.clone())
+                        .bind(activates_at.seconds())
+                        .execute(&mut *connection)
+                        .await?;
                 if activated.rows_affected() > 0 {
                     let times = [act.now, activates_at, predecessors_expire_at];
                     retire_before(connection, algorithm.as_str(), generation, times).await?;
@@ -159,8 +160,9 @@ impl Store {
         .await
     }
 
-    /// Withdraws a key at once. One that is revoked already stays as it is.
-    pub(crate) async fn revoke_signing_key(&self, act: &Act, kid: &str) -> Result<(), Error> {
+    /// Withdraws a key at once. The key that would have retired when this one signs signs on. Returns false if there is no such key, or it is
+    /// revoked already.
+    pub(crate) async fn revoke_signing_key(&self, act: &Act, kid: &str) -> Result<bool, Error> {
         let (act, kid) = (act.clone(), kid.to_owned());
         self.write(move |connection| {
             Box::pin(async move {
@@ -171,9 +173,19 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 if revoked.rows_affected() > 0 {
+                    sqlx::query(
+                        "UPDATE signing_keys SET retires_at = NULL, expires_at = NULL
+                         WHERE revoked_at IS NULL AND retires_at > $2 AND EXISTS (
+                             SELECT 1 FROM signing_keys AS successor WHERE successor.kid = $1
+                             AND successor.algorithm = signing_keys.algorithm AND successor.activates_at = signing_keys.retires_at)",
+                    )
+                    .bind(kid.clone())
+                    .bind(act.now.seconds())
+                    .execute(&mut *connection)
+                    .await?;
                     changes::record(connection, &act, "key.revoke", &kid, Detail::default()).await?;
                 }
-                Ok(())
+                Ok(revoked.rows_affected() > 0)
             })
         })
         .await

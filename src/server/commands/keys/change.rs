@@ -4,7 +4,10 @@ use super::{Condemned, Keys, Successor};
 use crate::{
     clock::Timestamp,
     protocol::Algorithm,
-    server::commands::{Act, Error},
+    server::{
+        commands::{Act, Error},
+        keys::RequestError,
+    },
 };
 
 impl Keys<'_> {
@@ -37,8 +40,8 @@ impl Keys<'_> {
         Ok(self.requests(now).await?.condemned(kid)?)
     }
 
-    /// Lets another key sign in place of one that is to be revoked, if it is the one that signs. [`Self::revoke`] follows a moment before it
-    /// does, see [`withdrawal_before`](crate::server::keys::withdrawal_before).
+    /// Publishes a key that can sign in place of one that is to be revoked, if that is the one that signs. [`Self::revoke`] and then
+    /// [`Self::activate`] follow, each after [`READ_WITHIN`](crate::server::keys::READ_WITHIN).
     ///
     /// # Errors
     ///
@@ -51,8 +54,17 @@ impl Keys<'_> {
     ///
     /// # Errors
     ///
-    /// If the database fails.
+    /// If its row is damaged or was deleted, or the database fails.
     pub async fn revoke(&self, act: &Act, kid: &str) -> Result<(), Error> {
-        Ok(self.store.revoke_signing_key(act, kid).await?)
+        if self.store.revoke_signing_key(act, kid).await? { Ok(()) } else { Err(RequestError::NotRevoked(kid.to_owned()).into()) }
+    }
+
+    /// Lets a key that is published sign now, in place of one that was revoked.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such key, or the database fails.
+    pub async fn activate(&self, act: &Act, kid: &str) -> Result<(), Error> {
+        Ok(self.requests(act.now).await?.activate(act, kid).await?)
     }
 }

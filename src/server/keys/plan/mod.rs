@@ -176,7 +176,9 @@ impl KnownKey<'_> {
 
     /// Whether it should sign now or could still be needed, and cannot be used.
     fn is_lost(&self, now: Timestamp) -> bool {
-        !self.usable() && self.row.retires_at.is_none_or(|retires| retires > now)
+        // One that was revoked before its time has never signed.
+        let never_signed = self.row.revoked_at.is_some_and(|revoked| revoked < self.row.activates_at);
+        !self.usable() && !never_signed && self.row.retires_at.is_none_or(|retires| retires > now)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use super::Malformed;
+use super::{Malformed, secret_forms::contains_secret};
 
 /// The name that an API gives its verifier, so that the operator of the issuer recognizes its requests.
 ///
-/// It has no upper case, so that it cannot look like a secret, and nothing that would have to be escaped in a comment of a header
-/// (RFC 9110 section 5.6.5).
+/// It does not look like a secret or a token, because it is listed and logged, and has nothing that would have to be escaped in a comment of a
+/// header (RFC 9110 section 5.6.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VerifierName(String);
 
@@ -34,8 +34,12 @@ impl FromStr for VerifierName {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:/@".contains(&byte);
+        let refuse = |rule| Malformed { what: "name of a verifier", rule };
         if text.is_empty() || text.len() > Self::MAX_LEN || !text.bytes().all(allowed) {
-            return Err(Malformed { what: "name of a verifier", rule: "it must be 1 to 64 of a-z, 0-9, and - . _ : / @" });
+            return Err(refuse("it must be 1 to 64 of a-z, 0-9, and - . _ : / @"));
+        }
+        if contains_secret(text) {
+            return Err(refuse("it must not look like a secret or a token, because names are listed and logged"));
         }
         Ok(Self(text.to_owned()))
     }

@@ -60,6 +60,18 @@ const fn volume(linked: bool) -> &'static str {
     }
 }
 
+#[cfg(unix)]
+const BY_GROUP: u32 = 0o020;
+#[cfg(unix)]
+const BY_OTHERS_OR_WRITABLE_BY_GROUP: u32 = 0o007 | BY_GROUP;
+
+/// Whether `owner` is the user of this process, who is `user`, or root.
+#[cfg(unix)]
+const fn is_ours(owner: u32, user: u32) -> bool {
+    const ROOT: u32 = 0;
+    owner == user || owner == ROOT
+}
+
 /// Refuses a file that others can read or write. For a missing file, checks only its folder.
 #[cfg(unix)]
 pub(crate) fn require_private(kind: SecretFile, path: &Path) -> Result<(), Exposed> {
@@ -68,13 +80,9 @@ pub(crate) fn require_private(kind: SecretFile, path: &Path) -> Result<(), Expos
         os::unix::fs::{MetadataExt, PermissionsExt},
     };
 
-    const ROOT: u32 = 0;
     const STICKY: u32 = 0o1000;
     const BY_EVERYONE: u32 = 0o002;
-    const BY_GROUP: u32 = 0o020;
-    const BY_OTHERS_OR_WRITABLE_BY_GROUP: u32 = 0o007 | BY_GROUP;
     let user = rustix::process::geteuid().as_raw();
-    let ours = |owner| owner == user || owner == ROOT;
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let link = fs::symlink_metadata(&absolute).ok();
     let linked = link.as_ref().is_some_and(fs::Metadata::is_symlink);
@@ -86,7 +94,7 @@ pub(crate) fn require_private(kind: SecretFile, path: &Path) -> Result<(), Expos
             return Err(Exposed::Folder { kind, path: absolute.clone(), folder: folder.to_owned(), mode });
         }
     }
-    if let Some(link) = link.filter(|link| linked && !ours(link.uid())) {
+    if let Some(link) = link.filter(|link| linked && !is_ours(link.uid(), user)) {
         return Err(Exposed::Link { kind, path: absolute, owner: link.uid(), user });
     }
     // A missing or inaccessible file is reported when it is opened.
@@ -102,13 +110,7 @@ pub(crate) fn require_private(kind: SecretFile, path: &Path) -> Result<(), Expos
             mode &= !BY_GROUP;
         }
     }
-    if mode & BY_OTHERS_OR_WRITABLE_BY_GROUP != 0 {
-        return Err(Exposed::Mode { kind, path: absolute, mode, linked });
-    }
-    if kind != SecretFile::TlsKey && !ours(file.uid()) {
-        return Err(Exposed::Owner { kind, path: absolute, owner: file.uid(), user });
-    }
-    Ok(())
+    require_mode_and_owner(kind, absolute, (mode, file.uid()), linked)
 }
 
 #[cfg(not(unix))]
@@ -122,6 +124,32 @@ pub(crate) fn require_private_database(path: &Path) -> Result<(), Exposed> {
         let mut name = path.as_os_str().to_owned();
         name.push(end);
         require_private(SecretFile::Database, Path::new(&name))?;
+    }
+    Ok(())
+}
+
+/// Refuses an open file that others can read or write, by its own metadata: at `path` there may be another file by now.
+#[cfg(unix)]
+pub(crate) fn require_private_open(kind: SecretFile, path: &Path, file: &std::fs::Metadata) -> Result<(), Exposed> {
+    use std::os::unix::fs::MetadataExt;
+
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    require_mode_and_owner(kind, absolute, (file.mode() & 0o777, file.uid()), false)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn require_private_open(_: SecretFile, _: &Path, _: &std::fs::Metadata) -> Result<(), Exposed> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn require_mode_and_owner(kind: SecretFile, path: PathBuf, (mode, owner): (u32, u32), linked: bool) -> Result<(), Exposed> {
+    let user = rustix::process::geteuid().as_raw();
+    if mode & BY_OTHERS_OR_WRITABLE_BY_GROUP != 0 {
+        return Err(Exposed::Mode { kind, path, mode, linked });
+    }
+    if kind != SecretFile::TlsKey && !is_ours(owner, user) {
+        return Err(Exposed::Owner { kind, path, owner, user });
     }
     Ok(())
 }

@@ -94,7 +94,7 @@ fn a_verifier_with_invalid_settings_is_not_built() {
     assert!(builder().jwks_uri("https://keys.example/jwks").build().is_ok());
     assert!(matches!(error(builder().keys_file("/nowhere/keys.json")), BuildError::KeysFile { .. }));
     let long = "x".repeat(65);
-    for name in ["", "Orders", "orders api", "orders)", "orders\n", "\u{f6}rders", "a\\b", &long] {
+    for name in ["", "Orders", "orders api", "orders)", "orders\n", "\u{f6}rders", "a\\b", &long, "sw_0123456789abcdef"] {
         assert!(matches!(error(builder().name(name)), BuildError::Name(_)), "{name:?}");
     }
     assert!(builder().name(&long[..64]).build().is_ok() && builder().name("eu/orders-api:1.2@pod_7").build().is_ok());

@@ -11,6 +11,7 @@ use crate::{
     },
     clock::Timestamp,
     server::{
+        caller_text::printable,
         commands::Keys,
         keys::{self, ExportedKey},
     },
@@ -80,8 +81,16 @@ fn note(export: &keys::Export) -> String {
         _ if count < published => {
             format!("this is {count} of {published} published keys: tokens that the others sign cannot be verified with it")
         }
+        _ if !export.damaged.is_empty() => {
+            let unreadable = || "one whose id cannot be read".to_owned();
+            let kids = export.damaged.iter().map(|kid| kid.as_deref().map_or_else(unreadable, |kid| printable(kid).into_owned()));
+            format!(
+                "not complete: damaged keys are left out: {}. Servers that had opened them before the damage still publish them and may sign with them, and their successors may sign at any moment: export again when `sealwright key list` shows those",
+                kids.collect::<Vec<_>>().join(", ")
+            )
+        }
         Some(until) => format!(
-            "complete until {}: from then on another key may sign, so export again before. A key that is rotated by hand is replaced earlier, two hours after its successor is published at the earliest; one that is lost or compromised, at once",
+            "complete until {}: from then on another key may sign, so export again before. A key that is rotated by hand is replaced earlier, two hours after its successor is published at the earliest; one that is lost or compromised, at once. Export again also after `resource update --alg` or `resource create --alg`: an algorithm that was not in use gets a key of its own",
             rfc3339(until)
         ),
         None => {

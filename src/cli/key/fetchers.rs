@@ -52,6 +52,8 @@ struct AskedNode {
     url: String,
     /// When it began to record who fetches. Null if it did not answer.
     since: Option<String>,
+    /// How many sources it dropped because there were too many. Null if it did not answer.
+    dropped: Option<u64>,
     /// Why it did not answer.
     error: Option<String>,
 }
@@ -71,15 +73,15 @@ impl Nodes {
         let others = self.urls.iter().map(|url| (url.clone(), false));
         let (mut nodes, mut answers) = (Vec::new(), Vec::new());
         for (url, known) in local.into_iter().chain(others) {
-            let (since, error) = match ask(&format!("{url}{ROUTE}"), known).await {
+            let (since, dropped, error) = match ask(&format!("{url}{ROUTE}"), known).await {
                 Ok(view) => {
-                    let since = view.since.clone();
+                    let (since, dropped) = (view.since.clone(), view.dropped);
                     answers.push(view);
-                    (Some(since), None)
+                    (Some(since), Some(dropped), None)
                 }
-                Err(why) => (None, Some(why)),
+                Err(why) => (None, None, Some(why)),
             };
-            nodes.push(AskedNode { url, since, error });
+            nodes.push(AskedNode { url, since, dropped, error });
         }
         let behind = behind(answers);
         AskedNodes { warnings: warnings(&nodes, &behind), nodes, behind }
@@ -94,19 +96,18 @@ async fn ask(url: &str, known: bool) -> Result<FetchersView, String> {
     serde_json::from_slice(&body).map_err(|_| node::foreign(status))
 }
 
+/// Sources by what is shown of them: address and user agent.
+type Sources = BTreeMap<(String, String), FetcherView>;
+
 /// The sources that fetch regularly and lack a key, whichever node they asked last.
 fn behind(answers: Vec<FetchersView>) -> Vec<Behind> {
     let mut keys: BTreeMap<String, PublishedKeyView> = BTreeMap::new();
-    let mut sources: BTreeMap<(String, String), FetcherView> = BTreeMap::new();
+    let mut sources = Sources::new();
     for answer in answers {
         keys.extend(answer.keys.into_iter().map(|key| (key.kid.clone(), key)));
-        for fetcher in answer.fetchers {
-            let source = (fetcher.address.clone(), fetcher.user_agent.clone());
-            match sources.remove(&source) {
-                Some(known) => sources.insert(source, merged(known, fetcher)),
-                None => sources.insert(source, fetcher),
-            };
-        }
+        let mut of_node = Sources::new();
+        answer.fetchers.into_iter().for_each(|fetcher| add(&mut of_node, fetcher, missing_in_either));
+        of_node.into_values().for_each(|fetcher| add(&mut sources, fetcher, missing_in_both));
     }
     let lacks = |fetcher: FetcherView| {
         fetcher.period_s?;
@@ -119,7 +120,31 @@ fn behind(answers: Vec<FetchersView>) -> Vec<Behind> {
     behind
 }
 
-/// One source that two nodes know. Behind a load balancer, each of them sees a part of its fetches.
+/// Adds what is known of a source. `missing` decides which keys it lacks if it is among them already.
+fn add(sources: &mut Sources, fetcher: FetcherView, missing: fn(&FetcherView, &FetcherView) -> Vec<String>) {
+    let source = (fetcher.address.clone(), fetcher.user_agent.clone());
+    let fetcher = match sources.remove(&source) {
+        Some(known) => {
+            let missing = missing(&known, &fetcher);
+            FetcherView { missing, ..merged(known, fetcher) }
+        }
+        None => fetcher,
+    };
+    sources.insert(source, fetcher);
+}
+
+/// One node knows two sources that look alike, because a part of their user agents is not shown: each may lack a key.
+fn missing_in_either(one: &FetcherView, other: &FetcherView) -> Vec<String> {
+    let others = other.missing.iter().filter(|kid| !one.missing.contains(kid));
+    one.missing.iter().chain(others).cloned().collect()
+}
+
+/// Two nodes know one source. Behind a load balancer, each of them sees a part of its fetches.
+fn missing_in_both(one: &FetcherView, other: &FetcherView) -> Vec<String> {
+    one.missing.iter().filter(|kid| other.missing.contains(kid)).cloned().collect()
+}
+
+/// The fetches of both, and the rest of the one that fetched last.
 fn merged(one: FetcherView, other: FetcherView) -> FetcherView {
     let (last, before) = if one.last_fetch >= other.last_fetch { (one, other) } else { (other, one) };
     FetcherView {
@@ -127,7 +152,6 @@ fn merged(one: FetcherView, other: FetcherView) -> FetcherView {
         fetches: last.fetches.saturating_add(before.fetches),
         period_s: last.period_s.into_iter().chain(before.period_s).min(),
         silent: last.silent && before.silent,
-        missing: last.missing.into_iter().filter(|kid| before.missing.contains(kid)).collect(),
         ..last
     }
 }
@@ -140,6 +164,9 @@ fn warnings(nodes: &[AskedNode], behind: &[Behind]) -> Vec<String> {
         let what = "no server could be asked which verifiers lack the next key: run this beside one, or name one with --node";
         warnings.push(what.to_owned());
         return warnings;
+    }
+    for (AskedNode { url, .. }, dropped) in nodes.iter().filter_map(|node| Some((node, node.dropped.filter(|dropped| *dropped > 0)?))) {
+        warnings.push(format!("{url} has dropped {dropped} sources because there were too many: verifiers may be missing here"));
     }
     let (silent, due): (Vec<_>, Vec<_>) = behind.iter().partition(|behind| behind.fetcher.silent);
     warnings.extend(due.iter().take(MAX_WARNINGS).map(|behind| behind.warning()));
@@ -154,7 +181,7 @@ fn warnings(nodes: &[AskedNode], behind: &[Behind]) -> Vec<String> {
                 "{count} used to fetch the keys regularly and stopped before the newest key was published, the last one {who} at {when}: gone, idle, or unable to reach the servers"
             ));
     }
-    if let ([only], false) = (nodes, due.is_empty()) {
+    if let ([only], false) = (nodes, behind.is_empty()) {
         let url = &only.url;
         warnings.push(format!("only {url} was asked, and each node knows only who fetched from it: name the others with --node"));
     }
@@ -183,5 +210,5 @@ impl FetcherView {
 
 /// Whole minutes, if it is longer than two.
 fn to_minutes(seconds: u64) -> u64 {
-    if seconds > 120 { (seconds + 30) / 60 * 60 } else { seconds }
+    if seconds > 120 { seconds.saturating_add(30) / 60 * 60 } else { seconds }
 }

@@ -15,7 +15,7 @@ use crate::{
     protocol::{Algorithm, PublicJwk, PublicKey},
     server::{
         model::{KeyState, SigningKeyRow},
-        store,
+        store::{self, DamagedKey},
     },
 };
 
@@ -27,7 +27,10 @@ pub(crate) struct Export {
     pub(crate) keys: Vec<ExportedKey>,
     /// The number of keys that are published.
     pub(crate) published: usize,
-    /// From when on a key may sign that is not published yet, if no key is rotated by hand, lost or compromised. `None` if that may be at once.
+    /// The ids, if they can be read, of the damaged keys that are left out although a server that had opened them before still publishes them.
+    pub(crate) damaged: Vec<Option<String>>,
+    /// From when on a key may sign that is not exported, if no key is rotated by hand, lost or compromised, and no other algorithm is used. `None`
+    /// if that may be at once.
     pub(crate) complete_until: Option<Timestamp>,
 }
 
@@ -79,20 +82,37 @@ impl KeyRequests<'_> {
         let wanted = keys.only(if kids.is_empty() { &published } else { kids });
         let exported = wanted.published(now).map(|key| Ok(ExportedKey { pem: pem(&key.public)?, row: key.row.clone() }));
         let in_use = self.store.list_algorithms_in_use().await?;
+        let damaged = self.damaged();
+        let next_unknown = in_use.into_iter().map(|algorithm| self.next_unknown(algorithm)).min().flatten();
         Ok(Export {
             jwks: wanted.render(self.policy.ed25519_alg, now)?.document.body.to_vec(),
             keys: exported.collect::<Result<_, NotExported>>()?,
             published: published.len(),
-            complete_until: in_use.into_iter().map(|algorithm| self.next_unknown(algorithm)).min().flatten(),
+            complete_until: next_unknown.filter(|_| damaged.is_empty()),
+            damaged,
         })
+    }
+
+    /// The damaged keys that a server still publishes if it had opened them before the damage.
+    fn damaged(&self) -> Vec<Option<String>> {
+        let quarantined = |row: &SigningKeyRow| self.keys.quarantined().iter().any(|key| key.kid == row.kid);
+        let unopened = self.stored.rows.iter().filter(|row| row.state(self.now).is_published() && quarantined(row));
+        let is_published = |key: &DamagedKey| key.revoked_at.is_none() && key.expires_at.is_none_or(|expires| expires > self.now);
+        let unreadable = self.stored.damaged.iter().filter(|key| is_published(key));
+        unopened.map(|row| Some(row.kid.clone())).chain(unreadable.map(|key| key.kid.clone())).collect()
     }
 
     /// When a key of an algorithm may sign that is not published yet, at the earliest: its rotation creates one when the newest has signed for a period
     /// less the lead, and lets it sign after the lead. The clock of a node may be ahead.
     fn next_unknown(&self, algorithm: Algorithm) -> Option<Timestamp> {
         let schedule = self.policy.schedule();
+        let active = self.keys.active_row(algorithm, self.now);
+        // Another key takes its place at once, and is replaced earlier than its row says.
+        if active.is_none() && self.keys.has_lost(algorithm, self.now) {
+            return None;
+        }
         let due = |row: &SigningKeyRow| row.activates_at + schedule.period.saturating_sub(schedule.lead);
-        let created = match (self.keys.successor_row(algorithm, self.now), self.keys.active_row(algorithm, self.now)) {
+        let created = match (self.keys.successor_row(algorithm, self.now), active) {
             (Some(next), _) => due(next),
             // Its successor is gone.
             (None, Some(key)) if key.retires_at.is_some() => self.now,

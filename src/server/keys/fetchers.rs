@@ -1,7 +1,7 @@
 //! The sources that have fetched the JWKS from this node, so that an operator sees which of them do not have the next key yet.
 //!
 //! This is information and never a gate: a source is an address and what it says of itself, which anyone can make up. It is in memory
-//! and bounded, and no source can push out those of other networks that fetch regularly.
+//! and bounded, and no single network can push out the others.
 
 use std::{
     collections::HashMap,
@@ -159,6 +159,7 @@ impl Known {
 
     /// Adds a source. Drops another one if its network has too many, or else if there are too many in all.
     fn add(&mut self, source: Source) {
+        self.forget(source.fetcher.last_fetch);
         let network = source_network(source.fetcher.address);
         if self.networks.get(&network).is_some_and(|sources| sources.len() >= MAX_PER_NETWORK) {
             self.drop_one_of(network);

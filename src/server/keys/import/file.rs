@@ -27,6 +27,8 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refused> {
     if !metadata.is_file() {
         return Err(Refused::NotAFile);
     }
+    // The checks above are of the path, where the file may have been replaced since.
+    custody::require_private_open(SecretFile::PrivateKey, path, &metadata)?;
     if metadata.len() > LONGEST {
         return Err(Refused::TooLong);
     }

@@ -29,7 +29,7 @@ pub(in crate::cli) struct ResealKeys {
     /// The sealing key and a copy of the database may be known: also replace all signing keys and MAC keys, which ends all logins
     #[arg(long)]
     compromised: bool,
-    /// The file to write the new set of keys to, if the sealing key comes from a setting or a link, which this command does not change
+    /// The file to write the new set of keys to, if the sealing key is in a setting, a link, or a mounted or read-only file
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -58,7 +58,7 @@ impl ResealKeys {
         })?;
         if let ResealView::Done(done) = &view {
             for name in &done.unopened {
-                warn(&format!("the {name} does not open under any sealing key; it was left as it is (`sealwright check` says more)"));
+                warn(&format!("the {name} does not open under any sealing key; its text was left as it is"));
             }
         }
         Ok(())
@@ -75,12 +75,15 @@ async fn servers(operator: &Operator, reseal: &Reseal) -> Result<(), Error> {
 }
 
 async fn seal_again(operator: &Operator, reseal: Reseal, new: &NewSealing) -> Result<(Resealed, Retired), Error> {
-    let (done, sign_at) = operator.commands.keys().rewrite_sealed(&operator.act_now(), &reseal).await?;
-    if let Some(sign_at) = sign_at {
-        // Every node has read the new signing keys by then.
-        SystemClock.sleep_until("reseal", sign_at - READ_WITHIN).await;
+    let keys = operator.commands.keys();
+    let mut done = keys.rewrite_sealed(&operator.act_now(), &reseal).await?;
+    if reseal.replaces_all_keys() {
+        // Every node has read the new signing keys then. It also may have cached a reading of just before.
+        SystemClock.sleep_until("reseal", SystemClock.now() + 2 * READ_WITHIN).await;
+        done = keys.withdraw_known_keys(&operator.act_now(), &reseal, done).await?;
+        SystemClock.sleep_until("reseal", SystemClock.now() + READ_WITHIN).await;
     }
-    Ok(operator.commands.keys().finish_reseal(&operator.act_now(), reseal, done, new).await?)
+    Ok(keys.finish_reseal(&operator.act_now(), reseal, done, new).await?)
 }
 
 const fn question(compromised: bool) -> &'static str {

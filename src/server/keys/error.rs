@@ -43,6 +43,11 @@ pub(crate) enum Error {
     Exposed(#[from] custody::Exposed),
     #[error("the file {} cannot be used: {source}", place.display())]
     File { place: PathBuf, source: Arc<io::Error> },
+    #[error(
+        "the file {} cannot be replaced ({source}): if it is mounted or read-only, use --output FILE, into which this command writes the set of keys to put there",
+        place.display()
+    )]
+    NotReplaced { place: PathBuf, source: Arc<io::Error> },
     #[error("the database has no sealing key yet: start the server once, which creates it")]
     NotInitialized,
     #[error("the sealed text does not open: {0}")]

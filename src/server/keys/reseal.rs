@@ -4,14 +4,13 @@
 //! 2. Once every running server has the new key, the canary and all sealed texts are rewritten under it. From then on, servers seal with it,
 //!    and a key that was sealed before and not yet stored is refused. At the end, the old key leaves the file.
 //!
-//! The database records the kid of the new key, from the first phase until the end. So a repeated call continues with that key.
+//! The database records the kid of the new key, from before it is in the file until the end. So a repeated call continues with that key. A key of
+//! the file that is not recorded, such as a retired one that was put back, is never sealed with.
 
 use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
 use super::{
-    Error, KeyRequests, MacKey, Policy, RequestError, SealingKeys,
-    plan::SHORT_LEAD,
-    rotation,
+    Error, MacKey, Policy, RequestError, SKEW, SealingKeys, rotation,
     sealing::{KeyFile, KeySet, Sealed},
 };
 use crate::{
@@ -64,8 +63,16 @@ pub(crate) struct Resealed {
     pub(crate) unopened: BTreeSet<String>,
     /// The kids of the signing keys that were withdrawn.
     pub(crate) withdrawn: Vec<String>,
-    /// The algorithms whose signing keys have to be replaced before their texts are rewritten.
-    pub(crate) algorithms: Vec<Algorithm>,
+    /// The signing keys that are to sign in place of those that are withdrawn.
+    pub(crate) next: Vec<NextKey>,
+}
+
+/// A signing key under the new sealing key.
+#[derive(Debug)]
+pub(crate) struct NextKey {
+    kid: String,
+    algorithm: Algorithm,
+    generation: i64,
 }
 
 /// The old keys, after the end.
@@ -77,8 +84,8 @@ pub(crate) struct Retired {
 }
 
 impl Reseal {
-    /// The first phase. `replaces`: the sealing key may be known. `output`: where to write the new set if the place of the keys cannot be
-    /// changed.
+    /// The first phase. `replaces`: the sealing key may be known. `output`: where to write the new set instead of the place of the keys, if
+    /// that cannot be changed.
     pub(crate) async fn begin(
         policy: &Policy,
         store: &Store,
@@ -89,6 +96,8 @@ impl Reseal {
         let _turn = SealingKeys::lock_folder(policy).await;
         let sealing = SealingKeys::open_existing(policy, store).await?;
         let canary = store.find_canary().await?.ok_or(Error::NotInitialized)?;
+        // A run that began because the sealing key may be known is continued as such.
+        let replaces = replaces || canary.successor.as_ref().is_some_and(|successor| successor.replaces);
         let set = sealing.set();
         // A key that was made before its text was known to be compromised may be known, too.
         let begun = canary.successor.clone().filter(|successor| successor.replaces || !replaces);
@@ -100,39 +109,30 @@ impl Reseal {
                 return Err(Error::ResealedElsewhere { kid: successor.kid.clone(), place, server: server.name }.into());
             }
         }
-        let current = sealing_kid(&canary.sealed).unwrap_or_default();
-        // A process that was killed may have added a key without recording it.
-        let unrecorded = set.last_after(&current).filter(|_| !replaces);
-        let (successor, added) = match (known, unrecorded) {
-            (Some(known), _) => (known.clone(), None),
-            (None, Some(kid)) => (Successor { kid, replaces }, None),
-            (None, None) => {
-                let new = KeySet::generate();
-                (Successor { kid: new.kids().swap_remove(0), replaces }, Some(set.and(&new)))
-            }
-        };
-        let Successor { kid, replaces } = successor.clone();
-        if replaces {
-            // Refuses a clock that is behind, which would let the new signing keys sign at the wrong time.
-            KeyRequests::read(policy, store, now).await?;
+        let file = owned(&sealing, output);
+        if let Some(output) = output {
+            KeyFile::at(output).require_absent()?;
         }
-        if let Some(file) = owned(&sealing) {
+        if let Some(file) = file {
             file.remove_leftovers()?;
         }
-        let mut distribute = None;
-        if let Some(added) = &added {
-            match (owned(&sealing), output) {
-                (Some(file), _) => file.replace(added, file)?,
-                (None, Some(output)) => {
-                    let file = create(output, added)?;
-                    distribute = Some(Begun::Distribute { kid: kid.clone(), output: file, place: sealing.place() });
-                }
-                (None, None) => return Err(Error::SealingKeyGiven { place: sealing.place() }.into()),
+        let (kid, distribute) = if let Some(known) = known {
+            (known.kid.clone(), None)
+        } else {
+            if file.is_none() && output.is_none() {
+                return Err(Error::SealingKeyGiven { place: sealing.place() }.into());
             }
-        }
-        if canary.successor.as_ref() != Some(&successor) {
-            store.set_successor(&canary, Some(successor)).await?;
-        }
+            let new = KeySet::generate();
+            let (kid, added) = (new.kids().swap_remove(0), set.and(&new));
+            // Before the file: a key that is recorded and in no file has sealed nothing, and the next run makes another.
+            store.set_successor(&canary, Some(Successor { kid: kid.clone(), replaces })).await?;
+            if let Some(file) = file {
+                file.replace(&added, file)?;
+            }
+            let created = output.map(|output| create(output, &added)).transpose()?;
+            let distribute = created.map(|output| Begun::Distribute { kid: kid.clone(), output, place: sealing.place() });
+            (kid, distribute)
+        };
         if let Some(distribute) = distribute {
             return Ok(distribute);
         }
@@ -182,19 +182,15 @@ impl Reseal {
             let (sealed, origin) = sealing.seal_canary()?;
             rewriting.canary = Some((canary.sealed.clone(), sealed, origin));
         }
-        done.algorithms.clear();
         let (texts, unreadable) = store.list_sealed().await?;
-        done.unopened = unreadable.into_iter().collect();
+        done.unopened = unreadable.into_iter().map(|row| row.name).collect();
         for text in texts {
             if sealing_kid(&text.sealed).as_ref() == Some(&self.kid) {
                 continue;
             }
             match &text.content {
-                Content::SigningKey { algorithm, revoked: false, .. } if self.replaces => {
-                    if !done.algorithms.contains(algorithm) {
-                        done.algorithms.push(*algorithm);
-                    }
-                }
+                // It is withdrawn first.
+                Content::SigningKey { revoked: false, .. } if self.replaces => {}
                 Content::MacKey { name } if self.replaces => {
                     let new = MacKey::generate_sealed(name, &sealing)?;
                     rewriting.replaced.push(text.content.name());
@@ -210,49 +206,72 @@ impl Reseal {
         Ok(rewriting)
     }
 
-    /// Creates a signing key under the new sealing key for each of these algorithms, unless there is one. Returns when they sign: soon, and not
-    /// before every node has read them. Until then, the present ones sign.
-    pub(crate) async fn create_signing_keys(
-        &self,
-        policy: &Policy,
-        store: &Store,
-        act: &Act,
-        algorithms: &[Algorithm],
-    ) -> Result<Timestamp, Error> {
-        let (sealing, started) = (self.sealing.sealing_with(&self.kid), Stopwatch::start());
-        let mut all_sign_at = act.now;
-        'algorithms: for algorithm in algorithms.iter().copied() {
+    /// Whether signing keys and MAC keys are replaced as well.
+    pub(crate) const fn replaces_all_keys(&self) -> bool {
+        self.replaces
+    }
+
+    /// Creates a signing key under the new sealing key for each algorithm in use, unless there is one. They are published, and wait for their
+    /// time as in a rotation, so that nothing is lost if this process ends. Until the known ones are withdrawn, those sign.
+    pub(crate) async fn create_signing_keys(&self, policy: &Policy, store: &Store, act: &Act) -> Result<Vec<NextKey>, Error> {
+        let (sealing, started, lead) = (self.sealing.sealing_with(&self.kid), Stopwatch::start(), policy.schedule().lead);
+        // The clock of this machine may be behind those of the servers, by which the keys wait.
+        let now = store.find_heartbeat().await?.map_or(act.now, |alive_at| alive_at.max(act.now));
+        let mut next = Vec::new();
+        'algorithms: for algorithm in store.list_algorithms_in_use().await? {
             for _ in 0..PASSES {
-                let (stored, soon) = (store.list_signing_keys().await?, (act.now + started.elapsed() + SHORT_LEAD).to_whole_second());
-                let signs = |row: &&SigningKeyRow| {
-                    let new = row.algorithm == algorithm && sealing_kid(&row.sealed).as_ref() == Some(&self.kid);
-                    new && row.revoked_at.is_none() && row.activates_at <= soon && row.retires_at.is_none_or(|retires_at| retires_at > soon)
-                };
-                if let Some(row) = stored.rows.iter().find(signs) {
-                    all_sign_at = all_sign_at.max(row.activates_at);
+                let stored = store.list_signing_keys().await?;
+                // A server may have planned the one after it, too, which waits for its own time.
+                let oldest = stored.rows.iter().rfind(|row| row.algorithm == algorithm && self.can_sign(row, now));
+                if let Some(row) = oldest {
+                    next.push(NextKey { kid: row.kid.clone(), algorithm, generation: row.generation });
                     continue 'algorithms;
                 }
                 let generation = stored.newest_generation(algorithm).saturating_add(1);
-                let mut row = rotation::create(policy, &sealing, algorithm, generation, act.now, soon).await?;
+                let mut row = rotation::create(policy, &sealing, algorithm, generation, act.now, now + lead).await?;
                 // A large RSA key takes seconds.
-                row.activates_at = (act.now + started.elapsed() + SHORT_LEAD).to_whole_second();
+                row.activates_at = (now + started.elapsed() + lead).to_whole_second();
                 let predecessors_expire_at = policy.schedule().expiry_of(row.activates_at);
+                // The next pass finds it, or that of a server which was first.
                 store.insert_signing_key(act, "key.create", row, predecessors_expire_at).await?;
             }
             return Err(Error::ResealInterrupted);
         }
-        Ok(all_sign_at)
+        Ok(next)
     }
 
-    /// Withdraws all signing keys that were under another sealing key, also those that do not sign yet.
+    /// Whether a signing key is under the new sealing key, and signs or will.
+    fn can_sign(&self, row: &SigningKeyRow, now: Timestamp) -> bool {
+        let usable = row.revoked_at.is_none() && row.retires_at.is_none_or(|retires_at| retires_at > now);
+        usable && sealing_kid(&row.sealed).as_ref() == Some(&self.kid)
+    }
+
+    /// Withdraws all signing keys that are not under the new sealing key, also those that do not sign yet or whose rows cannot be read: a
+    /// server may have read them before.
     pub(crate) async fn withdraw_signing_keys(&self, store: &Store, act: &Act, done: &mut Resealed) -> Result<(), Error> {
-        for SealedText { content, sealed } in store.list_sealed().await?.0 {
+        let (texts, unreadable) = store.list_sealed().await?;
+        let mut kids = Vec::new();
+        for SealedText { content, sealed } in texts {
             if let Content::SigningKey { kid, revoked: false, .. } = content
                 && sealing_kid(&sealed).as_ref() != Some(&self.kid)
             {
-                store.revoke_signing_key(act, &kid).await?;
-                done.withdrawn.push(kid);
+                kids.push(kid);
             }
+        }
+        kids.extend(unreadable.into_iter().filter_map(|row| row.unrevoked_kid));
+        for kid in kids {
+            store.revoke_signing_key(act, &kid).await?;
+            done.withdrawn.push(kid);
+        }
+        Ok(())
+    }
+
+    /// Lets the new signing keys sign now, by every clock.
+    pub(crate) async fn activate_signing_keys(&self, policy: &Policy, store: &Store, act: &Act, next: &[NextKey]) -> Result<(), Error> {
+        let expiry = policy.schedule().expiry_of(act.now);
+        for NextKey { kid, algorithm, generation } in next {
+            // A server may have noticed that the key before it is revoked, and may have been first.
+            store.activate_signing_key(act, (kid, *algorithm, *generation), act.now - 2 * SKEW, expiry).await?;
         }
         Ok(())
     }
@@ -263,16 +282,17 @@ impl Reseal {
         self.sealing.refresh(store).await?;
         let canary = store.find_canary().await?.ok_or(Error::NotInitialized)?;
         let set = self.sealing.set();
-        if canary.successor.as_ref().is_none_or(|successor| successor.kid != self.kid) {
-            // Another process has completed it, and may have begun the next one.
-            return Ok(Retired::default());
-        }
-        if sealing_kid(&canary.sealed).as_ref() != Some(&self.kid) {
+        let overtaken = canary.successor.as_ref().is_some_and(|successor| successor.kid != self.kid);
+        if overtaken || sealing_kid(&canary.sealed).as_ref() != Some(&self.kid) {
             return Err(Error::ResealInterrupted);
+        }
+        if canary.successor.is_none() {
+            // Another process has completed it.
+            return Ok(Retired::default());
         }
         let (new, old) = (set.filtered(|kid| kid == self.kid), set.filtered(|kid| kid != self.kid));
         let mut retired = Retired { kids: old.kids(), file: None };
-        match (owned(&self.sealing), output) {
+        match (owned(&self.sealing, output), output) {
             (Some(file), _) if !old.is_empty() => {
                 let kept = file.of_retired();
                 let all = kept.read()?.map_or_else(|| old.clone(), |earlier| old.and(&earlier));
@@ -288,9 +308,10 @@ impl Reseal {
     }
 }
 
-/// The file of the sealing keys, if this command may replace it. A link leads to a file that others manage, such as a mounted secret.
-fn owned(sealing: &SealingKeys) -> Option<&KeyFile> {
-    sealing.file().filter(|file| !file.is_link())
+/// The file of the sealing keys, if this command may replace it and no other place was given. A link leads to a file that others manage, such as a
+/// mounted secret. That a file is mounted itself shows only when it is replaced.
+fn owned<'a>(sealing: &'a SealingKeys, output: Option<&Path>) -> Option<&'a KeyFile> {
+    sealing.file().filter(|file| output.is_none() && !file.is_link())
 }
 
 fn create(output: &Path, keys: &KeySet) -> Result<String, Error> {

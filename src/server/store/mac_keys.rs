@@ -1,6 +1,10 @@
 use sqlx::Row;
 
-use super::{Error, Store};
+use super::{
+    Error, Store,
+    epochs::{self, Kind},
+    sealed::is_under_the_sealing_key,
+};
 
 impl Store {
     /// The sealed MAC key of this name.
@@ -9,10 +13,14 @@ impl Store {
         row.map(|row| Ok(row.try_get("sealed")?)).transpose()
     }
 
-    /// Inserts a MAC key. One that exists already stays.
+    /// Inserts a MAC key. One that exists already stays. Refused if the sealing key was replaced since the key was sealed.
     pub(crate) async fn insert_mac_key_unless_there(&self, name: &'static str, sealed: String) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {
+                epochs::raise(connection, Kind::Keys).await?;
+                if !is_under_the_sealing_key(connection, &sealed).await? {
+                    return Err(Error::Resealed);
+                }
                 sqlx::query("INSERT INTO mac_keys (name, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING")
                     .bind(name)
                     .bind(sealed)

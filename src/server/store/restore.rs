@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::{AnyConnection, Connection, Executor};
 
-use super::{DatabaseUrl, Epochs, Error, Store, changes, sqlite_files::BACKUP_MARK};
+use super::{DatabaseUrl, Epochs, Error, Store, changes, sealed::is_under_the_sealing_key, sqlite_files::BACKUP_MARK};
 use crate::{
     clock::Timestamp,
     server::{
@@ -67,6 +67,10 @@ impl Store {
                     .bind(n)
                     .execute(&mut *connection)
                     .await?;
+                }
+                // After the epoch of keys was raised.
+                if !is_under_the_sealing_key(connection, &sealed).await? {
+                    return Err(Error::Resealed);
                 }
                 if !sqlite {
                     // There may be millions of logins, and no request waits for this.

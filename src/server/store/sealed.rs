@@ -48,6 +48,15 @@ impl Content {
     }
 }
 
+/// A row whose sealed text cannot be read.
+#[derive(Debug)]
+pub(crate) struct UnreadableText {
+    /// The name of the row, for messages.
+    pub(crate) name: String,
+    /// The kid, if it is that of a signing key that is not revoked.
+    pub(crate) unrevoked_kid: Option<String>,
+}
+
 /// What to rewrite in one transaction.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rewriting {
@@ -64,8 +73,8 @@ pub(crate) struct Rewriting {
 }
 
 impl Store {
-    /// All sealed texts but the canary, and the names of the rows that cannot be read.
-    pub(crate) async fn list_sealed(&self) -> Result<(Vec<SealedText>, Vec<String>), Error> {
+    /// All sealed texts but the canary, and the rows that cannot be read.
+    pub(crate) async fn list_sealed(&self) -> Result<(Vec<SealedText>, Vec<UnreadableText>), Error> {
         let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
         let rows = sqlx::query(
             "SELECT kid, algorithm, generation, sealed, CAST(CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END AS BIGINT) AS revoked
@@ -80,13 +89,20 @@ impl Store {
             };
             match read() {
                 Ok(sealed) => texts.push(sealed),
-                Err(_) => unreadable.push(format!("signing key {}", text(&row, "kid").unwrap_or_default())),
+                Err(_) => {
+                    let (kid, revoked) = (text(&row, "kid").ok(), row.try_get::<i64, _>("revoked").is_ok_and(|revoked| revoked != 0));
+                    let name = format!("signing key {}", kid.as_deref().unwrap_or_default());
+                    unreadable.push(UnreadableText { name, unrevoked_kid: kid.filter(|_| !revoked) });
+                }
             }
         }
         for row in sqlx::query("SELECT name, sealed FROM mac_keys ORDER BY name").fetch_all(&self.pool).await? {
             match (text(&row, "name"), text(&row, "sealed")) {
                 (Ok(name), Ok(sealed)) => texts.push(SealedText { content: Content::MacKey { name }, sealed }),
-                (name, _) => unreadable.push(format!("MAC key {}", name.unwrap_or_default())),
+                (name, _) => {
+                    let name = format!("MAC key {}", name.unwrap_or_default());
+                    unreadable.push(UnreadableText { name, unrevoked_kid: None });
+                }
             }
         }
         Ok((texts, unreadable))
@@ -217,5 +233,9 @@ mod tests {
         }
         let kids: Vec<_> = store.list_signing_keys().await.unwrap().rows.into_iter().map(|row| (row.kid, row.revoked_at)).collect();
         assert_eq!(kids, [("new 1".to_owned(), None)]);
+        let refused = store.insert_mac_key_unless_there("mac", under("old", "k")).await;
+        assert!(matches!(refused, Err(Error::Resealed)), "{refused:?}");
+        assert_eq!(store.find_mac_key("mac").await.unwrap(), None);
+        store.insert_mac_key_unless_there("mac", under("new", "k")).await.unwrap();
     }
 }

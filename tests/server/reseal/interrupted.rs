@@ -14,6 +14,9 @@ use crate::support::{
 on_both_databases![
     kill_9_of_key_reseal_at_any_time_loses_nothing_and_the_next_run_completes_it,
     a_run_continues_from_every_state_in_which_one_before_was_interrupted,
+    a_key_that_is_recorded_and_in_no_file_is_replaced_by_another,
+    a_run_that_replaces_all_keys_is_continued_as_such,
+    a_key_of_the_file_that_is_not_recorded_is_never_sealed_with,
     a_server_without_the_new_key_is_named_and_nothing_is_sealed_with_it,
 ];
 
@@ -63,18 +66,19 @@ async fn a_run_continues_from_every_state_in_which_one_before_was_interrupted(ba
     let texts = database.texts("SELECT sealed FROM mac_keys WHERE name = 'refresh_token'").await.remove(0);
     let old = kids_in(&file).remove(0);
 
-    // The new key was written into the file, and the database does not know of it yet.
+    // The new key is in the file, and nothing is sealed with it yet.
     let other = stopped(Backend::Sqlite).await;
     fs::copy(key_file(&other), &new_key).unwrap();
     let new = kids_in(&new_key).remove(0);
     join_files(&[&old_key, &new_key], &file);
+    record(&database, &new, false).await;
     assert_eq!(reseal(&database, &[]).json()["sealing_key"], new.as_str());
     assert_eq!((kids_in(&file), kids_of_texts(&database).await), (vec![new.clone()], one(&new)));
 
     // The canary and some rows were rewritten.
     join_files(&[&old_key, &new_key], &file);
     database.execute(&format!("UPDATE mac_keys SET sealed = '{texts}' WHERE name = 'refresh_token'")).await;
-    database.execute(&format!("UPDATE sealing_canary SET successor_kid = '{new}', successor_replaces = 0")).await;
+    record(&database, &new, false).await;
     assert_eq!(kids_of_texts(&database).await, [old.clone(), new.clone()].into());
     let done = reseal(&database, &[]).json();
     assert_eq!((done["sealing_key"].as_str(), done["resealed"].as_u64()), (Some(&*new), Some(1)), "{done}");
@@ -84,7 +88,7 @@ async fn a_run_continues_from_every_state_in_which_one_before_was_interrupted(ba
     for kids in [vec![old.clone(), new.clone()], vec![new.clone()]] {
         let files = if kids.len() == 2 { vec![&*old_key, &*new_key] } else { vec![&*new_key] };
         join_files(&files, &file);
-        database.execute(&format!("UPDATE sealing_canary SET successor_kid = '{new}', successor_replaces = 0")).await;
+        record(&database, &new, false).await;
         let done = reseal(&database, &[]).json();
         assert_eq!((done["sealing_key"].as_str(), done["resealed"].as_u64()), (Some(&*new), Some(0)), "{done}");
         assert_eq!(kids_in(&file), [&*new]);
@@ -95,6 +99,53 @@ async fn a_run_continues_from_every_state_in_which_one_before_was_interrupted(ba
     // The end of one is the beginning of the next.
     assert_ne!(reseal(&database, &[]).json()["sealing_key"], new.as_str());
     Process::serve(&database).addr().await;
+}
+
+/// Records a new sealing key, as a run does that is then killed.
+async fn record(database: &TestDatabase, kid: &str, replaces: bool) {
+    let replaces = u8::from(replaces);
+    database.execute(&format!("UPDATE sealing_canary SET successor_kid = '{kid}', successor_replaces = {replaces}")).await;
+}
+
+async fn a_key_that_is_recorded_and_in_no_file_is_replaced_by_another(backend: Backend) {
+    let database = stopped(backend).await;
+    let signing = database.texts("SELECT kid FROM signing_keys WHERE revoked_at IS NULL").await;
+    record(&database, "never-written", false).await;
+    let done = reseal(&database, &[]).json();
+    let new = done["sealing_key"].as_str().unwrap();
+    assert_ne!(new, "never-written");
+    assert_eq!((kids_in(key_file(&database)), kids_of_texts(&database).await), (vec![new.to_owned()], one(new)));
+    assert_eq!(database.texts("SELECT kid FROM signing_keys WHERE revoked_at IS NULL").await, signing);
+}
+
+async fn a_run_that_replaces_all_keys_is_continued_as_such(backend: Backend) {
+    let database = stopped(backend).await;
+    let signing = database.texts("SELECT kid FROM signing_keys WHERE revoked_at IS NULL").await;
+    let macs = database.texts("SELECT sealed FROM mac_keys").await;
+    // Its key was not written, so that another is made.
+    record(&database, "never-written", true).await;
+    let done = reseal(&database, &[]).json();
+    assert_eq!(done["signing_keys_withdrawn"], serde_json::json!(signing), "{done}");
+    assert_eq!(done["mac_keys_replaced"].as_array().unwrap().len(), macs.len(), "{done}");
+    let now = database.texts("SELECT kid FROM signing_keys WHERE revoked_at IS NULL").await;
+    assert!(now.len() == 1 && now != signing, "{now:?}");
+}
+
+async fn a_key_of_the_file_that_is_not_recorded_is_never_sealed_with(backend: Backend) {
+    let database = stopped(backend).await;
+    let (file, first) = (key_file(&database), database.folder().join("first.key"));
+    let retired = database.keys_dir().join("sealing.key.retired");
+    fs::copy(&file, &first).unwrap();
+    let second = reseal(&database, &[]).json()["sealing_key"].as_str().unwrap().to_owned();
+    // An operator puts the retired key back, for an older backup.
+    let current = database.folder().join("current.key");
+    fs::copy(&file, &current).unwrap();
+    join_files(&[&current, &first], &file);
+    let third = reseal(&database, &[]).json()["sealing_key"].as_str().unwrap().to_owned();
+    let before: BTreeSet<String> = [kids_in(&first).remove(0), second].into();
+    assert!(!before.contains(&third), "{third}");
+    assert_eq!((kids_in(&file), kids_of_texts(&database).await), (vec![third.clone()], one(&third)));
+    assert_eq!(kids_in(&retired).into_iter().collect::<BTreeSet<_>>(), before);
 }
 
 async fn a_server_without_the_new_key_is_named_and_nothing_is_sealed_with_it(backend: Backend) {

@@ -11,12 +11,16 @@ use crate::support::{
     Backend, Process, TestApp, command_on, finish, header_of, on_both_databases, on_sqlite, on_terminal, sealwright, write_private,
 };
 
-on_both_databases![a_row_that_does_not_open_is_named_and_left_as_it_is,];
+on_both_databases![
+    a_row_that_does_not_open_is_named_and_left_as_it_is,
+    a_signing_key_whose_row_cannot_be_read_is_withdrawn_with_the_others_that_may_be_known,
+];
 
 on_sqlite![
     an_older_backup_needs_the_retired_key_and_belongs_to_the_same_issuer,
     a_sealing_key_from_a_setting_is_replaced_by_the_operator_in_two_steps,
     a_sealing_key_that_a_link_leads_to_is_not_replaced,
+    a_sealing_key_in_a_file_that_cannot_be_replaced_is_written_to_another,
     a_missing_wrong_truncated_or_exposed_sealing_key_is_refused_and_nothing_is_rewritten,
     a_running_server_keeps_its_keys_when_the_file_becomes_unusable,
     without_a_confirmation_nothing_is_replaced,
@@ -39,6 +43,22 @@ async fn a_row_that_does_not_open_is_named_and_left_as_it_is(backend: Backend) {
     assert_eq!(database.texts("SELECT sealed FROM signing_keys WHERE kid = 'lost'").await, ["a.b.c.d.e"]);
     let sealed = database.texts("SELECT sealed FROM signing_keys WHERE kid <> 'lost'").await;
     assert_eq!(header_of(&sealed[0])["kid"], view["sealing_key"]);
+}
+
+async fn a_signing_key_whose_row_cannot_be_read_is_withdrawn_with_the_others_that_may_be_known(backend: Backend) {
+    let database = stopped(backend).await;
+    database
+        .execute(
+            "INSERT INTO signing_keys (kid, algorithm, generation, public_jwk, sealed, published_at, activates_at)
+             VALUES ('unreadable', 'unknown', 7, '{}', 'a.b.c.d.e', 1, 1)",
+        )
+        .await;
+    let done = reseal(&database, &["--compromised"]).json();
+    let withdrawn = done["signing_keys_withdrawn"].as_array().unwrap();
+    assert!(withdrawn.len() == 2 && withdrawn.contains(&"unreadable".into()), "{done}");
+    let revoked = database.texts("SELECT kid FROM signing_keys WHERE revoked_at IS NOT NULL").await;
+    assert!(revoked.len() == 2 && revoked.contains(&"unreadable".to_owned()), "{revoked:?}");
+    Process::serve(&database).addr().await;
 }
 
 async fn an_older_backup_needs_the_retired_key_and_belongs_to_the_same_issuer(backend: Backend) {
@@ -109,6 +129,25 @@ async fn a_sealing_key_that_a_link_leads_to_is_not_replaced(backend: Backend) {
     reseal(&database, &[]).failed_saying(&[key_file(&database).to_str().unwrap(), "--output FILE"]);
     assert_eq!((sealed(&database).await, fs::read_to_string(&target).unwrap()), before);
     assert!(key_file(&database).is_symlink());
+}
+
+/// A file that is mounted by itself, for example: this shows only when it is replaced.
+async fn a_sealing_key_in_a_file_that_cannot_be_replaced_is_written_to_another(backend: Backend) {
+    let database = stopped(backend).await;
+    let file = key_file(&database);
+    let (before, old) = (fs::read_to_string(&file).unwrap(), kids_in(&file).remove(0));
+    let (both, alone) = (database.folder().join("both.key"), database.folder().join("alone.key"));
+    let given = reseal(&database, &["--output", both.to_str().unwrap()]).json();
+    let new = given["sealing_key"].as_str().unwrap();
+    assert_eq!((given["state"].as_str(), kids_in(&both)), (Some("distribute"), vec![old.clone(), new.to_owned()]));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    reseal(&database, &["--output", both.to_str().unwrap()]).failed_saying(&[both.to_str().unwrap()]);
+
+    fs::copy(&both, &file).unwrap();
+    let done = reseal(&database, &["--output", alone.to_str().unwrap()]).json();
+    assert_eq!((done["sealing_key"].as_str(), &done["retired_sealing_keys"]), (Some(new), &serde_json::json!([old])));
+    assert_eq!((kids_in(&file), kids_in(&alone)), (kids_in(&both), vec![new.to_owned()]));
+    assert_eq!(kids_of_texts(&database).await, one(new));
 }
 
 async fn a_missing_wrong_truncated_or_exposed_sealing_key_is_refused_and_nothing_is_rewritten(backend: Backend) {

@@ -35,18 +35,24 @@ impl Keys<'_> {
         Ok(!reseal.behind(self.store, now).await?.is_empty())
     }
 
-    /// Rewrites everything under the new sealing key, and creates signing keys if the present ones have to be replaced. Refused while a server
-    /// is behind. Returns when these keys sign, if there are any: [`Self::finish_reseal`] must wait until then.
-    pub(crate) async fn rewrite_sealed(&self, act: &Act, reseal: &Reseal) -> Result<(Resealed, Option<Timestamp>), Error> {
-        let done = reseal.rewrite(self.store, act, Resealed::default()).await?;
-        if done.algorithms.is_empty() {
-            return Ok((done, None));
+    /// Rewrites everything under the new sealing key, and publishes new signing keys if the present ones have to be replaced. Refused while a
+    /// server is behind. If [`Reseal::replaces_all_keys`], [`Self::withdraw_known_keys`] follows once every node has read the new signing keys.
+    pub(crate) async fn rewrite_sealed(&self, act: &Act, reseal: &Reseal) -> Result<Resealed, Error> {
+        let mut done = reseal.rewrite(self.store, act, Resealed::default()).await?;
+        if reseal.replaces_all_keys() {
+            done.next = reseal.create_signing_keys(self.policy, self.store, act).await?;
         }
-        let sign_at = reseal.create_signing_keys(self.policy, self.store, act, &done.algorithms).await?;
-        Ok((done, Some(sign_at)))
+        Ok(done)
     }
 
-    /// Withdraws the signing keys that have to be replaced, and retires the old sealing key.
+    /// Withdraws the signing keys that may be known. [`Self::finish_reseal`] follows once every node has read that: the new ones sign only when
+    /// the JWKS of every node is without them.
+    pub(crate) async fn withdraw_known_keys(&self, act: &Act, reseal: &Reseal, mut done: Resealed) -> Result<Resealed, Error> {
+        reseal.withdraw_signing_keys(self.store, act, &mut done).await?;
+        Ok(done)
+    }
+
+    /// Lets the new signing keys sign, and retires the old sealing key.
     pub(crate) async fn finish_reseal(
         &self,
         act: &Act,
@@ -55,8 +61,9 @@ impl Keys<'_> {
         new: &NewSealing,
     ) -> Result<(Resealed, Retired), Error> {
         let (policy, store) = (self.policy, self.store);
-        if !done.algorithms.is_empty() {
-            reseal.withdraw_signing_keys(store, act, &mut done).await?;
+        if reseal.replaces_all_keys() {
+            reseal.activate_signing_keys(policy, store, act, &done.next).await?;
+            // Those that are withdrawn are sealed again like all others.
             done = reseal.rewrite(store, act, done).await?;
         }
         let retired = reseal.end(policy, store, new.output.as_deref()).await?;

@@ -68,6 +68,11 @@ impl KeyFile {
         }
     }
 
+    /// Refuses to overwrite a file.
+    pub(in crate::server::keys) fn require_absent(&self) -> Result<(), Error> {
+        if self.0.symlink_metadata().is_ok() { Err(self.error(io::ErrorKind::AlreadyExists.into())) } else { Ok(()) }
+    }
+
     /// Whether the file is a link to one that others manage, such as a mounted secret.
     pub(in crate::server::keys) fn is_link(&self) -> bool {
         self.0.is_symlink()
@@ -83,7 +88,8 @@ impl KeyFile {
             temporary.persist(&self.0)?;
             Ok(())
         };
-        replaced().map_err(|error| self.error(error))?;
+        // A file that is mounted by itself cannot be renamed over (EBUSY), and its file system may be read-only.
+        replaced().map_err(|source| Error::NotReplaced { place: self.0.clone(), source: Arc::new(source) })?;
         self.sync_folder()
     }
 

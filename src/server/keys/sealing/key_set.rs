@@ -65,12 +65,6 @@ impl KeySet {
         self.0.iter().find(|key| key.key_id() == Some(kid))
     }
 
-    /// The kid of the last key, if it is after the key `kid`.
-    pub(in crate::server::keys) fn last_after(&self, kid: &str) -> Option<String> {
-        let at = self.0.iter().position(|key| key.key_id() == Some(kid))?;
-        self.0[at + 1..].last()?.key_id().map(str::to_owned)
-    }
-
     /// The inverse of [`Self::parse`].
     pub(in crate::server::keys) fn to_text(&self) -> Zeroizing<String> {
         let keys: Vec<_> = self.0.iter().map(|key| Zeroizing::new(key.to_string())).collect();
@@ -95,8 +89,6 @@ mod tests {
         assert_eq!(both.kids(), [old.kids(), new.kids()].concat());
         let read = KeySet::parse(&both.to_text().to_string().into()).unwrap();
         assert!(read == both, "the order is kept");
-        assert_eq!(read.last_after(&old.kids()[0]).as_ref(), new.kids().first());
-        assert_eq!((read.last_after(&new.kids()[0]), read.last_after("other")), (None, None));
         assert!(read.filtered(|kid| kid == new.kids()[0]) == new);
     }
 

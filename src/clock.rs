@@ -27,7 +27,7 @@ impl Timestamp {
 
     /// The first whole second that is not earlier.
     #[must_use]
-    pub(crate) const fn to_whole_second(self) -> Self {
+    pub const fn to_whole_second(self) -> Self {
         Self::from_seconds(self.0.saturating_add(999).div_euclid(1000))
     }
 

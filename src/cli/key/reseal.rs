@@ -78,7 +78,7 @@ async fn seal_again(operator: &Operator, reseal: Reseal, new: &NewSealing) -> Re
     let keys = operator.commands.keys();
     let mut done = keys.rewrite_sealed(&operator.act_now(), &reseal).await?;
     if reseal.replaces_all_keys() {
-        // Every node has read the new signing keys then. It also may have cached a reading of just before.
+        // Every node has read the new signing keys then.
         SystemClock.sleep_until("reseal", SystemClock.now() + 2 * READ_WITHIN).await;
         done = keys.withdraw_known_keys(&operator.act_now(), &reseal, done).await?;
         SystemClock.sleep_until("reseal", SystemClock.now() + READ_WITHIN).await;

@@ -68,7 +68,7 @@ pub(super) async fn execute(
                 let activates_at = activates_at.to_whole_second();
                 let key = (&*kid, algorithm, generation);
                 if store.activate_signing_key(&act, key, activates_at, schedule.expiry_of(activates_at)).await? {
-                    tracing::error!(key.id = kid, "the signing key in use is lost; the next one signs early");
+                    tracing::error!(key.id = kid, "the signing key in use was lost or revoked; the next one signs early");
                 }
             }
             Step::Retire { algorithm, retires_at, expires_at } => {

@@ -215,7 +215,9 @@ proptest! {
         let within = |time: Timestamp| from <= time && time <= until;
         for (key, row) in &executed.rows {
             let is_new = !before.contains_key(key);
-            prop_assert_eq!(is_new && within(row.published_at), foreseen(key, KeyEventKind::Publish), "{:?}", row);
+            if is_new && within(row.published_at) {
+                prop_assert!(foreseen(key, KeyEventKind::Publish), "{:?}", row);
+            }
             let signs = row.retires_at.is_none_or(|retires| retires > row.activates_at);
             let usable = snapshot.keys.iter().all(|key| key.row.kid != row.kid || key.opens && key.row.revoked_at.is_none());
             if usable && signs && from < row.activates_at && within(row.activates_at) {
@@ -223,7 +225,9 @@ proptest! {
             }
         }
         for (key, at) in &executed.deleted {
-            prop_assert_eq!(within(*at), foreseen(key, KeyEventKind::Delete), "{:?}", key);
+            if within(*at) {
+                prop_assert!(foreseen(key, KeyEventKind::Delete), "{:?}", key);
+            }
         }
     }
 }

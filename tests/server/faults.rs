@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, Process, TestApp, TestDatabase, command_on, on_both_databases};
+use crate::support::{Backend, Process, TestApp, TestDatabase, command_on, kids, on_both_databases};
 
 on_both_databases![
     ad9_a_fault_of_the_server_shows_the_caller_a_request_id_and_nothing_else,
@@ -117,11 +117,6 @@ async fn a_key_row_whose_public_key_is_damaged_is_skipped_and_a_new_key_signs(ba
         let after = kids(&app).await;
         assert!(after.len() == 1 && after != before, "{damage}: {after:?}");
     }
-}
-
-async fn kids(app: &TestApp) -> Vec<String> {
-    let jwks = app.get("/.well-known/jwks.json").await.json();
-    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn write_access_to_the_database_is_not_enough_to_publish_a_key(backend: Backend) {

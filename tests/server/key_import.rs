@@ -6,7 +6,7 @@ use sealwright::{protocol::Algorithm, server::commands::ResourceChange};
 use tempfile::NamedTempFile;
 
 use crate::support::{
-    Backend, Finished, ORDERS, TestApp, TestDatabase, command_on, header_of, on_both_databases, on_sqlite, on_terminal, private_keys,
+    Backend, Finished, ORDERS, TestApp, TestDatabase, command_on, header_of, kids, on_both_databases, on_sqlite, on_terminal, private_keys,
     sealwright, write_private,
 };
 
@@ -38,11 +38,6 @@ fn key(database: &TestDatabase) -> PathBuf {
 fn import(database: &TestDatabase, arguments: &[&str]) -> Finished {
     let path = key(database);
     sealwright(database, &[&["key", "import", path.to_str().unwrap(), "--yes"], arguments].concat())
-}
-
-async fn kids(app: &TestApp) -> Vec<String> {
-    let jwks = app.get("/.well-known/jwks.json").await.json();
-    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
 async fn an_imported_key_is_published_at_once_and_signs_after_the_lead(backend: Backend) {

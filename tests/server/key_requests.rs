@@ -8,7 +8,7 @@ use sealwright::{
     server::commands::{Act, ResourceChange},
 };
 
-use crate::support::{Backend, Credential, ORDERS, Process, TestApp, TestDatabase, header_of, on_both_databases, sealwright};
+use crate::support::{Backend, ORDERS, Process, TestApp, TestDatabase, kids, on_both_databases, sealwright, signing};
 
 on_both_databases![
     a_key_that_an_operator_rotates_signs_after_the_lead_and_no_token_becomes_invalid,
@@ -23,16 +23,6 @@ on_both_databases![
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-async fn kids(app: &TestApp) -> Vec<String> {
-    let jwks = app.get("/.well-known/jwks.json").await.json();
-    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
-}
-
-async fn signing(app: &TestApp, client: &Credential) -> String {
-    let token = app.plain_token(client).await.granted();
-    header_of(token["access_token"].as_str().unwrap())["kid"].as_str().unwrap().to_owned()
-}
 
 /// Lets time pass until `early` before the newest key signs.
 async fn pass_until_the_newest_key_signs(app: &TestApp, early: Duration) {

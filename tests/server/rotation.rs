@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sealwright::{protocol::Algorithm, server::commands::ResourceChange};
 
-use crate::support::{Backend, Credential, ORDERS, TestApp, header_of, on_both_databases, on_sqlite};
+use crate::support::{Backend, ORDERS, TestApp, header_of, kids, on_both_databases, on_sqlite, signing};
 
 on_both_databases![
     jk2_the_next_key_is_published_for_a_day_before_it_signs,
@@ -23,18 +23,6 @@ on_sqlite![ky2_damage_to_the_only_key_is_healed_by_the_next_start];
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The kids of the JWKS.
-async fn kids(app: &TestApp) -> Vec<String> {
-    let jwks = app.get("/.well-known/jwks.json").await.json();
-    jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
-}
-
-/// The kid of the key that signs.
-async fn signing(app: &TestApp, client: &Credential) -> String {
-    let token = app.plain_token(client).await.granted();
-    header_of(token["access_token"].as_str().unwrap())["kid"].as_str().unwrap().to_owned()
-}
 
 /// Lets time pass until the rotation has looked at the keys and the node has read the result.
 async fn look(app: &TestApp) {

@@ -81,9 +81,8 @@ impl KeyRequests<'_> {
         }
         let wanted = keys.only(if kids.is_empty() { &published } else { kids });
         let exported = wanted.published(now).map(|key| Ok(ExportedKey { pem: pem(&key.public)?, row: key.row.clone() }));
-        let in_use = self.store.list_algorithms_in_use().await?;
         let damaged = self.damaged();
-        let next_unknown = in_use.into_iter().map(|algorithm| self.next_unknown(algorithm)).min().flatten();
+        let next_unknown = self.in_use.iter().map(|algorithm| self.next_unknown(*algorithm)).min().flatten();
         Ok(Export {
             jwks: wanted.render(self.policy.ed25519_alg, now)?.document.body.to_vec(),
             keys: exported.collect::<Result<_, NotExported>>()?,

@@ -89,7 +89,7 @@ pub(crate) struct KeyRequests<'a> {
     pub(super) stored: StoredKeys,
     pub(super) keys: Keys,
     /// The algorithms that resources use.
-    in_use: Vec<Algorithm>,
+    pub(super) in_use: Vec<Algorithm>,
     /// When a server was last alive, by its own clock.
     last_alive: Option<Timestamp>,
     pub(super) now: Timestamp,
@@ -106,7 +106,7 @@ impl<'a> KeyRequests<'a> {
     }
 
     /// Refuses a clock that is behind: a key that signs after a lead by such a clock would sign before verifiers know it.
-    pub(crate) fn require_current_clock(&self) -> Result<(), RequestError> {
+    fn require_current_clock(&self) -> Result<(), RequestError> {
         let now = self.now;
         if let Some(published_at) = self.keys.newest().filter(|published_at| *published_at > now + 2 * SKEW) {
             return Err(Error::ClockBehind { now, published_at }.into());

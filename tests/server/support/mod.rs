@@ -4,6 +4,7 @@ mod app;
 mod database;
 mod described;
 mod fixtures;
+mod keys;
 pub(crate) mod private_keys;
 mod process;
 mod relay;
@@ -13,6 +14,7 @@ pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, cla
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use described::{DESCRIPTION, resolved};
 pub(crate) use fixtures::{at_orders, lifetime};
+pub(crate) use keys::{kids, signing};
 pub(crate) use process::Finished;
 pub(crate) use process::{Process, command, command_on, finish, furnish, sealwright, sealwright_with_input, write_private};
 pub(crate) use relay::{Behaviour, Relay};

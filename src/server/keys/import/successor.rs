@@ -60,7 +60,7 @@ impl KeyRequests<'_> {
         if let Some(at) = self.store.find_key_revocation(&kid).await? {
             return Err(NotImported::Revoked { kid, at });
         }
-        if !self.store.list_algorithms_in_use().await?.contains(&algorithm) {
+        if !self.in_use.contains(&algorithm) {
             return Err(NotImported::AlgorithmUnused(algorithm));
         }
         Ok(Successor { kid: Some(kid), ..self.rotation(algorithm, lead)? })

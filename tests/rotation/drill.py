@@ -193,9 +193,17 @@ class Drill:
 
     # Figures.
 
-    def stalled(self):
-        rate = len(self.token_at) / (self.ended - self.began)
-        return f"{rate:.0f} tokens/s, longest pause {self.apps.longest_gap:.1f} s" if self.apps.longest_gap > 5 or rate < self.apps.rate / 2 else None
+    def rate(self):
+        return len(self.token_at) / (self.ended - self.began)
+
+    def stalled(self, share):
+        """Whether fewer tokens were issued than this share of the rate, or none for long."""
+        stalled = self.apps.longest_gap > 5 or self.rate() < share * self.apps.rate
+        return [f"{self.rate():.0f} of {self.apps.rate} tokens/s, longest pause {self.apps.longest_gap:.1f} s"] if stalled else []
+
+    def early(self):
+        """The keys that signed before every verifier could know them."""
+        return [f"{kid} signed {late:.1f} s before the last cached JWKS without it had expired" for kid, late in self.surprises]
 
     def revoked(self, verifying=None):
         """The revoked keys, of which this library had accepted a token."""

@@ -73,10 +73,11 @@ LIBRARIES = [
 DEBIAN = {"python3": "python3", "node": "nodejs", "npm": "npm", "go": "golang-go", "java": "openjdk-17-jdk-headless", "mvn": "maven"}
 
 
-def ours(program):
+def ours(program, share=OUR_SHARE):
+    """Our verifiers, of which so many check each token, in turn."""
     return Library(
         "sealwright", f"Sealwright's verifier, {OUR_VERIFIERS} instances", "4/5 of `max-age`; an unknown `kid` fetches, 10 s after the last fetch at the earliest",
-        "4/5 of `max-age`; unknown `kid`: 10 s / N", lambda folder: None, lambda folder: [program, str(OUR_VERIFIERS), str(OUR_SHARE)])
+        "4/5 of `max-age`; unknown `kid`: 10 s / N", lambda folder: None, lambda folder: [program, str(OUR_VERIFIERS), str(share)])
 
 
 def run(folder, *command):

@@ -205,13 +205,14 @@ impl<'a> KeyRequests<'a> {
         Ok(Condemned { successor, ..condemned })
     }
 
-    /// Lets a key that is published sign now, by every clock.
+    /// Lets a key that is published sign at once.
     pub(crate) async fn activate(&self, act: &Act, kid: &str) -> Result<(), RequestError> {
         let row = self.stored.rows.iter().find(|row| row.kid == kid);
         let SigningKeyRow { algorithm, generation, .. } = *row.ok_or_else(|| RequestError::NoSuchKey(kid.to_owned()))?;
-        let expiry = self.policy.schedule().expiry_of(act.now);
+        let schedule = self.policy.schedule();
+        let (activates_at, expiry) = (schedule.at_once(act.now), schedule.expiry_of(act.now));
         // A server may have noticed that the key before it is revoked, and may have been first.
-        self.store.activate_signing_key(act, (kid, algorithm, generation), act.now - 2 * SKEW, expiry).await?;
+        self.store.activate_signing_key(act, (kid, algorithm, generation), activates_at, expiry).await?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
 use super::{
-    Error, MacKey, Policy, RequestError, SKEW, SealingKeys, rotation,
+    Error, MacKey, Policy, RequestError, SealingKeys, rotation,
     sealing::{KeyFile, KeySet, Sealed},
 };
 use crate::{
@@ -266,12 +266,13 @@ impl Reseal {
         Ok(())
     }
 
-    /// Lets the new signing keys sign now, by every clock.
+    /// Lets the new signing keys sign at once.
     pub(crate) async fn activate_signing_keys(&self, policy: &Policy, store: &Store, act: &Act, next: &[NextKey]) -> Result<(), Error> {
-        let expiry = policy.schedule().expiry_of(act.now);
+        let schedule = policy.schedule();
+        let (activates_at, expiry) = (schedule.at_once(act.now), schedule.expiry_of(act.now));
         for NextKey { kid, algorithm, generation } in next {
             // A server may have noticed that the key before it is revoked, and may have been first.
-            store.activate_signing_key(act, (kid, *algorithm, *generation), act.now - 2 * SKEW, expiry).await?;
+            store.activate_signing_key(act, (kid, *algorithm, *generation), activates_at, expiry).await?;
         }
         Ok(())
     }

@@ -72,6 +72,11 @@ impl Schedule {
     pub(super) fn expiry_of(&self, retires_at: Timestamp) -> Timestamp {
         retires_at + self.longest_use + 2 * self.skew
     }
+
+    /// When a key must begin to sign in the database if it is to sign at once, also on a node whose clock is behind.
+    pub(super) fn at_once(&self, now: Timestamp) -> Timestamp {
+        now - 2 * self.skew
+    }
 }
 
 /// How much a plan may change.

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from front import Apps, Forwarder
-from libraries import Verifying
+from libraries import LONGEST_QUEUE, Verifying
 from nodes import AUDIENCE
 
 # The first tokens of a key, which all instances of ours are asked about.
@@ -50,10 +50,10 @@ class Counts:
 
 
 class Drill:
-    def __init__(self, nodes, built, rate):
+    def __init__(self, nodes, built, rate, longest_queue=LONGEST_QUEUE):
         self.nodes = nodes
         environment = {"ISSUER": nodes.issuer, "JWKS_URI": nodes.issuer + "/.well-known/jwks.json", "AUDIENCE": AUDIENCE, "DIVISOR": str(nodes.divisor)}
-        self.libraries = [Verifying(library, folder, environment, self.answered) for library, folder in built]
+        self.libraries = [Verifying(library, folder, environment, longest_queue, self.answered) for library, folder in built]
         self.counts = {verifying: Counts() for verifying in self.libraries}
         self.front = Forwarder(nodes.addresses, self.seen)
         self.apps = Apps(nodes.addresses, nodes.client, AUDIENCE, rate, self.issued)

@@ -101,8 +101,8 @@ def build_all(root, program):
 class Verifying:
     """A running library. `answered(library, number, accepted, refused, reason)` is called for each answer."""
 
-    def __init__(self, library, folder, environment, answered):
-        self.library, self.folder, self.answered = library, folder, answered
+    def __init__(self, library, folder, environment, longest_queue, answered):
+        self.library, self.folder, self.longest_queue, self.answered = library, folder, longest_queue, answered
         self.environment = {**os.environ, **environment}
         self.waiting, self.skipped, self.asked = 0, 0, 0
 
@@ -115,7 +115,7 @@ class Verifying:
 
     def ask(self, number, token):
         """`number` ends with `!` for all instances of ours, and begins with a letter for tokens that are asked about a second time."""
-        if self.process.returncode is not None or self.waiting > LONGEST_QUEUE and not number.endswith("!"):
+        if self.process.returncode is not None or self.waiting > self.longest_queue and not number.endswith("!"):
             self.skipped += 1
             return
         self.waiting += 1

@@ -38,10 +38,10 @@ def many(refused):
     return sum(instances for *_, instances, _ in refused)
 
 
-async def rotate(nodes, built, rotations, rate):
+async def rotate(nodes, built, rotations, rate, **more):
     random.seed(17)
     probes, starts = [], []
-    async with Drill(nodes, built, rate) as drill:
+    async with Drill(nodes, built, rate, **more) as drill:
         await drill.key(0, 30)
         for rotation in range(1, AUTOMATIC + 1):
             await drill.key(rotation, PERIOD + 4 * LEAD)
@@ -101,7 +101,8 @@ def jk4_three_rotations_at_500_tokens_a_second_fail_no_verification(programs, bu
     """Our verifiers alone, one for each token, and two nodes. The rate is the row's: a machine that does not reach it fails."""
     [(_, folder), *_] = built
     with Nodes(programs.server, DIVISOR, "60s", key_publish_lead="2h", key_rotation_period="1day") as nodes:
-        drill = asyncio.run(rotate(nodes, [(ours(programs.many_verifiers, share=1), folder)], 1, 500))
+        # At first, all verifiers fetch the keys, while tokens wait.
+        drill = asyncio.run(rotate(nodes, [(ours(programs.many_verifiers, share=1), folder)], 1, 500, longest_queue=5000))
     [verifying] = drill.libraries
     failures = [f"refused {it}" for it in drill.refused_valid(verifying, False)][:3]
     failures += [f"{verifying.skipped} tokens were not verified"] if verifying.skipped else []

@@ -10,6 +10,7 @@
 
 use std::{env, error::Error, num::NonZeroU32};
 
+use futures_util::future::join_all;
 use sealwright::verifier::Verifier;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
@@ -30,8 +31,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let (number, token) = line.split_once(' ').ok_or("a line is `NUMBER TOKEN`")?;
         let asked = if number.ends_with('!') { count } else { share };
         let (mut accepted, mut reason) = (0, String::new());
-        for verifier in verifiers.iter().cycle().skip(turn).take(asked) {
-            match verifier.verify(token).await {
+        // All at once: each may wait for keys.
+        for outcome in join_all(verifiers.iter().cycle().skip(turn).take(asked).map(|verifier| verifier.verify(token))).await {
+            match outcome {
                 Ok(_) => accepted += 1,
                 Err(error) => reason = format!(" {}: {error}", error.code()),
             }

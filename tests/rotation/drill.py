@@ -59,6 +59,8 @@ class Drill:
         self.apps = Apps(nodes.addresses, nodes.client, AUDIENCE, rate, self.issued)
         self.kids, self.keys, self.index_of, self.kid_of_header = [], {}, {}, {}
         self.token_kid, self.token_at = array.array("H"), array.array("d")
+        # The libraries that have not answered yet whether they refuse a compromised key.
+        self.probing = set()
         self.old, self.next_unplanned, self.changed = collections.deque(), False, asyncio.Event()
         # Until when a verifier may have a cached JWKS with exactly these kids, and the last time that each kid was published.
         self.cached_until, self.published, self.max_ages, self.surprises, self.latest = {}, {}, set(), [], 0
@@ -133,6 +135,7 @@ class Drill:
         counts, now = self.counts[verifying], time.time()
         if number[0] == "p":
             kid = self.kids[self.token_kid[int(number[1:-1])]]
+            self.probing.discard((verifying, kid))
             if refused and not accepted:
                 counts.dropped.setdefault(kid, max(0, now - self.keys[kid].revoked_at))
             return
@@ -185,10 +188,13 @@ class Drill:
         key = self.keys[kid]
         while time.time() < key.revoked_at + seconds:
             asked = [verifying for verifying in self.libraries if kid not in self.counts[verifying].dropped]
-            for verifying in asked:
-                verifying.ask(f"p{key.number}!", key.token)
             if not asked:
                 return
+            for verifying in asked:
+                # A library that is slow gets the next one when it has answered: otherwise these alone would keep it busy.
+                if (verifying, kid) not in self.probing:
+                    self.probing.add((verifying, kid))
+                    verifying.ask(f"p{key.number}!", key.token)
             await asyncio.sleep(0.1)
 
     # Figures.

@@ -133,12 +133,16 @@ class Verifying:
 
     async def drain(self):
         """Waits until every token is answered."""
-        for _ in range(600):
-            if self.waiting == 0:
-                return
-            assert self.process.returncode is None, self.said()
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{self.library.name} does not answer:\n{self.said()}")
+        left = self.waiting
+        while left:
+            for _ in range(600):
+                if self.waiting < left:
+                    break
+                assert self.process.returncode is None, self.said()
+                await asyncio.sleep(0.1)
+            else:
+                raise AssertionError(f"{self.library.name} has not answered for a minute, and {self.waiting} tokens wait:\n{self.said()}")
+            left = self.waiting
 
     def said(self):
         self.log.seek(0)

@@ -4,7 +4,6 @@ usage: main.py SEALWRIGHT MANY_VERIFIERS
 """
 
 import asyncio
-import collections
 import os
 import random
 import sys
@@ -13,10 +12,8 @@ import time
 import traceback
 
 from drill import Drill
-from libraries import OUR_SHARE, OUR_VERIFIERS, build_all, ours
+from libraries import OUR_SHARE, OUR_VERIFIERS, build_all
 from nodes import Nodes
-
-Programs = collections.namedtuple("Programs", ["server", "many_verifiers"])
 
 ROTATIONS = int(os.environ.get("ROTATION_ROTATIONS", 200))
 RATE = int(os.environ.get("ROTATION_RATE", 300))
@@ -63,10 +60,10 @@ async def rotate(nodes, built, rotations, rate, **more):
     return drill
 
 
-def ky5_jk2_jk3_jk5_200_rotations_refuse_no_valid_token(programs, built):
+def ky5_jk2_jk3_jk5_200_rotations_refuse_no_valid_token(program, built):
     """Two nodes, of which one is killed in every tenth rotation; in another tenth, the key is compromised. The first ones are automatic, the
     others are asked for."""
-    with Nodes(programs.server, DIVISOR, "60s", key_publish_lead="2h", key_rotation_period="1day") as nodes:
+    with Nodes(program, DIVISOR, "60s", key_publish_lead="2h", key_rotation_period="1day") as nodes:
         drill = asyncio.run(rotate(nodes, built, ROTATIONS, RATE))
     rows, failures = [], []
     for verifying in drill.libraries:
@@ -97,12 +94,11 @@ def ky5_jk2_jk3_jk5_200_rotations_refuse_no_valid_token(programs, built):
             f"a revoked key left the JWKS after {still:.1f} s; a key signed {drill.latest:.1f} s at most before a cached JWKS without it expired; other answers to apps: {dict(drill.apps.others)}")
 
 
-def jk4_three_rotations_at_500_tokens_a_second_fail_no_verification(programs, built):
+def jk4_three_rotations_at_500_tokens_a_second_fail_no_verification(program, built):
     """Our verifiers alone, one for each token, and two nodes. The rate is the row's: a machine that does not reach it fails."""
-    [(_, folder), *_] = built
-    with Nodes(programs.server, DIVISOR, "60s", key_publish_lead="2h", key_rotation_period="1day") as nodes:
+    with Nodes(program, DIVISOR, "60s", key_publish_lead="2h", key_rotation_period="1day") as nodes:
         # At first, all verifiers fetch the keys, while tokens wait.
-        drill = asyncio.run(rotate(nodes, [(ours(programs.many_verifiers, share=1), folder)], 1, 500, longest_queue=5000))
+        drill = asyncio.run(rotate(nodes, built[:1], 1, 500, longest_queue=5000))
     [verifying] = drill.libraries
     failures = [f"refused {it}" for it in drill.refused_valid(verifying, False)][:3]
     failures += [f"{verifying.skipped} tokens were not verified"] if verifying.skipped else []
@@ -126,10 +122,10 @@ async def surprise(nodes, built):
     return drill
 
 
-def ky5_a_key_that_comes_as_a_surprise_is_refused(programs, built):
+def ky5_a_key_that_comes_as_a_surprise_is_refused(program, built):
     """Keys that sign two seconds after they were published, and libraries that cache keys as they do by default. It shows that the other run
     can fail."""
-    with Nodes(programs.server, 1, "15m", key_publish_lead="24h", key_rotation_period="30days") as nodes:
+    with Nodes(program, 1, "15m", key_publish_lead="24h", key_rotation_period="30days") as nodes:
         drill = asyncio.run(surprise(nodes, built))
     rows, refused = [], 0
     new = [kid for kid, key in drill.keys.items() if key.unplanned]
@@ -157,15 +153,14 @@ ROWS = [
 
 
 def main():
-    server, many_verifiers, *wanted = sys.argv[1:]
-    programs = Programs(server, many_verifiers)
+    program, many_verifiers, *wanted = sys.argv[1:]
     failed, rows = 0, [row for row in ROWS if not wanted or row.__name__ in wanted]
     with tempfile.TemporaryDirectory() as root:
-        built = build_all(root, programs.many_verifiers)
+        built = build_all(root, many_verifiers)
         for row in rows:
             began = time.monotonic()
             try:
-                figures = row(programs, built)
+                figures = row(program, built)
                 print(f"ok     {row.__name__} ({time.monotonic() - began:.0f} s): {figures}", flush=True)
             except Exception:
                 failed += 1

@@ -8,11 +8,18 @@
 //! `NUMBER TOKEN`, and is answered by `NUMBER ACCEPTED REFUSED REASON`. `NUMBER!` asks all of them. `DIVISOR` is by how much the times of the
 //! issuer's schedule are divided.
 
-use std::{env, error::Error, num::NonZeroU32};
+use std::{
+    env,
+    error::Error,
+    io::{self, BufWriter, Write},
+    num::NonZeroU32,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use futures_util::future::join_all;
 use sealwright::verifier::Verifier;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
+use tokio::{sync::mpsc::unbounded_channel, task::JoinSet};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -24,23 +31,49 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let divisor: NonZeroU32 = env::var("DIVISOR")?.parse()?;
     let (issuer, audience) = (env::var("ISSUER")?, env::var("AUDIENCE")?);
     let build = || Verifier::for_issuer(&issuer).audience(&audience).divide_pauses_by(divisor).build();
-    let verifiers = (0..count).map(|_| build()).collect::<Result<Vec<_>, _>>()?;
+    let verifiers = Arc::new((0..count).map(|_| build()).collect::<Result<Vec<_>, _>>()?);
 
-    let (mut lines, mut out, mut turn) = (BufReader::new(stdin()).lines(), stdout(), 0);
-    while let Some(line) = lines.next_line().await? {
-        let (number, token) = line.split_once(' ').ok_or("a line is `NUMBER TOKEN`")?;
-        let asked = if number.ends_with('!') { count } else { share };
-        let (mut accepted, mut reason) = (0, String::new());
-        // All at once: each may wait for keys.
-        for outcome in join_all(verifiers.iter().cycle().skip(turn).take(asked).map(|verifier| verifier.verify(token))).await {
-            match outcome {
-                Ok(_) => accepted += 1,
-                Err(error) => reason = format!(" {}: {error}", error.code()),
-            }
-        }
+    // Threads of their own read and write, so that a token waits for nothing but its verifiers.
+    let (read, mut lines) = unbounded_channel();
+    thread::spawn(move || io::stdin().lines().map_while(Result::ok).try_for_each(|line| read.send(line)));
+    let (answer, answers) = mpsc::channel();
+    let writing = thread::spawn(move || write(&answers));
+    let (mut checks, mut turn) = (JoinSet::new(), 0);
+    while let Some(line) = lines.recv().await {
+        let asked = if line.split(' ').next().is_some_and(|number| number.ends_with('!')) { count } else { share };
+        let (verifiers, answer, from) = (Arc::clone(&verifiers), answer.clone(), turn);
+        checks.spawn(async move { answer.send(check(&verifiers, &line, from, asked).await) });
         turn = (turn + asked) % count;
-        out.write_all(format!("{number} {accepted} {}{reason}\n", asked - accepted).as_bytes()).await?;
-        out.flush().await?;
+        while checks.try_join_next().is_some() {}
+    }
+    checks.join_all().await;
+    drop(answer);
+    writing.join().map_err(|_| "the answers could not be written")??;
+    Ok(())
+}
+
+/// Asks some of the verifiers about the token of a line, and returns the answer.
+async fn check(verifiers: &[Verifier], line: &str, from: usize, asked: usize) -> String {
+    let (number, token) = line.split_once(' ').unwrap_or((line, ""));
+    let (mut accepted, mut reason) = (0, String::new());
+    for outcome in join_all(verifiers.iter().cycle().skip(from).take(asked).map(|verifier| verifier.verify(token))).await {
+        match outcome {
+            Ok(_) => accepted += 1,
+            Err(error) => reason = format!(" {}: {error}", error.code()),
+        }
+    }
+    format!("{number} {accepted} {}{reason}\n", asked - accepted)
+}
+
+/// Writes answers as they come, and many at once if they come fast.
+fn write(answers: &mpsc::Receiver<String>) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout());
+    while let Ok(first) = answers.recv() {
+        out.write_all(first.as_bytes())?;
+        for next in answers.try_iter() {
+            out.write_all(next.as_bytes())?;
+        }
+        out.flush()?;
     }
     Ok(())
 }

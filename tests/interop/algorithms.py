@@ -171,7 +171,8 @@ def main():
             if not by_rs256:
                 resources = {audience(algorithm): algorithm for algorithm in algorithms}
                 for resource in resources:
-                    server.run("resource", "create", resource, "--scope", SCOPE)
+                    # A slow machine takes longer than the ten minutes of the default.
+                    server.run("resource", "create", resource, "--scope", SCOPE, "--token-lifetime", "24h")
                 allowed = [flag for resource in resources for flag in ["--allow", f"{resource}={SCOPE}"]]
                 client = json.loads(server.run("client", "create", "billing", "--grant", "client_credentials", *allowed, "--json"))
                 # Before a resource has an algorithm of its own, its tokens are signed with the default.

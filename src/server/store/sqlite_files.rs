@@ -84,7 +84,13 @@ const FRAMES_CHECKED: u64 = 10_000;
 /// what to do, whereas a damaged file cannot be repaired.
 fn has_no_page_of(path: &Path, log: &Path, limit: u64) -> io::Result<bool> {
     const FIRST_PAGE: u32 = 1;
-    let Some(mut log) = Log::open(log)? else { return Ok(false) };
+    let mut log = match Log::open(log) {
+        Ok(Some(log)) => log,
+        Ok(None) => return Ok(false),
+        // Another process has just closed the database, and SQLite has removed its log.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
     let frames = log.count()?;
     let (mut file, mut page) = (File::open(path)?, vec![0; log.page.len()]);
     let (mut any_copied, mut first_page_before) = (false, false);
@@ -199,6 +205,14 @@ mod tests {
         });
         assert!(foreign.iter().all(|other| *other == foreign[0]), "frames of an earlier round change nothing");
         foreign[0]
+    }
+
+    #[test]
+    fn op8_a_log_that_sqlite_removes_while_it_is_checked_does_no_harm() {
+        let (_folder, file, log) = files(&[10], &[(2, 20)], 0);
+        assert!(has_no_page_of(&file, &log, 100).unwrap());
+        fs::remove_file(&log).unwrap();
+        assert!(!has_no_page_of(&file, &log, 100).unwrap());
     }
 
     #[test]

@@ -84,13 +84,7 @@ const FRAMES_CHECKED: u64 = 10_000;
 /// what to do, whereas a damaged file cannot be repaired.
 fn has_no_page_of(path: &Path, log: &Path, limit: u64) -> io::Result<bool> {
     const FIRST_PAGE: u32 = 1;
-    let mut log = match Log::open(log) {
-        Ok(Some(log)) => log,
-        Ok(None) => return Ok(false),
-        // Another process has just closed the database, and SQLite has removed its log.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
+    let Some(mut log) = Log::open(log)? else { return Ok(false) };
     let frames = log.count()?;
     let (mut file, mut page) = (File::open(path)?, vec![0; log.page.len()]);
     let (mut any_copied, mut first_page_before) = (false, false);
@@ -121,9 +115,14 @@ struct Log {
 }
 
 impl Log {
-    /// `None`: the log has no valid header.
+    /// `None`: the log has no valid header, or is gone.
     fn open(path: &Path) -> io::Result<Option<Self>> {
-        let mut file = File::open(path)?;
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            // Another process has just closed the database, and SQLite has removed its log.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let mut header = [0; LOG_HEADER_LEN];
         file.read_exact(&mut header)?;
         // 1 means 65536.

@@ -35,14 +35,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Threads of their own read and write, so that a token waits for nothing but its verifiers.
     let (read, mut lines) = unbounded_channel();
-    thread::spawn(move || io::stdin().lines().map_while(Result::ok).try_for_each(|line| read.send(line)));
+    thread::spawn(move || io::stdin().lines().try_for_each(|line| read.send(line)));
     let (answer, answers) = mpsc::channel();
     let writing = thread::spawn(move || write(&answers));
     let (mut checks, mut turn) = (JoinSet::new(), 0);
     while let Some(line) = lines.recv().await {
-        let asked = if line.split(' ').next().is_some_and(|number| number.ends_with('!')) { count } else { share };
+        let line = line?;
+        let (number, token) = line.split_once(' ').ok_or("a line is `NUMBER TOKEN`")?;
+        let asked = if number.ends_with('!') { count } else { share };
         let (verifiers, answer, from) = (Arc::clone(&verifiers), answer.clone(), turn);
-        checks.spawn(async move { answer.send(check(&verifiers, &line, from, asked).await) });
+        let (number, token) = (number.to_owned(), token.to_owned());
+        checks.spawn(async move { answer.send(format!("{number} {}\n", check(&verifiers, &token, from, asked).await)) });
         turn = (turn + asked) % count;
         while checks.try_join_next().is_some() {}
     }
@@ -52,9 +55,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Asks some of the verifiers about the token of a line, and returns the answer.
-async fn check(verifiers: &[Verifier], line: &str, from: usize, asked: usize) -> String {
-    let (number, token) = line.split_once(' ').unwrap_or((line, ""));
+/// Asks some of the verifiers about a token, and returns `ACCEPTED REFUSED REASON`.
+async fn check(verifiers: &[Verifier], token: &str, from: usize, asked: usize) -> String {
     let (mut accepted, mut reason) = (0, String::new());
     for outcome in join_all(verifiers.iter().cycle().skip(from).take(asked).map(|verifier| verifier.verify(token))).await {
         match outcome {
@@ -62,7 +64,7 @@ async fn check(verifiers: &[Verifier], line: &str, from: usize, asked: usize) ->
             Err(error) => reason = format!(" {}: {error}", error.code()),
         }
     }
-    format!("{number} {accepted} {}{reason}\n", asked - accepted)
+    format!("{accepted} {}{reason}", asked - accepted)
 }
 
 /// Writes answers as they come, and many at once if they come fast.

@@ -209,11 +209,7 @@ impl<'a> KeyRequests<'a> {
     pub(crate) async fn activate(&self, act: &Act, kid: &str) -> Result<(), RequestError> {
         let row = self.stored.rows.iter().find(|row| row.kid == kid);
         let SigningKeyRow { algorithm, generation, .. } = *row.ok_or_else(|| RequestError::NoSuchKey(kid.to_owned()))?;
-        let schedule = self.policy.schedule();
-        let (activates_at, expiry) = (schedule.at_once(act.now), schedule.expiry_of(act.now));
-        // A server may have noticed that the key before it is revoked, and may have been first.
-        self.store.activate_signing_key(act, (kid, algorithm, generation), activates_at, expiry).await?;
-        Ok(())
+        Ok(rotation::activate_at_once(self.policy, self.store, act, (kid, algorithm, generation)).await?)
     }
 
     fn successor(&self, algorithm: Algorithm, kid: Option<String>, predecessor: String, activates_at: Timestamp) -> Successor {

@@ -268,11 +268,8 @@ impl Reseal {
 
     /// Lets the new signing keys sign at once.
     pub(crate) async fn activate_signing_keys(&self, policy: &Policy, store: &Store, act: &Act, next: &[NextKey]) -> Result<(), Error> {
-        let schedule = policy.schedule();
-        let (activates_at, expiry) = (schedule.at_once(act.now), schedule.expiry_of(act.now));
         for NextKey { kid, algorithm, generation } in next {
-            // A server may have noticed that the key before it is revoked, and may have been first.
-            store.activate_signing_key(act, (kid, *algorithm, *generation), activates_at, expiry).await?;
+            rotation::activate_at_once(policy, store, act, (kid, *algorithm, *generation)).await?;
         }
         Ok(())
     }

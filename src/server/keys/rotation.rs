@@ -80,6 +80,14 @@ pub(super) async fn execute(
     Ok(count)
 }
 
+/// Lets a published key sign at once.
+pub(super) async fn activate_at_once(policy: &Policy, store: &Store, act: &Act, key: (&str, Algorithm, i64)) -> Result<(), Error> {
+    let schedule = policy.schedule();
+    // A server may have noticed that the key before it is revoked, and may have been first.
+    store.activate_signing_key(act, key, schedule.at_once(act.now), schedule.expiry_of(act.now)).await?;
+    Ok(())
+}
+
 pub(super) async fn create(
     policy: &Policy,
     sealing: &SealingKeys,

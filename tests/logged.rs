@@ -61,6 +61,8 @@ async fn spans_state_the_outcome_for_each_token_and_never_show_it() {
     log();
     let issuer = Issuer::start().await.unwrap();
     let verifier = issuer.verifier(AUDIENCE).build().unwrap();
+    let revoked = issuer.token(AUDIENCE).scope("orders:read").revocable().sign().unwrap();
+    issuer.revoke(&revoked).unwrap();
     let api = Router::new().route("/read", get(|_: Token<Read>| async {})).layer(verifier.layer());
     let ask = async |authorization: Option<HeaderValue>| {
         let mut request = Request::builder().uri("/read");
@@ -84,12 +86,15 @@ async fn spans_state_the_outcome_for_each_token_and_never_show_it() {
         }
     }
     assert_eq!(verifier.verify("x.y.z").await.unwrap_err().code(), "malformed");
+    assert_eq!(ask(Some(bearer(&revoked).unwrap())).await, 401);
 
     let (text, lines) = logged();
     let spans: Vec<&Value> = lines.iter().map(|line| &line["span"]).collect();
     let named = |name: &str| spans.iter().copied().filter(|span| span["name"] == name).collect::<Vec<_>>();
     assert_eq!(named("fetch_keys").iter().filter(|span| span["outcome"] == "fetched").count(), 1, "{text}");
     assert!(named("fetch_keys").iter().all(|span| span["issuer"] == issuer.url()), "{text}");
+    let lists = named("fetch_status_list");
+    assert!(matches!(lists[..], [list] if list["outcome"] == "fetched" && list["uri"] == issuer.status_list_uri()), "{text}");
     let tokens = named("verify_token");
     assert_eq!(
         (&tokens[0]["outcome"], &tokens[0]["client.id"], &tokens[0]["user.id"]),
@@ -98,10 +103,10 @@ async fn spans_state_the_outcome_for_each_token_and_never_show_it() {
     assert_eq!(tokens[1]["user.id"], "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b");
     assert_eq!(tokens[2]["outcome"], "no_token");
     assert!(tokens.iter().all(|span| span["outcome"].is_string()), "{text}");
-    for reason in ["algorithm_not_allowed", "bad_signature", "expired", "wrong_audience", "wrong_type", "unknown_key"] {
+    for reason in ["algorithm_not_allowed", "bad_signature", "expired", "wrong_audience", "wrong_type", "unknown_key", "revoked"] {
         assert!(tokens.iter().any(|span| span["outcome"] == reason), "{reason}");
     }
-    let shown = [&app, &user].into_iter().chain(hostile.iter().map(|it| &it.token));
+    let shown = [&app, &user, &revoked].into_iter().chain(hostile.iter().map(|it| &it.token));
     for part in shown.flat_map(|token| token.split('.')).filter(|part| part.len() > 20) {
         assert!(!text.contains(part), "a part of a token is in the log: {part}");
     }

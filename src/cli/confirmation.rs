@@ -15,6 +15,11 @@ pub(super) struct Confirmation {
 }
 
 impl Confirmation {
+    /// Whether the operator is asked.
+    pub(super) const fn asks(self) -> bool {
+        !self.yes
+    }
+
     /// Asks the operator, unless `--yes` was given. Without a terminal, nothing is asked and nothing is done.
     pub(super) async fn require(self, question: impl Future<Output = Result<String, Error>>) -> Result<(), Error> {
         if self.yes {

@@ -14,9 +14,6 @@ use super::{
 };
 use crate::server::caller_text;
 
-/// Arguments for what no version does yet. They are accepted and not shown.
-const NOT_BUILT: [&str; 3] = ["introspects", "add_introspects", "remove_introspects"];
-
 /// Prepares the help of all commands.
 pub(super) fn prepare(program: Command) -> Command {
     let width = width_of_stdout();
@@ -46,7 +43,6 @@ fn with_settings(command: Command, path: &str) -> Command {
         if command.has_subcommands() {
             return with_settings(command, path);
         }
-        let command = command.mut_args(|arg| if NOT_BUILT.contains(&arg.get_id().as_str()) { arg.hide(true) } else { arg });
         settings::show_in_help(command, path)
     })
 }

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::{
     Operator,
     error::Error,
-    output::{Output, logins, say},
+    output::{Output, ended, say},
     progress,
     selection::Limit,
     user::username,
@@ -42,7 +42,8 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// End one login, or all logins of a user or of a client: their refresh tokens stop working
+    /// End one login, or all logins of a user or of a client: their refresh tokens stop working, and their access tokens within 12 s where
+    /// APIs read the status lists
     #[command(group(clap::ArgGroup::new("which").required(true)))]
     End {
         #[arg(value_name = "LOGIN_ID", group = "which", allow_hyphen_values = true)]
@@ -68,8 +69,7 @@ impl Command {
                 let of = id.map(LoginsOf::Id).or_else(|| user.map(LoginsOf::User)).or_else(|| client.map(LoginsOf::Client));
                 // The group of arguments requires one of them.
                 let Some(of) = of else { return Ok(()) };
-                let ended = commands.logins().end(act, of).await?;
-                say(&format!("ended {}", logins(ended)))
+                say(&ended(commands.logins().end(act, of).await?, "their access tokens"))
             }
         }
     }

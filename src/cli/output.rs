@@ -13,7 +13,12 @@ pub(super) use super::table::{Screen, facts, is_narrow, table};
 pub(super) use crate::server::model::rfc3339;
 use crate::{
     protocol::ClientId,
-    server::{caller_text, commands::view::EntityView, config::parse_duration, model::TokenLifetime},
+    server::{
+        caller_text,
+        commands::{FOLLOWED_WITHIN, view::EntityView},
+        config::parse_duration,
+        model::{TakenBack, TokenLifetime},
+    },
 };
 
 /// The output format.
@@ -90,9 +95,9 @@ impl Output {
         Ok(())
     }
 
-    /// Says how many logins a change ended, below the changed entity. In JSON, the entity is all.
-    pub(super) fn print_ended(self, count: u64) -> Result<(), Error> {
-        if self.json { Ok(()) } else { say(&format!("\nended {}", logins(count))) }
+    /// Says what a change ended, below the changed entity. In JSON, the entity is all.
+    pub(super) fn print_ended(self, ended: &str) -> Result<(), Error> {
+        if self.json { Ok(()) } else { say(&format!("\n{ended}")) }
     }
 
     fn screen<T: Serialize + ?Sized, S: Into<Screen>>(self, data: &T, for_people: impl FnOnce(&T) -> S) -> Result<Screen, Error> {
@@ -137,6 +142,51 @@ pub(super) fn logins(count: u64) -> String {
     if count == 1 { "1 login".to_owned() } else { format!("{count} logins") }
 }
 
+/// How many logins ended, and which access tokens verifiers refuse because of the change. `all` names all access tokens that it concerns.
+pub(super) fn ended(taken: TakenBack, all: &str) -> String {
+    let mut said = format!("ended {}", logins(taken.logins));
+    if taken.expired_logins > 0 {
+        said += &format!(", and {} that had expired", taken.expired_logins);
+    }
+    match refused_tokens(taken, all) {
+        Some(tokens) => format!("{said}; {}", refused_soon(tokens)),
+        None => said,
+    }
+}
+
+/// The same of a change that need not take anything back. `None` if it did not.
+pub(super) fn ended_if_any(taken: TakenBack, all: &str) -> Option<String> {
+    match taken.all_logins() {
+        0 => refused_tokens(taken, all).map(refused_soon),
+        _ => Some(ended(taken, all)),
+    }
+}
+
+/// The access tokens that were revoked: if they are only those of the logins that ended, these have been named before.
+fn refused_tokens(taken: TakenBack, all: &str) -> Option<&str> {
+    match (taken.own_tokens, taken.login_tokens, taken.all_logins()) {
+        (false, false, _) => None,
+        (true, ..) | (_, _, 0) => Some(all),
+        (.., 1) => Some("its access tokens"),
+        _ => Some("their access tokens"),
+    }
+}
+
+/// There was nothing to revoke, or tokens of this kind cannot be revoked.
+pub(super) fn revoked_none(whose: &str) -> String {
+    format!("revoked no token {whose}: none names a position in a status list that is not revoked yet")
+}
+
+/// Says which verifiers refuse revoked tokens, and how soon.
+pub(super) fn refused_soon(tokens: &str) -> String {
+    refused(&format!("{tokens} within {} s", FOLLOWED_WITHIN.as_secs()))
+}
+
+/// The verifiers that learn of a revocation. Others accept a token until it expires.
+pub(super) fn refused(tokens_and_time: &str) -> String {
+    format!("verifiers that read the status lists refuse {tokens_and_time}")
+}
+
 /// Parses `--expires-in` and similar options: from one second to 100 years of 365.25 days.
 pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     const MAX: Duration = Duration::from_secs(100 * 31_557_600);
@@ -159,4 +209,32 @@ pub(super) fn new_lifetime(text: &str) -> Result<NewLifetime, String> {
 
 pub(super) fn lifetime_for_people(seconds: Option<u64>) -> String {
     seconds.map_or_else(|| "default".to_owned(), |seconds| humantime::format_duration(Duration::from_secs(seconds)).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_said_to_have_ended_and_revoked_what_it_did_and_no_more() {
+        const WITHIN: &str = "verifiers that read the status lists refuse";
+        let taken = |own_tokens, login_tokens, logins, expired_logins| TakenBack { own_tokens, login_tokens, logins, expired_logins };
+        let said = |taken| ended(taken, "all of its access tokens");
+        assert_eq!(said(taken(false, false, 0, 0)), "ended 0 logins");
+        assert_eq!(said(taken(false, false, 2, 0)), "ended 2 logins", "its tokens name no status list");
+        assert_eq!(said(taken(false, true, 1, 0)), format!("ended 1 login; {WITHIN} its access tokens within 12 s"));
+        assert_eq!(
+            said(taken(false, true, 0, 2)),
+            format!("ended 0 logins, and 2 that had expired; {WITHIN} their access tokens within 12 s")
+        );
+        assert_eq!(
+            said(taken(true, true, 2, 1)),
+            format!("ended 2 logins, and 1 that had expired; {WITHIN} all of its access tokens within 12 s")
+        );
+        assert_eq!(said(taken(true, false, 0, 0)), format!("ended 0 logins; {WITHIN} all of its access tokens within 12 s"));
+        let of_update = |taken| ended_if_any(taken, "its earlier access tokens");
+        assert_eq!(of_update(TakenBack::default()), None);
+        assert_eq!(of_update(taken(false, true, 0, 0)), Some(format!("{WITHIN} its earlier access tokens within 12 s")));
+        assert_eq!(of_update(taken(false, false, 1, 0)), Some("ended 1 login".to_owned()));
+    }
 }

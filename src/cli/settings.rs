@@ -60,6 +60,7 @@ fn shown(path: &str) -> &'static [&'static str] {
         "key list" => &["database_url", "database_tls", "keys_dir"],
         "key plan" => &["database_url", "keys_dir", "key_rotation_period", "key_publish_lead", "management_listen"],
         "token verify" => &["issuer"],
+        "token revoke" => &["database_url", "database_tls", "keys_dir"],
         "user create" | "user set-password" => &["database_url", "database_tls", "password_min_length"],
         "completions" | "man" | "settings" | "token inspect" => &[],
         _ => &["database_url", "database_tls"],

@@ -10,7 +10,7 @@ use super::{
     claim::{self, Claim, claim},
     confirmation::Confirmation,
     error::Error,
-    output::{Output, facts, logins, or_dash, or_never, positive_duration, say},
+    output::{Output, ended, ended_if_any, facts, logins, or_dash, or_never, positive_duration, revoked_none, say},
     password_input::PasswordInput,
     progress,
     selection::{AtMost, State},
@@ -20,7 +20,7 @@ use crate::{
     server::{
         commands::{
             NewUser,
-            view::{EntityView, UserView, Viewed},
+            view::{EntityView, RevokedTokensView, RevokedView, UserView, Viewed},
         },
         model::{ClaimName, Damaged, User, UserChange, UserFilter, Username},
     },
@@ -71,10 +71,10 @@ pub(super) enum Command {
     Update {
         #[arg(allow_hyphen_values = true)]
         username: Username,
-        /// Scopes that replace those at a resource; repeatable
+        /// Scopes that replace those at a resource; without one that they had, their access tokens are revoked, and logins go on; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
         allow: Vec<Allowance>,
-        /// A resource whose scopes to remove; repeatable
+        /// A resource whose scopes to remove, which revokes their access tokens as well; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         disallow: Vec<Audience>,
         /// An attribute to set: its name, and JSON or a text; repeatable
@@ -86,7 +86,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Disable a user and end their logins
+    /// Disable a user and end their logins, which revokes their access tokens
     Disable {
         #[arg(allow_hyphen_values = true)]
         username: Username,
@@ -100,14 +100,23 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Delete a user and end their logins
+    /// Delete a user and end their logins, which revokes their access tokens
     Delete {
         #[arg(allow_hyphen_values = true)]
         username: Username,
         #[command(flatten)]
         confirmation: Confirmation,
     },
-    /// Set a user's password and end their logins
+    /// Revoke all access tokens of a user: ends their logins
+    RevokeTokens {
+        #[arg(allow_hyphen_values = true)]
+        username: Username,
+        #[command(flatten)]
+        confirmation: Confirmation,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Set a user's password and end their logins, which revokes their access tokens
     SetPassword {
         #[arg(allow_hyphen_values = true)]
         username: Username,
@@ -115,6 +124,9 @@ pub(super) enum Command {
         password: PasswordInput,
     },
 }
+
+/// All tokens of a user, for messages.
+const THEIR_TOKENS: &str = "their access tokens";
 
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
@@ -148,12 +160,14 @@ impl Command {
                     set_attributes: attributes.into_iter().collect(),
                     remove_attributes: remove_attribute.into_iter().collect(),
                 };
-                print(&users.update(act, username, change).await?, output)
+                let (user, taken) = users.update(act, username, change).await?;
+                print(&user, output)?;
+                ended_if_any(taken, "their earlier access tokens").map_or(Ok(()), |said| output.print_ended(&said))
             }
             Self::Disable { username, output } => {
-                let (user, ended) = users.disable(act, username.clone()).await?;
+                let (user, taken) = users.disable(act, username.clone()).await?;
                 print_changed(&username, user, output)?;
-                output.print_ended(ended)
+                output.print_ended(&ended(taken, THEIR_TOKENS))
             }
             Self::Enable { username, output } => print_changed(&username, users.enable(act, username.clone()).await?, output),
             Self::Delete { username, confirmation } => {
@@ -162,13 +176,35 @@ impl Command {
                     Ok(format!("Delete user \"{username}\"? It ends {ends}."))
                 };
                 confirmation.require(question).await?;
-                let ended = users.delete(&operator.act_now(), username.clone()).await?;
-                say(&format!("deleted the user {username}, and ended {}", logins(ended)))
+                let taken = users.delete(&operator.act_now(), username.clone()).await?;
+                say(&format!("deleted the user {username}, and {}", ended(taken, THEIR_TOKENS)))
+            }
+            Self::RevokeTokens { username, confirmation, output } => {
+                let question = async {
+                    let ends = logins(users.count_logins(&username, now).await?);
+                    Ok(format!("Revoke all access tokens of user \"{username}\"? It ends {ends}."))
+                };
+                confirmation.require(question).await?;
+                let act = operator.act_now();
+                let taken = users.revoke_tokens(&act, username.clone()).await?;
+                let view = RevokedTokensView {
+                    client_id: None,
+                    username: Some(username.to_string()),
+                    tokens_revoked: taken.login_tokens,
+                    logins_ended: Some(taken.logins),
+                    logins_continued: None,
+                    revoked: RevokedView::at(act.now),
+                };
+                let ended = ended(taken, THEIR_TOKENS);
+                output.print(&view, |view| match view.tokens_revoked {
+                    true => format!("revoked all access tokens of {username}, and {ended}"),
+                    false => format!("{}; {ended}", revoked_none(&format!("of {username}"))),
+                })
             }
             Self::SetPassword { username, password } => {
                 let password = password.read()?;
-                let ended = users.set_password(&operator.act_now(), username.clone(), password).await?;
-                say(&format!("set the password of {username}, and ended {}", logins(ended)))
+                let taken = users.set_password(&operator.act_now(), username.clone(), password).await?;
+                say(&format!("set the password of {username}, and {}", ended(taken, THEIR_TOKENS)))
             }
         }
     }

@@ -254,6 +254,7 @@ impl Fetch for Exchange {
             cool_down: Duration::from_secs(10),
             min_interval: Duration::ZERO,
             retry_bounds: (Duration::from_secs(1), MAX_PAUSE),
+            max_backoff: Duration::from_secs(30),
             // All callers belong to the app.
             max_waiters: usize::MAX,
             demand_backs_off: true,

@@ -16,10 +16,15 @@ pub(crate) const MAX_SET_LEN: usize = 256 * 1024;
 const MAX_KEYS: usize = 64;
 
 /// The parsed keys of one party. A set is replaced as a whole and never merged, so a withdrawn key is gone.
+///
+/// The caller names the algorithms that it accepts. Keys for the others are kept too, because a party may sign other things with them, such as
+/// its status lists; only [`find`](Self::find) knows them.
 #[derive(Debug)]
 pub(crate) struct KeySet {
     /// By kid; keys of different types may share one (RFC 7517 section 4.5).
     keys: HashMap<String, Vec<SetKey>>,
+    /// Whether one of them is for an accepted algorithm.
+    usable: bool,
     /// The keys that cannot be used, and why. The others are used (RFC 7517 section 5).
     skipped: Vec<String>,
     /// Whether the set publishes the private half of a key that could check tokens.
@@ -32,6 +37,8 @@ struct SetKey {
     /// Its position in the document.
     index: usize,
     key: VerificationKey,
+    /// Whether it is for an accepted algorithm. If it is not, this is already reported.
+    is_accepted: bool,
 }
 
 /// Why a document is not a JWK set.
@@ -39,7 +46,7 @@ struct SetKey {
 pub(crate) struct NotAKeySet(pub(crate) &'static str);
 
 impl KeySet {
-    /// Reads a document and keeps the keys for `algorithms`.
+    /// Reads a document. `algorithms` are those that the caller accepts.
     pub(crate) fn parse(document: &[u8], algorithms: &[Algorithm]) -> Result<Self, NotAKeySet> {
         if document.len() > MAX_SET_LEN {
             return Err(NotAKeySet("it is larger than 256 KiB"));
@@ -48,7 +55,7 @@ impl KeySet {
         if entries.len() > MAX_KEYS {
             return Err(NotAKeySet("it has more than 64 keys"));
         }
-        let mut read = Self { keys: HashMap::new(), skipped: Vec::new(), compromised: false };
+        let mut read = Self { keys: HashMap::new(), usable: false, skipped: Vec::new(), compromised: false };
         let mut leaks = Leaks::default();
         for (index, entry) in entries.iter().enumerate() {
             if let Some(leak) = &entry.leak {
@@ -67,10 +74,13 @@ impl KeySet {
                 }
             };
             match read_key(jwk) {
-                Ok((_, key)) if !algorithms.contains(&key.algorithm()) => {
-                    read.skip(entry, index, &format!("its algorithm, {}, is not accepted", key.algorithm()));
+                Ok((kid, key)) => {
+                    let is_accepted = algorithms.contains(&key.algorithm());
+                    if !is_accepted {
+                        read.skip(entry, index, &format!("its algorithm, {}, is not accepted", key.algorithm()));
+                    }
+                    read.keys.entry(kid).or_default().push(SetKey { index, key, is_accepted });
                 }
-                Ok((kid, key)) => read.keys.entry(kid).or_default().push(SetKey { index, key }),
                 Err(why) => read.skip(entry, index, why),
             }
         }
@@ -88,6 +98,7 @@ impl KeySet {
         read.drop_where(&entries, "another key has its kid and its algorithm", |one, others| {
             others.iter().any(|other| one.key.algorithm() == other.key.algorithm() && !one.key.is_same_as(&other.key))
         });
+        read.usable = read.keys.values().flatten().any(|key| key.is_accepted);
         Ok(read)
     }
 
@@ -101,8 +112,9 @@ impl KeySet {
         let mut dropped = Vec::new();
         for keys in self.keys.values_mut() {
             let bad: Vec<usize> = keys.iter().filter(|key| is_bad(key, keys)).map(|key| key.index).collect();
+            let reported = keys.iter().filter(|key| key.is_accepted && bad.contains(&key.index)).map(|key| key.index);
+            dropped.extend(reported);
             keys.retain(|key| !bad.contains(&key.index));
-            dropped.extend(bad);
         }
         self.keys.retain(|_, keys| !keys.is_empty());
         dropped.sort_unstable();
@@ -116,14 +128,15 @@ impl KeySet {
         self.compromised
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+    /// Whether no key is for an accepted algorithm.
+    pub(crate) const fn is_empty(&self) -> bool {
+        !self.usable
     }
 
     /// Why the set has no usable key, if it has none.
     pub(crate) fn why_unusable(&self) -> Option<String> {
         let why = || self.skipped.first().cloned().unwrap_or_else(|| "the set is empty".to_owned());
-        self.keys.is_empty().then(why)
+        self.is_empty().then(why)
     }
 
     /// Whether it uses and skips the same keys as `other`.
@@ -136,17 +149,17 @@ impl KeySet {
             && self.keys.iter().all(|(kid, keys)| other.keys.get(kid).is_some_and(|known| same(keys, known)))
     }
 
-    /// The ids of the usable keys, in no particular order.
+    /// The ids of the keys for accepted algorithms, in no particular order.
     pub(crate) fn kids(&self) -> impl Iterator<Item = &str> {
-        self.keys.keys().map(String::as_str)
+        self.keys.iter().filter(|(_, keys)| keys.iter().any(|key| key.is_accepted)).map(|(kid, _)| kid.as_str())
     }
 
     pub(crate) fn skipped(&self) -> &[String] {
         &self.skipped
     }
 
-    /// The key with this id for `algorithm`. A key checks only one algorithm, whatever a token names
-    /// (RFC 8725 section 3.1).
+    /// The key with this id for `algorithm`, accepted or not. A key checks only one algorithm, whatever a token names
+    /// (RFC 8725 section 3.1). The algorithm of a token is compared with the accepted ones when its header is read.
     pub(crate) fn find(&self, kid: &str, algorithm: Algorithm) -> Result<&VerificationKey, Error> {
         let keys = self.keys.get(kid).ok_or(Error::UnknownKey)?;
         keys.iter().map(|key| &key.key).find(|key| key.algorithm() == algorithm).ok_or(Error::UnknownKey)

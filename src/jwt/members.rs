@@ -49,7 +49,7 @@ fn next_name<'de, A: MapAccess<'de>>(map: &mut A, seen: &mut HashSet<Cow<'de, st
     Ok(Some(name))
 }
 
-struct Object<M>(M);
+pub(super) struct Object<M>(pub(super) M);
 
 impl<'de, M: Members> Deserialize<'de> for Object<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -9,6 +9,7 @@ mod error;
 mod jwk;
 mod key_set;
 mod leak;
+mod loose;
 mod members;
 mod signed;
 #[cfg(any(feature = "server", feature = "testing"))]
@@ -17,8 +18,9 @@ mod verification_key;
 
 pub(crate) use error::Error;
 pub(crate) use key_set::{KeySet, MAX_SET_LEN, NotAKeySet};
+pub(crate) use loose::{Loose, NoMembers};
 pub(crate) use members::{Members, Unwanted, next};
-pub(crate) use signed::{Accepted, Unverified, unverified_claims};
+pub(crate) use signed::{Accepted, Unverified, Verified, unverified_claims};
 #[cfg(any(feature = "server", feature = "testing"))]
 pub(crate) use thumbprint::thumbprint;
 pub(crate) use verification_key::VerificationKey;

@@ -41,6 +41,9 @@ pub(crate) trait Fetch: Send + Sync + 'static {
         cached: Option<Arc<Self::Value>>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Fetched<Self::Value>, FetchError<Self::Error>>> + Send;
+
+    /// Called after each attempt that ended with an outcome, before its callers go on. `error` is `None` if it succeeded.
+    fn ended(&self, _error: Option<&Self::Error>) {}
 }
 
 /// A fetched value and its lifetimes.

@@ -133,6 +133,11 @@ impl<F: Fetch> Refresher<F> {
         self.shared.schedule.borrow().failures() > 0
     }
 
+    /// Whether an attempt has ended with an outcome: a value or an error.
+    pub(crate) fn has_outcome(&self) -> bool {
+        self.shared.schedule.borrow().has_outcome()
+    }
+
     /// Requests an attempt, if the schedule permits one, and does not wait for it.
     pub(crate) fn demand(&self) -> Demand {
         let now = self.shared.clock.now();
@@ -145,6 +150,13 @@ impl<F: Fetch> Refresher<F> {
         // After the demand: a task that is just ending wakes every caller that came before.
         self.ensure_running();
         demand
+    }
+
+    /// Requests an attempt that confirms the value, unless one began less than `age` ago, and does not wait for it.
+    pub(crate) fn confirm(&self, age: Duration) {
+        let now = self.shared.clock.now();
+        self.shared.schedule.send_if_modified(|schedule| schedule.confirm(age, now));
+        self.ensure_running();
     }
 
     /// Waits for an attempt, if the schedule permits one. Returns at once if it does not, or if there is no runtime.
@@ -333,11 +345,19 @@ impl<F: Fetch> Shared<F> {
                     tracing::info!(issuer = self.fetch.issuer(), failures, "{} could be fetched again", F::WHAT);
                 }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.fetch.ended(None);
                 self.schedule.send_modify(|schedule| schedule.end(since, Outcome::Fetched(pause)));
             }
             Err(FetchError { error, outcome }) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(issuer = self.fetch.issuer(), %error, "{} could not be fetched", F::WHAT);
+                let (issuer, failures) = (self.fetch.issuer(), self.schedule.borrow().failures().saturating_add(1));
+                // The first of a row and every doubling: an outage must not fill the log.
+                if failures.is_power_of_two() {
+                    tracing::warn!(issuer, failures, %error, "{} could not be fetched", F::WHAT);
+                } else {
+                    tracing::debug!(issuer, failures, %error, "{} could not be fetched", F::WHAT);
+                }
+                self.fetch.ended(Some(&error));
                 self.note_error(error, now);
                 self.schedule.send_modify(|schedule| schedule.end(now, outcome));
             }

@@ -6,7 +6,6 @@ use crate::{clock::Timestamp, entropy};
 
 /// The pause after the first attempt without an answer. It doubles with every further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// How one kind of value is refreshed.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +17,8 @@ pub(crate) struct RefreshPolicy {
     pub(crate) min_interval: Duration,
     /// Minimum and maximum pause after an unusable answer.
     pub(crate) retry_bounds: (Duration, Duration),
+    /// Maximum pause after attempts that failed, unless the issuer asks for a longer one.
+    pub(crate) max_backoff: Duration,
     /// Maximum number of callers that wait for an attempt. Further callers are refused at once.
     pub(crate) max_waiters: usize,
     /// Whether the pause after a failure applies to attempts on demand as well as to planned ones.
@@ -51,8 +52,13 @@ pub(super) struct Schedule {
     policy: RefreshPolicy,
     /// A caller waits for an attempt that has not begun.
     demanded: bool,
+    /// The value must be confirmed, although no caller waits for it.
+    unconfirmed: bool,
     in_flight: bool,
+    /// The start of the last attempt that the cool-down counts from: not one that only confirmed the value.
     begun_at: Option<Timestamp>,
+    /// The start of the last attempt.
+    last_begun_at: Option<Timestamp>,
     next_at: Timestamp,
     /// Consecutive attempts that failed.
     failures: u32,
@@ -60,6 +66,8 @@ pub(super) struct Schedule {
     finished: u64,
     /// Whether the last of them was abandoned.
     abandoned: bool,
+    /// Whether one of them was not.
+    has_outcome: bool,
 }
 
 /// The answer to a caller that demands a value.
@@ -85,7 +93,19 @@ pub(crate) enum Outcome {
 impl Schedule {
     /// The first attempt is due at once.
     pub(super) const fn new(policy: RefreshPolicy, now: Timestamp) -> Self {
-        Self { policy, demanded: false, in_flight: false, begun_at: None, next_at: now, failures: 0, finished: 0, abandoned: false }
+        Self {
+            policy,
+            demanded: false,
+            unconfirmed: false,
+            in_flight: false,
+            begun_at: None,
+            last_begun_at: None,
+            next_at: now,
+            failures: 0,
+            finished: 0,
+            abandoned: false,
+            has_outcome: false,
+        }
     }
 
     /// A caller needs a value that is not cached.
@@ -93,19 +113,28 @@ impl Schedule {
         // After the clock was set back, callers must not wait until it has caught up.
         let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + self.policy.cool_down);
         let backing_off = self.demand_backs_off() && self.begun_at.is_some_and(|begun| begun <= now);
-        if !self.in_flight && (cooling || backing_off) && now < self.next_at {
+        if !self.in_flight && !self.unconfirmed && (cooling || backing_off) && now < self.next_at {
             return Demand::CoolingDown;
         }
         self.demanded |= !self.in_flight;
         Demand::Pending(self.finished)
     }
 
+    /// The value must be confirmed, unless an attempt began less than `age` ago. The cool-down is for the demands of strangers and does not
+    /// apply. Returns whether an attempt is due at once.
+    pub(super) fn confirm(&mut self, age: Duration, now: Timestamp) -> bool {
+        let recent = self.last_begun_at.is_some_and(|begun| begun <= now && now < begun + age);
+        self.unconfirmed |= !self.in_flight && !recent;
+        self.unconfirmed
+    }
+
     pub(super) const fn is_in_flight(&self) -> bool {
         self.in_flight
     }
 
+    /// Whether an attempt must begin at once.
     pub(super) const fn is_demanded(&self) -> bool {
-        self.demanded
+        self.demanded || self.unconfirmed
     }
 
     pub(super) const fn has_finished_more_than(&self, attempts: u64) -> bool {
@@ -133,18 +162,22 @@ impl Schedule {
         self.failures
     }
 
-    /// Begins an attempt. Returns whether a caller demanded it: then the issuer's current value is needed, not that of a cache on the way.
+    /// Begins an attempt. Returns whether it was demanded: then the issuer's current value is needed, not that of a cache on the way.
     pub(super) fn begin(&mut self, now: Timestamp) -> bool {
+        let (demanded, unconfirmed) = (std::mem::take(&mut self.demanded), std::mem::take(&mut self.unconfirmed));
         self.in_flight = true;
-        self.begun_at = Some(now);
-        std::mem::take(&mut self.demanded)
+        self.last_begun_at = Some(now);
+        if demanded || !unconfirmed {
+            self.begun_at = Some(now);
+        }
+        demanded || unconfirmed
     }
 
     pub(super) fn end(&mut self, now: Timestamp, outcome: Outcome) {
         let pause = match outcome {
             Outcome::Fetched(pause) => pause,
             Outcome::Unusable(_) | Outcome::Unreachable => {
-                let longest = FIRST_BACKOFF.saturating_mul(1 << self.failures.min(5)).min(MAX_BACKOFF);
+                let longest = FIRST_BACKOFF.saturating_mul(1 << self.failures.min(5)).min(self.policy.max_backoff);
                 let shortest = match outcome {
                     Outcome::Unusable(wait) => wait.clamp(self.policy.retry_bounds.0, self.policy.retry_bounds.1),
                     _ => FIRST_BACKOFF,
@@ -157,18 +190,21 @@ impl Schedule {
         self.in_flight = false;
         self.finished += 1;
         self.abandoned = false;
+        self.has_outcome = true;
     }
 
-    /// Notes that the background task has ended. Returns whether an attempt was in flight; it counts as failed, so that the next caller does
-    /// not start another at once.
+    /// Notes that the background task has ended. Returns whether an attempt was in flight. Where a demand does not back off, it counts as failed,
+    /// so that the next caller does not start another at once.
     pub(super) fn abandon(&mut self) -> bool {
         let in_flight = std::mem::replace(&mut self.in_flight, false);
-        if self.policy.demand_backs_off {
+        match self.begun_at.filter(|_| in_flight) {
             // The waiters did not cause the failure, so they may retry at once, each in its own runtime.
-            self.next_at = self.begun_at.unwrap_or(self.next_at);
-        } else if let Some(begun) = self.begun_at.filter(|_| in_flight) {
-            self.failures = self.failures.saturating_add(1);
-            self.next_at = begun + self.policy.cool_down;
+            Some(begun) if self.policy.demand_backs_off => self.next_at = begun,
+            Some(begun) => {
+                self.failures = self.failures.saturating_add(1);
+                self.next_at = begun + self.policy.cool_down;
+            }
+            None => {}
         }
         self.finished += 1;
         self.abandoned = true;
@@ -178,6 +214,11 @@ impl Schedule {
     /// Whether the last attempt ended with its task instead of with an outcome.
     pub(super) const fn was_abandoned(&self) -> bool {
         self.abandoned
+    }
+
+    /// Whether an attempt has ended with an outcome.
+    pub(super) const fn has_outcome(&self) -> bool {
+        self.has_outcome
     }
 }
 
@@ -191,6 +232,7 @@ mod tests {
         cool_down: Duration::from_secs(10),
         min_interval: Duration::from_secs(10),
         retry_bounds: (Duration::from_secs(10), Duration::from_secs(30)),
+        max_backoff: Duration::from_secs(30),
         max_waiters: 4096,
         demand_backs_off: false,
         prefetch: Prefetch::Always,
@@ -277,6 +319,23 @@ mod tests {
     }
 
     #[test]
+    fn ky3_a_value_is_confirmed_in_time_and_callers_may_still_demand_it() {
+        let mut schedule = Schedule::new(KEYS, START);
+        schedule.begin(START);
+        schedule.end(START, Outcome::Fetched(Duration::from_secs(600)));
+        let age = Duration::from_secs(5);
+        assert!(!schedule.confirm(age, after(4)) && !schedule.is_demanded());
+        assert!(schedule.confirm(age, after(5)) && schedule.is_demanded(), "although the cool-down has not ended");
+        assert!(schedule.begin(after(5)), "a cache on the way must not answer");
+        assert!(!schedule.confirm(age, after(11)), "an attempt is in flight");
+        schedule.end(after(5), Outcome::Unreachable);
+        assert!(!schedule.confirm(age, after(9)), "a failed attempt counts");
+        // The cool-down counts from the attempt before: an unknown key is looked up although the keys were confirmed just now.
+        schedule.end(after(5), Outcome::Fetched(Duration::from_secs(600)));
+        assert_eq!(schedule.demand(after(10)), Demand::Pending(3));
+    }
+
+    #[test]
     fn an_abandoned_attempt_is_not_repeated_at_once() {
         let mut schedule = Schedule::new(KEYS, START);
         schedule.begin(START);
@@ -285,5 +344,17 @@ mod tests {
         schedule.end(after(10), Outcome::Fetched(Duration::from_secs(1000)));
         let planned = schedule.next_at();
         assert!(!schedule.abandon() && schedule.next_at() == planned, "no attempt was in flight");
+    }
+
+    #[test]
+    fn an_abandoned_attempt_has_no_outcome_and_where_demand_backs_off_its_callers_may_retry_at_once() {
+        let mut schedule = Schedule::new(RefreshPolicy { demand_backs_off: true, ..KEYS }, START);
+        schedule.begin(START);
+        assert!(schedule.abandon() && !schedule.has_outcome() && schedule.failures() == 0);
+        assert_eq!(schedule.demand(after(1)), Demand::Pending(1));
+        schedule.begin(after(1));
+        schedule.end(after(1), Outcome::Unusable(Duration::from_secs(20)));
+        assert!(schedule.has_outcome());
+        assert!(!schedule.abandon() && schedule.demand(after(2)) == Demand::CoolingDown, "the end of a runtime does not shorten a pause");
     }
 }

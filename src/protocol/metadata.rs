@@ -14,11 +14,15 @@ pub struct ServerMetadata {
     issuer: Issuer,
     token_endpoint: String,
     revocation_endpoint: String,
+    introspection_endpoint: String,
     jwks_uri: String,
     grant_types_supported: Vec<GrantType>,
     token_endpoint_auth_methods_supported: &'static [AuthMethod],
     revocation_endpoint_auth_methods_supported: &'static [AuthMethod],
+    introspection_endpoint_auth_methods_supported: &'static [AuthMethod],
     subject_types_supported: [&'static str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_list_aggregation_endpoint: Option<String>,
 }
 
 impl ServerMetadata {
@@ -26,6 +30,10 @@ impl ServerMetadata {
     pub const TOKEN_ROUTE: &'static str = "/oauth/token";
     /// The path of the revocation endpoint under the issuer (RFC 7009).
     pub const REVOCATION_ROUTE: &'static str = "/oauth/revoke";
+    /// The path of the introspection endpoint under the issuer (RFC 7662).
+    pub const INTROSPECTION_ROUTE: &'static str = "/oauth/introspect";
+    /// The path of the status lists under the issuer (draft-ietf-oauth-status-list). Each list is one segment below.
+    pub const STATUS_LISTS_ROUTE: &'static str = "/oauth/status-lists";
     /// The path of the public keys under the issuer.
     pub const JWKS_ROUTE: &'static str = "/.well-known/jwks.json";
     /// The path of this document: before the issuer's own path (RFC 8414 section 3.1), and after it for clients that append it.
@@ -54,12 +62,22 @@ impl ServerMetadata {
         Self {
             token_endpoint: issuer.endpoint(Self::TOKEN_ROUTE),
             revocation_endpoint: issuer.endpoint(Self::REVOCATION_ROUTE),
+            introspection_endpoint: issuer.endpoint(Self::INTROSPECTION_ROUTE),
             jwks_uri: issuer.endpoint(Self::JWKS_ROUTE),
             issuer,
             grant_types_supported: grant_types,
             token_endpoint_auth_methods_supported: AuthMethod::ALL,
             revocation_endpoint_auth_methods_supported: AuthMethod::ALL,
+            introspection_endpoint_auth_methods_supported: AuthMethod::ALL,
             subject_types_supported: ["public"],
+            status_list_aggregation_endpoint: None,
         }
+    }
+
+    /// The same for a server whose tokens name a status list: announces the list of the lists (draft-ietf-oauth-status-list section 9).
+    #[must_use]
+    pub fn with_status_lists(self) -> Self {
+        let endpoint = self.issuer.endpoint(Self::STATUS_LISTS_ROUTE);
+        Self { status_list_aggregation_endpoint: Some(endpoint), ..self }
     }
 }

@@ -12,12 +12,16 @@ mod metadata;
 mod scope;
 mod secret_forms;
 #[cfg(feature = "verifier")]
+mod status_list;
+#[cfg(any(feature = "server", feature = "testing"))]
+mod status_list_encoding;
+#[cfg(feature = "verifier")]
 mod verifier_name;
 
 use std::fmt;
 
 pub use algorithm::{Algorithm, Ed25519Name};
-pub use claims::AccessTokenClaims;
+pub use claims::{AccessTokenClaims, Status, StatusReference};
 pub use error_code::ErrorCode;
 #[cfg(any(feature = "client", feature = "verifier"))]
 pub(crate) use identifiers::is_loopback;
@@ -29,6 +33,8 @@ pub use metadata::ServerMetadata;
 pub use scope::{Scope, ScopeToken};
 #[cfg(feature = "server")]
 pub(crate) use secret_forms::{SecretForm, after_prefix, base64url, contains_secret, find_secret};
+#[cfg(feature = "verifier")]
+pub(crate) use status_list::{StatusListClaims, Statuses};
 #[cfg(feature = "verifier")]
 pub(crate) use verifier_name::VerifierName;
 

@@ -24,6 +24,7 @@ use super::{
     meters::{Key, LogLines, Meters},
     parts::Parts,
     registry::Registry,
+    revocation::{Publisher, Revocations},
     store::Store,
     telemetry,
 };
@@ -57,6 +58,8 @@ struct Management {
     keys: KeyRing,
     fetchers: Arc<JwksFetchers>,
     registry: Registry,
+    revocations: Revocations,
+    publisher: Publisher,
     store: Store,
     /// Serializes scrapes: values sampled for one must not be added twice.
     scraping: Arc<Mutex<()>>,
@@ -71,6 +74,8 @@ impl Management {
             keys: parts.keys.clone(),
             fetchers: Arc::clone(&parts.app.fetchers),
             registry: parts.registry.clone(),
+            revocations: parts.revocations.clone(),
+            publisher: parts.publisher.clone(),
             store: parts.store.clone(),
             scraping: Arc::default(),
         }
@@ -103,6 +108,10 @@ impl Management {
             sampled.key_age.get_or_create(&Key { kid, state }).set(age.as_secs_f64());
         }
         sampled.keys_quarantined.set(whole(self.keys.quarantined()));
+        let (revoked, lists) = self.revocations.counts();
+        sampled.status_lists.set(whole(lists));
+        sampled.status_lists_held.set(whole(self.publisher.held()));
+        sampled.positions_revoked.set(i64::try_from(revoked).unwrap_or(i64::MAX));
         sampled.process.start_time.set(self.started.seconds() as f64);
         self.sample_process();
     }

@@ -105,6 +105,8 @@ pub struct Meters {
     pub replays: Counter,
     /// Refresh tokens presented by a client that they were not issued to.
     pub foreign_refresh_tokens: Counter,
+    /// Status lists signed.
+    pub status_lists_signed: Counter,
     /// Connections closed because their source had too many.
     pub(crate) connections_refused: Counter,
     /// Idle connections closed because their place was needed.
@@ -138,6 +140,9 @@ pub(crate) struct Sampled {
     pub(crate) clock_set_back: Fraction,
     pub(crate) key_age: Family<Key, Fraction>,
     pub(crate) keys_quarantined: Gauge,
+    pub(crate) status_lists: Gauge,
+    pub(crate) status_lists_held: Gauge,
+    pub(crate) positions_revoked: Gauge,
     pub(crate) log_lines_dropped: Counter,
     pub(crate) log_lines_left_out: Family<LogLines, Counter>,
     pub(crate) process: ProcessGauges,
@@ -190,6 +195,7 @@ impl Default for Meters {
             limited: Family::default(),
             replays: Counter::default(),
             foreign_refresh_tokens: Counter::default(),
+            status_lists_signed: Counter::default(),
             connections_refused: Counter::default(),
             connections_evicted: Counter::default(),
             memory_refused: Counter::default(),
@@ -236,6 +242,7 @@ impl Meters {
         registry.register("refresh_replays", "Logins ended because a used-up refresh token came back", self.replays.clone());
         let help = "Refresh tokens presented by a client that they were not issued to";
         registry.register("refresh_tokens_foreign", help, self.foreign_refresh_tokens.clone());
+        registry.register("status_lists_signed", "Status lists signed, each after a change", self.status_lists_signed.clone());
         let help = "Connections closed because their source had too many";
         registry.register("connections_refused", help, self.connections_refused.clone());
         let help = "Idle connections closed because their place was needed";
@@ -269,6 +276,10 @@ impl Meters {
         registry.register_with_unit("signing_key_age", help, Unit::Seconds, sampled.key_age.clone());
         let help = "Signing keys of the database that are damaged";
         registry.register("signing_keys_quarantined", help, sampled.keys_quarantined.clone());
+        registry.register("status_lists", "Status lists that this node knows", sampled.status_lists.clone());
+        let help = "Status lists that this node keeps signed, because they were requested within the last hour";
+        registry.register("status_lists_held", help, sampled.status_lists_held.clone());
+        registry.register("positions_revoked", "Positions of status lists that are set", sampled.positions_revoked.clone());
         registry.register("log_lines_dropped", "Log lines that could not be written", sampled.log_lines_dropped.clone());
         let help = "Log lines omitted because there were too many of their kind";
         registry.register("log_lines_left_out", help, sampled.log_lines_left_out.clone());

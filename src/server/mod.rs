@@ -18,11 +18,13 @@ pub(crate) mod logins;
 mod management;
 mod meters;
 pub(crate) mod model;
+pub(crate) mod own_token;
 mod parts;
 pub(crate) mod passwords;
 mod public;
 pub(crate) mod registry;
 pub(crate) mod restore;
+pub(crate) mod revocation;
 pub(crate) mod secret;
 mod settings;
 pub(crate) mod store;
@@ -43,7 +45,7 @@ use edge::Tls;
 use error::StartError;
 use listeners::{BoundPorts, Listeners, Port};
 use parts::Parts;
-use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, SealingWatch, Tasks};
+use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, SealingWatch, StatusPublisher, Tasks};
 
 /// Every listener.
 static PORTS: [Port; 2] = [
@@ -87,13 +89,14 @@ impl Server {
         let listeners = ports.listen(&config, &parts)?;
         let certificate = CertificateWatch::new(&parts);
         let reload = certificate.as_ref().map(CertificateWatch::reload).unwrap_or_default();
-        let rotation = KeyRotation::new(&parts, last_seen.epochs.heartbeat_at());
+        let heartbeat = last_seen.epochs.heartbeat_at();
         let sealing = SealingWatch::new(&parts, format!("{} at {local_addr}", Act::of_server(parts.opened).actor));
         let tasks = Tasks::default()
             .with(EpochWatch::new(&parts, last_seen))
-            .with(Housekeeping::new(&parts))
-            .with(rotation)
+            .with(Housekeeping::new(&parts, heartbeat))
+            .with(KeyRotation::new(&parts, heartbeat))
             .with(sealing)
+            .with(StatusPublisher::new(&parts))
             .with_any(certificate);
         Ok(Self { listeners, tasks, parts, reload, local_addr })
     }

@@ -17,6 +17,7 @@ use super::{
     meters::Meters,
     registry::Registry,
     restore::{self, RecordFile, Witness},
+    revocation::{Publisher, Revocations},
     store::{Epochs, Opening, Store},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub(super) struct Parts {
     pub(super) mac_keys: [MacKey; 2],
     pub(super) keys: KeyRing,
     pub(super) registry: Registry,
+    pub(super) revocations: Revocations,
+    pub(super) publisher: Publisher,
     pub(super) app: Arc<App>,
 }
 
@@ -79,7 +82,13 @@ impl Parts {
         let registry = Registry::open(policy, store.clone(), Arc::clone(&meters), sources.clone(), &clock, epochs.registry, opened);
         let registry = registry.map_err(StartError::Threads)?;
         let issuer = config.issuer.clone().unwrap_or_else(|| loopback_issuer(public, tls.is_some()));
-        let metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
+        let (policy, now) = (config.revocation, clock.now());
+        let revocations = Revocations::open(policy, store.clone(), &clock, &issuer, epochs.revocations, now).await?;
+        let publisher = Publisher::new(revocations.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&meters));
+        let mut metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
+        if revocations.are_published() {
+            metadata = metadata.with_status_lists();
+        }
         let app = Arc::new(App {
             clock: Arc::clone(&clock),
             registry: registry.clone(),
@@ -89,9 +98,13 @@ impl Parts {
                 registry: registry.clone(),
                 logins: Logins::new(config.logins, store.clone(), refresh_tokens.clone(), Arc::clone(&clock)),
                 keys: keys.clone(),
+                revocations: revocations.clone(),
+                introspections: TokenIssuer::introspections(config.store.connections),
+                store: store.clone(),
                 meters: Arc::clone(&meters),
             },
             keys: keys.clone(),
+            publisher: publisher.clone(),
             fetchers: Arc::new(JwksFetchers::new(opened)),
             metadata: Document::new(serde_json::json!(metadata).to_string()),
             api_docs: ApiDocs::render(&config.http.api_docs, &issuer).map(Arc::new),
@@ -100,7 +113,8 @@ impl Parts {
             stopping: Stopping::default(),
         });
         let (server_id, mac_keys) = (entropy::unique_id(), [refresh_tokens, sources]);
-        let parts = Self { clock, opened, meters, issuer, tls, store, sealing, server_id, mac_keys, keys, registry, app };
+        let parts =
+            Self { clock, opened, meters, issuer, tls, store, sealing, server_id, mac_keys, keys, registry, revocations, publisher, app };
         Ok((parts, LastSeen { epochs, witness }))
     }
 }

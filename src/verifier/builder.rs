@@ -3,11 +3,12 @@
 use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
-    BuildError, Verifier,
+    BuildError, Revocation, Verifier,
     check::{Expected, TYPES},
     fetch::KeySource,
     key_cache::{KeyCache, log_skipped},
     one_issuer::{Keys, OneIssuer},
+    status_lists::{Rules, StatusLists},
 };
 use crate::{
     clock::{SharedClock, SystemClock},
@@ -15,6 +16,9 @@ use crate::{
     outbound::endpoint,
     protocol::{Issuer, VerifierName},
 };
+
+/// How long status lists are used at most if the API does not set it.
+const LONGEST_DEFAULT_STALE: Duration = Duration::from_secs(3600);
 
 /// The settings of a verifier. Made by [`Verifier::for_issuer`].
 ///
@@ -24,6 +28,8 @@ use crate::{
 /// | [`leeway`](Self::leeway) | 30 s | 0 to 300 s |
 /// | [`max_token_len`](Self::max_token_len) | 16 KiB | any; at most 4 KiB of it for the header |
 /// | [`max_stale`](Self::max_stale) | 1 h | 0 to unbounded |
+/// | [`revocation`](Self::revocation) | lenient; off with given keys | off, lenient, strict |
+/// | [`revocation_max_stale`](Self::revocation_max_stale) | as `max_stale`, at most 1 h | 0 to unbounded; only with lenient |
 /// | [`fetch_timeout`](Self::fetch_timeout) | 5 s | 1 to 60 s |
 /// | [`name`](Self::name) | none | 1 to 64 of `a-z`, `0-9`, `-._:/@` |
 ///
@@ -40,6 +46,8 @@ pub struct Builder {
     leeway: Duration,
     max_token_len: usize,
     max_stale: Duration,
+    revocation: Option<Revocation>,
+    revocation_max_stale: Option<Duration>,
     fetch_timeout: Duration,
     name: Option<String>,
     keys: KeysFrom,
@@ -74,6 +82,8 @@ impl Builder {
             leeway: Duration::from_secs(30),
             max_token_len: 16 * 1024,
             max_stale: Duration::from_secs(3600),
+            revocation: None,
+            revocation_max_stale: None,
             fetch_timeout: Duration::from_secs(5),
             name: None,
             keys: KeysFrom::Metadata,
@@ -143,8 +153,39 @@ impl Builder {
         self
     }
 
-    /// The time limit for fetching keys, by the verifier's [clock](Self::clock): 5 s by default, 1 to 60 s. A token that waits for the fetch waits at
-    /// most a second longer.
+    /// Whether tokens are looked up in the issuer's status lists. The default is [`Revocation::Lenient`]: a token without the claim `status` is accepted,
+    /// so nothing changes with an issuer without lists. With keys that were given ([`keys`](Self::keys), [`keys_file`](Self::keys_file)), it is
+    /// [`Revocation::Off`], because nothing is fetched.
+    ///
+    /// As long as this is not called, a token is also accepted whose claim `status` is of another kind: not an object, an object without `status_list`,
+    /// or with a list that does not lie below the issuer. That is logged once. Call this, also with [`Revocation::Lenient`], to refuse such tokens.
+    ///
+    /// ```
+    /// # use sealwright::verifier::{BuildError, Revocation, Verifier};
+    /// # fn main() -> Result<(), BuildError> {
+    /// let builder = Verifier::for_issuer("https://auth.example").audience("https://orders.example").revocation(Revocation::Strict);
+    /// let verifier = builder.clone().build()?;
+    ///
+    /// let refused = builder.keys(r#"{"keys":[]}"#).build();
+    /// assert!(matches!(refused, Err(BuildError::RevocationWithGivenKeys(Revocation::Strict))));
+    /// # Ok(()) }
+    /// ```
+    pub const fn revocation(mut self, revocation: Revocation) -> Self {
+        self.revocation = Some(revocation);
+        self
+    }
+
+    /// With [`Revocation::Lenient`], how long a status list is used after the issuer last confirmed it, and for how long tokens are accepted whose
+    /// list could never be fetched: as long as [`max_stale`](Self::max_stale) by default, but at most 1 h; [`Duration::MAX`] for no limit. A token that
+    /// is revoked meanwhile is accepted for that time. A list is used for three times its `ttl` in any case (30 s with Sealwright). With another mode
+    /// it has no effect, and [`build`](Self::build) refuses it.
+    pub const fn revocation_max_stale(mut self, max_stale: Duration) -> Self {
+        self.revocation_max_stale = Some(max_stale);
+        self
+    }
+
+    /// The time limit for fetching keys or a status list, by the verifier's [clock](Self::clock): 5 s by default, 1 to 60 s. A token that waits for a fetch waits at
+    /// most a second longer. The first token may wait for two: of the keys, and of its status list.
     pub const fn fetch_timeout(mut self, timeout: Duration) -> Self {
         self.fetch_timeout = timeout;
         self
@@ -190,6 +231,14 @@ impl Builder {
         if algorithms.is_empty() {
             return Err(BuildError::NoAlgorithm);
         }
+        let given = matches!(self.keys, KeysFrom::Document(_) | KeysFrom::File(_));
+        let mode = self.revocation.unwrap_or(if given { Revocation::Off } else { Revocation::Lenient });
+        if given && mode != Revocation::Off {
+            return Err(BuildError::RevocationWithGivenKeys(mode));
+        }
+        if self.revocation_max_stale.is_some() && mode != Revocation::Lenient {
+            return Err(BuildError::RevocationMaxStale(mode));
+        }
         let leeway = i64::try_from(self.leeway.as_secs()).ok().filter(|_| self.leeway <= Duration::from_secs(300));
         let leeway = leeway.ok_or_else(|| BuildError::Leeway(self.leeway.as_secs_f64().ceil() as u64))?;
         let scopes = self.scopes.iter().map(|scope| scope.parse().map_err(BuildError::Scope)).collect::<Result<Vec<_>, _>>()?;
@@ -209,7 +258,7 @@ impl Builder {
                 timeout: self.fetch_timeout,
                 pause_divisor: self.pause_divisor,
             };
-            Keys::Fetched(KeyCache::new(source, Arc::clone(&self.clock)))
+            Keys::Fetched(Arc::new(KeyCache::new(source, Arc::clone(&self.clock))))
         };
         let keys = match self.keys {
             KeysFrom::Metadata => fetched(None),
@@ -226,7 +275,16 @@ impl Builder {
                 Keys::Fixed(fixed(&read.map_err(unreadable)?, &expected)?)
             }
         };
-        Ok(Verifier::of(vec![Arc::new(OneIssuer { expected, keys, clock: self.clock })]))
+        let status_lists = match &keys {
+            Keys::Fetched(keys) if mode != Revocation::Off => {
+                // Keys may be used for longer than that: a key is withdrawn far more rarely than a token is revoked.
+                let max_stale = self.revocation_max_stale.unwrap_or_else(|| self.max_stale.min(LONGEST_DEFAULT_STALE));
+                let rules = Rules { mode, chosen: self.revocation.is_some(), max_stale };
+                Some(Arc::new(StatusLists::new(rules, Arc::clone(keys), leeway, Arc::clone(&self.clock))))
+            }
+            Keys::Fetched(_) | Keys::Fixed(_) => None,
+        };
+        Ok(Verifier::of(vec![Arc::new(OneIssuer { expected, keys, status_lists, clock: self.clock })]))
     }
 }
 

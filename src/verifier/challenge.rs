@@ -7,7 +7,7 @@ impl Error {
     #[must_use]
     pub fn challenge(&self) -> Option<String> {
         match self {
-            Self::KeysUnavailable { .. } | Self::NotLayered => None,
+            Self::KeysUnavailable { .. } | Self::StatusUnavailable { .. } | Self::NotLayered => None,
             // Section 3.1: a request without a token gets no error code.
             Self::NoToken => Some("Bearer".to_owned()),
             Self::BadRequest(_) => Some(format!("Bearer error=\"invalid_request\", error_description=\"{self}\"")),
@@ -31,7 +31,10 @@ fn is_scope(text: &str) -> bool {
 mod tests {
     use std::{collections::BTreeSet, time::Duration};
 
-    use super::{super::KeyFetchError, *};
+    use super::{
+        super::{KeyFetchError, StatusFetchError},
+        *,
+    };
     use crate::protocol::Algorithm;
 
     /// One error of each kind, with hostile texts.
@@ -55,6 +58,9 @@ mod tests {
             Error::WrongCaller,
             Error::InsufficientScope("a\"\r\nSet-Cookie: x".to_owned()),
             Error::KeysUnavailable { retry_after: Duration::from_secs(5), cause: Some(KeyFetchError("a\"\r\nb".to_owned())) },
+            Error::Revoked,
+            Error::BadStatus("its status list does not exist any more"),
+            Error::StatusUnavailable { retry_after: Duration::from_secs(5), cause: Some(StatusFetchError("a\"\r\nb".to_owned())) },
             Error::NoToken,
             Error::BadRequest("the Authorization header is there twice"),
             Error::NotLayered,

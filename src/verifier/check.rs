@@ -5,6 +5,7 @@ use strum::{Display, IntoStaticStr, VariantArray};
 use super::{
     Claims, Error,
     claims::{UncheckedClaims, contains_scope},
+    status_lists::StatusClaim,
 };
 use crate::{
     jwt::{self, Accepted, Unverified, VerificationKey, unverified_claims},
@@ -59,6 +60,9 @@ pub enum Check {
     Binding,
     /// The scope contains what this API requires of every token.
     Scope,
+    /// The issuer has not revoked the token (draft-ietf-oauth-status-list). What that takes depends on
+    /// [`Builder::revocation`](super::Builder::revocation).
+    Status,
 }
 
 impl Check {
@@ -90,11 +94,13 @@ pub(super) fn unverified_issuer(token: &str, max_token_len: usize) -> Result<Str
     unverified_claims::<UncheckedClaims>(token, max_token_len)?.iss.ok_or(Error::MissingClaim("iss"))
 }
 
-/// Checks `token` at `now`, in seconds since 1970-01-01T00:00:00Z. `find` returns the issuer's key with a `kid` for an algorithm, and is called at
-/// most once. `passed` is called with each check that the token passes.
+/// Checks `token` at `now`, in seconds since 1970-01-01T00:00:00Z. `find` returns the issuer's key with a `kid` for an algorithm. `status` looks
+/// up whether the token was revoked, after all other checks. Both are called at most once. `passed` is called with each check that the token
+/// passes.
 pub(super) fn check<'k>(
     token: &str,
     find: impl FnOnce(&str, Algorithm) -> Result<&'k VerificationKey, Error>,
+    status: impl FnOnce(Option<StatusClaim>) -> Result<(), Error>,
     expected: &Expected,
     now: i64,
     mut passed: impl FnMut(Check),
@@ -109,13 +115,14 @@ pub(super) fn check<'k>(
     passed(Check::Signature);
     let (claims, payload) = verified.read()?.into_parts();
     passed(Check::Claims);
-    check_claims(claims, payload, expected, now, passed)
+    check_claims(claims, payload, status, expected, now, passed)
 }
 
 /// Checks the claims. [`Claims`] exist only as its result.
 fn check_claims(
     claims: UncheckedClaims,
     payload: Vec<u8>,
+    status: impl FnOnce(Option<StatusClaim>) -> Result<(), Error>,
     expected: &Expected,
     now: i64,
     mut passed: impl FnMut(Check),
@@ -155,6 +162,8 @@ fn check_claims(
         return Err(Error::InsufficientScope(expected.scopes.iter().map(ScopeToken::as_str).collect::<Vec<_>>().join(" ")));
     }
     passed(Check::Scope);
+    status(claims.status)?;
+    passed(Check::Status);
     Ok(Claims { issuer, subject, client_id, token_id, issued_at, expires_at, scope, payload })
 }
 

@@ -9,7 +9,7 @@ use serde::{
 
 use serde_json::value::RawValue;
 
-use super::Error;
+use super::{Error, status_lists::StatusClaim};
 use crate::jwt::{Members, Unwanted, next};
 
 /// The claims of a checked token. Only a [`Verifier`](super::Verifier) creates them.
@@ -155,6 +155,7 @@ pub(super) struct UncheckedClaims {
     pub(super) jti: Option<String>,
     pub(super) scope: Option<String>,
     pub(super) has_cnf: bool,
+    pub(super) status: Option<StatusClaim>,
 }
 
 /// One audience or several (RFC 7519 section 4.1.3).
@@ -186,6 +187,7 @@ impl Members for UncheckedClaims {
             "client_id" => self.client_id = Some(next(map)?),
             "jti" => self.jti = Some(next(map)?),
             "scope" => self.scope = Some(next(map)?),
+            "status" => self.status = Some(StatusClaim(next(map)?)),
             "cnf" => {
                 self.has_cnf = true;
                 map.next_value::<Unwanted>()?;

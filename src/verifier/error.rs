@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use strum::{IntoStaticStr, VariantNames};
 
+use super::Revocation;
 use crate::{
     jwt::{self, NotAKeySet},
     protocol::Algorithm,
@@ -89,6 +90,26 @@ pub enum Error {
         #[source]
         cause: Option<KeyFetchError>,
     },
+    /// The issuer has revoked the token: the client, the user or an operator asked for it, or lost the permission. The client should get a new one.
+    #[error("the token was revoked")]
+    Revoked,
+    /// It cannot be looked up whether the token was revoked, and the token is at fault: its claim `status` is malformed, its status list does not
+    /// lie below its issuer, has not existed for a minute or longer, or does not have its position. Also, with
+    /// [`Revocation::Strict`](super::Revocation::Strict), a token that names no status list. By default, a claim that is not about a status list of
+    /// the issuer does not refuse the token: see [`Builder::revocation`](super::Builder::revocation).
+    #[error("it cannot be looked up whether the token was revoked: {0}")]
+    BadStatus(&'static str),
+    /// It is unknown whether the token was revoked: its status list could not be fetched, is too old to be trusted, or is missing for less than a
+    /// minute. The caller is not at fault.
+    #[error("the issuer's list of revoked tokens is not available")]
+    StatusUnavailable {
+        /// The time until the list is fetched again; at least a second.
+        retry_after: Duration,
+        /// Why it is not available, such as the error of the last attempt to fetch it: for the log, not for the caller. Also the
+        /// [`source`](std::error::Error::source).
+        #[source]
+        cause: Option<StatusFetchError>,
+    },
     /// The request has no token.
     #[error("the request has no token")]
     NoToken,
@@ -114,12 +135,12 @@ impl Error {
     }
 
     /// The status of the HTTP answer: 401 for an invalid token, 400 for a malformed header, 403 for a valid token that is not sufficient (RFC 6750
-    /// section 3.1), 503 if the keys are unavailable, 500 for a route without the layer.
+    /// section 3.1), 503 if the keys or the status list are unavailable, 500 for a route without the layer.
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
             Self::InsufficientScope(_) | Self::WrongCaller => 403,
-            Self::KeysUnavailable { .. } => 503,
+            Self::KeysUnavailable { .. } | Self::StatusUnavailable { .. } => 503,
             Self::BadRequest(_) => 400,
             Self::NotLayered => 500,
             _ => 401,
@@ -130,7 +151,7 @@ impl Error {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable { retry_after, .. } => Some(*retry_after),
+            Self::KeysUnavailable { retry_after, .. } | Self::StatusUnavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }
@@ -150,6 +171,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeysUnavailable { cause: Some(cause), .. } => write!(f, "{self}: {cause}"),
+            Self::StatusUnavailable { cause: Some(cause), .. } => write!(f, "{self}: {cause}"),
             // An API may require any text as a scope.
             Self::InsufficientScope(scope) => write!(f, "{self}: {}", scope.escape_debug()),
             _ => fmt::Display::fmt(self, f),
@@ -175,6 +197,11 @@ impl From<jwt::Error> for Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyFetchError(pub(super) String);
+
+/// Why a status list is not available.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StatusFetchError(pub(super) String);
 
 /// Why a verifier cannot be built: it could not check tokens correctly.
 ///
@@ -217,6 +244,16 @@ pub enum BuildError {
     /// The name of the verifier could not be sent, or could be mistaken for something else.
     #[error("{0}; use the name of this API, such as orders-api")]
     Name(#[source] crate::protocol::Malformed),
+    /// Status lists cannot be looked up with keys that were given.
+    #[error(
+        "revocation cannot be {0} with keys that were given, because nothing is fetched from the issuer: leave `.keys(..)` and `.keys_file(..)` out, or set `.revocation(Revocation::Off)`"
+    )]
+    RevocationWithGivenKeys(Revocation),
+    /// The time for which status lists are used was set, and the mode does not use it.
+    #[error(
+        "with revocation {0}, no status list is used beyond its time: leave `.revocation_max_stale(..)` out, or set `.revocation(Revocation::Lenient)`"
+    )]
+    RevocationMaxStale(Revocation),
     /// `any_of` got no verifier.
     #[error("no verifier was given: pass at least one to `any_of`")]
     NoIssuer,

@@ -159,17 +159,26 @@ async fn fetch_jwks_uri(source: &KeySource, http: &Client) -> Result<Url, Reques
     jwks_uri.ok_or_else(|| RequestError::invalid(&url, "its jwks_uri is not an https URL (http for loopback issuers)"))
 }
 
+/// For how long caches on the way held an answer (RFC 9111 section 5.1): no time if it does not say so.
+pub(super) fn age(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(AGE).and_then(|value| value.to_str().ok()).and_then(seconds);
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
+/// A number of seconds (RFC 9111 section 1.2.2). One that is too large for its type counts as the largest.
+fn seconds(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
 /// The freshness of an answer: its `max-age` less its `Age` (RFC 9111 section 4.2), up to the maximum.
 fn ttl(headers: &HeaderMap) -> Option<Duration> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let seconds = |text: &str| digits(text).then(|| text.parse().unwrap_or(u64::MAX));
     let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let max_age = directives.filter_map(|directive| directive.trim().split_once('=')).find_map(|(name, value)| {
         let value = value.trim_matches('"');
         name.eq_ignore_ascii_case("max-age").then(|| seconds(value)).flatten()
     })?;
-    let age = headers.get(AGE).and_then(|value| value.to_str().ok()).and_then(seconds).unwrap_or(0);
-    Some(Duration::from_secs(max_age.saturating_sub(age)).min(MAX_TTL))
+    Some(Duration::from_secs(max_age).saturating_sub(age(headers)).min(MAX_TTL))
 }
 
 #[cfg(test)]
@@ -203,8 +212,17 @@ mod tests {
         // The answer was in a cache on the way for a while.
         assert_eq!(seconds_of(&[("cache-control", "max-age=300"), ("age", "290")]), 10);
         assert_eq!(seconds_of(&[("cache-control", "max-age=300"), ("age", "301")]), 0);
-        for unreadable in ["soon", "", "-1"] {
+        for unreadable in ["soon", "", "-1", "+1"] {
             assert_eq!(seconds_of(&[("cache-control", "max-age=300"), ("age", unreadable)]), 300);
         }
+    }
+
+    #[test]
+    fn an_age_beyond_every_number_is_the_longest() {
+        for (value, seconds) in [("7", 7), ("4294967296", 1 << 32), ("99999999999999999999", u64::MAX), ("7.5", 0), ("7, 8", 0), ("", 0)] {
+            let headers = HeaderMap::from_iter([(AGE, HeaderValue::from_static(value))]);
+            assert_eq!(age(&headers), Duration::from_secs(seconds), "{value}");
+        }
+        assert_eq!(age(&HeaderMap::new()), Duration::ZERO);
     }
 }

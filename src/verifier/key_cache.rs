@@ -23,6 +23,7 @@ const POLICY: RefreshPolicy = RefreshPolicy {
     cool_down: Duration::from_secs(10),
     min_interval: Duration::from_secs(10),
     retry_bounds: (Duration::from_secs(10), Duration::from_secs(30)),
+    max_backoff: Duration::from_secs(30),
     // While the issuer is slow, requests of strangers must not pile up.
     max_waiters: 4096,
     demand_backs_off: false,

@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::{
     Claims, Error, Require, Verifier,
     checked::{Checked, require},
+    one_issuer::CheckedInMemory,
     refused::Refused,
 };
 
@@ -173,10 +174,13 @@ where
         let layer = &self.layer;
         layer.verifier.ensure_fetching();
         let span = Verifier::span();
-        let outcome = span.in_scope(|| bearer(request.headers()).and_then(|token| layer.verifier.check_cached(token)));
-        let state = match outcome {
+        let checked = span.in_scope(|| match bearer(request.headers()) {
+            Ok(token) => layer.verifier.check_cached(token),
+            Err(error) => CheckedInMemory { outcome: Err(error), wait_for: None },
+        });
+        let state = match (checked.outcome, checked.wait_for) {
             // The only path that waits and copies the token.
-            Err(Error::KeysUnavailable { .. } | Error::UnknownKey) => {
+            (_, Some(_)) => {
                 let layer = layer.clone();
                 let token = bearer(request.headers()).unwrap_or_default().to_owned();
                 let verifying = Box::pin(async move {
@@ -185,7 +189,7 @@ where
                 });
                 State::Verifying { verifying, then: Some((inner, request)) }
             }
-            outcome => {
+            (outcome, None) => {
                 match outcome {
                     // Not a refusal, because no token is required.
                     Err(Error::NoToken) if layer.anonymous => drop(span.record("outcome", "no_token")),

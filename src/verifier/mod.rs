@@ -61,7 +61,7 @@
 //!
 //! In the order of [`Check`]: the token's size and form, its algorithm against the list of this API, that it requires no
 //! extension, that it is an access token, that its issuer publishes the key that it names, the signature, and then its claims:
-//! types, issuer, audience, the required claims (RFC 9068 section 2.2), its times, and the scope. Header and claims are
+//! types, issuer, audience, the required claims (RFC 9068 section 2.2), its times, the scope, and its status. Header and claims are
 //! parsed strictly, and the claims that you read come from the same parsing of the signed bytes. Keys that a token contains or points to are
 //! ignored.
 //!
@@ -77,8 +77,8 @@
 //!
 //! - **A token with an unknown key** triggers one fetch that all such tokens share, but only if the last fetch is 10 s ago;
 //!   otherwise it is refused at once. A flood of such tokens never delays a token whose key is known.
-//! - **A new key set replaces the previous one**: a key that the issuer withdrew is trusted until the next fetch, at most 48 min later.
-//!   A document without a usable key is treated as a mistake and changes nothing.
+//! - **A new key set replaces the previous one**: a key that the issuer withdrew is trusted until the next fetch, at most 48 min later, or
+//!   12 s with [revoked tokens](#revoked-tokens) looked up. A document without a usable key is treated as a mistake and changes nothing.
 //! - **While the issuer is down**, or returns something other than keys, the cached keys are used for up to an hour more
 //!   ([`Builder::max_stale`]). This is a trade-off: an outage of the issuer does not take every API down, but a key that is withdrawn
 //!   during the outage stays trusted for that time.
@@ -89,6 +89,31 @@
 //! - **A key whose private half is published** (`d`, `p`, `k` and the like) is refused, under whichever `kid` it stands in the set, because
 //!   anyone can sign with it. If no other key is left, the error is [`Error::KeysUnavailable`] from then on.
 //! - **A duplicate member** (RFC 7517 sections 4 and 5) makes its key unusable, or, outside a key, the whole document.
+//!
+//! # Revoked tokens
+//!
+//! A token of Sealwright names a status list of its issuer and its position in it (draft-ietf-oauth-status-list). The verifier looks it up as its
+//! last check, in memory: [`Builder::revocation`] turns that off or makes it strict. A revocation reaches every verifier within 12 s.
+//!
+//! - **Where lists come from**: only from URLs below the issuer, and only if a token whose every other check has passed names them. A list is used only
+//!   if the issuer signed it, if its `sub` is the URL from which it was fetched, and if it has not expired. It is refreshed at four fifths of its `ttl`
+//!   (1 to 300 s; 10 s without one), as long as tokens name it, and then for an hour or for [`Builder::revocation_max_stale`], whichever is longer.
+//! - **A claim `status` of another kind**, such as a text, or with a list elsewhere, is ignored by default, and logged once: the issuer may have given
+//!   the name to something else. With [`Builder::revocation`] set, it refuses the token.
+//! - **The first token of a list** waits for it, as the first token of all waits for the keys.
+//! - **The newest list wins**: an older one is refused, whatever a cache on the way repeats, until the one that is held has expired or its key is
+//!   withdrawn. Lists of Sealwright are ordered by their `sealwright_epoch`, a count of revocations, then by `iat`. A list counts as confirmed when the
+//!   issuer sends a newer one, or a 304 for the one that is held; an issuer without `ETag` confirms it by sending it again. Caches on the way may answer
+//!   for two `ttl`; then the request has `no-cache`.
+//! - **While a list cannot be fetched**, the newest one is used, for up to an hour ([`Builder::revocation_max_stale`]). Then, and with
+//!   [`Revocation::Strict`] after three times its `ttl`, the error is [`Error::StatusUnavailable`], a 503.
+//! - **A list that the issuer does not have** (404, 410) refuses the token when the issuer has said so for a minute: [`Error::BadStatus`]. Until then
+//!   the error is [`Error::StatusUnavailable`], because such an answer is not signed. A list that ends before the token's position refuses it after one
+//!   fetch.
+//! - **Keys**: while tokens are looked up, the issuer's keys are confirmed every `ttl` as well, so that a withdrawn key is trusted no longer than a
+//!   revoked token.
+//!
+//! A list takes 128 KiB of memory with Sealwright, and at most 1 MiB. An issuer may have 4,096 lists.
 //!
 //! # How to identify the caller
 //!
@@ -108,7 +133,9 @@ mod one_issuer;
 mod refused;
 mod require;
 mod resource_metadata;
+mod revocation;
 mod status;
+mod status_lists;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod token;
@@ -120,13 +147,14 @@ pub use crate::{protocol::Algorithm, scopes};
 pub use builder::Builder;
 pub use check::Check;
 pub use claims::Claims;
-pub use error::{BuildError, Error, KeyFetchError};
+pub use error::{BuildError, Error, KeyFetchError, StatusFetchError};
 pub use layer::{ResponseFuture, TokenLayer, TokenService};
 pub use refused::Refused;
 #[doc(hidden)]
 pub use require::is_scope_token;
 pub use require::{AnyOf, Anything, NamedScope, OfClient, OfUser, Require};
 pub use resource_metadata::ResourceMetadata;
-pub use status::{IssuerStatus, KeyAvailability, Status};
+pub use revocation::Revocation;
+pub use status::{IssuerStatus, KeyAvailability, Status, StatusListState};
 pub use token::{NoCustom, Token};
 pub use verifier::{Explanation, Verifier};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Check, Claims, Error, IssuerStatus, KeyAvailability,
+    Check, Claims, Error, IssuerStatus, KeyAvailability, Revocation,
     check::{Expected, check},
     key_cache::{KeyCache, unavailable},
+    status_lists::{KnownList, StatusClaim, StatusLists},
 };
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -17,6 +18,8 @@ use crate::{
 pub(super) struct OneIssuer {
     pub(super) expected: Expected,
     pub(super) keys: Keys,
+    /// `None` if revoked tokens are not refused.
+    pub(super) status_lists: Option<Arc<StatusLists>>,
     pub(super) clock: SharedClock,
 }
 
@@ -24,7 +27,21 @@ pub(super) struct OneIssuer {
 pub(super) enum Keys {
     /// Given when the verifier was built.
     Fixed(KeySet),
-    Fetched(KeyCache),
+    Fetched(Arc<KeyCache>),
+}
+
+/// The result of a check with what is in memory.
+#[derive(Debug)]
+pub(super) struct CheckedInMemory {
+    pub(super) outcome: Result<Claims, Error>,
+    /// An attempt to fetch this may change the outcome.
+    pub(super) wait_for: Option<WaitFor>,
+}
+
+#[derive(Debug)]
+pub(super) enum WaitFor {
+    Keys,
+    StatusList(Arc<KnownList>),
 }
 
 /// The cached keys, if they may be used at `now` and are not empty: no key is left of a set that publishes the private half of each.
@@ -33,12 +50,17 @@ fn usable(cached: &Option<Arc<Cached<KeySet>>>, now: Timestamp) -> Option<&Cache
 }
 
 impl OneIssuer {
-    /// Checks a token with the cached keys. Takes no lock and does not wait.
-    pub(super) fn check(&self, token: &str, passed: impl FnMut(Check)) -> Result<Claims, Error> {
+    /// Checks a token with the cached keys and status lists. Takes no lock and does not wait.
+    pub(super) fn check(&self, token: &str, passed: impl FnMut(Check)) -> CheckedInMemory {
         let now = self.clock.now();
         let seconds = now.seconds();
-        match &self.keys {
-            Keys::Fixed(keys) => check(token, |kid, algorithm| Ok(keys.find(kid, algorithm)?), &self.expected, seconds, passed),
+        let mut list = None;
+        let status = |claim: Option<StatusClaim>| match &self.status_lists {
+            Some(lists) => lists.check(claim, &mut list),
+            None => Ok(()),
+        };
+        let outcome = match &self.keys {
+            Keys::Fixed(keys) => check(token, |kid, algorithm| Ok(keys.find(kid, algorithm)?), status, &self.expected, seconds, passed),
             Keys::Fetched(cache) => {
                 let cached = cache.cached();
                 let find = |kid: &str, algorithm| match usable(&cached, now).map(|cached| cached.value.find(kid, algorithm)) {
@@ -46,22 +68,30 @@ impl OneIssuer {
                     Some(found) if found.is_ok() || !cache.last_attempt_failed() => Ok(found?),
                     _ => Err(unavailable(cache, now)),
                 };
-                check(token, find, &self.expected, seconds, passed)
+                check(token, find, status, &self.expected, seconds, passed)
             }
-        }
+        };
+        let wait_for = match (&outcome, &self.keys) {
+            (Err(Error::UnknownKey | Error::KeysUnavailable { .. }), Keys::Fetched(_)) => Some(WaitFor::Keys),
+            _ => list.map(WaitFor::StatusList),
+        };
+        CheckedInMemory { outcome, wait_for }
     }
 
-    /// As [`check`](Self::check), after at most one attempt to fetch the keys if the cached ones are not sufficient.
+    /// As [`check`](Self::check), after at most one attempt to fetch the keys, and then one to fetch the status list, if the cached ones are not
+    /// sufficient.
     pub(super) async fn verify(&self, token: &str) -> Result<Claims, Error> {
         self.ensure_fetching();
-        let outcome = self.check(token, |_| ());
-        match &self.keys {
-            Keys::Fetched(cache) if matches!(outcome, Err(Error::UnknownKey | Error::KeysUnavailable { .. })) => {
-                cache.refresh().await;
-                self.check(token, |_| ())
-            }
-            _ => outcome,
+        let mut checked = self.check(token, |_| ());
+        if let (Some(WaitFor::Keys), Keys::Fetched(cache)) = (&checked.wait_for, &self.keys) {
+            cache.refresh().await;
+            checked = self.check(token, |_| ());
         }
+        if let Some(WaitFor::StatusList(list)) = checked.wait_for {
+            list.refresh().await;
+            checked = self.check(token, |_| ());
+        }
+        checked.outcome
     }
 
     /// Fetches the keys, unless usable ones are cached.
@@ -88,6 +118,7 @@ impl OneIssuer {
         {
             cache.demand();
         }
+        let list_attempts = self.status_lists.as_ref().map(|lists| lists.attempts()).unwrap_or_default();
         let described = |keys: Option<&KeySet>, state| IssuerStatus {
             issuer: self.expected.issuer.to_string(),
             keys: state,
@@ -98,6 +129,10 @@ impl OneIssuer {
             fetching: false,
             fetches: 0,
             failures: 0,
+            revocation: self.status_lists.as_ref().map_or(Revocation::Off, |lists| lists.mode()),
+            status_lists: self.status_lists.as_ref().map(|lists| lists.states()).unwrap_or_default(),
+            status_list_fetches: list_attempts.0,
+            status_list_failures: list_attempts.1,
         };
         match &self.keys {
             Keys::Fixed(keys) => described(Some(keys), KeyAvailability::Fixed),

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Error;
+use super::{Error, Revocation};
 
 /// The state of a verifier.
 #[derive(Debug, Clone)]
@@ -54,6 +54,21 @@ impl Status {
         of_issuers("key_age_seconds", "gauge", "Time since the keys were fetched", &|issuer| {
             issuer.age.map(|age| age.as_secs_f64().to_string())
         });
+        of_issuers("status_list_fetches_total", "counter", "Attempts to fetch status lists of the issuer", &|issuer| {
+            Some(issuer.status_list_fetches.to_string())
+        });
+        of_issuers("status_list_fetch_failures_total", "counter", "Attempts that failed", &|issuer| {
+            Some(issuer.status_list_failures.to_string())
+        });
+        of_issuers("status_lists", "gauge", "Status lists that tokens of the issuer name", &|issuer| {
+            Some(issuer.status_lists.len().to_string())
+        });
+        of_issuers("status_lists_stale", "gauge", "Status lists that the issuer has not confirmed in time", &|issuer| {
+            Some(issuer.status_lists.iter().filter(|list| list.is_stale).count().to_string())
+        });
+        of_issuers("status_list_age_seconds", "gauge", "Time since the issuer confirmed the oldest status list", &|issuer| {
+            issuer.status_lists.iter().filter_map(|list| list.age).max().map(|age| age.as_secs_f64().to_string())
+        });
         text
     }
 }
@@ -77,6 +92,36 @@ pub struct IssuerStatus {
     /// Whether an attempt to fetch them is in flight.
     pub fetching: bool,
     /// The number of attempts to fetch them, including one in flight.
+    pub fetches: u64,
+    /// The number of attempts that failed.
+    pub failures: u64,
+    /// Whether revoked tokens are refused.
+    pub revocation: Revocation,
+    /// The status lists that its tokens named in the last hour, or for as long as lists are used if that is longer.
+    pub status_lists: Vec<StatusListState>,
+    /// The number of attempts to fetch status lists, including those in flight.
+    pub status_list_fetches: u64,
+    /// The number of those that failed.
+    pub status_list_failures: u64,
+}
+
+/// The state of one status list.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StatusListState {
+    /// Its URI.
+    pub uri: String,
+    /// How long ago the issuer confirmed it, by a newer list or by the answer that it is unchanged. `None` if it was never fetched.
+    pub age: Option<Duration>,
+    /// Whether that is longer ago than three times its `ttl`, so that [`Revocation::Strict`] does not use it. Also true if it was never fetched.
+    pub is_stale: bool,
+    /// Whether the issuer has answered for a minute or longer that there is no such list. Its tokens are refused.
+    pub is_gone: bool,
+    /// Why the last attempt to fetch it failed, and how long ago. `None` if it succeeded.
+    pub last_error: Option<(String, Duration)>,
+    /// Whether an attempt to fetch it is in flight.
+    pub fetching: bool,
+    /// The number of attempts to fetch it, including one in flight.
     pub fetches: u64,
     /// The number of attempts that failed.
     pub failures: u64,

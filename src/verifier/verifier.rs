@@ -4,7 +4,12 @@ use std::{collections::HashSet, sync::Arc};
 
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{BuildError, Check, Claims, Error, Status, check::unverified_issuer, one_issuer::OneIssuer, status::Counters};
+use super::{
+    BuildError, Check, Claims, Error, Status,
+    check::unverified_issuer,
+    one_issuer::{CheckedInMemory, OneIssuer},
+    status::Counters,
+};
 
 /// Checks tokens for one API. Cloning it is cheap, and the clones share keys and counters.
 #[derive(Debug, Clone)]
@@ -61,13 +66,13 @@ impl Verifier {
         Self(Arc::new(Inner { issuers, counters: Counters::default() }))
     }
 
-    /// Checks a token: its header, its signature, then its claims. Waits for the issuer only if the cached keys are not sufficient and a
-    /// fetch is permitted; callers share that wait, and [`Builder::fetch_timeout`](super::Builder::fetch_timeout) bounds it. Call it in a
+    /// Checks a token: its header, its signature, its claims, then its status. Waits for the issuer only if the cached keys or its status list are
+    /// not sufficient and a fetch is permitted; callers share that wait, and [`Builder::fetch_timeout`](super::Builder::fetch_timeout) bounds it. Call it in a
     /// tokio runtime with I/O and time: elsewhere nothing is fetched.
     ///
     /// # Errors
     ///
-    /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
+    /// The first reason to refuse the token, or [`Error::KeysUnavailable`] or [`Error::StatusUnavailable`].
     pub async fn verify(&self, token: &str) -> Result<Claims, Error> {
         self.verify_within(Self::span(), token).await
     }
@@ -84,21 +89,25 @@ impl Verifier {
         outcome
     }
 
-    /// Checks a token with the cached keys. Does no I/O and does not wait. Fetching begins with
-    /// [`verify`](Self::verify), [`ready`](Self::ready) or [`status`](Self::status), and then continues in the background.
+    /// Checks a token with the cached keys and status lists. Does no I/O and does not wait. Fetching keys begins with
+    /// [`verify`](Self::verify), [`ready`](Self::ready) or [`status`](Self::status), and then continues in the background. Fetching a status list
+    /// begins with the first token that names it: until it has arrived, the error is [`Error::StatusUnavailable`].
     ///
     /// # Errors
     ///
-    /// The first reason to refuse the token, or [`Error::KeysUnavailable`].
+    /// The first reason to refuse the token, or [`Error::KeysUnavailable`] or [`Error::StatusUnavailable`].
     pub fn verify_cached(&self, token: &str) -> Result<Claims, Error> {
         let span = Self::span();
-        let outcome = span.in_scope(|| self.check_cached(token));
+        let outcome = span.in_scope(|| self.check_cached(token)).outcome;
         self.conclude(&span, &outcome);
         outcome
     }
 
-    pub(super) fn check_cached(&self, token: &str) -> Result<Claims, Error> {
-        self.choose(token).and_then(|issuer| issuer.check(token, |_| ()))
+    pub(super) fn check_cached(&self, token: &str) -> CheckedInMemory {
+        match self.choose(token) {
+            Ok(issuer) => issuer.check(token, |_| ()),
+            Err(error) => CheckedInMemory { outcome: Err(error), wait_for: None },
+        }
     }
 
     /// The span of one token. It contains nothing of the token itself.
@@ -139,10 +148,10 @@ impl Verifier {
             Ok(issuer) => issuer,
             Err(error) => return Explanation { passed: Vec::new(), failed: None, outcome: Err(error) },
         };
-        // Fetches the keys for the check below.
+        // Fetches the keys and the status list for the check below.
         let _ = issuer.verify(token).await;
         let mut passed = Vec::new();
-        let outcome = issuer.check(token, |check| passed.push(check));
+        let outcome = issuer.check(token, |check| passed.push(check)).outcome;
         let failed = outcome.is_err().then(|| Check::ALL.iter().copied().find(|check| !passed.contains(check))).flatten();
         Explanation { passed, failed, outcome }
     }

@@ -27,6 +27,7 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::limits"], &["server::passwords"]],
     &[&["server::restore"]],
     &[&["server::logins"]],
+    &[&["server::own_token"], &["server::revocation"]],
     &[&["server::keys"]],
     &[&["server::store"]],
     // Connections know no rule of the server.

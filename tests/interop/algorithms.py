@@ -48,8 +48,8 @@ class Server:
             finally:
                 process.terminate()
 
-    def run(self, *command):
-        done = subprocess.run([self.program, *command], cwd=self.folder, capture_output=True, text=True)
+    def run(self, *command, typed=None):
+        done = subprocess.run([self.program, *command], cwd=self.folder, input=typed, capture_output=True, text=True)
         if done.returncode:
             raise Failure(f"{' '.join(command)}: {done.stderr}")
         return done.stdout

@@ -56,19 +56,19 @@ class Failure(Exception):
 
 
 class Library:
-    """How one library's project is laid out, built and run. `files` are harness files, `snippet` the block's file.
+    """How one library's project is laid out, built and run. `files` are harness files, `snippet` the block's file, `kind` what the block follows.
     """
 
-    def __init__(self, name, title, needs, files, snippet, build, run, version, answers=None):
+    def __init__(self, name, title, needs, files, snippet, build, run, version, answers=None, kind="check"):
         self.name, self.title, self.needs, self.files, self.snippet = name, title, needs, files, snippet
-        self.build, self.run, self.version, self.answers = build, run, version, answers
+        self.build, self.run, self.version, self.answers, self.kind = build, run, version, answers, kind
 
     def prepare(self, page, folder):
         folder.mkdir(parents=True)
         for file, target in self.files.items():
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(HARNESS / file, folder / target)
-        (folder / self.snippet).write_text(snippet(page, "check", self.name))
+        (folder / self.snippet).write_text(snippet(page, self.kind, self.name))
         if self.answers:
             name, file = self.answers
             (folder / file).write_text(snippet(page, "answers", name))

@@ -90,8 +90,8 @@ def fish_completes_commands_and_options(program):
         assert {"create", "list", "show", "update", "delete", "add-secret"} <= commands.keys(), commands
         assert commands["show"] == "Show one client", commands
         options = completed("sealwright client create --")
-        assert {"--grant", "--allow", "--auth-method", "--json", "--config"} <= options.keys(), options
-        assert not {"--drain-timeout", "--introspects"} & options.keys(), options
+        assert {"--grant", "--allow", "--introspects", "--auth-method", "--json", "--config"} <= options.keys(), options
+        assert "--drain-timeout" not in options, options
         assert "--drain-timeout" in completed("sealwright serve --")
         assert completed("sealwright completions ").keys() == {"bash", "zsh", "fish"}
     return f"{len(commands)} commands, {len(options)} options of client create"

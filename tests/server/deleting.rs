@@ -24,7 +24,9 @@ async fn without_a_terminal_deleting_wants_yes_and_changes_nothing_without_it(ba
     app.user("alice");
     app.run(&["resource", "create", "https://stock.example", "--scope", "stock:read"]).succeeded();
     let before = app.database.texts("SELECT action FROM changes ORDER BY n").await;
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 6] = [
+        &["client", "revoke-tokens", "billing"],
+        &["user", "revoke-tokens", "alice"],
         &["client", "drop-secret", "billing", &secret],
         &["client", "delete", "billing"],
         &["user", "delete", "alice"],
@@ -56,9 +58,14 @@ async fn on_a_terminal_deleting_is_confirmed_and_says_what_it_ends(backend: Back
         assert!(shown.contains("Delete client \"shop\"? It ends 3 logins. [y/N]") && shown.contains("nothing was changed"), "{shown}");
     }
     app.run(&["client", "show", "shop"]).succeeded();
+    let (code, shown) = answered(&app, &["client", "revoke-tokens", "shop"], "n\n");
+    assert!(code == Some(1) && shown.contains("It has 3 logins of users, which go on."), "{shown}");
+    let (code, shown) = answered(&app, &["user", "revoke-tokens", "alice"], "n\n");
+    assert!(code == Some(1) && shown.contains("Revoke all access tokens of user \"alice\"? It ends 3 logins. [y/N]"), "{shown}");
     let id = &shop.secret[3..19];
     let (code, shown) = answered(&app, &["client", "drop-secret", "shop", id, "--last"], "y\n");
     assert!(code == Some(0) && shown.contains(&format!("Drop secret \"{id}\" of client \"shop\"?")), "{shown}");
+    assert!(shown.contains("revoke them with --compromised.") && !shown.contains("warning"), "{shown}");
     let (code, shown) = answered(&app, &["client", "delete", "shop"], "y\n");
     assert!(code == Some(0) && shown.contains("deleted the client shop, and ended 3 logins"), "{shown}");
     assert!(app.database.texts("SELECT id FROM logins WHERE ended_at IS NULL").await.is_empty());
@@ -75,6 +82,8 @@ async fn on_a_terminal_a_name_that_does_not_exist_is_not_asked_about(backend: Ba
     for command in [
         &["client", "delete", "biling"][..],
         &["client", "drop-secret", "billing", "0123456789abcdef"],
+        &["client", "revoke-tokens", "biling"],
+        &["user", "revoke-tokens", "alise"],
         &["user", "delete", "alise"],
         &["resource", "delete", "https://order.example"],
     ] {

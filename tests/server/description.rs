@@ -25,7 +25,7 @@ async fn every_status_that_is_described_is_answered(backend: Backend) {
     };
     let wrong = Credential { id: shop.id.clone(), secret: "wrong".to_owned() };
     let large = format!("grant_type=client_credentials&x={}", "y".repeat(70_000));
-    let endpoints = [("/oauth/token", "grant_type=client_credentials"), ("/oauth/revoke", "token=x")];
+    let endpoints = [("/oauth/token", "grant_type=client_credentials"), ("/oauth/revoke", "token=x"), ("/oauth/introspect", "token=x")];
     for (path, valid) in endpoints {
         let by = |client: &Credential, body: &str| app.form(path, body).basic_auth(&client.id, Some(&client.secret));
         note(path, &Answer::to(by(&shop, valid)).await);
@@ -38,16 +38,22 @@ async fn every_status_that_is_described_is_answered(backend: Backend) {
             note(path, &Answer::to(app.form(path, valid).basic_auth(&wrong.id, Some(&wrong.secret))).await);
         }
     }
-    for path in DESCRIPTION["paths"].as_object().unwrap().keys() {
-        let method = if path.starts_with("/oauth/") { Method::POST } else { Method::GET };
+    let token = app.plain_token(&shop).await.claims();
+    let list = token["status"]["status_list"]["uri"].as_str().unwrap();
+    for (path, item) in DESCRIPTION["paths"].as_object().unwrap() {
+        let method = if item.get("post").is_some() { Method::POST } else { Method::GET };
         // On a separate connection: a connection reads what its buffer has room for.
         let fresh = reqwest::Client::new().request(method.clone(), app.url(path));
         note(path, &Answer::to(fresh.header("x-long", "y".repeat(40_000))).await);
         if method == Method::GET {
-            let answer = app.get(path).await;
-            note(path, &answer);
-            if let Some(etag) = answer.header("etag") {
-                note(path, &Answer::to(app.request(Method::GET, path).header("if-none-match", etag)).await);
+            // A path with an id is tried with one that exists, and with one that does not.
+            for id in [&list[list.len() - 22..], "unknown"] {
+                let requested = path.replace("{id}", id);
+                let answer = app.get(&requested).await;
+                note(path, &answer);
+                if let Some(etag) = answer.header("etag") {
+                    note(path, &Answer::to(app.request(Method::GET, &requested).header("if-none-match", etag)).await);
+                }
             }
         }
     }

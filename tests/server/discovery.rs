@@ -145,10 +145,13 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     names.sort_unstable();
     let known = [
         "grant_types_supported",
+        "introspection_endpoint",
+        "introspection_endpoint_auth_methods_supported",
         "issuer",
         "jwks_uri",
         "revocation_endpoint",
         "revocation_endpoint_auth_methods_supported",
+        "status_list_aggregation_endpoint",
         "subject_types_supported",
         "token_endpoint",
         "token_endpoint_auth_methods_supported",
@@ -158,7 +161,8 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     let path = |name: &str| metadata[name].as_str().unwrap().strip_prefix(&app.issuer).unwrap().to_owned();
     assert_eq!(path("token_endpoint"), "/oauth/token");
     assert_eq!(app.get(&path("jwks_uri")).await.status, 200);
-    for unadvertised in ["/oauth/authorize", "/oauth/introspect", "/oauth/register", "/userinfo", "/oauth/device_authorization"] {
+    assert_eq!(app.get(&path("status_list_aggregation_endpoint")).await.status, 200);
+    for unadvertised in ["/oauth/authorize", "/oauth/register", "/userinfo", "/oauth/device_authorization"] {
         app.get(unadvertised).await.refused(404, "invalid_request");
         Answer::to(app.request(Method::POST, unadvertised)).await.refused(404, "invalid_request");
     }
@@ -174,6 +178,8 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     let revoked =
         Answer::to(app.form(&path("revocation_endpoint"), &format!("token={refresh_token}")).basic_auth(&client.id, Some(&client.secret)));
     assert_eq!(revoked.await.status, 200);
+    let introspected = Answer::to(app.form(&path("introspection_endpoint"), "token=x").basic_auth(&client.id, Some(&client.secret)));
+    assert_eq!(introspected.await.body, r#"{"active":false}"#);
     let unadvertised = [
         "authorization_code",
         "implicit",
@@ -185,7 +191,9 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
         app.token(&client, &format!("grant_type={grant}&{SIGN_IN}&code=c&refresh_token=d")).await.refused(400, "unsupported_grant_type");
     }
 
-    assert_eq!(words("revocation_endpoint_auth_methods_supported"), words("token_endpoint_auth_methods_supported"));
+    for endpoint in ["revocation", "introspection"] {
+        assert_eq!(words(&format!("{endpoint}_endpoint_auth_methods_supported")), words("token_endpoint_auth_methods_supported"));
+    }
     assert_eq!(words("token_endpoint_auth_methods_supported"), ["client_secret_basic", "client_secret_post"]);
     app.plain_token(&client).await.granted();
     let by_body = format!("grant_type=client_credentials&client_id={}&client_secret={}", client.id, client.secret);

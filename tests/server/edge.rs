@@ -104,13 +104,15 @@ async fn ad2_ad10_metrics_are_served_only_on_the_management_listener(backend: Ba
 }
 
 async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(backend: Backend) {
-    let app = TestApp::start(backend).await;
+    let app = TestApp::start(backend).await.with_orders();
+    let token = app.plain_token(&app.client("billing")).await.claims();
+    let list = token["status"]["status_list"]["uri"].as_str().unwrap().strip_prefix(&app.issuer).unwrap();
     let ask = |method: Method, path: &str| {
         let request = app.request(method, path).header("origin", "https://evil.example");
         Answer::to(request.header("access-control-request-method", "GET").header("access-control-request-headers", "authorization"))
     };
     let discovery = ["/.well-known/jwks.json", "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
-    for path in discovery.into_iter().chain(["/openapi.yaml", "/openapi.json"]) {
+    for path in discovery.into_iter().chain([list, "/oauth/status-lists", "/openapi.yaml", "/openapi.json"]) {
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
             let answer = ask(method.clone(), path).await;
             assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{method} {path}");
@@ -120,7 +122,9 @@ async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(b
             assert!(!allowed.contains("authorization"), "{allowed}");
         }
     }
-    for path in ["/oauth/token", "/oauth/revoke", "/health/live", "/health/ready", "/docs", "/docs/reference.js", "/nowhere"] {
+    for path in
+        ["/oauth/token", "/oauth/revoke", "/oauth/introspect", "/health/live", "/health/ready", "/docs", "/docs/reference.js", "/nowhere"]
+    {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
             let answer = ask(method.clone(), path).await;
             assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{method} {path}: {answer:?}");
@@ -139,6 +143,7 @@ async fn te15_a_secret_in_a_url_is_not_accepted(backend: Backend) {
         ("/oauth/token", SIGN_IN.to_owned(), format!("grant_type=password&client_id={id}&client_secret={secret}")),
         ("/oauth/token", format!("refresh_token={refresh}"), format!("grant_type=refresh_token&client_id={id}&client_secret={secret}")),
         ("/oauth/revoke", format!("token={refresh}"), format!("client_id={id}&client_secret={secret}")),
+        ("/oauth/introspect", format!("token={refresh}"), format!("client_id={id}&client_secret={secret}")),
     ] {
         Answer::to(app.form(&format!("{path}?{query}"), &body)).await.refused(400, "invalid_request");
     }

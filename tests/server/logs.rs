@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
-use crate::support::{Backend, Process, TestDatabase, on_both_databases, sealwright};
+use crate::support::{Backend, Process, TestDatabase, claims_of, on_both_databases, on_sqlite, sealwright};
 
 on_both_databases![
     ad7_hostile_input_makes_one_well_formed_line_per_request,
     ad8_security_events_name_the_client_the_user_the_source_and_the_outcome,
     a_request_is_logged_with_outcome_client_duration_and_id,
 ];
+
+on_sqlite![hd7_the_id_of_a_status_list_is_not_taken_for_a_secret];
 
 /// A server as a process, with a client, and a way to ask it.
 struct Logged {
@@ -100,6 +102,18 @@ async fn a_request_is_logged_with_outcome_client_duration_and_id(backend: Backen
     );
     assert_eq!((field(2, "client.id"), field(2, "cause")), ("unknown".into(), "unknown client".into()));
     assert!(field(3, "cause").contains("does not support this grant type"));
+}
+
+async fn hd7_the_id_of_a_status_list_is_not_taken_for_a_secret(backend: Backend) {
+    let server = Logged::start(backend).await;
+    let token = server.post(format!("grant_type=client_credentials&client_id=billing&client_secret={}", server.secret)).await;
+    let token: Value = serde_json::from_str(&token.text().await.unwrap()).unwrap();
+    let claims = claims_of(token["access_token"].as_str().unwrap());
+    let list = claims["status"]["status_list"]["uri"].as_str().unwrap();
+    assert_eq!(server.http.get(list).send().await.unwrap().status(), 200);
+    let lines = server.lines();
+    assert_eq!(lines.len(), 2);
+    assert_eq!((lines[1]["message"].as_str(), lines[1].get("misplaced_secret")), (Some("GET /oauth/status-lists/{id}"), None));
 }
 
 /// All events of a stopped server.

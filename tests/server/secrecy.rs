@@ -68,6 +68,7 @@ async fn ad6_no_secret_is_in_a_log_a_trace_a_metric_or_the_database(backend: Bac
     // A secret in the place of a name.
     post("/oauth/token", format!("grant_type={secret}&client_id=shop&client_secret={secret}&scope={secret}&resource={secret}")).await;
     post("/oauth/revoke", format!("client_id=shop&client_secret={secret}&token={}", text(&refreshed["refresh_token"]))).await;
+    post("/oauth/introspect", format!("client_id=shop&client_secret={secret}&token={access}")).await;
     let huge = "canary-of-a-huge-body".repeat(20_000);
     post("/oauth/token", format!("{}&x={huge}", by("client_credentials"))).await;
 

@@ -33,12 +33,15 @@
 
 mod accepted;
 mod header;
+mod hostile_lists;
 mod issuers;
 mod key_cache;
 mod keys;
 mod layer;
+mod list_outage;
 mod observed;
 mod outage;
 mod payload;
 mod refusal_form;
+mod revocation;
 mod support;

@@ -1,5 +1,6 @@
 //! `sealwright client`: trusted apps that get tokens.
 
+mod revocation;
 mod view;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -12,7 +13,7 @@ use super::{
     claim::{Claim, claim},
     confirmation::Confirmation,
     error::Error,
-    output::{NewLifetime, Output, logins, new_lifetime, positive_duration, say, token_lifetime, warn},
+    output::{NewLifetime, Output, ended, ended_if_any, logins, new_lifetime, positive_duration, say, token_lifetime, warn},
     progress,
     selection::{AtMost, State},
 };
@@ -24,7 +25,6 @@ use crate::{
             view::{EntityView, NewSecretView, Viewed},
         },
         model::{ClaimName, Client, ClientChange, ClientFilter, Damaged, TokenLifetime},
-        secret::SecretId,
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) enum Command {
         /// Scopes that it may have at a resource; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance)]
         allow: Vec<Allowance>,
-        /// A resource whose tokens it may introspect (no version serves introspection yet); repeatable
+        /// A resource whose tokens it may introspect; repeatable
         #[arg(long, value_name = "RESOURCE")]
         introspects: Vec<Audience>,
         /// The only method by which it may authenticate, client_secret_basic or client_secret_post; without it, both
@@ -94,16 +94,17 @@ pub(super) enum Command {
         /// A grant type to add; repeatable
         #[arg(long, value_name = "GRANT", group = "change")]
         add_grant: Vec<GrantType>,
-        /// A grant type to remove; removing password or refresh_token ends its logins; repeatable
+        /// A grant type to remove, which revokes the tokens that it got for itself; removing password or refresh_token ends its logins;
+        /// repeatable
         #[arg(long, value_name = "GRANT", group = "change")]
         remove_grant: Vec<GrantType>,
-        /// Scopes that replace those at a resource; repeatable
+        /// Scopes that replace those at a resource; without one that it had, all its access tokens are revoked; repeatable
         #[arg(long, value_name = "RESOURCE=SCOPE,SCOPE", value_parser = allowance, group = "change")]
         allow: Vec<Allowance>,
-        /// A resource whose scopes to remove; repeatable
+        /// A resource whose scopes to remove, which revokes all its access tokens; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         disallow: Vec<Audience>,
-        /// A resource whose tokens it may introspect (no version serves introspection yet); repeatable
+        /// A resource whose tokens it may introspect; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         add_introspects: Vec<Audience>,
         /// A resource whose tokens it may no longer introspect; repeatable
@@ -124,7 +125,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Disable a client and end its logins: it gets no tokens until it is enabled again
+    /// Disable a client, revoke its tokens and end its logins: it gets no tokens until it is enabled again
     Disable {
         id: ClientId,
         #[command(flatten)]
@@ -136,7 +137,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Delete a client and its secrets, and end its logins
+    /// Delete a client and its secrets, revoke its tokens, and end its logins
     Delete {
         id: ClientId,
         #[command(flatten)]
@@ -151,21 +152,14 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Remove a secret of a client
-    DropSecret {
-        id: ClientId,
-        /// The secret's id, as `client show` prints it
-        #[arg(value_name = "SECRET_ID")]
-        secret: SecretId,
-        /// Drop it even if it is the last valid secret of the client
-        #[arg(long)]
-        last: bool,
-        #[command(flatten)]
-        confirmation: Confirmation,
-        #[command(flatten)]
-        output: Output,
-    },
+    /// Remove a secret of a client; tokens that were obtained with it are valid until they expire, unless --compromised is given
+    DropSecret(revocation::DropSecret),
+    /// Revoke all tokens that a client got for itself; it goes on and gets new ones. Logins of users go on: `login end --client` ends them
+    RevokeTokens(revocation::RevokeTokens),
 }
+
+/// All tokens of a client, for messages.
+const ITS_TOKENS: &str = "all of its access tokens";
 
 impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
@@ -234,14 +228,14 @@ impl Command {
                     set_fixed_claims: fixed_claims.into_iter().collect(),
                     remove_fixed_claims: remove_fixed_claim.into_iter().collect(),
                 };
-                let (client, ended) = clients.update(act, id, change).await?;
+                let (client, taken) = clients.update(act, id, change).await?;
                 print(&client, output)?;
-                if ended > 0 { output.print_ended(ended) } else { Ok(()) }
+                ended_if_any(taken, "its earlier access tokens").map_or(Ok(()), |said| output.print_ended(&said))
             }
             Self::Disable { id, output } => {
-                let (client, ended) = clients.disable(act, id.clone()).await?;
+                let (client, taken) = clients.disable(act, id.clone()).await?;
                 print_changed(&id, client, output)?;
-                output.print_ended(ended)
+                output.print_ended(&ended(taken, ITS_TOKENS))
             }
             Self::Enable { id, output } => print_changed(&id, clients.enable(act, id.clone()).await?, output),
             Self::Delete { id, confirmation } => {
@@ -250,31 +244,25 @@ impl Command {
                     Ok(format!("Delete client \"{id}\"? It ends {ends}."))
                 };
                 confirmation.require(question).await?;
-                let ended = clients.delete(&operator.act_now(), id.clone()).await?;
-                say(&format!("deleted the client {id}, and ended {}", logins(ended)))
+                let taken = clients.delete(&operator.act_now(), id.clone()).await?;
+                say(&format!("deleted the client {id}, and {}", ended(taken, ITS_TOKENS)))
             }
             Self::AddSecret { id, expires_in, output } => {
                 let secret = clients.add_secret(act, id.clone(), expires_in).await?;
                 output.print_secret(&NewSecretView::new(&id, &secret), &id, view::new_secret)
             }
-            Self::DropSecret { id, secret, last, confirmation, output } => {
-                let question = async {
-                    clients.require_secret(&id, &secret).await?;
-                    Ok(format!("Drop secret \"{secret}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
-                };
-                confirmation.require(question).await?;
-                let dropped = clients.drop_secret(&operator.act_now(), id.clone(), secret, last).await;
-                print_changed(&id, dropped.map_err(Error::of_drop_secret)?, output)
-            }
+            Self::DropSecret(command) => command.run(operator).await,
+            Self::RevokeTokens(command) => command.run(operator).await,
         }
     }
 }
 
 /// What a new client still needs before it can get a token, if anything.
 fn lacking(client: &Client) -> Option<String> {
-    let (grants, scopes) = (client.grants.is_empty(), client.permissions.is_empty() && client.introspects.is_empty());
-    let (lacks, options) = match (grants, scopes) {
+    let (lacks, options) = match (client.grants.is_empty(), client.permissions.is_empty()) {
         (false, false) => return None,
+        // An API, which introspects tokens and gets none.
+        (true, true) if !client.introspects.is_empty() => return None,
         (true, false) => ("it may use no grant type", "--add-grant GRANT"),
         (false, true) => ("it has no scope at any resource", "--allow RESOURCE=SCOPE"),
         (true, true) => ("it may use no grant type and has no scope at any resource", "--add-grant GRANT --allow RESOURCE=SCOPE"),

@@ -1,6 +1,7 @@
-//! `sealwright token`: shows and verifies access tokens.
+//! `sealwright token`: shows, verifies and revokes access tokens.
 
 mod inspect;
+mod revoke;
 mod verify;
 
 use std::io::{self, Read};
@@ -17,6 +18,8 @@ pub(super) enum Command {
     Inspect(inspect::Inspect),
     /// Verify a token as an API would, and print each check in order
     Verify(verify::Verify),
+    /// Revoke an access token: a client's own alone, a user's by ending its login
+    Revoke(revoke::Revoke),
 }
 
 impl Command {
@@ -24,6 +27,7 @@ impl Command {
         match self {
             Self::Inspect(inspect) => inspect.run(),
             Self::Verify(verify) => verify.run(settings).await,
+            Self::Revoke(revoke) => revoke.run(settings).await,
         }
     }
 }

@@ -78,7 +78,9 @@ impl Verify {
         self.output.print(&report, Report::for_people)?;
         match explanation.outcome {
             Ok(_) => Ok(()),
-            Err(error @ verifier::Error::KeysUnavailable { .. }) => Err(Error::NotChecked(error)),
+            Err(error @ (verifier::Error::KeysUnavailable { .. } | verifier::Error::StatusUnavailable { .. })) => {
+                Err(Error::NotChecked(error))
+            }
             Err(error) => Err(Error::Refused(error)),
         }
     }
@@ -155,6 +157,7 @@ impl<'a> Comparison<'a> {
             Check::Expiry => self.time("exp")?,
             Check::Start => self.time("iat")?,
             Check::Scope if self.expected.scope.is_empty() => format!("{}, none is required", shown(claims, "scope")),
+            Check::Status => self.looked_up(),
             Check::Scope => format!("{}, expected {}", shown(claims, "scope"), json!(self.expected.scope.join(" "))),
             _ => return None,
         })
@@ -166,6 +169,16 @@ impl<'a> Comparison<'a> {
         let keys = format!("[{}] of {from}", keys.collect::<Vec<_>>().join(", "));
         let errors = self.status.issuers.iter().filter_map(|issuer| issuer.last_error.as_ref());
         errors.fold(keys, |keys, (why, _)| format!("{keys}: {why}"))
+    }
+
+    /// Where the status of the token is, and why its list could not be fetched.
+    fn looked_up(&self) -> String {
+        if self.expected.jwks.is_some() {
+            return "not looked up, because the keys were given".to_owned();
+        }
+        let claim = self.token.claims.get("status").map_or_else(|| "the token names no status list".to_owned(), Value::to_string);
+        let errors = self.status.issuers.iter().flat_map(|issuer| &issuer.status_lists).filter_map(|list| list.last_error.as_ref());
+        errors.fold(claim, |claim, (why, _)| format!("{claim}: {why}"))
     }
 
     fn time(&self, claim: &str) -> Option<String> {

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
     server::{
-        model::{Client, ClientChange, ClientFilter, CustomClaims, Damaged, Listed, LoginFilter, StoredSecret, TokenLifetime},
+        model::{Client, ClientChange, ClientFilter, CustomClaims, Damaged, Listed, LoginFilter, StoredSecret, TakenBack, TokenLifetime},
         secret::{ClientSecret, SecretId},
         store::{Error as StoreError, Missing, Store},
     },
@@ -92,6 +92,7 @@ impl Clients<'_> {
             fixed_claims: new.fixed_claims,
             created_at: act.now,
             disabled_at: None,
+            tokens_since: 0,
             secrets: vec![stored],
         };
         or_nearest(self.store, self.store.insert_client(act, client.clone()).await).await?;
@@ -109,7 +110,7 @@ impl Clients<'_> {
         or_nearest(self.store, client.ok_or_else(|| StoreError::Missing(Missing::Client(id.clone())))).await
     }
 
-    /// The number of logins that deleting the client would end.
+    /// The number of logins that users have by the client.
     pub(crate) async fn count_logins(&self, id: &ClientId, now: Timestamp) -> Result<u64, Error> {
         or_nearest(self.store, self.store.require_client(id).await).await?;
         Ok(self.store.count_valid_logins(LoginFilter::Client(id.clone()), now).await?)
@@ -120,21 +121,21 @@ impl Clients<'_> {
         or_nearest(self.store, self.store.require_secret(id, secret).await).await
     }
 
-    /// Applies a change. Returns the changed client, and how many logins that ended.
+    /// Applies a change. Returns the changed client, and what that took back. Withdrawing a permission or a grant type revokes its tokens.
     ///
     /// # Errors
     ///
     /// If there is no such client, it does not have what is to be removed, or the database fails.
-    pub async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, u64), Error> {
+    pub async fn update(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, TakenBack), Error> {
         or_nearest(self.store, self.store.update_client(act, id, change).await).await
     }
 
-    /// Disables a client and ends its logins; returns how many. A damaged client is disabled too, but cannot be returned.
+    /// Disables a client, revokes its tokens and ends its logins. A damaged client is disabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such client, or the database fails.
-    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<(Result<Client, Damaged>, u64), Error> {
+    pub async fn disable(&self, act: &Act, id: ClientId) -> Result<(Result<Client, Damaged>, TakenBack), Error> {
         or_nearest(self.store, self.store.set_client_disabled(act, id, true).await).await
     }
 
@@ -148,12 +149,12 @@ impl Clients<'_> {
         Ok(client)
     }
 
-    /// Deletes a client and its secrets, and ends its logins. Returns how many it ended.
+    /// Deletes a client and its secrets, revokes its tokens, and ends its logins.
     ///
     /// # Errors
     ///
     /// If there is no such client, or the database fails.
-    pub async fn delete(&self, act: &Act, id: ClientId) -> Result<u64, Error> {
+    pub async fn delete(&self, act: &Act, id: ClientId) -> Result<TakenBack, Error> {
         or_nearest(self.store, self.store.delete_client(act, id).await).await
     }
 
@@ -168,12 +169,30 @@ impl Clients<'_> {
         Ok(secret)
     }
 
-    /// Deletes a secret; the last valid one only if `allow_last`.
+    /// Deletes a secret; the last valid one only if `allow_last`. If it is compromised, also revokes the tokens that the client got for itself, and
+    /// returns whether there were any that were not revoked yet.
     ///
     /// # Errors
     ///
     /// If there is no such client or secret, it is the last valid one, or the database fails.
-    pub async fn drop_secret(&self, act: &Act, id: ClientId, secret: SecretId, allow_last: bool) -> Result<Result<Client, Damaged>, Error> {
-        or_nearest(self.store, self.store.delete_client_secret(act, id, secret, allow_last).await).await
+    pub async fn drop_secret(
+        &self,
+        act: &Act,
+        id: ClientId,
+        secret: SecretId,
+        allow_last: bool,
+        compromised: bool,
+    ) -> Result<(Result<Client, Damaged>, bool), Error> {
+        or_nearest(self.store, self.store.delete_client_secret(act, id, secret, allow_last, compromised).await).await
+    }
+
+    /// Revokes all tokens that a client got for itself. The client goes on, and so do the logins of users. Returns whether there were any that were not
+    /// revoked yet.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, or the database fails.
+    pub async fn revoke_tokens(&self, act: &Act, id: ClientId) -> Result<bool, Error> {
+        or_nearest(self.store, self.store.revoke_client_tokens(act, id).await).await
     }
 }

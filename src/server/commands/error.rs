@@ -1,5 +1,6 @@
 use std::{io, path::PathBuf};
 
+use super::NotRevoked;
 use crate::server::{keys, restore, store, workers::WorkError};
 
 /// Why a command failed. The text says what to do.
@@ -37,6 +38,8 @@ pub(crate) enum Cause {
     NotExported(keys::NotExported),
     #[error("the keys were not written to {}: {source}", path.display())]
     Export { path: PathBuf, source: io::Error },
+    #[error("the token was not revoked: {0}")]
+    Token(NotRevoked),
     #[error(transparent)]
     Restore(restore::Error),
     #[error("the password cannot be used: {0}")]
@@ -63,7 +66,7 @@ macro_rules! from {
     };
 }
 
-from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, Import: keys::NotImported, NotExported: keys::NotExported, Restore: restore::Error, Hashing: WorkError }
+from! { Open: store::OpenError, Store: store::Error, Keys: keys::Error, Import: keys::NotImported, NotExported: keys::NotExported, Restore: restore::Error, Token: NotRevoked, Hashing: WorkError }
 
 impl From<keys::RequestError> for Error {
     fn from(error: keys::RequestError) -> Self {

@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, ClientId},
     server::{
-        model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, Username, facts},
+        model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, TakenBack, Username, facts},
         store::Store,
     },
 };
@@ -69,12 +69,12 @@ impl Logins<'_> {
         Ok(self.store.list_logins(&LoginListFilter { of, client, resource, active_at, limit }).await?)
     }
 
-    /// Ends the selected logins that are not over yet and returns how many.
+    /// Ends the selected logins that have not been ended.
     ///
     /// # Errors
     ///
     /// If there is no such login, user or client, or the database fails.
-    pub async fn end(&self, act: &Act, of: LoginsOf) -> Result<u64, Error> {
+    pub async fn end(&self, act: &Act, of: LoginsOf) -> Result<TakenBack, Error> {
         let filter = self.filter(&of).await?;
         let (kind, name) = of.kind_and_name();
         let mut named = facts([(kind, name.clone().into())]);

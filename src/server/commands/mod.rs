@@ -11,9 +11,11 @@ mod error;
 mod keys;
 mod logins;
 mod nearest;
+mod not_revoked;
 mod pages;
 mod resources;
 mod restored;
+mod tokens;
 mod users;
 pub(crate) mod view;
 
@@ -22,13 +24,14 @@ pub use error::Error;
 pub use keys::{Condemned, Keys, Successor};
 pub use logins::{Logins, LoginsOf};
 pub use resources::{NewResource, Resources};
+pub use tokens::Tokens;
 pub use users::{NewUser, Users};
 
 pub use super::{
     act::Act,
     model::{
-        ClaimName, ClaimValue, Client, ClientChange, CustomClaims, Damaged, LoginId, Password, Resource, ResourceChange, TokenLifetime,
-        User, UserChange, Username,
+        ClaimName, ClaimValue, Client, ClientChange, CustomClaims, Damaged, LoginId, Password, Resource, ResourceChange, TakenBack,
+        TokenLifetime, User, UserChange, Username,
     },
     secret::SecretId,
 };
@@ -37,17 +40,22 @@ pub(crate) use check::RecordState;
 pub(crate) use error::Cause;
 pub(crate) use keys::NewSealing;
 pub(crate) use logins::ListedLogins;
+pub(crate) use not_revoked::NotRevoked;
 pub(crate) use restored::restored;
+pub(crate) use tokens::FOLLOWED_WITHIN;
 
 use super::{
     keys as server_keys,
     passwords::{HashingPolicy, PasswordRules},
     store::{self, Opening, Store},
 };
+use crate::protocol::Issuer;
 
 /// The part of the configuration that commands need.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    /// `None` if the settings do not name it.
+    pub(crate) issuer: Option<Issuer>,
     pub(crate) store: store::Policy,
     pub(crate) keys: server_keys::Policy,
     pub(crate) passwords: PasswordRules,
@@ -113,5 +121,11 @@ impl Commands {
     #[must_use]
     pub const fn logins(&self) -> Logins<'_> {
         Logins { store: &self.store }
+    }
+
+    /// The commands on access tokens.
+    #[must_use]
+    pub const fn tokens(&self) -> Tokens<'_> {
+        Tokens { store: &self.store, keys: &self.policy.keys, issuer: self.policy.issuer.as_ref() }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, Scope},
     server::{
-        model::{CustomClaims, Damaged, Listed, LoginFilter, Password, User, UserChange, UserFilter, UserId, Username},
+        model::{CustomClaims, Damaged, Listed, LoginFilter, Password, TakenBack, User, UserChange, UserFilter, UserId, Username},
         passwords::{HashingPolicy, PasswordHasher},
         store::{Error as StoreError, Missing, Store},
     },
@@ -55,17 +55,18 @@ impl Users<'_> {
             created_at: act.now,
             disabled_at: None,
             signed_in_at: None,
+            tokens_since: 0,
         };
         or_nearest(self.store, self.store.insert_user(act, user.clone()).await).await?;
         Ok(user)
     }
 
-    /// Sets a password and ends the user's logins. Returns how many it ended.
+    /// Sets a password and ends the user's logins.
     ///
     /// # Errors
     ///
     /// If there is no such user, the rules do not allow the password, or the database fails.
-    pub async fn set_password(&self, act: &Act, username: Username, password: Password) -> Result<u64, Error> {
+    pub async fn set_password(&self, act: &Act, username: Username, password: Password) -> Result<TakenBack, Error> {
         let hash = self.hash(&username, password).await?;
         or_nearest(self.store, self.store.set_password_hash(act, username, hash).await).await
     }
@@ -88,27 +89,27 @@ impl Users<'_> {
         or_nearest(self.store, user.ok_or_else(|| StoreError::Missing(Missing::User(username.clone())))).await
     }
 
-    /// The number of logins that deleting the user would end.
+    /// The number of logins that the user has.
     pub(crate) async fn count_logins(&self, username: &Username, now: Timestamp) -> Result<u64, Error> {
         let user = or_nearest(self.store, self.store.require_user(username).await).await?;
         Ok(self.store.count_valid_logins(LoginFilter::User(user), now).await?)
     }
 
-    /// Applies a change and returns the changed user.
+    /// Applies a change. Returns the changed user, and what that took back. Withdrawing a permission revokes their access tokens; logins go on.
     ///
     /// # Errors
     ///
     /// If there is no such user, the user does not have what is to be removed, or the database fails.
-    pub async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
+    pub async fn update(&self, act: &Act, username: Username, change: UserChange) -> Result<(User, TakenBack), Error> {
         or_nearest(self.store, self.store.update_user(act, username, change).await).await
     }
 
-    /// Disables a user and ends their logins; returns how many. A damaged user is disabled too, but cannot be returned.
+    /// Disables a user and ends their logins. A damaged user is disabled too, but cannot be returned.
     ///
     /// # Errors
     ///
     /// If there is no such user, or the database fails.
-    pub async fn disable(&self, act: &Act, username: Username) -> Result<(Result<User, Damaged>, u64), Error> {
+    pub async fn disable(&self, act: &Act, username: Username) -> Result<(Result<User, Damaged>, TakenBack), Error> {
         or_nearest(self.store, self.store.set_user_disabled(act, username, true).await).await
     }
 
@@ -122,12 +123,21 @@ impl Users<'_> {
         Ok(user)
     }
 
-    /// Deletes a user and ends their logins. Returns how many it ended.
+    /// Revokes all access tokens of a user by ending their logins.
     ///
     /// # Errors
     ///
     /// If there is no such user, or the database fails.
-    pub async fn delete(&self, act: &Act, username: Username) -> Result<u64, Error> {
+    pub async fn revoke_tokens(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
+        or_nearest(self.store, self.store.revoke_user_tokens(act, username).await).await
+    }
+
+    /// Deletes a user and ends their logins.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such user, or the database fails.
+    pub async fn delete(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
         or_nearest(self.store, self.store.delete_user(act, username).await).await
     }
 }

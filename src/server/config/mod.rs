@@ -6,7 +6,7 @@ pub(crate) use super::settings::parse_duration;
 pub use super::settings::{Error, Setting, Sources};
 
 use super::{
-    commands, edge, http, issuer, keys, limits, logins, passwords, registry,
+    commands, edge, http, issuer, keys, limits, logins, passwords, registry, revocation,
     settings::{Values, boolean, by_rule, setting, without_reason},
     store, telemetry,
 };
@@ -27,6 +27,7 @@ pub struct Config {
     pub(crate) registry: registry::Policy,
     pub(crate) tokens: issuer::Policy,
     pub(crate) logins: logins::Policy,
+    pub(crate) revocation: revocation::Policy,
     pub(crate) passwords: passwords::PasswordRules,
     pub(crate) telemetry: telemetry::Policy,
     /// Ignored environment variables: Kubernetes sets them for a Service whose name begins with `sealwright`.
@@ -48,6 +49,7 @@ const TABLES: &[&[Setting]] = &[
     REGISTRY.1,
     TOKENS.1,
     logins::Policy::SETTINGS,
+    revocation::Policy::SETTINGS,
     passwords::PasswordRules::SETTINGS,
     passwords::HashingPolicy::SETTINGS,
     limits::Policy::SETTINGS,
@@ -122,6 +124,7 @@ impl Config {
     #[must_use]
     pub fn commands(&self) -> commands::Policy {
         commands::Policy {
+            issuer: self.issuer.clone(),
             store: self.store.clone(),
             keys: self.keys.clone(),
             passwords: self.passwords.clone(),
@@ -178,6 +181,7 @@ impl Config {
             registry: registry::Policy::read(&values)?,
             tokens: issuer::Policy::read(&values)?,
             logins: logins::Policy::read(&values)?,
+            revocation: revocation::Policy::read(&values)?,
             passwords: passwords::PasswordRules::read(&values, issuer.as_ref())?,
             telemetry: telemetry::Policy::read(&values)?,
             service_links: values.service_links,

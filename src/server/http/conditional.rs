@@ -29,7 +29,12 @@ pub(super) fn answer(request: &HeaderMap, document: &Document, content_type: &'s
 /// Whether `If-None-Match` matches `etag` (section 13.1.2, weak comparison). A comma within a foreign tag splits it in two; neither half
 /// matches.
 fn is_current(request: &HeaderMap, etag: &HeaderValue) -> bool {
-    let names_ours = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == etag.as_bytes();
+    let names_ours = |tag: &[u8]| opaque(tag) == opaque(etag.as_bytes());
     let mut known = request.get_all(header::IF_NONE_MATCH).iter().map(|value| value.as_bytes().trim_ascii());
     known.any(|value| value == b"*" || value.split(|byte| *byte == b',').any(|tag| names_ours(tag.trim_ascii())))
+}
+
+/// An ETag without the mark of a weak one.
+fn opaque(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }

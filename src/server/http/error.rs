@@ -16,6 +16,7 @@ use crate::{
     server::{
         issuer::{self, Fault, Refusal},
         registry::{AuthenticationError, Credentials},
+        revocation::NotPublished,
     },
 };
 
@@ -166,6 +167,12 @@ impl From<issuer::Error> for Failure {
             issuer::Error::Limited(wait) => Self::limited(wait),
             issuer::Error::Fault(fault) => Self::of(fault),
         }
+    }
+}
+
+impl From<NotPublished> for Failure {
+    fn from(error: NotPublished) -> Self {
+        Self::of(Fault { transient: error.is_transient(), cause: error.to_string() })
     }
 }
 

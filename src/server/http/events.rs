@@ -7,6 +7,7 @@ use crate::server::telemetry::Noise;
 pub(super) enum Endpoint {
     Token,
     Revocation,
+    Introspection,
 }
 
 /// What came of a request.
@@ -25,15 +26,17 @@ pub(super) enum Outcome {
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Self; 2] = [Self::Token, Self::Revocation];
+    pub(super) const ALL: [Self; 3] = [Self::Token, Self::Revocation, Self::Introspection];
 
     /// The name of the event that a request to this endpoint is.
     pub(super) const fn event(self, outcome: Outcome) -> &'static str {
         match (outcome, self) {
             (Outcome::Done, Self::Token) => "token.issued",
             (Outcome::Done, Self::Revocation) => "token.revoked",
+            (Outcome::Done, Self::Introspection) => "token.introspected",
             (Outcome::NotFound | Outcome::Refused, Self::Token) => "token.refused",
             (Outcome::NotFound | Outcome::Refused, Self::Revocation) => "revocation.refused",
+            (Outcome::NotFound | Outcome::Refused, Self::Introspection) => "introspection.refused",
             (Outcome::Limited, _) => "attempt.limited",
             (Outcome::Abandoned, _) => "request.abandoned",
             (Outcome::Failed, _) => "request.failed",

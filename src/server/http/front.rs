@@ -64,8 +64,13 @@ impl RequestInfo {
         let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address);
         let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let path = request.uri().path();
-        // A path that equals a route needs no redaction.
-        let (path, secret_in_path) = if route == Some(path) { (path.to_owned(), false) } else { caller_text::path(path) };
+        let (path, secret_in_path) = match route {
+            // A path that equals a route needs no redaction.
+            Some(route) if route == path => (path.to_owned(), false),
+            // The id of a status list is as random as a secret, and shown by neither.
+            Some(route) if route.ends_with("/{id}") && !caller_text::holds_secret(path) => (route.to_owned(), false),
+            _ => caller_text::path(path),
+        };
         let sent_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let secret_in_id = sent_id.is_some_and(caller_text::holds_secret);
         let misplaced = [

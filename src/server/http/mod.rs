@@ -33,6 +33,7 @@ use crate::{
         keys::{JwksFetchers, KeyRing},
         meters::Meters,
         registry::Registry,
+        revocation::Publisher,
     },
 };
 
@@ -40,7 +41,7 @@ pub(crate) use api_docs::{ApiDocs, Demo};
 pub(crate) use hosts::Hosts;
 pub(crate) use policy::Policy;
 
-use oauth::{discovery, revocation, token};
+use oauth::{discovery, introspection, revocation, status_lists, token};
 
 /// The state of the handlers. Each layer of each request holds a reference, so it is shared and not cloned.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) issuer: TokenIssuer,
     pub(crate) keys: KeyRing,
+    pub(crate) publisher: Publisher,
     pub(crate) fetchers: Arc<JwksFetchers>,
     pub(crate) metadata: Document,
     /// `None` if the API description is turned off.
@@ -84,9 +86,12 @@ impl Route {
 
 /// Every route of the public listener except `API_DOCS_ROUTES`. `openapi.yaml` describes all routes of both lists except those below
 /// `/docs/`.
-const ROUTES: [Route; 7] = [
+const ROUTES: [Route; 10] = [
     Route::post(ServerMetadata::TOKEN_ROUTE, Endpoint::Token, |method| on(method, token::token)),
     Route::post(ServerMetadata::REVOCATION_ROUTE, Endpoint::Revocation, |method| on(method, revocation::revoke)),
+    Route::post(ServerMetadata::INTROSPECTION_ROUTE, Endpoint::Introspection, |method| on(method, introspection::introspect)),
+    Route::get(ServerMetadata::STATUS_LISTS_ROUTE, |method| cors::open(on(method, status_lists::all))),
+    Route::get("/oauth/status-lists/{id}", |method| cors::open(on(method, status_lists::list))),
     Route::get(ServerMetadata::JWKS_ROUTE, |method| cors::open(on(method, discovery::jwks))),
     Route::get(ServerMetadata::ROUTE, |method| cors::open(on(method, discovery::metadata))),
     Route::get(ServerMetadata::ALIAS_ROUTE, |method| cors::open(on(method, discovery::metadata))),

@@ -2,7 +2,11 @@ use std::time::Duration;
 
 use crate::{
     protocol::ErrorCode,
-    server::{keys::SignError, registry, store, workers::WorkError},
+    server::{
+        keys::{SignError, VerifyError},
+        registry, revocation, store,
+        workers::WorkError,
+    },
 };
 
 /// Why no token was issued. The variant says whose fault it is.
@@ -61,9 +65,24 @@ impl From<registry::Error> for Fault {
     }
 }
 
+impl From<revocation::Error> for Fault {
+    fn from(error: revocation::Error) -> Self {
+        match error {
+            revocation::Error::Store(error) => error.into(),
+            revocation::Error::Gone => Self { transient: true, cause: error.to_string() },
+        }
+    }
+}
+
 impl From<WorkError> for Fault {
     fn from(error: WorkError) -> Self {
         Self { transient: error == WorkError::QueueFull, cause: error.to_string() }
+    }
+}
+
+impl From<VerifyError> for Fault {
+    fn from(error: VerifyError) -> Self {
+        Self { transient: matches!(error, VerifyError::Blind(_)), cause: error.to_string() }
     }
 }
 

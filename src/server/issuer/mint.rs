@@ -1,11 +1,11 @@
 //! Builds and signs access tokens: RFC 9068 section 2.
 
-use super::{Error, IssuedToken, TokenIssuer, target::Target};
+use super::{Error, Fault, IssuedToken, TokenIssuer, target::Target};
 use crate::{
     clock::Timestamp,
     entropy,
     protocol::AccessTokenClaims,
-    server::model::{Client, CustomClaims, Resource, TokenClaims, User},
+    server::model::{Client, CustomClaims, Resource, StatusIndex, TokenClaims, User},
 };
 
 /// The subject of a token.
@@ -13,8 +13,8 @@ use crate::{
 pub(super) enum Subject<'a> {
     /// The client itself.
     Client,
-    /// A user who entered the password at `auth_time`.
-    User { user: &'a User, auth_time: Timestamp },
+    /// A user who entered the password at `auth_time`, and the position of the login in a status list.
+    User { user: &'a User, auth_time: Timestamp, login: Option<&'a StatusIndex> },
 }
 
 impl TokenIssuer {
@@ -27,7 +27,11 @@ impl TokenIssuer {
         let iat = now.seconds();
         let (sub, user, auth_time) = match subject {
             Subject::Client => (client.id.to_string(), None, None),
-            Subject::User { user, auth_time } => (user.id.to_string(), Some(user.id), Some(auth_time.seconds())),
+            Subject::User { user, auth_time, .. } => (user.id.to_string(), Some(user.id), Some(auth_time.seconds())),
+        };
+        let status = match subject {
+            Subject::Client => self.revocations.of_client(&client.id, client.tokens_since, now).await.map_err(Fault::from)?,
+            Subject::User { login, .. } => login.map(|index| self.revocations.claim(index)),
         };
         let custom = custom_claims(client, &target.resource, subject);
         let registered = AccessTokenClaims {
@@ -40,6 +44,7 @@ impl TokenIssuer {
             jti: entropy::unique_id(),
             auth_time,
             scope: target.scope.clone(),
+            status,
         };
         let access_token = self.keys.sign(TokenClaims { registered, custom }, target.resource.algorithm, now).await?;
         self.meters.tokens_issued.inc();

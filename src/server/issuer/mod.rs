@@ -1,7 +1,9 @@
 //! Issues tokens: decides what a client gets and what the token contains. One file per grant.
 
+mod access_token;
 mod client_credentials;
 mod error;
+mod introspect;
 mod mint;
 mod mistake;
 mod password;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 
 pub(crate) use client_credentials::ClientCredentialsGrant;
 pub(crate) use error::{Error, Fault, Refusal};
+pub(crate) use introspect::{ActiveToken, Introspection};
 pub(crate) use password::PasswordGrant;
 pub(crate) use refresh::RefreshGrant;
 pub(crate) use target::TargetRequest;
@@ -26,7 +29,10 @@ use crate::{
         meters::Meters,
         model::{Client, TokenLifetime, UserId},
         registry::Registry,
+        revocation::Revocations,
         settings::{self, Setting, Values, boolean, parse_duration, setting},
+        store::Store,
+        workers::FairTurns,
     },
 };
 
@@ -100,6 +106,10 @@ pub(crate) struct TokenIssuer {
     pub(crate) registry: Registry,
     pub(crate) logins: Logins,
     pub(crate) keys: KeyRing,
+    pub(crate) revocations: Revocations,
+    /// The introspections that may use the database.
+    pub(crate) introspections: FairTurns,
+    pub(crate) store: Store,
     pub(crate) meters: Arc<Meters>,
 }
 

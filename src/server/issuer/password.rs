@@ -14,7 +14,7 @@ use crate::{
     server::{
         limits::Network,
         logins::NewLogin,
-        model::Client,
+        model::{Client, TokensSince},
         registry::{SignIn, SignInError},
     },
 };
@@ -47,12 +47,14 @@ impl TokenIssuer {
             if scope.is_empty() {
                 return Err(Refusal::new(ErrorCode::InvalidScope, "This user is allowed none of the requested scope.").into());
             }
-            let subject = Subject::User { user: &user, auth_time: now };
+            let status = self.revocations.of_new_login(now).await.map_err(Fault::from)?;
+            let subject = Subject::User { user: &user, auth_time: now, login: status.as_ref() };
             let mut issued =
                 self.mint(client, subject, Target { resource: Arc::clone(&target.resource), scope: scope.clone() }, now).await?;
             // The login is created last, so that it exists only if its token was signed.
             let source = self.registry.mark_source(&client.id, user.id, &network);
-            let new = NewLogin { user: user.id, client: &client.id, audience, scope: &scope, source };
+            let since = TokensSince::of(client, &user);
+            let new = NewLogin { user: user.id, client: &client.id, audience, scope: &scope, since, source, status };
             let Some(login) = self.logins.begin(new, proof, now).await.map_err(Fault::from)? else { continue };
             self.registry.source_was_marked(&client.id, &user.username).await;
             if client.grants.contains(&GrantType::RefreshToken) {

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     protocol::ErrorCode,
     server::{
-        model::{Client, Ending, Login, Standing, User},
+        model::{Client, Ending, Login, Standing, TokensSince, User},
         telemetry,
     },
 };
@@ -57,19 +57,25 @@ impl TokenIssuer {
             // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid
             // refresh token. An access token that was signed for nothing is dropped.
             let (target, user) = self.still_allowed(client, &login, &request.target).await?;
-            let subject = Subject::User { user: &user, auth_time: login.created_at };
+            let since = TokensSince::of(client, &user);
+            let status = self.revocations.of_login(&login, since, now).await.map_err(Fault::from)?;
+            let subject = Subject::User { user: &user, auth_time: login.created_at, login: status.as_ref() };
             let mut issued = self.mint(client, subject, target, now).await?;
-            if login.generation == token.generation {
+            // A withdrawal that comes after this check revokes the position.
+            let unchanged = if login.generation == token.generation {
                 issued.refresh_token = Some(self.logins.next_token(&login));
-                if !self.logins.step(&login).await.map_err(Fault::from)? {
-                    continue;
-                }
+                self.logins.step(&login, status.as_ref(), since).await
             } else {
                 issued.refresh_token = Some(self.logins.current_token(&login));
+                self.logins.is_unchanged(&login, status.as_ref(), since).await
+            };
+            if unchanged.map_err(Fault::from)? {
+                return Ok(issued);
             }
-            return Ok(issued);
         }
-        Err(Fault { transient: true, cause: "other requests kept changing the login".to_owned() }.into())
+        let cause =
+            "other requests kept changing the login, or a right was withdrawn from the client, and this node has not noticed it yet";
+        Err(Fault { transient: true, cause: cause.to_owned() }.into())
     }
 
     /// Reports a client that presented a genuine refresh token of another client: the token has leaked. The login is not ended,

@@ -1,42 +1,71 @@
 //! Revocation by a client: RFC 7009.
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-
-use super::{Error, Fault, Refusal, TokenIssuer};
+use super::{Error, Fault, Refusal, TokenIssuer, access_token::in_time};
 use crate::{
     clock::Timestamp,
     protocol::ErrorCode,
-    server::model::{Client, Ending},
+    server::{
+        model::{Client, Ending, Login, Revocation},
+        own_token::{Limit, OwnToken},
+    },
 };
 
+/// Section 2.1: the request is refused, and the token stays valid.
+const FOREIGN: Error = Error::Rejected {
+    refusal: Refusal::new(ErrorCode::InvalidGrant, "The token was not issued to this client."),
+    cause: "the token belongs to another client",
+};
+
+/// Section 2.2.1.
+const WITHOUT_STATUS: Refusal = Refusal::new(
+    ErrorCode::UnsupportedTokenType,
+    "The token has no status, because an older version issued it or status lists were off. Revoke the refresh token, or let it expire.",
+);
+
 impl TokenIssuer {
-    /// Ends the login of a refresh token. A token that is unknown or already invalid counts as revoked (section 2.2).
+    /// Revokes a refresh token, with its login, or an access token. A token that is unknown, or that no verifier accepts any more, counts as revoked
+    /// (section 2.2). One whose `exp` has passed is revoked like the others while verifiers may accept it.
     ///
     /// `token_type_hint` is ignored: the form of a token shows its type.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub(crate) async fn revoke(&self, client: &Client, token: &str, now: Timestamp) -> Result<(), Error> {
-        let Some((_, login)) = self.logins.find(token).await.map_err(Fault::from)? else {
-            return if looks_like_a_jwt(token) {
-                Err(Refusal::new(ErrorCode::UnsupportedTokenType, "Access tokens cannot be revoked; they expire soon.").into())
-            } else {
-                Ok(())
-            };
-        };
-        if login.client != client.id {
-            self.report_foreign_token(client, &login);
-            // Section 2.1: the request is refused, and the token stays valid.
-            let refusal = Refusal::new(ErrorCode::InvalidGrant, "The token was not issued to this client.");
-            return Err(Error::Rejected { refusal, cause: "the token belongs to another client" });
+    pub(crate) async fn revoke(&self, client: &Client, text: &str, now: Timestamp) -> Result<(), Error> {
+        if let Some((_, login)) = self.logins.find(text).await.map_err(Fault::from)? {
+            return self.revoke_login(client, &login, now).await;
         }
-        self.logins.end(&login, Ending::Revoked, now).await.map_err(Fault::from)?;
+        match self.read_own_token(text, Limit::Acceptable(now))? {
+            Ok(token) => self.revoke_access_token(client, token, now).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn revoke_login(&self, client: &Client, login: &Login, now: Timestamp) -> Result<(), Error> {
+        if login.client != client.id {
+            self.report_foreign_token(client, login);
+            return Err(FOREIGN);
+        }
+        self.logins.end(login, Ending::Revoked, now).await.map_err(Fault::from)?;
         Ok(())
     }
-}
 
-/// Whether a token has the form of a JWS (RFC 7515 section 7.1): three parts, of which the first is a JSON object in base64url.
-fn looks_like_a_jwt(token: &str) -> bool {
-    let Some((header, rest)) = token.split_once('.') else { return false };
-    let json = BASE64_URL_SAFE_NO_PAD.decode(header).ok();
-    let object = json.and_then(|json| serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&json).ok());
-    object.is_some() && rest.matches('.').count() == 1
+    /// A client's own token is revoked by its position. That of a user shares its position with all tokens of its login, which ends
+    /// (section 2.1: revoking an access token may revoke the refresh token too).
+    async fn revoke_access_token(&self, client: &Client, token: OwnToken, now: Timestamp) -> Result<(), Error> {
+        // Unlike a refresh token, it is known to other clients by design: to the APIs that it was sent to.
+        if token.client != client.id {
+            return Err(FOREIGN);
+        }
+        let is_for_user = token.is_for_user();
+        let Some(position) = token.position else {
+            return Err(WITHOUT_STATUS.into());
+        };
+        if !is_for_user {
+            in_time(self.store.revoke_index(position, Revocation::end_of_token(token.expires_at), now)).await?;
+            return Ok(());
+        }
+        // Without a login there, the token is not valid: its login got another position when its tokens were revoked.
+        match in_time(self.store.find_login_by_status(&position)).await? {
+            Some(login) if login.client == client.id => self.revoke_login(client, &login, now).await,
+            _ => Ok(()),
+        }
+    }
 }

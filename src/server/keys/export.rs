@@ -12,12 +12,16 @@ use openssl::{
 use super::{Error, KeyRequests};
 use crate::{
     clock::Timestamp,
+    jwt::{KeySet, NotAKeySet},
     protocol::{Algorithm, PublicJwk, PublicKey},
     server::{
         model::{KeyState, SigningKeyRow},
         store::{self, DamagedKey},
     },
 };
+
+/// The algorithms of signing keys.
+pub(crate) const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
 /// The public keys that are published.
 #[derive(Debug)]
@@ -90,6 +94,12 @@ impl KeyRequests<'_> {
             complete_until: next_unknown.filter(|_| damaged.is_empty()),
             damaged,
         })
+    }
+
+    /// The published keys, to check a token of this issuer with.
+    pub(crate) fn key_set(&self) -> Result<KeySet, Error> {
+        let set = self.keys.render(self.policy.ed25519_alg, self.now)?.set;
+        set.map_err(|NotAKeySet(why)| Error::Generation(why.to_owned()))
     }
 
     /// The damaged keys that a server still publishes if it had opened them before the damage.

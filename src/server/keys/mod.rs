@@ -24,7 +24,7 @@ use secrecy::SecretString;
 
 pub(crate) use clock_check::{ClockCheck, ClockFault};
 pub(crate) use error::Error;
-pub(crate) use export::{Export, ExportedKey, NotExported};
+pub(crate) use export::{ALGORITHMS, Export, ExportedKey, NotExported};
 pub(crate) use fetchers::{Fetcher, JwksFetchers};
 pub(crate) use import::{ForeignKey, KeyFile, NotImported, Refused};
 pub(crate) use late_start::refuse_beside_later_servers;
@@ -35,7 +35,7 @@ pub(crate) use on_request::{KeyRequests, READ_WITHIN, RequestError};
 pub(crate) use opened::PublishedKey;
 pub(crate) use plan::{KeyEvent, KeyEventKind};
 pub(crate) use reseal::{Begun, Reseal, Resealed, Retired};
-pub(crate) use ring::{KeyRing, SignError};
+pub(crate) use ring::{KeyRing, PublicationKey, SignError, VerifyError};
 pub(crate) use rotation::check;
 pub(crate) use sealing::SealingKeys;
 

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    jwt::{KeySet, NotAKeySet},
     protocol::{Algorithm, Ed25519Name, JwkSet, PublicJwk},
     server::{
         document::Document,
@@ -23,6 +24,8 @@ use crate::{
 pub(crate) struct Jwks {
     pub(crate) document: Document,
     pub(crate) kids: Arc<[String]>,
+    /// The same keys as a verifier reads them.
+    pub(super) set: Result<KeySet, NotAKeySet>,
 }
 
 /// A key that verifiers may know.
@@ -222,6 +225,8 @@ impl Keys {
     pub(super) fn render(&self, ed25519: Ed25519Name, now: Timestamp) -> Result<Jwks, Error> {
         let set = JwkSet { keys: self.published(now).map(|key| key.public.clone()).collect() };
         let body = serde_json::to_vec(&set.under(ed25519)).map_err(|e| Error::Generation(e.to_string()))?;
-        Ok(Jwks { document: Document::new(body), kids: self.published_kids(now).into() })
+        let algorithms: Vec<Algorithm> = self.published(now).map(|key| key.row.algorithm).collect();
+        let set = KeySet::parse(&body, &algorithms);
+        Ok(Jwks { document: Document::new(body), kids: self.published_kids(now).into(), set })
     }
 }

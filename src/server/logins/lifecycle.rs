@@ -10,7 +10,7 @@ use crate::{
     protocol::{Audience, ClientId, Scope},
     server::{
         keys::MacKey,
-        model::{Ending, Login, LoginFilter, LoginId, PasswordProof, UserId},
+        model::{Ending, Login, LoginFilter, LoginId, PasswordProof, StatusIndex, TokensSince, UserId},
         store::{Error, SignedIn, SourceMark, Store},
         telemetry,
     },
@@ -36,8 +36,12 @@ pub(crate) struct NewLogin<'a> {
     pub(crate) client: &'a ClientId,
     pub(crate) audience: &'a Audience,
     pub(crate) scope: &'a Scope,
+    /// The rights by which it was decided.
+    pub(crate) since: TokensSince,
     /// Where the user signs in from.
     pub(crate) source: SourceMark,
+    /// The position of its tokens in a status list.
+    pub(crate) status: Option<StatusIndex>,
 }
 
 impl Logins {
@@ -53,8 +57,8 @@ impl Logins {
         self.clock.steady()
     }
 
-    /// Begins a login at `now`, by the wall clock. Returns `None` if the user or the client was disabled, or the password was changed,
-    /// after they were checked.
+    /// Begins a login at `now`, by the wall clock. Returns `None` if the user or the client was disabled, the password was changed, or a
+    /// right was withdrawn, after they were checked.
     pub(crate) async fn begin(&self, new: NewLogin<'_>, proof: PasswordProof, now: Timestamp) -> Result<Option<Login>, Error> {
         let begun = self.now();
         let login = Login {
@@ -70,8 +74,9 @@ impl Logins {
             absolute_ends_at: begun + self.policy.lifetime,
             ended_at: None,
             ended_because: None,
+            status: new.status,
         };
-        let signed_in = SignedIn { login: login.clone(), proof, source: new.source, limit: self.policy.per_user };
+        let signed_in = SignedIn { login: login.clone(), proof, since: new.since, source: new.source, limit: self.policy.per_user };
         let Some(displaced) = self.store.insert_login(signed_in).await? else { return Ok(None) };
         for id in displaced {
             log_end(&Login { id, ..login.clone() }, Ending::Displaced);
@@ -97,10 +102,17 @@ impl Logins {
         RefreshToken { login: login.id.clone(), generation: login.generation + 1 }.to_text(&self.key)
     }
 
-    /// Advances `login` to its next generation. Returns false if it has changed since it was read; the caller then reads it again.
-    pub(crate) async fn step(&self, login: &Login) -> Result<bool, Error> {
-        let stepping = self.store.step_login(login, self.clock.clone(), self.policy.idle_lifetime);
+    /// Advances `login` to its next generation. Returns false if it has changed since it was read, has lost the position of the new token,
+    /// or a right was withdrawn; the caller then reads it again.
+    pub(crate) async fn step(&self, login: &Login, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
+        let stepping = self.store.step_login(login, status, since, self.clock.clone(), self.policy.idle_lifetime);
         timeout(TIME_LIMIT, stepping).await.map_err(|_| Error::Silent(TIME_LIMIT))?
+    }
+
+    /// Whether `login` still has the position of a token that repeats the last one, and the rights by which that was decided.
+    pub(crate) async fn is_unchanged(&self, login: &Login, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
+        let looking = self.store.has_login_unchanged(&login.id, status, since);
+        timeout(TIME_LIMIT, looking).await.map_err(|_| Error::Silent(TIME_LIMIT))?
     }
 
     /// Ends a login. Only the request that actually ends it writes the log line.

@@ -42,6 +42,11 @@ impl RefreshToken {
         Some(Self { login: login.parse().ok()?, generation: generation.parse().ok()? })
     }
 
+    /// The login that a text in the form of a refresh token names, whether or not this issuer made it.
+    pub(crate) fn unverified_login(text: &str) -> Option<LoginId> {
+        Self::without_prefix(text).split_once('.')?.0.parse().ok()
+    }
+
     /// Removes the prefix, if there is one. A login id may begin with the same characters, so the length decides.
     fn without_prefix(text: &str) -> &str {
         match text.strip_prefix(Self::PREFIX) {

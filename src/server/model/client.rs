@@ -28,6 +28,8 @@ pub struct Client {
     pub(crate) fixed_claims: CustomClaims,
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
+    /// Another number after each revocation of its tokens, and after each withdrawal of a right.
+    pub(crate) tokens_since: i64,
     pub(crate) secrets: Vec<StoredSecret>,
 }
 

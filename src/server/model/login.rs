@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::UserId;
+use super::{Client, StatusIndex, User, UserId};
 use crate::{
     clock::Timestamp,
     entropy,
@@ -62,6 +62,21 @@ pub(crate) struct Login {
     pub(crate) absolute_ends_at: Timestamp,
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) ended_because: Option<String>,
+    /// The position of its tokens in a status list. `None`: it gets one at its next refresh.
+    pub(crate) status: Option<StatusIndex>,
+}
+
+/// By which rights of its client and its user a request was decided: by those of the time since these numbers were last raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TokensSince {
+    pub(crate) client: i64,
+    pub(crate) user: i64,
+}
+
+impl TokensSince {
+    pub(crate) const fn of(client: &Client, user: &User) -> Self {
+        Self { client: client.tokens_since, user: user.tokens_since }
+    }
 }
 
 /// Selects logins.

@@ -7,8 +7,8 @@ const MAX_TOKEN: usize = 8 * 1024;
 const HEADER: usize = 200;
 /// The encoded signature of an RSA key of 4096 bits.
 const SIGNATURE: usize = 683;
-/// The registered claims without the scope: at most 783 characters today. The rest is for a confirmation and a status.
-const REGISTERED: usize = 1024;
+/// The registered claims without the scope: at most 1,130 characters. The rest is for a confirmation.
+const REGISTERED: usize = 1280;
 /// The claim with a name of 128 characters of 4 bytes.
 const PREFERRED_USERNAME: usize = 540;
 /// What scope and custom claims may take. Base64url encodes 3 bytes as 4 characters.

@@ -57,6 +57,8 @@ pub struct User {
     pub(crate) created_at: Timestamp,
     pub(crate) disabled_at: Option<Timestamp>,
     pub(crate) signed_in_at: Option<Timestamp>,
+    /// Another number after each withdrawal of a right.
+    pub(crate) tokens_since: i64,
 }
 
 impl User {

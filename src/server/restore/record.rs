@@ -37,6 +37,9 @@ pub(crate) struct Record {
 pub(super) struct Seen {
     pub(super) registry: i64,
     pub(super) keys: i64,
+    /// Not compared: a failover to a replica may lose the latest ones.
+    #[serde(default)]
+    pub(super) revocations: i64,
     pub(super) changes: i64,
     pub(super) heartbeat: i64,
 }
@@ -60,15 +63,15 @@ impl From<&Change> for JournalEntry {
 
 impl From<Epochs> for Seen {
     fn from(epochs: Epochs) -> Self {
-        let Epochs { registry, keys, changes, heartbeat } = epochs;
-        Self { registry, keys, changes, heartbeat }
+        let Epochs { registry, keys, revocations, changes, heartbeat } = epochs;
+        Self { registry, keys, revocations, changes, heartbeat }
     }
 }
 
 impl From<Seen> for Epochs {
     fn from(seen: Seen) -> Self {
-        let Seen { registry, keys, changes, heartbeat } = seen;
-        Self { registry, keys, changes, heartbeat }
+        let Seen { registry, keys, revocations, changes, heartbeat } = seen;
+        Self { registry, keys, revocations, changes, heartbeat }
     }
 }
 
@@ -149,6 +152,7 @@ impl Record {
         self.seen = Seen {
             registry: self.seen.registry.max(other.seen.registry),
             keys: self.seen.keys.max(other.seen.keys),
+            revocations: self.seen.revocations.max(other.seen.revocations),
             changes: self.seen.changes.max(other.seen.changes),
             heartbeat: self.seen.heartbeat.max(other.seen.heartbeat),
         };
@@ -259,7 +263,7 @@ mod tests {
     fn hd12_two_processes_that_share_a_record_keep_the_newest_state() {
         let folder = tempfile::tempdir().unwrap();
         let file = RecordFile(folder.path().join(RecordFile::NAME));
-        let epochs = |changes, keys| Epochs { registry: 1, keys, changes, heartbeat: 0 };
+        let epochs = |changes, keys| Epochs { registry: 1, keys, revocations: 1, changes, heartbeat: 0 };
         let (mut ahead, mut behind) = (Record::new("canary", epochs(2, 1), 0), Record::new("canary", epochs(1, 2), 0));
         ahead.note(&[change(1), change(2)]);
         behind.note(&[change(1)]);

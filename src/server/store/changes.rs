@@ -8,12 +8,9 @@ use super::{
     page::{text_or_empty, time_or_zero},
     row::{readable, text, time},
 };
-use crate::{
-    clock::Timestamp,
-    server::{
-        act::Act,
-        model::{Change, ChangeFilter, Detail, DetailedChange, Username},
-    },
+use crate::server::{
+    act::Act,
+    model::{Change, ChangeFilter, Detail, DetailedChange, Username},
 };
 
 impl Store {
@@ -71,17 +68,6 @@ impl Store {
             detail.map_err(|error| Error::Corrupt { what: "detail of a change", why: error.to_string() })
         };
         rows.iter().map(|row| Ok(DetailedChange { change: read(row)?, detail: readable(detail(row))? })).collect()
-    }
-
-    /// Deletes changes from before `since` and returns how many.
-    pub(crate) async fn purge_changes(&self, since: Timestamp) -> Result<u64, Error> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let purge = sqlx::query("DELETE FROM changes WHERE at < $1").bind(since.seconds());
-                Ok(purge.execute(connection).await?.rows_affected())
-            })
-        })
-        .await
     }
 }
 

@@ -21,17 +21,17 @@ macro_rules! select {
     ($with:literal, $client:literal, $others:literal, $end:literal) => {
         concat!(
             $with,
-            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, fixed_claims, \
+            "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, fixed_claims, tokens_since, \
              CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
              CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
             $client,
-            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
+            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
              FROM client_permissions ",
             $others,
-            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
+            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
              FROM client_introspects ",
             $others,
-            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
+            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
              FROM client_secrets ",
             $others,
             $end
@@ -174,6 +174,7 @@ impl Rows {
             fixed_claims: parsed_if_any(row, "fixed_claims")?.unwrap_or_default(),
             created_at: time(row, "created_at")?,
             disabled_at: time_if_any(row, "disabled_at")?,
+            tokens_since: row.try_get("tokens_since")?,
             secrets: self.secrets.iter().map(read_secret).collect::<Result<_, Error>>()?,
         };
         client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));

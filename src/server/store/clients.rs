@@ -5,6 +5,7 @@ use super::{
     client_rows::{facts, find, readable_secrets},
     epochs::{self, Kind},
     logins, permissions, resources,
+    revocations::Revoking,
     row::{claims_or_null, joined, lifetime_seconds, readable},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     protocol::{ClientId, GrantType},
     server::{
         act::Act,
-        model::{self, Client, ClientChange, Damaged, Detail, Ending, LoginFilter, StoredSecret},
+        model::{self, Client, ClientChange, Damaged, Detail, Ending, LoginFilter, StoredSecret, TakenBack},
         secret::SecretId,
     },
 };
@@ -22,13 +23,15 @@ impl Store {
         let client = client.require_valid_claims().map_err(Error::Refused)?;
         self.change(act, "client.create", client.id.clone(), move |connection| {
             Box::pin(async move {
-                epochs::raise(connection, Kind::Registry).await?;
+                // Each revocation raises the epoch too, by one: no earlier client of this name had this number.
+                let tokens_since = epochs::raise(connection, Kind::Registry).await?;
                 let inserted = sqlx::query(
-                    "INSERT INTO clients (id, auth_methods, grants, token_lifetime, created_at, disabled_at)
-                     VALUES ($1, '', '', NULL, $2, NULL) ON CONFLICT DO NOTHING",
+                    "INSERT INTO clients (id, auth_methods, grants, token_lifetime, created_at, disabled_at, tokens_since)
+                     VALUES ($1, '', '', NULL, $2, NULL, $3) ON CONFLICT DO NOTHING",
                 )
                 .bind(client.id.to_string())
                 .bind(client.created_at.seconds())
+                .bind(tokens_since)
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
@@ -44,39 +47,62 @@ impl Store {
         .await
     }
 
-    /// Applies `change`. Returns the changed client, and how many logins that ended.
+    /// Applies `change`. Returns the changed client, and what that took back.
     ///
-    /// Removing a grant type that logins depend on ends the client's logins.
-    pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, u64), Error> {
+    /// Removing a grant type or a permission revokes the client's tokens. Removing a grant type that logins depend on ends its logins.
+    pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, TakenBack), Error> {
         let now = act.now;
         self.change(act, "client.update", id.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
                 let facts = before.facts();
+                let (grants, allowed) = (before.grants.clone(), before.permissions.clone());
                 let withdrawn = change.remove_grants.iter().any(|grant| matches!(grant, GrantType::Password | GrantType::RefreshToken));
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
                 let mut detail = Detail::between(Some(facts), Some(after.facts()));
-                let mut ended = 0;
+                let (mut taken, mut revoking) = (TakenBack::default(), Revoking::at(now));
+                let loses_permission = permissions::withdraws(&allowed, &after.permissions);
+                let own_tokens =
+                    (loses_permission || !grants.is_subset(&after.grants)) && revoking.tokens_of_client(connection, id.as_str()).await?;
                 if withdrawn {
-                    ended = logins::end_and_count(connection, LoginFilter::Client(id), Ending::GrantWithdrawn, now).await?;
-                    detail = detail.with_logins_ended(ended);
+                    let of = LoginFilter::Client(id.clone());
+                    taken = logins::end_and_count(connection, &mut revoking, of, Ending::GrantWithdrawn).await?;
+                    detail = detail.with_logins_ended(taken.logins);
                 }
-                Ok(((after, ended), detail))
+                if loses_permission {
+                    revoking.tokens_of_logins(connection, LoginFilter::Client(id)).await?;
+                }
+                let login_tokens = revoking.finish(connection).await?;
+                Ok(((after, TakenBack { own_tokens, login_tokens, ..taken }), detail))
             })
         })
         .await
     }
 
-    /// Disables a client, which ends its logins, or enables it. Returns the changed client, unless it is damaged: that must not prevent
-    /// the change; and how many logins that ended.
+    /// Revokes all tokens that the client got for itself. Returns whether there were any that were not revoked yet.
+    pub(crate) async fn revoke_client_tokens(&self, act: &Act, id: ClientId) -> Result<bool, Error> {
+        let now = act.now;
+        self.change(act, "client.revoke_tokens", id.clone(), move |connection| {
+            Box::pin(async move {
+                // The client goes on at once with fresh positions: every node reads it again.
+                epochs::raise(connection, Kind::Registry).await?;
+                require(connection, &id).await?;
+                Ok((revoke_own_tokens(connection, &id, now).await?, Detail::default()))
+            })
+        })
+        .await
+    }
+
+    /// Disables a client, which revokes its tokens and ends its logins, or enables it. Returns the changed client, unless it is damaged: that must not prevent
+    /// the change; and what that took back.
     pub(crate) async fn set_client_disabled(
         &self,
         act: &Act,
         id: ClientId,
         disabled: bool,
-    ) -> Result<(Result<Client, Damaged>, u64), Error> {
+    ) -> Result<(Result<Client, Damaged>, TakenBack), Error> {
         let (action, now) = (if disabled { "client.disable" } else { "client.enable" }, act.now);
         self.change(act, action, id.clone(), move |connection| {
             Box::pin(async move {
@@ -93,19 +119,19 @@ impl Store {
                 }
                 let after = reread(connection, &id).await?;
                 let mut detail = Detail::between(before, after.as_ref().ok().map(Client::facts));
-                let mut ended = 0;
+                let mut taken = TakenBack::default();
                 if disabled {
-                    ended = logins::end_and_count(connection, LoginFilter::Client(id), Ending::ClientDisabled, now).await?;
-                    detail = detail.with_logins_ended(ended);
+                    taken = end_client(connection, id, Ending::ClientDisabled, now).await?;
+                    detail = detail.with_logins_ended(taken.logins);
                 }
-                Ok(((after, ended), detail))
+                Ok(((after, taken), detail))
             })
         })
         .await
     }
 
-    /// Deletes a client and its secrets, and ends its logins. Returns how many it ended.
-    pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<u64, Error> {
+    /// Deletes a client and its secrets, revokes its tokens, and ends its logins.
+    pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<TakenBack, Error> {
         let now = act.now;
         self.change(act, "client.delete", id.clone(), move |connection| {
             Box::pin(async move {
@@ -122,8 +148,8 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                let ended = logins::end_and_count(connection, LoginFilter::Client(id), Ending::ClientDeleted, now).await?;
-                Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
+                let taken = end_client(connection, id, Ending::ClientDeleted, now).await?;
+                Ok((taken, Detail::between(before, None).with_logins_ended(taken.logins)))
             })
         })
         .await
@@ -141,14 +167,16 @@ impl Store {
         .await
     }
 
-    /// Deletes a secret. The last valid one is deleted only if `allow_last`. Returns the changed client, unless it is damaged.
+    /// Deletes a secret, and if it is compromised, revokes the client's tokens. The last valid one is deleted only if `allow_last`. Returns the changed
+    /// client, unless it is damaged, and whether tokens were revoked.
     pub(crate) async fn delete_client_secret(
         &self,
         act: &Act,
         id: ClientId,
         secret: SecretId,
         allow_last: bool,
-    ) -> Result<Result<Client, Damaged>, Error> {
+        compromised: bool,
+    ) -> Result<(Result<Client, Damaged>, bool), Error> {
         let now = act.now;
         self.change(act, "client.drop_secret", format!("{id} {secret}"), move |connection| {
             Box::pin(async move {
@@ -169,8 +197,9 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(Error::Missing(Missing::Secret { client: id, secret }));
                 }
+                let revoked = compromised && revoke_own_tokens(connection, &id, now).await?;
                 let after = reread(connection, &id).await?;
-                Ok((after, Detail::between(before, None)))
+                Ok(((after, revoked), Detail::between(before, None)))
             })
         })
         .await
@@ -209,6 +238,23 @@ impl Store {
         })
         .await
     }
+}
+
+/// Revokes all tokens that a client got for itself. Returns whether there were any.
+async fn revoke_own_tokens(connection: &mut AnyConnection, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
+    let mut revoking = Revoking::at(now);
+    let revoked = revoking.tokens_of_client(connection, id.as_str()).await?;
+    revoking.finish(connection).await?;
+    Ok(revoked)
+}
+
+/// Revokes all tokens of a client, which is locked or deleted, and ends its logins.
+async fn end_client(connection: &mut AnyConnection, id: ClientId, because: Ending, now: Timestamp) -> Result<TakenBack, Error> {
+    let mut revoking = Revoking::at(now);
+    let own_tokens = revoking.tokens_of_client(connection, id.as_str()).await?;
+    let ended = logins::end_and_count(connection, &mut revoking, LoginFilter::Client(id), because).await?;
+    let login_tokens = revoking.finish(connection).await?;
+    Ok(TakenBack { own_tokens, login_tokens, ..ended })
 }
 
 /// Whether the client exists, even if it is damaged.

@@ -109,6 +109,9 @@ pub(crate) enum Error {
     /// Another process has replaced the sealing key, or begun to.
     #[error("another process is replacing the sealing key: run this command again")]
     Resealed,
+    /// A right was withdrawn from the client, and the caller has not read the client since.
+    #[error("a right was withdrawn from the client, or its tokens were revoked, and this node has not noticed it yet")]
+    Outdated,
     /// The queue of writes is full.
     #[error("too many writes are waiting for the database")]
     Busy,
@@ -137,7 +140,10 @@ impl Error {
 
     /// Whether the same call may succeed soon.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy | Self::Silent(_) | Self::Database(_) | Self::Replaced | Self::ReadOnly(_) | Self::Tls(_))
+        matches!(
+            self,
+            Self::Busy | Self::Outdated | Self::Silent(_) | Self::Database(_) | Self::Replaced | Self::ReadOnly(_) | Self::Tls(_)
+        )
     }
 
     /// Whether PostgreSQL rolled the transaction back in favor of another, so that it may be retried: serialization_failure and

@@ -6,34 +6,30 @@ use sqlx::{AnyConnection, Row, any::AnyRow};
 use super::{
     Error, Missing, Store,
     page::{text_or_empty, time_or_zero},
+    revocations::{Revoking, of, position_if_any},
     row::{name, parsed, readable, time, time_if_any, words},
     sign_in_sources::{self, SourceMark},
+    status_spans::position,
 };
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::GrantType,
     server::{
         act::Act,
-        model::{Detail, Ending, Facts, Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, Username},
+        model::{
+            Detail, Ending, Facts, Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, StatusIndex, TakenBack,
+            TokensSince, Username,
+        },
     },
 };
-
-/// Builds a statement about the selected logins; `$1` is [`LoginFilter::name`].
-macro_rules! of {
-    ($of:expr, $before:literal, $after:literal) => {
-        match $of {
-            LoginFilter::Id(_) => concat!($before, " WHERE id = $1 ", $after),
-            LoginFilter::User(_) => concat!($before, " WHERE sub = $1 ", $after),
-            LoginFilter::Client(_) => concat!($before, " WHERE client_id = $1 ", $after),
-        }
-    };
-}
 
 /// A new login, with the other data that is stored in its transaction.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
     pub(crate) login: Login,
     pub(crate) proof: PasswordProof,
+    /// The rights by which it was decided.
+    pub(crate) since: TokensSince,
     pub(crate) source: SourceMark,
     /// Maximum number of logins of this user with this client, including this one.
     pub(crate) limit: u32,
@@ -42,7 +38,8 @@ pub(crate) struct SignedIn {
 macro_rules! select {
     ($end:literal) => {
         concat!(
-            "SELECT id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at, ended_at, ended_because
+            "SELECT id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at, ended_at, ended_because,
+                    status_list, status_index
              FROM logins ",
             $end
         )
@@ -54,7 +51,7 @@ macro_rules! list {
     ($of:literal) => {
         concat!(
             "SELECT l.id, l.sub, l.client_id, l.audience, l.scope, l.generation, l.created_at, l.stepped_at, l.idle_ends_at,
-                    l.absolute_ends_at, l.ended_at, l.ended_because, u.username
+                    l.absolute_ends_at, l.ended_at, l.ended_because, l.status_list, l.status_index, u.username
              FROM logins l LEFT JOIN users u ON u.sub = l.sub WHERE ",
             $of,
             " AND ($3 = '' OR l.client_id = $3) AND ($4 = '' OR l.audience = $4)
@@ -65,38 +62,43 @@ macro_rules! list {
 }
 
 impl Store {
-    /// Maximum number of logins that one write deletes: other writes wait for it.
-    const PURGED_AT_ONCE: u64 = 1000;
-
-    /// Stores a login, and ends and returns the logins that then exceed the limit. `None` if the user or the client was disabled or
-    /// deleted in the meantime, the password was changed or rehashed, or the client lost the grant type.
+    /// Stores a login, and ends and returns the logins that then exceed the limit. `None` if the user or the client was disabled or deleted
+    /// in the meantime, the password was changed or rehashed, a right was withdrawn from the user, or the client lost the grant type.
+    /// [`Error::Outdated`]: this node has an earlier state of the client.
     ///
-    /// User and client are updated first: on PostgreSQL that locks their rows, so that disabling one of them either comes first, and
-    /// there is no login, or comes later and ends the login.
+    /// User and client are updated first: on PostgreSQL that locks their rows, so that a withdrawal either comes first, and there is no
+    /// login, or comes later and finds the login.
     pub(crate) async fn insert_login(&self, signed_in: SignedIn) -> Result<Option<Vec<LoginId>>, Error> {
         self.write(move |connection| {
             Box::pin(async move {
-                let SignedIn { login, proof, source, limit } = signed_in;
+                let SignedIn { login, proof, since, source, limit } = signed_in;
                 let user = sqlx::query(
-                    "UPDATE users SET signed_in_at = $2, password_hash = $4 WHERE sub = $1 AND password_hash = $3 AND disabled_at IS NULL",
+                    "UPDATE users SET signed_in_at = $2, password_hash = $4
+                     WHERE sub = $1 AND password_hash = $3 AND disabled_at IS NULL AND tokens_since = $5",
                 )
                 .bind(login.user.to_string())
                 .bind(login.created_at.seconds())
                 .bind(proof.hash.expose_secret().to_owned())
                 .bind(proof.rehash.unwrap_or(proof.hash).expose_secret().to_owned())
+                .bind(since.user)
                 .execute(&mut *connection)
                 .await?;
-                let client = sqlx::query("UPDATE clients SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL RETURNING grants")
-                    .bind(login.client.to_string())
-                    .fetch_optional(&mut *connection)
-                    .await?;
-                let grants: Vec<GrantType> = client.map_or(Ok(Vec::new()), |row| words(&row, "grants"))?;
-                if user.rows_affected() == 0 || !grants.contains(&GrantType::Password) {
+                let client = sqlx::query(
+                    "UPDATE clients SET disabled_at = NULL WHERE id = $1 AND disabled_at IS NULL RETURNING grants, tokens_since",
+                );
+                let client = client.bind(login.client.to_string()).fetch_optional(&mut *connection).await?;
+                let Some(client) = client.filter(|_| user.rows_affected() == 1) else { return Ok(None) };
+                if !words::<GrantType, Vec<_>>(&client, "grants")?.contains(&GrantType::Password) {
                     return Ok(None);
                 }
-                sqlx::query(
-                    "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                if client.try_get::<i64, _>("tokens_since")? != since.client {
+                    return Err(Error::Outdated);
+                }
+                let (list, at) = login.status.as_ref().map(position).unzip();
+                let inserted = sqlx::query(
+                    "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at,
+                                         status_list, status_index)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (status_list, status_index) DO NOTHING",
                 )
                 .bind(login.id.to_string())
                 .bind(login.user.to_string())
@@ -108,10 +110,18 @@ impl Store {
                 .bind(login.stepped_at.seconds())
                 .bind(login.idle_ends_at.seconds())
                 .bind(login.absolute_ends_at.seconds())
+                .bind(list)
+                .bind(at)
                 .execute(&mut *connection)
                 .await?;
+                if inserted.rows_affected() == 0 {
+                    return Err(Error::Busy);
+                }
+                let mut revoking = Revoking::at(login.created_at);
+                let displaced = end_surplus(connection, &mut revoking, &login, limit).await?;
                 sign_in_sources::note(connection, &login, source).await?;
-                end_surplus(connection, &login, limit).await.map(Some)
+                revoking.finish(connection).await?;
+                Ok(Some(displaced))
             })
         })
         .await
@@ -120,6 +130,14 @@ impl Store {
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_login(&self, id: &LoginId) -> Result<Option<Login>, Error> {
         let row = sqlx::query(select!("WHERE id = $1")).bind(id.to_string()).fetch_optional(&self.pool).await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The login whose tokens name this position.
+    pub(crate) async fn find_login_by_status(&self, index: &StatusIndex) -> Result<Option<Login>, Error> {
+        let (list, at) = position(index);
+        let row =
+            sqlx::query(select!("WHERE status_list = $1 AND status_index = $2")).bind(list).bind(at).fetch_optional(&self.pool).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -159,11 +177,24 @@ impl Store {
         count_valid(&mut connection, &of, now).await
     }
 
-    /// Advances a login from its generation to the next. Returns false if another request did so first, or the login is over.
+    /// Advances a login from its generation to the next. Returns false if another request did so first, the login is over, its tokens were
+    /// revoked since it got this position, which the new token has, or a right was withdrawn from the client or the user since the request
+    /// was decided.
+    ///
+    /// The position decides where a withdrawal comes at the same time: it changes the row of the login. Where it came before, the numbers
+    /// decide.
     ///
     /// The time is read when the write runs, which may be later than the call: the period in which a lost response is repeated starts
     /// then.
-    pub(crate) async fn step_login(&self, login: &Login, clock: SharedClock, idle_lifetime: Duration) -> Result<bool, Error> {
+    pub(crate) async fn step_login(
+        &self,
+        login: &Login,
+        status: Option<&StatusIndex>,
+        since: TokensSince,
+        clock: SharedClock,
+        idle_lifetime: Duration,
+    ) -> Result<bool, Error> {
+        let (list, at) = status.map(position).unwrap_or_default();
         let (id, generation, absolute_ends_at) = (login.id.clone(), login.generation, login.absolute_ends_at);
         self.write(move |connection| {
             Box::pin(async move {
@@ -172,12 +203,19 @@ impl Store {
                 let stepped = sqlx::query(
                     "UPDATE logins SET generation = generation + 1, idle_ends_at = $4,
                      stepped_at = CASE WHEN stepped_at > $3 THEN stepped_at ELSE $3 END
-                     WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND idle_ends_at > $3 AND absolute_ends_at > $3",
+                     WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND idle_ends_at > $3 AND absolute_ends_at > $3
+                     AND ($5 = '' OR (status_list = $5 AND status_index = $6))
+                     AND EXISTS (SELECT 1 FROM clients c WHERE c.id = logins.client_id AND c.tokens_since = $7)
+                     AND EXISTS (SELECT 1 FROM users u WHERE u.sub = logins.sub AND u.tokens_since = $8)",
                 )
                 .bind(id.to_string())
                 .bind(generation)
                 .bind(now.seconds())
                 .bind(idle_ends_at.seconds())
+                .bind(list)
+                .bind(at)
+                .bind(since.client)
+                .bind(since.user)
                 .execute(connection)
                 .await?;
                 Ok(stepped.rows_affected() == 1)
@@ -186,56 +224,59 @@ impl Store {
         .await
     }
 
-    /// Ends the selected logins that have not been ended, and returns how many.
-    pub(crate) async fn end_logins(&self, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-        self.write(move |connection| Box::pin(end(connection, of, because, now))).await
+    /// Whether a login goes on with this position, if it is one, and with the rights by which a request was decided.
+    pub(crate) async fn has_login_unchanged(&self, id: &LoginId, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
+        let (list, at) = status.map(position).unwrap_or_default();
+        let row = sqlx::query(
+            "SELECT l.id FROM logins l JOIN clients c ON c.id = l.client_id JOIN users u ON u.sub = l.sub
+             WHERE l.id = $1 AND l.ended_at IS NULL AND ($2 = '' OR (l.status_list = $2 AND l.status_index = $3))
+               AND c.tokens_since = $4 AND u.tokens_since = $5",
+        );
+        let row = row.bind(id.to_string()).bind(list).bind(at).bind(since.client).bind(since.user).fetch_optional(&self.pool).await?;
+        Ok(row.is_some())
     }
 
-    /// Ends logins for an operator, records the change, and returns how many had not expired. `target` and `named` say whose logins they are.
-    pub(crate) async fn end_logins_by_operator(&self, act: &Act, of: LoginFilter, target: String, named: Facts) -> Result<u64, Error> {
-        let now = act.now;
-        self.change(act, "login.end", target, move |connection| {
+    /// Ends the selected logins that have not been ended, and returns how many.
+    pub(crate) async fn end_logins(&self, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
+        self.write(move |connection| {
             Box::pin(async move {
-                let ended = end_and_count(connection, of, Ending::Operator, now).await?;
-                Ok((ended, Detail::added(named).with_logins_ended(ended)))
+                let mut revoking = Revoking::at(now);
+                let ended = end(connection, &mut revoking, of, because).await?;
+                revoking.finish(connection).await?;
+                Ok(ended)
             })
         })
         .await
     }
 
-    /// Deletes logins that were over before `since`, in batches, and returns how many.
-    pub(crate) async fn purge_logins(&self, since: Timestamp) -> Result<u64, Error> {
-        let mut all = 0;
-        for sql in [
-            "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE absolute_ends_at < $1 LIMIT $2)",
-            "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE idle_ends_at < $1 LIMIT $2)",
-            "DELETE FROM logins WHERE id IN (SELECT id FROM logins WHERE ended_at < $1 LIMIT $2)",
-        ] {
-            loop {
-                let purge = self.write(move |connection| {
-                    Box::pin(async move {
-                        let purge = sqlx::query(sql).bind(since.seconds()).bind(Self::PURGED_AT_ONCE.cast_signed());
-                        Ok(purge.execute(connection).await?.rows_affected())
-                    })
-                });
-                let purged = purge.await?;
-                all += purged;
-                if purged < Self::PURGED_AT_ONCE {
-                    break;
-                }
-            }
-        }
-        Ok(all)
+    /// Ends logins for an operator and records the change. `target` and `named` say whose logins they are.
+    pub(crate) async fn end_logins_by_operator(
+        &self,
+        act: &Act,
+        of: LoginFilter,
+        target: String,
+        named: Facts,
+    ) -> Result<TakenBack, Error> {
+        let now = act.now;
+        self.change(act, "login.end", target, move |connection| {
+            Box::pin(async move {
+                let mut revoking = Revoking::at(now);
+                let ended = end_and_count(connection, &mut revoking, of, Ending::Operator).await?;
+                let taken = TakenBack { login_tokens: revoking.finish(connection).await?, ..ended };
+                Ok((taken, Detail::added(named).with_logins_ended(taken.logins)))
+            })
+        })
+        .await
     }
 }
 
 /// Ends the logins of the same user and client beyond `limit`, least recently used first. Ends at most 100 per call, so that the cost
 /// is bounded where many more existed before the limit did.
-async fn end_surplus(connection: &mut AnyConnection, login: &Login, limit: u32) -> Result<Vec<LoginId>, Error> {
+async fn end_surplus(connection: &mut AnyConnection, revoking: &mut Revoking, login: &Login, limit: u32) -> Result<Vec<LoginId>, Error> {
     const ENDED_AT_ONCE: i64 = 100;
     // Two statements: with one, the query planner of either database may read all open logins of all users.
     let surplus = sqlx::query(
-        "SELECT id FROM logins WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
+        "SELECT id, stepped_at FROM logins WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
          AND idle_ends_at > $6 ORDER BY stepped_at DESC, id LIMIT $4 OFFSET $5",
     )
     .bind(login.user.to_string())
@@ -246,29 +287,52 @@ async fn end_surplus(connection: &mut AnyConnection, login: &Login, limit: u32) 
     .bind(login.created_at.seconds())
     .fetch_all(&mut *connection)
     .await?;
-    let mut ended = Vec::with_capacity(surplus.len());
-    for row in &surplus {
-        let id: LoginId = parsed(row, "id")?;
-        if end(connection, LoginFilter::Id(id.clone()), Ending::Displaced, login.created_at).await? == 1 {
-            ended.push(id);
-        }
+    let (Some(first), Some(last)) = (surplus.first(), surplus.last()) else { return Ok(Vec::new()) };
+    // Those from the first to the last in this order. One that was refreshed meanwhile is not among them any more.
+    let ended = sqlx::query(
+        "UPDATE logins SET ended_at = $4, ended_because = $5 WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
+         AND idle_ends_at > $4 AND (stepped_at < $6 OR (stepped_at = $6 AND id >= $7)) AND (stepped_at > $8 OR (stepped_at = $8 AND id <= $9))
+         RETURNING id",
+    )
+    .bind(login.user.to_string())
+    .bind(login.client.to_string())
+    .bind(login.id.to_string())
+    .bind(revoking.now.seconds())
+    .bind(Ending::Displaced.as_str())
+    .bind(first.try_get::<i64, _>("stepped_at")?)
+    .bind(first.try_get::<String, _>("id")?)
+    .bind(last.try_get::<i64, _>("stepped_at")?)
+    .bind(last.try_get::<String, _>("id")?)
+    .fetch_all(connection)
+    .await?;
+    if !ended.is_empty() {
+        revoking.tokens_of_ended(LoginFilter::User(login.user.to_string()), Ending::Displaced);
+    }
+    ended.iter().map(|row| parsed(row, "id")).collect()
+}
+
+/// Ends the selected logins, and says how many of them had not expired. The others are ended too: the clock of this machine may be ahead, and
+/// then they are still valid on the servers. Whether they had tokens to revoke, [`Revoking::finish`] says.
+pub(super) async fn end_and_count(
+    connection: &mut AnyConnection,
+    revoking: &mut Revoking,
+    of: LoginFilter,
+    because: Ending,
+) -> Result<TakenBack, Error> {
+    let logins = count_valid(connection, &of, revoking.now).await?;
+    let ended = end(connection, revoking, of, because).await?;
+    Ok(TakenBack { logins, expired_logins: ended.saturating_sub(logins), ..TakenBack::default() })
+}
+
+/// Ends the selected logins that have not been ended, and has their tokens revoked. Returns how many.
+async fn end(connection: &mut AnyConnection, revoking: &mut Revoking, of: LoginFilter, because: Ending) -> Result<u64, Error> {
+    let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
+    let end = sqlx::query(sql).bind(of.name()).bind(revoking.now.seconds()).bind(because.as_str());
+    let ended = end.execute(connection).await?.rows_affected();
+    if ended > 0 {
+        revoking.tokens_of_ended(of, because);
     }
     Ok(ended)
-}
-
-/// Ends the selected logins, and returns how many of them had not expired. The others are ended too: the clock of this machine may be ahead, and
-/// then they are still valid on the servers.
-pub(super) async fn end_and_count(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-    let count = count_valid(connection, &of, now).await?;
-    end(connection, of, because, now).await?;
-    Ok(count)
-}
-
-/// Ends the selected logins that have not been ended, and returns how many.
-async fn end(connection: &mut AnyConnection, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-    let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
-    let end = sqlx::query(sql).bind(of.name()).bind(now.seconds()).bind(because.as_str());
-    Ok(end.execute(connection).await?.rows_affected())
 }
 
 async fn count_valid(connection: &mut AnyConnection, of: &LoginFilter, now: Timestamp) -> Result<u64, Error> {
@@ -296,5 +360,6 @@ fn read(row: &AnyRow) -> Result<Login, Error> {
         absolute_ends_at: time(row, "absolute_ends_at")?,
         ended_at: time_if_any(row, "ended_at")?,
         ended_because: row.try_get("ended_because")?,
+        status: position_if_any(row)?,
     })
 }

@@ -18,6 +18,11 @@ pub(super) fn of_one(rows: &[AnyRow]) -> Result<BTreeMap<Audience, Scope>, Error
     Ok(tokens.into_iter().map(|(audience, tokens)| (audience, tokens.into_iter().collect())).collect())
 }
 
+/// Whether a change from the first to the second withdraws a permission.
+pub(super) fn withdraws(before: &BTreeMap<Audience, Scope>, after: &BTreeMap<Audience, Scope>) -> bool {
+    before.iter().any(|(audience, scope)| after.get(audience).is_none_or(|still| !(scope <= still)))
+}
+
 /// Replaces the permissions of `owner`, with these two statements. Refuses scope tokens that the resource does not own.
 pub(super) async fn replace(
     connection: &mut AnyConnection,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::{AnyConnection, Connection, Executor};
 
-use super::{DatabaseUrl, Epochs, Error, Store, changes, sealed::is_under_the_sealing_key, sqlite_files::BACKUP_MARK};
+use super::{DatabaseUrl, Epochs, Error, LEAP, Store, changes, revocations, sealed::is_under_the_sealing_key, sqlite_files::BACKUP_MARK};
 use crate::{
     clock::Timestamp,
     server::{
@@ -24,10 +24,6 @@ pub(crate) struct Restoring {
     pub(crate) seen: Epochs,
 }
 
-/// By how much a restore raises the epochs: above anything that a node can have seen of the lost database, whether or not it keeps a
-/// record, so that running nodes continue.
-pub(crate) const LEAP: i64 = 1_000_000;
-
 impl Store {
     /// Whether the database is an SQLite file.
     pub(crate) const fn is_file(&self) -> bool {
@@ -44,7 +40,7 @@ impl Store {
         Ok(copy.close().await?)
     }
 
-    /// Ends all logins, replaces a MAC key, withdraws signing keys, and raises all epochs above those that were seen, in one
+    /// Ends all logins, forgets all status lists, replaces a MAC key, withdraws signing keys, and raises all epochs above those that were seen, in one
     /// transaction. Returns the number of logins ended.
     pub(crate) async fn restore(&self, act: &Act, restoring: Restoring) -> Result<u64, Error> {
         let sqlite = self.file.is_some();
@@ -53,21 +49,8 @@ impl Store {
             Box::pin(async move {
                 let Restoring { mac_key: (name, sealed), withdrawn, seen } = restoring;
                 let now = act.now;
-                for (kind, n) in [
-                    ("registry", seen.registry + LEAP),
-                    ("keys", seen.keys + LEAP),
-                    ("changes", seen.changes + LEAP),
-                    ("heartbeat", seen.heartbeat.max(now.seconds())),
-                ] {
-                    sqlx::query(
-                        "INSERT INTO epochs (kind, n) VALUES ($1, $2) ON CONFLICT (kind)
-                         DO UPDATE SET n = CASE WHEN epochs.n < excluded.n THEN excluded.n ELSE epochs.n + 1 END",
-                    )
-                    .bind(kind)
-                    .bind(n)
-                    .execute(&mut *connection)
-                    .await?;
-                }
+                raise_above(connection, "registry", seen.registry + LEAP).await?;
+                raise_above(connection, "keys", seen.keys + LEAP).await?;
                 // After the epoch of keys was raised.
                 if !is_under_the_sealing_key(connection, &sealed).await? {
                     return Err(Error::Resealed);
@@ -76,11 +59,19 @@ impl Store {
                     // There may be millions of logins, and no request waits for this.
                     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
                 }
+                // Nodes that run have clients of the lost database: for those, they issue nothing more.
+                sqlx::query("UPDATE clients SET tokens_since = tokens_since + $1").bind(LEAP).execute(&mut *connection).await?;
                 let ended = sqlx::query("UPDATE logins SET ended_at = $1, ended_because = $2 WHERE ended_at IS NULL")
                     .bind(now.seconds())
                     .bind(Ending::Restored.as_str())
                     .execute(&mut *connection)
                     .await?;
+                // The restored copy lacks the revocations since, and it is unknown which.
+                revocations::forget_all(connection).await?;
+                // In the order of all writes: see `epochs::raise`.
+                raise_above(connection, "revocations", seen.revocations + LEAP).await?;
+                raise_above(connection, "changes", seen.changes + LEAP).await?;
+                raise_above(connection, "heartbeat", seen.heartbeat.max(now.seconds())).await?;
                 sqlx::query(
                     "INSERT INTO mac_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
                 )
@@ -123,4 +114,14 @@ impl Store {
         })
         .await
     }
+}
+
+/// Raises an epoch to `n`, or by one if it is as high already.
+async fn raise_above(connection: &mut AnyConnection, kind: &'static str, n: i64) -> Result<(), Error> {
+    let raise = sqlx::query(
+        "INSERT INTO epochs (kind, n) VALUES ($1, $2) ON CONFLICT (kind)
+         DO UPDATE SET n = CASE WHEN epochs.n < excluded.n THEN excluded.n ELSE epochs.n + 1 END",
+    );
+    raise.bind(kind).bind(n).execute(connection).await?;
+    Ok(())
 }

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "resource_algorithm", include_str!("../../../migrations/0007_resource_algorithm.sql")),
     (8, "claims", include_str!("../../../migrations/0008_claims.sql")),
     (9, "reseal", include_str!("../../../migrations/0009_reseal.sql")),
+    (10, "revocation", include_str!("../../../migrations/0010_revocation.sql")),
 ];
 
 /// The migrations applied to a database: numbers and checksums.

@@ -5,7 +5,6 @@ use super::{
     row::{parsed, text},
 };
 use crate::{
-    clock::Timestamp,
     protocol::ClientId,
     server::model::{Login, UserId, Username},
 };
@@ -16,8 +15,6 @@ pub(crate) struct SourceMark(pub(crate) String);
 
 /// The same as an `i64`, for binding.
 const KEPT: i64 = Store::SIGN_IN_SOURCES as i64;
-/// Rows that are deleted in one write.
-const PURGED_AT_ONCE: u64 = 1000;
 
 impl Store {
     /// Sources that are kept per user and client; a new one replaces the one that was last used the longest time ago.
@@ -32,28 +29,6 @@ impl Store {
         );
         let rows = rows.bind(user.to_string()).bind(client.to_string()).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok((parsed(row, "sub")?, SourceMark(text(row, "mac")?)))).collect()
-    }
-
-    /// Deletes sources that were last used before `since`, and returns how many.
-    pub(crate) async fn purge_sign_in_sources(&self, since: Timestamp) -> Result<u64, Error> {
-        // Rows have no single-column key to limit by: rows of the same second are deleted together.
-        const SQL: &str = "DELETE FROM sign_in_sources WHERE used_at < $1
-             AND used_at <= (SELECT MAX(used_at) FROM (SELECT used_at FROM sign_in_sources ORDER BY used_at LIMIT $2) AS oldest)";
-        let mut all = 0;
-        loop {
-            let purged = self
-                .write(move |connection| {
-                    Box::pin(async move {
-                        let purge = sqlx::query(SQL).bind(since.seconds()).bind(PURGED_AT_ONCE.cast_signed());
-                        Ok(purge.execute(connection).await?.rows_affected())
-                    })
-                })
-                .await?;
-            all += purged;
-            if purged < PURGED_AT_ONCE {
-                return Ok(all);
-            }
-        }
     }
 }
 

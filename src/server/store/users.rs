@@ -1,22 +1,27 @@
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::{AnyConnection, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
     Error, Missing, Store, logins,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
+    revocations::Revoking,
     row::{self, claims_or_null, parsed, parsed_if_any, readable, text, time, time_if_any},
 };
-use crate::server::{
-    act::Act,
-    model::{Damaged, Detail, Ending, Facts, Listed, LoginFilter, User, UserChange, UserFilter, UserId, Username},
+use crate::{
+    clock::Timestamp,
+    server::{
+        act::Act,
+        model::{Damaged, Detail, Ending, Facts, Listed, LoginFilter, TakenBack, User, UserChange, UserFilter, UserId, Username},
+    },
 };
 
 /// Selects users with their permissions: one row per scope token, or one with NULL. `$from` selects from `users`.
 macro_rules! select {
     ($from:literal, $end:literal) => {
         concat!(
-            "SELECT u.sub, u.username, u.password_hash, u.created_at, u.disabled_at, u.signed_in_at, u.attributes, s.scope, s.audience FROM ",
+            "SELECT u.sub, u.username, u.password_hash, u.created_at, u.disabled_at, u.signed_in_at, u.attributes, u.tokens_since,
+             s.scope, s.audience FROM ",
             $from,
             " u LEFT JOIN user_permissions s ON s.sub = u.sub ",
             $end
@@ -115,13 +120,14 @@ impl Store {
         Ok(Page::of(listed))
     }
 
-    /// Applies `change` and returns the changed user.
-    pub(crate) async fn update_user(&self, act: &Act, username: Username, change: UserChange) -> Result<User, Error> {
+    /// Applies `change`. Returns the changed user, and what that took back. Removing a permission revokes the user's tokens; the logins go on without it.
+    pub(crate) async fn update_user(&self, act: &Act, username: Username, change: UserChange) -> Result<(User, TakenBack), Error> {
+        let now = act.now;
         self.change(act, "user.update", username.clone(), move |connection| {
             Box::pin(async move {
                 lock(connection, &username).await?;
                 let before = find(connection, &username).await?.ok_or_else(|| missing(&username))?;
-                let facts = before.facts();
+                let (facts, allowed) = (before.facts(), before.permissions.clone());
                 let after = change.apply(before).map_err(Error::Refused)?;
                 sqlx::query("UPDATE users SET attributes = $2 WHERE sub = $1")
                     .bind(after.id.to_string())
@@ -129,21 +135,28 @@ impl Store {
                     .execute(&mut *connection)
                     .await?;
                 save_permissions(connection, &after).await?;
+                let mut taken = TakenBack::default();
+                if permissions::withdraws(&allowed, &after.permissions) {
+                    let mut revoking = Revoking::at(now);
+                    note_withdrawal(connection, &after.id.to_string()).await?;
+                    revoking.tokens_of_logins(connection, LoginFilter::User(after.id.to_string())).await?;
+                    taken.login_tokens = revoking.finish(connection).await?;
+                }
                 let detail = Detail::between(Some(facts), Some(after.facts()));
-                Ok((after, detail))
+                Ok(((after, taken), detail))
             })
         })
         .await
     }
 
     /// Disables a user, which ends their logins, or enables them. Returns the changed user, unless they are damaged: that must not
-    /// prevent the change; and how many logins that ended.
+    /// prevent the change; and what that took back.
     pub(crate) async fn set_user_disabled(
         &self,
         act: &Act,
         username: Username,
         disabled: bool,
-    ) -> Result<(Result<User, Damaged>, u64), Error> {
+    ) -> Result<(Result<User, Damaged>, TakenBack), Error> {
         let (action, now) = (if disabled { "user.disable" } else { "user.enable" }, act.now);
         self.change(act, action, username.clone(), move |connection| {
             Box::pin(async move {
@@ -157,35 +170,47 @@ impl Store {
                 sqlx::query(sql).bind(user.clone()).bind(disabled.then(|| now.seconds())).execute(&mut *connection).await?;
                 let after = readable(find(connection, &username).await.and_then(|user| user.ok_or_else(|| missing(&username))))?;
                 let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
-                let mut ended = 0;
+                let mut taken = TakenBack::default();
                 if disabled {
-                    ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::UserDisabled, now).await?;
-                    detail = detail.with_logins_ended(ended);
+                    taken = end_logins(connection, user, Ending::UserDisabled, now).await?;
+                    detail = detail.with_logins_ended(taken.logins);
                 }
-                Ok(((after, ended), detail))
+                Ok(((after, taken), detail))
             })
         })
         .await
     }
 
     /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
-    /// Returns how many it ended.
-    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<u64, Error> {
+    pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<TakenBack, Error> {
         let now = act.now;
         self.change(act, "user.set_password", username.clone(), move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
                 updated.bind(user.clone()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
-                let ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::PasswordSet, now).await?;
-                Ok((ended, Detail::default().with_logins_ended(ended)))
+                let ended = end_logins(connection, user, Ending::PasswordSet, now).await?;
+                Ok((ended, Detail::default().with_logins_ended(ended.logins)))
             })
         })
         .await
     }
 
-    /// Deletes a user and ends their logins. Returns how many it ended.
-    pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<u64, Error> {
+    /// Ends a user's logins, and so revokes their tokens.
+    pub(crate) async fn revoke_user_tokens(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
+        let now = act.now;
+        self.change(act, "user.revoke_tokens", username.clone(), move |connection| {
+            Box::pin(async move {
+                let user = lock(connection, &username).await?;
+                let ended = end_logins(connection, user, Ending::Operator, now).await?;
+                Ok((ended, Detail::default().with_logins_ended(ended.logins)))
+            })
+        })
+        .await
+    }
+
+    /// Deletes a user and ends their logins.
+    pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
         let now = act.now;
         self.change(act, "user.delete", username.clone(), move |connection| {
             Box::pin(async move {
@@ -193,8 +218,8 @@ impl Store {
                 let before = facts(connection, &username).await?;
                 sqlx::query("DELETE FROM user_permissions WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
-                let ended = logins::end_and_count(connection, LoginFilter::User(user), Ending::UserDeleted, now).await?;
-                Ok((ended, Detail::between(before, None).with_logins_ended(ended)))
+                let ended = end_logins(connection, user, Ending::UserDeleted, now).await?;
+                Ok((ended, Detail::between(before, None).with_logins_ended(ended.logins)))
             })
         })
         .await
@@ -206,6 +231,22 @@ async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<Str
     let locked = sqlx::query("UPDATE users SET username = username WHERE username = $1 RETURNING sub");
     let row = locked.bind(username.to_string()).fetch_optional(connection).await?;
     text(&row.ok_or_else(|| missing(username))?, "sub")
+}
+
+/// Ends the logins of a user, who is locked, and revokes their tokens.
+async fn end_logins(connection: &mut AnyConnection, user: String, because: Ending, now: Timestamp) -> Result<TakenBack, Error> {
+    // Someone may be signing in at this moment.
+    note_withdrawal(connection, &user).await?;
+    let mut revoking = Revoking::at(now);
+    let ended = logins::end_and_count(connection, &mut revoking, LoginFilter::User(user), because).await?;
+    Ok(TakenBack { login_tokens: revoking.finish(connection).await?, ..ended })
+}
+
+/// Makes requests for tokens fail that were decided by the rights that the user had until now.
+async fn note_withdrawal(connection: &mut AnyConnection, user: &str) -> Result<(), Error> {
+    let raise = sqlx::query("UPDATE users SET tokens_since = tokens_since + 1 WHERE sub = $1");
+    raise.bind(user.to_owned()).execute(connection).await?;
+    Ok(())
 }
 
 /// The properties of a user for the change log; `None` if a row is damaged, which must not prevent disabling or deleting the user.
@@ -238,6 +279,7 @@ fn read(rows: &[AnyRow]) -> Result<User, Error> {
         created_at: time(row, "created_at")?,
         disabled_at: time_if_any(row, "disabled_at")?,
         signed_in_at: time_if_any(row, "signed_in_at")?,
+        tokens_since: row.try_get("tokens_since")?,
     })
 }
 

@@ -1,17 +1,18 @@
 //! Polls the database, so that changes of other processes take effect within half a second.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, mem, sync::Arc, time::Duration};
 
 use super::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
     server::{
-        keys::{self, KeyRing, MacKey, SealingKeys},
+        keys::{self, ClockCheck, KeyRing, MacKey, SealingKeys},
         meters::Meters,
         model::Change,
         parts::{LastSeen, Parts},
         registry::{Changed, Registry},
         restore::{SetBack, Witness},
+        revocation::{Look, Revocations},
         store::{self, Epochs, Store},
         telemetry,
     },
@@ -21,7 +22,7 @@ use crate::{
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// The interval between test writes while writes fail.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// Time limit of one poll.
+/// Time limit of each read.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -30,11 +31,15 @@ pub(in crate::server) struct EpochWatch {
     store: Store,
     keys: KeyRing,
     registry: Registry,
+    revocations: Revocations,
     mac_keys: [MacKey; 2],
     sealing: SealingKeys,
     meters: Arc<Meters>,
     known: Epochs,
     witness: Witness,
+    clock_check: ClockCheck,
+    /// Whether the database failed in the last poll: since then, another may have taken its place.
+    was_lost: bool,
     /// Whether the last poll failed. An outage is reported when it begins and when it ends.
     blind: bool,
 }
@@ -51,6 +56,13 @@ enum PollError {
     Slow(#[from] tokio::time::error::Elapsed),
 }
 
+impl PollError {
+    /// Whether the database failed. For a key that does not open, not all revocations are read again at every poll.
+    const fn is_of_database(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Keys(keys::Error::Store(_)) | Self::SetBack(_) | Self::Slow(_))
+    }
+}
+
 impl EpochWatch {
     pub(in crate::server) fn new(parts: &Parts, LastSeen { epochs, witness }: LastSeen) -> Self {
         Self {
@@ -58,11 +70,14 @@ impl EpochWatch {
             store: parts.store.clone(),
             keys: parts.keys.clone(),
             registry: parts.registry.clone(),
+            revocations: parts.revocations.clone(),
             mac_keys: parts.mac_keys.clone(),
             sealing: parts.sealing.clone(),
             meters: Arc::clone(&parts.meters),
             known: epochs,
             witness,
+            clock_check: ClockCheck::new(&*parts.clock, epochs.heartbeat_at()),
+            was_lost: false,
             blind: false,
         }
     }
@@ -92,13 +107,15 @@ impl EpochWatch {
 
     /// Reads the epochs and reloads what has changed since the last poll. `now` is before the read: what is confirmed was true at least then.
     async fn poll(&mut self, now: Timestamp) -> Result<(), PollError> {
-        let wall = self.clock.now();
+        let (wall, was_blind) = (self.clock.now(), mem::take(&mut self.was_lost));
         let epochs = tokio::time::timeout(TIME_LIMIT, self.store.read_epochs()).await??;
         let set_back = self.witness.require_not_set_back(&epochs);
         self.registry.note_set_back(set_back.is_err());
         set_back?;
+        // The rotation of keys reports a clock that is wrong.
+        let clock_is_right = self.clock_check.check(&*self.clock, epochs.heartbeat_at()).is_ok();
         let changes = self.list_changes(epochs.changes).await;
-        let Self { keys, registry, mac_keys, sealing, .. } = &*self;
+        let Self { keys, registry, revocations, mac_keys, sealing, .. } = &*self;
         // Without all of the changes, everything is read again; also after an outage, because a failover may have lost changes and given
         // their numbers to others.
         let changed = match &changes {
@@ -106,6 +123,9 @@ impl EpochWatch {
             _ => Changed::Anything,
         };
         registry.confirm(epochs.registry, &changed, now);
+        // Each of its reads has a time limit: a large revocation takes several polls.
+        let look = Look { epoch: epochs.revocations, read_at: now, now: wall, was_blind, clock_is_right };
+        let revoked = revocations.confirm(look).await;
         if epochs.keys == self.known.keys {
             keys.confirm(now, wall);
         } else {
@@ -117,6 +137,8 @@ impl EpochWatch {
                 tokio::time::timeout(TIME_LIMIT, key.reload(sealing, &self.store)).await??;
             }
         }
+        // Keys are read even if revocations cannot be.
+        revoked?;
         self.known = Epochs { changes: self.known.changes, ..epochs };
         // Last, and failures are only logged: changes take effect even if they cannot be recorded.
         let logged = match changes {
@@ -124,6 +146,7 @@ impl EpochWatch {
             Err(error) => Err(error),
         };
         if let Err(error) = logged {
+            self.was_lost = true;
             tracing::warn!(%error, "the change log could not be read; retrying");
         }
         self.witness.note(self.known, self.keys.live_kids(now));
@@ -154,6 +177,7 @@ impl Task for EpochWatch {
                 _ => {}
             }
             self.blind = outcome.is_err();
+            self.was_lost |= outcome.is_err_and(|error| error.is_of_database());
         }
     }
 }

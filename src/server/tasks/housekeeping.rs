@@ -1,26 +1,17 @@
-//! Background work: records the last use of secrets and the server's heartbeat, and deletes old logins, changes and sign-in sources. No
-//! request waits for it.
+//! Background work: records the last use of secrets and the server's heartbeat, and deletes old rows. No request waits for it.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::Task;
+use super::{Task, purge::Purges};
 use crate::{
-    clock::SharedClock,
+    clock::{SharedClock, Timestamp},
     server::{parts::Parts, registry::Registry, store::Store, telemetry},
 };
 
-/// The interval for recording the last use of secrets.
-const STAMP_EVERY: Duration = Duration::from_secs(10);
-/// The interval for deleting old rows.
-const PURGE_EVERY: Duration = Duration::from_secs(3600);
-/// How long a login is kept after its end: longer than the lifetime of any token that it issued.
-const KEEP_LOGINS: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long an entry of the change log is kept: audits cover a year.
-const KEEP_CHANGES: Duration = Duration::from_secs(400 * 24 * 3600);
-/// How long the source of a sign-in is kept after its last use.
-const KEEP_SOURCES: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The interval for recording the last use of secrets, and for deleting old rows.
+const ROUND_EVERY: Duration = Duration::from_secs(10);
 /// The interval of heartbeats.
 const BEAT_EVERY: Duration = Duration::from_secs(60);
 /// How far the wall clock may be behind the steady clock before it is reported: time servers correct by less.
@@ -33,11 +24,18 @@ pub(in crate::server) struct Housekeeping {
     clock: SharedClock,
     store: Store,
     registry: Registry,
+    purges: Purges,
 }
 
 impl Housekeeping {
-    pub(in crate::server) fn new(parts: &Parts) -> Self {
-        Self { clock: Arc::clone(&parts.clock), store: parts.store.clone(), registry: parts.registry.clone() }
+    /// `heartbeat` is that of the database before this server wrote its own.
+    pub(in crate::server) fn new(parts: &Parts, heartbeat: Option<Timestamp>) -> Self {
+        Self {
+            clock: Arc::clone(&parts.clock),
+            store: parts.store.clone(),
+            registry: parts.registry.clone(),
+            purges: Purges::new(&*parts.clock, heartbeat),
+        }
     }
 }
 
@@ -45,8 +43,8 @@ impl Task for Housekeeping {
     const NAME: &'static str = "housekeeping";
     const WHEN_IT_ENDS: &'static str = "old rows are not deleted any more, and the last use of secrets is not recorded";
 
-    async fn run(self) -> Infallible {
-        let (mut purged, mut beaten, mut set_back) = (None, None, false);
+    async fn run(mut self) -> Infallible {
+        let (mut beaten, mut set_back) = (None, false);
         loop {
             let (now, steady) = (self.clock.now(), self.clock.steady());
             if set_back != (steady.since(now) > SET_BACK) {
@@ -60,28 +58,8 @@ impl Task for Housekeeping {
                 }
                 beaten = Some(steady);
             }
-            if purged.is_none_or(|last| steady.since(last) >= PURGE_EVERY) {
-                match timeout(TIME_LIMIT, self.store.purge_logins(now - KEEP_LOGINS)).await {
-                    Ok(Ok(0)) => {}
-                    Ok(Ok(count)) => tracing::info!(count, "deleted old logins"),
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "old logins could not be deleted; the next run tries again")
-                    }
-                    Err(_) => tracing::warn!("old logins could not be deleted in time; the next run tries again"),
-                }
-                match timeout(TIME_LIMIT, self.store.purge_changes(now - KEEP_CHANGES)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "old changes could not be deleted; the next run tries again"),
-                    Err(_) => tracing::warn!("old changes could not be deleted in time; the next run tries again"),
-                }
-                match timeout(TIME_LIMIT, self.store.purge_sign_in_sources(now - KEEP_SOURCES)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "old sources of sign-ins could not be deleted; the next run tries again"),
-                    Err(_) => tracing::warn!("old sources of sign-ins could not be deleted in time; the next run tries again"),
-                }
-                purged = Some(steady);
-            }
-            self.clock.sleep_until(Self::NAME, now + STAMP_EVERY).await;
+            self.purges.round(&self.store, &*self.clock).await;
+            self.clock.sleep_until(Self::NAME, now + ROUND_EVERY).await;
             if timeout(TIME_LIMIT, self.registry.stamp_last_use()).await.is_err() {
                 tracing::warn!("the last use of client secrets could not be recorded in time");
             }

@@ -4,7 +4,9 @@ mod certificate_watch;
 mod epoch_watch;
 mod housekeeping;
 mod key_rotation;
+mod purge;
 mod sealing_watch;
+mod status_publisher;
 
 use std::{convert::Infallible, fmt, panic::AssertUnwindSafe, pin::Pin};
 
@@ -16,6 +18,7 @@ pub(super) use epoch_watch::EpochWatch;
 pub(super) use housekeeping::Housekeeping;
 pub(super) use key_rotation::KeyRotation;
 pub(super) use sealing_watch::SealingWatch;
+pub(super) use status_publisher::StatusPublisher;
 
 pub use certificate_watch::Reload;
 

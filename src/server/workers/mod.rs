@@ -1,7 +1,8 @@
-//! A fixed number of threads with a bounded queue, for work that would block the runtime.
+//! A fixed number of threads with a bounded queue, for work that would block the runtime; and turns at what is scarce.
 
 mod fair;
 mod fair_queue;
+mod turns;
 
 use std::{
     io,
@@ -15,6 +16,7 @@ use tracing::Span;
 
 pub(crate) use fair::FairWorkers;
 pub(crate) use fair_queue::QueueShare;
+pub(crate) use turns::FairTurns;
 
 use super::meters::WorkMeters;
 use crate::clock::Stopwatch;

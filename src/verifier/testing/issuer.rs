@@ -15,8 +15,10 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::AbortHandle};
 
 use super::{
-    Behavior, listener,
-    published::{IssuerKey, Published, Shared, encode, sign},
+    Behavior,
+    listed::ListedStatuses,
+    listener,
+    published::{IssuerKey, Published, Shared},
 };
 use crate::{
     clock::{Clock, ManualClock, SystemClock},
@@ -50,6 +52,9 @@ impl Issuer {
             metadata_answer: Behavior::Normal,
             key_answer: Behavior::Normal,
             last_key_request: HashMap::new(),
+            list: ListedStatuses::new(),
+            list_answer: Behavior::Normal,
+            last_list_request: HashMap::new(),
         };
         let shared = Arc::new(Shared {
             url: format!("http://{}", listener.local_addr()?),
@@ -57,6 +62,7 @@ impl Issuer {
             published: Mutex::new(published),
             key_fetches: AtomicU64::new(0),
             metadata_fetches: AtomicU64::new(0),
+            list_fetches: AtomicU64::new(0),
             other_requests: AtomicU64::new(0),
         });
         let listening = tokio::spawn(listener::listen(listener, Arc::clone(&shared))).abort_handle();
@@ -83,7 +89,7 @@ impl Issuer {
     /// The id of the key that signs tokens.
     #[must_use]
     pub fn kid(&self) -> String {
-        self.published().keys.last().map(|key| key.public.kid().to_owned()).unwrap_or_default()
+        self.shared.kid()
     }
 
     /// Signs with a new key from now on. The old keys stay published. Returns the id of the new key.
@@ -130,12 +136,14 @@ impl Issuer {
     pub fn go_down(&self) {
         self.answer_metadata(Behavior::Down);
         self.answer_keys(Behavior::Down);
+        self.answer_status_list(Behavior::Down);
     }
 
     /// Answers correctly again.
     pub fn come_back(&self) {
         self.answer_metadata(Behavior::Normal);
         self.answer_keys(Behavior::Normal);
+        self.answer_status_list(Behavior::Normal);
     }
 
     /// The number of requests for its keys, including those without an answer.
@@ -174,7 +182,7 @@ impl Issuer {
     ///
     /// If every key is withdrawn.
     pub fn sign(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> io::Result<String> {
-        self.sign_encoded(&encode(header), &encode(payload))
+        self.shared.sign(header, payload)
     }
 
     /// As [`sign`](Self::sign), for parts that are encoded already.
@@ -183,14 +191,16 @@ impl Issuer {
     }
 
     pub(super) fn sign_by(&self, padding: &'static dyn RsaEncoding, header: &str, payload: &str) -> io::Result<String> {
-        let pair = self.pair()?;
-        sign(&pair, padding, &format!("{header}.{payload}"))
+        self.shared.sign_by(padding, header, payload)
     }
 
     /// The key pair that signs tokens.
     pub(super) fn pair(&self) -> io::Result<Arc<RsaKeyPair>> {
-        let pair = self.published().keys.last().map(|key| Arc::clone(&key.pair));
-        pair.ok_or_else(|| io::Error::other("every key of this issuer is withdrawn: `rotate` generates a new one"))
+        self.shared.pair()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(super) fn published(&self) -> MutexGuard<'_, Published> {

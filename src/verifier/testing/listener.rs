@@ -1,6 +1,6 @@
 //! The HTTP server of the testing issuer.
 
-use std::{convert::Infallible, future, io, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashMap, convert::Infallible, future, io, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -8,15 +8,18 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBod
 use hyper::{
     Request, Response,
     body::{Frame, Incoming},
-    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
+    header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::published::{Behavior, Shared};
-use crate::{clock::Clock, protocol::ServerMetadata};
+use super::published::{Behavior, LIST_ROUTE, Shared};
+use crate::{
+    clock::Clock,
+    protocol::{ServerMetadata, StatusListClaims},
+};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -40,6 +43,10 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let headers = || -> HashMap<String, String> {
+        let headers = request.headers().iter();
+        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+    };
     let (document, media_type, how) = match request.uri().path() {
         ServerMetadata::ROUTE => {
             shared.metadata_fetches.fetch_add(1, Ordering::SeqCst);
@@ -47,10 +54,13 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         }
         ServerMetadata::JWKS_ROUTE => {
             shared.key_fetches.fetch_add(1, Ordering::SeqCst);
-            let headers = request.headers().iter();
-            let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
-            shared.published().last_key_request = headers;
+            shared.published().last_key_request = headers();
             (shared.jwks(), "application/jwk-set+json", shared.published().key_answer.clone())
+        }
+        LIST_ROUTE => {
+            shared.list_fetches.fetch_add(1, Ordering::SeqCst);
+            shared.published().last_list_request = headers();
+            (shared.signed_list()?, StatusListClaims::MEDIA_TYPE, shared.published().list_answer.clone())
         }
         _ => {
             shared.other_requests.fetch_add(1, Ordering::SeqCst);
@@ -59,14 +69,23 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
     };
     let response = Response::builder();
     let built = match how {
-        Behavior::Normal | Behavior::Trickle => {
+        Behavior::Normal | Behavior::Trickle | Behavior::OldCache => {
             let (etag, max_age) = {
                 let published = shared.published();
-                (format!("\"{}\"", published.generation), published.max_age.as_secs())
+                match media_type {
+                    // By its content, as the real server: each signature is another.
+                    StatusListClaims::MEDIA_TYPE => {
+                        let list = &published.list;
+                        (format!("\"{}-{}-{}\"", published.generation, list.epoch, list.bits().len()), 2)
+                    }
+                    _ => (format!("\"{}\"", published.generation), published.max_age.as_secs()),
+                }
             };
             let response =
                 response.header(CONTENT_TYPE, media_type).header(CACHE_CONTROL, format!("public, max-age={max_age}")).header(ETAG, &etag);
-            if request.headers().get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == etag.as_bytes()) {
+            let (condition, cache) = (request.headers().get(IF_NONE_MATCH), request.headers().get(CACHE_CONTROL));
+            let old = matches!(how, Behavior::OldCache) && cache.is_none_or(|cache| cache.as_bytes() != b"no-cache");
+            if condition.is_some_and(|tag| old || tag.as_bytes() == etag.as_bytes()) {
                 response.status(304).body(Empty::new().boxed_unsync())
             } else if matches!(how, Behavior::Trickle) {
                 response.body(trickle(shared, document))
@@ -79,6 +98,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         Behavior::Status(status) => response.status(status).body(Empty::new().boxed_unsync()),
         Behavior::Redirect(url) => response.status(302).header(LOCATION, url).body(Empty::new().boxed_unsync()),
         Behavior::Body(body) => response.body(Full::from(body).boxed_unsync()),
+        Behavior::Tagged(body) => response.header(ETAG, "\"tagged\"").body(Full::from(body).boxed_unsync()),
+        Behavior::Cached { body, age } => response.header(AGE, age).body(Full::from(body).boxed_unsync()),
         Behavior::Endless => {
             let chunks = stream::repeat(Bytes::from_static(&[b' '; 16 * 1024]));
             response.body(StreamBody::new(chunks.map(|chunk| Ok(Frame::data(chunk)))).boxed_unsync())

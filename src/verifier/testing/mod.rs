@@ -42,18 +42,25 @@
 //! | the issuer is down | [`Issuer::go_down`] before the first request: 503 with `Retry-After`, never 401; after it: served with the cached keys; then [`Issuer::come_back`], and advance its clock by `Retry-After` |
 //! | a key is replaced | [`Issuer::rotate`], and advance its clock by 10 s: tokens of the new key are valid |
 //! | a key is withdrawn | [`Issuer::withdraw`], a token with a [`lifetime`](TokenBuilder::lifetime) of two hours, advance its clock by an hour, and wait until [`Issuer::key_fetches`] has grown: the fetch runs in the background |
+//! | a token is revoked | [`TokenBuilder::revocable`], [`Issuer::revoke`], advance its clock by 8 s, and send the token until it is refused, with 401: the list is fetched in the background |
+//! | the status list cannot be fetched | [`Issuer::answer_status_list`] with [`Behavior::Down`]: served, and 503 after [`Builder::revocation_max_stale`](super::Builder::revocation_max_stale) |
+//! | the status list is forged or repeated | [`Issuer::hostile_status_lists`]: none changes the status of a token |
 //! | the issuer sends invalid answers | [`Issuer::answer_keys`] with each [`Behavior`] |
 //!
 //! An API in another language can be tested against the same issuer: `examples/test_issuer.rs` serves it and prints the tokens.
 
 mod hostile;
+mod hostile_list;
 mod issuer;
+mod listed;
 mod listener;
 mod pause;
 mod published;
+mod status_list;
 mod token;
 
 pub use hostile::{Hostile, InHeader};
+pub use hostile_list::HostileList;
 pub use issuer::Issuer;
 pub use published::Behavior;
 pub use token::TokenBuilder;

@@ -10,18 +10,19 @@ use std::{
 use aws_lc_rs::{
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{KeyPair, RsaEncoding, RsaKeyPair},
+    signature::{self, KeyPair, RsaEncoding, RsaKeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::listed::ListedStatuses;
 use crate::{
     clock::ManualClock,
     jwt::thumbprint,
     protocol::{Algorithm, PublicJwk, PublicKey, ServerMetadata},
 };
 
-/// How the issuer answers a request for its metadata or its keys.
+/// How the issuer answers a request for its metadata, its keys or its status list.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Behavior {
@@ -38,11 +39,26 @@ pub enum Behavior {
     Redirect(String),
     /// With 200 and this body.
     Body(Vec<u8>),
+    /// With 200, this body, and an `Age` in seconds, as a cache on the way that repeats an answer.
+    Cached {
+        /// The body.
+        body: Vec<u8>,
+        /// For how long the cache has had it.
+        age: u64,
+    },
+    /// With 200, this body, and an `ETag`, also where 304 is expected.
+    Tagged(Vec<u8>),
+    /// As a cache on the way that takes its old answer for the current one: 304 to every conditional request, unless it carries `no-cache`
+    /// (RFC 9111 section 5.2.1.4). Correctly otherwise.
+    OldCache,
     /// With 200 and a body that never ends.
     Endless,
     /// Correctly, one byte per second of the issuer's clock.
     Trickle,
 }
+
+/// The path of the one status list.
+pub(super) const LIST_ROUTE: &str = "/oauth/status-lists/testing";
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -51,6 +67,7 @@ pub(super) struct Shared {
     pub(super) published: Mutex<Published>,
     pub(super) key_fetches: AtomicU64,
     pub(super) metadata_fetches: AtomicU64,
+    pub(super) list_fetches: AtomicU64,
     /// Requests for anything else. A token must not cause one.
     pub(super) other_requests: AtomicU64,
 }
@@ -68,6 +85,9 @@ pub(super) struct Published {
     pub(super) key_answer: Behavior,
     /// The headers of the last request for the keys, by lower-case name.
     pub(super) last_key_request: HashMap<String, String>,
+    pub(super) list: ListedStatuses,
+    pub(super) list_answer: Behavior,
+    pub(super) last_list_request: HashMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -95,10 +115,36 @@ impl Shared {
         self.published.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The id of the key that signs.
+    pub(super) fn kid(&self) -> String {
+        self.published().keys.last().map(|key| key.public.kid().to_owned()).unwrap_or_default()
+    }
+
+    /// The key pair that signs.
+    pub(super) fn pair(&self) -> io::Result<Arc<RsaKeyPair>> {
+        let pair = self.published().keys.last().map(|key| Arc::clone(&key.pair));
+        pair.ok_or_else(|| io::Error::other("every key of this issuer is withdrawn: `rotate` generates a new one"))
+    }
+
+    /// Signs any bytes as a token.
+    pub(super) fn sign(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> io::Result<String> {
+        self.sign_by(&signature::RSA_PKCS1_SHA256, &encode(header), &encode(payload))
+    }
+
+    pub(super) fn sign_by(&self, padding: &'static dyn RsaEncoding, header: &str, payload: &str) -> io::Result<String> {
+        let pair = self.pair()?;
+        sign(&pair, padding, &format!("{header}.{payload}"))
+    }
+
     pub(super) fn jwks(&self) -> String {
         let published = self.published();
         let keys = published.keys.iter().map(|key| json!(key.public)).chain(published.others.iter().cloned());
         json!({ "keys": keys.collect::<Vec<_>>() }).to_string()
+    }
+
+    /// The URI of the status list.
+    pub(super) fn list_uri(&self) -> String {
+        format!("{}{LIST_ROUTE}", self.url)
     }
 
     pub(super) fn metadata(&self) -> String {

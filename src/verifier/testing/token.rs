@@ -40,6 +40,10 @@ impl<'a> TokenBuilder<'a> {
         Self { issuer, header, claims }
     }
 
+    pub(super) const fn issuer(&self) -> &'a Issuer {
+        self.issuer
+    }
+
     /// Sets the scope: scope tokens separated by spaces.
     pub fn scope(self, scope: &str) -> Self {
         self.claim("scope", scope)

@@ -208,6 +208,28 @@ impl TestApp {
         Answer::to(self.form("/oauth/revoke", body).basic_auth(&client.id, Some(&client.secret))).await
     }
 
+    /// `POST /oauth/introspect` with this body.
+    pub(crate) async fn introspect(&self, client: &Credential, body: &str) -> Answer {
+        Answer::to(self.form("/oauth/introspect", body).basic_auth(&client.id, Some(&client.secret))).await
+    }
+
+    /// Whether a token is active, as `api` learns it. An inactive one is answered exactly so.
+    pub(crate) async fn is_active(&self, api: &Credential, token: &str) -> bool {
+        let answer = self.introspect(api, &format!("token={token}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let active = answer.json()["active"] == true;
+        assert!(active || answer.body == r#"{"active":false}"#, "{answer:?}");
+        active
+    }
+
+    /// An API that introspects the tokens of `https://orders.example`. All clients there are older than the tokens that come.
+    pub(crate) async fn api(&self, id: &str) -> Credential {
+        let api = self.database.api(id);
+        // Commands have the time of this machine, and the server that of its own clock.
+        self.pass(Duration::from_secs(60)).await;
+        api
+    }
+
     /// Lets time pass and waits until the server's tasks have done what was due.
     pub(crate) async fn pass(&self, time: Duration) {
         self.tasks_sleep().await;
@@ -324,6 +346,12 @@ impl Answer {
     pub(crate) fn granted(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         self.json()
+    }
+
+    /// Its access token.
+    #[track_caller]
+    pub(crate) fn access_token(&self) -> String {
+        self.granted()["access_token"].as_str().unwrap().to_owned()
     }
 
     /// Its refresh token.

@@ -21,8 +21,14 @@ pub(crate) fn resolved(value: &Value) -> &Value {
 /// The description of this method at this path, if there is one. The path of the issuer comes first.
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let paths = DESCRIPTION["paths"].as_object().unwrap();
-    let (_, item) = paths.iter().find(|(described, _)| path.ends_with(described.as_str()))?;
+    let (_, item) = paths.iter().find(|(described, _)| is_at(path, described))?;
     item.get(method.to_ascii_lowercase())
+}
+
+/// Whether a path ends with the described one, of which a segment in braces stands for any.
+fn is_at(path: &str, described: &str) -> bool {
+    let mut segments = path.rsplit('/');
+    described[1..].rsplit('/').all(|described| segments.next().is_some_and(|sent| sent == described || described.starts_with('{')))
 }
 
 /// Compares an answer with the description: its status, headers, type, and error text.

@@ -98,6 +98,15 @@ impl TestDatabase {
         self.client(id, &ALL_GRANTS, scope)
     }
 
+    /// A client that gets no tokens, and introspects those of `https://orders.example`.
+    pub(crate) fn api(&self, id: &str) -> Credential {
+        self.client_with(id, |new| {
+            new.grants = [].into();
+            new.permissions = [].into();
+            new.introspects = [ORDERS.parse().unwrap()].into();
+        })
+    }
+
     pub(crate) fn update_client(&self, id: &str, change: ClientChange) {
         let id = id.parse().unwrap();
         self.operate(async |operator| operator.commands.clients().update(&operator.act, id, change).await.map(drop).unwrap());
@@ -128,7 +137,9 @@ impl TestDatabase {
     /// Deletes this secret of the client, even if it is the last one.
     pub(crate) fn drop_secret(&self, client: &Credential) {
         let (id, secret) = (client.id.parse().unwrap(), client.secret[3..19].parse().unwrap());
-        self.operate(async |operator| operator.commands.clients().drop_secret(&operator.act, id, secret, true).await.map(drop).unwrap());
+        self.operate(async |operator| {
+            operator.commands.clients().drop_secret(&operator.act, id, secret, true, false).await.map(drop).unwrap()
+        });
     }
 
     /// A user who may have `scope` at `https://orders.example`.

@@ -9,6 +9,7 @@ mod login;
 mod reseal;
 mod resource;
 mod restored;
+mod token;
 mod user;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub(crate) use login::LoginView;
 pub(crate) use reseal::{ResealView, ResealedView};
 pub(crate) use resource::ResourceView;
 pub(crate) use restored::{LostChangeView, RestoredView};
+pub(crate) use token::{RevokedTokenView, RevokedTokensView, RevokedView};
 pub(crate) use user::UserView;
 
 use crate::{

@@ -3,5 +3,7 @@
 mod client_request;
 pub(super) mod discovery;
 mod form;
+pub(super) mod introspection;
 pub(super) mod revocation;
+pub(super) mod status_lists;
 pub(super) mod token;

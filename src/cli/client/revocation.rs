@@ -1,0 +1,112 @@
+//! `sealwright client drop-secret` and `revoke-tokens`.
+
+use clap::Args;
+
+use super::view;
+use crate::{
+    cli::{
+        Operator,
+        confirmation::Confirmation,
+        error::Error,
+        output::{Output, logins, refused_soon, revoked_none, warn},
+    },
+    protocol::ClientId,
+    server::{
+        commands::view::{EntityView, RevokedTokensView, RevokedView},
+        secret::SecretId,
+    },
+};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DropSecret {
+    id: ClientId,
+    /// The secret's id, as `client show` prints it
+    #[arg(value_name = "SECRET_ID")]
+    secret: SecretId,
+    /// Drop it even if it is the last valid secret of the client
+    #[arg(long)]
+    last: bool,
+    /// Others may know it: also revoke all tokens that the client got for itself; it goes on with its other secrets
+    #[arg(long)]
+    compromised: bool,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RevokeTokens {
+    id: ClientId,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What happens to tokens when the secret by which they were obtained is dropped.
+const LIVE_ON: &str = "Tokens that were obtained with it are valid until they expire, in 10 minutes unless another lifetime is set. If others may \
+    know the secret, revoke them";
+
+impl DropSecret {
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let Self { id, secret, last, compromised, confirmation, output } = self;
+        let clients = operator.commands.clients();
+        let question = async {
+            clients.require_secret(&id, &secret).await?;
+            let tokens = if compromised { revocation(&id) } else { format!("{LIVE_ON} with --compromised.") };
+            Ok(format!("{tokens}\nDrop secret \"{secret}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
+        };
+        confirmation.require(question).await?;
+        let act = operator.act_now();
+        let dropped = clients.drop_secret(&act, id.clone(), secret, last, compromised).await;
+        let (dropped, revoked) = dropped.map_err(Error::of_drop_secret)?;
+        output.print_changed(&EntityView::of(id.as_str(), &dropped, act.now), view::client_with_secrets)?;
+        if compromised {
+            return output.print_ended(&match revoked {
+                true => format!("revoked all tokens that {id} got for itself; {}", refused_soon("them")),
+                false => revoked_none(&format!("that {id} got for itself")),
+            });
+        }
+        // The question says so too.
+        if !confirmation.asks() {
+            warn(&format!("{LIVE_ON}: `sealwright client revoke-tokens {id}`, or --compromised when it is dropped"));
+        }
+        Ok(())
+    }
+}
+
+impl RevokeTokens {
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let Self { id, confirmation, output } = self;
+        let clients = operator.commands.clients();
+        let question = async {
+            let go_on = logins(clients.count_logins(&id, operator.act.now).await?);
+            Ok(format!("{} It has {go_on} of users, which go on.\nRevoke the tokens of client \"{id}\"?", revocation(&id)))
+        };
+        confirmation.require(question).await?;
+        let act = operator.act_now();
+        let tokens_revoked = clients.revoke_tokens(&act, id.clone()).await?;
+        let count = clients.count_logins(&id, act.now).await?;
+        let view = RevokedTokensView {
+            client_id: Some(id.to_string()),
+            username: None,
+            tokens_revoked,
+            logins_ended: None,
+            logins_continued: Some(count),
+            revoked: RevokedView::at(act.now),
+        };
+        output.print(&view, |view| {
+            let revoked = match view.tokens_revoked {
+                true => format!("revoked all tokens that {id} got for itself; {}, and its app gets new ones", refused_soon("them")),
+                false => revoked_none(&format!("that {id} got for itself")),
+            };
+            format!("{revoked}\n{} of users by it go on; `sealwright login end --client {id}` ends them", logins(count))
+        })
+    }
+}
+
+/// What revoking a client's tokens does.
+fn revocation(id: &ClientId) -> String {
+    format!("All tokens that {id} got for itself are revoked, and its app gets new ones; {}.", refused_soon("the earlier ones"))
+}

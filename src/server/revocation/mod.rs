@@ -1,0 +1,229 @@
+//! Tokens that can be taken back: the position of each token in a status list, and which positions are set.
+//!
+//! Positions belong to a client or a login, and not to a token, so that no token costs a row or a write.
+
+mod aggregation;
+mod publisher;
+mod rendered;
+mod spans;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+
+pub(crate) use publisher::{NotPublished, Publisher};
+pub(crate) use view::{Look, Snapshot};
+
+use spans::Spans;
+use view::{Known, View, within};
+
+use crate::{
+    clock::{SharedClock, Timestamp},
+    protocol::{ClientId, Issuer, ServerMetadata, Status, StatusReference},
+    server::{
+        model::{Login, StatusIndex, StatusListId, StatusSpan, TokensSince},
+        settings::{self, Setting, Values, boolean, setting},
+        store::{self, Store},
+    },
+};
+
+/// The settings of revocation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    /// Whether tokens name a position in a status list.
+    pub(crate) lists: bool,
+    /// The number of positions that a client begins with.
+    pub(crate) span: u32,
+}
+
+impl Policy {
+    pub(crate) const SETTINGS: &'static [Setting] = &[
+        setting(
+            "status_lists",
+            Some("true"),
+            "whether tokens name a position in a status list, by which APIs learn of a revocation; without, a revoked token is accepted until it expires",
+            "true or false",
+        ),
+        setting(
+            "status_span",
+            Some("256"),
+            "number of positions that a client begins with; tokens that are revoked one by one take along those with the same position",
+            "a power of two from 16 to 65536",
+        ),
+    ];
+
+    pub(crate) fn read(values: &Values) -> Result<Self, settings::Error> {
+        let valid = |span: &u32| span.is_power_of_two() && (16..=StatusSpan::WIDEST).contains(span);
+        Ok(Self {
+            lists: values.parse("status_lists", boolean)?,
+            span: values.parse("status_span", |text| text.parse().ok().filter(valid).ok_or(None))?,
+        })
+    }
+}
+
+/// The revocations that this node knows, as of the last read of the epochs. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Revocations(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    policy: Policy,
+    store: Store,
+    clock: SharedClock,
+    /// The URI of a list, up to its id.
+    prefix: String,
+    spans: Spans,
+    view: ArcSwap<View>,
+    /// What the view is made of. Only the task that reads the epochs changes it.
+    known: Mutex<Known>,
+    /// Look-ups of lists that this node does not know: strangers can name any.
+    looking_up: Semaphore,
+}
+
+/// Why a token gets no position.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(
+        "the client or the user was disabled or deleted, a right was withdrawn from them, or the login has ended, while the client requested a token"
+    )]
+    Gone,
+}
+
+impl Revocations {
+    /// How many unknown lists are looked up at once.
+    const LOOK_UPS: usize = 2;
+    /// How long a look-up waits for its turn.
+    const TURN_WITHIN: Duration = Duration::from_secs(1);
+    /// How long a look-up may take.
+    const LOOKED_UP_WITHIN: Duration = Duration::from_secs(2);
+
+    /// Reads all revocations, however long it takes. `epoch` was read at `now`, by the wall clock.
+    pub(crate) async fn open(
+        policy: Policy,
+        store: Store,
+        clock: &SharedClock,
+        issuer: &Issuer,
+        epoch: i64,
+        now: Timestamp,
+    ) -> Result<Self, store::Error> {
+        let known = Known::read(&store, epoch, clock.steady(), now).await?;
+        Ok(Self(Arc::new(Inner {
+            policy,
+            clock: Arc::clone(clock),
+            prefix: format!("{}/", issuer.endpoint(ServerMetadata::STATUS_LISTS_ROUTE)),
+            spans: Spans::new(),
+            view: ArcSwap::from_pointee(known.view()),
+            known: Mutex::new(known),
+            looking_up: Semaphore::new(Self::LOOK_UPS),
+            store,
+        })))
+    }
+
+    /// Whether tokens name a position in a status list.
+    pub(crate) fn are_published(&self) -> bool {
+        self.0.policy.lists
+    }
+
+    /// Records what a look at the database found, and reads the revocations that are new. If there are many, it reads a part of them, and the next
+    /// looks go on; until the last is read, nothing is confirmed.
+    pub(crate) async fn confirm(&self, look: Look) -> Result<(), store::Error> {
+        let Inner { store, spans, view, known, .. } = &*self.0;
+        let mut known = known.lock().await;
+        if known.may_differ(&look) {
+            known.read_again();
+            spans.invalidate_all();
+        }
+        let outcome = known.follow(store, &look).await;
+        // By a clock that is ahead, a revocation would end while its tokens are still valid.
+        if look.clock_is_right {
+            known.drop_expired(look.now);
+        }
+        view.store(Arc::new(known.view()));
+        outcome
+    }
+
+    /// The time since this node last knew that its revocations were all there are.
+    pub(crate) fn confirmed_age(&self) -> Duration {
+        self.0.clock.steady().since(self.0.view.load().read_at)
+    }
+
+    /// The claim for a token that a client gets for itself. `tokens_since` is that of the client by whose rights the request was decided.
+    pub(crate) async fn of_client(&self, client: &ClientId, tokens_since: i64, now: Timestamp) -> Result<Option<Status>, Error> {
+        if !self.0.policy.lists {
+            return Ok(None);
+        }
+        let Inner { spans, store, view, policy, clock, .. } = &*self.0;
+        let view = view.load();
+        let walk = spans.find(store, (client, tokens_since), &view, policy.span, now, clock.steady()).await?;
+        Ok(Some(self.claim(&walk.next(&view))))
+    }
+
+    /// A position for a login that begins.
+    pub(crate) async fn of_new_login(&self, now: Timestamp) -> Result<Option<StatusIndex>, Error> {
+        if self.0.policy.lists { Ok(Some(self.0.store.choose_login_position(now).await?)) } else { Ok(None) }
+    }
+
+    /// The position of a login's next token. A login has none if it began before there were lists, or if its tokens were revoked while it goes on.
+    /// `since` is of the client and the user by whose rights the request was decided.
+    pub(crate) async fn of_login(&self, login: &Login, since: TokensSince, now: Timestamp) -> Result<Option<StatusIndex>, Error> {
+        if !self.0.policy.lists {
+            return Ok(None);
+        }
+        match &login.status {
+            Some(index) => Ok(Some(index.clone())),
+            None => self.place(login, since, now).await.map(Some),
+        }
+    }
+
+    async fn place(&self, login: &Login, since: TokensSince, now: Timestamp) -> Result<StatusIndex, Error> {
+        let store = &self.0.store;
+        let chosen = store.choose_login_position(now).await?;
+        if store.set_login_position(login, since, &chosen).await? {
+            return Ok(chosen);
+        }
+        // Another request was faster, the login has ended, or a right was withdrawn. If the login has a position, that was given to other
+        // rights: the caller checks its own when the token is signed.
+        store.find_login(&login.id).await?.and_then(|login| login.status).ok_or(Error::Gone)
+    }
+
+    /// The claim of a token at this position.
+    pub(crate) fn claim(&self, index: &StatusIndex) -> Status {
+        Status { status_list: StatusReference { idx: index.index.into(), uri: self.uri(&index.list) } }
+    }
+
+    /// The URI of a list.
+    pub(crate) fn uri(&self, list: &StatusListId) -> String {
+        format!("{}{list}", self.0.prefix)
+    }
+
+    /// The ids of all lists that this node knows.
+    pub(crate) fn list_ids(&self) -> Vec<StatusListId> {
+        self.0.view.load().ids()
+    }
+
+    /// A list as this node knows it.
+    pub(crate) fn snapshot(&self, list: &StatusListId) -> Option<Snapshot> {
+        self.0.view.load().snapshot(list)
+    }
+
+    /// A list that this node does not know: another node may just have made it.
+    pub(crate) async fn look_up(&self, list: &StatusListId) -> Result<Option<Snapshot>, store::Error> {
+        let turn = timeout(Self::TURN_WITHIN, self.0.looking_up.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(store::Error::Busy) };
+        let view = self.0.view.load_full();
+        let exists = within(Self::LOOKED_UP_WITHIN, self.0.store.has_status_list(list)).await?;
+        Ok(exists.then(|| view.snapshot_of_new()))
+    }
+
+    /// The number of positions that are set, and of lists.
+    pub(crate) fn counts(&self) -> (u64, usize) {
+        self.0.view.load().counts()
+    }
+}

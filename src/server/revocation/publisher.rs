@@ -1,0 +1,244 @@
+//! Publishes the status lists: each is signed when its content has changed, and served from memory.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::{
+    sync::{OwnedMutexGuard, Semaphore},
+    task::{JoinHandle, spawn_blocking},
+};
+
+use super::{Revocations, Snapshot, aggregation::Aggregation, rendered::Rendered};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    server::{
+        document::Document,
+        keys::{KeyRing, SignError},
+        meters::Meters,
+        model::StatusListId,
+        store,
+    },
+};
+
+/// The shortest time from one signature of a list to the next.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
+/// How long an unchanged list is served with the same signature: half the time until it expires.
+const SIGN_AGAIN_AFTER: Duration = Duration::from_secs(30 * 60);
+/// How long a list is kept signed after it was last requested.
+const HOLD_FOR: Duration = Duration::from_secs(3600);
+/// How many lists are signed at once.
+const SIGNED_AT_ONCE: usize = 2;
+/// A node that has not confirmed its view for longer does not tell a caller that a list has not changed.
+const BLIND_AFTER: Duration = Duration::from_secs(5);
+
+/// The status lists of this node, signed. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Publisher(Arc<Inner>);
+
+struct Inner {
+    revocations: Revocations,
+    keys: KeyRing,
+    clock: SharedClock,
+    meters: Arc<Meters>,
+    held: Mutex<HashMap<StatusListId, Entry>>,
+    aggregation: Aggregation,
+    signing: Arc<Semaphore>,
+}
+
+struct Entry {
+    /// By the steady clock.
+    requested_at: Timestamp,
+    list: Arc<Held>,
+}
+
+/// A list that is kept signed.
+#[derive(Default)]
+struct Held {
+    rendered: ArcSwapOption<Rendered>,
+    /// Held while the list is signed: all callers that need it wait for one signature.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whether the view of this node has had it. One that was just made is not there yet.
+    was_in_view: AtomicBool,
+}
+
+/// A status list as it is answered.
+#[derive(Debug)]
+pub(crate) struct PublishedList {
+    pub(crate) document: Document,
+    /// Whether this node knows that it shows all revocations.
+    pub(crate) is_confirmed: bool,
+}
+
+/// Why a list cannot be answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotPublished {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error("a status list could not be rendered: {0}")]
+    Failed(String),
+}
+
+type Signing = JoinHandle<Result<Arc<Rendered>, NotPublished>>;
+
+async fn end(signing: Signing) -> Result<Arc<Rendered>, NotPublished> {
+    signing.await.unwrap_or_else(|error| Err(NotPublished::Failed(error.to_string())))
+}
+
+impl NotPublished {
+    /// Whether a retry may succeed.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            // After a revocation of the key, none is active for a moment.
+            Self::Sign(error) => matches!(error, SignError::NoActiveKey),
+            Self::Failed(_) => false,
+        }
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("held", &self.held()).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(revocations: Revocations, keys: KeyRing, clock: SharedClock, meters: Arc<Meters>) -> Self {
+        let (held, signing) = (Mutex::default(), Arc::new(Semaphore::new(SIGNED_AT_ONCE)));
+        Self(Arc::new(Inner { revocations, keys, clock, meters, held, aggregation: Aggregation::default(), signing }))
+    }
+
+    /// The number of lists that are kept signed.
+    pub(crate) fn held(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// The list as it was last signed. Only one that is not held is signed first. `None` if there is no such list.
+    pub(crate) async fn find(&self, id: &StatusListId) -> Result<Option<PublishedList>, NotPublished> {
+        let rendered = match self.find_held(id) {
+            Some(rendered) => Some(rendered),
+            None => self.begin(id).await?,
+        };
+        let is_confirmed = self.0.revocations.confirmed_age() <= BLIND_AFTER;
+        Ok(rendered.map(|rendered| PublishedList { document: rendered.document.clone(), is_confirmed }))
+    }
+
+    fn find_held(&self, id: &StatusListId) -> Option<Arc<Rendered>> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(id)?;
+        entry.requested_at = self.0.clock.steady();
+        entry.list.rendered.load_full()
+    }
+
+    /// Signs a list that was not held, and holds it.
+    async fn begin(&self, id: &StatusListId) -> Result<Option<Arc<Rendered>>, NotPublished> {
+        let revocations = &self.0.revocations;
+        let snapshot = match revocations.snapshot(id) {
+            Some(snapshot) => snapshot,
+            None => match revocations.look_up(id).await? {
+                Some(snapshot) => snapshot,
+                None => return Ok(None),
+            },
+        };
+        let list = {
+            let requested_at = self.0.clock.steady();
+            Arc::clone(&self.entries().entry(id.clone()).or_insert_with(|| Entry { requested_at, list: Arc::default() }).list)
+        };
+        let turn = Arc::clone(&list.turn).lock_owned().await;
+        if let Some(rendered) = list.rendered.load_full() {
+            return Ok(Some(rendered));
+        }
+        end(self.sign(id, &list, snapshot, turn).await?).await.map(Some)
+    }
+
+    /// The URIs of all lists, of at most `count`, as they are answered.
+    pub(crate) fn aggregation(&self, count: usize) -> Document {
+        let revocations = &self.0.revocations;
+        self.0.aggregation.document(revocations.list_ids(), count, |id| revocations.uri(id))
+    }
+
+    /// Signs the held lists again whose content or key has changed or whose signature is old. Drops those that are gone, and those that are
+    /// not requested any more. Returns the first failure, after all others.
+    pub(crate) async fn refresh(&self) -> Result<(), NotPublished> {
+        let now = self.0.clock.steady();
+        let held: Vec<_> = {
+            let mut entries = self.entries();
+            entries.retain(|_, entry| now.since(entry.requested_at) < HOLD_FOR);
+            entries.iter().map(|(id, entry)| (id.clone(), Arc::clone(&entry.list))).collect()
+        };
+        // Without a key, the signatures of the last one are better than none.
+        let kid = self.0.keys.publication_key(self.0.clock.now()).ok().map(|key| key.kid().to_owned());
+        let mut signing = Vec::new();
+        for (id, list) in held {
+            if let Some(snapshot) = self.due(&id, &list, kid.as_deref(), now) {
+                let turn = Arc::clone(&list.turn).lock_owned().await;
+                signing.push(self.sign(&id, &list, snapshot, turn).await);
+            }
+        }
+        let mut outcome = Ok(());
+        for signed in signing {
+            let ended = match signed {
+                Ok(signed) => end(signed).await.map(drop),
+                Err(error) => Err(error),
+            };
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+
+    /// What a held list must show, unless its signature may stay. `kid` is the key that would sign.
+    fn due(&self, id: &StatusListId, list: &Held, kid: Option<&str>, now: Timestamp) -> Option<Snapshot> {
+        // Without a signature, it is signed at the next request.
+        let rendered = list.rendered.load_full()?;
+        let Some(snapshot) = self.0.revocations.snapshot(id) else {
+            if list.was_in_view.load(Relaxed) {
+                self.entries().remove(id);
+            }
+            return None;
+        };
+        list.was_in_view.store(true, Relaxed);
+        let age = now.since(rendered.signed_at);
+        // While this node is blind, another signature would say the same: a list is as fresh as the view that it shows.
+        let is_old = age >= SIGN_AGAIN_AFTER && rendered.confirmed_at != snapshot.confirmed_at;
+        let has_changed = kid.is_some_and(|kid| kid != rendered.kid) || !rendered.shows(&snapshot.set);
+        (age >= SIGN_EVERY && (is_old || has_changed)).then_some(snapshot)
+    }
+
+    /// Begins to sign a list, as soon as few others are being signed: on a blocking thread, and not on the signing threads, whose queue may be full of
+    /// tokens.
+    async fn sign(
+        &self,
+        id: &StatusListId,
+        list: &Arc<Held>,
+        snapshot: Snapshot,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Signing, NotPublished> {
+        let Inner { revocations, keys, clock, meters, signing, .. } = &*self.0;
+        let permit = Arc::clone(signing).acquire_owned().await.map_err(|error| NotPublished::Failed(error.to_string()))?;
+        let key = keys.publication_key(clock.now())?;
+        let (uri, signed_at) = (revocations.uri(id), clock.steady());
+        let (list, count) = (Arc::clone(list), meters.status_lists_signed.clone());
+        // It keeps its turn and its result even if the caller disconnects: no one makes this node sign twice.
+        Ok(spawn_blocking(move || {
+            let rendered = Arc::new(Rendered::sign(uri, snapshot, key, signed_at)?);
+            list.rendered.store(Some(Arc::clone(&rendered)));
+            count.inc();
+            drop((turn, permit));
+            Ok(rendered)
+        }))
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<StatusListId, Entry>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

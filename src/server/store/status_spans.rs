@@ -1,0 +1,334 @@
+//! Status lists, and where the tokens of clients and logins are in them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use sqlx::{AnyConnection, Row, any::AnyRow};
+
+use super::{
+    Error, Store,
+    epochs::{self, RevocationEpoch},
+    row::{parsed, readable, time, time_if_any},
+};
+use crate::{
+    clock::Timestamp,
+    entropy,
+    protocol::ClientId,
+    server::model::{Login, Revocation, StatusIndex, StatusListId, StatusSpan, TokensSince},
+};
+
+/// The number of random places that are tried before a list counts as full, and another one is begun.
+///
+/// Where a share f of N places is taken, all that are tried are with the probability f^16. Summed up over the places that were taken one
+/// after the other, that happened once, on average, when N * f^17 / 17 = 1: at f = 52 % for logins (N = 2^20), and at f = 72 % for spans of
+/// 256 positions (N = 4096).
+const PLACES: usize = 16;
+
+/// The starts of spans, among those that are tried, that are taken in a list; `$1` is the list.
+const TAKEN_BY_CLIENTS: &str = "SELECT start FROM status_spans WHERE list_id = $1
+     AND start IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+/// A position that a login had is free again when its revocation is gone.
+const TAKEN_BY_LOGINS: &str = "SELECT status_index AS start FROM logins WHERE status_list = $1
+     AND status_index IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+     UNION SELECT start FROM revocations WHERE list_id = $1
+     AND start IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+
+/// A span that a write has locked.
+pub(super) struct LockedSpan {
+    span: StatusSpan,
+    client: String,
+    set_bits: i64,
+    /// Whether all of it is revoked.
+    pub(super) revoked: bool,
+    /// Whether the client's tokens still get positions in it.
+    current: bool,
+}
+
+impl Store {
+    /// The ids of all status lists. No token names one whose id is damaged.
+    pub(crate) async fn list_status_lists(&self) -> Result<Vec<StatusListId>, Error> {
+        let rows = sqlx::query("SELECT id FROM status_lists").fetch_all(&self.reserved).await?;
+        let ids = rows.iter().map(|row| readable(parsed(row, "id"))).collect::<Result<Vec<_>, Error>>()?;
+        Ok(ids.into_iter().flatten().collect())
+    }
+
+    /// Whether a status list exists.
+    pub(crate) async fn has_status_list(&self, id: &StatusListId) -> Result<bool, Error> {
+        let row = sqlx::query("SELECT id FROM status_lists WHERE id = $1").bind(id.to_string()).fetch_optional(&self.pool).await?;
+        Ok(row.is_some())
+    }
+
+    /// The span of a client for its next tokens, if it is still enabled, and has still the rights that it had with this `tokens_since`.
+    pub(crate) async fn find_status_span(&self, client: &ClientId, tokens_since: i64) -> Result<Option<StatusSpan>, Error> {
+        // One statement, so that it is of one moment: when the span ends, the number rises in the same transaction.
+        let row = sqlx::query(
+            "SELECT s.list_id, s.start, s.width FROM clients c JOIN status_spans s ON s.client_id = c.id AND s.ends_at IS NULL
+             WHERE c.id = $1 AND c.tokens_since = $2 AND c.disabled_at IS NULL",
+        );
+        row.bind(client.to_string()).bind(tokens_since).fetch_optional(&self.pool).await?.as_ref().map(read).transpose()
+    }
+
+    /// The same; creates it if there is none, as wide as its last one, or else `width`. `None` if the client was disabled or deleted, or a
+    /// right was withdrawn from it.
+    pub(crate) async fn create_status_span(
+        &self,
+        client: &ClientId,
+        tokens_since: i64,
+        width: u32,
+        now: Timestamp,
+    ) -> Result<Option<StatusSpan>, Error> {
+        let client = client.to_string();
+        self.write(move |connection| {
+            Box::pin(async move {
+                // The lock on its row comes before or after a change of the client, and not between its parts.
+                let lock = sqlx::query("UPDATE clients SET id = id WHERE id = $1 AND tokens_since = $2 AND disabled_at IS NULL");
+                if lock.bind(client.clone()).bind(tokens_since).execute(&mut *connection).await?.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                if let Some(span) = find_current(connection, &client).await? {
+                    return Ok(Some(span));
+                }
+                let last = sqlx::query("SELECT width FROM status_spans WHERE client_id = $1 ORDER BY created_at DESC, width DESC LIMIT 1");
+                let last = last.bind(client.clone()).fetch_optional(&mut *connection).await?;
+                let width = last.map(|row| number("width", row.try_get("width")?)).transpose()?.unwrap_or(width);
+                create(connection, &client, width, &mut RevocationEpoch::default(), now).await.map(Some)
+            })
+        })
+        .await
+    }
+
+    /// A position for the tokens of a login. The login takes it, unless another one does so first.
+    pub(crate) async fn choose_login_position(&self, now: Timestamp) -> Result<StatusIndex, Error> {
+        let mut connection = self.pool.acquire().await?;
+        if let Some(list) = newest_list(&mut connection, 1).await?.and_then(|newest| newest.id)
+            && let Some(index) = free_place(&mut connection, &list, 1).await?
+        {
+            return Ok(StatusIndex { list, index });
+        }
+        drop(connection);
+        let found =
+            self.write(move |connection| Box::pin(async move { find_place(connection, 1, &mut RevocationEpoch::default(), now).await }));
+        let (list, index) = found.await?;
+        Ok(StatusIndex { list, index })
+    }
+
+    /// Gives a login without a position this one. Returns false if it has one, has ended, another login has the position, the user or the
+    /// client was disabled or deleted, or a right was withdrawn from them since the request for a token was decided.
+    pub(crate) async fn set_login_position(&self, login: &Login, since: TokensSince, index: &StatusIndex) -> Result<bool, Error> {
+        let (id, user, client) = (login.id.to_string(), login.user.to_string(), login.client.to_string());
+        let (list, at) = position(index);
+        self.write(move |connection| {
+            Box::pin(async move {
+                // Locked in this order, and before the login, as in every other write: a withdrawal either comes first, and the login gets
+                // no position here, or comes later and revokes it.
+                for (lock, name, since) in [
+                    ("UPDATE users SET sub = sub WHERE sub = $1 AND tokens_since = $2 AND disabled_at IS NULL", user, since.user),
+                    ("UPDATE clients SET id = id WHERE id = $1 AND tokens_since = $2 AND disabled_at IS NULL", client, since.client),
+                ] {
+                    if sqlx::query(lock).bind(name).bind(since).execute(&mut *connection).await?.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                }
+                let set = sqlx::query(
+                    "UPDATE logins SET status_list = $2, status_index = $3 WHERE id = $1 AND status_list IS NULL AND ended_at IS NULL
+                     AND NOT EXISTS (SELECT 1 FROM logins o WHERE o.status_list = $2 AND o.status_index = $3)",
+                );
+                Ok(set.bind(id).bind(list).bind(at).execute(connection).await?.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+}
+
+impl LockedSpan {
+    /// Counts a revocation of one token, before it is inserted. A span of which half is set then is replaced by one four times as wide, so
+    /// that positions of revoked tokens are not soon the only ones.
+    pub(super) async fn note_revocation(
+        &self,
+        connection: &mut AnyConnection,
+        epoch: &mut RevocationEpoch,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let is_half = |set: i64| set.saturating_mul(2) >= i64::from(self.span.width);
+        let mut set_bits = self.set_bits.saturating_add(1);
+        if self.current && is_half(set_bits) {
+            // Revocations end with their tokens: only those that are left count.
+            set_bits = self.count_set(connection, now).await?.saturating_add(1);
+        }
+        let replaced = self.current && is_half(set_bits);
+        let ends_at = match replaced {
+            true => Some(Revocation::end_of_all(epochs::not_before_heartbeat(connection, now).await?).seconds()),
+            false => None,
+        };
+        // Nodes use it until they read the client's span again, within `StatusSpan::READ_EVERY`. Its end allows for that, and it is deleted
+        // later still.
+        sqlx::query("UPDATE status_spans SET set_bits = $3, ends_at = COALESCE(ends_at, $4) WHERE list_id = $1 AND start = $2")
+            .bind(self.span.list.to_string())
+            .bind(i64::from(self.span.start))
+            .bind(set_bits)
+            .bind(ends_at)
+            .execute(&mut *connection)
+            .await?;
+        if replaced {
+            create(connection, &self.client, self.span.width.saturating_mul(4).min(StatusSpan::WIDEST), epoch, now).await?;
+        }
+        Ok(())
+    }
+
+    /// The number of its positions that revocations of single tokens have set and that no later token may have yet.
+    async fn count_set(&self, connection: &mut AnyConnection, now: Timestamp) -> Result<i64, Error> {
+        let StatusSpan { list, start, width } = &self.span;
+        let count = sqlx::query(
+            "SELECT COUNT(*) AS n FROM revocations WHERE list_id = $1 AND start >= $2 AND start < $3 AND width = 1 AND expires_at > $4",
+        );
+        let (start, width) = (i64::from(*start), i64::from(*width));
+        let count = count.bind(list.to_string()).bind(start).bind(start + width).bind(now.seconds());
+        Ok(count.fetch_one(connection).await?.try_get("n")?)
+    }
+}
+
+/// Locks the client's span around a position. `None` if its list is gone, because the database was restored.
+pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIndex) -> Result<Option<LockedSpan>, Error> {
+    let list = sqlx::query("SELECT width FROM status_lists WHERE id = $1").bind(index.list.to_string());
+    let Some(list) = list.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let width = number("width", list.try_get("width")?)?.max(1);
+    let (list, start) = (index.list.to_string(), i64::from(index.index / width * width));
+    // A row outlives all tokens that name its positions. To report one as revoked that is not would be the worst answer.
+    let missing = || Error::Corrupt { what: "status list", why: format!("{} has no span around the position {}", index.list, index.index) };
+    let span = sqlx::query("SELECT client_id FROM status_spans WHERE list_id = $1 AND start = $2").bind(list.clone()).bind(start);
+    let client: String = span.fetch_optional(&mut *connection).await?.ok_or_else(missing)?.try_get("client_id")?;
+    // The client before the span, as in every other write: a revocation of all its tokens, which ends its spans, comes before or after this
+    // one, which may create another.
+    sqlx::query("UPDATE clients SET id = id WHERE id = $1").bind(client.clone()).execute(&mut *connection).await?;
+    let row = sqlx::query(
+        "UPDATE status_spans SET set_bits = set_bits WHERE list_id = $1 AND start = $2 AND client_id = $3
+         RETURNING list_id, start, width, client_id, set_bits, revoked_at, ends_at",
+    );
+    let row = row.bind(list).bind(start).bind(client).fetch_optional(connection).await?.ok_or_else(missing)?;
+    Ok(Some(LockedSpan {
+        span: read(&row)?,
+        client: row.try_get("client_id")?,
+        set_bits: row.try_get("set_bits")?,
+        revoked: time_if_any(&row, "revoked_at")?.is_some(),
+        current: time_if_any(&row, "ends_at")?.is_none(),
+    }))
+}
+
+/// Ends all spans of a client that are not revoked yet, as revoked, and returns them. No token names one whose row is damaged.
+pub(super) async fn end_all(connection: &mut AnyConnection, client: &str, at: Timestamp) -> Result<Vec<StatusSpan>, Error> {
+    let ended = sqlx::query(
+        "UPDATE status_spans SET ends_at = $2, revoked_at = $3 WHERE client_id = $1 AND revoked_at IS NULL RETURNING list_id, start, width",
+    );
+    let ended = ended.bind(client.to_owned()).bind(Revocation::end_of_all(at).seconds()).bind(at.seconds());
+    let ended = ended.fetch_all(connection).await?;
+    let spans = ended.iter().map(|row| readable(read(row))).collect::<Result<Vec<_>, Error>>()?;
+    Ok(spans.into_iter().flatten().collect())
+}
+
+async fn find_current(connection: &mut AnyConnection, client: &str) -> Result<Option<StatusSpan>, Error> {
+    let row = sqlx::query("SELECT list_id, start, width FROM status_spans WHERE client_id = $1 AND ends_at IS NULL");
+    row.bind(client.to_owned()).fetch_optional(connection).await?.as_ref().map(read).transpose()
+}
+
+/// Creates a span of a client, which the caller has locked, at a random place.
+async fn create(
+    connection: &mut AnyConnection,
+    client: &str,
+    width: u32,
+    epoch: &mut RevocationEpoch,
+    now: Timestamp,
+) -> Result<StatusSpan, Error> {
+    let (list, start) = find_place(connection, width, epoch, now).await?;
+    sqlx::query("INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at) VALUES ($1, $2, $3, $4, 0, $5)")
+        .bind(list.to_string())
+        .bind(i64::from(start))
+        .bind(i64::from(width))
+        .bind(client.to_owned())
+        .bind(now.seconds())
+        .execute(connection)
+        .await?;
+    Ok(StatusSpan { list, start, width })
+}
+
+/// The newest list of a width.
+struct NewestList {
+    /// `None` if it is not readable.
+    id: Option<StatusListId>,
+    created_at: Timestamp,
+}
+
+/// The newest list of spans of this width. If its id is damaged, another list is begun: no token can name one of that id.
+async fn newest_list(connection: &mut AnyConnection, width: u32) -> Result<Option<NewestList>, Error> {
+    let row = sqlx::query("SELECT id, created_at FROM status_lists WHERE width = $1 ORDER BY created_at DESC, id LIMIT 1");
+    let Some(row) = row.bind(i64::from(width)).fetch_optional(connection).await? else { return Ok(None) };
+    let id = readable(parsed(&row, "id"))?;
+    let id =
+        id.inspect_err(|damaged| tracing::error!(error = damaged.0, "a row of the table status_lists is damaged; another list is begun"));
+    Ok(Some(NewestList { id: id.ok(), created_at: time(&row, "created_at")? }))
+}
+
+/// A random free place for a span of this width, in the newest list, or in another one if that is full.
+async fn find_place(
+    connection: &mut AnyConnection,
+    width: u32,
+    epoch: &mut RevocationEpoch,
+    now: Timestamp,
+) -> Result<(StatusListId, u32), Error> {
+    let full = newest_list(connection, width).await?.and_then(|newest| newest.id);
+    if let Some(list) = &full
+        && let Some(start) = free_place(connection, list, width).await?
+    {
+        return Ok((list.clone(), start));
+    }
+    // By the epoch, all nodes notice a list. It is raised before the newest list is read again: the lock on its row makes lists begin one
+    // after the other, and a write that has waited uses the list that the other one has begun.
+    epoch.raise(connection).await?;
+    let newest = newest_list(connection, width).await?;
+    if let Some(list) = newest.as_ref().and_then(|newest| newest.id.as_ref())
+        && Some(list) != full.as_ref()
+        && let Some(start) = free_place(connection, list, width).await?
+    {
+        return Ok((list.clone(), start));
+    }
+    let list = create_list(connection, width, newest, now).await?;
+    Ok((list, random_place(width)))
+}
+
+/// Creates a list of spans of this width, after `last`, which a node with another clock may have created.
+async fn create_list(connection: &mut AnyConnection, width: u32, last: Option<NewestList>, now: Timestamp) -> Result<StatusListId, Error> {
+    let id = StatusListId::generate();
+    let created_at = last.map_or(now, |last| now.max(last.created_at + Duration::from_secs(1)));
+    let insert = sqlx::query("INSERT INTO status_lists (id, width, created_at) VALUES ($1, $2, $3)").bind(id.to_string());
+    insert.bind(i64::from(width)).bind(created_at.seconds()).execute(connection).await?;
+    Ok(id)
+}
+
+/// A random free place of a list for a span of this width. `None` if the list is full.
+async fn free_place(connection: &mut AnyConnection, list: &StatusListId, width: u32) -> Result<Option<u32>, Error> {
+    let places: [u32; PLACES] = std::array::from_fn(|_| random_place(width));
+    let sql = if width == 1 { TAKEN_BY_LOGINS } else { TAKEN_BY_CLIENTS };
+    let query = places.iter().fold(sqlx::query(sql).bind(list.to_string()), |query, place| query.bind(i64::from(*place)));
+    let taken: BTreeSet<i64> = query.fetch_all(connection).await?.iter().map(|row| row.try_get("start")).collect::<Result<_, _>>()?;
+    Ok(places.into_iter().find(|place| !taken.contains(&i64::from(*place))))
+}
+
+fn random_place(width: u32) -> u32 {
+    let places = StatusListId::POSITIONS / width.max(1);
+    u32::from_ne_bytes(entropy::bytes()) % places * width
+}
+
+/// A span of a row.
+pub(super) fn read(row: &AnyRow) -> Result<StatusSpan, Error> {
+    let (start, width) = (number("start", row.try_get("start")?)?, number("width", row.try_get("width")?)?);
+    Ok(StatusSpan { list: parsed(row, "list_id")?, start, width })
+}
+
+/// A position or a width.
+pub(super) fn number(what: &'static str, number: i64) -> Result<u32, Error> {
+    let valid = u32::try_from(number).ok().filter(|number| *number <= StatusListId::POSITIONS);
+    valid.ok_or_else(|| Error::Corrupt { what, why: format!("{number} is out of range") })
+}
+
+/// A position, for binding.
+pub(super) fn position(index: &StatusIndex) -> (String, i64) {
+    (index.list.to_string(), index.index.into())
+}

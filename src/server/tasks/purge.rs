@@ -1,0 +1,128 @@
+//! Deletes old rows as fast as they come: in small batches, for a share of each round, and what is left in the next round.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::{
+    clock::{Clock, Stopwatch, Timestamp},
+    server::{
+        keys::{ClockCheck, ClockFault},
+        store::{self, OldRows, Store},
+    },
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long rows are kept after their end, and how long they are left alone once none is left to delete.
+const ALL: [(OldRows, Duration, Duration); 6] = [
+    // Longer than the lifetime of any token that a login issued.
+    (OldRows::Logins, DAY.saturating_mul(7), HOUR),
+    // Audits cover a year.
+    (OldRows::Changes, DAY.saturating_mul(400), HOUR),
+    (OldRows::SignInSources, DAY.saturating_mul(90), HOUR),
+    // A position is used again only when every node has dropped its revocation, and the clocks of nodes differ by up to a minute.
+    (OldRows::Revocations, MINUTE.saturating_mul(10), MINUTE),
+    (OldRows::StatusSpans, MINUTE.saturating_mul(10), MINUTE),
+    // Longer than the lifetime of any token that names them.
+    (OldRows::StatusLists, HOUR.saturating_mul(25), MINUTE),
+];
+
+/// How long rows of one kind are deleted in one round. It is a small part of a round, so that requests hardly notice a backlog.
+const SHARE: Duration = Duration::from_millis(500);
+/// Time limit of a batch.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Deletes old rows of all kinds.
+#[derive(Debug)]
+pub(super) struct Purges {
+    kinds: [Purge; ALL.len()],
+    clock_check: ClockCheck,
+    /// Whether the database failed in the last round. That is reported when it begins.
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct Purge {
+    rows: OldRows,
+    keep: Duration,
+    pause: Duration,
+    /// When they are looked for again, by the steady clock.
+    due: Option<Timestamp>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error(transparent)]
+    Clock(#[from] ClockFault),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("the database did not answer within {} s", TIME_LIMIT.as_secs())]
+    Slow(#[from] tokio::time::error::Elapsed),
+}
+
+impl Purges {
+    /// `heartbeat` is that of the database before this server wrote its own.
+    pub(super) fn new(clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Self {
+        let kinds = ALL.map(|(rows, keep, pause)| Purge { rows, keep, pause, due: None });
+        Self { kinds, clock_check: ClockCheck::new(clock, heartbeat), failed: false }
+    }
+
+    /// Deletes what is due.
+    pub(super) async fn round(&mut self, store: &Store, clock: &dyn Clock) {
+        let failure = match self.try_round(store, clock).await {
+            // The rotation of keys reports a clock that is wrong.
+            Ok(()) | Err(Stopped::Clock(_)) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failure.as_ref().filter(|_| !self.failed) {
+            tracing::warn!(%error, "old rows could not be deleted; retrying");
+        }
+        self.failed = failure.is_some();
+    }
+
+    async fn try_round(&mut self, store: &Store, clock: &dyn Clock) -> Result<(), Stopped> {
+        if !self.kinds.iter().any(|kind| kind.is_due(clock.steady())) {
+            return Ok(());
+        }
+        // By a clock that is ahead, a revocation would end while its tokens are still valid.
+        let heartbeat = timeout(TIME_LIMIT, store.find_heartbeat()).await??;
+        self.clock_check.check(clock, heartbeat)?;
+        for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(clock.steady())) {
+            kind.round(store, clock.now(), clock.steady()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Purge {
+    fn is_due(&self, steady: Timestamp) -> bool {
+        self.due.is_none_or(|due| due <= steady)
+    }
+
+    async fn round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) -> Result<(), Stopped> {
+        let (begun, mut deleted) = (Stopwatch::start(), 0);
+        let outcome = loop {
+            match timeout(TIME_LIMIT, store.purge(self.rows, now - self.keep)).await {
+                Ok(Ok(0)) => {
+                    self.due = Some(steady + self.pause);
+                    break Ok(());
+                }
+                Ok(Ok(count)) => deleted += count,
+                Ok(Err(error)) => break Err(error.into()),
+                Err(slow) => break Err(slow.into()),
+            }
+            if begun.elapsed() >= SHARE {
+                break Ok(());
+            }
+        };
+        match (deleted, self.rows) {
+            (0, _) => {}
+            (count, OldRows::Logins) => tracing::info!(count, "deleted old logins"),
+            (count, rows) => tracing::debug!(count, %rows, "deleted old rows"),
+        }
+        outcome
+    }
+}

@@ -1,0 +1,156 @@
+//! One status list that a token has named, fetched or not.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicI64, Ordering::Relaxed},
+};
+
+use url::Url;
+
+use super::{
+    Rules, StatusLists,
+    list::Seen,
+    missing::Missing,
+    source::{COOL_DOWN, ListSource, Origin},
+};
+use crate::{
+    clock::Timestamp,
+    kept::Refresher,
+    verifier::{Error, Revocation, StatusFetchError, status::StatusListState},
+};
+
+#[derive(Debug)]
+pub(in crate::verifier) struct KnownList {
+    /// Keeps the newest list that was seen, however old: whether it may be used is decided here.
+    refresher: Refresher<ListSource>,
+    first_named_at: Timestamp,
+}
+
+/// Times are of the steady clock.
+impl KnownList {
+    pub(super) fn new(origin: Arc<Origin>, url: Url, owner: Weak<StatusLists>, now: Timestamp) -> Self {
+        let clock = Arc::clone(&origin.clock);
+        let (used_at, missing) = (AtomicI64::new(now.seconds()), Missing::default());
+        Self { refresher: Refresher::new(ListSource { origin, url, owner, used_at, missing }, clock), first_named_at: now }
+    }
+
+    /// Looks up the token at a position. See [`StatusLists::check`].
+    pub(super) fn check(self: &Arc<Self>, index: u64, rules: Rules, now: Timestamp, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
+        let source = self.refresher.fetch();
+        source.note_use(now);
+        let cached = self.refresher.cached();
+        let seen = cached.as_deref().map(|cached| &*cached.value);
+        if source.missing.is_said() {
+            return self.check_missing(seen, index, wait_for);
+        }
+        let Some(seen) = seen else { return self.check_without_list(rules, now, wait_for) };
+        self.refresher.ensure_running();
+        let valid = seen.list.is_valid(index);
+        if valid == Some(false) {
+            // Also if the list is too old to accept a token.
+            return Err(Error::Revoked);
+        }
+        // Also if the list is not stale yet: the token may have been revoked since.
+        if self.is_overdue(seen, now) {
+            *wait_for = Some(Arc::clone(self));
+        }
+        if valid.is_none() {
+            self.check_beyond(seen, now, wait_for)
+        } else if !seen.is_stale(now) || (rules.mode != Revocation::Strict && now < seen.confirmed_at + rules.max_stale) {
+            Ok(())
+        } else {
+            self.unavailable(wait_for)
+        }
+    }
+
+    /// While the issuer says that there is no such list.
+    fn check_missing(self: &Arc<Self>, seen: Option<&Seen>, index: u64, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
+        self.refresher.ensure_running();
+        if seen.is_some_and(|seen| seen.list.is_valid(index) == Some(false)) {
+            return Err(Error::Revoked);
+        }
+        if self.refresher.fetch().missing.is_certain() {
+            return Err(Error::BadStatus("its status list does not exist any more"));
+        }
+        self.unavailable(wait_for)
+    }
+
+    fn check_without_list(self: &Arc<Self>, rules: Rules, now: Timestamp, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
+        if !self.refresher.has_outcome() {
+            // Before anything else starts an attempt: caches on the way must not answer.
+            self.refresher.demand();
+            return self.unavailable(wait_for);
+        }
+        self.refresher.ensure_running();
+        if rules.mode != Revocation::Strict && now < self.first_named_at + rules.max_stale {
+            return Ok(());
+        }
+        self.unavailable(wait_for)
+    }
+
+    /// For a position that the list does not have: it may have grown since it was fetched.
+    fn check_beyond(self: &Arc<Self>, seen: &Seen, now: Timestamp, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
+        if self.refresher.last_attempt_failed() {
+            return self.unavailable(wait_for);
+        }
+        if now >= seen.asked_at + COOL_DOWN {
+            *wait_for = Some(Arc::clone(self));
+        }
+        Err(Error::BadStatus("its position is not in its status list"))
+    }
+
+    /// Whether the attempt that was due has neither succeeded nor failed: the process was suspended, or had no runtime.
+    fn is_overdue(&self, seen: &Seen, now: Timestamp) -> bool {
+        let late = now.since(seen.asked_at).saturating_sub(seen.list.ttl);
+        !late.is_zero() && late >= self.refresher.fetch().origin.keys_source().timeout && !self.refresher.last_attempt_failed()
+    }
+
+    /// The result is unknown, and an attempt may change that.
+    fn unavailable(self: &Arc<Self>, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
+        *wait_for = Some(Arc::clone(self));
+        let cause = match self.refresher.last_error() {
+            Some((error, _)) => error.to_string(),
+            None => {
+                let why = if self.refresher.has_outcome() {
+                    "the issuer has not confirmed it in time"
+                } else {
+                    "no attempt to fetch it has ended yet; outside a tokio runtime, none begins"
+                };
+                format!("{}: {why}", self.refresher.fetch().url)
+            }
+        };
+        let retry_after = self.refresher.retry_after(self.refresher.now());
+        Err(Error::StatusUnavailable { retry_after, cause: Some(StatusFetchError(cause)) })
+    }
+
+    /// Waits for an attempt to fetch the list, if one is possible.
+    pub(in crate::verifier) async fn refresh(&self) {
+        self.refresher.refresh().await;
+    }
+
+    /// When a token last named it, in seconds, and up to a minute off.
+    pub(super) fn used_at(&self) -> i64 {
+        self.refresher.fetch().used_at.load(Relaxed)
+    }
+
+    pub(super) fn attempts(&self) -> (u64, u64) {
+        self.refresher.attempts()
+    }
+
+    pub(super) fn state(&self) -> StatusListState {
+        let (cached, source) = (self.refresher.cached(), self.refresher.fetch());
+        let (steady, now) = (source.origin.clock.steady(), self.refresher.now());
+        let seen = cached.as_deref().map(|cached| &cached.value);
+        let (fetches, failures) = self.attempts();
+        StatusListState {
+            uri: source.url.as_str().to_owned(),
+            age: seen.map(|seen| steady.since(seen.confirmed_at)),
+            is_stale: seen.is_none_or(|seen| seen.is_stale(steady)),
+            is_gone: source.missing.is_certain(),
+            last_error: self.refresher.last_error().map(|(error, at)| (error.to_string(), now.since(at))),
+            fetching: self.refresher.is_fetching(),
+            fetches,
+            failures,
+        }
+    }
+}

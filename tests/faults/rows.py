@@ -1,4 +1,4 @@
-"""Runs rows in sequence, and prints their results."""
+"""Runs rows in sequence, and prints their results and their tables."""
 
 import sys
 import time
@@ -24,3 +24,8 @@ def run(part, rows, program, wanted):
             traceback.print_exc()
     print(f"{part}: {failed} failed of {len(wanted) or len(rows)}")
     sys.exit(1 if failed or not rows else 0)
+
+
+def table(columns, rows):
+    lines = [columns, ["---"] * len(columns), *rows]
+    print("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), flush=True)

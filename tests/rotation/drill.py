@@ -9,9 +9,10 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from front import Apps, Forwarder
-from libraries import LONGEST_QUEUE, Verifying
+from front import Apps
+from jwks import JwksForwarder
 from nodes import AUDIENCE
+from verifying import LONGEST_QUEUE, Verifying
 
 # The first tokens of a key, which all instances of ours are asked about.
 FIRST_TOKENS = 20
@@ -55,8 +56,8 @@ class Drill:
         environment = {"ISSUER": nodes.issuer, "JWKS_URI": nodes.issuer + "/.well-known/jwks.json", "AUDIENCE": AUDIENCE, "DIVISOR": str(nodes.divisor)}
         self.libraries = [Verifying(library, folder, environment, longest_queue, self.answered) for library, folder in built]
         self.counts = {verifying: Counts() for verifying in self.libraries}
-        self.front = Forwarder(nodes.addresses, self.seen)
-        self.apps = Apps(nodes.addresses, nodes.client, AUDIENCE, rate, self.issued)
+        self.front = JwksForwarder(nodes.addresses, self.seen)
+        self.apps = Apps(nodes.addresses, [nodes.client], AUDIENCE, rate, self.issued)
         self.kids, self.keys, self.index_of, self.kid_of_header = [], {}, {}, {}
         self.token_kid, self.token_at = array.array("H"), array.array("d")
         # The libraries that have not answered yet whether they refuse a compromised key.

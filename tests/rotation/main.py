@@ -14,6 +14,7 @@ import traceback
 from drill import Drill
 from libraries import OUR_SHARE, OUR_VERIFIERS, build_all
 from nodes import Nodes
+from rows import table
 
 ROTATIONS = int(os.environ.get("ROTATION_ROTATIONS", 200))
 RATE = int(os.environ.get("ROTATION_RATE", 300))
@@ -24,11 +25,6 @@ LEAD = 7200 / DIVISOR
 PERIOD, AUTOMATIC = 86400 / DIVISOR, 2
 # Seconds before each surprise of the second run: before the first, all libraries have fetched the keys and waited for their pauses.
 SURPRISES = [35, 35, 15, 10, 5]
-
-
-def table(columns, rows):
-    lines = [columns, ["---"] * len(columns), *rows]
-    print("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines), flush=True)
 
 
 def many(refused):

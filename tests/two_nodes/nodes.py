@@ -59,21 +59,24 @@ class Nodes:
             self.program, self.postgres.url, self.folders[number], furnish=False, listen=listen, issuer=self.issuer,
             connections_per_source=4096)
 
-    def command(self, *command):
+    def command(self, *command, typed=None):
         for attempt in itertools.count():
             try:
-                return self.nodes[0].run(*command)
+                return self.nodes[0].run(*command, typed=typed)
             except AssertionError as error:
                 # At this speed, clocks may differ by 80 ms: a command that began before the nodes' last heartbeat takes itself to be late. And a
                 # node may create the key that a command creates.
                 if attempt == 3 or not any(passing in str(error) for passing in ["set the clock", "run the command again"]):
                     raise
 
-    async def kill_and_restart(self, number):
-        """kill -9, and a start after a second, during which the other node works alone."""
+    async def kill(self, number):
         process = self.nodes[number].process
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait)
+
+    async def kill_and_restart(self, number):
+        """kill -9, and a start after a second, during which the other node works alone."""
+        await self.kill(number)
         await asyncio.sleep(1)
         began = time.monotonic()
         await asyncio.to_thread(self.start, number)

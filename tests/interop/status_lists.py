@@ -56,6 +56,15 @@ class Asked:
         return answer["revoked"]
 
 
+def prepare_all(page, work):
+    """Installs every library below `work`, with its snippet of the page."""
+    wanted = sorted({program for library in LIBRARIES for program in library.needs})
+    if lacking := [f"missing: {program} (Debian: {DEBIAN.get(program, program)})" for program in wanted if not shutil.which(program)]:
+        raise Failure("\n".join(lacking))
+    for library in LIBRARIES:
+        library.prepare(page, work / library.name)
+
+
 def post(issuer, path, client, **form):
     # Neither an id nor a secret that Sealwright makes changes when it is form-encoded (RFC 6749 section 2.3.1).
     pair = f"{client['client_id']}:{client['secret']['value']}"
@@ -85,11 +94,7 @@ def main():
     if len(sys.argv) != 4:
         raise Failure(__doc__)
     page, program, work = Path(sys.argv[1]).read_text(), sys.argv[2], Path(sys.argv[3]).resolve()
-    wanted = sorted({program for library in LIBRARIES for program in library.needs})
-    if lacking := [f"missing: {program} (Debian: {DEBIAN.get(program, program)})" for program in wanted if not shutil.which(program)]:
-        raise Failure("\n".join(lacking))
-    for library in LIBRARIES:
-        library.prepare(page, work / library.name)
+    prepare_all(page, work)
     folder = work / "server"
     folder.mkdir()
     server = Server(program, folder)

@@ -96,7 +96,20 @@ fn what_a_person_reads_is_in_plain_english() {
     let mut files = documents();
     files.extend(files_under("src"));
     files.extend(files_under("examples"));
-    let tested = ["api", "e2e", "faults", "from_zero", "interop", "operation", "packaging", "rotation", "server", "verifier"];
+    let tested = [
+        "api",
+        "e2e",
+        "faults",
+        "from_zero",
+        "interop",
+        "operation",
+        "packaging",
+        "revocation",
+        "rotation",
+        "server",
+        "two_nodes",
+        "verifier",
+    ];
     files.extend(tested.iter().flat_map(|folder| files_under(&format!("tests/{folder}"))));
     files.extend(files_under("benches"));
     files.extend([".ci/run", "Cargo.toml", "openapi.yaml", "tests/run"].map(source::file));

@@ -119,8 +119,8 @@ class Library:
         return json.dumps({"name": str(number), "token": token, "scope": scope}) + "\n"
 
     @contextlib.contextmanager
-    def running(self, issuer, audience):
-        """The harness and its standard error. It is killed when it takes too long; its answers are then missing."""
+    def running(self, issuer, audience, seconds=PROCESS_SECONDS):
+        """The harness and its standard error. It is killed when it takes longer; its answers are then missing."""
         environment = {**os.environ, "ISSUER": issuer, "AUDIENCE": audience}
         with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
             self.run(self.folder), cwd=self.folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
@@ -130,7 +130,7 @@ class Library:
                 log.seek(0)
                 return log.read()[-3000:]
 
-            limit = threading.Timer(PROCESS_SECONDS, process.kill)
+            limit = threading.Timer(seconds, process.kill)
             limit.start()
             try:
                 yield process, said

@@ -46,3 +46,4 @@ mod payload;
 mod refusal_form;
 mod revocation;
 mod support;
+mod token_verify;

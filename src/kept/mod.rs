@@ -138,6 +138,11 @@ impl<F: Fetch> Refresher<F> {
         self.shared.schedule.borrow().has_outcome()
     }
 
+    /// Whether an attempt is in flight, or could begin on demand: whether waiting for one may change anything.
+    pub(crate) fn permits_demand(&self) -> bool {
+        self.shared.schedule.borrow().permits_demand(self.shared.clock.now())
+    }
+
     /// Requests an attempt, if the schedule permits one, and does not wait for it.
     pub(crate) fn demand(&self) -> Demand {
         let now = self.shared.clock.now();

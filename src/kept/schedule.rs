@@ -110,14 +110,19 @@ impl Schedule {
 
     /// A caller needs a value that is not cached.
     pub(super) fn demand(&mut self, now: Timestamp) -> Demand {
-        // After the clock was set back, callers must not wait until it has caught up.
-        let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + self.policy.cool_down);
-        let backing_off = self.demand_backs_off() && self.begun_at.is_some_and(|begun| begun <= now);
-        if !self.in_flight && !self.unconfirmed && (cooling || backing_off) && now < self.next_at {
+        if !self.permits_demand(now) {
             return Demand::CoolingDown;
         }
         self.demanded |= !self.in_flight;
         Demand::Pending(self.finished)
+    }
+
+    /// Whether an attempt is in flight, or may begin on demand.
+    pub(super) fn permits_demand(&self, now: Timestamp) -> bool {
+        // After the clock was set back, callers must not wait until it has caught up.
+        let cooling = self.begun_at.is_some_and(|begun| begun <= now && now < begun + self.policy.cool_down);
+        let backing_off = self.demand_backs_off() && self.begun_at.is_some_and(|begun| begun <= now);
+        self.in_flight || self.unconfirmed || !(cooling || backing_off) || now >= self.next_at
     }
 
     /// The value must be confirmed, unless an attempt began less than `age` ago. The cool-down is for the demands of strangers and does not
@@ -197,7 +202,7 @@ impl Schedule {
     /// so that the next caller does not start another at once.
     pub(super) fn abandon(&mut self) -> bool {
         let in_flight = std::mem::replace(&mut self.in_flight, false);
-        match self.begun_at.filter(|_| in_flight) {
+        match self.last_begun_at.filter(|_| in_flight) {
             // The waiters did not cause the failure, so they may retry at once, each in its own runtime.
             Some(begun) if self.policy.demand_backs_off => self.next_at = begun,
             Some(begun) => {
@@ -344,6 +349,12 @@ mod tests {
         schedule.end(after(10), Outcome::Fetched(Duration::from_secs(1000)));
         let planned = schedule.next_at();
         assert!(!schedule.abandon() && schedule.next_at() == planned, "no attempt was in flight");
+
+        // Nor is one that only confirmed the value, however long ago the attempt before it was.
+        assert!(schedule.confirm(Duration::from_secs(5), after(600)));
+        schedule.begin(after(600));
+        assert!(schedule.abandon());
+        assert_eq!(schedule.next_at(), after(610));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub struct AccessTokenClaims {
 
 /// The claim `status` (draft-ietf-oauth-status-list section 6.2): where to look up whether a token was revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Status {
     /// The position in a status list.
     pub status_list: StatusReference,
@@ -41,6 +42,7 @@ pub struct Status {
 
 /// A position in a status list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StatusReference {
     /// The index of the status; the first is 0.
     pub idx: u64,

@@ -5,6 +5,7 @@ use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
 use super::{
     BuildError, Revocation, Verifier,
     check::{Expected, TYPES},
+    clients::Clients,
     fetch::KeySource,
     key_cache::{KeyCache, log_skipped},
     one_issuer::{Keys, OneIssuer},
@@ -254,7 +255,7 @@ impl Builder {
                 jwks_uri,
                 algorithms: expected.accepted.algorithms.clone(),
                 max_stale: self.max_stale,
-                user_agent: VerifierName::user_agent(name.as_ref()),
+                clients: Clients::new(VerifierName::user_agent(name.as_ref()), Arc::clone(&self.clock)),
                 timeout: self.fetch_timeout,
                 pause_divisor: self.pause_divisor,
             };

@@ -94,13 +94,14 @@ pub enum Error {
     #[error("the token was revoked")]
     Revoked,
     /// It cannot be looked up whether the token was revoked, and the token is at fault: its claim `status` is malformed, its status list does not
-    /// lie below its issuer, has not existed for a minute or longer, or does not have its position. Also, with
+    /// lie below its issuer, is gone, or does not have its position. A list is gone when the issuer has answered for a minute that there is none, until it
+    /// can be fetched again. Also, with
     /// [`Revocation::Strict`](super::Revocation::Strict), a token that names no status list. By default, a claim that is not about a status list of
     /// the issuer does not refuse the token: see [`Builder::revocation`](super::Builder::revocation).
     #[error("it cannot be looked up whether the token was revoked: {0}")]
     BadStatus(&'static str),
-    /// It is unknown whether the token was revoked: its status list could not be fetched, is too old to be trusted, or is missing for less than a
-    /// minute. The caller is not at fault.
+    /// It is unknown whether the token was revoked: its status list could not be fetched, is too old to be trusted, or, where no fresh one is held, has been
+    /// missing for less than a minute. The caller is not at fault.
     #[error("the issuer's list of revoked tokens is not available")]
     StatusUnavailable {
         /// The time until the list is fetched again; at least a second.
@@ -251,7 +252,7 @@ pub enum BuildError {
     RevocationWithGivenKeys(Revocation),
     /// The time for which status lists are used was set, and the mode does not use it.
     #[error(
-        "with revocation {0}, no status list is used beyond its time: leave `.revocation_max_stale(..)` out, or set `.revocation(Revocation::Lenient)`"
+        "with revocation {0}, no status list is used beyond its time: leave `.revocation_max_stale(..)` out; it is for `Revocation::Lenient`, with keys that are fetched"
     )]
     RevocationMaxStale(Revocation),
     /// `any_of` got no verifier.

@@ -9,7 +9,7 @@ use reqwest::{
 use serde::Deserialize;
 use url::Url;
 
-use super::BuildError;
+use super::{BuildError, clients::Clients};
 use crate::{
     clock::Timestamp,
     jwt::{KeySet, MAX_SET_LEN},
@@ -36,8 +36,8 @@ pub(super) struct KeySource {
     pub(super) algorithms: Vec<Algorithm>,
     /// How long keys are used after they should have been refreshed.
     pub(super) max_stale: Duration,
-    /// The `User-Agent` of all requests.
-    pub(super) user_agent: String,
+    /// For all requests to the issuer: its status lists are fetched with them too.
+    pub(super) clients: Clients,
     /// The time limit of a whole attempt.
     pub(super) timeout: Duration,
     /// By how much the pauses between attempts are divided.
@@ -47,8 +47,6 @@ pub(super) struct KeySource {
 /// Fetches the keys of one issuer, and keeps what makes the next fetch cheaper.
 #[derive(Debug)]
 pub(super) struct Fetcher {
-    /// Built on first use, because reading the system's trust roots takes tens of milliseconds.
-    http: Option<Client>,
     url: Option<(Url, Timestamp)>,
     /// Whether the last attempt failed, so that the keys may have moved and the metadata is fetched again.
     failed: bool,
@@ -68,7 +66,7 @@ pub(super) struct FetchedKeys {
 
 impl Fetcher {
     pub(super) const fn new() -> Self {
-        Self { http: None, url: None, failed: false, etag: None, ttl: DEFAULT_TTL }
+        Self { url: None, failed: false, etag: None, ttl: DEFAULT_TTL }
     }
 
     /// Fetches the keys. With `forced`, caches on the way must ask the issuer (RFC 9111 section 5.2.1.4).
@@ -87,7 +85,7 @@ impl Fetcher {
         failed_before: bool,
         now: Timestamp,
     ) -> Result<FetchedKeys, RequestError> {
-        let http = self.http(source).await?;
+        let http = source.clients.get(&source.issuer).await?;
         let url = self.jwks_uri(source, &http, failed_before, now).await?;
         let mut request = http.get(url.clone()).header("accept", "application/jwk-set+json, application/json");
         if forced {
@@ -114,19 +112,6 @@ impl Fetcher {
         self.etag = etag.map(|etag| (url, etag));
         self.ttl = ttl.unwrap_or(DEFAULT_TTL);
         Ok(FetchedKeys { keys: Some(keys), ttl: self.ttl })
-    }
-
-    async fn http(&mut self, source: &KeySource) -> Result<Client, RequestError> {
-        if let Some(http) = &self.http {
-            return Ok(http.clone());
-        }
-        let agent = source.user_agent.clone();
-        let begin = || {
-            // Fetches are minutes apart. A new connection each time follows changes of the issuer's DNS records.
-            Client::builder().user_agent(agent).pool_max_idle_per_host(0)
-        };
-        let built = outbound::http_client(&source.issuer, begin).await?;
-        Ok(self.http.insert(built).clone())
     }
 
     /// The URL of the keys: the configured one, or that of the metadata (RFC 8414 section 3).

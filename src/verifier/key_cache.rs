@@ -102,6 +102,12 @@ impl Fetch for KeySource {
         let shortest = POLICY.cool_down + self.timeout;
         Ok(Fetched { value: keys, fresh: answer.ttl, usable: answer.ttl.saturating_add(self.max_stale).max(shortest) })
     }
+
+    fn ended(&self, error: Option<&String>) {
+        if error.is_some() {
+            self.clients.reconnect(self.timeout);
+        }
+    }
 }
 
 impl KeySource {

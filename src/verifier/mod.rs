@@ -76,7 +76,8 @@
 //! the same moment). It ends with the last clone of the verifier.
 //!
 //! - **A token with an unknown key** triggers one fetch that all such tokens share, but only if the last fetch is 10 s ago;
-//!   otherwise it is refused at once. A flood of such tokens never delays a token whose key is known.
+//!   otherwise it is refused at once. Fetches that only confirm the keys, about every 8 s with [revoked tokens](#revoked-tokens) looked up, come on top
+//!   and do not count. A flood of such tokens never delays a token whose key is known.
 //! - **A new key set replaces the previous one**: a key that the issuer withdrew is trusted until the next fetch, at most 48 min later, or
 //!   12 s with [revoked tokens](#revoked-tokens) looked up. A document without a usable key is treated as a mistake and changes nothing.
 //! - **While the issuer is down**, or returns something other than keys, the cached keys are used for up to an hour more
@@ -95,22 +96,27 @@
 //! A token of Sealwright names a status list of its issuer and its position in it (draft-ietf-oauth-status-list). The verifier looks it up as its
 //! last check, in memory: [`Builder::revocation`] turns that off or makes it strict. A revocation reaches every verifier within 12 s.
 //!
-//! - **Where lists come from**: only from URLs below the issuer, and only if a token whose every other check has passed names them. A list is used only
-//!   if the issuer signed it, if its `sub` is the URL from which it was fetched, and if it has not expired. It is refreshed at four fifths of its `ttl`
-//!   (1 to 300 s; 10 s without one), as long as tokens name it, and then for an hour or for [`Builder::revocation_max_stale`], whichever is longer.
+//! - **Where lists come from**: only from URLs below the issuer, and only if a token whose every other check has passed names them. A list is accepted
+//!   only if the issuer signed it, if its `sub` is the URL from which it was fetched, and if it has not expired. It is refreshed at four fifths of its
+//!   `ttl` (1 to 300 s; 10 s without one), or of the time to its `exp` if that is shorter, as long as tokens name it, and then for an hour or for
+//!   [`Builder::revocation_max_stale`], whichever is longer; for ten minutes if it is gone. In an outage no list is forgotten, because its revocations
+//!   would be.
 //! - **A claim `status` of another kind**, such as a text, or with a list elsewhere, is ignored by default, and logged once: the issuer may have given
 //!   the name to something else. With [`Builder::revocation`] set, it refuses the token.
 //! - **The first token of a list** waits for it, as the first token of all waits for the keys.
-//! - **The newest list wins**: an older one is refused, whatever a cache on the way repeats, until the one that is held has expired or its key is
+//! - **The newest list wins**: an older one is never used, whatever a cache on the way repeats, until the one that is held has expired or its key is
 //!   withdrawn. Lists of Sealwright are ordered by their `sealwright_epoch`, a count of revocations, then by `iat`. A list counts as confirmed when the
 //!   issuer sends a newer one, or a 304 for the one that is held; an issuer without `ETag` confirms it by sending it again. Caches on the way may answer
-//!   for two `ttl`; then the request has `no-cache`.
-//! - **While a list cannot be fetched**, the newest one is used, for up to an hour ([`Builder::revocation_max_stale`]). Then, and with
-//!   [`Revocation::Strict`] after three times its `ttl`, the error is [`Error::StatusUnavailable`], a 503.
-//! - **A list that the issuer does not have** (404, 410) refuses the token when the issuer has said so for a minute: [`Error::BadStatus`]. Until then
-//!   the error is [`Error::StatusUnavailable`], because such an answer is not signed. A list that ends before the token's position refuses it after one
-//!   fetch.
-//! - **Keys**: while tokens are looked up, the issuer's keys are confirmed every `ttl` as well, so that a withdrawn key is trusted no longer than a
+//!   for two `ttl`; then the request has `no-cache`. An older list is an error only when the one that is held has not been confirmed for three `ttl`: for
+//!   a moment, the nodes of an issuer may have different ones.
+//! - **A node of the issuer that has lost its database**, or whose answers are errors, does not keep the verifier: the next requests open new connections,
+//!   so that a load balancer can assign another node.
+//! - **While a list cannot be fetched**, the newest one is used, for up to an hour ([`Builder::revocation_max_stale`]), also beyond its `exp`. Then, and
+//!   with [`Revocation::Strict`] after three times its `ttl` or at its `exp`, the error is [`Error::StatusUnavailable`], a 503.
+//! - **A list that the issuer does not have** (404, 410) refuses the token when the issuer has said so for a minute, and until the list can be fetched
+//!   again: [`Error::BadStatus`]. Such an answer is not signed, so until then a list that was confirmed within three times its `ttl` is used; without one,
+//!   the error is [`Error::StatusUnavailable`]. A list that ends before the token's position refuses it after one fetch.
+//! - **Keys**: while tokens are looked up, the issuer's keys are confirmed with each fetch of a list, so that a withdrawn key is trusted no longer than a
 //!   revoked token.
 //!
 //! A list takes 128 KiB of memory with Sealwright, and at most 1 MiB. An issuer may have 4,096 lists.
@@ -125,6 +131,7 @@ mod challenge;
 mod check;
 mod checked;
 mod claims;
+mod clients;
 mod error;
 mod fetch;
 mod key_cache;

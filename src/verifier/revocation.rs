@@ -20,6 +20,11 @@ pub enum Revocation {
     /// [`Error::StatusUnavailable`](super::Error::StatusUnavailable).
     Lenient,
     /// A token that names no status list is refused, and a list that the issuer has not confirmed for three times its `ttl` (30 s with
-    /// Sealwright) is not used: [`Error::StatusUnavailable`](super::Error::StatusUnavailable). So an outage of the issuer is one of the API.
+    /// Sealwright), or that has expired, is not used: [`Error::StatusUnavailable`](super::Error::StatusUnavailable). So an outage of the issuer is
+    /// one of the API.
+    ///
+    /// A confirmation is an answer that is not signed, and requests that ask caches to pass them on (`Cache-Control: no-cache`) are the only way to get
+    /// one that is not a cache's. So the 30 s require that each cache between the verifier and the issuer honours that, or states for how long it has held
+    /// its answer (`Age`). One that does neither can repeat an old list until its `exp`, an hour after it was signed with Sealwright.
     Strict,
 }

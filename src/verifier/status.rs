@@ -97,7 +97,7 @@ pub struct IssuerStatus {
     pub failures: u64,
     /// Whether revoked tokens are refused.
     pub revocation: Revocation,
-    /// The status lists that its tokens named in the last hour, or for as long as lists are used if that is longer.
+    /// The status lists that its tokens named in the last hour, or for as long as lists are used if that is longer. In an outage, none is forgotten.
     pub status_lists: Vec<StatusListState>,
     /// The number of attempts to fetch status lists, including those in flight.
     pub status_list_fetches: u64,
@@ -113,9 +113,10 @@ pub struct StatusListState {
     pub uri: String,
     /// How long ago the issuer confirmed it, by a newer list or by the answer that it is unchanged. `None` if it was never fetched.
     pub age: Option<Duration>,
-    /// Whether that is longer ago than three times its `ttl`, so that [`Revocation::Strict`] does not use it. Also true if it was never fetched.
+    /// Whether that is longer ago than three times its `ttl`, or the list has expired, so that [`Revocation::Strict`] does not use it. Also true if it was
+    /// never fetched.
     pub is_stale: bool,
-    /// Whether the issuer has answered for a minute or longer that there is no such list. Its tokens are refused.
+    /// Whether the issuer has answered for a minute or longer that there is no such list, and it could not be fetched since. Its tokens are refused.
     pub is_gone: bool,
     /// Why the last attempt to fetch it failed, and how long ago. `None` if it succeeded.
     pub last_error: Option<(String, Duration)>,

@@ -120,7 +120,7 @@ class Library:
 
     @contextlib.contextmanager
     def running(self, issuer, audience, seconds=PROCESS_SECONDS):
-        """The harness and its standard error. It is killed when it takes too long; its answers are then missing."""
+        """The harness and its standard error. It is killed when it takes longer; its answers are then missing."""
         environment = {**os.environ, "ISSUER": issuer, "AUDIENCE": audience}
         with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
             self.run(self.folder), cwd=self.folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True

@@ -3,14 +3,17 @@
 usage: status_lists.py PAGE PROGRAM WORK_FOLDER
 
 Each snippet follows a line `<!-- status: NAME -->` in the page, and runs unchanged beside its harness (`harness/NAME/`) as a process that keeps its
-lists, as an API does.
+lists, as an API does. Between them and the server stands a proxy, which answers 404 for a while.
 """
 
 import base64
 import contextlib
+import http.client
+import http.server
 import json
 import shutil
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -21,6 +24,10 @@ from languages import AUDIENCE, DEBIAN, SCOPE, Failure, Library
 
 # From the answer to a revocation until every verifier knows.
 BOUND_SECONDS = 12
+# For so long, a list that is said to be missing is still used; and by when at most it is not.
+MISSING_SECONDS, MISSING_SECONDS_AT_MOST = 60, 80
+# Longer than all steps together.
+PROCESS_SECONDS = 300
 PASSWORD = "plum trousers at the gate"
 
 LIBRARIES = [
@@ -36,13 +43,56 @@ LIBRARIES = [
 ]
 
 
+class Passing(http.server.BaseHTTPRequestHandler):
+    """Passes a request on to the server, and the answer back."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.server.hides_lists and self.path.startswith("/oauth/status-lists/"):
+            self.send_error(404)
+            return
+        with contextlib.closing(http.client.HTTPConnection(self.server.target, timeout=10)) as connection:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            content = answer.read()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ["connection", "content-length", "date", "server", "transfer-encoding"]:
+                self.send_header(name, value)
+        if answer.status != 304:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+class Proxy(http.server.ThreadingHTTPServer):
+    """A proxy in front of the server. It answers 404 for every status list while it `hides_lists`."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.issuer, self.target, self.hides_lists = f"http://127.0.0.1:{self.server_port}", None, False
+
+    def start(self, target):
+        self.target = target
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
 class Asked:
     """A running snippet."""
 
     def __init__(self, library, process, said):
         self.library, self.process, self.said = library, process, said
 
-    def is_revoked(self, token):
+    def ask(self, token):
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps({"name": claims["jti"], "claims": claims}) + "\n")
@@ -50,7 +100,10 @@ class Asked:
         line = self.process.stdout.readline()
         if not line:
             raise Failure(f"{self.library.name}: no answer:\n{self.said()}")
-        answer = json.loads(line)
+        return json.loads(line)
+
+    def is_revoked(self, token):
+        answer = self.ask(token)
         if "error" in answer:
             raise Failure(f"{self.library.name}: {answer['error']}")
         return answer["revoked"]
@@ -90,6 +143,32 @@ def await_revoked(asked, token, others, since):
     return took
 
 
+def check_missing(asked, proxy, token, revoked):
+    """An answer that a list is missing is not signed: it stops no API that holds the list, and counts when it has been given for a minute."""
+    proxy.hides_lists, since, left = True, time.monotonic(), list(asked)
+    for library in LIBRARIES:
+        with library.running(proxy.issuer, AUDIENCE) as (process, said):
+            if "error" not in Asked(library, process, said).ask(token):
+                raise Failure(f"{library.name}: has no list, and says whether a token is revoked")
+    while left:
+        passed = time.monotonic() - since
+        for one in list(left):
+            if not one.is_revoked(revoked):
+                raise Failure(f"{one.library.name}: forgets a revocation when the list is missing")
+            if one.is_revoked(token):
+                if passed < MISSING_SECONDS:
+                    raise Failure(f"{one.library.name}: believes after {passed:.0f} s that a list is gone")
+                left.remove(one)
+        if passed > MISSING_SECONDS_AT_MOST:
+            raise Failure(f"{', '.join(one.library.name for one in left)}: does not believe after {passed:.0f} s that a list is gone")
+        time.sleep(0.5)
+    proxy.hides_lists, since = False, time.monotonic()
+    while any(one.is_revoked(token) for one in asked):
+        if time.monotonic() - since > BOUND_SECONDS:
+            raise Failure(f"a list that is there again is not used after {BOUND_SECONDS} s")
+        time.sleep(0.5)
+
+
 def main():
     if len(sys.argv) != 4:
         raise Failure(__doc__)
@@ -97,8 +176,9 @@ def main():
     prepare_all(page, work)
     folder = work / "server"
     folder.mkdir()
-    server = Server(program, folder)
-    with server.running() as issuer, contextlib.ExitStack() as open_until_the_end:
+    server, proxy = Server(program, folder), Proxy()
+    with server.running("--issuer", proxy.issuer) as issuer, contextlib.ExitStack() as open_until_the_end:
+        proxy.start(server.listen)
         server.run("resource", "create", AUDIENCE, "--scope", SCOPE)
         create = lambda *arguments: json.loads(server.run(*arguments, "--allow", f"{AUDIENCE}={SCOPE}", "--json"))
         billing = create("client", "create", "billing", "--grant", "client_credentials")
@@ -109,7 +189,7 @@ def main():
         ended, other = sign_in(), sign_in()["access_token"]
         asked = []
         for library in LIBRARIES:
-            process, said = open_until_the_end.enter_context(library.running(issuer, AUDIENCE))
+            process, said = open_until_the_end.enter_context(library.running(issuer, AUDIENCE, PROCESS_SECONDS))
             asked.append(Asked(library, process, said))
             for token in [own, ended["access_token"], other]:
                 if asked[-1].is_revoked(token):
@@ -119,6 +199,7 @@ def main():
         signed_out = await_revoked(asked, ended["access_token"], [own, other], time.monotonic())
         server.run("client", "disable", "billing")
         disabled = await_revoked(asked, own, [other], time.monotonic())
+        check_missing(asked, proxy, other, own)
     for library in LIBRARIES:
         name = library.name
         print(f"{library.title} {library.installed}: learned of a sign-out after {signed_out[name]:.1f} s, of a disabled client after {disabled[name]:.1f} s")

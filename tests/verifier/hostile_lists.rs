@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use sealwright::verifier::{
-    Error, Revocation,
-    testing::{Behavior, Issuer},
+use sealwright::{
+    clock::Clock,
+    verifier::{
+        Error, Revocation,
+        testing::{Behavior, Issuer},
+    },
 };
 use serde_json::{Value, json};
 
 use crate::{
     revocation::{list, next_attempt},
-    support::{AUDIENCE, eventually, seconds, warm},
+    support::{AUDIENCE, claims_text, eventually, list_with, seconds, warm},
 };
 
 #[tokio::test]
@@ -27,15 +30,21 @@ async fn sl3_every_hostile_list_is_refused_for_its_own_reason_and_changes_nothin
         assert!(verifier.verify(&good).await.is_ok());
         issuer.answer_status_list(hostile.answer.clone());
         next_attempt(&issuer, &verifier, seconds(8)).await;
+        let is_older = hostile.error.contains("older");
+        if is_older {
+            // It may be that of another node for a moment. Only a list that is not confirmed in time makes it an error.
+            assert_eq!((list(&verifier).failures, list(&verifier).age), (0, Some(seconds(8))), "{}", hostile.name);
+            next_attempt(&issuer, &verifier, seconds(22)).await;
+        }
         let state = list(&verifier);
         let (error, _) = state.last_error.expect(&hostile.name);
         assert!(error.contains(hostile.error) && error.contains(&issuer.status_list_uri()), "{}: {error}", hostile.name);
-        assert_eq!((state.failures, state.is_gone, state.is_stale), (1, false, false), "{}", hostile.name);
+        assert_eq!((state.failures, state.is_gone, state.is_stale), (1, false, is_older), "{}", hostile.name);
         assert_eq!(verifier.verify(&revoked).await.unwrap_err(), Error::Revoked, "{}", hostile.name);
         assert!(verifier.verify(&good).await.is_ok(), "{}", hostile.name);
 
         // Without a list, a strict verifier accepts no token. A list that is only old is good for one that has seen no other.
-        if !hostile.error.contains("older") {
+        if !is_older {
             let strict = issuer.verifier(AUDIENCE).revocation(Revocation::Strict).build().unwrap();
             assert_eq!(strict.verify(&good).await.unwrap_err().code(), "status_unavailable", "{}", hostile.name);
         }
@@ -59,10 +68,14 @@ async fn sl3_a_list_that_a_cache_repeats_is_not_taken_for_a_new_one() {
     issuer.answer_status_list(Behavior::Body(before.into_bytes()));
     next_attempt(&issuer, &verifier, seconds(8)).await;
     assert_eq!(verifier.verify_cached(&revoked).unwrap_err(), Error::Revoked);
-    assert!(list(&verifier).last_error.unwrap().0.contains("older than the list that was seen before"));
-    assert_eq!(list(&verifier).age, Some(seconds(8)));
-    next_attempt(&issuer, &verifier, seconds(8)).await;
+    assert_eq!((list(&verifier).age, list(&verifier).last_error), (Some(seconds(8)), None), "another node may have it for a moment");
+    next_attempt(&issuer, &verifier, seconds(1)).await;
     assert_eq!(issuer.last_status_list_request("cache-control").as_deref(), Some("no-cache"), "the cache must ask the issuer");
+    next_attempt(&issuer, &verifier, seconds(20)).await;
+    assert_eq!((list(&verifier).age, list(&verifier).last_error), (Some(seconds(29)), None));
+    next_attempt(&issuer, &verifier, seconds(1)).await;
+    assert!(list(&verifier).last_error.unwrap().0.contains("older than the list that was seen before"));
+    assert_eq!(verifier.verify_cached(&revoked).unwrap_err(), Error::Revoked);
 
     // One of a later epoch is as old as the cache says.
     issuer.revoke(&good).unwrap();
@@ -151,17 +164,13 @@ async fn sl3_a_list_that_would_be_the_newest_for_ever_is_left_behind_when_it_exp
         let token = builder.sign().unwrap();
         let stolen = issuer.kid();
         // By someone who has the key.
-        let mut claims: Value = serde_json::from_slice(&base64_of(&issuer.status_list().unwrap())).unwrap();
-        claims["sealwright_epoch"] = json!(i64::MAX);
-        claims["exp"] = json!(claims["iat"].as_i64().unwrap() + if withdrawn { 86_400 } else { 60 });
-        let header = json!({ "alg": "RS256", "kid": stolen, "typ": "statuslist+jwt" });
-        let forged = issuer.sign(header.to_string(), claims.to_string()).unwrap();
-        issuer.answer_status_list(Behavior::Body(forged.into_bytes()));
+        let exp = issuer.clock().now().seconds() + if withdrawn { 86_400 } else { 60 };
+        issuer.answer_status_list(list_with(&issuer, &json!({ "sealwright_epoch": i64::MAX, "exp": exp })));
         assert!(verifier.verify(&token).await.is_ok());
 
         issuer.revoke(&token).unwrap();
         issuer.answer_status_list(Behavior::Normal);
-        next_attempt(&issuer, &verifier, seconds(8)).await;
+        next_attempt(&issuer, &verifier, seconds(30)).await;
         assert!(list(&verifier).last_error.unwrap().0.contains("older than the list that was seen before"));
         assert!(verifier.verify_cached(&token).is_ok());
         if withdrawn {
@@ -271,13 +280,7 @@ async fn sl3_a_list_elsewhere_or_a_position_that_does_not_exist_refuses_the_toke
 
     // A duplicate member makes the claims ambiguous, as everywhere.
     let twice = issuer.token(AUDIENCE).claim("status", reference(json!(0), json!(uri)));
-    let claims = String::from_utf8(base64_of(&twice.sign().unwrap())).unwrap().replace("\"idx\":0", "\"idx\":0,\"idx\":0");
+    let claims = claims_text(&twice.sign().unwrap()).replace("\"idx\":0", "\"idx\":0,\"idx\":0");
     let header = json!({ "alg": "RS256", "kid": issuer.kid(), "typ": "at+jwt" }).to_string();
     assert_eq!(verifier.verify(&issuer.sign(header, claims).unwrap()).await.unwrap_err().code(), "malformed");
-}
-
-/// The claims of a token, as text.
-fn base64_of(token: &str) -> Vec<u8> {
-    use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-    BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()
 }

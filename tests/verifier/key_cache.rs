@@ -47,6 +47,25 @@ async fn vf12_a_flood_of_unknown_keys_fetches_once_in_10_s_and_harms_no_good_tok
 }
 
 #[tokio::test]
+async fn vf12_where_tokens_are_looked_up_keys_are_confirmed_on_top_of_one_fetch_in_10_s() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    let good = issuer.token(AUDIENCE).lifetime(seconds(3600)).revocable().sign().unwrap();
+    assert!(verifier.verify(&good).await.is_ok());
+    for second in 0..60 {
+        for token in flood(&issuer, 300) {
+            assert_eq!(verifier.verify(&token).await.unwrap_err(), Error::UnknownKey);
+        }
+        assert!(verifier.verify_cached(&good).is_ok());
+        eventually(|| !verifier.status().issuers[0].fetching).await;
+        // Each attempt to fetch the list, after 7.2 to 8 s, confirms the keys.
+        assert!(issuer.key_fetches() <= 1 + second / 10 + second / 7, "{} fetches after {second} s", issuer.key_fetches());
+        issuer.clock().advance(seconds(1));
+    }
+    assert!(issuer.key_fetches() > 6, "both happened: {}", issuer.key_fetches());
+}
+
+#[tokio::test]
 async fn vf12_a_flood_of_unknown_keys_before_the_first_keys_causes_few_fetches() {
     for answer in [Behavior::Body(br#"{"keys":[]}"#.to_vec()), Behavior::Status(503), Behavior::Status(404)] {
         flood_without_keys(answer).await;

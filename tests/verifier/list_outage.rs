@@ -1,14 +1,19 @@
 //! Status lists that are late, old or out of reach: how long tokens are accepted without the newest one.
 
-use sealwright::verifier::{
-    Error, Revocation, Verifier,
-    testing::{Behavior, Issuer, TokenBuilder},
+use std::time::Duration;
+
+use sealwright::{
+    clock::Clock,
+    verifier::{
+        Error, Revocation, Verifier,
+        testing::{Behavior, Issuer, TokenBuilder},
+    },
 };
 use serde_json::json;
 
 use crate::{
     revocation::{list, next_attempt},
-    support::{AUDIENCE, eventually, seconds, warm},
+    support::{AUDIENCE, eventually, list_with, seconds, warm},
 };
 
 fn revocable(issuer: &Issuer) -> TokenBuilder<'_> {
@@ -130,24 +135,51 @@ async fn in_an_outage_tokens_cause_no_more_attempts_than_there_are_anyway() {
 }
 
 #[tokio::test]
-async fn an_unused_list_is_forgotten_also_in_an_outage_but_not_while_tokens_are_accepted_by_it() {
+async fn an_unused_list_is_not_forgotten_while_tokens_are_accepted_by_it() {
     let issuer = Issuer::start().await.unwrap();
     let usual = issuer.verifier(AUDIENCE).build().unwrap();
     let long = issuer.verifier(AUDIENCE).revocation_max_stale(seconds(7200)).build().unwrap();
     for verifier in [&usual, &long] {
         assert!(verifier.verify(&revocable(&issuer).sign().unwrap()).await.is_ok());
     }
-    issuer.answer_status_list(Behavior::Silent);
     issuer.clock().advance(seconds(3600));
-    eventually(|| list(&usual).fetching && list(&long).fetching).await;
-    issuer.clock().advance(seconds(5));
-    eventually(|| lists(&usual) == 0 && list(&long).failures == 1).await;
+    eventually(|| lists(&usual) == 0 && list(&long).fetches == 2 && !list(&long).fetching).await;
     issuer.clock().advance(seconds(3600));
-    eventually(|| list(&long).fetching).await;
-    issuer.clock().advance(seconds(5));
     eventually(|| lists(&long) == 0).await;
-    let status = usual.status().issuers.remove(0);
-    assert_eq!((status.status_list_fetches, status.status_list_failures), (2, 1));
+}
+
+#[tokio::test]
+async fn sl4_in_an_outage_an_unused_list_keeps_its_revocations_and_the_time_for_which_it_is_used() {
+    let issuer = Issuer::start().await.unwrap();
+    let (seen, never_fetched) = (warm(&issuer).await, warm(&issuer).await);
+    let (token, revoked) = (revocable(&issuer).sign().unwrap(), revocable(&issuer).sign().unwrap());
+    issuer.revoke(&revoked).unwrap();
+    assert!(seen.verify(&token).await.is_ok());
+    issuer.answer_status_list(Behavior::Down);
+    assert!(never_fetched.verify(&token).await.is_ok());
+    next_attempt(&issuer, &seen, seconds(3700)).await;
+    eventually(|| list(&never_fetched).failures > 1 && !list(&never_fetched).fetching).await;
+
+    assert_eq!(seen.verify(&revoked).await.unwrap_err(), Error::Revoked);
+    for verifier in [&seen, &never_fetched] {
+        assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "status_unavailable");
+    }
+    issuer.come_back();
+    issuer.clock().advance(seconds(3600));
+    eventually(|| lists(&seen) == 0 && lists(&never_fetched) == 0).await;
+}
+
+#[tokio::test]
+async fn a_list_that_is_gone_is_not_fetched_for_ever() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = issuer.verifier(AUDIENCE).revocation_max_stale(Duration::MAX).build().unwrap();
+    assert!(verifier.verify(&revocable(&issuer).sign().unwrap()).await.is_ok());
+    issuer.answer_status_list(Behavior::Status(404));
+    next_attempt(&issuer, &verifier, seconds(8)).await;
+    next_attempt(&issuer, &verifier, seconds(60)).await;
+    assert!(list(&verifier).is_gone, "a token that names it is refused without a fetch");
+    issuer.clock().advance(seconds(600));
+    eventually(|| lists(&verifier) == 0).await;
 }
 
 #[tokio::test]
@@ -158,16 +190,21 @@ async fn sl3_a_list_that_the_issuer_does_not_have_refuses_its_tokens_after_a_min
         let (token, revoked) = (revocable(&issuer).sign().unwrap(), revocable(&issuer).sign().unwrap());
         issuer.revoke(&revoked).unwrap();
         assert!(verifier.verify(&token).await.is_ok());
-        // The answer is not signed, so for a minute it neither refuses a token nor accepts one.
+        // The answer is not signed: it does not stop an API that holds a fresh list.
         issuer.answer_status_list(Behavior::Status(status));
         next_attempt(&issuer, &verifier, seconds(8)).await;
+        assert!(verifier.verify(&token).await.is_ok() && list(&verifier).last_error.is_some());
+        assert_eq!(verifier.verify(&revoked).await.unwrap_err(), Error::Revoked);
+        assert_eq!(cold.verify(&token).await.unwrap_err().code(), "status_unavailable");
+        // Without one, for a minute it neither refuses a token nor accepts one.
+        next_attempt(&issuer, &verifier, seconds(22)).await;
         for verifier in [&verifier, &cold] {
             let refused = verifier.verify(&token).await.unwrap_err();
             assert_eq!((refused.code(), refused.status()), ("status_unavailable", 503));
             assert!(format!("{refused:?}").contains(&format!("it answers {status}")) && !list(verifier).is_gone, "{refused:?}");
         }
         assert_eq!(verifier.verify(&revoked).await.unwrap_err(), Error::Revoked, "of this there is no doubt");
-        next_attempt(&issuer, &verifier, seconds(59)).await;
+        next_attempt(&issuer, &verifier, seconds(37)).await;
         assert_eq!(verifier.verify_cached(&token).unwrap_err().code(), "status_unavailable");
         next_attempt(&issuer, &verifier, seconds(8)).await;
         eventually(|| list(&cold).is_gone).await;
@@ -177,15 +214,44 @@ async fn sl3_a_list_that_the_issuer_does_not_have_refuses_its_tokens_after_a_min
             assert!(refused.to_string().ends_with("its status list does not exist any more") && list(verifier).is_gone);
         }
 
-        // Any other outcome ends that, and the minute begins again.
-        issuer.answer_status_list(Behavior::Status(503));
-        next_attempt(&issuer, &verifier, seconds(8)).await;
-        assert!(verifier.verify_cached(&token).is_ok() && !list(&verifier).is_gone, "by the list that was seen before");
-        issuer.answer_status_list(Behavior::Status(status));
-        next_attempt(&issuer, &verifier, seconds(8)).await;
-        assert_eq!(verifier.verify_cached(&token).unwrap_err().code(), "status_unavailable");
+        // A failed attempt does not bring it back. The list itself does.
+        for other in [Behavior::Status(502), Behavior::Down] {
+            issuer.answer_status_list(other);
+            next_attempt(&issuer, &verifier, seconds(8)).await;
+            for verifier in [&verifier, &cold] {
+                eventually(|| !list(verifier).fetching).await;
+                assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "bad_status");
+            }
+        }
         issuer.answer_status_list(Behavior::Normal);
         next_attempt(&issuer, &verifier, seconds(8)).await;
-        assert!(verifier.verify_cached(&token).is_ok());
+        eventually(|| !list(&cold).is_gone).await;
+        for verifier in [&verifier, &cold] {
+            assert!(verifier.verify_cached(&token).is_ok() && !list(verifier).is_gone);
+        }
     }
+}
+
+#[tokio::test]
+async fn sl4_a_strict_verifier_uses_no_list_beyond_its_exp_and_fetches_it_again_before() {
+    let issuer = Issuer::start().await.unwrap();
+    let lenient = warm(&issuer).await;
+    let strict = issuer.verifier(AUDIENCE).revocation(Revocation::Strict).build().unwrap();
+    let token = revocable(&issuer).sign().unwrap();
+    // By its `ttl`, it would be fetched again after 200 s, and not be stale before 900 s.
+    let exp = issuer.clock().now().seconds() + 60;
+    issuer.answer_status_list(list_with(&issuer, &json!({ "exp": exp, "ttl": 300 })));
+    for verifier in [&lenient, &strict] {
+        assert!(verifier.verify(&token).await.is_ok());
+    }
+    issuer.answer_status_list(Behavior::Down);
+    // The leeway is 30 s.
+    issuer.clock().advance(seconds(89));
+    for verifier in [&lenient, &strict] {
+        eventually(|| list(verifier).failures == 1).await;
+        assert!(verifier.verify(&token).await.is_ok() && !list(verifier).is_stale);
+    }
+    issuer.clock().advance(seconds(1));
+    assert_eq!(strict.verify(&token).await.unwrap_err().code(), "status_unavailable");
+    assert!(lenient.verify(&token).await.is_ok() && list(&lenient).is_stale);
 }

@@ -26,12 +26,13 @@
 //! | nearform/fast-jwt#5, #588, a token cache outlives keys and mixes up users | there is no token cache, and the crate page says so |
 //! | googleapis/google-cloud-rust#5809, #5864, #4541, a failed early fetch replaces what was good, or ends all fetching | `vf14_an_answer_without_keys_leaves_the_cached_ones_in_use`, `fetching_continues_in_another_runtime_when_the_first_is_gone` |
 //! | restatedev/restate#5154, tasks that never end | `fetching_ends_with_the_last_handle` |
-//! | ramosbugs/oauth2-rs#253, an HTTP client for each call | one per verifier, made when it is first needed (`fetch::Fetcher`) |
+//! | ramosbugs/oauth2-rs#253, an HTTP client for each call | one per verifier, made when it is first needed (`clients::Clients`) |
 //!
 //! Faults in fetching tokens (apache/arrow-rs-object-store#805, golang/oauth2#367 and #623, authlib/authlib#266,
 //! openfga/js-sdk#332, conda/rattler#2522, adobe/fetch#447, apify/crawlee#4134) concern the client.
 
 mod accepted;
+mod connections;
 mod header;
 mod hostile_lists;
 mod issuers;
@@ -45,3 +46,4 @@ mod payload;
 mod refusal_form;
 mod revocation;
 mod support;
+mod token_verify;

@@ -230,6 +230,8 @@ async fn a_time_for_stale_lists_is_refused_where_it_has_no_effect() {
         let refused = builder.build().unwrap_err();
         assert_eq!(refused, BuildError::RevocationMaxStale(mode));
         assert!(refused.to_string().contains(&format!("with revocation {mode}")), "{refused}");
+        // With given keys, another mode would be the next error.
+        assert!(refused.to_string().ends_with("it is for `Revocation::Lenient`, with keys that are fetched"), "{refused}");
     }
     assert!(builder().build().is_ok() && builder().revocation(Revocation::Lenient).build().is_ok());
 }

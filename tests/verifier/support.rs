@@ -14,7 +14,10 @@ use aws_lc_rs::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sealwright::{
     clock::{ManualClock, Timestamp},
-    verifier::{Builder, Claims, Error, KeyAvailability, Verifier, testing::Issuer},
+    verifier::{
+        Builder, Claims, Error, KeyAvailability, Verifier,
+        testing::{Behavior, Issuer},
+    },
 };
 use serde_json::{Value, json};
 
@@ -127,6 +130,19 @@ pub(crate) fn public_forms() -> Vec<Vec<u8>> {
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", base64::prelude::BASE64_STANDARD.encode(der.as_ref()));
     let modulus = KEY.public_key().modulus().big_endian_without_leading_zero().to_vec();
     vec![der.as_ref().to_vec(), pem.into_bytes(), modulus, rsa_jwk(&KEY, "one").to_string().into_bytes(), Vec::new()]
+}
+
+/// The claims of a token, as text.
+pub(crate) fn claims_text(token: &str) -> String {
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    String::from_utf8(claims).unwrap()
+}
+
+/// The issuer's status list as it is now, with some claims changed; `null` removes one.
+pub(crate) fn list_with(issuer: &Issuer, changes: &Value) -> Behavior {
+    let claims = serde_json::from_str(&claims_text(&issuer.status_list().unwrap())).unwrap();
+    let header = json!({ "alg": "RS256", "kid": issuer.kid(), "typ": "statuslist+jwt" });
+    Behavior::Body(issuer.sign(header.to_string(), with(claims, changes).to_string()).unwrap().into_bytes())
 }
 
 /// A verifier of an issuer's tokens that has the issuer's keys.

@@ -40,7 +40,9 @@ impl KnownList {
         source.note_use(now);
         let cached = self.refresher.cached();
         let seen = cached.as_deref().map(|cached| &*cached.value);
-        if source.missing.is_said() {
+        let missing = &source.missing;
+        // What is said for less than a minute does not count as long as the list is fresh: it is not signed.
+        if missing.is_certain() || (missing.is_said() && seen.is_none_or(|seen| seen.is_stale(now))) {
             return self.check_missing(seen, index, wait_for);
         }
         let Some(seen) = seen else { return self.check_without_list(rules, now, wait_for) };
@@ -63,7 +65,7 @@ impl KnownList {
         }
     }
 
-    /// While the issuer says that there is no such list.
+    /// While the issuer says that there is no such list, and the one that is held is not fresh.
     fn check_missing(self: &Arc<Self>, seen: Option<&Seen>, index: u64, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
         self.refresher.ensure_running();
         if seen.is_some_and(|seen| seen.list.is_valid(index) == Some(false)) {
@@ -105,9 +107,9 @@ impl KnownList {
         !late.is_zero() && late >= self.refresher.fetch().origin.keys_source().timeout && !self.refresher.last_attempt_failed()
     }
 
-    /// The result is unknown, and an attempt may change that.
+    /// The result is unknown, and an attempt may change that. If none is possible now, the caller does not check the token again for nothing.
     fn unavailable(self: &Arc<Self>, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
-        *wait_for = Some(Arc::clone(self));
+        *wait_for = self.refresher.permits_demand().then(|| Arc::clone(self));
         let cause = match self.refresher.last_error() {
             Some((error, _)) => error.to_string(),
             None => {
@@ -152,5 +154,54 @@ impl KnownList {
             fetches,
             failures,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, ManualClock, SharedClock},
+        verifier::{clients::Clients, fetch::KeySource, key_cache::KeyCache, status_lists::list::accepted},
+    };
+
+    /// A list of an issuer at a port where no one listens.
+    fn unreachable(clock: &ManualClock) -> Arc<KnownList> {
+        let shared: SharedClock = Arc::new(clock.clone());
+        let source = KeySource {
+            issuer: "http://127.0.0.1:1".parse().unwrap(),
+            jwks_uri: None,
+            algorithms: Vec::new(),
+            max_stale: Duration::ZERO,
+            clients: Clients::new("test".to_owned(), Arc::clone(&shared)),
+            timeout: Duration::from_secs(5),
+            pause_divisor: 1,
+        };
+        let keys = Arc::new(KeyCache::new(source, Arc::clone(&shared)));
+        let origin = Arc::new(Origin { keys, accepted: accepted(), leeway: 0, clock: shared });
+        let url = Url::parse("http://127.0.0.1:1/oauth/status-lists/x").unwrap();
+        Arc::new(KnownList::new(origin, url, Weak::new(), clock.steady()))
+    }
+
+    #[tokio::test]
+    async fn a_token_waits_only_for_an_attempt_that_is_possible() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let list = unreachable(&clock);
+        let waits = || {
+            let mut wait_for = None;
+            let rules = Rules { mode: Revocation::Strict, chosen: true, max_stale: Duration::ZERO };
+            let refused = list.check(0, rules, clock.steady(), &mut wait_for).unwrap_err();
+            assert_eq!(refused.code(), "status_unavailable");
+            wait_for.is_some()
+        };
+        assert!(waits(), "no attempt was made yet");
+        list.refresh().await;
+        assert_eq!(list.attempts(), (1, 1));
+        // Else each token of an outage would be checked again, with its signature.
+        assert!(!waits(), "the next attempt is in a second");
+        clock.advance(Duration::from_secs(1));
+        assert!(waits());
     }
 }

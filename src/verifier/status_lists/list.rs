@@ -24,11 +24,21 @@ const TYPES: &[Option<&str>] = &[Some(StatusListClaims::TYPE)];
 pub(super) struct StatusList {
     statuses: Statuses,
     pub(super) order: Order,
-    expires_at: Option<i64>,
+    /// Its `exp` by the steady clock, and the same plus the leeway.
+    exp: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
     pub(super) ttl: Duration,
     /// The key that signed it.
     kid: String,
     algorithm: Algorithm,
+}
+
+/// When an answer arrived, by both clocks. Lists state times of the wall clock; what is kept of them is by the steady clock, because a wall clock that
+/// is set back makes no list fresher.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) wall: Timestamp,
+    pub(super) steady: Timestamp,
 }
 
 /// What says which of two lists is newer: the epoch, if the issuer states one, then the `iat`. By `iat` alone, a node whose clock is fast would hide
@@ -47,6 +57,7 @@ pub(super) enum Compared {
     Same,
     /// Of the same epoch, so it shows the same revocations, but confirmed earlier: another node's.
     Behind,
+    /// Another node's for a moment, or one that is repeated.
     Older,
 }
 
@@ -82,8 +93,8 @@ pub(super) fn accepted() -> Accepted {
 }
 
 impl StatusList {
-    /// Checks a status list token that was fetched from `uri` at `now`, in seconds since 1970-01-01T00:00:00Z.
-    pub(super) fn verify(unverified: Unverified<'_>, key: &VerificationKey, uri: &str, now: i64, leeway: i64) -> Result<Self, String> {
+    /// Checks a status list token that was fetched from `uri`. `leeway` is in seconds.
+    pub(super) fn verify(unverified: Unverified<'_>, key: &VerificationKey, uri: &str, at: Arrival, leeway: i64) -> Result<Self, String> {
         let (kid, algorithm) = (unverified.kid().map_err(|error| words(error).to_owned())?.to_owned(), unverified.algorithm());
         let verified = unverified.verify(key).map_err(|error| words(error).to_owned())?;
         // Read twice: first strictly, because a duplicate member is an error at any depth, then as the claims of a list.
@@ -94,16 +105,18 @@ impl StatusList {
         if claims.sub != uri {
             return Err(format!("it is the list {:?}", claims.sub.chars().take(255).collect::<String>()));
         }
-        if has_expired(claims.exp, now, leeway) {
+        let exp = claims.exp.map(|exp| at.steady_time_of(exp));
+        let expires_at = exp.map(|exp| exp + Duration::from_secs(leeway.unsigned_abs()));
+        if expires_at.is_some_and(|end| at.steady >= end) {
             return Err("it has expired".to_owned());
         }
-        if claims.iat > now.saturating_add(leeway) {
+        if claims.iat > at.wall.seconds().saturating_add(leeway) {
             return Err("it is from the future: a clock is wrong".to_owned());
         }
         let statuses = Statuses::decode(&claims.status_list, MAX_LEN).map_err(|error| error.to_string())?;
         let ttl = claims.ttl.map_or(DEFAULT_TTL, Duration::from_secs).clamp(TTL_BOUNDS.0, TTL_BOUNDS.1);
         let order = Order { epoch: claims.epoch, iat: claims.iat };
-        Ok(Self { statuses, order, expires_at: claims.exp, ttl, kid, algorithm })
+        Ok(Self { statuses, order, exp, expires_at, ttl, kid, algorithm })
     }
 
     /// Whether the token at a position is valid. `None` if the list has no such position.
@@ -111,13 +124,18 @@ impl StatusList {
         self.statuses.get(index).map(|status| status == Statuses::VALID)
     }
 
-    /// Whether it expires within its own `ttl`. Then an answer that it is unchanged does not help.
-    pub(super) fn expires_soon(&self, now: Timestamp) -> bool {
-        has_expired(self.expires_at, (now + self.ttl).seconds(), 0)
+    /// Whether its `exp` is past, or will be at `time`. Then an answer that it is unchanged does not help.
+    pub(super) fn is_due_at(&self, time: Timestamp) -> bool {
+        self.exp.is_some_and(|exp| time >= exp)
     }
 
-    pub(super) fn has_expired(&self, now: Timestamp, leeway: i64) -> bool {
-        has_expired(self.expires_at, now.seconds(), leeway)
+    pub(super) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+
+    /// The time until it expires.
+    pub(super) fn lasts(&self, now: Timestamp) -> Duration {
+        self.expires_at.map_or(Duration::MAX, |end| end.since(now))
     }
 
     /// Whether its key is among these.
@@ -126,14 +144,18 @@ impl StatusList {
     }
 }
 
-fn has_expired(exp: Option<i64>, now: i64, leeway: i64) -> bool {
-    exp.is_some_and(|exp| now >= exp.saturating_add(leeway))
+impl Arrival {
+    /// The time of the steady clock at which the wall clock will show this number of seconds, or has shown it.
+    fn steady_time_of(&self, seconds: i64) -> Timestamp {
+        let time = Timestamp::from_seconds(seconds);
+        self.steady + time.since(self.wall) - self.wall.since(time)
+    }
 }
 
 impl Seen {
-    /// Whether the issuer has not confirmed the list for three times its `ttl`.
+    /// Whether the list has expired, or the issuer has not confirmed it for three times its `ttl`.
     pub(super) fn is_stale(&self, now: Timestamp) -> bool {
-        now >= self.confirmed_at + self.list.ttl * 3
+        now >= self.confirmed_at + self.list.ttl * 3 || self.list.has_expired(now)
     }
 
     /// Whether every answer of the last two `ttl` may have been a cache's. A cache that confirms an old list would otherwise do so for ever.

@@ -3,7 +3,6 @@
 //! Only a token whose every other check has passed gets here, so the issuer alone decides which lists there are.
 
 mod claim;
-mod clients;
 mod known_list;
 mod list;
 mod missing;
@@ -31,7 +30,6 @@ use crate::{
     protocol::StatusReference,
 };
 use claim::NoReference;
-use clients::Clients;
 use source::Origin;
 
 /// Maximum number of lists of one issuer. Beyond it, the list that was not used for the longest time is forgotten.
@@ -67,7 +65,7 @@ impl StatusLists {
     pub(super) fn new(rules: Rules, keys: Arc<KeyCache>, leeway: i64, clock: SharedClock) -> Self {
         Self {
             rules,
-            origin: Arc::new(Origin { keys, accepted: list::accepted(), leeway, clock, clients: Clients::default() }),
+            origin: Arc::new(Origin { keys, accepted: list::accepted(), leeway, clock }),
             known: ArcSwap::default(),
             changing: Mutex::new(()),
             past_attempts: Default::default(),

@@ -17,9 +17,8 @@ use url::Url;
 
 use super::{
     StatusLists,
-    clients::Clients,
-    list::{Compared, DEFAULT_TTL, Seen, StatusList, words},
-    missing::Missing,
+    list::{Arrival, Compared, DEFAULT_TTL, Seen, StatusList, words},
+    missing::{Missing, Said},
 };
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -35,8 +34,9 @@ use crate::{
 
 /// Minimum time between the start of one attempt and the next one on demand.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(2);
-/// How long a list is fetched at least after the last token that named it.
+/// How long a list is fetched at least after the last token that named it, and how long one that is gone.
 const IDLE: Duration = Duration::from_secs(3600);
+const IDLE_IF_GONE: Duration = Duration::from_secs(600);
 /// How exactly the time of the last token is known. A coarse time is rarely written, so that readers on many cores share the cache line.
 const USED_EVERY_S: i64 = 60;
 /// Maximum length of an `ETag` in bytes. A longer one is ignored.
@@ -54,7 +54,6 @@ pub(super) struct Origin {
     pub(super) accepted: Accepted,
     pub(super) leeway: i64,
     pub(super) clock: SharedClock,
-    pub(super) clients: Clients,
 }
 
 /// The source of one list.
@@ -94,13 +93,13 @@ impl ListSource {
         }
     }
 
-    /// Forgets a list that no token names. Not while tokens would still be accepted by it: the next one would find a list that was never fetched.
-    fn forget_if_idle(&self, now: Timestamp) {
+    /// Forgets a list that no token names, after an attempt that said `said`. Not while tokens would still be accepted by it: the next one would find a
+    /// list that was never fetched. Nor in an outage: the revocations that it shows would be lost, and the time for which it is used would begin again.
+    fn forget_if_idle(&self, said: Said, now: Timestamp) {
         let idle = now.since(Timestamp::from_seconds(self.used_at.load(Relaxed)));
-        if idle >= IDLE
-            && let Some(owner) = self.owner.upgrade()
-            && idle >= owner.rules.max_stale
-        {
+        let Some(owner) = self.owner.upgrade() else { return };
+        let is_gone = self.missing.is_certain() && idle >= IDLE_IF_GONE;
+        if is_gone || (said == Said::Exists && idle >= IDLE.max(owner.rules.max_stale)) {
             owner.forget(self.url.as_str());
         }
     }
@@ -109,18 +108,20 @@ impl ListSource {
     /// signed a list that is the newest for ever.
     fn is_obsolete(&self, list: &StatusList, now: Timestamp) -> bool {
         let withdrawn = self.origin.keys.cached().as_deref().is_some_and(|cached| !list.is_signed_by(&cached.value));
-        withdrawn || list.has_expired(now, self.origin.leeway)
+        withdrawn || list.has_expired(now)
     }
 
     /// Fetches the list, and returns what is known after that.
-    async fn ask(&self, state: &mut ListState, forced: bool, held: Option<&Seen>, now: Timestamp) -> Result<Fetched<Seen>, RequestError> {
-        let asked_at = self.origin.clock.steady();
-        let known = held.filter(|held| held.etag.is_some() && !held.list.expires_soon(now) && !self.is_obsolete(&held.list, now));
+    async fn ask(&self, state: &mut ListState, forced: bool, held: Option<&Seen>) -> Result<Fetched<Seen>, RequestError> {
+        let (asked_at, source) = (self.origin.clock.steady(), self.origin.keys_source());
+        let is_obsolete = |held: &&Seen| self.is_obsolete(&held.list, asked_at);
+        let is_replaced_soon = |held: &&Seen| held.list.is_due_at(asked_at + held.list.ttl);
+        let known = held.filter(|held| held.etag.is_some() && !is_replaced_soon(held) && !is_obsolete(held));
         // Set until the answer says otherwise, because an attempt that times out is dropped here.
         let doubtful = std::mem::replace(&mut state.doubtful, true);
         // Without a condition, only the issuer's own answer can confirm the list that is held.
         let end_to_end = doubtful || forced || known.map_or(held.is_some(), |known| known.needs_the_issuer(asked_at));
-        let http = self.origin.clients.get(self.origin.keys_source()).await?;
+        let http = source.clients.get(&source.issuer).await?;
         let mut request = http.get(self.url.clone()).header("accept", StatusListClaims::MEDIA_TYPE);
         if end_to_end {
             // RFC 9111 section 5.2.1.4: caches on the way ask the issuer.
@@ -132,31 +133,41 @@ impl ListSource {
         let response = request.send().await?;
         let age = age(response.headers());
         let confirmed_at = asked_at - age;
+        let mut is_older = false;
         let seen = match known {
             Some(held) if response.status() == StatusCode::NOT_MODIFIED => held.confirmed(confirmed_at, asked_at, end_to_end),
             _ => {
                 let etag = response.headers().get(ETAG).filter(|etag| (1..=MAX_ETAG_LEN).contains(&etag.len())).cloned();
                 let list = self.read(response).await?;
-                let held = held.filter(|held| !self.is_obsolete(&held.list, now));
+                let held = held.filter(|held| !is_obsolete(held));
                 match held.map(|held| (held, list.order.compared_with(held.list.order))) {
                     None | Some((_, Compared::Newer)) => {
                         Seen { list: Arc::new(list), etag, confirmed_at, confirmed_end_to_end_at: confirmed_at, asked_at }
                     }
                     Some((held, Compared::Behind)) => Seen { asked_at, ..held.clone() },
                     // The issuer could not say that it is unchanged in any other way.
-                    Some((held, Compared::Same)) if end_to_end && (etag.is_none() || known.is_none()) && !list.has_expired(now, 0) => {
+                    Some((held, Compared::Same)) if end_to_end && (etag.is_none() || known.is_none()) && !list.is_due_at(asked_at) => {
                         Seen { etag, ..held.confirmed(confirmed_at, asked_at, end_to_end) }
                     }
                     // A cache may repeat it.
                     Some((_, Compared::Same)) => return Err(RequestError::invalid(&self.url, REPEATED)),
+                    // The nodes of an issuer drop a revocation that has ended at slightly different times, each under its latest epoch.
+                    Some((held, Compared::Older)) if !held.is_stale(asked_at) => {
+                        is_older = true;
+                        Seen { asked_at, ..held.clone() }
+                    }
                     Some((_, Compared::Older)) => return Err(RequestError::invalid(&self.url, OLDER)),
                 }
             }
         };
         let ttl = seen.list.ttl;
-        state.doubtful = asked_at >= seen.confirmed_at + ttl;
-        // The next attempt is at four fifths of this, less up to a tenth: never before half the `ttl`, whatever the age.
-        let fresh = ttl.saturating_sub(age).max(ttl * 7 / 10);
+        state.doubtful = is_older || asked_at >= seen.confirmed_at + ttl;
+        if state.doubtful {
+            source.clients.reconnect(source.timeout);
+        }
+        // The next attempt is at four fifths of this, less up to a tenth: never before half the `ttl`, whatever the age, unless the list expires. After
+        // an older list it is as soon as possible: another node may have what was revoked since.
+        let fresh = if is_older { Duration::ZERO } else { ttl.saturating_sub(age).max(ttl * 7 / 10).min(seen.list.lasts(asked_at)) };
         Ok(Fetched { fresh, usable: Duration::MAX, value: Arc::new(seen) })
     }
 
@@ -178,8 +189,8 @@ impl ListSource {
         }
         let with_key = with_key.ok_or_else(|| invalid("it is signed by a key that the issuer does not publish"))?;
         let key = with_key.value.find(&kid, algorithm).map_err(|error| invalid(words(error)))?;
-        let (now, leeway) = (self.origin.clock.now().seconds(), self.origin.leeway);
-        StatusList::verify(unverified, key, self.url.as_str(), now, leeway).map_err(|why| invalid(&why))
+        let at = Arrival { wall: self.origin.clock.now(), steady: self.origin.clock.steady() };
+        StatusList::verify(unverified, key, self.url.as_str(), at, self.origin.leeway).map_err(|why| invalid(&why))
     }
 }
 
@@ -237,12 +248,12 @@ impl Fetch for ListSource {
         state: &mut ListState,
         forced: bool,
         held: Option<Arc<Seen>>,
-        now: Timestamp,
+        _: Timestamp,
     ) -> Result<Fetched<Seen>, FetchError<ListError>> {
         // While tokens are looked up, a withdrawn key is noticed as soon as a revoked token. Half the time, because the pauses between two
         // attempts vary.
         self.origin.keys.confirm(held.as_ref().map_or(DEFAULT_TTL, |held| held.list.ttl) / 2);
-        self.ask(state, forced, held.as_deref(), now).await.map_err(|error| {
+        self.ask(state, forced, held.as_deref()).await.map_err(|error| {
             let is_missing = matches!(error, RequestError::Status { status: 404 | 410, .. });
             let (reason, outcome) = match error {
                 RequestError::Unreachable(reason) => (reason, Outcome::Unreachable),
@@ -256,8 +267,16 @@ impl Fetch for ListSource {
     }
 
     fn ended(&self, error: Option<&ListError>) {
-        let now = self.origin.clock.steady();
-        self.missing.note(error.is_some_and(|error| error.is_missing), now);
-        self.forget_if_idle(now);
+        let (now, source) = (self.origin.clock.steady(), self.origin.keys_source());
+        let said = match error {
+            None => Said::Exists,
+            Some(error) if error.is_missing => Said::Missing,
+            Some(_) => Said::Nothing,
+        };
+        if error.is_some() {
+            source.clients.reconnect(source.timeout);
+        }
+        self.missing.note(said, now);
+        self.forget_if_idle(said, now);
     }
 }

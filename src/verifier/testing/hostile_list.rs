@@ -23,7 +23,9 @@ pub struct HostileList {
     pub name: String,
     /// The answer, for [`Issuer::answer_status_list`].
     pub answer: Behavior,
-    /// A part of the error with which it is refused, as in [`StatusListState::last_error`](crate::verifier::StatusListState::last_error).
+    /// A part of the error with which it is refused, as in [`StatusListState::last_error`](crate::verifier::StatusListState::last_error). An older list
+    /// is never used, but only an error once the list that is held is [stale](crate::verifier::StatusListState::is_stale): for a moment, the nodes
+    /// of an issuer may have different ones.
     pub error: &'static str,
 }
 

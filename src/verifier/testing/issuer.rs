@@ -60,6 +60,7 @@ impl Issuer {
             url: format!("http://{}", listener.local_addr()?),
             clock: ManualClock::at(SystemClock.now()),
             published: Mutex::new(published),
+            connections: AtomicU64::new(0),
             key_fetches: AtomicU64::new(0),
             metadata_fetches: AtomicU64::new(0),
             list_fetches: AtomicU64::new(0),
@@ -144,6 +145,12 @@ impl Issuer {
         self.answer_metadata(Behavior::Normal);
         self.answer_keys(Behavior::Normal);
         self.answer_status_list(Behavior::Normal);
+    }
+
+    /// The number of connections to it, including those that have ended.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// The number of requests for its keys, including those without an answer.

@@ -33,6 +33,7 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
+        shared.connections.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(|request| answer(Arc::clone(&shared), request));

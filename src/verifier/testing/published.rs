@@ -65,6 +65,7 @@ pub(super) struct Shared {
     pub(super) url: String,
     pub(super) clock: ManualClock,
     pub(super) published: Mutex<Published>,
+    pub(super) connections: AtomicU64,
     pub(super) key_fetches: AtomicU64,
     pub(super) metadata_fetches: AtomicU64,
     pub(super) list_fetches: AtomicU64,

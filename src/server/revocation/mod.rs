@@ -3,8 +3,10 @@
 //! Positions belong to a client or a login, and not to a token, so that no token costs a row or a write.
 
 mod aggregation;
+mod known;
 mod publisher;
 mod rendered;
+mod resting;
 mod spans;
 mod view;
 
@@ -16,11 +18,13 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use known::Look;
 pub(crate) use publisher::{NotPublished, Publisher};
-pub(crate) use view::{Look, Snapshot};
+pub(crate) use view::Snapshot;
 
+use known::{Known, within};
 use spans::Spans;
-use view::{Known, View, within};
+use view::View;
 
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -31,6 +35,9 @@ use crate::{
         store::{self, Store},
     },
 };
+
+/// How long a list may be used before it is fetched again. It is a part of the time until every verifier has learned of a revocation.
+const TTL: Duration = Duration::from_secs(10);
 
 /// The settings of revocation.
 #[derive(Debug, Clone, Copy)]
@@ -141,10 +148,7 @@ impl Revocations {
             spans.invalidate_all();
         }
         let outcome = known.follow(store, &look).await;
-        // By a clock that is ahead, a revocation would end while its tokens are still valid.
-        if look.clock_is_right {
-            known.drop_expired(look.now);
-        }
+        known.drop_expired(&look, &view.load());
         view.store(Arc::new(known.view()));
         outcome
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::Snapshot;
+use super::{Snapshot, TTL};
 use crate::{
     clock::Timestamp,
     protocol::{StatusListClaims, Statuses},
@@ -17,8 +17,6 @@ use crate::{
 
 /// The time until a list expires. It is signed again long before.
 const LIFETIME_S: i64 = 3600;
-/// How long a list may be cached, in seconds. It is a part of the time until every verifier has learned of a revocation.
-const TTL_S: u64 = 10;
 
 /// A signed list, and what it was made of.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl Rendered {
             sub: uri,
             iat,
             exp: Some(iat.saturating_add(LIFETIME_S)),
-            ttl: Some(TTL_S),
+            ttl: Some(TTL.as_secs()),
             status_list,
             epoch: Some(epoch),
         };

@@ -15,6 +15,8 @@ on_both_databases![
     a_client_made_again_gets_fresh_positions_from_a_node_that_still_knows_the_earlier_one,
     a_span_is_replaced_when_half_of_it_is_set_at_one_time,
     a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_reason,
+    a_position_is_not_used_again_for_some_minutes_after_its_revocation_was_dropped,
+    a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another,
     a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken,
     a_damaged_row_of_the_newest_list_does_not_stop_sign_ins,
     a_token_whose_span_is_missing_is_not_reported_as_revoked,
@@ -140,8 +142,8 @@ async fn a_span_is_replaced_when_half_of_it_is_set_at_one_time(backend: Backend)
     let client = app.client("serverless");
     for _ in 0..3 {
         revoke_some(&app, &client, 7).await;
-        // Their revocations end with their ten minutes, the longest leeway and the skew.
-        for _ in 0..24 {
+        // Their revocations end with their ten minutes, the longest leeway and the skew; seven minutes later, tokens get their positions.
+        for _ in 0..25 {
             app.pass(Duration::from_secs(60)).await;
         }
     }
@@ -169,6 +171,67 @@ async fn a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_re
     let fresh = app.plain_token(&client).await.access_token();
     assert_eq!(widths(&app).await, ["16", "16"]);
     assert!(position(&fresh).0.ends_with(&app.database.texts(list).await[0]));
+}
+
+async fn a_position_is_not_used_again_for_some_minutes_after_its_revocation_was_dropped(backend: Backend) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let client = app.client("serverless");
+    let mut revoked = HashSet::new();
+    for _ in 0..7 {
+        let token = app.plain_token(&client).await.access_token();
+        assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
+        revoked.insert(position(&token));
+    }
+    app.settle().await;
+    let shown = async |count: u32| app.metrics().await.lines().any(|line| line == format!("sealwright_positions_revoked {count}"));
+    assert!(shown(7).await);
+    let mut minutes = 0;
+    while !shown(0).await {
+        minutes += 1;
+        assert!(minutes < 30, "they are never dropped");
+        app.pass(MINUTE).await;
+    }
+    for _ in 0..18 {
+        let fresh = position(&app.plain_token(&client).await.access_token());
+        assert!(!revoked.contains(&fresh), "a verifier may still have a list in which it is set");
+    }
+    for _ in 0..5 {
+        app.pass(MINUTE).await;
+    }
+    let mut fresh = HashSet::new();
+    for _ in 0..16 {
+        fresh.insert(position(&app.plain_token(&client).await.access_token()));
+    }
+    assert!(fresh.is_superset(&revoked));
+}
+
+async fn a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let (client, api) = (app.client("serverless"), app.api("orders-api").await);
+    let oldest = app.plain_token(&client).await.access_token();
+    revoke_some(&app, &client, 8).await;
+    let second = app.plain_token(&client).await.access_token();
+    assert_eq!(widths(&app).await, ["16", "64"]);
+    // As if it had had fourteen others of the first width in between.
+    let others = "WITH RECURSIVE numbers (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < 14)
+        INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at, ends_at)
+        SELECT list_id, (start + 16 * i) % 1048576, width, client_id, 0, created_at + i, ends_at FROM status_spans, numbers WHERE width = 16";
+    app.database.execute(others).await;
+    revoke_some(&app, &client, 31).await;
+    assert!(app.is_active(&api, &oldest).await);
+    revoke_some(&app, &client, 1).await;
+    assert_eq!(widths(&app).await.len(), 17);
+    assert!(!app.is_active(&api, &oldest).await);
+    assert!(app.is_active(&api, &second).await);
+    assert!(app.is_active(&api, &app.plain_token(&client).await.access_token()).await);
+    let of_span = "SELECT CAST(r.expires_at - s.ends_at AS TEXT) FROM revocations r JOIN status_spans s
+        ON s.list_id = r.list_id AND s.start = r.start AND s.width = r.width AND s.revoked_at IS NOT NULL";
+    assert_eq!(app.database.texts(of_span).await, ["0"], "one, until its last token has expired");
+    let again = app.revoke(&client, &format!("token={oldest}")).await;
+    assert_eq!(again.status, 200);
 }
 
 async fn a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken(backend: Backend) {

@@ -95,7 +95,7 @@ pub(super) async fn revoke_position(
         return Ok(false);
     }
     let mut revoking = Revoking::at(now);
-    span.note_revocation(connection, &mut revoking.epoch, now).await?;
+    revoking.spans.extend(span.note_revocation(connection, &mut revoking.epoch, now).await?);
     revoking.spans.push((StatusSpan { list: index.list, start: index.index, width: 1 }, expires_at));
     revoking.finish(connection).await?;
     Ok(true)

@@ -17,14 +17,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long rows are kept after their end, and how long they are left alone once none is left to delete.
-const ALL: [(OldRows, Duration, Duration); 6] = [
+const ALL: [(OldRows, Duration, Duration); 7] = [
     // Longer than the lifetime of any token that a login issued.
     (OldRows::Logins, DAY.saturating_mul(7), HOUR),
     // Audits cover a year.
     (OldRows::Changes, DAY.saturating_mul(400), HOUR),
     (OldRows::SignInSources, DAY.saturating_mul(90), HOUR),
-    // A position is used again only when every node has dropped its revocation, and the clocks of nodes differ by up to a minute.
+    // The position of a login is used again when its revocation is deleted. By then every node must have dropped it, and verifiers must have newer
+    // lists: that takes `Revocation::REUSED_AFTER`, and the clocks of nodes differ by up to two minutes.
     (OldRows::Revocations, MINUTE.saturating_mul(10), MINUTE),
+    (OldRows::CoveredRevocations, MINUTE, MINUTE),
     (OldRows::StatusSpans, MINUTE.saturating_mul(10), MINUTE),
     // Longer than the lifetime of any token that names them.
     (OldRows::StatusLists, HOUR.saturating_mul(25), MINUTE),

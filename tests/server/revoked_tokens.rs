@@ -1,4 +1,4 @@
-//! What revokes tokens: seen at once by introspection on every node, and within a second in the published status list.
+//! What revokes tokens: seen at once by introspection on every node, and within two seconds in the published status list.
 
 use std::{collections::HashSet, time::Duration};
 

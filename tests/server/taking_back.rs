@@ -78,7 +78,9 @@ async fn rv6_token_revoke_takes_back_one_token_of_a_client(backend: Backend) {
     revoke(&app, &access_token(&first)).failed_saying(&["it is refused already"]);
     assert_eq!(newest_change(&app)["number"], change["number"], "nothing was changed, so nothing is recorded");
     let said = app.run(&["token", "revoke", &access_token(&second)]).succeeded().stdout;
-    for word in ["a token of the client billing", "same position", "within a second", "verifiers that read the status lists refuse it by"] {
+    for word in
+        ["a token of the client billing", "same position", "inactive from now on", "verifiers that read the status lists refuse it by"]
+    {
         assert!(said.contains(word), "{word}: {said}");
     }
     app.settle().await;

@@ -44,7 +44,7 @@ async fn the_issuer_for_tests_answers_in_the_same_form_as_the_server(backend: Ba
     let for_tests = testing::Issuer::start().await.unwrap();
     let real = |answer: Answer| answer.granted()["access_token"].as_str().unwrap().to_owned();
     let sub = "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b";
-    let builder = for_tests.token(ORDERS).client("shop").scope("orders:read");
+    let builder = for_tests.token(ORDERS).client("shop").scope("orders:read").revocable();
     for (real, other) in [
         (real(app.plain_token(&shop).await), builder.sign().unwrap()),
         (real(app.sign_in(&shop).await), builder.clone().user(sub).sign().unwrap()),

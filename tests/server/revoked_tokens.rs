@@ -6,11 +6,12 @@ use sealwright::server::commands::{ClientChange, LoginsOf, UserChange};
 use serde_json::Value;
 
 use crate::support::{
-    Backend, Credential, List, ORDERS, TestApp, TestDatabase, at_orders, on_both_databases, on_sqlite, position, sealwright,
+    Answer, Backend, Credential, List, ORDERS, TestApp, TestDatabase, at_orders, on_both_databases, on_sqlite, position, sealwright,
 };
 
 on_both_databases![
     sl2_ad5_each_event_that_revokes_tokens_is_seen_at_once_by_every_node_and_soon_in_the_list,
+    sl2_a_login_that_the_server_ends_takes_its_access_tokens_along,
     sl2_a_client_goes_on_with_fresh_tokens_after_its_tokens_were_revoked,
     sl2_a_login_goes_on_with_fresh_tokens_after_a_permission_was_withdrawn,
     tokens_revoked_one_by_one_take_along_no_sibling_on_one_node_and_the_span_grows,
@@ -94,6 +95,31 @@ async fn sl2_ad5_each_event_that_revokes_tokens_is_seen_at_once_by_every_node_an
             assert_eq!(status, [u8::from(of_client), u8::from(of_user), 0], "{event}");
         }
     }
+}
+
+async fn sl2_a_login_that_the_server_ends_takes_its_access_tokens_along(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("logins_per_user", "2")]).await.with_orders();
+    let (shop, api) = (app.app_for_users("shop"), api(&app));
+    app.user("alice");
+    let displaced = app.sign_in(&shop).await;
+    app.pass(Duration::from_secs(1)).await;
+    let replayed = app.sign_in(&shop).await;
+    let refreshed = app.refresh(&shop, &replayed.refresh_token()).await;
+    app.pass(Duration::from_secs(31)).await;
+    // One login more than the user may have, and a used refresh token that comes back.
+    let other = app.sign_in(&shop).await.access_token();
+    app.refresh(&shop, &replayed.refresh_token()).await.refused(400, "invalid_grant");
+    let ended = [&displaced, &replayed, &refreshed].map(Answer::access_token);
+    for token in &ended {
+        assert!(!app.is_active(&api, token).await);
+    }
+    assert!(app.is_active(&api, &other).await);
+    app.publish().await;
+    for token in &ended {
+        assert_eq!(listed(&app, token).await, 1);
+    }
+    assert_eq!(listed(&app, &other).await, 0);
 }
 
 async fn sl2_a_client_goes_on_with_fresh_tokens_after_its_tokens_were_revoked(backend: Backend) {

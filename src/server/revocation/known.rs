@@ -20,6 +20,7 @@ use crate::{
         keys::SKEW,
         model::{Damaged, Revocation, StatusListId},
         store::{self, LEAP, Store},
+        telemetry,
     },
 };
 
@@ -124,7 +125,15 @@ impl Known {
     pub(super) async fn follow(&mut self, store: &Store, look: &Look) -> Result<(), store::Error> {
         if look.epoch < self.seen {
             // Verifiers have seen the higher epoch, and take nothing older. The next look reads under the one that is above it.
-            return within(Pace::OF_LOOK.query, store.raise_revocations_above(self.seen)).await;
+            within(Pace::OF_LOOK.query, store.raise_revocations_above(self.seen)).await?;
+            tracing::error!(
+                target: telemetry::SECURITY,
+                event = "revocations.lost",
+                epoch = look.epoch,
+                seen = self.seen,
+                "the database has lost the latest revocations, as after a failover: tokens that they concern are valid again"
+            );
+            return Ok(());
         }
         self.seen = look.epoch;
         let is_known = self.again.is_none() && self.shown.epoch == look.epoch;

@@ -190,16 +190,20 @@ impl LockedSpan {
     }
 }
 
-/// Locks the client's span around a position. `None` if its list is gone, because the database was restored.
-pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIndex) -> Result<Option<LockedSpan>, Error> {
-    let list = sqlx::query("SELECT width FROM status_lists WHERE id = $1").bind(index.list.to_string());
-    let Some(list) = list.fetch_optional(&mut *connection).await? else { return Ok(None) };
-    let width = number("width", list.try_get("width")?)?.max(1);
+/// The width of the spans of a list. `None` if the list is gone, because the database was restored.
+pub(super) async fn width_in(connection: &mut AnyConnection, list: &StatusListId) -> Result<Option<u32>, Error> {
+    let row = sqlx::query("SELECT width FROM status_lists WHERE id = $1").bind(list.to_string());
+    let Some(row) = row.fetch_optional(connection).await? else { return Ok(None) };
+    Ok(Some(number("width", row.try_get("width")?)?.max(1)))
+}
+
+/// Locks the client's span around a position in a list of spans of this width. `None` if there is no such span: a row outlives all tokens
+/// that name its positions, but a failover may lose it.
+pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIndex, width: u32) -> Result<Option<LockedSpan>, Error> {
     let (list, start) = (index.list.to_string(), i64::from(index.index / width * width));
-    // A row outlives all tokens that name its positions. To report one as revoked that is not would be the worst answer.
-    let missing = || Error::Corrupt { what: "status list", why: format!("{} has no span around the position {}", index.list, index.index) };
     let span = sqlx::query("SELECT client_id FROM status_spans WHERE list_id = $1 AND start = $2").bind(list.clone()).bind(start);
-    let client: String = span.fetch_optional(&mut *connection).await?.ok_or_else(missing)?.try_get("client_id")?;
+    let Some(span) = span.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let client: String = span.try_get("client_id")?;
     // The client before the span, as in every other write: a revocation of all its tokens, which ends its spans, comes before or after this
     // one, which may create another.
     sqlx::query("UPDATE clients SET id = id WHERE id = $1").bind(client.clone()).execute(&mut *connection).await?;
@@ -207,7 +211,7 @@ pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIn
         "UPDATE status_spans SET set_bits = set_bits WHERE list_id = $1 AND start = $2 AND client_id = $3
          RETURNING list_id, start, width, client_id, set_bits, revoked_at, ends_at",
     );
-    let row = row.bind(list).bind(start).bind(client).fetch_optional(connection).await?.ok_or_else(missing)?;
+    let Some(row) = row.bind(list).bind(start).bind(client).fetch_optional(connection).await? else { return Ok(None) };
     Ok(Some(LockedSpan {
         span: read(&row)?,
         client: row.try_get("client_id")?,

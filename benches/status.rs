@@ -1,8 +1,8 @@
 //! What looking up the status of a token costs: complete verifications of one token, by a verifier that looks it up and by one that ignores it.
 //!
-//! The difference is less than a hundredth of a verification. So the two take turns, a few milliseconds each, and the difference is the median of those
-//! between neighbors: what else the machine does meanwhile concerns both. The same between two verifiers that both ignore the status shows how exact
-//! that is. The time is that of the system, as in production, where reading it is a part of the cost.
+//! The difference is less than a hundredth of a verification. So the two take turns, a few milliseconds each, and the difference is the median of
+//! those between neighbors: what else the machine does meanwhile concerns both. The same between two verifiers that both ignore the status shows how
+//! exact that is. The time is that of the system, as in production, where reading it is a part of the cost.
 
 use std::{
     hint::black_box,

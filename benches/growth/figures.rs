@@ -146,7 +146,8 @@ async fn token_of_each_list(issuer: &Issuer) -> Vec<String> {
     let clients = "SELECT MIN(client_id) FROM status_spans WHERE ends_at IS NULL AND client_id LIKE 'client-%' GROUP BY list_id";
     let clients: Vec<String> = sqlx::query_scalar(clients).fetch_all(&mut sql).await.expect("clients");
     // SQLite takes the other columns from the row with the minimum.
-    let logins = "SELECT MIN(id), generation FROM logins WHERE status_list IS NOT NULL AND ended_at IS NULL AND idle_ends_at > $1 GROUP BY status_list";
+    let logins = "SELECT MIN(id), generation FROM logins
+                  WHERE status_list IS NOT NULL AND ended_at IS NULL AND idle_ends_at > $1 GROUP BY status_list";
     let logins = sqlx::query_as(logins).bind(issuer.clock.now().seconds());
     let logins: Vec<(String, i64)> = logins.fetch_all(&mut sql).await.expect("logins");
     let (mut connection, mut tokens) = (Connection::open(issuer.addr).await, Vec::new());

@@ -1,5 +1,5 @@
-//! What tokens that can be taken back leave behind: rows, bytes of the database and of the status lists, the CPU time of publishing, and the memory of a
-//! verifier.
+//! What tokens that can be taken back leave behind: rows, bytes of the database and of the status lists, the CPU time of publishing, and the
+//! memory of a verifier.
 //!
 //! ```sh
 //! cargo bench --features growth --bench growth                        # both parts
@@ -7,14 +7,14 @@
 //! cargo bench --features growth --bench growth -- clients [DIVISOR]   # 1,000,000 clients and 1,000,000 logins (SL5)
 //! ```
 //!
-//! DIVISOR makes everything smaller by this factor, for a trial. The database is a file in the temporary folder (`TMPDIR`), of about 2 GB in the second
-//! part.
+//! DIVISOR makes everything smaller by this factor, for a trial. The database is a file in the temporary folder (`TMPDIR`), of about 2 GB in the
+//! second part.
 //!
-//! The server runs in this process, and the benchmark moves its clock. Every token is issued by a request over HTTP, and by the code that issues all
-//! tokens: client credentials for clients, refresh tokens for logins. Rows are inserted only for what exists before: clients, users, and logins that
-//! have not been given a position in a status list. A sign-in for each would hash a million passwords. The second part also inserts spans and positions,
-//! at random places and in lists as full as those of the server, but for the last hundredth, which the server places itself. Tokens are signed with
-//! ES256, so that signatures take the smaller part of the time.
+//! The server runs in this process, and the benchmark moves its clock. Every token is issued by a request over HTTP, and by the code that issues
+//! all tokens: client credentials for clients, refresh tokens for logins. Rows are inserted only for what exists before: clients, users, and logins
+//! that have not been given a position in a status list. A sign-in for each would hash a million passwords. The second part also inserts spans and
+//! positions, at random places and in lists as full as those of the server, but for the last hundredth, which the server places itself. Tokens are
+//! signed with ES256, so that signatures take the smaller part of the time.
 
 mod figures;
 mod issuer;

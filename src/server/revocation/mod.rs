@@ -154,7 +154,7 @@ impl Revocations {
     }
 
     /// The time since this node last knew that its revocations were all there are.
-    pub(crate) fn confirmed_age(&self) -> Duration {
+    fn confirmed_age(&self) -> Duration {
         self.0.clock.steady().since(self.0.view.load().read_at)
     }
 

@@ -1,6 +1,6 @@
 //! A status list as a signed document: draft-ietf-oauth-status-list section 5.1.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
@@ -28,6 +28,8 @@ pub(super) struct Rendered {
     /// By the steady clock.
     pub(super) signed_at: Timestamp,
     set: Arc<RoaringBitmap>,
+    /// When it was first found to differ from what this node knows, by the steady clock.
+    outdated_since: OnceLock<Timestamp>,
 }
 
 impl Rendered {
@@ -50,12 +52,13 @@ impl Rendered {
             epoch: Some(epoch),
         };
         let document = Document::of_content(&content, key.sign(StatusListClaims::TYPE, &claims)?);
-        Ok(Self { document, kid, confirmed_at, signed_at, set })
+        Ok(Self { document, kid, confirmed_at, signed_at, set, outdated_since: OnceLock::new() })
     }
 
-    /// Whether it shows exactly these positions as set.
-    pub(super) fn shows(&self, set: &Arc<RoaringBitmap>) -> bool {
-        Arc::ptr_eq(&self.set, set) || self.set == *set
+    /// Since when it has not shown exactly the positions that are set, as far as it was compared. `None` if it does. `now` is by the steady clock.
+    pub(super) fn outdated_since(&self, set: &Arc<RoaringBitmap>, now: Timestamp) -> Option<Timestamp> {
+        let shows = Arc::ptr_eq(&self.set, set) || self.set == *set;
+        (!shows).then(|| *self.outdated_since.get_or_init(|| now))
     }
 }
 

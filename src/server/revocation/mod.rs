@@ -23,6 +23,7 @@ pub(crate) use publisher::{NotPublished, Publisher};
 pub(crate) use view::Snapshot;
 
 use known::{Known, within};
+use resting::Positions;
 use spans::Spans;
 use view::View;
 
@@ -207,9 +208,9 @@ impl Revocations {
         format!("{}{list}", self.0.prefix)
     }
 
-    /// The ids of all lists that this node knows.
-    pub(crate) fn list_ids(&self) -> Vec<StatusListId> {
-        self.0.view.load().ids()
+    /// All lists that this node knows.
+    fn lists(&self) -> Arc<Positions> {
+        Arc::clone(&self.0.view.load().sets)
     }
 
     /// A list as this node knows it.

@@ -175,7 +175,7 @@ impl Publisher {
     /// The URIs of all lists, of at most `count`, as they are answered.
     pub(crate) fn aggregation(&self, count: usize) -> Document {
         let revocations = &self.0.revocations;
-        self.0.aggregation.document(revocations.list_ids(), count, |id| revocations.uri(id))
+        self.0.aggregation.document(&revocations.lists(), count, |id| revocations.uri(id))
     }
 
     /// Signs the held lists again whose content or key has changed or whose signature is old. Drops those that are gone, and those that are

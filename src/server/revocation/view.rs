@@ -48,10 +48,6 @@ impl View {
         (taken(&self.sets) + taken(&self.resting)) * 2 >= u64::from(span.width)
     }
 
-    pub(super) fn ids(&self) -> Vec<StatusListId> {
-        self.sets.keys().cloned().collect()
-    }
-
     pub(super) fn snapshot(&self, list: &StatusListId) -> Option<Snapshot> {
         let set = Arc::clone(self.sets.get(list)?);
         Some(Snapshot { set, epoch: self.epoch, confirmed_at: self.confirmed_at })

@@ -8,7 +8,9 @@ use std::{
 use sealwright::server::commands::{ClientChange, LoginsOf, UserChange};
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Backend, Credential, List, SIGN_IN, TestApp, TestDatabase, at_orders, on_both_databases, position};
+use crate::support::{
+    Answer, Backend, Credential, List, SIGN_IN, TestApp, TestDatabase, at_orders, on_both_databases, on_sqlite, position,
+};
 
 on_both_databases![
     a_node_that_has_not_noticed_a_withdrawal_issues_nothing_to_the_client,
@@ -24,6 +26,11 @@ on_both_databases![
     a_token_whose_span_is_missing_is_revoked_nevertheless,
     sl5_a_client_has_one_row_a_login_none_but_its_own_and_a_token_none,
     a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_other,
+];
+
+on_sqlite![
+    a_login_gets_another_position_if_the_first_that_was_chosen_is_taken_meanwhile,
+    the_positions_of_as_many_clients_are_cached_as_clients_are,
 ];
 
 const BOTH: &str = "orders:read orders:write";
@@ -228,6 +235,41 @@ async fn a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another(b
     assert_eq!(app.database.texts(of_span).await, ["0"], "one, until its last token has expired");
     let again = app.revoke(&client, &format!("token={oldest}")).await;
     assert_eq!(again.status, 200);
+}
+
+async fn a_login_gets_another_position_if_the_first_that_was_chosen_is_taken_meanwhile(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let token = app.sign_in(&shop).await.refresh_token();
+    // The login loses its position.
+    read_only(&app, "shop");
+    app.settle().await;
+    app.database.execute("CREATE TABLE tries (n INTEGER)").await;
+    let taken = "CREATE TRIGGER taken BEFORE UPDATE OF status_index ON logins
+        WHEN NEW.status_index IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tries)
+        BEGIN INSERT INTO tries VALUES (1); SELECT RAISE(IGNORE); END";
+    app.database.execute(taken).await;
+    let refreshed = app.refresh(&shop, &token).await;
+    assert_eq!(refreshed.granted()["scope"], "orders:read");
+    assert_eq!(app.database.texts("SELECT CAST(n AS TEXT) FROM tries").await, ["1"]);
+    let given = position(&refreshed.access_token()).1;
+    assert_eq!(app.database.texts("SELECT CAST(status_index AS TEXT) FROM logins").await, [given.to_string()]);
+}
+
+async fn the_positions_of_as_many_clients_are_cached_as_clients_are(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("cached_clients", "1")]).await.with_orders();
+    // Those that are too many are dropped some at a time.
+    let clients: Vec<Credential> = (0..70).map(|number| app.client(&format!("c{number}"))).collect();
+    for round in 0..2 {
+        for client in &clients {
+            app.plain_token(client).await.granted();
+        }
+        if round == 0 {
+            app.database.execute("DELETE FROM status_spans").await;
+        }
+    }
+    let read_again = app.database.texts("SELECT client_id FROM status_spans").await.len();
+    assert!(read_again > 30, "{read_again}");
 }
 
 async fn a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken(backend: Backend) {

@@ -105,6 +105,8 @@ pub(crate) enum Error {
 }
 
 impl Revocations {
+    /// Attempts to give a login a position: another login may take the one that was chosen.
+    const TRIES: usize = 2;
     /// How many unknown lists are looked up at once.
     const LOOK_UPS: usize = 2;
     /// How long a look-up waits for its turn.
@@ -189,13 +191,18 @@ impl Revocations {
 
     async fn place(&self, login: &Login, since: TokensSince, now: Timestamp) -> Result<StatusIndex, Error> {
         let store = &self.0.store;
-        let chosen = store.choose_login_position(now).await?;
-        if store.set_login_position(login, since, &chosen).await? {
-            return Ok(chosen);
+        for _ in 0..Self::TRIES {
+            let chosen = store.choose_login_position(now).await?;
+            if store.set_login_position(login, since, &chosen).await? {
+                return Ok(chosen);
+            }
+            // Another request was faster, the login has ended, a right was withdrawn, or another login took the position. If the login has one,
+            // that was given to other rights: the caller checks its own when the token is signed.
+            if let Some(given) = store.find_login(&login.id).await?.and_then(|login| login.status) {
+                return Ok(given);
+            }
         }
-        // Another request was faster, the login has ended, or a right was withdrawn. If the login has a position, that was given to other
-        // rights: the caller checks its own when the token is signed.
-        store.find_login(&login.id).await?.and_then(|login| login.status).ok_or(Error::Gone)
+        Err(Error::Gone)
     }
 
     /// The claim of a token at this position.

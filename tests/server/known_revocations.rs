@@ -1,6 +1,7 @@
-//! What a node knows of the revocations: read page by page, read again after an outage or a failover, and the same on every node.
+//! What a node knows of the revocations: read page by page, read again after an outage or a failover, the same on every node, and dropped when they have
+//! ended.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use serde_json::Value;
 
@@ -8,15 +9,24 @@ use crate::support::{Backend, Credential, List, Process, TestApp, TestDatabase, 
 
 on_both_databases![
     a_failover_that_lost_the_latest_revocation_is_noticed_by_every_node_and_the_others_stay,
+    a_node_that_starts_after_a_failover_raises_the_epoch_above_the_one_that_it_has_seen,
     after_an_outage_other_revocations_under_the_same_epochs_are_read,
     after_a_failover_a_client_gets_positions_that_the_database_knows,
     more_revocations_than_three_reads_hold_are_known_to_a_running_node_and_to_one_that_starts,
     the_log_says_that_revocations_cannot_be_read_are_damaged_or_were_lost,
 ];
 
-on_sqlite![two_nodes_know_the_same_revocations_and_forget_them_when_their_tokens_have_expired];
+on_sqlite![
+    two_nodes_know_the_same_revocations_and_forget_them_when_their_tokens_have_expired,
+    a_node_that_starts_shows_no_revocation_that_has_ended_and_its_position_rests,
+    hd11_a_node_whose_clock_was_set_back_drops_ended_revocations_and_deletes_them,
+    hd11_a_node_whose_clock_is_behind_drops_ended_revocations_by_its_own_time,
+    hd11_on_a_node_whose_clock_was_set_forward_revocations_end_neither_early_nor_late,
+    hd11_after_an_outage_of_all_nodes_revocations_end_neither_early_nor_an_hour_late,
+];
 
 const SETTINGS: [(&str, &str); 1] = [("issuer", "https://issuer.example")];
+const MINUTE: Duration = Duration::from_secs(60);
 const RAISE: &str = "UPDATE epochs SET n = n + 1 WHERE kind = 'revocations'";
 const SET_BACK: &str = "UPDATE epochs SET n = n - 1 WHERE kind = 'revocations'";
 
@@ -94,6 +104,36 @@ async fn a_failover_that_lost_the_latest_revocation_is_noticed_by_every_node_and
         let list = List::get(node, &uri).await;
         assert_eq!((list.set.clone(), list.epoch()), (places(&[&revoked, &lost]), before.epoch() + 1));
     }
+}
+
+async fn a_node_that_starts_after_a_failover_raises_the_epoch_above_the_one_that_it_has_seen(backend: Backend) {
+    let (app, client) = start(backend).await;
+    let [revoked, lost] = tokens(&app, &client).await;
+    let uri = position(&revoked).0;
+    for token in [&revoked, &lost] {
+        revoke(&app, &client, token).await;
+    }
+    app.publish().await;
+    let seen = List::get(&app, &uri).await.epoch();
+    // The node's record of the database is written in the background.
+    let record = app.database.keys_dir().join("database-record.json");
+    let recorded = || serde_json::from_str::<Value>(&fs::read_to_string(&record).unwrap()).unwrap()["seen"]["revocations"].as_i64();
+    let mut looks = 0;
+    while recorded() != Some(seen) {
+        assert!(looks < 100, "it is not recorded");
+        app.settle().await;
+        looks += 1;
+    }
+
+    // While no node runs, a replica that did not have the last one takes the place of the database.
+    let database = app.stop().await;
+    database.execute("DELETE FROM revocations WHERE epoch = (SELECT MAX(epoch) FROM revocations)").await;
+    database.execute(SET_BACK).await;
+    let app = TestApp::start_with(database, &SETTINGS).await;
+    read_again(&app).await;
+    let list = List::get(&app, &uri).await;
+    assert_eq!(list.set, places(&[&revoked]));
+    assert!(list.epoch() > seen, "verifiers take no list for newer that has an epoch which they have seen");
 }
 
 async fn after_an_outage_other_revocations_under_the_same_epochs_are_read(backend: Backend) {
@@ -200,6 +240,93 @@ async fn two_nodes_know_the_same_revocations_and_forget_them_when_their_tokens_h
     assert_eq!((expired.set.len(), expired.epoch()), (0, revoked.epoch()), "verifiers compare the time of lists of one epoch");
     assert!(expired.iat() > revoked.iat());
     assert_eq!((known(&first).await, known(&second).await), (0, 0));
+}
+
+async fn a_node_that_starts_shows_no_revocation_that_has_ended_and_its_position_rests(backend: Backend) {
+    let settings = [SETTINGS[0], ("status_span", "16")];
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
+    let client = app.client("serverless");
+    let revoked: [String; 7] = tokens(&app, &client).await;
+    for token in &revoked {
+        revoke(&app, &client, token).await;
+    }
+    app.settle().await;
+    assert_eq!(known(&app).await, 7);
+    // Rows are kept for ten minutes after that.
+    let now = app.now();
+    app.database.execute(&format!("UPDATE revocations SET expires_at = {}", now.seconds() - 181)).await;
+    let app = TestApp::start_at(app.stop().await, &settings, now).await;
+    assert_eq!(known(&app).await, 0, "without a look");
+    assert_eq!(List::get(&app, &position(&revoked[0]).0).await.set, BTreeSet::new());
+    let revoked = places(&revoked.each_ref());
+    let fresh: [String; 18] = tokens(&app, &client).await;
+    assert!(places(&fresh.each_ref()).is_disjoint(&revoked), "a verifier may still have a list in which they are set");
+    pass(&[&app], 5).await;
+    let fresh: [String; 16] = tokens(&app, &client).await;
+    assert!(places(&fresh.each_ref()).is_superset(&revoked));
+}
+
+/// Lets minutes pass on each node.
+async fn pass(nodes: &[&TestApp], minutes: u32) {
+    for _ in 0..minutes {
+        for node in nodes {
+            node.pass(MINUTE).await;
+        }
+    }
+}
+
+/// Revokes a token. The revocation ends after seventeen minutes, and is dropped at the twentieth.
+async fn revoke_one(app: &TestApp, client: &Credential) {
+    let [token] = tokens(app, client).await;
+    revoke(app, client, &token).await;
+    pass(&[app], 1).await;
+    assert_eq!(known(app).await, 1);
+}
+
+async fn hd11_a_node_whose_clock_was_set_back_drops_ended_revocations_and_deletes_them(backend: Backend) {
+    let (app, client) = start(backend).await;
+    revoke_one(&app, &client).await;
+    app.clock.set_back(5 * MINUTE);
+    pass(&[&app], 22).await;
+    assert_eq!(known(&app).await, 1, "late, but not early");
+    pass(&[&app], 4).await;
+    assert_eq!(known(&app).await, 0);
+    pass(&[&app], 10).await;
+    assert_eq!(app.database.texts("SELECT list_id FROM revocations").await, [""; 0]);
+}
+
+async fn hd11_a_node_whose_clock_is_behind_drops_ended_revocations_by_its_own_time(backend: Backend) {
+    let (app, client) = start(backend).await;
+    pass(&[&app], 10).await;
+    let behind = app.second_node_behind(5 * MINUTE).await;
+    revoke_one(&app, &client).await;
+    pass(&[&behind], 1).await;
+    pass(&[&app, &behind], 20).await;
+    assert_eq!((known(&app).await, known(&behind).await), (0, 1));
+    pass(&[&app, &behind], 6).await;
+    assert_eq!(known(&behind).await, 0);
+}
+
+async fn hd11_on_a_node_whose_clock_was_set_forward_revocations_end_neither_early_nor_late(backend: Backend) {
+    let (app, client) = start(backend).await;
+    revoke_one(&app, &client).await;
+    app.clock.set_forward(24 * 60 * MINUTE);
+    pass(&[&app], 15).await;
+    assert_eq!(known(&app).await, 1);
+    pass(&[&app], 6).await;
+    assert_eq!(known(&app).await, 0);
+}
+
+async fn hd11_after_an_outage_of_all_nodes_revocations_end_neither_early_nor_an_hour_late(backend: Backend) {
+    let (app, client) = start(backend).await;
+    revoke_one(&app, &client).await;
+    let later = app.now() + 60 * MINUTE;
+    // Its clock may also be ahead by so much.
+    let app = TestApp::start_at(app.stop().await, &SETTINGS, later).await;
+    pass(&[&app], 15).await;
+    assert_eq!(known(&app).await, 1);
+    pass(&[&app], 6).await;
+    assert_eq!(known(&app).await, 0);
 }
 
 async fn the_log_says_that_revocations_cannot_be_read_are_damaged_or_were_lost(backend: Backend) {

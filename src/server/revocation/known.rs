@@ -40,10 +40,12 @@ pub(crate) struct Look {
     pub(crate) read_at: Timestamp,
     /// The same by the wall clock.
     pub(crate) now: Timestamp,
+    /// The same by the monotonic clock.
+    pub(crate) monotonic: Duration,
+    /// The time by which revocations end: that of the wall clock, unless that may be ahead.
+    pub(crate) cautious_now: Timestamp,
     /// Whether the look before failed.
     pub(crate) was_blind: bool,
-    /// Whether the wall clock can be trusted.
-    pub(crate) clock_is_right: bool,
 }
 
 /// The revocations that this node knows, and how far it has read those that it does not know yet.
@@ -101,11 +103,15 @@ pub(super) async fn within<T>(limit: Duration, query: impl Future<Output = Resul
 }
 
 impl Known {
-    /// Reads all revocations. `epoch` was read before, at `confirmed_at`; `read_at` is now.
-    pub(super) async fn read(store: &Store, epoch: i64, read_at: Timestamp, confirmed_at: Timestamp) -> Result<Self, store::Error> {
+    /// Reads all revocations after the first look. `seen` is the highest epoch that an earlier run of this node has read.
+    pub(super) async fn read(store: &Store, look: &Look, seen: i64) -> Result<Self, store::Error> {
+        let Look { epoch, read_at, now: confirmed_at, .. } = *look;
         let (shown, again) = (Lists::default(), Some(Lists::default()));
-        let mut known = Self { shown, again, resting: Resting::default(), seen: epoch, read_at, confirmed_at };
+        let mut known = Self { shown, again, resting: Resting::default(), seen: seen.max(epoch), read_at, confirmed_at };
         known.read_on(store, Pace::AT_START, epoch).await?;
+        // Among them are some that have ended.
+        let all = known.view();
+        known.drop_expired(look, &all);
         Ok(known)
     }
 
@@ -158,12 +164,10 @@ impl Known {
 
     /// Drops revocations that have ended, after a look. The positions of `before`, the view until now, that are not shown any more rest.
     pub(super) fn drop_expired(&mut self, look: &Look, before: &View) {
-        // By a clock that is ahead, a revocation would end while its tokens are still valid, and a rest while lists are still used.
-        if look.clock_is_right {
-            self.shown.drop_expired(look.now);
-            self.resting.end(look.read_at);
-        }
-        self.resting.begin(&before.sets, &self.shown.sets, look.read_at);
+        // Neither by a clock that may be ahead: a revocation would end while its tokens are still valid, and a rest while lists are still used.
+        self.shown.drop_expired(look.cautious_now);
+        self.resting.end(look.monotonic);
+        self.resting.begin(&before.sets, &self.shown.sets, look.monotonic);
     }
 
     pub(super) fn view(&self) -> View {
@@ -278,7 +282,7 @@ mod tests {
     }
 
     fn look(epoch: i64) -> Look {
-        Look { epoch, read_at: NOON, now: NOON, was_blind: false, clock_is_right: true }
+        Look { epoch, read_at: NOON, now: NOON, monotonic: Duration::ZERO, cautious_now: NOON, was_blind: false }
     }
 
     fn positions(view: &View) -> Vec<u32> {
@@ -332,10 +336,16 @@ mod tests {
         assert_eq!(positions(&known.view()), [7], "until all are read");
     }
 
-    /// The positions that are shown after a look at a time after noon, and those that no token gets.
-    fn after_look(known: &mut Known, seconds: u32, clock_is_right: bool) -> (Vec<u32>, Vec<u32>) {
-        let (now, before) = (NOON + seconds * Duration::from_secs(1), known.view());
-        known.drop_expired(&Look { read_at: now, now, clock_is_right, ..look(1) }, &before);
+    /// The positions that are shown after a look, when some seconds have passed since noon, and those that no token gets.
+    fn after_look(known: &mut Known, seconds: u32) -> (Vec<u32>, Vec<u32>) {
+        after_look_at(known, seconds, seconds)
+    }
+
+    /// The same. The time by which revocations end is `time` seconds after noon.
+    fn after_look_at(known: &mut Known, passed: u32, time: u32) -> (Vec<u32>, Vec<u32>) {
+        let seconds = |seconds: u32| seconds * Duration::from_secs(1);
+        let before = known.view();
+        known.drop_expired(&Look { monotonic: seconds(passed), cautious_now: NOON + seconds(time), ..look(1) }, &before);
         let (view, list) = (known.view(), list());
         let is_taken = view.taken(&list);
         (positions(&view), (0..16).filter(|index| is_taken(*index)).collect())
@@ -345,21 +355,22 @@ mod tests {
     fn a_position_rests_for_some_minutes_after_its_revocation_was_dropped() {
         let mut known = known();
         known.shown.add(vec![revoked(1, 7, 1, NOON), revoked(1, 8, 1, NOON + 60 * MINUTE)]);
-        assert_eq!(after_look(&mut known, 119, true), (vec![7, 8], vec![7, 8]));
+        assert_eq!(after_look(&mut known, 119), (vec![7, 8], vec![7, 8]));
         for seconds in [120, 180, 359] {
-            assert_eq!(after_look(&mut known, seconds, true), (vec![8], vec![7, 8]), "{seconds}");
+            assert_eq!(after_look(&mut known, seconds), (vec![8], vec![7, 8]), "{seconds}");
         }
-        assert_eq!(after_look(&mut known, 360, true), (vec![8], vec![8]));
+        assert_eq!(after_look(&mut known, 360), (vec![8], vec![8]));
     }
 
     #[test]
-    fn no_rest_ends_by_a_clock_that_is_not_trusted() {
+    fn a_position_rests_as_long_as_ever_when_the_time_by_which_revocations_end_leaps() {
         let mut known = known();
         known.shown.add(vec![revoked(1, 7, 1, NOON), revoked(1, 8, 1, NOON + 60 * MINUTE)]);
-        assert_eq!(after_look(&mut known, 120, true), (vec![8], vec![7, 8]));
-        assert_eq!(after_look(&mut known, 90_000, false), (vec![8], vec![7, 8]));
-        assert_eq!(after_look(&mut known, 93_600, true), (vec![], vec![8]), "verifiers have a list in which it is set");
-        assert_eq!(after_look(&mut known, 93_840, true), (vec![], vec![]));
+        assert_eq!(after_look_at(&mut known, 120, 120), (vec![8], vec![7, 8]));
+        for (passed, time) in [(121, 90_000), (180, 59), (359, 90_238)] {
+            assert_eq!(after_look_at(&mut known, passed, time), (vec![], vec![7, 8]), "{passed}: they are set in lists of verifiers");
+        }
+        assert_eq!(after_look_at(&mut known, 360, 90_239), (vec![], vec![]));
     }
 
     #[test]
@@ -370,8 +381,8 @@ mod tests {
         known.shown = Lists::default();
         known.shown.add(vec![revoked(1, 8, 1, NOON + 60 * MINUTE)]);
         known.drop_expired(&look(1), &before);
-        assert_eq!(after_look(&mut known, 239, true), (vec![8], vec![7, 8]));
-        assert_eq!(after_look(&mut known, 240, true), (vec![8], vec![8]));
+        assert_eq!(after_look(&mut known, 239), (vec![8], vec![7, 8]));
+        assert_eq!(after_look(&mut known, 240), (vec![8], vec![8]));
     }
 
     #[test]

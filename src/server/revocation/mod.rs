@@ -114,21 +114,23 @@ impl Revocations {
     /// How long a look-up may take.
     const LOOKED_UP_WITHIN: Duration = Duration::from_secs(2);
 
-    /// Reads all revocations, however long it takes. `epoch` was read at `now`, by the wall clock.
+    /// Reads all revocations after the first look, however long it takes. `cached` is the number of clients that are cached, and `seen` the highest
+    /// epoch of revocations that an earlier run of this node has read: if that is lost, the next look raises the epoch above it.
     pub(crate) async fn open(
         policy: Policy,
+        cached: u64,
         store: Store,
         clock: &SharedClock,
         issuer: &Issuer,
-        epoch: i64,
-        now: Timestamp,
+        look: Look,
+        seen: i64,
     ) -> Result<Self, store::Error> {
-        let known = Known::read(&store, epoch, clock.steady(), now).await?;
+        let known = Known::read(&store, &look, seen).await?;
         Ok(Self(Arc::new(Inner {
             policy,
             clock: Arc::clone(clock),
             prefix: format!("{}/", issuer.endpoint(ServerMetadata::STATUS_LISTS_ROUTE)),
-            spans: Spans::new(),
+            spans: Spans::new(cached),
             view: ArcSwap::from_pointee(known.view()),
             known: Mutex::new(known),
             looking_up: Semaphore::new(Self::LOOK_UPS),

@@ -9,12 +9,10 @@ use std::{
 use roaring::RoaringBitmap;
 
 use super::TTL;
-use crate::{
-    clock::Timestamp,
-    server::{keys::SKEW, model::StatusListId},
-};
+use crate::server::{keys::SKEW, model::StatusListId};
 
-/// How much later than this node another one may drop a revocation. A node whose clock is further behind does not trust it, and drops none.
+/// How much later than this node another one may drop a revocation. One whose clock is further behind must be corrected: until then, verifiers that get
+/// its lists refuse tokens that were not revoked.
 const OTHERS_DROP_WITHIN: Duration = SKEW.saturating_mul(2);
 /// How long a list may be used once a newer one can be fetched: two `ttl` in a cache that repeats it, three in a verifier, and one for the newer list
 /// to be signed. Only a verifier that cannot fetch lists uses one for longer, up to an hour. It may then refuse tokens that were not revoked.
@@ -27,8 +25,8 @@ pub(super) type Positions = HashMap<StatusListId, Arc<RoaringBitmap>>;
 /// The positions that rest. Per list, they are at most as many bitmaps as there are minutes in the longest rest, and their union.
 #[derive(Debug, Default)]
 pub(super) struct Resting {
-    /// By the end of their rest, by the steady clock: the same for all that were dropped in the same minute.
-    until: BTreeMap<Timestamp, Positions>,
+    /// By the end of their rest, by the monotonic clock, which no one sets: the same for all that were dropped in the same minute.
+    until: BTreeMap<Duration, Positions>,
     /// All of them, shared with the view.
     all: Arc<Positions>,
 }
@@ -44,8 +42,8 @@ impl Resting {
     }
 
     /// Begins the rest of the positions that were set `before` and are not set `after`. A list that is gone has none: no token gets a position there.
-    pub(super) fn begin(&mut self, before: &Positions, after: &Positions, steady: Timestamp) {
-        let end_of_minute = Timestamp::from_seconds((steady.seconds().div_euclid(60) + 1) * 60);
+    pub(super) fn begin(&mut self, before: &Positions, after: &Positions, monotonic: Duration) {
+        let end_of_minute = Duration::from_secs((monotonic.as_secs() / 60 + 1) * 60);
         let mut any = false;
         for (list, set) in after {
             let Some(earlier) = before.get(list).filter(|earlier| !Arc::ptr_eq(earlier, set)) else { continue };
@@ -62,9 +60,9 @@ impl Resting {
     }
 
     /// Ends the rest of the positions whose time has come.
-    pub(super) fn end(&mut self, steady: Timestamp) {
+    pub(super) fn end(&mut self, monotonic: Duration) {
         let before = self.until.len();
-        self.until.retain(|until, _| *until > steady);
+        self.until.retain(|until, _| *until > monotonic);
         if self.until.len() < before {
             self.unite();
         }
@@ -83,7 +81,6 @@ impl Resting {
 mod tests {
     use super::*;
 
-    const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
     const LIST: &str = "di5G35ZktxQQIXjO7RRStA";
 
     fn set<const N: usize>(positions: [u32; N]) -> Positions {
@@ -91,7 +88,7 @@ mod tests {
     }
 
     fn at(resting: &mut Resting, seconds: u32) -> Vec<u32> {
-        resting.end(NOON + seconds * Duration::from_secs(1));
+        resting.end(seconds * Duration::from_secs(1));
         resting.all().values().flat_map(|positions| positions.iter()).collect()
     }
 
@@ -99,7 +96,7 @@ mod tests {
     fn a_position_rests_for_three_minutes_and_at_most_four() {
         for second in [0, 1, 59] {
             let mut resting = Resting::default();
-            resting.begin(&set([6, 7]), &set([6]), NOON + second * Duration::from_secs(1));
+            resting.begin(&set([6, 7]), &set([6]), second * Duration::from_secs(1));
             assert_eq!(at(&mut resting, second + 180), [7], "{second}");
             assert_eq!(at(&mut resting, second + 240), [0; 0], "{second}");
         }
@@ -108,8 +105,8 @@ mod tests {
     #[test]
     fn a_position_that_rests_again_does_so_from_the_beginning_and_the_others_do_not() {
         let mut resting = Resting::default();
-        resting.begin(&set([6, 7, 8]), &set([8]), NOON);
-        resting.begin(&set([7, 8]), &set([8]), NOON + 2 * MINUTE);
+        resting.begin(&set([6, 7, 8]), &set([8]), Duration::ZERO);
+        resting.begin(&set([7, 8]), &set([8]), 2 * MINUTE);
         assert_eq!(at(&mut resting, 239), [6, 7]);
         assert_eq!(at(&mut resting, 240), [7]);
         assert_eq!(at(&mut resting, 359), [7]);
@@ -120,7 +117,7 @@ mod tests {
     fn what_rests_is_held_by_the_minute_however_often_positions_are_dropped() {
         let mut resting = Resting::default();
         for second in 0..3600 {
-            let now = NOON + second * Duration::from_secs(1);
+            let now = second * Duration::from_secs(1);
             resting.begin(&set([second]), &set([]), now);
             resting.end(now);
             assert!(resting.until.len() <= 4, "{second}: {}", resting.until.len());
@@ -134,9 +131,9 @@ mod tests {
     fn a_list_that_is_gone_or_that_has_not_changed_has_no_position_that_rests() {
         let mut resting = Resting::default();
         let before = set([7]);
-        resting.begin(&before, &Positions::new(), NOON);
-        resting.begin(&before, &before, NOON);
-        resting.begin(&before, &set([7, 8]), NOON);
+        resting.begin(&before, &Positions::new(), Duration::ZERO);
+        resting.begin(&before, &before, Duration::ZERO);
+        resting.begin(&before, &set([7, 8]), Duration::ZERO);
         assert_eq!(at(&mut resting, 0), [0; 0]);
     }
 }

@@ -21,9 +21,6 @@ use crate::{
     },
 };
 
-/// Maximum number of clients whose spans are cached.
-const CACHED: u64 = 10_000;
-
 /// The cached spans, by client and its `tokens_since`: a client whose tokens were revoked has another number.
 pub(super) struct Spans(Cache<(ClientId, i64), Arc<Walk>>);
 
@@ -52,8 +49,9 @@ struct Order {
 }
 
 impl Spans {
-    pub(super) fn new() -> Self {
-        Self(Cache::builder().max_capacity(CACHED).build())
+    /// For at most `cached` clients.
+    pub(super) fn new(cached: u64) -> Self {
+        Self(Cache::builder().max_capacity(cached).build())
     }
 
     /// Forgets all: another database may have taken the place of the one from which they were read.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::{
     clock::{Clock, Stopwatch, Timestamp},
     server::{
-        keys::{ClockCheck, ClockFault},
+        keys::ClockCheck,
         store::{self, OldRows, Store},
     },
 };
@@ -58,8 +58,6 @@ struct Purge {
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
     #[error(transparent)]
-    Clock(#[from] ClockFault),
-    #[error(transparent)]
     Store(#[from] store::Error),
     #[error("the database did not answer within {} s", TIME_LIMIT.as_secs())]
     Slow(#[from] tokio::time::error::Elapsed),
@@ -74,11 +72,7 @@ impl Purges {
 
     /// Deletes what is due.
     pub(super) async fn round(&mut self, store: &Store, clock: &dyn Clock) {
-        let failure = match self.try_round(store, clock).await {
-            // The rotation of keys reports a clock that is wrong.
-            Ok(()) | Err(Stopped::Clock(_)) => None,
-            Err(error) => Some(error),
-        };
+        let failure = self.try_round(store, clock).await.err();
         if let Some(error) = failure.as_ref().filter(|_| !self.failed) {
             tracing::warn!(%error, "old rows could not be deleted; retrying");
         }
@@ -91,9 +85,9 @@ impl Purges {
         }
         // By a clock that is ahead, a revocation would end while its tokens are still valid.
         let heartbeat = timeout(TIME_LIMIT, store.find_heartbeat()).await??;
-        self.clock_check.check(clock, heartbeat)?;
+        let now = self.clock_check.cautious_now(clock, heartbeat);
         for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(clock.steady())) {
-            kind.round(store, clock.now(), clock.steady()).await?;
+            kind.round(store, now, clock.steady()).await?;
         }
         Ok(())
     }

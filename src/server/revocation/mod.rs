@@ -232,6 +232,10 @@ impl Revocations {
         let turn = timeout(Self::TURN_WITHIN, self.0.looking_up.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(store::Error::Busy) };
         let view = self.0.view.load_full();
+        // The view may be newer than that of the caller, and show positions of the list.
+        if let Some(known) = view.snapshot(list) {
+            return Ok(Some(known));
+        }
         let exists = within(Self::LOOKED_UP_WITHIN, self.0.store.has_status_list(list)).await?;
         Ok(exists.then(|| view.snapshot_of_new()))
     }
@@ -239,5 +243,35 @@ impl Revocations {
     /// The number of positions that are set, and of lists.
     pub(crate) fn counts(&self) -> (u64, usize) {
         self.0.view.load().counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::ManualClock, server::store::Opening};
+
+    const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
+
+    #[tokio::test]
+    async fn a_list_that_is_read_while_a_look_up_waits_for_its_turn_is_not_taken_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
+        let store = Store::open(&store::Policy { url, connections: 2 }, Opening::CreateIfMissing).await.unwrap();
+        let clock: SharedClock = Arc::new(ManualClock::at(NOON));
+        let look = Look { epoch: 1, read_at: NOON, now: NOON, monotonic: Duration::ZERO, cautious_now: NOON, was_blind: false };
+        let (policy, issuer) = (Policy { lists: true, span: 16 }, "https://issuer.example".parse().unwrap());
+        let revocations = Revocations::open(policy, 1, store.clone(), &clock, &issuer, look, 0).await.unwrap();
+        let list = store.choose_login_position(NOON).await.unwrap().list;
+        assert!(revocations.snapshot(&list).is_none(), "it was made since");
+
+        let turns = revocations.0.looking_up.acquire_many(2).await.unwrap();
+        let (found, ()) = tokio::join!(revocations.look_up(&list), async {
+            let sets = Arc::new(Positions::from([(list.clone(), Arc::new([7].into_iter().collect()))]));
+            revocations.0.view.store(Arc::new(View { epoch: 2, read_at: NOON, confirmed_at: NOON, sets, resting: Arc::default() }));
+            drop(turns);
+        });
+        let found = found.unwrap().unwrap();
+        assert_eq!((found.epoch, found.set.iter().collect::<Vec<u32>>()), (2, vec![7]));
     }
 }

@@ -164,7 +164,7 @@ impl Known {
 
     /// Drops revocations that have ended, after a look. The positions of `before`, the view until now, that are not shown any more rest.
     pub(super) fn drop_expired(&mut self, look: &Look, before: &View) {
-        // Neither by a clock that may be ahead: a revocation would end while its tokens are still valid, and a rest while lists are still used.
+        // By clocks that are not ahead: no revocation ends while its tokens are still valid, and no rest while lists are still used.
         self.shown.drop_expired(look.cautious_now);
         self.resting.end(look.monotonic);
         self.resting.begin(&before.sets, &self.shown.sets, look.monotonic);

@@ -8,15 +8,19 @@ import os
 import pathlib
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 import zlib
 
 
 class Issuer:
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, settings):
         self.program, self.folder = program, folder
-        self.environment = {**os.environ, "SEALWRIGHT_MANAGEMENT_LISTEN": "127.0.0.1:0", "SEALWRIGHT_LISTEN": "127.0.0.1:0"}
+        listen = {"SEALWRIGHT_MANAGEMENT_LISTEN": "127.0.0.1:0", "SEALWRIGHT_LISTEN": "127.0.0.1:0"}
+        self.environment = {**os.environ, **listen, **settings}
         self.log = pathlib.Path(folder, "log")
         self.process = subprocess.Popen([program, "serve", "--log-format=json"], cwd=folder, env=self.environment, stderr=self.log.open("w"))
         self.address = self.metrics = None
@@ -32,6 +36,31 @@ class Issuer:
     def run(self, *command):
         done = subprocess.run([self.program, *command], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True)
         return done.stdout
+
+    def cpu_seconds(self):
+        """User and system time of all threads of the server: proc(5), the fields utime and stime of stat."""
+        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wait_for_key(self, authorization, resource, algorithm):
+        """The first key of an algorithm of a new issuer signs after seconds."""
+        form = urllib.parse.urlencode({"grant_type": "client_credentials", "resource": resource}).encode()
+        for _ in range(120):
+            request = urllib.request.Request(f"http://{self.address}/oauth/token", form, {"Authorization": authorization})
+            header = json.load(urllib.request.urlopen(request))["access_token"].split(".")[0]
+            if json.loads(base64.urlsafe_b64decode(header + "=="))["alg"] == algorithm:
+                return
+            time.sleep(0.5)
+        sys.exit(f"no token is signed with {algorithm}")
+
+    def wrk_script(self, name, authorization, form):
+        """Writes a script by which wrk requests tokens, and returns its path."""
+        path = f"{self.folder}/{name}.lua"
+        with open(path, "w") as file:
+            file.write('wrk.method, wrk.body = "POST", "%s"\n' % form)
+            file.write('wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"\n')
+            file.write('wrk.headers["Authorization"] = "%s"\n' % authorization)
+        return path
 
     def create_clients(self, names):
         """Creates a resource, the client `first` and these clients, and returns their secrets by name."""
@@ -63,6 +92,11 @@ def base64url(data):
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def basic(client, secret):
+    """The `Authorization` of a client."""
+    return "Basic " + base64.b64encode(f"{client}:{secret}".encode()).decode()
+
+
 def client_secret(number):
     """The id of a secret, and the secret: prefix, id, 256 random bits, CRC-32."""
     id = f"{number:016x}"
@@ -71,9 +105,10 @@ def client_secret(number):
 
 
 @contextlib.contextmanager
-def issuer(program):
+def issuer(program, settings={}):
+    """A server with these settings, by the names of their environment variables."""
     with tempfile.TemporaryDirectory() as folder:
-        issuer = Issuer(os.path.abspath(program), folder)
+        issuer = Issuer(os.path.abspath(program), folder, settings)
         try:
             issuer.wait()
             yield issuer

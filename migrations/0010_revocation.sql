@@ -26,6 +26,8 @@ CREATE TABLE status_spans (
 CREATE UNIQUE INDEX status_spans_current ON status_spans (client_id) WHERE ends_at IS NULL;
 CREATE INDEX status_spans_by_client ON status_spans (client_id, created_at);
 CREATE INDEX status_spans_by_end ON status_spans (ends_at);
+-- Those whose single revocations are deleted early.
+CREATE INDEX status_spans_widest_revoked ON status_spans (revoked_at) WHERE width = 65536 AND revoked_at IS NOT NULL;
 
 -- Raised by each revocation of all tokens of a client, and by each withdrawal of a right from a user. A token gets a position only from a
 -- request that has read this number: a node that has not noticed the withdrawal yet issues nothing that is valid.

@@ -12,12 +12,12 @@ use super::{
     error::StartError,
     http::{ApiDocs, App},
     issuer::TokenIssuer,
-    keys::{JwksFetchers, KeyRing, MacKey, SealingKeys, refuse_beside_later_servers},
+    keys::{ClockCheck, JwksFetchers, KeyRing, MacKey, SealingKeys, refuse_beside_later_servers},
     logins::Logins,
     meters::Meters,
     registry::Registry,
-    restore::{self, RecordFile, Witness},
-    revocation::{Publisher, Revocations},
+    restore::{self, Record, RecordFile, Witness},
+    revocation::{Look, Publisher, Revocations},
     store::{Epochs, Opening, Store},
 };
 use crate::{
@@ -53,6 +53,7 @@ pub(super) struct Parts {
 pub(super) struct LastSeen {
     pub(super) epochs: Epochs,
     pub(super) witness: Witness,
+    pub(super) clock_check: ClockCheck,
 }
 
 impl Parts {
@@ -74,16 +75,26 @@ impl Parts {
         // Reads the epochs first, so that the data read later is at least as new as they indicate.
         let opened = clock.steady();
         let epochs = store.read_epochs().await?;
+        let mut clock_check = ClockCheck::new(&*clock, epochs.heartbeat_at());
         // It may have been replaced since it was opened. A later replacement raises the epoch of keys.
         sealing.refresh(&store).await?;
         let keys = KeyRing::open(&config.keys, sealing.clone(), store.clone(), meters.signing.clone(), opened).await?;
+        let seen = record.as_ref().map_or(0, Record::newest_revocations);
         let witness = Witness::open(record_file, record, &store, store.read_epochs().await?, keys.live_kids(opened)).await?;
         let policy = config.registry.clone();
         let registry = Registry::open(policy, store.clone(), Arc::clone(&meters), sources.clone(), &clock, epochs.registry, opened);
         let registry = registry.map_err(StartError::Threads)?;
         let issuer = config.issuer.clone().unwrap_or_else(|| loopback_issuer(public, tls.is_some()));
-        let (policy, now) = (config.revocation, clock.now());
-        let revocations = Revocations::open(policy, store.clone(), &clock, &issuer, epochs.revocations, now).await?;
+        let look = Look {
+            epoch: epochs.revocations,
+            read_at: clock.steady(),
+            now: clock.now(),
+            monotonic: clock.monotonic(),
+            cautious_now: clock_check.cautious_now(&*clock, epochs.heartbeat_at()),
+            was_blind: false,
+        };
+        let (policy, cached) = (config.revocation, config.registry.cached_clients);
+        let revocations = Revocations::open(policy, cached, store.clone(), &clock, &issuer, look, seen).await?;
         let publisher = Publisher::new(revocations.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&meters));
         let mut metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
         if revocations.are_published() {
@@ -115,7 +126,7 @@ impl Parts {
         let (server_id, mac_keys) = (entropy::unique_id(), [refresh_tokens, sources]);
         let parts =
             Self { clock, opened, meters, issuer, tls, store, sealing, server_id, mac_keys, keys, registry, revocations, publisher, app };
-        Ok((parts, LastSeen { epochs, witness }))
+        Ok((parts, LastSeen { epochs, witness, clock_check }))
     }
 }
 

@@ -94,7 +94,8 @@
 //! # Revoked tokens
 //!
 //! A token of Sealwright names a status list of its issuer and its position in it (draft-ietf-oauth-status-list). The verifier looks it up as its
-//! last check, in memory: [`Builder::revocation`] turns that off or makes it strict. A revocation reaches every verifier within 12 s.
+//! last check, in memory: [`Builder::revocation`] turns that off or makes it strict. It learns of a revocation within 12 s, while it can fetch the list and
+//! caches on the way hold it for no longer than a second.
 //!
 //! - **Where lists come from**: only from URLs below the issuer, and only if a token whose every other check has passed names them. A list is accepted
 //!   only if the issuer signed it, if its `sub` is the URL from which it was fetched, and if it has not expired. It is refreshed at four fifths of its

@@ -6,7 +6,8 @@ use strum::{Display, IntoStaticStr};
 /// [`Builder::revocation`](super::Builder::revocation).
 ///
 /// A token names its status list and its position in it, in its claim `status`. The verifier fetches the list in the background, so that the check
-/// of a token only reads memory. Sealwright publishes a revocation within a second, and a verifier learns of it within 12 s.
+/// of a token only reads memory. Sealwright publishes a revocation within two seconds, and a verifier learns of it within 12 s of the answer to the
+/// revocation, as long as it can fetch the list. A cache on the way that holds a list for longer than its `max-age`, a second, adds that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[non_exhaustive]

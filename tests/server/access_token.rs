@@ -44,7 +44,7 @@ async fn at1_a_token_has_the_form_of_rfc_9068(backend: Backend) {
     let claims = claims_of(token);
     let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
-    assert_eq!(names, ["aud", "client_id", "exp", "iat", "iss", "jti", "scope", "sub"]);
+    assert_eq!(names, ["aud", "client_id", "exp", "iat", "iss", "jti", "scope", "status", "sub"]);
     assert_eq!(claims["aud"], "https://orders.example");
     assert_eq!(claims["scope"], "orders:read orders:write");
     let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());

@@ -74,7 +74,7 @@ fn attribute(app: &TestApp, text: &str) {
 /// The claims beyond the registered ones.
 fn custom(answer: &Answer) -> Value {
     let mut claims = answer.claims();
-    for name in ["iss", "sub", "aud", "exp", "iat", "jti", "scope", "client_id", "auth_time"] {
+    for name in ["iss", "sub", "aud", "exp", "iat", "jti", "scope", "client_id", "auth_time", "status"] {
         claims.as_object_mut().unwrap().remove(name);
     }
     claims

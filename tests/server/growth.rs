@@ -7,6 +7,7 @@ use crate::support::{Backend, TestApp, TestDatabase, on_both_databases};
 on_both_databases![
     a_backlog_of_thirty_thousand_old_rows_is_gone_within_minutes_and_live_rows_stay,
     rows_that_grow_old_while_the_server_runs_are_deleted,
+    revocations_of_single_tokens_go_when_the_whole_span_is_revoked_and_their_positions_stay_set,
     a_status_list_goes_once_it_was_replaced_and_nothing_is_in_it,
     hd11_by_a_clock_that_was_set_forward_nothing_is_deleted_for_an_hour,
 ];
@@ -116,6 +117,36 @@ async fn rows_that_grow_old_while_the_server_runs_are_deleted(backend: Backend) 
         app.pass(Duration::from_secs(10)).await;
     }
     assert_eq!((count(&app.database, "revocations").await, count(&app.database, "status_spans").await), (0, 0));
+}
+
+async fn revocations_of_single_tokens_go_when_the_whole_span_is_revoked_and_their_positions_stay_set(backend: Backend) {
+    const WIDEST: i64 = 65_536;
+    let (database, now) = used(backend).await;
+    let (end, revoked_at) = (now + DAY, now - 2 * MINUTE);
+    let lists = [list(&database, "one", now).await, list(&database, "two", now).await];
+    for list in &lists {
+        revocations(&database, list, 3000, end).await;
+    }
+    for (list, client, revoked_at) in [(&lists[0], "one", revoked_at.to_string()), (&lists[1], "two", "NULL".to_owned())] {
+        let span = format!(
+            "INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at, revoked_at, ends_at)
+             VALUES ('{list}', 0, {WIDEST}, '{client}', 3000, 1, {revoked_at}, {end})"
+        );
+        database.execute(&span).await;
+    }
+    let whole = format!("INSERT INTO revocations VALUES (1, '{}', 0, {WIDEST}, {revoked_at}, {end})", lists[0]);
+    database.execute(&whole).await;
+    let app = TestApp::start_with(database, &[]).await;
+    for _ in 0..10 {
+        app.pass(Duration::from_secs(10)).await;
+    }
+    let left = app.database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM revocations GROUP BY list_id ORDER BY list_id").await;
+    assert_eq!(left, ["1", "3000"]);
+    for app in [app.second_node().await, app] {
+        let shown = format!("sealwright_positions_revoked {}", WIDEST + 3000);
+        let metrics = app.metrics().await;
+        assert!(metrics.lines().any(|line| line == shown), "{metrics}");
+    }
 }
 
 async fn a_status_list_goes_once_it_was_replaced_and_nothing_is_in_it(backend: Backend) {

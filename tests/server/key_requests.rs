@@ -42,18 +42,18 @@ fn rotate(app: &TestApp, lead: Option<Duration>) -> Result<String, String> {
     rotated.map(|next| format!("{next:?}")).map_err(|error| error.to_string())
 }
 
-fn replace(app: &TestApp, kid: &str) -> Result<(), String> {
+pub(crate) fn replace(app: &TestApp, kid: &str) -> Result<(), String> {
     let act = act(app);
     let replaced = app.database.operate(async |operator| operator.commands.keys().replace(&act, kid).await);
     replaced.map(drop).map_err(|error| error.to_string())
 }
 
-fn revoke(app: &TestApp, kid: &str) {
+pub(crate) fn revoke(app: &TestApp, kid: &str) {
     let act = act(app);
     app.database.operate(async |operator| operator.commands.keys().revoke(&act, kid).await).unwrap();
 }
 
-fn activate(app: &TestApp, kid: &str) {
+pub(crate) fn activate(app: &TestApp, kid: &str) {
     let act = act(app);
     app.database.operate(async |operator| operator.commands.keys().activate(&act, kid).await).unwrap();
 }

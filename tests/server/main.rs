@@ -34,6 +34,8 @@ mod key_files;
 mod key_import;
 mod key_plan;
 mod key_requests;
+mod known_revocations;
+mod list_signing;
 mod lists;
 mod logins;
 mod logs;

@@ -1,12 +1,16 @@
 //! The positions of tokens in status lists: no node gives a fresh one to a right that was withdrawn, and spans and lists are used well.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
 
 use sealwright::server::commands::{ClientChange, LoginsOf, UserChange};
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Backend, Credential, SIGN_IN, TestApp, TestDatabase, at_orders, claims_of, on_both_databases};
+use crate::support::{
+    Answer, Backend, Credential, List, SIGN_IN, TestApp, TestDatabase, at_orders, on_both_databases, on_sqlite, position,
+};
 
 on_both_databases![
     a_node_that_has_not_noticed_a_withdrawal_issues_nothing_to_the_client,
@@ -15,20 +19,21 @@ on_both_databases![
     a_client_made_again_gets_fresh_positions_from_a_node_that_still_knows_the_earlier_one,
     a_span_is_replaced_when_half_of_it_is_set_at_one_time,
     a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_reason,
+    a_position_is_not_used_again_for_some_minutes_after_its_revocation_was_dropped,
+    a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another,
     a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken,
     a_damaged_row_of_the_newest_list_does_not_stop_sign_ins,
-    a_token_whose_span_is_missing_is_not_reported_as_revoked,
+    a_token_whose_span_is_missing_is_revoked_nevertheless,
+    sl5_a_client_has_one_row_a_login_none_but_its_own_and_a_token_none,
     a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_other,
 ];
 
-const BOTH: &str = "orders:read orders:write";
+on_sqlite![
+    a_login_gets_another_position_if_the_first_that_was_chosen_is_taken_meanwhile,
+    the_positions_of_as_many_clients_are_cached_as_clients_are,
+];
 
-/// The position of a token: its list and its index.
-fn position(token: &str) -> (String, u64) {
-    let claims = claims_of(token);
-    let Value::Object(place) = &claims["status"]["status_list"] else { panic!("no position: {claims}") };
-    (place["uri"].as_str().unwrap().to_owned(), place["idx"].as_u64().unwrap())
-}
+const BOTH: &str = "orders:read orders:write";
 
 fn read_only(app: &TestApp, client: &str) {
     app.database.update_client(client, ClientChange { allow: at_orders("orders:read"), ..ClientChange::default() });
@@ -45,7 +50,7 @@ fn send(app: &TestApp, client: &Credential, body: &str) -> JoinHandle<Answer> {
 }
 
 async fn widths(app: &TestApp) -> Vec<String> {
-    app.database.texts("SELECT CAST(width AS TEXT) FROM status_spans ORDER BY width").await
+    app.database.texts("SELECT CAST(width AS TEXT) FROM status_spans ORDER BY status_spans.width").await
 }
 
 async fn a_node_that_has_not_noticed_a_withdrawal_issues_nothing_to_the_client(backend: Backend) {
@@ -140,8 +145,8 @@ async fn a_span_is_replaced_when_half_of_it_is_set_at_one_time(backend: Backend)
     let client = app.client("serverless");
     for _ in 0..3 {
         revoke_some(&app, &client, 7).await;
-        // Their revocations end with their ten minutes, the longest leeway and the skew.
-        for _ in 0..24 {
+        // Their revocations end with their ten minutes, the longest leeway and the skew; seven minutes later, tokens get their positions.
+        for _ in 0..25 {
             app.pass(Duration::from_secs(60)).await;
         }
     }
@@ -171,6 +176,102 @@ async fn a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_re
     assert!(position(&fresh).0.ends_with(&app.database.texts(list).await[0]));
 }
 
+async fn a_position_is_not_used_again_for_some_minutes_after_its_revocation_was_dropped(backend: Backend) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let client = app.client("serverless");
+    let mut revoked = HashSet::new();
+    for _ in 0..7 {
+        let token = app.plain_token(&client).await.access_token();
+        assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
+        revoked.insert(position(&token));
+    }
+    app.settle().await;
+    let shown = async |count: u32| app.metrics().await.lines().any(|line| line == format!("sealwright_positions_revoked {count}"));
+    assert!(shown(7).await);
+    let mut minutes = 0;
+    while !shown(0).await {
+        minutes += 1;
+        assert!(minutes < 30, "they are never dropped");
+        app.pass(MINUTE).await;
+    }
+    for _ in 0..18 {
+        let fresh = position(&app.plain_token(&client).await.access_token());
+        assert!(!revoked.contains(&fresh), "a verifier may still have a list in which it is set");
+    }
+    for _ in 0..5 {
+        app.pass(MINUTE).await;
+    }
+    let mut fresh = HashSet::new();
+    for _ in 0..16 {
+        fresh.insert(position(&app.plain_token(&client).await.access_token()));
+    }
+    assert!(fresh.is_superset(&revoked));
+}
+
+async fn a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let (client, api) = (app.client("serverless"), app.api("orders-api").await);
+    let oldest = app.plain_token(&client).await.access_token();
+    revoke_some(&app, &client, 8).await;
+    let second = app.plain_token(&client).await.access_token();
+    assert_eq!(widths(&app).await, ["16", "64"]);
+    // As if it had had fourteen others of the first width in between.
+    let others = "WITH RECURSIVE numbers (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < 14)
+        INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at, ends_at)
+        SELECT list_id, (start + 16 * i) % 1048576, width, client_id, 0, created_at + i, ends_at FROM status_spans, numbers WHERE width = 16";
+    app.database.execute(others).await;
+    revoke_some(&app, &client, 31).await;
+    assert!(app.is_active(&api, &oldest).await);
+    revoke_some(&app, &client, 1).await;
+    assert_eq!(widths(&app).await.len(), 17);
+    assert!(!app.is_active(&api, &oldest).await);
+    assert!(app.is_active(&api, &second).await);
+    assert!(app.is_active(&api, &app.plain_token(&client).await.access_token()).await);
+    let of_span = "SELECT CAST(r.expires_at - s.ends_at AS TEXT) FROM revocations r JOIN status_spans s
+        ON s.list_id = r.list_id AND s.start = r.start AND s.width = r.width AND s.revoked_at IS NOT NULL";
+    assert_eq!(app.database.texts(of_span).await, ["0"], "one, until its last token has expired");
+    let again = app.revoke(&client, &format!("token={oldest}")).await;
+    assert_eq!(again.status, 200);
+}
+
+async fn a_login_gets_another_position_if_the_first_that_was_chosen_is_taken_meanwhile(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let token = app.sign_in(&shop).await.refresh_token();
+    // The login loses its position.
+    read_only(&app, "shop");
+    app.settle().await;
+    app.database.execute("CREATE TABLE tries (n INTEGER)").await;
+    let taken = "CREATE TRIGGER taken BEFORE UPDATE OF status_index ON logins
+        WHEN NEW.status_index IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tries)
+        BEGIN INSERT INTO tries VALUES (1); SELECT RAISE(IGNORE); END";
+    app.database.execute(taken).await;
+    let refreshed = app.refresh(&shop, &token).await;
+    assert_eq!(refreshed.granted()["scope"], "orders:read");
+    assert_eq!(app.database.texts("SELECT CAST(n AS TEXT) FROM tries").await, ["1"]);
+    let given = position(&refreshed.access_token()).1;
+    assert_eq!(app.database.texts("SELECT CAST(status_index AS TEXT) FROM logins").await, [given.to_string()]);
+}
+
+async fn the_positions_of_as_many_clients_are_cached_as_clients_are(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("cached_clients", "1")]).await.with_orders();
+    // Those that are too many are dropped some at a time.
+    let clients: Vec<Credential> = (0..70).map(|number| app.client(&format!("c{number}"))).collect();
+    for round in 0..2 {
+        for client in &clients {
+            app.plain_token(client).await.granted();
+        }
+        if round == 0 {
+            app.database.execute("DELETE FROM status_spans").await;
+        }
+    }
+    let read_again = app.database.texts("SELECT client_id FROM status_spans").await.len();
+    assert!(read_again > 30, "{read_again}");
+}
+
 async fn a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken(backend: Backend) {
     let database = TestDatabase::create(backend).await;
     // A list has sixteen places of this width.
@@ -195,12 +296,41 @@ async fn a_damaged_row_of_the_newest_list_does_not_stop_sign_ins(backend: Backen
     assert_eq!(app.database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM status_lists WHERE width = 1").await, ["2"]);
 }
 
-async fn a_token_whose_span_is_missing_is_not_reported_as_revoked(backend: Backend) {
+async fn a_token_whose_span_is_missing_is_revoked_nevertheless(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
-    let token = app.plain_token(&client).await.access_token();
+    let api = app.api("orders-api").await;
+    let [token, other] = [app.plain_token(&client).await.access_token(), app.plain_token(&client).await.access_token()];
+    // As after a failover to a replica that did not have it yet.
     app.database.execute("DELETE FROM status_spans").await;
-    app.revoke(&client, &format!("token={token}")).await.refused(500, "server_error");
+    assert!(app.is_active(&api, &token).await, "its list exists, and its position is not set");
+    for _ in 0..2 {
+        assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
+        assert!(!app.is_active(&api, &token).await && app.is_active(&api, &other).await);
+    }
+    let (uri, place) = position(&token);
+    app.publish().await;
+    assert_eq!(List::get(&app, &uri).await.set, BTreeSet::from([place]));
+    assert_eq!(app.database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM revocations").await, ["1"]);
+}
+
+async fn sl5_a_client_has_one_row_a_login_none_but_its_own_and_a_token_none(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let clients = ["billing", "stock", "kiosk", "jobs"].map(|id| app.client(id));
+    for _ in 0..3 {
+        for client in &clients {
+            app.plain_token(client).await.granted();
+        }
+        let mut token = app.sign_in(&shop).await.refresh_token();
+        for _ in 0..2 {
+            token = app.refresh(&shop, &token).await.refresh_token();
+        }
+        app.settle().await;
+    }
+    for (table, rows) in [("status_spans", 4), ("logins", 3), ("status_lists", 2), ("revocations", 0)] {
+        let count = app.database.texts(&format!("SELECT CAST(COUNT(*) AS TEXT) FROM {table}")).await;
+        assert_eq!(count, [rows.to_string()], "{table}");
+    }
 }
 
 async fn a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_other(backend: Backend) {

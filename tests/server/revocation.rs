@@ -11,7 +11,6 @@ on_both_databases![
     rv6_an_access_token_is_revoked_after_its_exp_while_verifiers_may_accept_it,
     rv7_other_logins_continue,
     rv8_a_revocation_during_refreshes_leaves_no_valid_token,
-    sl1_a_node_that_cannot_read_its_database_says_how_old_its_lists_are,
 ];
 
 on_sqlite![
@@ -252,26 +251,6 @@ async fn rv8_a_revocation_during_refreshes_leaves_no_valid_token(backend: Backen
         }
         app.refresh(&client, &token).await.refused(400, "invalid_grant");
     }
-}
-
-async fn sl1_a_node_that_cannot_read_its_database_says_how_old_its_lists_are(backend: Backend) {
-    let (app, client) = TestApp::for_users(backend).await;
-    let claims = app.sign_in(&client).await.claims();
-    let path = claims["status"]["status_list"]["uri"].as_str().unwrap().strip_prefix(&app.issuer).unwrap().to_owned();
-    app.pass(Duration::from_secs(1)).await;
-    let fresh = app.get(&path).await;
-    assert_eq!((fresh.status, fresh.header("age")), (200, None));
-    app.database.execute("ALTER TABLE epochs RENAME TO epochs_gone").await;
-    app.pass(Duration::from_secs(60)).await;
-    // To a verifier that holds the list, and to one that does not.
-    let known = app.request(reqwest::Method::GET, &path).header("if-none-match", fresh.header("etag").unwrap());
-    for blind in [app.get(&path).await, Answer::to(known).await] {
-        let age: u64 = blind.header("age").unwrap().parse().unwrap();
-        assert!(blind.status == 200 && (60..=61).contains(&age), "{blind:?}");
-    }
-    app.database.execute("ALTER TABLE epochs_gone RENAME TO epochs").await;
-    app.pass(Duration::from_secs(1)).await;
-    assert_eq!(app.get(&path).await.header("age"), None);
 }
 
 /// Runs all of them concurrently.

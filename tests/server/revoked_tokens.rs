@@ -1,17 +1,17 @@
-//! What revokes tokens: seen at once by introspection on every node, and within a second in the published status list.
+//! What revokes tokens: seen at once by introspection on every node, and within two seconds in the published status list.
 
 use std::{collections::HashSet, time::Duration};
 
 use sealwright::server::commands::{ClientChange, LoginsOf, UserChange};
 use serde_json::Value;
 
-use crate::{
-    status_lists::List,
-    support::{Backend, Credential, ORDERS, TestApp, TestDatabase, at_orders, claims_of, on_both_databases, on_sqlite, sealwright},
+use crate::support::{
+    Answer, Backend, Credential, List, ORDERS, TestApp, TestDatabase, at_orders, on_both_databases, on_sqlite, position, sealwright,
 };
 
 on_both_databases![
     sl2_ad5_each_event_that_revokes_tokens_is_seen_at_once_by_every_node_and_soon_in_the_list,
+    sl2_a_login_that_the_server_ends_takes_its_access_tokens_along,
     sl2_a_client_goes_on_with_fresh_tokens_after_its_tokens_were_revoked,
     sl2_a_login_goes_on_with_fresh_tokens_after_a_permission_was_withdrawn,
     tokens_revoked_one_by_one_take_along_no_sibling_on_one_node_and_the_span_grows,
@@ -31,13 +31,6 @@ fn api(app: &TestApp) -> Credential {
     app.database.client_with("api", |new| {
         new.introspects = [ORDERS.parse().unwrap()].into();
     })
-}
-
-/// The position of a token: its list and its index.
-fn position(token: &str) -> (String, u64) {
-    let claims = claims_of(token);
-    let Value::Object(place) = &claims["status"]["status_list"] else { panic!("no position: {claims}") };
-    (place["uri"].as_str().unwrap().to_owned(), place["idx"].as_u64().unwrap())
 }
 
 /// The status of a token in the list that this node publishes. 0 is valid.
@@ -76,13 +69,10 @@ const EVENTS: [(&str, bool, bool, fn(&TestDatabase)); 11] = [
 async fn sl2_ad5_each_event_that_revokes_tokens_is_seen_at_once_by_every_node_and_soon_in_the_list(backend: Backend) {
     for (event, of_client, of_user, happen) in EVENTS {
         let issuer = [("issuer", "https://issuer.example")];
-        let mut app = TestApp::start_with(TestDatabase::create(backend).await, &issuer).await.with_orders();
+        let app = TestApp::start_with(TestDatabase::create(backend).await, &issuer).await.with_orders();
         let (shop, api, other) = (app.app_for_users("shop"), api(&app), app.client("other"));
         app.user("alice");
-        let mut second = app.second_node_with(&issuer).await;
-        for node in [&mut app, &mut second] {
-            "https://issuer.example".clone_into(&mut node.issuer);
-        }
+        let second = app.second_node_with(&issuer).await;
         let [own, others] = [app.plain_token(&shop).await.access_token(), app.plain_token(&other).await.access_token()];
         let users = app.sign_in(&shop).await.access_token();
         app.settle().await;
@@ -105,6 +95,31 @@ async fn sl2_ad5_each_event_that_revokes_tokens_is_seen_at_once_by_every_node_an
             assert_eq!(status, [u8::from(of_client), u8::from(of_user), 0], "{event}");
         }
     }
+}
+
+async fn sl2_a_login_that_the_server_ends_takes_its_access_tokens_along(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("logins_per_user", "2")]).await.with_orders();
+    let (shop, api) = (app.app_for_users("shop"), api(&app));
+    app.user("alice");
+    let displaced = app.sign_in(&shop).await;
+    app.pass(Duration::from_secs(1)).await;
+    let replayed = app.sign_in(&shop).await;
+    let refreshed = app.refresh(&shop, &replayed.refresh_token()).await;
+    app.pass(Duration::from_secs(31)).await;
+    // One login more than the user may have, and a used refresh token that comes back.
+    let other = app.sign_in(&shop).await.access_token();
+    app.refresh(&shop, &replayed.refresh_token()).await.refused(400, "invalid_grant");
+    let ended = [&displaced, &replayed, &refreshed].map(Answer::access_token);
+    for token in &ended {
+        assert!(!app.is_active(&api, token).await);
+    }
+    assert!(app.is_active(&api, &other).await);
+    app.publish().await;
+    for token in &ended {
+        assert_eq!(listed(&app, token).await, 1);
+    }
+    assert_eq!(listed(&app, &other).await, 0);
 }
 
 async fn sl2_a_client_goes_on_with_fresh_tokens_after_its_tokens_were_revoked(backend: Backend) {
@@ -211,13 +226,17 @@ async fn without_status_lists_tokens_name_no_position(backend: Backend) {
 async fn a_node_with_a_stale_view_issues_tokens_that_are_revoked_already(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let (client, api) = (app.client("billing"), api(&app));
-    app.plain_token(&client).await.access_token();
+    // It reads a client again once it has noticed that it was created.
+    app.settle().await;
+    app.plain_token(&client).await.granted();
     app.settle().await;
     sealwright(&app.database, &["client", "revoke-tokens", "billing", "--yes"]).succeeded();
-    // Its clock stands still: it has not looked yet.
+    // Its clock stands still: it has not looked again.
     let stale = app.plain_token(&client).await.access_token();
+    assert_eq!(app.meters.client_reads.get(), 1, "it knows the client as it was");
     assert!(!app.is_active(&api, &stale).await);
     app.settle().await;
+    assert_eq!(listed(&app, &stale).await, 1);
     let fresh = app.plain_token(&client).await.access_token();
     assert!(app.is_active(&api, &fresh).await);
 }

@@ -1,11 +1,22 @@
 //! The verifier against the running server.
 
-use std::{collections::BTreeMap, process::Stdio, sync::Arc};
+use std::{collections::BTreeMap, process::Stdio, sync::Arc, time::Duration};
 
-use sealwright::verifier::{Verifier, testing};
+use sealwright::{
+    clock::ManualClock,
+    verifier::{Error, Verifier, testing},
+};
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, ORDERS, TestApp, claims_of, command, header_of, on_sqlite};
+use crate::{
+    key_requests,
+    support::{Answer, Backend, ORDERS, TestApp, claims_of, command, header_of, kids, on_both_databases, on_sqlite, wait_until},
+};
+
+on_both_databases![
+    rv6_sl2_a_revoked_token_is_refused_within_12_s_and_no_other,
+    ky3_a_key_that_one_node_withdraws_while_another_is_blind_is_dropped_within_12_s,
+];
 
 on_sqlite![
     an_api_that_knows_only_the_url_of_the_issuer_checks_its_tokens,
@@ -25,8 +36,100 @@ async fn an_api_that_knows_only_the_url_of_the_issuer_checks_its_tokens(backend:
     // The server stops; its tokens stay valid.
     drop(app.stop().await);
     assert!(verifier.verify(&token).await.is_ok() && verifier.clone().verify_cached(&token).is_ok());
-    clock.advance(std::time::Duration::from_secs(630));
+    clock.advance(Duration::from_secs(630));
     assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "expired");
+}
+
+/// A verifier of the server's tokens, with a clock of its own. As the server is moved first, it has published what there is to fetch.
+fn with_own_clock(app: &TestApp) -> (Verifier, ManualClock) {
+    let clock = ManualClock::at(app.now());
+    let verifier = Verifier::for_issuer(&app.issuer).audience(ORDERS).clock(Arc::new(clock.clone())).build().unwrap();
+    (verifier, clock)
+}
+
+/// Lets the eight seconds pass within which a verifier fetches each list again, and confirms the keys. The server publishes within two, and a cache
+/// may delay it by as much: this is what is left of twelve.
+async fn pass_eight_seconds(verifier: &Verifier, clock: &ManualClock) {
+    let before = verifier.status().issuers.remove(0);
+    clock.advance(Duration::from_secs(8));
+    wait_until(|| {
+        let now = verifier.status().issuers.remove(0);
+        let lists = now.status_list_fetches >= before.status_list_fetches + before.status_lists.len() as u64;
+        let idle = !now.fetching && now.status_lists.iter().all(|list| !list.fetching);
+        lists && now.fetches > before.fetches && idle
+    })
+    .await;
+}
+
+async fn rv6_sl2_a_revoked_token_is_refused_within_12_s_and_no_other(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let (verifier, clock) = with_own_clock(&app);
+    let own = [app.plain_token(&shop).await.access_token(), app.plain_token(&shop).await.access_token()];
+    let signed_in = [app.sign_in(&shop).await, app.sign_in(&shop).await];
+    let of_user = [signed_in[0].access_token(), signed_in[1].access_token()];
+    for token in own.iter().chain(&of_user) {
+        assert!(verifier.verify(token).await.is_ok());
+    }
+
+    // One token of the app, and a sign-out.
+    for revoked in [&own[0], &signed_in[0].refresh_token()] {
+        assert_eq!(app.revoke(&shop, &format!("token={revoked}")).await.status, 200);
+    }
+    app.publish().await;
+    pass_eight_seconds(&verifier, &clock).await;
+    for tokens in [&own, &of_user] {
+        assert_eq!(verifier.verify_cached(&tokens[0]).unwrap_err(), Error::Revoked);
+        assert!(verifier.verify_cached(&tokens[1]).is_ok());
+    }
+
+    app.database.disable_client("shop");
+    app.publish().await;
+    pass_eight_seconds(&verifier, &clock).await;
+    for token in own.iter().chain(&of_user) {
+        assert_eq!(verifier.verify_cached(token).unwrap_err(), Error::Revoked);
+    }
+    assert_eq!((verifier.status().issuers[0].status_list_failures, verifier.status().issuers[0].failures), (0, 0));
+}
+
+async fn ky3_a_key_that_one_node_withdraws_while_another_is_blind_is_dropped_within_12_s(backend: Backend) {
+    const KEYS: &str = "/.well-known/jwks.json";
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let blind = app.second_node_with(&[("issuer", &app.issuer)]).await;
+    let token = app.plain_token(&client).await.access_token();
+    app.publish().await;
+    let (verifier, clock) = with_own_clock(&app);
+    assert!(verifier.verify(&token).await.is_ok());
+    // While tokens are looked up, the keys are confirmed as often as the list is fetched, by a conditional request.
+    for _ in 0..3 {
+        pass_eight_seconds(&verifier, &clock).await;
+    }
+    let unchanged = format!("sealwright_http_requests_total{{route=\"{KEYS}\",status=\"304\"}} 3");
+    let metrics = app.metrics().await;
+    assert!(metrics.lines().any(|line| line == unchanged), "{metrics}");
+
+    // The database is away from one node: it is there again before the clock of the other one moves, and this node does not look any more.
+    app.database.execute("ALTER TABLE epochs RENAME TO epochs_gone").await;
+    blind.pass(Duration::from_secs(61)).await;
+    app.database.execute("ALTER TABLE epochs_gone RENAME TO epochs").await;
+    let withdrawn = kids(&app).await.remove(0);
+    // As `sealwright key rotate --now --compromised` does.
+    key_requests::replace(&app, &withdrawn).unwrap();
+    app.settle().await;
+    key_requests::revoke(&app, &withdrawn);
+    app.settle().await;
+    let next = kids(&app).await.remove(0);
+    key_requests::activate(&app, &next);
+    app.settle().await;
+    app.publish().await;
+    assert_eq!((kids(&app).await, kids(&blind).await), (vec![next], vec![withdrawn]));
+    assert_eq!(blind.get(KEYS).await.header("cache-control"), Some("public, max-age=60"));
+
+    pass_eight_seconds(&verifier, &clock).await;
+    assert_eq!(verifier.verify_cached(&token).unwrap_err(), Error::UnknownKey);
+    let fresh = app.plain_token(&client).await.access_token();
+    assert!(verifier.verify(&fresh).await.is_ok());
+    assert_eq!((verifier.status().issuers[0].status_list_failures, verifier.status().issuers[0].failures), (0, 0));
 }
 
 /// The names of the members of an object, and the type of each.
@@ -44,7 +147,7 @@ async fn the_issuer_for_tests_answers_in_the_same_form_as_the_server(backend: Ba
     let for_tests = testing::Issuer::start().await.unwrap();
     let real = |answer: Answer| answer.granted()["access_token"].as_str().unwrap().to_owned();
     let sub = "0197a1b2-c3d4-4e5f-8a9b-0c1d2e3f4a5b";
-    let builder = for_tests.token(ORDERS).client("shop").scope("orders:read");
+    let builder = for_tests.token(ORDERS).client("shop").scope("orders:read").revocable();
     for (real, other) in [
         (real(app.plain_token(&shop).await), builder.sign().unwrap()),
         (real(app.sign_in(&shop).await), builder.clone().user(sub).sign().unwrap()),

@@ -47,5 +47,5 @@ fn for_people(view: &RevokedTokenView) -> String {
              the same position in the status list are refused too; its app gets new ones."
         ),
     };
-    format!("{done}\nServers refuse it within a second, and {}.", refused(&format!("it by {}", revoked.verifiers_follow_by)))
+    format!("{done}\nIntrospection reports it as inactive from now on, and {}.", refused(&format!("it by {}", revoked.verifiers_follow_by)))
 }

@@ -32,7 +32,9 @@ pub(crate) enum NotRevoked {
         rfc3339(*.0)
     )]
     NoStatus(Timestamp),
-    #[error("it is refused already: it was revoked, or a token that has the same position in the status list was")]
+    #[error(
+        "it is refused already: it was revoked, or a token that has the same position in the status list was, or `sealwright restored` has run"
+    )]
     Already,
     #[error(transparent)]
     Keys(keys::VerifyError),

@@ -13,8 +13,9 @@ use crate::{
     },
 };
 
-/// How soon verifiers that read the status lists refuse a revoked token: half a second until every node knows, one and a quarter until the list is
-/// published, two in a cache, eight until it is fetched again, and a quarter for that.
+/// How soon verifiers that read the status lists refuse a revoked token, while they can fetch them: half a second until every node has noticed the
+/// revocation, one and a quarter until the list is signed again, up to two in a cache that keeps to `max-age=1` (ages are whole seconds), eight until a
+/// verifier fetches it again, and a quarter for the requests. A cache that holds a list for longer adds that time.
 pub(crate) const FOLLOWED_WITHIN: Duration = Duration::from_secs(12);
 
 /// The commands on access tokens.

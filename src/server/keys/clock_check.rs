@@ -1,4 +1,4 @@
-//! Whether the clock of this node can be trusted to rotate keys.
+//! Whether the clock of this node can be trusted to rotate keys, and by what time old data ends if it cannot.
 
 use std::time::Duration;
 
@@ -36,13 +36,17 @@ pub(crate) struct ClockCheck {
     heartbeat: Option<(Timestamp, Duration)>,
     /// How old the heartbeat was when this node started, and when that was, by the monotonic clock.
     unconfirmed: Option<(Duration, Duration)>,
+    /// While the clock may be ahead: a time from before that, and when it had certainly come, by the monotonic clock.
+    before: Option<(Timestamp, Duration)>,
 }
 
 impl ClockCheck {
     /// For a node that starts when the database has this heartbeat.
     pub(crate) fn new(clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Self {
-        let age = heartbeat.map(|heartbeat| clock.now().since(heartbeat)).filter(|age| *age > 3 * SKEW);
-        Self { unconfirmed: age.map(|age| (age, clock.monotonic())), ..Self::default() }
+        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let old = heartbeat.filter(|heartbeat| now.since(*heartbeat) > 3 * SKEW);
+        let unconfirmed = old.map(|heartbeat| (now.since(heartbeat), monotonic));
+        Self { unconfirmed, before: old.map(|heartbeat| (heartbeat, monotonic)), ..Self::default() }
     }
 
     /// Checks `clock` against the `heartbeat` of the database.
@@ -52,11 +56,15 @@ impl ClockCheck {
             let forward = now.since(wall + monotonic.saturating_sub(then));
             if forward > SKEW {
                 self.set_forward = Some((forward, monotonic));
+                self.before.get_or_insert((wall, then));
             }
         }
         let recent = |(_, then): &(Duration, Duration)| monotonic.saturating_sub(*then) < SETTLES_AFTER;
         self.set_forward = self.set_forward.filter(recent);
         self.unconfirmed = self.unconfirmed.filter(recent);
+        if self.set_forward.is_none() && self.unconfirmed.is_none() {
+            self.before = None;
+        }
         if self.heartbeat.map(|(known, _)| known) != heartbeat {
             self.heartbeat = heartbeat.map(|heartbeat| (heartbeat, monotonic));
         }
@@ -73,6 +81,15 @@ impl ClockCheck {
         } else {
             Ok(())
         }
+    }
+
+    /// Checks `clock`, and returns the time by which old data ends: that of the clock, unless that may be ahead. Then it is a time from before, plus what
+    /// the monotonic clock has counted since, so that nothing ends early. By a clock that is behind, data ends late, which does little harm.
+    pub(crate) fn cautious_now(&mut self, clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Timestamp {
+        // The rotation of keys reports a clock that is wrong.
+        let _ = self.check(clock, heartbeat);
+        let now = clock.now();
+        self.before.map_or(now, |(before, then)| now.min(before + clock.monotonic().saturating_sub(then)))
     }
 
     /// By how much `clock` was behind that of another server at the last check, if that server is alive.
@@ -122,6 +139,56 @@ mod tests {
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetBack(HOUR)));
         clock.set_forward(HOUR);
         assert_eq!(check.check(&clock, None), Err(ClockFault::SetForward(HOUR)), "it was corrected, which is noticed too");
+    }
+
+    #[test]
+    fn hd11_nothing_ends_by_a_clock_that_was_set_forward_before_an_hour_has_passed() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let (noon, mut check) = (clock.now(), ClockCheck::default());
+        assert_eq!(check.cautious_now(&clock, None), noon);
+        clock.advance(HOUR / 2);
+        assert_eq!(check.cautious_now(&clock, None), noon + HOUR / 2);
+        for minutes in [0_u32, 30] {
+            clock.set_forward(24 * HOUR);
+            let passed = HOUR / 2 + minutes * Duration::from_secs(60);
+            assert_eq!(check.cautious_now(&clock, None), noon + passed, "also when it is set forward again");
+            clock.advance(HOUR / 2);
+            assert_eq!(check.cautious_now(&clock, None), noon + passed + HOUR / 2);
+        }
+        clock.advance(HOUR / 2);
+        assert_eq!(check.cautious_now(&clock, None), clock.now(), "an hour after the last time");
+    }
+
+    #[test]
+    fn hd11_data_ends_late_by_a_clock_that_was_set_back_or_is_behind_another() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let mut check = ClockCheck::default();
+        check.cautious_now(&clock, None);
+        clock.set_back(HOUR);
+        let alive = clock.now() + 2 * HOUR;
+        assert_eq!(check.cautious_now(&clock, None), clock.now());
+        assert_eq!(check.cautious_now(&clock, Some(alive)), clock.now());
+        clock.advance(HOUR / 2);
+        assert_eq!(check.cautious_now(&clock, Some(alive)), clock.now(), "it goes on");
+        clock.set_forward(2 * HOUR);
+        assert_eq!(check.cautious_now(&clock, None), clock.now() - 2 * HOUR, "it may be wrong now");
+    }
+
+    #[test]
+    fn a_start_after_a_long_time_goes_on_where_the_last_server_stopped_in_case_the_clock_is_ahead() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let last = clock.now() - 24 * HOUR;
+        let mut check = ClockCheck::new(&clock, Some(last));
+        assert_eq!(check.cautious_now(&clock, Some(last)), last);
+        clock.advance(HOUR / 2);
+        // Now it is its own.
+        let heartbeat = Some(clock.now());
+        assert_eq!(check.cautious_now(&clock, heartbeat), last + HOUR / 2);
+        clock.advance(HOUR / 2);
+        assert_eq!(check.cautious_now(&clock, heartbeat), clock.now());
+        // One that is a little older than now is that of a server which has just stopped.
+        let mut check = ClockCheck::new(&clock, Some(clock.now() - 2 * SKEW));
+        assert_eq!(check.cautious_now(&clock, None), clock.now());
     }
 
     #[test]

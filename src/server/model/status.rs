@@ -65,6 +65,10 @@ pub(crate) struct StatusSpan {
 impl StatusSpan {
     /// The widest span.
     pub(crate) const WIDEST: u32 = 65_536;
+    /// Maximum number of a client's spans that are not revoked as a whole. A client that has revoked half of its span gets another; if that is one too
+    /// many, its oldest is revoked. So the tokens that it revokes one by one leave at most as many revocations as a list has positions, and a
+    /// token of it is refused without being revoked only after it has revoked several hundred thousand later ones.
+    pub(crate) const AT_ONCE: u32 = StatusListId::POSITIONS / Self::WIDEST;
     /// How long a node uses a client's span before it reads it again. So long, a token can still get a position in a span that has ended.
     pub(crate) const READ_EVERY: Duration = Duration::from_secs(300);
 
@@ -90,6 +94,9 @@ pub(crate) struct Revocation {
 }
 
 impl Revocation {
+    /// How long after the end of a revocation no token gets its positions: until every node has dropped it, and verifiers no longer use a list in
+    /// which they are set.
+    pub(crate) const REUSED_AFTER: Duration = Duration::from_secs(420);
     /// How long after its `exp` a verifier may accept a token: its leeway, and how far its clock may be behind.
     const AFTER_EXP: Duration = Duration::from_secs(300 + 120);
 

@@ -37,7 +37,7 @@ pub(crate) struct Record {
 pub(super) struct Seen {
     pub(super) registry: i64,
     pub(super) keys: i64,
-    /// Not compared: a failover to a replica may lose the latest ones.
+    /// Not compared: a failover to a replica may lose the latest ones. See [`Record::newest_revocations`].
     #[serde(default)]
     pub(super) revocations: i64,
     pub(super) changes: i64,
@@ -128,6 +128,11 @@ impl Record {
     /// The number of the newest change that was seen.
     pub(crate) fn newest_change(&self) -> i64 {
         self.journal.back().map_or(self.journal_after, |entry| entry.number)
+    }
+
+    /// The highest epoch of revocations that was seen. Verifiers have seen it too, and take no list of a lower one.
+    pub(crate) fn newest_revocations(&self) -> i64 {
+        self.seen.revocations
     }
 
     pub(super) fn note(&mut self, changes: &[Change]) {

@@ -3,8 +3,10 @@
 //! Positions belong to a client or a login, and not to a token, so that no token costs a row or a write.
 
 mod aggregation;
+mod known;
 mod publisher;
 mod rendered;
+mod resting;
 mod spans;
 mod view;
 
@@ -16,11 +18,14 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use known::Look;
 pub(crate) use publisher::{NotPublished, Publisher};
-pub(crate) use view::{Look, Snapshot};
+pub(crate) use view::Snapshot;
 
+use known::{Known, within};
+use resting::Positions;
 use spans::Spans;
-use view::{Known, View, within};
+use view::View;
 
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -31,6 +36,9 @@ use crate::{
         store::{self, Store},
     },
 };
+
+/// How long a list may be used before it is fetched again. It is a part of the time until every verifier has learned of a revocation.
+const TTL: Duration = Duration::from_secs(10);
 
 /// The settings of revocation.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +105,8 @@ pub(crate) enum Error {
 }
 
 impl Revocations {
+    /// Attempts to give a login a position: another login may take the one that was chosen.
+    const TRIES: usize = 2;
     /// How many unknown lists are looked up at once.
     const LOOK_UPS: usize = 2;
     /// How long a look-up waits for its turn.
@@ -104,21 +114,23 @@ impl Revocations {
     /// How long a look-up may take.
     const LOOKED_UP_WITHIN: Duration = Duration::from_secs(2);
 
-    /// Reads all revocations, however long it takes. `epoch` was read at `now`, by the wall clock.
+    /// Reads all revocations after the first look, however long it takes. `cached` is the number of clients that are cached, and `seen` the highest
+    /// epoch of revocations that an earlier run of this node has read: if that is lost, the next look raises the epoch above it.
     pub(crate) async fn open(
         policy: Policy,
+        cached: u64,
         store: Store,
         clock: &SharedClock,
         issuer: &Issuer,
-        epoch: i64,
-        now: Timestamp,
+        look: Look,
+        seen: i64,
     ) -> Result<Self, store::Error> {
-        let known = Known::read(&store, epoch, clock.steady(), now).await?;
+        let known = Known::read(&store, &look, seen).await?;
         Ok(Self(Arc::new(Inner {
             policy,
             clock: Arc::clone(clock),
             prefix: format!("{}/", issuer.endpoint(ServerMetadata::STATUS_LISTS_ROUTE)),
-            spans: Spans::new(),
+            spans: Spans::new(cached),
             view: ArcSwap::from_pointee(known.view()),
             known: Mutex::new(known),
             looking_up: Semaphore::new(Self::LOOK_UPS),
@@ -141,16 +153,13 @@ impl Revocations {
             spans.invalidate_all();
         }
         let outcome = known.follow(store, &look).await;
-        // By a clock that is ahead, a revocation would end while its tokens are still valid.
-        if look.clock_is_right {
-            known.drop_expired(look.now);
-        }
+        known.drop_expired(&look, &view.load());
         view.store(Arc::new(known.view()));
         outcome
     }
 
     /// The time since this node last knew that its revocations were all there are.
-    pub(crate) fn confirmed_age(&self) -> Duration {
+    fn confirmed_age(&self) -> Duration {
         self.0.clock.steady().since(self.0.view.load().read_at)
     }
 
@@ -184,13 +193,18 @@ impl Revocations {
 
     async fn place(&self, login: &Login, since: TokensSince, now: Timestamp) -> Result<StatusIndex, Error> {
         let store = &self.0.store;
-        let chosen = store.choose_login_position(now).await?;
-        if store.set_login_position(login, since, &chosen).await? {
-            return Ok(chosen);
+        for _ in 0..Self::TRIES {
+            let chosen = store.choose_login_position(now).await?;
+            if store.set_login_position(login, since, &chosen).await? {
+                return Ok(chosen);
+            }
+            // Another request was faster, the login has ended, a right was withdrawn, or another login took the position. If the login has one,
+            // that was given to other rights: the caller checks its own when the token is signed.
+            if let Some(given) = store.find_login(&login.id).await?.and_then(|login| login.status) {
+                return Ok(given);
+            }
         }
-        // Another request was faster, the login has ended, or a right was withdrawn. If the login has a position, that was given to other
-        // rights: the caller checks its own when the token is signed.
-        store.find_login(&login.id).await?.and_then(|login| login.status).ok_or(Error::Gone)
+        Err(Error::Gone)
     }
 
     /// The claim of a token at this position.
@@ -203,9 +217,9 @@ impl Revocations {
         format!("{}{list}", self.0.prefix)
     }
 
-    /// The ids of all lists that this node knows.
-    pub(crate) fn list_ids(&self) -> Vec<StatusListId> {
-        self.0.view.load().ids()
+    /// All lists that this node knows.
+    fn lists(&self) -> Arc<Positions> {
+        Arc::clone(&self.0.view.load().sets)
     }
 
     /// A list as this node knows it.
@@ -218,6 +232,10 @@ impl Revocations {
         let turn = timeout(Self::TURN_WITHIN, self.0.looking_up.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(store::Error::Busy) };
         let view = self.0.view.load_full();
+        // The view may be newer than that of the caller, and show positions of the list.
+        if let Some(known) = view.snapshot(list) {
+            return Ok(Some(known));
+        }
         let exists = within(Self::LOOKED_UP_WITHIN, self.0.store.has_status_list(list)).await?;
         Ok(exists.then(|| view.snapshot_of_new()))
     }
@@ -225,5 +243,35 @@ impl Revocations {
     /// The number of positions that are set, and of lists.
     pub(crate) fn counts(&self) -> (u64, usize) {
         self.0.view.load().counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::ManualClock, server::store::Opening};
+
+    const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
+
+    #[tokio::test]
+    async fn a_list_that_is_read_while_a_look_up_waits_for_its_turn_is_not_taken_for_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
+        let store = Store::open(&store::Policy { url, connections: 2 }, Opening::CreateIfMissing).await.unwrap();
+        let clock: SharedClock = Arc::new(ManualClock::at(NOON));
+        let look = Look { epoch: 1, read_at: NOON, now: NOON, monotonic: Duration::ZERO, cautious_now: NOON, was_blind: false };
+        let (policy, issuer) = (Policy { lists: true, span: 16 }, "https://issuer.example".parse().unwrap());
+        let revocations = Revocations::open(policy, 1, store.clone(), &clock, &issuer, look, 0).await.unwrap();
+        let list = store.choose_login_position(NOON).await.unwrap().list;
+        assert!(revocations.snapshot(&list).is_none(), "it was made since");
+
+        let turns = revocations.0.looking_up.acquire_many(2).await.unwrap();
+        let (found, ()) = tokio::join!(revocations.look_up(&list), async {
+            let sets = Arc::new(Positions::from([(list.clone(), Arc::new([7].into_iter().collect()))]));
+            revocations.0.view.store(Arc::new(View { epoch: 2, read_at: NOON, confirmed_at: NOON, sets, resting: Arc::default() }));
+            drop(turns);
+        });
+        let found = found.unwrap().unwrap();
+        assert_eq!((found.epoch, found.set.iter().collect::<Vec<u32>>()), (2, vec![7]));
     }
 }

@@ -30,8 +30,11 @@ use crate::{
 
 /// The shortest time from one signature of a list to the next.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
-/// How long an unchanged list is served with the same signature: half the time until it expires.
-const SIGN_AGAIN_AFTER: Duration = Duration::from_secs(30 * 60);
+/// The time within which a list is signed after it has changed, unless this node cannot.
+const SIGNED_WITHIN: Duration = Duration::from_secs(2);
+/// How long an unchanged list is served with the same signature, long before it expires: a verifier that asks without a condition gets a time that is
+/// signed, and need not rely on caches that repeat answers.
+const SIGN_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long a list is kept signed after it was last requested.
 const HOLD_FOR: Duration = Duration::from_secs(3600);
 /// How many lists are signed at once.
@@ -73,8 +76,8 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct PublishedList {
     pub(crate) document: Document,
-    /// Whether this node knows that it shows all revocations.
-    pub(crate) is_confirmed: bool,
+    /// For how long this node has not known that it shows all revocations, or has known that it does not. `None` if it does, as far as it is known.
+    pub(crate) outdated_for: Option<Duration>,
 }
 
 /// Why a list cannot be answered.
@@ -129,8 +132,16 @@ impl Publisher {
             Some(rendered) => Some(rendered),
             None => self.begin(id).await?,
         };
-        let is_confirmed = self.0.revocations.confirmed_age() <= BLIND_AFTER;
-        Ok(rendered.map(|rendered| PublishedList { document: rendered.document.clone(), is_confirmed }))
+        Ok(rendered.map(|rendered| PublishedList { document: rendered.document.clone(), outdated_for: self.outdated_for(id, &rendered) }))
+    }
+
+    fn outdated_for(&self, id: &StatusListId, rendered: &Rendered) -> Option<Duration> {
+        let Inner { revocations, clock, .. } = &*self.0;
+        let now = clock.steady();
+        // Nothing is known of a list that was just made.
+        let since = revocations.snapshot(id).and_then(|known| rendered.outdated_since(&known.set, now));
+        let (blind_for, unsigned_for) = (revocations.confirmed_age(), since.map_or(Duration::ZERO, |since| now.since(since)));
+        (blind_for > BLIND_AFTER || unsigned_for > SIGNED_WITHIN).then(|| blind_for.max(unsigned_for))
     }
 
     fn find_held(&self, id: &StatusListId) -> Option<Arc<Rendered>> {
@@ -164,7 +175,7 @@ impl Publisher {
     /// The URIs of all lists, of at most `count`, as they are answered.
     pub(crate) fn aggregation(&self, count: usize) -> Document {
         let revocations = &self.0.revocations;
-        self.0.aggregation.document(revocations.list_ids(), count, |id| revocations.uri(id))
+        self.0.aggregation.document(&revocations.lists(), count, |id| revocations.uri(id))
     }
 
     /// Signs the held lists again whose content or key has changed or whose signature is old. Drops those that are gone, and those that are
@@ -210,7 +221,7 @@ impl Publisher {
         let age = now.since(rendered.signed_at);
         // While this node is blind, another signature would say the same: a list is as fresh as the view that it shows.
         let is_old = age >= SIGN_AGAIN_AFTER && rendered.confirmed_at != snapshot.confirmed_at;
-        let has_changed = kid.is_some_and(|kid| kid != rendered.kid) || !rendered.shows(&snapshot.set);
+        let has_changed = rendered.outdated_since(&snapshot.set, now).is_some() || kid.is_some_and(|kid| kid != rendered.kid);
         (age >= SIGN_EVERY && (is_old || has_changed)).then_some(snapshot)
     }
 

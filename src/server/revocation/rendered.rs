@@ -1,10 +1,10 @@
 //! A status list as a signed document: draft-ietf-oauth-status-list section 5.1.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
-use super::Snapshot;
+use super::{Snapshot, TTL};
 use crate::{
     clock::Timestamp,
     protocol::{StatusListClaims, Statuses},
@@ -17,8 +17,6 @@ use crate::{
 
 /// The time until a list expires. It is signed again long before.
 const LIFETIME_S: i64 = 3600;
-/// How long a list may be cached, in seconds. It is a part of the time until every verifier has learned of a revocation.
-const TTL_S: u64 = 10;
 
 /// A signed list, and what it was made of.
 #[derive(Debug)]
@@ -30,6 +28,8 @@ pub(super) struct Rendered {
     /// By the steady clock.
     pub(super) signed_at: Timestamp,
     set: Arc<RoaringBitmap>,
+    /// When it was first found to differ from what this node knows, by the steady clock.
+    outdated_since: OnceLock<Timestamp>,
 }
 
 impl Rendered {
@@ -47,17 +47,18 @@ impl Rendered {
             sub: uri,
             iat,
             exp: Some(iat.saturating_add(LIFETIME_S)),
-            ttl: Some(TTL_S),
+            ttl: Some(TTL.as_secs()),
             status_list,
             epoch: Some(epoch),
         };
         let document = Document::of_content(&content, key.sign(StatusListClaims::TYPE, &claims)?);
-        Ok(Self { document, kid, confirmed_at, signed_at, set })
+        Ok(Self { document, kid, confirmed_at, signed_at, set, outdated_since: OnceLock::new() })
     }
 
-    /// Whether it shows exactly these positions as set.
-    pub(super) fn shows(&self, set: &Arc<RoaringBitmap>) -> bool {
-        Arc::ptr_eq(&self.set, set) || self.set == *set
+    /// Since when it has not shown exactly the positions that are set, as far as it was compared. `None` if it does. `now` is by the steady clock.
+    pub(super) fn outdated_since(&self, set: &Arc<RoaringBitmap>, now: Timestamp) -> Option<Timestamp> {
+        let shows = Arc::ptr_eq(&self.set, set) || self.set == *set;
+        (!shows).then(|| *self.outdated_since.get_or_init(|| now))
     }
 }
 

@@ -21,9 +21,6 @@ use crate::{
     },
 };
 
-/// Maximum number of clients whose spans are cached.
-const CACHED: u64 = 10_000;
-
 /// The cached spans, by client and its `tokens_since`: a client whose tokens were revoked has another number.
 pub(super) struct Spans(Cache<(ClientId, i64), Arc<Walk>>);
 
@@ -33,22 +30,28 @@ impl fmt::Debug for Spans {
     }
 }
 
-/// An order of a span's positions: from a random one, by a random odd stride. It visits all before it returns to the first, and nodes have different
-/// orders, so that a position is used again as late as possible.
+/// A span, as it was read, and how far this node has walked it.
 pub(super) struct Walk {
     span: StatusSpan,
-    offset: u32,
-    stride: u32,
-    steps: AtomicU32,
+    order: Arc<Order>,
     /// The epoch of revocations when the span was read.
     read_in: i64,
     /// When it was read, by the steady clock.
     read_at: Timestamp,
 }
 
+/// An order of a span's positions: from a random one, by a random odd stride. It visits all before it returns to the first, and nodes have different
+/// orders, so that a position is used again as late as possible.
+struct Order {
+    offset: u32,
+    stride: u32,
+    steps: AtomicU32,
+}
+
 impl Spans {
-    pub(super) fn new() -> Self {
-        Self(Cache::builder().max_capacity(CACHED).build())
+    /// For at most `cached` clients.
+    pub(super) fn new(cached: u64) -> Self {
+        Self(Cache::builder().max_capacity(cached).build())
     }
 
     /// Forgets all: another database may have taken the place of the one from which they were read.
@@ -69,9 +72,10 @@ impl Spans {
         steady: Timestamp,
     ) -> Result<Arc<Walk>, Error> {
         let key = (client.clone(), tokens_since);
-        if let Some(walk) = self.0.get(&key).await {
+        let known = self.0.get(&key).await;
+        if let Some(walk) = &known {
             if !walk.is_outdated(view, steady) {
-                return Ok(walk);
+                return Ok(Arc::clone(walk));
             }
             self.0.invalidate(&key).await;
         }
@@ -81,7 +85,7 @@ impl Spans {
                 Some(span) => Some(span),
                 None => store.create_status_span(client, tokens_since, width, now).await?,
             };
-            span.map(|span| Arc::new(Walk::new(span, read_in, steady))).ok_or(Error::Gone)
+            span.map(|span| Arc::new(Walk::new(span, known.as_deref(), read_in, steady))).ok_or(Error::Gone)
         };
         // Concurrent callers share the outcome.
         self.0.try_get_with(key, find).await.map_err(|error| match &*error {
@@ -92,30 +96,31 @@ impl Spans {
 }
 
 impl Walk {
-    fn new(span: StatusSpan, read_in: i64, read_at: Timestamp) -> Self {
-        let (offset, stride) = (u32::from_ne_bytes(entropy::bytes()), u32::from_ne_bytes(entropy::bytes()) | 1);
-        Self { span, offset, stride, steps: AtomicU32::new(0), read_in, read_at }
+    /// Goes on where the `earlier` walk is, if that is of the same span.
+    fn new(span: StatusSpan, earlier: Option<&Self>, read_in: i64, read_at: Timestamp) -> Self {
+        let order = match earlier {
+            Some(earlier) if earlier.span == span => Arc::clone(&earlier.order),
+            _ => Arc::new(Order::random()),
+        };
+        Self { span, order, read_in, read_at }
     }
 
     /// Whether the client's span must be read again: it may have been replaced by a wider one, or its list may be gone. This node may not
     /// notice a replacement, because another node counts by another time, so it reads the span again after some time in any case.
     /// `Revocation::end_of_all` allows for that time.
     fn is_outdated(&self, view: &View, steady: Timestamp) -> bool {
-        let may_be_replaced = || view.is_half_set(&self.span) || view.snapshot(&self.span.list).is_none();
+        let may_be_replaced = || view.is_half_taken(&self.span) || view.snapshot(&self.span.list).is_none();
         steady.since(self.read_at) >= StatusSpan::READ_EVERY || (view.epoch > self.read_in && may_be_replaced())
     }
 
-    /// The position of the next token, which is not set. If all that were tried are set, the last of them: this node has not noticed yet that the
-    /// span was replaced, or the client's tokens revoked, and a token that is refused is the safe side.
-    ///
-    /// A position is free again when this node has dropped its revocation. Some verifiers may then still have a list in which it is set, of
-    /// a node whose clock is a minute behind, or from a cache: until the view also remembers, for at least three minutes, what it has
-    /// dropped, they may refuse a token that gets it in this time.
+    /// The position of the next token: one that is not taken. If all are, any: this node has not noticed yet that the span was replaced, or the
+    /// client's tokens revoked, and a token that is refused is the safe side.
     pub(super) fn next(&self, view: &View) -> StatusIndex {
-        const TRIES: usize = 64;
+        let is_taken = view.taken(&self.span.list);
         let mut index = self.step();
-        for _ in 1..TRIES {
-            if !view.is_set(&self.span.list, index) {
+        // A client that revokes each token after use takes many positions in a row. They are passed once in a round.
+        for _ in 1..self.span.width {
+            if !is_taken(index) {
                 break;
             }
             index = self.step();
@@ -124,28 +129,109 @@ impl Walk {
     }
 
     fn step(&self) -> u32 {
-        let step = self.steps.fetch_add(1, Relaxed);
+        let Order { offset, stride, steps } = &*self.order;
+        let step = steps.fetch_add(1, Relaxed);
         // The width is a power of two, so that overflow does no harm.
-        let within = self.offset.wrapping_add(step.wrapping_mul(self.stride)) % self.span.width.max(1);
+        let within = offset.wrapping_add(step.wrapping_mul(*stride)) % self.span.width.max(1);
         self.span.start + within
+    }
+}
+
+impl Order {
+    fn random() -> Self {
+        let (offset, stride) = (u32::from_ne_bytes(entropy::bytes()), u32::from_ne_bytes(entropy::bytes()) | 1);
+        Self { offset, stride, steps: AtomicU32::new(0) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{
+        collections::{BTreeSet, HashSet},
+        time::Duration,
+    };
 
     use super::*;
+    use crate::server::{model::StatusListId, revocation::resting::Positions};
+
+    const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
+
+    fn span(start: u32, width: u32) -> StatusSpan {
+        StatusSpan { list: list(), start, width }
+    }
+
+    fn list() -> StatusListId {
+        "di5G35ZktxQQIXjO7RRStA".parse().unwrap()
+    }
+
+    fn walk(span: StatusSpan) -> Walk {
+        Walk::new(span, None, 0, NOON)
+    }
+
+    fn view(set: impl IntoIterator<Item = u32>, resting: impl IntoIterator<Item = u32>) -> View {
+        let sets: Arc<Positions> = Arc::new([(list(), Arc::new(set.into_iter().collect()))].into());
+        let resting: Arc<Positions> = Arc::new([(list(), Arc::new(resting.into_iter().collect()))].into());
+        View { epoch: 1, read_at: NOON, confirmed_at: NOON, sets, resting }
+    }
 
     #[test]
     fn a_walk_visits_every_position_before_it_visits_one_again() {
         for width in [1, 16, 256, 65_536] {
-            let span = StatusSpan { list: "di5G35ZktxQQIXjO7RRStA".parse().unwrap(), start: 3 * width, width };
-            let walk = Walk::new(span.clone(), 0, Timestamp::from_seconds(0));
+            let (span, view) = (span(3 * width, width), view([], []));
+            let walk = walk(span.clone());
             for _ in 0..3 {
-                let visited: BTreeSet<u32> = (0..width).map(|_| walk.step()).collect();
+                let visited: BTreeSet<u32> = (0..width).map(|_| walk.next(&view).index).collect();
                 assert_eq!(visited, span.positions().collect(), "{width}");
             }
         }
+    }
+
+    #[test]
+    fn no_token_gets_a_position_that_is_set_or_was_until_recently() {
+        let (walk, view) = (walk(span(16, 16)), view(16..21, 19..26));
+        for _ in 0..3 {
+            let given: BTreeSet<u32> = (0..6).map(|_| walk.next(&view).index).collect();
+            assert_eq!(given, (26..32).collect());
+        }
+    }
+
+    #[test]
+    fn any_number_of_positions_in_a_row_that_are_taken_is_passed() {
+        let (walk, empty) = (walk(span(0, 65_536)), view([], []));
+        let revoked: HashSet<u32> = (0..32_000).map(|_| walk.next(&empty).index).collect();
+        let view = view(revoked.iter().copied(), []);
+        for _ in 0..2 * (65_536 - 32_000) {
+            let index = walk.next(&view).index;
+            assert!(!revoked.contains(&index), "{index}");
+        }
+    }
+
+    #[test]
+    fn if_all_positions_are_taken_a_token_gets_one_that_is_refused() {
+        let (walk, view) = (walk(span(16, 16)), view(16..32, []));
+        assert!((16..32).contains(&walk.next(&view).index));
+    }
+
+    #[test]
+    fn a_walk_goes_on_when_its_span_is_read_again_and_begins_when_it_was_replaced() {
+        let (first, view) = (walk(span(256, 256)), view([], []));
+        let mut visited: BTreeSet<u32> = (0..100).map(|_| first.next(&view).index).collect();
+        let again = Walk::new(span(256, 256), Some(&first), 1, NOON + StatusSpan::READ_EVERY);
+        // A request that still has the first walk takes no position twice.
+        visited.extend((0..78).flat_map(|_| [again.next(&view).index, first.next(&view).index]));
+        assert_eq!(visited, (256..512).collect());
+        let replaced = Walk::new(span(1024, 1024), Some(&again), 2, NOON);
+        assert!((1024..2048).contains(&replaced.next(&view).index));
+    }
+
+    #[test]
+    fn a_span_is_read_again_after_five_minutes_or_when_half_of_it_is_taken_after_it_was_read() {
+        let walk = walk(span(16, 16));
+        assert!(!walk.is_outdated(&view(16..19, 19..23), NOON), "seven of sixteen");
+        assert!(walk.is_outdated(&view(16..19, 19..24), NOON));
+        let read_later = Walk::new(span(16, 16), None, 1, NOON);
+        assert!(!read_later.is_outdated(&view(16..19, 19..24), NOON), "it was read after that");
+        assert!(!walk.is_outdated(&view([], []), NOON + StatusSpan::READ_EVERY - Duration::from_millis(1)));
+        assert!(walk.is_outdated(&view([], []), NOON + StatusSpan::READ_EVERY));
     }
 }

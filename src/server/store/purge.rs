@@ -15,6 +15,8 @@ pub(crate) enum OldRows {
     SignInSources,
     #[strum(to_string = "revocations")]
     Revocations,
+    #[strum(to_string = "revocations of tokens whose span is revoked")]
+    CoveredRevocations,
     #[strum(to_string = "spans of status lists")]
     StatusSpans,
     #[strum(to_string = "status lists")]
@@ -36,6 +38,13 @@ const SIGN_IN_SOURCES: &[&str] = &["DELETE FROM sign_in_sources WHERE (sub, clie
 
 const REVOCATIONS: &[&str] = &["DELETE FROM revocations WHERE (epoch, list_id, start) IN
      (SELECT epoch, list_id, start FROM revocations WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)"];
+
+/// Those of single tokens in a span that was revoked as a whole: another revocation has set their positions for longer. Only of the widest spans,
+/// in which they are many.
+const COVERED_REVOCATIONS: &[&str] = &["DELETE FROM revocations WHERE (epoch, list_id, start) IN
+     (SELECT r.epoch, r.list_id, r.start FROM status_spans s
+      JOIN revocations r ON r.list_id = s.list_id AND r.start >= s.start AND r.start < s.start + s.width AND r.width < s.width
+      WHERE s.revoked_at < $1 AND s.width = 65536 LIMIT $2)"];
 
 /// A span without an end is in use.
 const STATUS_SPANS: &[&str] = &["DELETE FROM status_spans WHERE (list_id, start) IN
@@ -59,6 +68,7 @@ impl OldRows {
             Self::Changes => CHANGES,
             Self::SignInSources => SIGN_IN_SOURCES,
             Self::Revocations => REVOCATIONS,
+            Self::CoveredRevocations => COVERED_REVOCATIONS,
             Self::StatusSpans => STATUS_SPANS,
             Self::StatusLists => STATUS_LISTS,
         }

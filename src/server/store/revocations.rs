@@ -84,18 +84,26 @@ pub(super) async fn revoke_position(
     expires_at: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let Some(span) = status_spans::lock_around(connection, &index).await? else { return Ok(false) };
+    let Some(width) = status_spans::width_in(connection, &index.list).await? else { return Ok(false) };
+    let span = status_spans::lock_around(connection, &index, width).await?;
     let set = sqlx::query("SELECT start FROM revocations WHERE list_id = $1 AND start = $2 AND width = 1 AND expires_at > $3")
         .bind(index.list.to_string())
         .bind(i64::from(index.index))
         .bind(now.seconds())
         .fetch_optional(&mut *connection)
         .await?;
-    if span.revoked || set.is_some() {
+    if set.is_some() || span.as_ref().is_some_and(|span| span.revoked) {
         return Ok(false);
     }
     let mut revoking = Revoking::at(now);
-    span.note_revocation(connection, &mut revoking.epoch, now).await?;
+    revoking.spans.extend(match &span {
+        Some(span) => span.note_revocation(connection, &mut revoking.epoch, now).await?,
+        // Without it, the token is valid nevertheless, and its position can be set.
+        None => {
+            tracing::error!(list = %index.list, index = index.index, "a client's row of the table status_spans is missing");
+            None
+        }
+    });
     revoking.spans.push((StatusSpan { list: index.list, start: index.index, width: 1 }, expires_at));
     revoking.finish(connection).await?;
     Ok(true)

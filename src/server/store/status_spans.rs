@@ -23,10 +23,11 @@ use crate::{
 /// 256 positions (N = 4096).
 const PLACES: usize = 16;
 
-/// The starts of spans, among those that are tried, that are taken in a list; `$1` is the list.
+/// The starts of spans, among those that are tried, that are taken in a list; `$1` is the list. A place is free again when its span is deleted, ten
+/// minutes after the last revocation in it can have ended.
 const TAKEN_BY_CLIENTS: &str = "SELECT start FROM status_spans WHERE list_id = $1
      AND start IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
-/// A position that a login had is free again when its revocation is gone.
+/// A position that a login had is free again when its revocation is deleted, ten minutes after its end. See [`Revocation::REUSED_AFTER`].
 const TAKEN_BY_LOGINS: &str = "SELECT status_index AS start FROM logins WHERE status_list = $1
      AND status_index IN ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
      UNION SELECT start FROM revocations WHERE list_id = $1
@@ -141,24 +142,27 @@ impl Store {
 
 impl LockedSpan {
     /// Counts a revocation of one token, before it is inserted. A span of which half is set then is replaced by one four times as wide, so
-    /// that positions of revoked tokens are not soon the only ones.
+    /// that positions of revoked tokens are not soon the only ones. Returns the span that is revoked because the client has too many, with the end
+    /// of its revocation.
     pub(super) async fn note_revocation(
         &self,
         connection: &mut AnyConnection,
         epoch: &mut RevocationEpoch,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<(StatusSpan, Timestamp)>, Error> {
         let is_half = |set: i64| set.saturating_mul(2) >= i64::from(self.span.width);
         let mut set_bits = self.set_bits.saturating_add(1);
         if self.current && is_half(set_bits) {
-            // Revocations end with their tokens: only those that are left count.
+            // Revocations end with their tokens: only those count whose positions no token gets yet.
             set_bits = self.count_set(connection, now).await?.saturating_add(1);
         }
         let replaced = self.current && is_half(set_bits);
-        let ends_at = match replaced {
-            true => Some(Revocation::end_of_all(epochs::not_before_heartbeat(connection, now).await?).seconds()),
-            false => None,
-        };
+        let (mut ends_at, mut oldest) = (None, None);
+        if replaced {
+            let at = epochs::not_before_heartbeat(connection, now).await?;
+            ends_at = Some(Revocation::end_of_all(at).seconds());
+            oldest = revoke_oldest(connection, &self.client, at).await?;
+        }
         // Nodes use it until they read the client's span again, within `StatusSpan::READ_EVERY`. Its end allows for that, and it is deleted
         // later still.
         sqlx::query("UPDATE status_spans SET set_bits = $3, ends_at = COALESCE(ends_at, $4) WHERE list_id = $1 AND start = $2")
@@ -171,31 +175,35 @@ impl LockedSpan {
         if replaced {
             create(connection, &self.client, self.span.width.saturating_mul(4).min(StatusSpan::WIDEST), epoch, now).await?;
         }
-        Ok(())
+        Ok(oldest)
     }
 
-    /// The number of its positions that revocations of single tokens have set and that no later token may have yet.
+    /// The number of its positions that revocations of single tokens have set and that no token gets yet.
     async fn count_set(&self, connection: &mut AnyConnection, now: Timestamp) -> Result<i64, Error> {
         let StatusSpan { list, start, width } = &self.span;
         let count = sqlx::query(
             "SELECT COUNT(*) AS n FROM revocations WHERE list_id = $1 AND start >= $2 AND start < $3 AND width = 1 AND expires_at > $4",
         );
         let (start, width) = (i64::from(*start), i64::from(*width));
-        let count = count.bind(list.to_string()).bind(start).bind(start + width).bind(now.seconds());
+        let count = count.bind(list.to_string()).bind(start).bind(start + width).bind((now - Revocation::REUSED_AFTER).seconds());
         Ok(count.fetch_one(connection).await?.try_get("n")?)
     }
 }
 
-/// Locks the client's span around a position. `None` if its list is gone, because the database was restored.
-pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIndex) -> Result<Option<LockedSpan>, Error> {
-    let list = sqlx::query("SELECT width FROM status_lists WHERE id = $1").bind(index.list.to_string());
-    let Some(list) = list.fetch_optional(&mut *connection).await? else { return Ok(None) };
-    let width = number("width", list.try_get("width")?)?.max(1);
+/// The width of the spans of a list. `None` if the list is gone, because the database was restored.
+pub(super) async fn width_in(connection: &mut AnyConnection, list: &StatusListId) -> Result<Option<u32>, Error> {
+    let row = sqlx::query("SELECT width FROM status_lists WHERE id = $1").bind(list.to_string());
+    let Some(row) = row.fetch_optional(connection).await? else { return Ok(None) };
+    Ok(Some(number("width", row.try_get("width")?)?.max(1)))
+}
+
+/// Locks the client's span around a position in a list of spans of this width. `None` if there is no such span: a row outlives all tokens
+/// that name its positions, but a failover may lose it.
+pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIndex, width: u32) -> Result<Option<LockedSpan>, Error> {
     let (list, start) = (index.list.to_string(), i64::from(index.index / width * width));
-    // A row outlives all tokens that name its positions. To report one as revoked that is not would be the worst answer.
-    let missing = || Error::Corrupt { what: "status list", why: format!("{} has no span around the position {}", index.list, index.index) };
     let span = sqlx::query("SELECT client_id FROM status_spans WHERE list_id = $1 AND start = $2").bind(list.clone()).bind(start);
-    let client: String = span.fetch_optional(&mut *connection).await?.ok_or_else(missing)?.try_get("client_id")?;
+    let Some(span) = span.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let client: String = span.try_get("client_id")?;
     // The client before the span, as in every other write: a revocation of all its tokens, which ends its spans, comes before or after this
     // one, which may create another.
     sqlx::query("UPDATE clients SET id = id WHERE id = $1").bind(client.clone()).execute(&mut *connection).await?;
@@ -203,7 +211,7 @@ pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIn
         "UPDATE status_spans SET set_bits = set_bits WHERE list_id = $1 AND start = $2 AND client_id = $3
          RETURNING list_id, start, width, client_id, set_bits, revoked_at, ends_at",
     );
-    let row = row.bind(list).bind(start).bind(client).fetch_optional(connection).await?.ok_or_else(missing)?;
+    let Some(row) = row.bind(list).bind(start).bind(client).fetch_optional(connection).await? else { return Ok(None) };
     Ok(Some(LockedSpan {
         span: read(&row)?,
         client: row.try_get("client_id")?,
@@ -222,6 +230,22 @@ pub(super) async fn end_all(connection: &mut AnyConnection, client: &str, at: Ti
     let ended = ended.fetch_all(connection).await?;
     let spans = ended.iter().map(|row| readable(read(row))).collect::<Result<Vec<_>, Error>>()?;
     Ok(spans.into_iter().flatten().collect())
+}
+
+/// Revokes the oldest span of a client that will have too many, and returns it with the end of its revocation: its own, at which the last token of it
+/// has expired. The current span, which is about to be replaced, is not among those that are counted, and neither is the one that replaces it.
+async fn revoke_oldest(connection: &mut AnyConnection, client: &str, at: Timestamp) -> Result<Option<(StatusSpan, Timestamp)>, Error> {
+    let revoke = sqlx::query(
+        "UPDATE status_spans SET revoked_at = $2 WHERE (list_id, start) IN
+         (SELECT list_id, start FROM status_spans WHERE client_id = $1 AND revoked_at IS NULL AND ends_at > $2
+          ORDER BY created_at DESC, width DESC LIMIT 1 OFFSET $3)
+         RETURNING list_id, start, width, ends_at",
+    );
+    let others = i64::from(StatusSpan::AT_ONCE) - 2;
+    let revoke = revoke.bind(client.to_owned()).bind(at.seconds()).bind(others);
+    let Some(row) = revoke.fetch_optional(connection).await? else { return Ok(None) };
+    // No token names a span whose row is damaged.
+    Ok(readable(read(&row).and_then(|span| Ok((span, time(&row, "ends_at")?))))?.ok())
 }
 
 async fn find_current(connection: &mut AnyConnection, client: &str) -> Result<Option<StatusSpan>, Error> {

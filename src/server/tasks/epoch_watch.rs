@@ -64,7 +64,7 @@ impl PollError {
 }
 
 impl EpochWatch {
-    pub(in crate::server) fn new(parts: &Parts, LastSeen { epochs, witness }: LastSeen) -> Self {
+    pub(in crate::server) fn new(parts: &Parts, LastSeen { epochs, witness, clock_check }: LastSeen) -> Self {
         Self {
             clock: Arc::clone(&parts.clock),
             store: parts.store.clone(),
@@ -76,7 +76,7 @@ impl EpochWatch {
             meters: Arc::clone(&parts.meters),
             known: epochs,
             witness,
-            clock_check: ClockCheck::new(&*parts.clock, epochs.heartbeat_at()),
+            clock_check,
             was_lost: false,
             blind: false,
         }
@@ -107,13 +107,12 @@ impl EpochWatch {
 
     /// Reads the epochs and reloads what has changed since the last poll. `now` is before the read: what is confirmed was true at least then.
     async fn poll(&mut self, now: Timestamp) -> Result<(), PollError> {
-        let (wall, was_blind) = (self.clock.now(), mem::take(&mut self.was_lost));
+        let (wall, monotonic, was_blind) = (self.clock.now(), self.clock.monotonic(), mem::take(&mut self.was_lost));
         let epochs = tokio::time::timeout(TIME_LIMIT, self.store.read_epochs()).await??;
         let set_back = self.witness.require_not_set_back(&epochs);
         self.registry.note_set_back(set_back.is_err());
         set_back?;
-        // The rotation of keys reports a clock that is wrong.
-        let clock_is_right = self.clock_check.check(&*self.clock, epochs.heartbeat_at()).is_ok();
+        let cautious_now = self.clock_check.cautious_now(&*self.clock, epochs.heartbeat_at());
         let changes = self.list_changes(epochs.changes).await;
         let Self { keys, registry, revocations, mac_keys, sealing, .. } = &*self;
         // Without all of the changes, everything is read again; also after an outage, because a failover may have lost changes and given
@@ -124,7 +123,7 @@ impl EpochWatch {
         };
         registry.confirm(epochs.registry, &changed, now);
         // Each of its reads has a time limit: a large revocation takes several polls.
-        let look = Look { epoch: epochs.revocations, read_at: now, now: wall, was_blind, clock_is_right };
+        let look = Look { epoch: epochs.revocations, read_at: now, now: wall, monotonic, cautious_now, was_blind };
         let revoked = revocations.confirm(look).await;
         if epochs.keys == self.known.keys {
             keys.confirm(now, wall);

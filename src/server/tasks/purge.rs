@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::{
     clock::{Clock, Stopwatch, Timestamp},
     server::{
-        keys::{ClockCheck, ClockFault},
+        keys::ClockCheck,
         store::{self, OldRows, Store},
     },
 };
@@ -17,14 +17,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long rows are kept after their end, and how long they are left alone once none is left to delete.
-const ALL: [(OldRows, Duration, Duration); 6] = [
+const ALL: [(OldRows, Duration, Duration); 7] = [
     // Longer than the lifetime of any token that a login issued.
     (OldRows::Logins, DAY.saturating_mul(7), HOUR),
     // Audits cover a year.
     (OldRows::Changes, DAY.saturating_mul(400), HOUR),
     (OldRows::SignInSources, DAY.saturating_mul(90), HOUR),
-    // A position is used again only when every node has dropped its revocation, and the clocks of nodes differ by up to a minute.
+    // The position of a login is used again when its revocation is deleted. By then every node must have dropped it, and verifiers must have newer
+    // lists: that takes `Revocation::REUSED_AFTER`, and the clocks of nodes differ by up to two minutes.
     (OldRows::Revocations, MINUTE.saturating_mul(10), MINUTE),
+    (OldRows::CoveredRevocations, MINUTE, MINUTE),
     (OldRows::StatusSpans, MINUTE.saturating_mul(10), MINUTE),
     // Longer than the lifetime of any token that names them.
     (OldRows::StatusLists, HOUR.saturating_mul(25), MINUTE),
@@ -56,8 +58,6 @@ struct Purge {
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
     #[error(transparent)]
-    Clock(#[from] ClockFault),
-    #[error(transparent)]
     Store(#[from] store::Error),
     #[error("the database did not answer within {} s", TIME_LIMIT.as_secs())]
     Slow(#[from] tokio::time::error::Elapsed),
@@ -72,11 +72,7 @@ impl Purges {
 
     /// Deletes what is due.
     pub(super) async fn round(&mut self, store: &Store, clock: &dyn Clock) {
-        let failure = match self.try_round(store, clock).await {
-            // The rotation of keys reports a clock that is wrong.
-            Ok(()) | Err(Stopped::Clock(_)) => None,
-            Err(error) => Some(error),
-        };
+        let failure = self.try_round(store, clock).await.err();
         if let Some(error) = failure.as_ref().filter(|_| !self.failed) {
             tracing::warn!(%error, "old rows could not be deleted; retrying");
         }
@@ -89,9 +85,9 @@ impl Purges {
         }
         // By a clock that is ahead, a revocation would end while its tokens are still valid.
         let heartbeat = timeout(TIME_LIMIT, store.find_heartbeat()).await??;
-        self.clock_check.check(clock, heartbeat)?;
+        let now = self.clock_check.cautious_now(clock, heartbeat);
         for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(clock.steady())) {
-            kind.round(store, clock.now(), clock.steady()).await?;
+            kind.round(store, now, clock.steady()).await?;
         }
         Ok(())
     }

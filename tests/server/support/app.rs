@@ -104,7 +104,7 @@ impl TestApp {
         Config::load(Sources { flags, environment, ..Sources::default() }).unwrap()
     }
 
-    async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {
+    pub(crate) async fn start_at(database: Arc<TestDatabase>, settings: &[(&str, &str)], now: Timestamp) -> Self {
         let clock = ManualClock::at(now);
         let config = Self::config(&database, settings);
         let server = Server::build(config, Arc::new(clock.clone())).await.unwrap();

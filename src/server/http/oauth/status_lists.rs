@@ -30,13 +30,12 @@ pub(crate) async fn list(
 ) -> Result<Response, Failure> {
     let Some(id) = id.ok().and_then(|Path(id)| id.parse().ok()) else { return Err(nothing_here()) };
     let Some(list) = app.publisher.find(&id).await? else { return Err(nothing_here()) };
-    if list.is_confirmed {
+    let Some(age) = list.outdated_for else {
         return Ok(conditional::answer(&request, &list.document, StatusListClaims::MEDIA_TYPE, CACHE_CONTROL));
-    }
-    // A 304 says that nothing has changed since. A node that cannot know does not say it.
+    };
+    // A 304 says that nothing has changed since. A node that cannot know, or cannot sign what has changed, does not say it.
     let mut response = conditional::answer(&HeaderMap::new(), &list.document, StatusListClaims::MEDIA_TYPE, CACHE_CONTROL);
     // As a cache that has held the list since then (RFC 9111 section 5.1): a verifier that holds none yet does not take it for fresh.
-    let age = app.issuer.revocations.confirmed_age();
     response.headers_mut().insert(header::AGE, HeaderValue::from(age.as_secs()));
     Ok(response)
 }

@@ -6,7 +6,10 @@ use sealwright::server::commands::{ClientChange, LoginsOf, UserChange};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Backend, Credential, SIGN_IN, TestApp, TestDatabase, at_orders, claims_of, on_both_databases};
+use crate::{
+    status_lists::List,
+    support::{Answer, Backend, Credential, SIGN_IN, TestApp, TestDatabase, at_orders, claims_of, lifetime, on_both_databases},
+};
 
 on_both_databases![
     a_node_that_has_not_noticed_a_withdrawal_issues_nothing_to_the_client,
@@ -14,11 +17,15 @@ on_both_databases![
     a_withdrawal_from_a_user_during_refreshes_and_sign_ins_leaves_no_valid_token_with_the_right,
     a_client_made_again_gets_fresh_positions_from_a_node_that_still_knows_the_earlier_one,
     a_span_is_replaced_when_half_of_it_is_set_at_one_time,
+    a_span_is_replaced_while_nodes_still_show_revocations_that_have_ended,
+    rv6_a_token_at_the_position_of_a_revoked_one_is_revoked_until_its_own_end,
+    clients_that_begin_at_once_all_get_a_span,
     a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_reason,
     a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken,
     a_damaged_row_of_the_newest_list_does_not_stop_sign_ins,
     a_token_whose_span_is_missing_is_not_reported_as_revoked,
     a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_other,
+    a_heartbeat_of_a_clock_that_was_far_ahead_does_not_make_revocations_last_for_as_long,
 ];
 
 const BOTH: &str = "orders:read orders:write";
@@ -140,8 +147,8 @@ async fn a_span_is_replaced_when_half_of_it_is_set_at_one_time(backend: Backend)
     let client = app.client("serverless");
     for _ in 0..3 {
         revoke_some(&app, &client, 7).await;
-        // Their revocations end with their ten minutes, the longest leeway and the skew.
-        for _ in 0..24 {
+        // Their revocations end with their ten minutes, the longest leeway and the skew, and are deleted ten minutes later.
+        for _ in 0..30 {
             app.pass(Duration::from_secs(60)).await;
         }
     }
@@ -152,6 +159,59 @@ async fn a_span_is_replaced_when_half_of_it_is_set_at_one_time(backend: Backend)
     assert_eq!(widths(&app).await, ["16", "64"]);
     revoke_some(&app, &client, 1).await;
     assert_eq!(app.database.texts("SELECT CAST(set_bits AS TEXT) FROM status_spans ORDER BY width").await, ["8", "1"]);
+}
+
+async fn a_span_is_replaced_while_nodes_still_show_revocations_that_have_ended(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let client = app.client("serverless");
+    revoke_some(&app, &client, 7).await;
+    // They end after seventeen minutes.
+    for _ in 0..18 {
+        app.pass(Duration::from_secs(60)).await;
+    }
+    revoke_some(&app, &client, 1).await;
+    assert_eq!(widths(&app).await, ["16", "64"]);
+}
+
+async fn rv6_a_token_at_the_position_of_a_revoked_one_is_revoked_until_its_own_end(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let (client, api) = (app.client("billing"), app.api("orders-api").await);
+    let first = app.plain_token(&client).await.access_token();
+    app.database.update_client("billing", ClientChange { token_lifetime: Some(lifetime(3600)), ..ClientChange::default() });
+    app.settle().await;
+    for _ in 0..15 {
+        app.plain_token(&client).await.granted();
+    }
+    let second = app.plain_token(&client).await.access_token();
+    assert_eq!(position(&second), position(&first), "the span is exhausted");
+    for token in [&first, &second, &second] {
+        assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
+    }
+    assert_eq!(app.database.texts("SELECT list_id FROM revocations").await.len(), 2, "each has its own end");
+    // The first revocation is gone by then.
+    for _ in 0..30 {
+        app.pass(Duration::from_secs(60)).await;
+    }
+    assert_eq!(app.database.texts("SELECT list_id FROM revocations").await.len(), 1);
+    assert!(!app.is_active(&api, &second).await);
+    let (list, index) = position(&second);
+    assert!(List::get(&app, &list).await.set.contains(&index));
+}
+
+async fn clients_that_begin_at_once_all_get_a_span(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    // A list has sixteen places of this width.
+    let app = TestApp::start_with(database, &[("status_span", "65536")]).await.with_orders();
+    let clients: Vec<_> = (0..16).map(|number| app.client(&format!("c{number}"))).collect();
+    let sent: Vec<_> = clients.iter().map(|client| send(&app, client, "grant_type=client_credentials")).collect();
+    let mut places = HashSet::new();
+    for answer in sent {
+        let (list, index) = position(&answer.await.unwrap().access_token());
+        places.insert((list, index / 65_536));
+    }
+    assert_eq!(places.len(), 16);
 }
 
 async fn a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_reason(backend: Backend) {
@@ -222,6 +282,20 @@ async fn a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_
         assert!(revoked_at.parse::<i64>().unwrap() >= heartbeat, "{row}");
         assert!(expires_at.parse::<i64>().unwrap() > heartbeat + 24 * 3600, "{row}");
     }
+}
+
+async fn a_heartbeat_of_a_clock_that_was_far_ahead_does_not_make_revocations_last_for_as_long(backend: Backend) {
+    const DAY: i64 = 24 * 3600;
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.settle().await;
+    app.plain_token(&shop).await.granted();
+    app.sign_in(&shop).await.granted();
+    let now = app.now().seconds();
+    app.database.execute(&format!("UPDATE epochs SET n = {} WHERE kind = 'heartbeat'", now + 365 * DAY)).await;
+    app.database.disable_client("shop");
+    let ends = app.database.texts("SELECT CAST(expires_at AS TEXT) FROM revocations").await;
+    assert_eq!(ends.len(), 2, "of the client, and of the login");
+    assert!(ends.iter().all(|end| end.parse::<i64>().unwrap() < now + 3 * DAY), "{ends:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sqlx::{AnyConnection, Row};
 
 use super::{Error, Store};
@@ -6,6 +8,9 @@ use crate::clock::Timestamp;
 /// By how much a restore raises the epochs: above anything that a node can have seen of the lost database, whether or not it keeps a
 /// record, so that running nodes continue.
 pub(crate) const LEAP: i64 = 1_000_000;
+
+/// How far the heartbeat may lift the time of a revocation.
+const LIFT: Duration = Duration::from_secs(24 * 3600);
 
 /// A kind of data that nodes cache in memory.
 #[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
@@ -89,9 +94,10 @@ impl RevocationEpoch {
 }
 
 /// The time of a write that revokes tokens: not before the last heartbeat. The clock of an operator's machine may be behind those of the
-/// servers, and a revocation that began too early would end while its tokens are still valid.
+/// servers, and a revocation that began too early would end while its tokens are still valid. A heartbeat of a server whose clock was far ahead
+/// stays for as long, and must not make all revocations last for as long.
 pub(super) async fn not_before_heartbeat(connection: &mut AnyConnection, now: Timestamp) -> Result<Timestamp, Error> {
     let row = sqlx::query("SELECT n FROM epochs WHERE kind = 'heartbeat'").fetch_optional(connection).await?;
     let heartbeat = row.map(|row| row.try_get("n")).transpose()?.map(Timestamp::from_seconds);
-    Ok(heartbeat.map_or(now, |heartbeat| heartbeat.max(now)))
+    Ok(heartbeat.map_or(now, |heartbeat| heartbeat.min(now + LIFT).max(now)))
 }

@@ -23,6 +23,11 @@ macro_rules! of {
 }
 pub(super) use of;
 
+/// Selects the revocations of a position (`$1`, `$3`), alone or with others, that last until `$2` at least; the other parameters are the starts of the
+/// spans that can contain it. An earlier token at the same position may have been revoked until an earlier time.
+const SET_UNTIL: &str = "SELECT start FROM revocations WHERE list_id = $1 AND expires_at >= $2 AND start + width > $3
+    AND start IN ($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) LIMIT 1";
+
 /// The place in the order of revocations after which reading goes on: an epoch, a list and a start.
 pub(crate) type RevocationCursor = (i64, String, i64);
 
@@ -70,11 +75,23 @@ impl Store {
         .await
     }
 
-    /// Revokes one position of a client, and replaces its span by a wider one if it is half set. Returns false if it was revoked already,
-    /// or its list is gone, so that the token is refused.
+    /// Revokes one position of a client until `expires_at`, and replaces its span by a wider one if it is half set. Returns false if it was
+    /// revoked already, or its list is gone, so that the token is refused.
     pub(crate) async fn revoke_index(&self, index: StatusIndex, expires_at: Timestamp, now: Timestamp) -> Result<bool, Error> {
+        // Without a lock: a revocation stays until its end, or its list is gone.
+        if is_set_until(&mut *self.pool.acquire().await?, &index, expires_at).await? {
+            return Ok(false);
+        }
         self.write(move |connection| Box::pin(revoke_position(connection, index, expires_at, now))).await
     }
+}
+
+/// Whether a position is revoked until `end` at least.
+async fn is_set_until(connection: &mut AnyConnection, index: &StatusIndex, end: Timestamp) -> Result<bool, Error> {
+    let (list, at) = status_spans::position(index);
+    let query = sqlx::query(SET_UNTIL).bind(list).bind(end.seconds()).bind(at);
+    let query = StatusSpan::starts_around(index.index).fold(query, |query, start| query.bind(i64::from(start)));
+    Ok(query.fetch_optional(connection).await?.is_some())
 }
 
 /// The same as [`Store::revoke_index`], within a write.
@@ -85,13 +102,7 @@ pub(super) async fn revoke_position(
     now: Timestamp,
 ) -> Result<bool, Error> {
     let Some(span) = status_spans::lock_around(connection, &index).await? else { return Ok(false) };
-    let set = sqlx::query("SELECT start FROM revocations WHERE list_id = $1 AND start = $2 AND width = 1 AND expires_at > $3")
-        .bind(index.list.to_string())
-        .bind(i64::from(index.index))
-        .bind(now.seconds())
-        .fetch_optional(&mut *connection)
-        .await?;
-    if span.revoked || set.is_some() {
+    if is_set_until(connection, &index, expires_at).await? {
         return Ok(false);
     }
     let mut revoking = Revoking::at(now);

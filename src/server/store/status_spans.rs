@@ -37,8 +37,6 @@ pub(super) struct LockedSpan {
     span: StatusSpan,
     client: String,
     set_bits: i64,
-    /// Whether all of it is revoked.
-    pub(super) revoked: bool,
     /// Whether the client's tokens still get positions in it.
     current: bool,
 }
@@ -152,7 +150,7 @@ impl LockedSpan {
         let mut set_bits = self.set_bits.saturating_add(1);
         if self.current && is_half(set_bits) {
             // Revocations end with their tokens: only those that are left count.
-            set_bits = self.count_set(connection, now).await?.saturating_add(1);
+            set_bits = self.count_set(connection).await?.saturating_add(1);
         }
         let replaced = self.current && is_half(set_bits);
         let ends_at = match replaced {
@@ -169,19 +167,22 @@ impl LockedSpan {
             .execute(&mut *connection)
             .await?;
         if replaced {
+            // Before the insertion, on which another write that holds this lock may wait.
+            epoch.raise(connection).await?;
             create(connection, &self.client, self.span.width.saturating_mul(4).min(StatusSpan::WIDEST), epoch, now).await?;
         }
         Ok(())
     }
 
-    /// The number of its positions that revocations of single tokens have set and that no later token may have yet.
-    async fn count_set(&self, connection: &mut AnyConnection, now: Timestamp) -> Result<i64, Error> {
+    /// The number of its positions that revocations of single tokens have set. Those that have ended count until they are deleted, as nodes
+    /// may not have dropped them yet.
+    async fn count_set(&self, connection: &mut AnyConnection) -> Result<i64, Error> {
         let StatusSpan { list, start, width } = &self.span;
         let count = sqlx::query(
-            "SELECT COUNT(*) AS n FROM revocations WHERE list_id = $1 AND start >= $2 AND start < $3 AND width = 1 AND expires_at > $4",
+            "SELECT COUNT(DISTINCT start) AS n FROM revocations WHERE list_id = $1 AND start >= $2 AND start < $3 AND width = 1",
         );
         let (start, width) = (i64::from(*start), i64::from(*width));
-        let count = count.bind(list.to_string()).bind(start).bind(start + width).bind(now.seconds());
+        let count = count.bind(list.to_string()).bind(start).bind(start + width);
         Ok(count.fetch_one(connection).await?.try_get("n")?)
     }
 }
@@ -201,14 +202,13 @@ pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIn
     sqlx::query("UPDATE clients SET id = id WHERE id = $1").bind(client.clone()).execute(&mut *connection).await?;
     let row = sqlx::query(
         "UPDATE status_spans SET set_bits = set_bits WHERE list_id = $1 AND start = $2 AND client_id = $3
-         RETURNING list_id, start, width, client_id, set_bits, revoked_at, ends_at",
+         RETURNING list_id, start, width, client_id, set_bits, ends_at",
     );
     let row = row.bind(list).bind(start).bind(client).fetch_optional(connection).await?.ok_or_else(missing)?;
     Ok(Some(LockedSpan {
         span: read(&row)?,
         client: row.try_get("client_id")?,
         set_bits: row.try_get("set_bits")?,
-        revoked: time_if_any(&row, "revoked_at")?.is_some(),
         current: time_if_any(&row, "ends_at")?.is_none(),
     }))
 }
@@ -237,16 +237,18 @@ async fn create(
     epoch: &mut RevocationEpoch,
     now: Timestamp,
 ) -> Result<StatusSpan, Error> {
-    let (list, start) = find_place(connection, width, epoch, now).await?;
-    sqlx::query("INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at) VALUES ($1, $2, $3, $4, 0, $5)")
-        .bind(list.to_string())
-        .bind(i64::from(start))
-        .bind(i64::from(width))
-        .bind(client.to_owned())
-        .bind(now.seconds())
-        .execute(connection)
-        .await?;
-    Ok(StatusSpan { list, start, width })
+    // Another write may take a place between the look and the insertion. Then it has committed, and the next look finds the place taken.
+    loop {
+        let (list, start) = find_place(connection, width, epoch, now).await?;
+        let inserted = sqlx::query(
+            "INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at) VALUES ($1, $2, $3, $4, 0, $5)
+             ON CONFLICT (list_id, start) DO NOTHING",
+        );
+        let inserted = inserted.bind(list.to_string()).bind(i64::from(start)).bind(i64::from(width)).bind(client.to_owned());
+        if inserted.bind(now.seconds()).execute(&mut *connection).await?.rows_affected() == 1 {
+            return Ok(StatusSpan { list, start, width });
+        }
+    }
 }
 
 /// The newest list of a width.

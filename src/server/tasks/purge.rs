@@ -83,6 +83,7 @@ impl Purges {
         self.failed = failure.is_some();
     }
 
+    /// A kind that cannot be deleted does not stop the others. Returns the first error.
     async fn try_round(&mut self, store: &Store, clock: &dyn Clock) -> Result<(), Stopped> {
         if !self.kinds.iter().any(|kind| kind.is_due(clock.steady())) {
             return Ok(());
@@ -90,10 +91,11 @@ impl Purges {
         // By a clock that is ahead, a revocation would end while its tokens are still valid.
         let heartbeat = timeout(TIME_LIMIT, store.find_heartbeat()).await??;
         self.clock_check.check(clock, heartbeat)?;
+        let mut outcome = Ok(());
         for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(clock.steady())) {
-            kind.round(store, clock.now(), clock.steady()).await?;
+            outcome = outcome.and(kind.round(store, clock.now(), clock.steady()).await);
         }
-        Ok(())
+        outcome
     }
 }
 

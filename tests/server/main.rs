@@ -65,3 +65,4 @@ mod traps;
 mod two_nodes;
 mod user_command;
 mod verifier;
+mod withdrawals;

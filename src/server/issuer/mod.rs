@@ -92,6 +92,7 @@ impl Grant {
 #[derive(Debug)]
 pub(crate) struct IssuedToken {
     pub(crate) access_token: String,
+    pub(crate) expires_at: Timestamp,
     pub(crate) expires_in: u64,
     pub(crate) scope: Scope,
     pub(crate) refresh_token: Option<String>,

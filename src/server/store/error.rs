@@ -112,6 +112,11 @@ pub(crate) enum Error {
     /// A right was withdrawn from the client, and the caller has not read the client since.
     #[error("a right was withdrawn from the client, or its tokens were revoked, and this node has not noticed it yet")]
     Outdated,
+    /// A change was committed, and has not reached all logins.
+    #[error(
+        "the change was made, but some logins have not followed yet: a server that runs goes on with them within seconds, and this command does if it is run again ({0})"
+    )]
+    Unfinished(Box<Self>),
     /// The queue of writes is full.
     #[error("too many writes are waiting for the database")]
     Busy,

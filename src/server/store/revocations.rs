@@ -8,20 +8,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    server::model::{Damaged, Ending, LoginFilter, Revocation, StatusIndex, StatusListId, StatusSpan},
+    server::model::{Damaged, Revocation, StatusIndex, StatusListId, StatusSpan},
 };
-
-/// Builds a statement about the selected logins; `$1` is [`LoginFilter::name`].
-macro_rules! of {
-    ($of:expr, $before:literal, $after:literal) => {
-        match $of {
-            LoginFilter::Id(_) => concat!($before, " WHERE id = $1 ", $after),
-            LoginFilter::User(_) => concat!($before, " WHERE sub = $1 ", $after),
-            LoginFilter::Client(_) => concat!($before, " WHERE client_id = $1 ", $after),
-        }
-    };
-}
-pub(super) use of;
 
 /// Selects the revocations of a position (`$1`, `$3`), alone or with others, that last until `$2` at least; the other parameters are the starts of the
 /// spans that can contain it. An earlier token at the same position may have been revoked until an earlier time.
@@ -107,7 +95,7 @@ pub(super) async fn revoke_position(
     }
     let mut revoking = Revoking::at(now);
     span.note_revocation(connection, &mut revoking.epoch, now).await?;
-    revoking.spans.push((StatusSpan { list: index.list, start: index.index, width: 1 }, expires_at));
+    revoking.position(index, expires_at);
     revoking.finish(connection).await?;
     Ok(true)
 }
@@ -121,15 +109,11 @@ pub(super) struct Revoking {
     epoch: RevocationEpoch,
     /// Positions, and the ends of their revocations.
     spans: Vec<(StatusSpan, Timestamp)>,
-    /// Logins that were ended at `now` for these reasons.
-    ended: Vec<(LoginFilter, Ending)>,
-    /// Logins that go on with another position.
-    going_on: Vec<LoginFilter>,
 }
 
 impl Revoking {
     pub(super) fn at(now: Timestamp) -> Self {
-        Self { now, epoch: RevocationEpoch::default(), spans: Vec::new(), ended: Vec::new(), going_on: Vec::new() }
+        Self { now, epoch: RevocationEpoch::default(), spans: Vec::new() }
     }
 
     /// Revokes all tokens that a client got for itself. Its next token has a position in a fresh span, and a node gives none before it has
@@ -146,27 +130,16 @@ impl Revoking {
         Ok(any)
     }
 
-    /// Revokes the tokens of the selected logins that were ended at `now` for this reason.
-    pub(super) fn tokens_of_ended(&mut self, of: LoginFilter, because: Ending) {
-        self.ended.push((of, because));
+    /// Revokes a position.
+    pub(super) fn position(&mut self, StatusIndex { list, index }: StatusIndex, expires_at: Timestamp) {
+        self.spans.push((StatusSpan { list, start: index, width: 1 }, expires_at));
     }
 
-    /// Revokes the tokens of the selected logins, which go on: each gets another position at its next refresh. The caller has locked their
-    /// user or their client, so that no other login of theirs gets a position meanwhile.
-    pub(super) async fn tokens_of_logins(&mut self, connection: &mut AnyConnection, of: LoginFilter) -> Result<(), Error> {
-        let lock = of!(of, "UPDATE logins SET id = id", "AND ended_at IS NULL AND status_list IS NOT NULL");
-        if sqlx::query(lock).bind(of.name()).execute(connection).await?.rows_affected() > 0 {
-            self.going_on.push(of);
+    /// Sets the positions of all that was revoked, under one epoch.
+    pub(super) async fn finish(mut self, connection: &mut AnyConnection) -> Result<(), Error> {
+        if self.spans.is_empty() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Sets the positions of all that was revoked, under one epoch. Returns whether tokens of logins are among it.
-    pub(super) async fn finish(mut self, connection: &mut AnyConnection) -> Result<bool, Error> {
-        if self.spans.is_empty() && self.ended.is_empty() && self.going_on.is_empty() {
-            return Ok(false);
-        }
-        let mut of_logins = 0;
         let epoch = self.epoch.raise(connection).await?;
         let at = epochs::not_before_heartbeat(connection, self.now).await?;
         for (StatusSpan { list, start, width }, expires_at) in self.spans {
@@ -180,30 +153,7 @@ impl Revoking {
                 .execute(&mut *connection)
                 .await?;
         }
-        for (of, because) in self.ended {
-            let insert = of!(
-                of,
-                "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
-                 SELECT CAST($2 AS BIGINT), status_list, status_index, 1, CAST($3 AS BIGINT), CAST($4 AS BIGINT) FROM logins",
-                "AND ended_at = $5 AND ended_because = $6 AND status_list IS NOT NULL"
-            );
-            let insert = sqlx::query(insert).bind(of.name()).bind(epoch).bind(at.seconds()).bind(Revocation::end_of_all(at).seconds());
-            of_logins += insert.bind(self.now.seconds()).bind(because.as_str()).execute(&mut *connection).await?.rows_affected();
-        }
-        for of in self.going_on {
-            let insert = of!(
-                of,
-                "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
-                 SELECT CAST($2 AS BIGINT), status_list, status_index, 1, CAST($3 AS BIGINT), CAST($4 AS BIGINT) FROM logins",
-                "AND ended_at IS NULL AND status_list IS NOT NULL"
-            );
-            let insert = sqlx::query(insert).bind(of.name()).bind(epoch).bind(at.seconds()).bind(Revocation::end_of_all(at).seconds());
-            of_logins += insert.execute(&mut *connection).await?.rows_affected();
-            let detach =
-                of!(of, "UPDATE logins SET status_list = NULL, status_index = NULL", "AND ended_at IS NULL AND status_list IS NOT NULL");
-            sqlx::query(detach).bind(of.name()).execute(&mut *connection).await?;
-        }
-        Ok(of_logins > 0)
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     Error, Store,
     epochs::{self, RevocationEpoch},
     row::{parsed, readable, time, time_if_any},
+    withdrawals::has_its_rights,
 };
 use crate::{
     clock::Timestamp,
@@ -109,8 +110,8 @@ impl Store {
         Ok(StatusIndex { list, index })
     }
 
-    /// Gives a login without a position this one. Returns false if it has one, has ended, another login has the position, the user or the
-    /// client was disabled or deleted, or a right was withdrawn from them since the request for a token was decided.
+    /// Gives a login without a position this one. Returns false if it has one, has ended or is about to, another login has the position, the
+    /// user or the client was disabled or deleted, or a right was withdrawn from them since the request for a token was decided.
     pub(crate) async fn set_login_position(&self, login: &Login, since: TokensSince, index: &StatusIndex) -> Result<bool, Error> {
         let (id, user, client) = (login.id.to_string(), login.user.to_string(), login.client.to_string());
         let (list, at) = position(index);
@@ -126,10 +127,12 @@ impl Store {
                         return Ok(false);
                     }
                 }
-                let set = sqlx::query(
-                    "UPDATE logins SET status_list = $2, status_index = $3 WHERE id = $1 AND status_list IS NULL AND ended_at IS NULL
-                     AND NOT EXISTS (SELECT 1 FROM logins o WHERE o.status_list = $2 AND o.status_index = $3)",
-                );
+                let set = sqlx::query(concat!(
+                    "UPDATE logins SET status_list = $2, status_index = $3, rights_since = (SELECT n FROM epochs WHERE kind = 'withdrawals')
+                     WHERE id = $1 AND status_list IS NULL AND ended_at IS NULL
+                     AND NOT EXISTS (SELECT 1 FROM logins o WHERE o.status_list = $2 AND o.status_index = $3) AND ",
+                    has_its_rights!()
+                ));
                 Ok(set.bind(id).bind(list).bind(at).execute(connection).await?.rows_affected() == 1)
             })
         })

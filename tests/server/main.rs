@@ -37,6 +37,7 @@ mod key_requests;
 mod lists;
 mod logins;
 mod logs;
+mod migration;
 mod misplaced_secrets;
 mod nearest_names;
 mod noise;

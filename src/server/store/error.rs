@@ -157,6 +157,11 @@ impl Error {
         matches!(self.code().as_deref(), Some("40001" | "40P01"))
     }
 
+    /// Whether PostgreSQL rolled the transaction back because of a lock that another has: lock_not_available, or a conflict.
+    pub(super) fn is_about_locks(&self) -> bool {
+        self.is_conflict() || self.code().as_deref() == Some("55P03")
+    }
+
     /// The database's own error code.
     pub(super) fn code(&self) -> Option<String> {
         let Self::Database(error) = self else { return None };

@@ -29,15 +29,36 @@ CREATE INDEX status_spans_by_end ON status_spans (ends_at);
 -- Those whose single revocations are deleted early.
 CREATE INDEX status_spans_widest_revoked ON status_spans (revoked_at) WHERE width = 65536 AND revoked_at IS NOT NULL;
 
+-- Users before clients before logins, as every write locks them: a sign-in that is in progress must not wait for a table that waits for it.
+--
 -- Raised by each revocation of all tokens of a client, and by each withdrawal of a right from a user. A token gets a position only from a
 -- request that has read this number: a node that has not noticed the withdrawal yet issues nothing that is valid.
-ALTER TABLE clients ADD COLUMN tokens_since BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE users ADD COLUMN tokens_since BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE clients ADD COLUMN tokens_since BIGINT NOT NULL DEFAULT 0;
 
 -- The position of a login's tokens. NULL: it gets one at its next refresh.
 ALTER TABLE logins ADD COLUMN status_list TEXT;
 ALTER TABLE logins ADD COLUMN status_index BIGINT;
-CREATE UNIQUE INDEX logins_by_status ON logins (status_list, status_index);
+-- When the last token that names the position expires.
+ALTER TABLE logins ADD COLUMN tokens_end_at BIGINT;
+-- The number of the newest withdrawal when it began or got its position. Later ones concern it.
+ALTER TABLE logins ADD COLUMN rights_since BIGINT NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX logins_by_status ON logins (status_list, status_index) WHERE status_list IS NOT NULL;
+CREATE INDEX logins_open_by_client ON logins (client_id, id) WHERE ended_at IS NULL;
+
+-- What was withdrawn from a client or a user, until it has reached all of their logins. Almost always, there is nothing here.
+CREATE TABLE withdrawals (
+    n             BIGINT PRIMARY KEY,
+    -- Whose logins they are: one of the two.
+    client_id     TEXT,
+    sub           TEXT,
+    -- Why the logins end. NULL: they go on with another position.
+    ended_because TEXT,
+    decided_at    BIGINT NOT NULL,
+    -- It has reached the logins up to this id.
+    done_to       TEXT NOT NULL
+);
+INSERT INTO epochs (kind, n) VALUES ('withdrawals', 0);
 
 -- The positions that are set, until the last token that could name them has expired. `epoch` is the epoch of revocations of the write.
 CREATE TABLE revocations (

@@ -45,7 +45,7 @@ use edge::Tls;
 use error::StartError;
 use listeners::{BoundPorts, Listeners, Port};
 use parts::Parts;
-use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, SealingWatch, StatusPublisher, Tasks};
+use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, SealingWatch, StatusPublisher, Tasks, Withdrawals};
 
 /// Every listener.
 static PORTS: [Port; 2] = [
@@ -97,6 +97,7 @@ impl Server {
             .with(KeyRotation::new(&parts, heartbeat))
             .with(sealing)
             .with(StatusPublisher::new(&parts))
+            .with(Withdrawals::new(&parts))
             .with_any(certificate);
         Ok(Self { listeners, tasks, parts, reload, local_addr })
     }

@@ -46,8 +46,8 @@ pub(crate) enum OwnKeys<'k> {
 /// Until when a token counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
-    /// Until its `exp` (RFC 7519 section 4.1.4), at this time by the steady clock: no clock that is set back makes it valid again. Without leeway: this
-    /// issuer's clock is the one that it was issued by.
+    /// Until its `exp` (RFC 7519 section 4.1.4), at this time by the wall clock, like `exp`. Without leeway: this issuer's clock is the one that it was
+    /// issued by.
     Valid(Timestamp),
     /// Until no verifier accepts it any more, at this time by the wall clock: verifiers have a leeway, and clocks of their own.
     Acceptable(Timestamp),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Backend, TestApp, TestDatabase, on_both_databases, on_sqlite};
+use crate::support::{Backend, TestApp, TestDatabase, lifetime, on_both_databases, on_sqlite};
 
 on_both_databases![
     hd11_a_used_up_refresh_token_is_not_revived_when_the_clock_is_set_back,
@@ -11,7 +11,11 @@ on_both_databases![
     hd11_stale_clients_and_keys_do_not_live_longer_when_the_clock_is_set_back,
 ];
 
-on_sqlite![hd11_a_clock_that_was_set_back_is_reported_and_stops_nothing, hd11_an_expired_secret_stays_expired_when_the_clock_is_set_back,];
+on_sqlite![
+    hd11_a_clock_that_was_set_back_is_reported_and_stops_nothing,
+    hd11_an_expired_secret_stays_expired_when_the_clock_is_set_back,
+    hd11_in7_after_a_clock_was_set_forward_and_corrected_introspection_does_not_guess,
+];
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -121,4 +125,34 @@ async fn hd11_stale_clients_and_keys_do_not_live_longer_when_the_clock_is_set_ba
     assert_eq!(max_age().await, "public, max-age=60");
     let ready = app.get("/health/ready").await;
     assert_eq!((ready.status, ready.body.contains("unreachable for too long")), (503, true), "{ready:?}");
+}
+
+async fn hd11_in7_after_a_clock_was_set_forward_and_corrected_introspection_does_not_guess(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let long = app.database.client_with("long", |new| new.token_lifetime = lifetime(24 * 3600));
+    let api = app.api("orders-api").await;
+    // By no more than a time server corrects: no token becomes valid again.
+    let token = app.plain_token(&shop).await.access_token();
+    app.clock.set_forward(Duration::from_secs(30));
+    app.clock.set_back(Duration::from_secs(30));
+    app.pass(Duration::from_secs(560)).await;
+    assert!(app.is_active(&api, &token).await);
+    app.pass(Duration::from_secs(20)).await;
+    assert!(!app.is_active(&api, &token).await, "20 s before its exp by the clock that was set back");
+
+    let earlier = app.plain_token(&shop).await.access_token();
+    app.clock.set_forward(HOUR);
+    app.clock.set_back(HOUR);
+    app.settle().await;
+    for token in [&earlier, &app.plain_token(&shop).await.access_token()] {
+        let answer = app.introspect(&api, &format!("token={token}")).await;
+        answer.refused(503, "temporarily_unavailable");
+        assert!(answer.header("retry-after").is_some());
+        assert!(!app.is_active(&shop, token).await, "a client that does not introspect the token learns nothing");
+    }
+    // Where it does not depend on the clock, the answer is known.
+    let lasting = app.plain_token(&long).await.access_token();
+    assert!(app.is_active(&api, &lasting).await && !app.is_active(&api, "junk").await);
+    app.pass(Duration::from_secs(600)).await;
+    assert!(!app.is_active(&api, &earlier).await, "it has expired by either clock");
 }

@@ -9,6 +9,7 @@ on_both_databases![
     rows_that_grow_old_while_the_server_runs_are_deleted,
     revocations_of_single_tokens_go_when_the_whole_span_is_revoked_and_their_positions_stay_set,
     a_status_list_goes_once_it_was_replaced_and_nothing_is_in_it,
+    rows_that_cannot_be_deleted_do_not_stop_those_of_other_kinds,
     hd11_by_a_clock_that_was_set_forward_nothing_is_deleted_for_an_hour,
 ];
 
@@ -175,6 +176,19 @@ async fn a_status_list_goes_once_it_was_replaced_and_nothing_is_in_it(backend: B
     app.pass(Duration::from_secs(10)).await;
     let left = app.database.texts("SELECT id FROM status_lists WHERE width = 256 ORDER BY id").await;
     assert_eq!(left, [used_by_span.as_str(), &used_by_login, &revoked, &newest]);
+}
+
+async fn rows_that_cannot_be_deleted_do_not_stop_those_of_other_kinds(backend: Backend) {
+    let (database, now) = used(backend).await;
+    let list = list(&database, "one", now).await;
+    revocations(&database, &list, 3, now - HOUR).await;
+    span(&database, &list, 0, &(now - HOUR).to_string()).await;
+    database.execute("ALTER TABLE logins RENAME TO logins_gone").await;
+    let app = TestApp::start_with(database, &[]).await;
+    for _ in 0..7 {
+        app.pass(Duration::from_secs(10)).await;
+    }
+    assert_eq!((count(&app.database, "revocations").await, count(&app.database, "status_spans").await), (0, 0));
 }
 
 async fn hd11_by_a_clock_that_was_set_forward_nothing_is_deleted_for_an_hour(backend: Backend) {

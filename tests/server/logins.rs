@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use crate::support::{Backend, Credential, TestApp, TestDatabase, on_both_databases};
+use crate::support::{Answer, Backend, Credential, TestApp, TestDatabase, on_both_databases};
 
 on_both_databases![
     logins_are_listed_and_ended_by_id_user_and_client,
@@ -12,6 +12,7 @@ on_both_databases![
     a_login_behaves_like_a_simple_model_of_it,
     ad7_control_characters_are_escaped_on_the_terminal,
     beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_ends,
+    a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_and_not_at_all_after_that,
 ];
 
 const ENDED: &str = "ended 1 login; verifiers that read the status lists refuse its access tokens within 12 s\n";
@@ -80,6 +81,28 @@ async fn beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_end
         app.sign_in(&shop).await.granted();
     }
     app.refresh(&shop, &tokens[0]).await.granted();
+}
+
+async fn a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_and_not_at_all_after_that(backend: Backend) {
+    // The longest leeway and the skew, and a repeated answer to a refresh.
+    const AFTER_EXP: u64 = 420 + 90;
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &[("logins_per_user", "1")]).await.with_orders();
+    let shop = app.app_for_users("shop");
+    app.user("alice");
+    let ends = async || app.database.texts("SELECT CAST(expires_at AS TEXT) FROM revocations ORDER BY expires_at").await;
+    app.sign_in(&shop).await.granted();
+    app.pass(Duration::from_secs(600 + AFTER_EXP)).await;
+    let second = app.sign_in(&shop).await;
+    assert_eq!(app.database.texts("SELECT ended_because FROM logins WHERE ended_at IS NOT NULL").await, ["displaced"]);
+    assert_eq!(ends().await, [""; 0]);
+
+    let third = app.sign_in(&shop).await;
+    app.pass(Duration::from_secs(300)).await;
+    let refreshed = app.refresh(&shop, &third.refresh_token()).await;
+    app.pass(Duration::from_secs(599)).await;
+    app.sign_in(&shop).await.granted();
+    let end = |issued: &Answer| (issued.claims()["exp"].as_u64().unwrap() + AFTER_EXP).to_string();
+    assert_eq!(ends().await, [end(&second), end(&refreshed)]);
 }
 
 /// Ids of earlier versions may begin with a hyphen.

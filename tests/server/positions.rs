@@ -9,7 +9,7 @@ use sealwright::server::commands::{ClientChange, LoginsOf, UserChange};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    Answer, Backend, Credential, List, SIGN_IN, TestApp, TestDatabase, at_orders, on_both_databases, on_sqlite, position,
+    Answer, Backend, Credential, List, SIGN_IN, TestApp, TestDatabase, at_orders, lifetime, on_both_databases, on_sqlite, position,
 };
 
 on_both_databases![
@@ -18,6 +18,9 @@ on_both_databases![
     a_withdrawal_from_a_user_during_refreshes_and_sign_ins_leaves_no_valid_token_with_the_right,
     a_client_made_again_gets_fresh_positions_from_a_node_that_still_knows_the_earlier_one,
     a_span_is_replaced_when_half_of_it_is_set_at_one_time,
+    a_span_is_replaced_while_nodes_still_show_revocations_that_have_ended,
+    rv6_a_token_at_the_position_of_a_revoked_one_is_revoked_until_its_own_end,
+    clients_that_begin_at_once_all_get_a_span,
     a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_reason,
     a_position_is_not_used_again_for_some_minutes_after_its_revocation_was_dropped,
     a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another,
@@ -26,6 +29,7 @@ on_both_databases![
     a_token_whose_span_is_missing_is_revoked_nevertheless,
     sl5_a_client_has_one_row_a_login_none_but_its_own_and_a_token_none,
     a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_other,
+    a_heartbeat_of_a_clock_that_was_far_ahead_does_not_make_revocations_last_for_as_long,
 ];
 
 on_sqlite![
@@ -145,8 +149,8 @@ async fn a_span_is_replaced_when_half_of_it_is_set_at_one_time(backend: Backend)
     let client = app.client("serverless");
     for _ in 0..3 {
         revoke_some(&app, &client, 7).await;
-        // Their revocations end with their ten minutes, the longest leeway and the skew; seven minutes later, tokens get their positions.
-        for _ in 0..25 {
+        // Their revocations end with their ten minutes, the longest leeway and the skew, and are deleted ten minutes later.
+        for _ in 0..30 {
             app.pass(Duration::from_secs(60)).await;
         }
     }
@@ -157,6 +161,59 @@ async fn a_span_is_replaced_when_half_of_it_is_set_at_one_time(backend: Backend)
     assert_eq!(widths(&app).await, ["16", "64"]);
     revoke_some(&app, &client, 1).await;
     assert_eq!(app.database.texts("SELECT CAST(set_bits AS TEXT) FROM status_spans ORDER BY width").await, ["8", "1"]);
+}
+
+async fn a_span_is_replaced_while_nodes_still_show_revocations_that_have_ended(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let client = app.client("serverless");
+    revoke_some(&app, &client, 7).await;
+    // They end after seventeen minutes.
+    for _ in 0..18 {
+        app.pass(Duration::from_secs(60)).await;
+    }
+    revoke_some(&app, &client, 1).await;
+    assert_eq!(widths(&app).await, ["16", "64"]);
+}
+
+async fn rv6_a_token_at_the_position_of_a_revoked_one_is_revoked_until_its_own_end(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let app = TestApp::start_with(database, &[("status_span", "16")]).await.with_orders();
+    let (client, api) = (app.client("billing"), app.api("orders-api").await);
+    let first = app.plain_token(&client).await.access_token();
+    app.database.update_client("billing", ClientChange { token_lifetime: Some(lifetime(3600)), ..ClientChange::default() });
+    app.settle().await;
+    for _ in 0..15 {
+        app.plain_token(&client).await.granted();
+    }
+    let second = app.plain_token(&client).await.access_token();
+    assert_eq!(position(&second), position(&first), "the span is exhausted");
+    for token in [&first, &second, &second] {
+        assert_eq!(app.revoke(&client, &format!("token={token}")).await.status, 200);
+    }
+    assert_eq!(app.database.texts("SELECT list_id FROM revocations").await.len(), 2, "each has its own end");
+    // The first revocation is gone by then.
+    for _ in 0..30 {
+        app.pass(Duration::from_secs(60)).await;
+    }
+    assert_eq!(app.database.texts("SELECT list_id FROM revocations").await.len(), 1);
+    assert!(!app.is_active(&api, &second).await);
+    let (list, index) = position(&second);
+    assert!(List::get(&app, &list).await.set.contains(&index));
+}
+
+async fn clients_that_begin_at_once_all_get_a_span(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    // A list has sixteen places of this width.
+    let app = TestApp::start_with(database, &[("status_span", "65536")]).await.with_orders();
+    let clients: Vec<_> = (0..16).map(|number| app.client(&format!("c{number}"))).collect();
+    let sent: Vec<_> = clients.iter().map(|client| send(&app, client, "grant_type=client_credentials")).collect();
+    let mut places = HashSet::new();
+    for answer in sent {
+        let (list, index) = position(&answer.await.unwrap().access_token());
+        places.insert((list, index / 65_536));
+    }
+    assert_eq!(places.len(), 16);
 }
 
 async fn a_node_learns_of_a_wider_span_within_five_minutes_even_if_it_sees_no_reason(backend: Backend) {
@@ -352,6 +409,20 @@ async fn a_revocation_by_an_operator_whose_clock_is_behind_lasts_as_long_as_any_
         assert!(revoked_at.parse::<i64>().unwrap() >= heartbeat, "{row}");
         assert!(expires_at.parse::<i64>().unwrap() > heartbeat + 24 * 3600, "{row}");
     }
+}
+
+async fn a_heartbeat_of_a_clock_that_was_far_ahead_does_not_make_revocations_last_for_as_long(backend: Backend) {
+    const DAY: i64 = 24 * 3600;
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.settle().await;
+    app.plain_token(&shop).await.granted();
+    app.sign_in(&shop).await.granted();
+    let now = app.now().seconds();
+    app.database.execute(&format!("UPDATE epochs SET n = {} WHERE kind = 'heartbeat'", now + 365 * DAY)).await;
+    app.database.disable_client("shop");
+    let ends = app.database.texts("SELECT CAST(expires_at AS TEXT) FROM revocations").await;
+    assert_eq!(ends.len(), 2, "of the client, and of the login");
+    assert!(ends.iter().all(|end| end.parse::<i64>().unwrap() < now + 3 * DAY), "{ends:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

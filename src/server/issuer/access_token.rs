@@ -29,7 +29,7 @@ impl OwnToken {
             (user_disabled, "its user is disabled"),
             (has_position && !state.has_list, "it was issued before the database was restored"),
             (has_position && state.position_set, "it was revoked"),
-            (has_position && self.is_for_user() && !state.login_open, "its login has ended"),
+            (has_position && self.is_for_user() && !state.login_open, "its login has ended, or lost a right"),
         ]
         .into_iter()
         .find_map(|(applies, why)| applies.then_some(why))

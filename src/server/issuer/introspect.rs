@@ -1,25 +1,22 @@
 //! Introspection: RFC 7662.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 
 use super::{
     Error, Fault, TokenIssuer,
     access_token::{cause, in_time},
 };
-use crate::server::{
-    model::Client,
-    own_token::{Limit, OwnToken},
-    store::TokenState,
-    workers::{FairTurns, QueueShare},
+use crate::{
+    clock::Timestamp,
+    server::{
+        keys::SKEW,
+        model::Client,
+        own_token::{Limit, OwnToken},
+        store::TokenState,
+    },
 };
-
-/// How long an introspection waits for its turn at the database.
-const TURN_WAIT: Duration = Duration::from_secs(2);
-/// How many wait at most.
-const WAITING: usize = 1024;
 
 /// What a client learns about a token.
 #[derive(Debug)]
@@ -45,23 +42,21 @@ pub(crate) struct ActiveUser {
 }
 
 impl TokenIssuer {
-    /// Introspections have at most half of the database's connections, so that tokens are issued and revoked whatever APIs ask.
-    pub(crate) fn introspections(connections: u32) -> FairTurns {
-        FairTurns::new(usize::try_from(connections / 2).unwrap_or(usize::MAX).max(1), WAITING)
-    }
-
     /// Describes an access token to a client that introspects the tokens of its resource. No other client learns whether it is valid,
-    /// not even the one that it was issued to (section 4).
+    /// not even the one that it was issued to (section 4). `now` is by the wall clock.
     ///
     /// `token_type_hint` is ignored: the form of a token shows its type. A refresh token is inactive here, because no API may take one.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub(crate) async fn introspect(&self, client: &Client, text: &str) -> Result<Introspection, Error> {
-        let token = match self.read_own_token(text, Limit::Valid(self.logins.now()))? {
+    pub(crate) async fn introspect(&self, client: &Client, text: &str, now: Timestamp) -> Result<Introspection, Error> {
+        let token = match self.read_own_token(text, Limit::Valid(now))? {
             Ok(token) => token,
             Err(not_own) => return Ok(Introspection::Inactive(cause(&not_own))),
         };
         if !client.introspects.contains(&token.audience) {
             return Ok(Introspection::Inactive("the client does not introspect tokens of its resource (client update --add-introspects)"));
+        }
+        if self.has_expired(&token, now)? {
+            return Ok(Introspection::Inactive("it has expired"));
         }
         let state = in_time(self.find_token_state(client, &token)).await?;
         if let Some(why) = token.why_inactive(state.as_ref()) {
@@ -75,14 +70,28 @@ impl TokenIssuer {
         Ok(Introspection::Active(ActiveToken { claims, user }))
     }
 
+    /// Whether a token that is valid by the wall clock, which its `exp` is from, has expired by the steady clock: when the wall clock was set back, no
+    /// token becomes valid again. If it was set back by so much that it may have been corrected, it is not known which of the two is right.
+    fn has_expired(&self, token: &OwnToken, now: Timestamp) -> Result<bool, Fault> {
+        let steady = self.logins.now();
+        let behind = steady.since(now);
+        if token.expires_at > steady {
+            Ok(false)
+        } else if behind <= SKEW {
+            Ok(true)
+        } else {
+            let cause = format!(
+                "the clock of this machine was set back by {} s, and whether the token has expired is not known: if it is right now, restart this server",
+                behind.as_secs()
+            );
+            Err(Fault { transient: true, cause })
+        }
+    }
+
     /// Reads from the database what decides whether a token is valid: always there, so that a change counts at once on every node. The clients that
     /// ask take turns.
     async fn find_token_state(&self, client: &Client, token: &OwnToken) -> Result<Option<TokenState>, Fault> {
-        let share = QueueShare { client: client.id.to_string(), ..QueueShare::default() };
-        let turn = timeout(TURN_WAIT, self.introspections.take(&share)).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Fault { transient: true, cause: "too many introspections wait for the database".to_owned() });
-        };
+        let _turn = self.turns.to_introspect(client).await?;
         let OwnToken { kid, client, subject, position, .. } = token;
         Ok(self.store.find_token_state(kid, client, subject, position.as_ref(), self.logins.now()).await?)
     }

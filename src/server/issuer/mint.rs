@@ -24,7 +24,7 @@ impl TokenIssuer {
         let limits = [client.token_lifetime, target.resource.token_lifetime];
         let lifetime =
             limits.into_iter().flatten().min().unwrap_or(self.policy.token_lifetime).duration().min(self.keys.longest_lifetime());
-        let iat = now.seconds();
+        let (iat, expires_at) = (now.seconds(), now + lifetime);
         let (sub, user, auth_time) = match subject {
             Subject::Client => (client.id.to_string(), None, None),
             Subject::User { user, auth_time, .. } => (user.id.to_string(), Some(user.id), Some(auth_time.seconds())),
@@ -36,7 +36,7 @@ impl TokenIssuer {
         let custom = custom_claims(client, &target.resource, subject);
         let registered = AccessTokenClaims {
             iss: self.issuer.clone(),
-            exp: (now + lifetime).seconds(),
+            exp: expires_at.seconds(),
             aud: target.resource.audience.clone(),
             sub,
             client_id: client.id.clone(),
@@ -48,7 +48,7 @@ impl TokenIssuer {
         };
         let access_token = self.keys.sign(TokenClaims { registered, custom }, target.resource.algorithm, now).await?;
         self.meters.tokens_issued.inc();
-        Ok(IssuedToken { access_token, expires_in: lifetime.as_secs(), scope: target.scope, refresh_token: None, user })
+        Ok(IssuedToken { access_token, expires_at, expires_in: lifetime.as_secs(), scope: target.scope, refresh_token: None, user })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access_token;
 mod client_credentials;
+mod database_turns;
 mod error;
 mod introspect;
 mod mint;
@@ -14,6 +15,7 @@ mod target;
 use std::sync::Arc;
 
 pub(crate) use client_credentials::ClientCredentialsGrant;
+pub(crate) use database_turns::DatabaseTurns;
 pub(crate) use error::{Error, Fault, Refusal};
 pub(crate) use introspect::{ActiveToken, Introspection};
 pub(crate) use password::PasswordGrant;
@@ -32,7 +34,6 @@ use crate::{
         revocation::Revocations,
         settings::{self, Setting, Values, boolean, parse_duration, setting},
         store::Store,
-        workers::FairTurns,
     },
 };
 
@@ -91,6 +92,7 @@ impl Grant {
 #[derive(Debug)]
 pub(crate) struct IssuedToken {
     pub(crate) access_token: String,
+    pub(crate) expires_at: Timestamp,
     pub(crate) expires_in: u64,
     pub(crate) scope: Scope,
     pub(crate) refresh_token: Option<String>,
@@ -107,8 +109,7 @@ pub(crate) struct TokenIssuer {
     pub(crate) logins: Logins,
     pub(crate) keys: KeyRing,
     pub(crate) revocations: Revocations,
-    /// The introspections that may use the database.
-    pub(crate) introspections: FairTurns,
+    pub(crate) turns: DatabaseTurns,
     pub(crate) store: Store,
     pub(crate) meters: Arc<Meters>,
 }

@@ -54,7 +54,8 @@ impl TokenIssuer {
             // The login is created last, so that it exists only if its token was signed.
             let source = self.registry.mark_source(&client.id, user.id, &network);
             let since = TokensSince::of(client, &user);
-            let new = NewLogin { user: user.id, client: &client.id, audience, scope: &scope, since, source, status };
+            let tokens_end_at = issued.expires_at;
+            let new = NewLogin { user: user.id, client: &client.id, audience, scope: &scope, since, source, status, tokens_end_at };
             let Some(login) = self.logins.begin(new, proof, now).await.map_err(Fault::from)? else { continue };
             self.registry.source_was_marked(&client.id, &user.username).await;
             if client.grants.contains(&GrantType::RefreshToken) {

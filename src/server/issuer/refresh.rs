@@ -64,7 +64,7 @@ impl TokenIssuer {
             // A withdrawal that comes after this check revokes the position.
             let unchanged = if login.generation == token.generation {
                 issued.refresh_token = Some(self.logins.next_token(&login));
-                self.logins.step(&login, status.as_ref(), since).await
+                self.logins.step(&login, status.as_ref(), since, issued.expires_at).await
             } else {
                 issued.refresh_token = Some(self.logins.current_token(&login));
                 self.logins.is_unchanged(&login, status.as_ref(), since).await
@@ -73,8 +73,7 @@ impl TokenIssuer {
                 return Ok(issued);
             }
         }
-        let cause =
-            "other requests kept changing the login, or a right was withdrawn from the client, and this node has not noticed it yet";
+        let cause = "other requests kept changing the login, or a right was withdrawn, which this node or this login has not followed yet";
         Err(Fault { transient: true, cause: cause.to_owned() }.into())
     }
 

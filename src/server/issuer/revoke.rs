@@ -29,6 +29,8 @@ impl TokenIssuer {
     /// `token_type_hint` is ignored: the form of a token shows its type.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn revoke(&self, client: &Client, text: &str, now: Timestamp) -> Result<(), Error> {
+        // The revocations of one client lock the same rows, each with a connection to the database.
+        let _turn = self.turns.to_revoke(client).await?;
         if let Some((_, login)) = self.logins.find(text).await.map_err(Fault::from)? {
             return self.revoke_login(client, &login, now).await;
         }

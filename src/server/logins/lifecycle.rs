@@ -10,7 +10,7 @@ use crate::{
     protocol::{Audience, ClientId, Scope},
     server::{
         keys::MacKey,
-        model::{Ending, Login, LoginFilter, LoginId, PasswordProof, StatusIndex, TokensSince, UserId},
+        model::{Ending, Login, LoginId, PasswordProof, StatusIndex, TokensSince, UserId},
         store::{Error, SignedIn, SourceMark, Store},
         telemetry,
     },
@@ -42,6 +42,8 @@ pub(crate) struct NewLogin<'a> {
     pub(crate) source: SourceMark,
     /// The position of its tokens in a status list.
     pub(crate) status: Option<StatusIndex>,
+    /// When its access token expires.
+    pub(crate) tokens_end_at: Timestamp,
 }
 
 impl Logins {
@@ -76,7 +78,8 @@ impl Logins {
             ended_because: None,
             status: new.status,
         };
-        let signed_in = SignedIn { login: login.clone(), proof, since: new.since, source: new.source, limit: self.policy.per_user };
+        let NewLogin { since, source, tokens_end_at, .. } = new;
+        let signed_in = SignedIn { login: login.clone(), proof, since, source, tokens_end_at, limit: self.policy.per_user };
         let Some(displaced) = self.store.insert_login(signed_in).await? else { return Ok(None) };
         for id in displaced {
             log_end(&Login { id, ..login.clone() }, Ending::Displaced);
@@ -102,10 +105,16 @@ impl Logins {
         RefreshToken { login: login.id.clone(), generation: login.generation + 1 }.to_text(&self.key)
     }
 
-    /// Advances `login` to its next generation. Returns false if it has changed since it was read, has lost the position of the new token,
-    /// or a right was withdrawn; the caller then reads it again.
-    pub(crate) async fn step(&self, login: &Login, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
-        let stepping = self.store.step_login(login, status, since, self.clock.clone(), self.policy.idle_lifetime);
+    /// Advances `login` to its next generation, with an access token that expires at `tokens_end_at`. Returns false if it has changed since
+    /// it was read, has lost the position of the new token, or a right was withdrawn; the caller then reads it again.
+    pub(crate) async fn step(
+        &self,
+        login: &Login,
+        status: Option<&StatusIndex>,
+        since: TokensSince,
+        tokens_end_at: Timestamp,
+    ) -> Result<bool, Error> {
+        let stepping = self.store.step_login(login, status, since, tokens_end_at, self.clock.clone(), self.policy.idle_lifetime);
         timeout(TIME_LIMIT, stepping).await.map_err(|_| Error::Silent(TIME_LIMIT))?
     }
 
@@ -117,7 +126,7 @@ impl Logins {
 
     /// Ends a login. Only the request that actually ends it writes the log line.
     pub(crate) async fn end(&self, login: &Login, reason: Ending, now: Timestamp) -> Result<(), Error> {
-        if self.store.end_logins(LoginFilter::Id(login.id.clone()), reason, now).await? == 1 {
+        if self.store.end_login(login.id.clone(), reason, now).await? {
             log_end(login, reason);
         }
         Ok(())

@@ -137,6 +137,11 @@ impl Login {
         }
     }
 
+    /// A login whose end is not after this time has expired for every node: their clocks may be behind.
+    pub(crate) fn surely_over(now: Timestamp) -> Timestamp {
+        now - Self::SKEW
+    }
+
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.ended_at.is_some() || self.idle_ends_at <= now || self.absolute_ends_at <= now
     }

@@ -37,7 +37,7 @@ pub(crate) struct Record {
 pub(super) struct Seen {
     pub(super) registry: i64,
     pub(super) keys: i64,
-    /// Not compared: a failover to a replica may lose the latest ones. See [`Record::newest_revocations`].
+    /// Compared only for a file: a failover to a replica may lose the latest ones. See [`Record::newest_revocations`].
     #[serde(default)]
     pub(super) revocations: i64,
     pub(super) changes: i64,
@@ -79,9 +79,10 @@ impl Seen {
     /// A heartbeat older by more than this counts as lost. A failover to a replica may lose the latest ones.
     const HEARTBEAT_MARGIN: i64 = 120;
 
-    /// Whether a database with these epochs is older than the one seen.
-    pub(super) fn is_ahead_of(&self, epochs: &Epochs) -> bool {
+    /// Whether a database with these epochs is older than the one seen. `file` says whether it is an SQLite file.
+    pub(super) fn is_ahead_of(&self, epochs: &Epochs, file: bool) -> bool {
         self.registry > epochs.registry
+            || (file && self.revocations > epochs.revocations)
             || self.keys > epochs.keys
             || self.changes > epochs.changes
             || self.heartbeat > epochs.heartbeat.saturating_add(Self::HEARTBEAT_MARGIN)
@@ -122,7 +123,7 @@ impl Record {
 
     /// Whether a database is older than this record, or has diverged from it.
     pub(super) fn is_ahead_of(&self, founded: &Founded) -> bool {
-        self.seen.is_ahead_of(&founded.epochs) || founded.change.as_ref().is_some_and(|change| self.contradicts(change))
+        self.seen.is_ahead_of(&founded.epochs, founded.file) || founded.change.as_ref().is_some_and(|change| self.contradicts(change))
     }
 
     /// The number of the newest change that was seen.
@@ -262,6 +263,15 @@ mod tests {
         assert_eq!((record.journal.len(), record.journal_after), (Record::JOURNAL_LEN, 5));
         assert!(!record.contradicts(&change(6)));
         assert!(record.contradicts(&Change { target: "shop".to_owned(), ..change(6) }), "another change with the same number");
+    }
+
+    #[test]
+    fn hd12_revocations_that_are_lost_show_that_a_file_is_older_and_other_databases_may_have_failed_over() {
+        let epochs = |revocations| Epochs { registry: 1, keys: 1, revocations, changes: 1, heartbeat: 0 };
+        let seen = Seen::from(epochs(5));
+        for (revocations, file, ahead) in [(4, true, true), (4, false, false), (5, true, false), (6, true, false)] {
+            assert_eq!(seen.is_ahead_of(&epochs(revocations), file), ahead, "{revocations} {file}");
+        }
     }
 
     #[test]

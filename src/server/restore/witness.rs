@@ -15,6 +15,8 @@ use crate::server::{
 pub(crate) struct Witness {
     file: RecordFile,
     record: Record,
+    /// Whether the database is an SQLite file.
+    of_file: bool,
     /// Whether the database became older than it was.
     set_back: bool,
     /// Whether the record has unwritten changes.
@@ -49,7 +51,7 @@ impl Witness {
             record.note(&changes);
             after = changes.last().map_or(epochs.changes, |change| change.number);
         }
-        let mut witness = Self { file, record, set_back: false, changed: true, writing: None, failed: false };
+        let mut witness = Self { file, record, of_file: store.is_file(), set_back: false, changed: true, writing: None, failed: false };
         witness.note(epochs, kids);
         witness.save().await;
         witness.settle().await;
@@ -60,7 +62,7 @@ impl Witness {
     /// epochs to numbers that stood for other changes.
     pub(crate) fn require_not_set_back(&mut self, epochs: &Epochs) -> Result<(), SetBack> {
         let seen = &self.record.seen;
-        self.set_back = if self.set_back { !seen.is_left_behind_by(epochs) } else { seen.is_ahead_of(epochs) };
+        self.set_back = if self.set_back { !seen.is_left_behind_by(epochs) } else { seen.is_ahead_of(epochs, self.of_file) };
         if self.set_back { Err(SetBack) } else { Ok(()) }
     }
 

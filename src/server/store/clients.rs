@@ -4,16 +4,17 @@ use super::{
     Error, Missing, Store,
     client_rows::{facts, find, readable_secrets},
     epochs::{self, Kind},
-    logins, permissions, resources,
+    permissions, resources,
     revocations::Revoking,
     row::{claims_or_null, joined, lifetime_seconds, readable},
+    withdrawals::{self, Owner},
 };
 use crate::{
     clock::Timestamp,
     protocol::{ClientId, GrantType},
     server::{
         act::Act,
-        model::{self, Client, ClientChange, Damaged, Detail, Ending, LoginFilter, StoredSecret, TakenBack},
+        model::{self, Client, ClientChange, Damaged, Detail, Ending, StoredSecret, TakenBack},
         secret::SecretId,
     },
 };
@@ -51,8 +52,8 @@ impl Store {
     ///
     /// Removing a grant type or a permission revokes the client's tokens. Removing a grant type that logins depend on ends its logins.
     pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, TakenBack), Error> {
-        let now = act.now;
-        self.change(act, "client.update", id.clone(), move |connection| {
+        let (now, owner) = (act.now, Owner::Client(id.to_string()));
+        self.withdraw(act, "client.update", id.clone(), owner.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
@@ -67,15 +68,13 @@ impl Store {
                 let own_tokens =
                     (loses_permission || !grants.is_subset(&after.grants)) && revoking.tokens_of_client(connection, id.as_str()).await?;
                 if withdrawn {
-                    let of = LoginFilter::Client(id.clone());
-                    taken = logins::end_and_count(connection, &mut revoking, of, Ending::GrantWithdrawn).await?;
+                    taken = withdrawals::decide(connection, &owner, Some(Ending::GrantWithdrawn), now).await?;
                     detail = detail.with_logins_ended(taken.logins);
+                } else if loses_permission {
+                    taken = withdrawals::decide(connection, &owner, None, now).await?;
                 }
-                if loses_permission {
-                    revoking.tokens_of_logins(connection, LoginFilter::Client(id)).await?;
-                }
-                let login_tokens = revoking.finish(connection).await?;
-                Ok(((after, TakenBack { own_tokens, login_tokens, ..taken }), detail))
+                revoking.finish(connection).await?;
+                Ok(((after, TakenBack { own_tokens, ..taken }), detail))
             })
         })
         .await
@@ -104,7 +103,8 @@ impl Store {
         disabled: bool,
     ) -> Result<(Result<Client, Damaged>, TakenBack), Error> {
         let (action, now) = (if disabled { "client.disable" } else { "client.enable" }, act.now);
-        self.change(act, action, id.clone(), move |connection| {
+        let owner = Owner::Client(id.to_string());
+        self.withdraw(act, action, id.clone(), owner.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = facts(connection, &id).await?;
@@ -121,7 +121,7 @@ impl Store {
                 let mut detail = Detail::between(before, after.as_ref().ok().map(Client::facts));
                 let mut taken = TakenBack::default();
                 if disabled {
-                    taken = end_client(connection, id, Ending::ClientDisabled, now).await?;
+                    taken = end_client(connection, &owner, &id, Ending::ClientDisabled, now).await?;
                     detail = detail.with_logins_ended(taken.logins);
                 }
                 Ok(((after, taken), detail))
@@ -132,8 +132,8 @@ impl Store {
 
     /// Deletes a client and its secrets, revokes its tokens, and ends its logins.
     pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<TakenBack, Error> {
-        let now = act.now;
-        self.change(act, "client.delete", id.clone(), move |connection| {
+        let (now, owner) = (act.now, Owner::Client(id.to_string()));
+        self.withdraw(act, "client.delete", id.clone(), owner.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = facts(connection, &id).await?;
@@ -148,7 +148,7 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                let taken = end_client(connection, id, Ending::ClientDeleted, now).await?;
+                let taken = end_client(connection, &owner, &id, Ending::ClientDeleted, now).await?;
                 Ok((taken, Detail::between(before, None).with_logins_ended(taken.logins)))
             })
         })
@@ -249,12 +249,18 @@ async fn revoke_own_tokens(connection: &mut AnyConnection, id: &ClientId, now: T
 }
 
 /// Revokes all tokens of a client, which is locked or deleted, and ends its logins.
-async fn end_client(connection: &mut AnyConnection, id: ClientId, because: Ending, now: Timestamp) -> Result<TakenBack, Error> {
+async fn end_client(
+    connection: &mut AnyConnection,
+    owner: &Owner,
+    id: &ClientId,
+    because: Ending,
+    now: Timestamp,
+) -> Result<TakenBack, Error> {
     let mut revoking = Revoking::at(now);
     let own_tokens = revoking.tokens_of_client(connection, id.as_str()).await?;
-    let ended = logins::end_and_count(connection, &mut revoking, LoginFilter::Client(id), because).await?;
-    let login_tokens = revoking.finish(connection).await?;
-    Ok(TakenBack { own_tokens, login_tokens, ..ended })
+    let taken = withdrawals::decide(connection, owner, Some(because), now).await?;
+    revoking.finish(connection).await?;
+    Ok(TakenBack { own_tokens, ..taken })
 }
 
 /// Whether the client exists, even if it is damaged.

@@ -112,6 +112,11 @@ pub(crate) enum Error {
     /// A right was withdrawn from the client, and the caller has not read the client since.
     #[error("a right was withdrawn from the client, or its tokens were revoked, and this node has not noticed it yet")]
     Outdated,
+    /// A change was committed, and has not reached all logins.
+    #[error(
+        "the change was made, but some logins have not followed yet: a server that runs goes on with them within seconds, and this command does if it is run again ({0})"
+    )]
+    Unfinished(Box<Self>),
     /// The queue of writes is full.
     #[error("too many writes are waiting for the database")]
     Busy,
@@ -150,6 +155,11 @@ impl Error {
     /// deadlock_detected.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self.code().as_deref(), Some("40001" | "40P01"))
+    }
+
+    /// Whether PostgreSQL rolled the transaction back because of a lock that another has: lock_not_available, or a conflict.
+    pub(super) fn is_about_locks(&self) -> bool {
+        self.is_conflict() || self.code().as_deref() == Some("55P03")
     }
 
     /// The database's own error code.

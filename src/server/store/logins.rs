@@ -1,26 +1,22 @@
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::{Row, any::AnyRow};
 
 use super::{
     Error, Missing, Store,
+    login_ends::end_surplus,
     page::{text_or_empty, time_or_zero},
-    revocations::{Revoking, of, position_if_any},
+    revocations::{Revoking, position_if_any},
     row::{name, parsed, readable, time, time_if_any, words},
     sign_in_sources::{self, SourceMark},
     status_spans::position,
+    withdrawals::has_its_rights,
 };
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::GrantType,
-    server::{
-        act::Act,
-        model::{
-            Detail, Ending, Facts, Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, StatusIndex, TakenBack,
-            TokensSince, Username,
-        },
-    },
+    server::model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, StatusIndex, TokensSince, Username},
 };
 
 /// A new login, with the other data that is stored in its transaction.
@@ -31,6 +27,8 @@ pub(crate) struct SignedIn {
     /// The rights by which it was decided.
     pub(crate) since: TokensSince,
     pub(crate) source: SourceMark,
+    /// When its access token expires.
+    pub(crate) tokens_end_at: Timestamp,
     /// Maximum number of logins of this user with this client, including this one.
     pub(crate) limit: u32,
 }
@@ -71,7 +69,7 @@ impl Store {
     pub(crate) async fn insert_login(&self, signed_in: SignedIn) -> Result<Option<Vec<LoginId>>, Error> {
         self.write(move |connection| {
             Box::pin(async move {
-                let SignedIn { login, proof, since, source, limit } = signed_in;
+                let SignedIn { login, proof, since, source, tokens_end_at, limit } = signed_in;
                 let user = sqlx::query(
                     "UPDATE users SET signed_in_at = $2, password_hash = $4
                      WHERE sub = $1 AND password_hash = $3 AND disabled_at IS NULL AND tokens_since = $5",
@@ -97,8 +95,9 @@ impl Store {
                 let (list, at) = login.status.as_ref().map(position).unzip();
                 let inserted = sqlx::query(
                     "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at,
-                                         status_list, status_index)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (status_list, status_index) DO NOTHING",
+                                         status_list, status_index, tokens_end_at, rights_since)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, (SELECT n FROM epochs WHERE kind = 'withdrawals'))
+                     ON CONFLICT (status_list, status_index) WHERE status_list IS NOT NULL DO NOTHING",
                 )
                 .bind(login.id.to_string())
                 .bind(login.user.to_string())
@@ -112,6 +111,7 @@ impl Store {
                 .bind(login.absolute_ends_at.seconds())
                 .bind(list)
                 .bind(at)
+                .bind(tokens_end_at.seconds())
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
@@ -171,15 +171,9 @@ impl Store {
         rows.iter().map(|row| Ok(Listed { name: name(row, "id")?, data: readable(named(row))? })).collect()
     }
 
-    /// The number of selected logins that have neither ended nor expired.
-    pub(crate) async fn count_valid_logins(&self, of: LoginFilter, now: Timestamp) -> Result<u64, Error> {
-        let mut connection = self.pool.acquire().await?;
-        count_valid(&mut connection, &of, now).await
-    }
-
     /// Advances a login from its generation to the next. Returns false if another request did so first, the login is over, its tokens were
     /// revoked since it got this position, which the new token has, or a right was withdrawn from the client or the user since the request
-    /// was decided.
+    /// was decided, or has not reached the login yet. The new token expires at `tokens_end_at`.
     ///
     /// The position decides where a withdrawal comes at the same time: it changes the row of the login. Where it came before, the numbers
     /// decide.
@@ -191,6 +185,7 @@ impl Store {
         login: &Login,
         status: Option<&StatusIndex>,
         since: TokensSince,
+        tokens_end_at: Timestamp,
         clock: SharedClock,
         idle_lifetime: Duration,
     ) -> Result<bool, Error> {
@@ -200,14 +195,16 @@ impl Store {
             Box::pin(async move {
                 let now = clock.steady();
                 let idle_ends_at = (now + idle_lifetime).min(absolute_ends_at);
-                let stepped = sqlx::query(
+                let stepped = sqlx::query(concat!(
                     "UPDATE logins SET generation = generation + 1, idle_ends_at = $4,
-                     stepped_at = CASE WHEN stepped_at > $3 THEN stepped_at ELSE $3 END
+                     stepped_at = CASE WHEN stepped_at > $3 THEN stepped_at ELSE $3 END,
+                     tokens_end_at = CASE WHEN tokens_end_at > $9 THEN tokens_end_at ELSE $9 END
                      WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND idle_ends_at > $3 AND absolute_ends_at > $3
                      AND ($5 = '' OR (status_list = $5 AND status_index = $6))
                      AND EXISTS (SELECT 1 FROM clients c WHERE c.id = logins.client_id AND c.tokens_since = $7)
-                     AND EXISTS (SELECT 1 FROM users u WHERE u.sub = logins.sub AND u.tokens_since = $8)",
-                )
+                     AND EXISTS (SELECT 1 FROM users u WHERE u.sub = logins.sub AND u.tokens_since = $8) AND ",
+                    has_its_rights!()
+                ))
                 .bind(id.to_string())
                 .bind(generation)
                 .bind(now.seconds())
@@ -216,6 +213,7 @@ impl Store {
                 .bind(at)
                 .bind(since.client)
                 .bind(since.user)
+                .bind(tokens_end_at.seconds())
                 .execute(connection)
                 .await?;
                 Ok(stepped.rows_affected() == 1)
@@ -227,123 +225,15 @@ impl Store {
     /// Whether a login goes on with this position, if it is one, and with the rights by which a request was decided.
     pub(crate) async fn has_login_unchanged(&self, id: &LoginId, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
         let (list, at) = status.map(position).unwrap_or_default();
-        let row = sqlx::query(
-            "SELECT l.id FROM logins l JOIN clients c ON c.id = l.client_id JOIN users u ON u.sub = l.sub
-             WHERE l.id = $1 AND l.ended_at IS NULL AND ($2 = '' OR (l.status_list = $2 AND l.status_index = $3))
-               AND c.tokens_since = $4 AND u.tokens_since = $5",
-        );
+        let row = sqlx::query(concat!(
+            "SELECT logins.id FROM logins JOIN clients c ON c.id = logins.client_id JOIN users u ON u.sub = logins.sub
+             WHERE logins.id = $1 AND logins.ended_at IS NULL AND ($2 = '' OR (logins.status_list = $2 AND logins.status_index = $3))
+               AND c.tokens_since = $4 AND u.tokens_since = $5 AND ",
+            has_its_rights!()
+        ));
         let row = row.bind(id.to_string()).bind(list).bind(at).bind(since.client).bind(since.user).fetch_optional(&self.pool).await?;
         Ok(row.is_some())
     }
-
-    /// Ends the selected logins that have not been ended, and returns how many.
-    pub(crate) async fn end_logins(&self, of: LoginFilter, because: Ending, now: Timestamp) -> Result<u64, Error> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                let mut revoking = Revoking::at(now);
-                let ended = end(connection, &mut revoking, of, because).await?;
-                revoking.finish(connection).await?;
-                Ok(ended)
-            })
-        })
-        .await
-    }
-
-    /// Ends logins for an operator and records the change. `target` and `named` say whose logins they are.
-    pub(crate) async fn end_logins_by_operator(
-        &self,
-        act: &Act,
-        of: LoginFilter,
-        target: String,
-        named: Facts,
-    ) -> Result<TakenBack, Error> {
-        let now = act.now;
-        self.change(act, "login.end", target, move |connection| {
-            Box::pin(async move {
-                let mut revoking = Revoking::at(now);
-                let ended = end_and_count(connection, &mut revoking, of, Ending::Operator).await?;
-                let taken = TakenBack { login_tokens: revoking.finish(connection).await?, ..ended };
-                Ok((taken, Detail::added(named).with_logins_ended(taken.logins)))
-            })
-        })
-        .await
-    }
-}
-
-/// Ends the logins of the same user and client beyond `limit`, least recently used first. Ends at most 100 per call, so that the cost
-/// is bounded where many more existed before the limit did.
-async fn end_surplus(connection: &mut AnyConnection, revoking: &mut Revoking, login: &Login, limit: u32) -> Result<Vec<LoginId>, Error> {
-    const ENDED_AT_ONCE: i64 = 100;
-    // Two statements: with one, the query planner of either database may read all open logins of all users.
-    let surplus = sqlx::query(
-        "SELECT id, stepped_at FROM logins WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
-         AND idle_ends_at > $6 ORDER BY stepped_at DESC, id LIMIT $4 OFFSET $5",
-    )
-    .bind(login.user.to_string())
-    .bind(login.client.to_string())
-    .bind(login.id.to_string())
-    .bind(ENDED_AT_ONCE)
-    .bind(i64::from(limit) - 1)
-    .bind(login.created_at.seconds())
-    .fetch_all(&mut *connection)
-    .await?;
-    let (Some(first), Some(last)) = (surplus.first(), surplus.last()) else { return Ok(Vec::new()) };
-    // Those from the first to the last in this order. One that was refreshed meanwhile is not among them any more.
-    let ended = sqlx::query(
-        "UPDATE logins SET ended_at = $4, ended_because = $5 WHERE sub = $1 AND client_id = $2 AND id <> $3 AND ended_at IS NULL
-         AND idle_ends_at > $4 AND (stepped_at < $6 OR (stepped_at = $6 AND id >= $7)) AND (stepped_at > $8 OR (stepped_at = $8 AND id <= $9))
-         RETURNING id",
-    )
-    .bind(login.user.to_string())
-    .bind(login.client.to_string())
-    .bind(login.id.to_string())
-    .bind(revoking.now.seconds())
-    .bind(Ending::Displaced.as_str())
-    .bind(first.try_get::<i64, _>("stepped_at")?)
-    .bind(first.try_get::<String, _>("id")?)
-    .bind(last.try_get::<i64, _>("stepped_at")?)
-    .bind(last.try_get::<String, _>("id")?)
-    .fetch_all(connection)
-    .await?;
-    if !ended.is_empty() {
-        revoking.tokens_of_ended(LoginFilter::User(login.user.to_string()), Ending::Displaced);
-    }
-    ended.iter().map(|row| parsed(row, "id")).collect()
-}
-
-/// Ends the selected logins, and says how many of them had not expired. The others are ended too: the clock of this machine may be ahead, and
-/// then they are still valid on the servers. Whether they had tokens to revoke, [`Revoking::finish`] says.
-pub(super) async fn end_and_count(
-    connection: &mut AnyConnection,
-    revoking: &mut Revoking,
-    of: LoginFilter,
-    because: Ending,
-) -> Result<TakenBack, Error> {
-    let logins = count_valid(connection, &of, revoking.now).await?;
-    let ended = end(connection, revoking, of, because).await?;
-    Ok(TakenBack { logins, expired_logins: ended.saturating_sub(logins), ..TakenBack::default() })
-}
-
-/// Ends the selected logins that have not been ended, and has their tokens revoked. Returns how many.
-async fn end(connection: &mut AnyConnection, revoking: &mut Revoking, of: LoginFilter, because: Ending) -> Result<u64, Error> {
-    let sql = of!(of, "UPDATE logins SET ended_at = $2, ended_because = $3", "AND ended_at IS NULL");
-    let end = sqlx::query(sql).bind(of.name()).bind(revoking.now.seconds()).bind(because.as_str());
-    let ended = end.execute(connection).await?.rows_affected();
-    if ended > 0 {
-        revoking.tokens_of_ended(of, because);
-    }
-    Ok(ended)
-}
-
-async fn count_valid(connection: &mut AnyConnection, of: &LoginFilter, now: Timestamp) -> Result<u64, Error> {
-    let sql = of!(of, "SELECT COUNT(*) AS n FROM logins", "AND ended_at IS NULL AND idle_ends_at > $2 AND absolute_ends_at > $2");
-    let count: i64 = sqlx::query(sql).bind(of.name()).bind(surely_over(now)).fetch_one(connection).await?.try_get("n")?;
-    Ok(count.unsigned_abs())
-}
-
-/// A login whose end is not after this time has expired for every node: their clocks may be behind.
-fn surely_over(now: Timestamp) -> i64 {
-    (now - Login::SKEW).seconds()
 }
 
 fn read(row: &AnyRow) -> Result<Login, Error> {

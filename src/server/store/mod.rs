@@ -10,6 +10,7 @@ mod client_rows;
 mod clients;
 mod epochs;
 mod error;
+mod login_ends;
 mod logins;
 mod mac_keys;
 mod neighbors;
@@ -33,6 +34,7 @@ mod token_states;
 mod tokens;
 mod url;
 mod users;
+mod withdrawals;
 mod write;
 mod write_health;
 
@@ -63,6 +65,7 @@ pub(crate) use signing_keys::{DamagedKey, StoredKeys};
 pub(crate) use state::{Founded, State};
 pub(crate) use token_states::TokenState;
 pub(crate) use url::DatabaseUrl;
+pub(crate) use withdrawals::Withdrawal;
 pub(crate) use write_health::WriteFailure;
 
 use crate::server::settings::{self, Setting, Values, number, setting};

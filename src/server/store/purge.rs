@@ -56,7 +56,7 @@ const STATUS_LISTS: &[&str] = &["DELETE FROM status_lists WHERE id IN
       WHERE EXISTS (SELECT 1 FROM status_lists n WHERE n.width = l.width AND n.created_at < $1
                     AND (n.created_at > l.created_at OR (n.created_at = l.created_at AND n.id < l.id)))
         AND NOT EXISTS (SELECT 1 FROM status_spans s WHERE s.list_id = l.id)
-        AND NOT EXISTS (SELECT 1 FROM logins g WHERE g.status_list = l.id)
+        AND NOT EXISTS (SELECT 1 FROM logins g WHERE g.status_list = l.id AND g.status_list IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.list_id = l.id)
       LIMIT $2)"];
 

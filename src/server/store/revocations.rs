@@ -8,20 +8,13 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    server::model::{Damaged, Ending, LoginFilter, Revocation, StatusIndex, StatusListId, StatusSpan},
+    server::model::{Damaged, Revocation, StatusIndex, StatusListId, StatusSpan},
 };
 
-/// Builds a statement about the selected logins; `$1` is [`LoginFilter::name`].
-macro_rules! of {
-    ($of:expr, $before:literal, $after:literal) => {
-        match $of {
-            LoginFilter::Id(_) => concat!($before, " WHERE id = $1 ", $after),
-            LoginFilter::User(_) => concat!($before, " WHERE sub = $1 ", $after),
-            LoginFilter::Client(_) => concat!($before, " WHERE client_id = $1 ", $after),
-        }
-    };
-}
-pub(super) use of;
+/// Selects the revocations of a position (`$1`, `$3`), alone or with others, that last until `$2` at least; the other parameters are the starts of the
+/// spans that can contain it. An earlier token at the same position may have been revoked until an earlier time.
+const SET_UNTIL: &str = "SELECT start FROM revocations WHERE list_id = $1 AND expires_at >= $2 AND start + width > $3
+    AND start IN ($4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) LIMIT 1";
 
 /// The place in the order of revocations after which reading goes on: an epoch, a list and a start.
 pub(crate) type RevocationCursor = (i64, String, i64);
@@ -70,11 +63,23 @@ impl Store {
         .await
     }
 
-    /// Revokes one position of a client, and replaces its span by a wider one if it is half set. Returns false if it was revoked already,
-    /// or its list is gone, so that the token is refused.
+    /// Revokes one position of a client until `expires_at`, and replaces its span by a wider one if it is half set. Returns false if it was
+    /// revoked already, or its list is gone, so that the token is refused.
     pub(crate) async fn revoke_index(&self, index: StatusIndex, expires_at: Timestamp, now: Timestamp) -> Result<bool, Error> {
+        // Without a lock: a revocation stays until its end, or its list is gone.
+        if is_set_until(&mut *self.pool.acquire().await?, &index, expires_at).await? {
+            return Ok(false);
+        }
         self.write(move |connection| Box::pin(revoke_position(connection, index, expires_at, now))).await
     }
+}
+
+/// Whether a position is revoked until `end` at least.
+async fn is_set_until(connection: &mut AnyConnection, index: &StatusIndex, end: Timestamp) -> Result<bool, Error> {
+    let (list, at) = status_spans::position(index);
+    let query = sqlx::query(SET_UNTIL).bind(list).bind(end.seconds()).bind(at);
+    let query = StatusSpan::starts_around(index.index).fold(query, |query, start| query.bind(i64::from(start)));
+    Ok(query.fetch_optional(connection).await?.is_some())
 }
 
 /// The same as [`Store::revoke_index`], within a write.
@@ -86,13 +91,7 @@ pub(super) async fn revoke_position(
 ) -> Result<bool, Error> {
     let Some(width) = status_spans::width_in(connection, &index.list).await? else { return Ok(false) };
     let span = status_spans::lock_around(connection, &index, width).await?;
-    let set = sqlx::query("SELECT start FROM revocations WHERE list_id = $1 AND start = $2 AND width = 1 AND expires_at > $3")
-        .bind(index.list.to_string())
-        .bind(i64::from(index.index))
-        .bind(now.seconds())
-        .fetch_optional(&mut *connection)
-        .await?;
-    if set.is_some() || span.as_ref().is_some_and(|span| span.revoked) {
+    if is_set_until(connection, &index, expires_at).await? {
         return Ok(false);
     }
     let mut revoking = Revoking::at(now);
@@ -104,7 +103,7 @@ pub(super) async fn revoke_position(
             None
         }
     });
-    revoking.spans.push((StatusSpan { list: index.list, start: index.index, width: 1 }, expires_at));
+    revoking.position(index, expires_at);
     revoking.finish(connection).await?;
     Ok(true)
 }
@@ -118,15 +117,11 @@ pub(super) struct Revoking {
     epoch: RevocationEpoch,
     /// Positions, and the ends of their revocations.
     spans: Vec<(StatusSpan, Timestamp)>,
-    /// Logins that were ended at `now` for these reasons.
-    ended: Vec<(LoginFilter, Ending)>,
-    /// Logins that go on with another position.
-    going_on: Vec<LoginFilter>,
 }
 
 impl Revoking {
     pub(super) fn at(now: Timestamp) -> Self {
-        Self { now, epoch: RevocationEpoch::default(), spans: Vec::new(), ended: Vec::new(), going_on: Vec::new() }
+        Self { now, epoch: RevocationEpoch::default(), spans: Vec::new() }
     }
 
     /// Revokes all tokens that a client got for itself. Its next token has a position in a fresh span, and a node gives none before it has
@@ -143,27 +138,16 @@ impl Revoking {
         Ok(any)
     }
 
-    /// Revokes the tokens of the selected logins that were ended at `now` for this reason.
-    pub(super) fn tokens_of_ended(&mut self, of: LoginFilter, because: Ending) {
-        self.ended.push((of, because));
+    /// Revokes a position.
+    pub(super) fn position(&mut self, StatusIndex { list, index }: StatusIndex, expires_at: Timestamp) {
+        self.spans.push((StatusSpan { list, start: index, width: 1 }, expires_at));
     }
 
-    /// Revokes the tokens of the selected logins, which go on: each gets another position at its next refresh. The caller has locked their
-    /// user or their client, so that no other login of theirs gets a position meanwhile.
-    pub(super) async fn tokens_of_logins(&mut self, connection: &mut AnyConnection, of: LoginFilter) -> Result<(), Error> {
-        let lock = of!(of, "UPDATE logins SET id = id", "AND ended_at IS NULL AND status_list IS NOT NULL");
-        if sqlx::query(lock).bind(of.name()).execute(connection).await?.rows_affected() > 0 {
-            self.going_on.push(of);
+    /// Sets the positions of all that was revoked, under one epoch.
+    pub(super) async fn finish(mut self, connection: &mut AnyConnection) -> Result<(), Error> {
+        if self.spans.is_empty() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Sets the positions of all that was revoked, under one epoch. Returns whether tokens of logins are among it.
-    pub(super) async fn finish(mut self, connection: &mut AnyConnection) -> Result<bool, Error> {
-        if self.spans.is_empty() && self.ended.is_empty() && self.going_on.is_empty() {
-            return Ok(false);
-        }
-        let mut of_logins = 0;
         let epoch = self.epoch.raise(connection).await?;
         let at = epochs::not_before_heartbeat(connection, self.now).await?;
         for (StatusSpan { list, start, width }, expires_at) in self.spans {
@@ -177,30 +161,7 @@ impl Revoking {
                 .execute(&mut *connection)
                 .await?;
         }
-        for (of, because) in self.ended {
-            let insert = of!(
-                of,
-                "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
-                 SELECT CAST($2 AS BIGINT), status_list, status_index, 1, CAST($3 AS BIGINT), CAST($4 AS BIGINT) FROM logins",
-                "AND ended_at = $5 AND ended_because = $6 AND status_list IS NOT NULL"
-            );
-            let insert = sqlx::query(insert).bind(of.name()).bind(epoch).bind(at.seconds()).bind(Revocation::end_of_all(at).seconds());
-            of_logins += insert.bind(self.now.seconds()).bind(because.as_str()).execute(&mut *connection).await?.rows_affected();
-        }
-        for of in self.going_on {
-            let insert = of!(
-                of,
-                "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
-                 SELECT CAST($2 AS BIGINT), status_list, status_index, 1, CAST($3 AS BIGINT), CAST($4 AS BIGINT) FROM logins",
-                "AND ended_at IS NULL AND status_list IS NOT NULL"
-            );
-            let insert = sqlx::query(insert).bind(of.name()).bind(epoch).bind(at.seconds()).bind(Revocation::end_of_all(at).seconds());
-            of_logins += insert.execute(&mut *connection).await?.rows_affected();
-            let detach =
-                of!(of, "UPDATE logins SET status_list = NULL, status_index = NULL", "AND ended_at IS NULL AND status_list IS NOT NULL");
-            sqlx::query(detach).bind(of.name()).execute(&mut *connection).await?;
-        }
-        Ok(of_logins > 0)
+        Ok(())
     }
 }
 

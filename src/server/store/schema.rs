@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use sqlx::{
     AnyConnection, Connection, Executor, Row, SqlSafeStr,
@@ -29,11 +29,25 @@ fn newest() -> i64 {
 }
 
 impl Store {
+    /// How often a migration tries to lock the tables on PostgreSQL, and the pause between two attempts.
+    const MIGRATION_TRIES: u32 = 20;
+    const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
+
     /// Migrates the schema in one transaction.
     ///
     /// sqlx's own migrator does not fit: its lock belongs to the session, so that an error leaves it in the pool and a pooler loses it,
     /// and it creates its table at every start, which PostgreSQL logs. Its table and checksums are used.
     pub(super) async fn migrate(&self) -> Result<(), Error> {
+        for _ in 1..Self::MIGRATION_TRIES {
+            match self.try_to_migrate().await {
+                Err(error) if error.is_about_locks() => tokio::time::sleep(Self::MIGRATION_PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+        self.try_to_migrate().await
+    }
+
+    async fn try_to_migrate(&self) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
         let applied = applied(&mut connection).await?;
         if check(applied.as_deref().unwrap_or_default())? == 0 {
@@ -65,6 +79,8 @@ async fn migrate(connection: &mut AnyConnection, sqlite: bool, creating: bool) -
     if !sqlite {
         transaction.execute("SET LOCAL statement_timeout = '60s'").await?;
         transaction.execute("SELECT pg_advisory_xact_lock(7236829201)").await?;
+        // While it waits for a table, such as during a backup, all requests that need the table wait behind it.
+        transaction.execute("SET LOCAL lock_timeout = '2s'").await?;
     }
     if creating {
         transaction

@@ -23,6 +23,8 @@ pub(crate) struct Founded {
     pub(crate) epochs: Epochs,
     /// The sealed text that identifies the issuer; see [`Canary::identity`](super::Canary::identity).
     pub(crate) canary: String,
+    /// Whether it is an SQLite file.
+    pub(crate) file: bool,
     /// Whether it is a file that `sealwright backup` created and that is not in use yet.
     pub(crate) backup: bool,
     /// The change with the requested number, if it exists.
@@ -78,7 +80,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         let backup = policy.url.sqlite_path().is_some_and(sqlite_files::is_backup);
-        Ok(State::Founded(Founded { epochs, canary, backup, change }))
+        Ok(State::Founded(Founded { epochs, canary, file: self.is_file(), backup, change }))
     }
 }
 

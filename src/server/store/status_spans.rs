@@ -8,6 +8,7 @@ use super::{
     Error, Store,
     epochs::{self, RevocationEpoch},
     row::{parsed, readable, time, time_if_any},
+    withdrawals::has_its_rights,
 };
 use crate::{
     clock::Timestamp,
@@ -38,8 +39,6 @@ pub(super) struct LockedSpan {
     span: StatusSpan,
     client: String,
     set_bits: i64,
-    /// Whether all of it is revoked.
-    pub(super) revoked: bool,
     /// Whether the client's tokens still get positions in it.
     current: bool,
 }
@@ -112,8 +111,8 @@ impl Store {
         Ok(StatusIndex { list, index })
     }
 
-    /// Gives a login without a position this one. Returns false if it has one, has ended, another login has the position, the user or the
-    /// client was disabled or deleted, or a right was withdrawn from them since the request for a token was decided.
+    /// Gives a login without a position this one. Returns false if it has one, has ended or is about to, another login has the position, the
+    /// user or the client was disabled or deleted, or a right was withdrawn from them since the request for a token was decided.
     pub(crate) async fn set_login_position(&self, login: &Login, since: TokensSince, index: &StatusIndex) -> Result<bool, Error> {
         let (id, user, client) = (login.id.to_string(), login.user.to_string(), login.client.to_string());
         let (list, at) = position(index);
@@ -129,10 +128,12 @@ impl Store {
                         return Ok(false);
                     }
                 }
-                let set = sqlx::query(
-                    "UPDATE logins SET status_list = $2, status_index = $3 WHERE id = $1 AND status_list IS NULL AND ended_at IS NULL
-                     AND NOT EXISTS (SELECT 1 FROM logins o WHERE o.status_list = $2 AND o.status_index = $3)",
-                );
+                let set = sqlx::query(concat!(
+                    "UPDATE logins SET status_list = $2, status_index = $3, rights_since = (SELECT n FROM epochs WHERE kind = 'withdrawals')
+                     WHERE id = $1 AND status_list IS NULL AND ended_at IS NULL
+                     AND NOT EXISTS (SELECT 1 FROM logins o WHERE o.status_list = $2 AND o.status_index = $3) AND ",
+                    has_its_rights!()
+                ));
                 Ok(set.bind(id).bind(list).bind(at).execute(connection).await?.rows_affected() == 1)
             })
         })
@@ -153,8 +154,8 @@ impl LockedSpan {
         let is_half = |set: i64| set.saturating_mul(2) >= i64::from(self.span.width);
         let mut set_bits = self.set_bits.saturating_add(1);
         if self.current && is_half(set_bits) {
-            // Revocations end with their tokens: only those count whose positions no token gets yet.
-            set_bits = self.count_set(connection, now).await?.saturating_add(1);
+            // Revocations end with their tokens: only those that are left count.
+            set_bits = self.count_set(connection).await?.saturating_add(1);
         }
         let replaced = self.current && is_half(set_bits);
         let (mut ends_at, mut oldest) = (None, None);
@@ -173,19 +174,22 @@ impl LockedSpan {
             .execute(&mut *connection)
             .await?;
         if replaced {
+            // Before the insertion, on which another write that holds this lock may wait.
+            epoch.raise(connection).await?;
             create(connection, &self.client, self.span.width.saturating_mul(4).min(StatusSpan::WIDEST), epoch, now).await?;
         }
         Ok(oldest)
     }
 
-    /// The number of its positions that revocations of single tokens have set and that no token gets yet.
-    async fn count_set(&self, connection: &mut AnyConnection, now: Timestamp) -> Result<i64, Error> {
+    /// The number of its positions that revocations of single tokens have set. Those that have ended count until they are deleted, as nodes
+    /// may not have dropped them yet.
+    async fn count_set(&self, connection: &mut AnyConnection) -> Result<i64, Error> {
         let StatusSpan { list, start, width } = &self.span;
         let count = sqlx::query(
-            "SELECT COUNT(*) AS n FROM revocations WHERE list_id = $1 AND start >= $2 AND start < $3 AND width = 1 AND expires_at > $4",
+            "SELECT COUNT(DISTINCT start) AS n FROM revocations WHERE list_id = $1 AND start >= $2 AND start < $3 AND width = 1",
         );
         let (start, width) = (i64::from(*start), i64::from(*width));
-        let count = count.bind(list.to_string()).bind(start).bind(start + width).bind((now - Revocation::REUSED_AFTER).seconds());
+        let count = count.bind(list.to_string()).bind(start).bind(start + width);
         Ok(count.fetch_one(connection).await?.try_get("n")?)
     }
 }
@@ -209,14 +213,13 @@ pub(super) async fn lock_around(connection: &mut AnyConnection, index: &StatusIn
     sqlx::query("UPDATE clients SET id = id WHERE id = $1").bind(client.clone()).execute(&mut *connection).await?;
     let row = sqlx::query(
         "UPDATE status_spans SET set_bits = set_bits WHERE list_id = $1 AND start = $2 AND client_id = $3
-         RETURNING list_id, start, width, client_id, set_bits, revoked_at, ends_at",
+         RETURNING list_id, start, width, client_id, set_bits, ends_at",
     );
     let Some(row) = row.bind(list).bind(start).bind(client).fetch_optional(connection).await? else { return Ok(None) };
     Ok(Some(LockedSpan {
         span: read(&row)?,
         client: row.try_get("client_id")?,
         set_bits: row.try_get("set_bits")?,
-        revoked: time_if_any(&row, "revoked_at")?.is_some(),
         current: time_if_any(&row, "ends_at")?.is_none(),
     }))
 }
@@ -261,16 +264,18 @@ async fn create(
     epoch: &mut RevocationEpoch,
     now: Timestamp,
 ) -> Result<StatusSpan, Error> {
-    let (list, start) = find_place(connection, width, epoch, now).await?;
-    sqlx::query("INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at) VALUES ($1, $2, $3, $4, 0, $5)")
-        .bind(list.to_string())
-        .bind(i64::from(start))
-        .bind(i64::from(width))
-        .bind(client.to_owned())
-        .bind(now.seconds())
-        .execute(connection)
-        .await?;
-    Ok(StatusSpan { list, start, width })
+    // Another write may take a place between the look and the insertion. Then it has committed, and the next look finds the place taken.
+    loop {
+        let (list, start) = find_place(connection, width, epoch, now).await?;
+        let inserted = sqlx::query(
+            "INSERT INTO status_spans (list_id, start, width, client_id, set_bits, created_at) VALUES ($1, $2, $3, $4, 0, $5)
+             ON CONFLICT (list_id, start) DO NOTHING",
+        );
+        let inserted = inserted.bind(list.to_string()).bind(i64::from(start)).bind(i64::from(width)).bind(client.to_owned());
+        if inserted.bind(now.seconds()).execute(&mut *connection).await?.rows_affected() == 1 {
+            return Ok(StatusSpan { list, start, width });
+        }
+    }
 }
 
 /// The newest list of a width.

@@ -4,6 +4,7 @@ use super::{
     Error, Store,
     row::{time, time_if_any},
     status_spans,
+    withdrawals::has_its_rights,
 };
 use crate::{
     clock::Timestamp,
@@ -22,7 +23,7 @@ pub(crate) struct TokenState {
     /// Whether the list of the token's position exists.
     pub(crate) has_list: bool,
     pub(crate) position_set: bool,
-    /// Whether the login of the token's position goes on.
+    /// Whether the login of the token's position goes on, and keeps it.
     pub(crate) login_open: bool,
 }
 
@@ -34,13 +35,17 @@ pub(crate) struct UserState {
 
 /// Selects by kid (`$1`), client (`$2`), subject (`$3`), position (`$4`, `$5`) and time (`$6`); the others are the starts of the spans that can contain
 /// the position, by which the index finds the few revocations that do.
-const SELECT: &str = "SELECT c.created_at, c.disabled_at, u.username, u.disabled_at AS user_disabled_at,
+const SELECT: &str = concat!(
+    "SELECT c.created_at, c.disabled_at, u.username, u.disabled_at AS user_disabled_at,
     (SELECT COUNT(*) FROM signing_keys WHERE kid = $1 AND revoked_at IS NOT NULL) AS revoked_keys,
     (SELECT COUNT(*) FROM status_lists WHERE id = $4) AS lists,
     (SELECT COUNT(*) FROM revocations WHERE list_id = $4 AND expires_at > $6 AND start + width > $5
         AND start IN ($7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)) AS revocations,
-    (SELECT COUNT(*) FROM logins WHERE status_list = $4 AND status_index = $5 AND sub = $3 AND client_id = $2 AND ended_at IS NULL) AS logins
-    FROM clients c LEFT JOIN users u ON u.sub = $3 WHERE c.id = $2";
+    (SELECT COUNT(*) FROM logins WHERE status_list = $4 AND status_index = $5 AND sub = $3 AND client_id = $2 AND ended_at IS NULL AND ",
+    has_its_rights!(),
+    ") AS logins
+    FROM clients c LEFT JOIN users u ON u.sub = $3 WHERE c.id = $2"
+);
 
 impl Store {
     /// The state of a token at `now`, in one statement, so that it is of one moment. `None` if there is no such client. Without a `position`, the

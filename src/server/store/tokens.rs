@@ -1,12 +1,12 @@
 use super::{
-    Error, Store, changes, logins,
+    Error, Store, changes, login_ends,
     revocations::{self, Revoking},
 };
 use crate::{
     clock::Timestamp,
     server::{
         act::Act,
-        model::{Detail, Ending, Facts, LoginFilter, LoginId, StatusIndex},
+        model::{Detail, Ending, Facts, LoginId, StatusIndex},
     },
 };
 
@@ -43,7 +43,7 @@ impl Store {
         self.change(act, ACTION, target, move |connection| {
             Box::pin(async move {
                 let mut revoking = Revoking::at(now);
-                let ended = logins::end_and_count(connection, &mut revoking, LoginFilter::Id(login), Ending::Operator).await?;
+                let ended = login_ends::end_one(connection, &mut revoking, &login, Ending::Operator).await?;
                 revoking.finish(connection).await?;
                 Ok(((), Detail::added(named).with_logins_ended(ended.logins)))
             })

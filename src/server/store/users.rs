@@ -2,17 +2,17 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
-    Error, Missing, Store, logins,
+    Error, Missing, Store,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
-    revocations::Revoking,
     row::{self, claims_or_null, parsed, parsed_if_any, readable, text, time, time_if_any},
+    withdrawals::{self, Owner},
 };
 use crate::{
     clock::Timestamp,
     server::{
         act::Act,
-        model::{Damaged, Detail, Ending, Facts, Listed, LoginFilter, TakenBack, User, UserChange, UserFilter, UserId, Username},
+        model::{Damaged, Detail, Ending, Facts, Listed, TakenBack, User, UserChange, UserFilter, UserId, Username},
     },
 };
 
@@ -98,6 +98,10 @@ impl Store {
         text(&row.ok_or_else(|| missing(username))?, "sub")
     }
 
+    async fn owner(&self, username: &Username) -> Result<Owner, Error> {
+        self.require_user(username).await.map(Owner::User)
+    }
+
     /// The page of users after the name `after`, in the database's order.
     pub(crate) async fn list_users(&self, filter: &UserFilter, after: &str) -> Result<Page<User>, Error> {
         let rows = sqlx::query(SELECT_PAGE)
@@ -122,10 +126,10 @@ impl Store {
 
     /// Applies `change`. Returns the changed user, and what that took back. Removing a permission revokes the user's tokens; the logins go on without it.
     pub(crate) async fn update_user(&self, act: &Act, username: Username, change: UserChange) -> Result<(User, TakenBack), Error> {
-        let now = act.now;
-        self.change(act, "user.update", username.clone(), move |connection| {
+        let (now, owner) = (act.now, self.owner(&username).await?);
+        self.withdraw(act, "user.update", username.clone(), owner, move |connection| {
             Box::pin(async move {
-                lock(connection, &username).await?;
+                let user = lock(connection, &username).await?;
                 let before = find(connection, &username).await?.ok_or_else(|| missing(&username))?;
                 let (facts, allowed) = (before.facts(), before.permissions.clone());
                 let after = change.apply(before).map_err(Error::Refused)?;
@@ -137,10 +141,7 @@ impl Store {
                 save_permissions(connection, &after).await?;
                 let mut taken = TakenBack::default();
                 if permissions::withdraws(&allowed, &after.permissions) {
-                    let mut revoking = Revoking::at(now);
-                    note_withdrawal(connection, &after.id.to_string()).await?;
-                    revoking.tokens_of_logins(connection, LoginFilter::User(after.id.to_string())).await?;
-                    taken.login_tokens = revoking.finish(connection).await?;
+                    taken = withdraw(connection, user, None, now).await?;
                 }
                 let detail = Detail::between(Some(facts), Some(after.facts()));
                 Ok(((after, taken), detail))
@@ -158,7 +159,7 @@ impl Store {
         disabled: bool,
     ) -> Result<(Result<User, Damaged>, TakenBack), Error> {
         let (action, now) = (if disabled { "user.disable" } else { "user.enable" }, act.now);
-        self.change(act, action, username.clone(), move |connection| {
+        self.withdraw(act, action, username.clone(), self.owner(&username).await?, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let before = facts(connection, &username).await?;
@@ -172,7 +173,7 @@ impl Store {
                 let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
                 let mut taken = TakenBack::default();
                 if disabled {
-                    taken = end_logins(connection, user, Ending::UserDisabled, now).await?;
+                    taken = withdraw(connection, user, Some(Ending::UserDisabled), now).await?;
                     detail = detail.with_logins_ended(taken.logins);
                 }
                 Ok(((after, taken), detail))
@@ -183,13 +184,13 @@ impl Store {
 
     /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
     pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<TakenBack, Error> {
-        let now = act.now;
-        self.change(act, "user.set_password", username.clone(), move |connection| {
+        let (now, owner) = (act.now, self.owner(&username).await?);
+        self.withdraw(act, "user.set_password", username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
                 updated.bind(user.clone()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
-                let ended = end_logins(connection, user, Ending::PasswordSet, now).await?;
+                let ended = withdraw(connection, user, Some(Ending::PasswordSet), now).await?;
                 Ok((ended, Detail::default().with_logins_ended(ended.logins)))
             })
         })
@@ -198,11 +199,11 @@ impl Store {
 
     /// Ends a user's logins, and so revokes their tokens.
     pub(crate) async fn revoke_user_tokens(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
-        let now = act.now;
-        self.change(act, "user.revoke_tokens", username.clone(), move |connection| {
+        let (now, owner) = (act.now, self.owner(&username).await?);
+        self.withdraw(act, "user.revoke_tokens", username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
-                let ended = end_logins(connection, user, Ending::Operator, now).await?;
+                let ended = withdraw(connection, user, Some(Ending::Operator), now).await?;
                 Ok((ended, Detail::default().with_logins_ended(ended.logins)))
             })
         })
@@ -211,14 +212,14 @@ impl Store {
 
     /// Deletes a user and ends their logins.
     pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
-        let now = act.now;
-        self.change(act, "user.delete", username.clone(), move |connection| {
+        let (now, owner) = (act.now, self.owner(&username).await?);
+        self.withdraw(act, "user.delete", username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let before = facts(connection, &username).await?;
                 sqlx::query("DELETE FROM user_permissions WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
-                let ended = end_logins(connection, user, Ending::UserDeleted, now).await?;
+                let ended = withdraw(connection, user, Some(Ending::UserDeleted), now).await?;
                 Ok((ended, Detail::between(before, None).with_logins_ended(ended.logins)))
             })
         })
@@ -233,20 +234,12 @@ async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<Str
     text(&row.ok_or_else(|| missing(username))?, "sub")
 }
 
-/// Ends the logins of a user, who is locked, and revokes their tokens.
-async fn end_logins(connection: &mut AnyConnection, user: String, because: Ending, now: Timestamp) -> Result<TakenBack, Error> {
-    // Someone may be signing in at this moment.
-    note_withdrawal(connection, &user).await?;
-    let mut revoking = Revoking::at(now);
-    let ended = logins::end_and_count(connection, &mut revoking, LoginFilter::User(user), because).await?;
-    Ok(TakenBack { login_tokens: revoking.finish(connection).await?, ..ended })
-}
-
-/// Makes requests for tokens fail that were decided by the rights that the user had until now.
-async fn note_withdrawal(connection: &mut AnyConnection, user: &str) -> Result<(), Error> {
+/// Ends the logins of a user, who is locked or deleted, for a reason, or without one, revokes their tokens.
+async fn withdraw(connection: &mut AnyConnection, user: String, because: Option<Ending>, now: Timestamp) -> Result<TakenBack, Error> {
+    // Makes requests for tokens fail that were decided by the rights that the user had until now: someone may be signing in at this moment.
     let raise = sqlx::query("UPDATE users SET tokens_since = tokens_since + 1 WHERE sub = $1");
-    raise.bind(user.to_owned()).execute(connection).await?;
-    Ok(())
+    raise.bind(user.clone()).execute(&mut *connection).await?;
+    withdrawals::decide(connection, &Owner::User(user), because, now).await
 }
 
 /// The properties of a user for the change log; `None` if a row is damaged, which must not prevent disabling or deleting the user.

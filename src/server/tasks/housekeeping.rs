@@ -68,14 +68,15 @@ impl Task for Housekeeping {
 }
 
 /// Reports that the wall clock was set back, or that it has caught up with the steady clock. This node keeps running: logins and secrets may
-/// expire too early, but none is revived.
+/// expire too early, but none is revived, and what cannot be known about a token is not guessed.
 fn report_set_back(set_back: bool, by: Duration) {
     if set_back {
         tracing::error!(
             target: telemetry::SECURITY,
             event = "clock.set_back",
             by_s = by.as_secs(),
-            "the clock of this machine was set back: if it is right now, restart this server, because until then logins and secrets expire too early"
+            "the clock of this machine was set back: if it is right now, restart this server, because until then logins and secrets expire too early, \
+             and the introspection of new tokens is answered with 503"
         );
     } else {
         tracing::info!(target: telemetry::SECURITY, event = "clock.caught_up", "the clock of this machine has caught up");

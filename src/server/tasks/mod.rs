@@ -7,6 +7,7 @@ mod key_rotation;
 mod purge;
 mod sealing_watch;
 mod status_publisher;
+mod withdrawals;
 
 use std::{convert::Infallible, fmt, panic::AssertUnwindSafe, pin::Pin};
 
@@ -19,6 +20,7 @@ pub(super) use housekeeping::Housekeeping;
 pub(super) use key_rotation::KeyRotation;
 pub(super) use sealing_watch::SealingWatch;
 pub(super) use status_publisher::StatusPublisher;
+pub(super) use withdrawals::Withdrawals;
 
 pub use certificate_watch::Reload;
 

@@ -79,17 +79,19 @@ impl Purges {
         self.failed = failure.is_some();
     }
 
+    /// A kind that cannot be deleted does not stop the others. Returns the first error.
     async fn try_round(&mut self, store: &Store, clock: &dyn Clock) -> Result<(), Stopped> {
         if !self.kinds.iter().any(|kind| kind.is_due(clock.steady())) {
             return Ok(());
         }
         // By a clock that is ahead, a revocation would end while its tokens are still valid.
         let heartbeat = timeout(TIME_LIMIT, store.find_heartbeat()).await??;
-        let now = self.clock_check.cautious_now(clock, heartbeat);
-        for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(clock.steady())) {
-            kind.round(store, now, clock.steady()).await?;
+        let (now, steady) = (self.clock_check.cautious_now(clock, heartbeat), clock.steady());
+        let mut outcome = Ok(());
+        for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(steady)) {
+            outcome = outcome.and(kind.round(store, now, steady).await);
         }
-        Ok(())
+        outcome
     }
 }
 

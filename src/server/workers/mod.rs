@@ -16,7 +16,7 @@ use tracing::Span;
 
 pub(crate) use fair::FairWorkers;
 pub(crate) use fair_queue::QueueShare;
-pub(crate) use turns::FairTurns;
+pub(crate) use turns::{FairTurns, Turn};
 
 use super::meters::WorkMeters;
 use crate::clock::Stopwatch;

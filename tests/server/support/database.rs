@@ -115,6 +115,11 @@ impl Direct {
 pub(crate) struct Held(Direct);
 
 impl Held {
+    /// Runs another statement in the transaction.
+    pub(crate) async fn execute(&mut self, sql: &str) {
+        self.0.execute(sql).await;
+    }
+
     pub(crate) async fn release(mut self) {
         self.0.execute("ROLLBACK").await;
     }

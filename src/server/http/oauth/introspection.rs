@@ -38,7 +38,7 @@ pub(crate) async fn introspect(State(app): State<Arc<App>>, request: Request) ->
     let Some(token) = request.form.get("token") else {
         return Err(Failure::invalid_request("The parameter token is missing."));
     };
-    let response = match Box::pin(app.issuer.introspect(&request.client, token)).await? {
+    let response = match Box::pin(app.issuer.introspect(&request.client, token, request.now)).await? {
         Introspection::Active(ActiveToken { claims, user }) => {
             let (sub, username) = user.map(|user| (user.sub, user.username)).unzip();
             note.write(|note| note.user = sub);

@@ -1,0 +1,255 @@
+//! What is withdrawn from a client or a user has to reach all of their logins, of which there may be millions.
+//!
+//! The decision is committed first, and counts from then on: a login that it has not reached yet gets no token. The logins follow in batches, each a
+//! short write with an epoch of its own. What one process leaves, because it is killed or loses the database, any other goes on with.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::{
+    Any, AnyConnection, Database, Postgres, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
+
+use super::{
+    Error, Store,
+    epochs::{self, Kind},
+    row::{text, time},
+};
+use crate::{
+    clock::Timestamp,
+    server::{
+        act::Act,
+        model::{Detail, Ending, Login, Revocation, TakenBack},
+    },
+};
+
+/// Whose logins they are.
+#[derive(Debug, Clone)]
+pub(super) enum Owner {
+    Client(String),
+    /// The user with this `sub`, which may be damaged.
+    User(String),
+}
+
+/// A withdrawal that has not reached all logins.
+#[derive(Debug, Clone)]
+pub(crate) struct Withdrawal {
+    n: i64,
+    owner: Owner,
+    /// Why the logins end. `None`: they go on with another position.
+    because: Option<String>,
+    decided_at: Timestamp,
+}
+
+/// A condition on a row of `logins`: there is no withdrawal that still has to reach it.
+macro_rules! has_its_rights {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.n > logins.rights_since AND (w.client_id = logins.client_id OR w.sub = logins.sub)
+         AND (w.ended_because IS NOT NULL OR logins.status_list IS NOT NULL))"
+    };
+}
+pub(super) use has_its_rights;
+
+/// Builds a statement about the logins of an owner (`$1`) that have not ended.
+macro_rules! open {
+    ($owner:expr, $before:literal, $after:literal) => {
+        match $owner {
+            Owner::Client(_) => concat!($before, " WHERE client_id = $1 AND ended_at IS NULL ", $after),
+            Owner::User(_) => concat!($before, " WHERE sub = $1 AND ended_at IS NULL ", $after),
+        }
+    };
+}
+
+/// Builds a statement about those that a withdrawal (`$2`) still has to reach, after the id `$3`. `$4` is 1 if they end, or 0 if they lose their position.
+macro_rules! not_reached {
+    ($owner:expr, $before:literal, $after:literal) => {
+        match $owner {
+            Owner::Client(_) => concat!(
+                $before,
+                " WHERE client_id = $1 AND ended_at IS NULL AND rights_since < $2 AND id > $3 AND ($4 = 1 OR status_list IS NOT NULL) ",
+                $after
+            ),
+            Owner::User(_) => concat!(
+                $before,
+                " WHERE sub = $1 AND ended_at IS NULL AND rights_since < $2 AND id > $3 AND ($4 = 1 OR status_list IS NOT NULL) ",
+                $after
+            ),
+        }
+    };
+}
+
+impl Withdrawal {
+    /// How long to wait between two batches. Without it, other processes on an SQLite file would hardly get a turn to write.
+    pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+    /// Maximum number of logins that one batch reaches.
+    const AT_ONCE: usize = 1000;
+
+    /// Binds the first four parameters of a statement about the logins after `done_to`.
+    fn bind(&self, sql: &'static str, done_to: &str) -> Query<'static, Any, AnyArguments> {
+        let ends = i64::from(self.because.is_some());
+        sqlx::query(sql).bind(self.owner.name().to_owned()).bind(self.n).bind(done_to.to_owned()).bind(ends)
+    }
+}
+
+impl Owner {
+    fn name(&self) -> &str {
+        match self {
+            Self::Client(name) | Self::User(name) => name,
+        }
+    }
+
+    /// Locks the row of the client or the user, unless it was deleted.
+    pub(super) async fn lock(&self, connection: &mut AnyConnection) -> Result<(), Error> {
+        let sql = match self {
+            Self::Client(_) => "UPDATE clients SET id = id WHERE id = $1",
+            Self::User(_) => "UPDATE users SET sub = sub WHERE sub = $1",
+        };
+        sqlx::query(sql).bind(self.name().to_owned()).execute(connection).await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Runs a write of an operator that may withdraw something from an owner, records it, and has it reach the owner's logins, after what earlier
+    /// commands have left of theirs.
+    pub(super) async fn withdraw<T: Send + 'static>(
+        &self,
+        act: &Act,
+        action: &'static str,
+        target: impl ToString,
+        owner: Owner,
+        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<(T, Detail), Error>> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.change(act, action, target, write).await?;
+        self.finish_withdrawals(&owner).await.map_err(|error| Error::Unfinished(Box::new(error)))?;
+        Ok(done)
+    }
+
+    async fn finish_withdrawals(&self, owner: &Owner) -> Result<(), Error> {
+        let sql = match owner {
+            Owner::Client(_) => "SELECT * FROM withdrawals WHERE client_id = $1 ORDER BY n",
+            Owner::User(_) => "SELECT * FROM withdrawals WHERE sub = $1 ORDER BY n",
+        };
+        let rows = sqlx::query(sql).bind(owner.name().to_owned()).fetch_all(&self.pool).await?;
+        for withdrawal in rows.iter().map(read).collect::<Result<Vec<_>, Error>>()? {
+            while self.continue_withdrawal(&withdrawal).await? {
+                tokio::time::sleep(Withdrawal::PAUSE).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The withdrawals that have not reached all logins, in the order of their decisions.
+    pub(crate) async fn list_withdrawals(&self) -> Result<Vec<Withdrawal>, Error> {
+        let rows = sqlx::query("SELECT * FROM withdrawals ORDER BY n").fetch_all(&self.pool).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Has a withdrawal reach a batch of logins. Returns whether there may be more.
+    pub(crate) async fn continue_withdrawal(&self, withdrawal: &Withdrawal) -> Result<bool, Error> {
+        let withdrawal = withdrawal.clone();
+        self.write(move |connection| Box::pin(async move { reach_batch(connection, &withdrawal).await })).await
+    }
+}
+
+/// Ends all logins of an owner for a reason, or without one, takes the position of each, so that it gets another. The caller has locked or deleted the
+/// owner: logins that begin later are not concerned. Here, this is only decided and counted; [`Store::withdraw`] has it done.
+pub(super) async fn decide(
+    connection: &mut AnyConnection,
+    owner: &Owner,
+    because: Option<Ending>,
+    now: Timestamp,
+) -> Result<TakenBack, Error> {
+    if connection.backend_name() == Postgres::NAME {
+        // Millions of logins take longer to count than a request may take. What is locked so far stops only other operators, and this owner.
+        sqlx::query("SET LOCAL statement_timeout = '60s'").execute(&mut *connection).await?;
+    }
+    let count = open!(
+        owner,
+        "SELECT COUNT(*) AS n, COUNT(CASE WHEN idle_ends_at > $2 AND absolute_ends_at > $2 THEN 1 END) AS valid, COUNT(status_list) AS placed
+         FROM logins",
+        ""
+    );
+    let row = sqlx::query(count).bind(owner.name().to_owned()).bind(Login::surely_over(now).seconds()).fetch_one(&mut *connection).await?;
+    let number = |column: &str| Ok::<_, Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    let (all, valid, placed) = (number("n")?, number("valid")?, number("placed")?);
+    let (reached, logins, expired_logins) = if because.is_some() { (all, valid, all.saturating_sub(valid)) } else { (placed, 0, 0) };
+    if reached > 0 {
+        let (client, user) = match owner {
+            Owner::Client(id) => (Some(id.clone()), None),
+            Owner::User(sub) => (None, Some(sub.clone())),
+        };
+        let n = epochs::raise(connection, Kind::Withdrawals).await?;
+        sqlx::query("INSERT INTO withdrawals (n, client_id, sub, ended_because, decided_at, done_to) VALUES ($1, $2, $3, $4, $5, '')")
+            .bind(n)
+            .bind(client)
+            .bind(user)
+            .bind(because.map(|because| because.as_str().to_owned()))
+            .bind(now.seconds())
+            .execute(connection)
+            .await?;
+    }
+    Ok(TakenBack { login_tokens: placed > 0, logins, expired_logins, ..TakenBack::default() })
+}
+
+async fn reach_batch(connection: &mut AnyConnection, withdrawal: &Withdrawal) -> Result<bool, Error> {
+    let Withdrawal { n, owner, because, decided_at } = withdrawal;
+    // Others that lock several logins of the owner lock the owner first. Batches of other owners may have some of the logins too.
+    owner.lock(connection).await?;
+    epochs::lock(connection, Kind::Withdrawals).await?;
+    let row = sqlx::query("SELECT done_to FROM withdrawals WHERE n = $1").bind(*n).fetch_optional(&mut *connection).await?;
+    // Another process has finished it.
+    let Some(row) = row else { return Ok(false) };
+    let done_to = text(&row, "done_to")?;
+    let batch = withdrawal.bind(not_reached!(owner, "SELECT id, status_list FROM logins", "ORDER BY id LIMIT $5"), &done_to);
+    let batch = batch.bind(i64::try_from(Withdrawal::AT_ONCE).unwrap_or(i64::MAX)).fetch_all(&mut *connection).await?;
+    let last = batch.last().map(|row| text(row, "id")).transpose()?;
+    if let Some(last) = &last {
+        // The epoch of revocations is locked after the logins.
+        let lock = withdrawal.bind(not_reached!(owner, "UPDATE logins SET id = id", "AND id <= $5"), &done_to);
+        lock.bind(last.clone()).execute(&mut *connection).await?;
+        if batch.iter().any(|row| !matches!(row.try_get::<Option<String>, _>("status_list"), Ok(None))) {
+            let epoch = epochs::raise(connection, Kind::Revocations).await?;
+            let at = epochs::not_before_heartbeat(connection, *decided_at).await?;
+            let revoke = not_reached!(
+                owner,
+                "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
+                 SELECT CAST($6 AS BIGINT), status_list, status_index, 1, CAST($7 AS BIGINT), CAST($8 AS BIGINT) FROM logins",
+                "AND id <= $5 AND status_list IS NOT NULL"
+            );
+            let revoke = withdrawal.bind(revoke, &done_to).bind(last.clone()).bind(epoch).bind(at.seconds());
+            revoke.bind(Revocation::end_of_all(at).seconds()).execute(&mut *connection).await?;
+        }
+        let take = match because {
+            Some(because) => {
+                let end = not_reached!(owner, "UPDATE logins SET ended_at = $6, ended_because = $7", "AND id <= $5");
+                withdrawal.bind(end, &done_to).bind(last.clone()).bind(decided_at.seconds()).bind(because.clone())
+            }
+            None => {
+                let detach = not_reached!(owner, "UPDATE logins SET status_list = NULL, status_index = NULL", "AND id <= $5");
+                withdrawal.bind(detach, &done_to).bind(last.clone())
+            }
+        };
+        take.execute(&mut *connection).await?;
+    }
+    match last.filter(|_| batch.len() == Withdrawal::AT_ONCE) {
+        Some(last) => {
+            sqlx::query("UPDATE withdrawals SET done_to = $2 WHERE n = $1").bind(*n).bind(last).execute(connection).await?;
+            Ok(true)
+        }
+        None => {
+            sqlx::query("DELETE FROM withdrawals WHERE n = $1").bind(*n).execute(connection).await?;
+            Ok(false)
+        }
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Withdrawal, Error> {
+    let owner = match row.try_get::<Option<String>, _>("client_id")? {
+        Some(id) => Owner::Client(id),
+        None => Owner::User(text(row, "sub")?),
+    };
+    Ok(Withdrawal { n: row.try_get("n")?, owner, because: row.try_get("ended_because")?, decided_at: time(row, "decided_at")? })
+}

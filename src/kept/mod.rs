@@ -10,7 +10,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,9 @@ struct Shared<F: Fetch> {
     last_error: Mutex<Option<(F::Error, Timestamp)>>,
     fetches: AtomicU64,
     failures: AtomicU64,
+    /// Of the schedule, for callers that read it with every token, so without its lock.
+    last_attempt_failed: AtomicBool,
+    has_outcome: AtomicBool,
 }
 
 impl<F: Fetch + fmt::Debug> fmt::Debug for Refresher<F> {
@@ -90,6 +93,8 @@ impl<F: Fetch> Refresher<F> {
             last_error: Mutex::new(None),
             fetches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            last_attempt_failed: AtomicBool::new(false),
+            has_outcome: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), task: Mutex::new(None) }
     }
@@ -130,12 +135,12 @@ impl<F: Fetch> Refresher<F> {
     }
 
     pub(crate) fn last_attempt_failed(&self) -> bool {
-        self.shared.schedule.borrow().failures() > 0
+        self.shared.last_attempt_failed.load(Ordering::Relaxed)
     }
 
     /// Whether an attempt has ended with an outcome: a value or an error.
     pub(crate) fn has_outcome(&self) -> bool {
-        self.shared.schedule.borrow().has_outcome()
+        self.shared.has_outcome.load(Ordering::Relaxed)
     }
 
     /// Whether an attempt is in flight, or could begin on demand: whether waiting for one may change anything.
@@ -261,9 +266,16 @@ impl<F: Fetch> Shared<F> {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 let error = self.fetch.unfinished("the runtime of the request ended before the answer arrived".to_owned());
                 self.note_error(error, self.clock.now());
+                self.note_outcome(schedule);
             }
             current
         });
+    }
+
+    /// Called while the schedule is changed: whoever waits for the change sees this too.
+    fn note_outcome(&self, schedule: &Schedule) {
+        self.last_attempt_failed.store(schedule.failures() > 0, Ordering::Relaxed);
+        self.has_outcome.store(schedule.has_outcome(), Ordering::Relaxed);
     }
 
     fn note_error(&self, error: F::Error, now: Timestamp) {
@@ -351,7 +363,7 @@ impl<F: Fetch> Shared<F> {
                 }
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.fetch.ended(None);
-                self.schedule.send_modify(|schedule| schedule.end(since, Outcome::Fetched(pause)));
+                self.end_attempt(since, Outcome::Fetched(pause));
             }
             Err(FetchError { error, outcome }) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
@@ -364,9 +376,16 @@ impl<F: Fetch> Shared<F> {
                 }
                 self.fetch.ended(Some(&error));
                 self.note_error(error, now);
-                self.schedule.send_modify(|schedule| schedule.end(now, outcome));
+                self.end_attempt(now, outcome);
             }
         }
+    }
+
+    fn end_attempt(&self, at: Timestamp, outcome: Outcome) {
+        self.schedule.send_modify(|schedule| {
+            schedule.end(at, outcome);
+            self.note_outcome(schedule);
+        });
     }
 
     /// Replaces the cached value. Returns the time until its refresh.

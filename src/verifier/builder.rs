@@ -178,8 +178,8 @@ impl Builder {
 
     /// With [`Revocation::Lenient`], how long a status list is used after the issuer last confirmed it, and for how long tokens are accepted whose
     /// list could never be fetched: as long as [`max_stale`](Self::max_stale) by default, but at most 1 h; [`Duration::MAX`] for no limit. A token that
-    /// is revoked meanwhile is accepted for that time. A list is used for three times its `ttl` in any case (30 s with Sealwright). With another mode
-    /// it has no effect, and [`build`](Self::build) refuses it.
+    /// is revoked meanwhile is accepted for that time. A list whose `exp` has not passed is used for three times its `ttl` in any case (30 s with
+    /// Sealwright). With another mode it has no effect, and [`build`](Self::build) refuses it.
     pub const fn revocation_max_stale(mut self, max_stale: Duration) -> Self {
         self.revocation_max_stale = Some(max_stale);
         self
@@ -255,7 +255,7 @@ impl Builder {
                 jwks_uri,
                 algorithms: expected.accepted.algorithms.clone(),
                 max_stale: self.max_stale,
-                clients: Clients::new(VerifierName::user_agent(name.as_ref()), Arc::clone(&self.clock)),
+                clients: Clients::new(VerifierName::user_agent(name.as_ref()), self.fetch_timeout, Arc::clone(&self.clock)),
                 timeout: self.fetch_timeout,
                 pause_divisor: self.pause_divisor,
             };

@@ -18,8 +18,11 @@ use crate::{
 };
 
 /// How long a connection is kept without a request: longer than the 8 s between two fetches of a list with the usual `ttl`, so that they need no
-/// handshake, and shorter than the cool-down of keys, so that fetches that are not as regular follow changes of the issuer's DNS records.
+/// handshake.
 const KEPT_FOR: Duration = Duration::from_secs(9);
+/// After how long new connections are opened anyway: requests that are regular keep one for ever, to an address that the issuer's DNS records or a load
+/// balancer no longer give.
+const RECONNECT_AFTER: Duration = Duration::from_secs(300);
 /// How many connections are kept: the keys are fetched while a list is. With more, each list would keep its own.
 const KEPT: usize = 2;
 /// Maximum number of runtimes with clients. Beyond it, the oldest clients are dropped.
@@ -29,10 +32,12 @@ const MAX_RUNTIMES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Clients {
     user_agent: String,
+    /// How long a request may take, after which its connection is kept.
+    timeout: Duration,
     clock: SharedClock,
     of_runtimes: Mutex<Vec<(Id, Arc<OfRuntime>)>>,
-    /// Until then, by the steady clock, no connection is kept or used again.
-    apart_until: Mutex<Option<Timestamp>>,
+    /// Since when, by the steady clock, connections are kept and used again. It may be in the future.
+    kept_since: Mutex<Timestamp>,
 }
 
 /// Built on first use, because reading the system's trust roots takes tens of milliseconds.
@@ -44,8 +49,10 @@ struct OfRuntime {
 }
 
 impl Clients {
-    pub(super) fn new(user_agent: String, clock: SharedClock) -> Self {
-        Self { user_agent, clock, of_runtimes: Mutex::default(), apart_until: Mutex::default() }
+    /// `timeout`: how long a request may take.
+    pub(super) fn new(user_agent: String, timeout: Duration, clock: SharedClock) -> Self {
+        let kept_since = Mutex::new(clock.steady());
+        Self { user_agent, timeout, clock, of_runtimes: Mutex::default(), kept_since }
     }
 
     /// The client for the next request in the current runtime.
@@ -61,15 +68,24 @@ impl Clients {
     }
 
     /// Has every request open a connection of its own until the connections that are kept have ended. Behind a load balancer that assigns connections
-    /// to nodes, they would lead to the same node for ever, also if it has lost its database. `in_flight`: how long a request may take, after which
-    /// its connection is kept.
-    pub(super) fn reconnect(&self, in_flight: Duration) {
-        *self.apart_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.steady() + in_flight + KEPT_FOR);
+    /// to nodes, they would lead to the same node for longer, also if it has lost its database.
+    pub(super) fn reconnect(&self) {
+        *self.kept_since.lock().unwrap_or_else(PoisonError::into_inner) = self.all_ended_at(self.clock.steady());
     }
 
+    /// Whether the next request opens a connection of its own.
     fn are_apart(&self) -> bool {
-        let until = *self.apart_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| self.clock.steady() < until)
+        let now = self.clock.steady();
+        let mut kept_since = self.kept_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= *kept_since + RECONNECT_AFTER {
+            *kept_since = self.all_ended_at(now);
+        }
+        now < *kept_since
+    }
+
+    /// When every connection that is kept at `now` or used by a request has ended, unless it is used again.
+    fn all_ended_at(&self, now: Timestamp) -> Timestamp {
+        now + self.timeout + KEPT_FOR
     }
 
     fn of_runtime(&self, runtime: Id) -> Arc<OfRuntime> {
@@ -83,5 +99,30 @@ impl Clients {
         let client = Arc::new(OfRuntime::default());
         clients.push((runtime, Arc::clone(&client)));
         client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[test]
+    fn new_connections_are_opened_after_a_failure_and_every_five_minutes() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let clients = Clients::new("test".to_owned(), Duration::from_secs(5), Arc::new(clock.clone()));
+        let are_apart_after = |seconds| {
+            clock.advance(Duration::from_secs(seconds));
+            clients.are_apart()
+        };
+        assert!(!are_apart_after(0) && !are_apart_after(299));
+        for _ in 0..2 {
+            assert!(are_apart_after(1) && are_apart_after(13), "until those that are kept have ended");
+            assert!(!are_apart_after(1) && !are_apart_after(299));
+        }
+        clients.reconnect();
+        assert!(are_apart_after(13) && !are_apart_after(1));
+        // Without a request for a long time.
+        assert!(are_apart_after(3600) && !are_apart_after(14));
     }
 }

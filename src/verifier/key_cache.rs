@@ -105,7 +105,7 @@ impl Fetch for KeySource {
 
     fn ended(&self, error: Option<&String>) {
         if error.is_some() {
-            self.clients.reconnect(self.timeout);
+            self.clients.reconnect();
         }
     }
 }

@@ -100,8 +100,8 @@
 //! - **Where lists come from**: only from URLs below the issuer, and only if a token whose every other check has passed names them. A list is accepted
 //!   only if the issuer signed it, if its `sub` is the URL from which it was fetched, and if it has not expired. It is refreshed at four fifths of its
 //!   `ttl` (1 to 300 s; 10 s without one), or of the time to its `exp` if that is shorter, as long as tokens name it, and then for an hour or for
-//!   [`Builder::revocation_max_stale`], whichever is longer; for ten minutes if it is gone. In an outage no list is forgotten, because its revocations
-//!   would be.
+//!   [`Builder::revocation_max_stale`], whichever is longer, but for a day at most if it is gone. In an outage no list is forgotten, because its
+//!   revocations would be.
 //! - **A claim `status` of another kind**, such as a text, or with a list elsewhere, is ignored by default, and logged once: the issuer may have given
 //!   the name to something else. With [`Builder::revocation`] set, it refuses the token.
 //! - **The first token of a list** waits for it, as the first token of all waits for the keys.

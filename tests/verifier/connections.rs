@@ -53,13 +53,14 @@ async fn sl3_a_verifier_does_not_stay_with_a_node_that_confirms_nothing_or_fails
         Behavior::Body(body) => Behavior::Tagged(body),
         other => other,
     };
-    for answer in [
+    let blind = with_tag(list_with(&issuer, &serde_json::json!({})));
+    for (first, answer) in [
         // As a node that has lost its database: the list as it was, where 304 is expected.
-        with_tag(list_with(&issuer, &serde_json::json!({}))),
-        Behavior::Status(502),
-        Behavior::Down,
+        (blind.clone(), blind),
+        (Behavior::Normal, Behavior::Status(502)),
+        (Behavior::Normal, Behavior::Down),
     ] {
-        issuer.answer_status_list(Behavior::Normal);
+        issuer.answer_status_list(first);
         let verifier = with_list(&issuer).await;
         issuer.answer_status_list(answer.clone());
         attempts(&issuer, &verifier, 1).await;
@@ -79,4 +80,37 @@ async fn sl3_a_verifier_does_not_stay_with_a_node_that_confirms_nothing_or_fails
         let (connections, requests) = since(&issuer, &mut last);
         assert!(requests >= 20 && connections < 8, "{answer:?}: {connections} connections for {requests} requests");
     }
+}
+
+#[tokio::test]
+async fn a_list_that_is_gone_does_not_keep_the_connections_of_all_others_apart() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = with_list(&issuer).await;
+    issuer.answer_status_list(Behavior::Status(404));
+    // A minute until it is certain, and until the connections are kept again.
+    attempts(&issuer, &verifier, 11).await;
+    assert!(list(&verifier).is_gone);
+    let mut last = (0, 0);
+    since(&issuer, &mut last);
+    attempts(&issuer, &verifier, 10).await;
+    let (connections, requests) = since(&issuer, &mut last);
+    assert!(requests >= 20 && connections < 8, "{connections} connections for {requests} requests");
+}
+
+#[tokio::test]
+async fn every_five_minutes_new_connections_are_opened_because_the_issuer_may_have_moved() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = with_list(&issuer).await;
+    let mut last = (0, 0);
+    attempts(&issuer, &verifier, 37).await;
+    since(&issuer, &mut last);
+    // After 304 s.
+    attempts(&issuer, &verifier, 1).await;
+    let (connections, requests) = since(&issuer, &mut last);
+    assert!(requests >= 2 && connections >= requests, "{connections} connections for {requests} requests");
+    attempts(&issuer, &verifier, 3).await;
+    since(&issuer, &mut last);
+    attempts(&issuer, &verifier, 10).await;
+    let (connections, requests) = since(&issuer, &mut last);
+    assert!(requests >= 20 && connections < 8, "{connections} connections for {requests} requests");
 }

@@ -16,6 +16,11 @@ use crate::{
     support::{AUDIENCE, claims_text, eventually, list_with, seconds, warm},
 };
 
+/// A token that lives for all of a test.
+fn revocable(issuer: &Issuer) -> String {
+    issuer.token(AUDIENCE).lifetime(seconds(86_400)).revocable().sign().unwrap()
+}
+
 #[tokio::test]
 async fn sl3_every_hostile_list_is_refused_for_its_own_reason_and_changes_nothing() {
     let issuer = Issuer::start().await.unwrap();
@@ -153,6 +158,47 @@ async fn sl3_a_list_of_the_same_epoch_and_a_little_older_confirms_nothing_and_is
     next_attempt(&issuer, &verifier, seconds(8)).await;
     assert_eq!(issuer.last_status_list_request("cache-control").as_deref(), Some("no-cache"), "a cache may have sent it");
     assert!(verifier.verify_cached(&token).is_ok());
+}
+
+#[tokio::test]
+async fn sl3_a_newer_list_of_a_node_that_has_lost_its_database_keeps_what_another_node_has_confirmed() {
+    let issuer = Issuer::start().await.unwrap();
+    let strict = issuer.verifier(AUDIENCE).revocation(Revocation::Strict).build().unwrap();
+    let (token, revoked) = (revocable(&issuer), revocable(&issuer));
+    assert!(strict.verify(&token).await.is_ok());
+    next_attempt(&issuer, &strict, seconds(8)).await;
+    assert_eq!(list(&strict).age, Some(Duration::ZERO), "by a 304");
+    // Of the same epoch, with a later `iat`.
+    let body = issuer.status_list().unwrap().into_bytes();
+    issuer.answer_status_list(Behavior::Cached { body, age: 50 });
+    next_attempt(&issuer, &strict, seconds(8)).await;
+    assert_eq!((list(&strict).age, list(&strict).last_error), (Some(seconds(8)), None));
+    assert!(strict.verify_cached(&token).is_ok());
+
+    // One of a later epoch was confirmed by this node alone.
+    issuer.revoke(&revoked).unwrap();
+    let body = issuer.status_list().unwrap().into_bytes();
+    issuer.answer_status_list(Behavior::Cached { body, age: 50 });
+    next_attempt(&issuer, &strict, seconds(8)).await;
+    assert_eq!((list(&strict).age, list(&strict).is_stale), (Some(seconds(50)), true));
+    assert_eq!(strict.verify_cached(&revoked).unwrap_err(), Error::Revoked);
+}
+
+#[tokio::test]
+async fn sl3_a_list_that_another_node_signed_in_the_same_second_confirms_nothing_and_is_no_error_while_the_held_one_is_fresh() {
+    let issuer = Issuer::start().await.unwrap();
+    let verifier = warm(&issuer).await;
+    assert!(verifier.verify(&revocable(&issuer)).await.is_ok());
+    let body = issuer.status_list().unwrap().into_bytes();
+    // With another `ETag`.
+    issuer.answer_status_list(Behavior::Tagged(body));
+    for age in [8, 16, 24] {
+        next_attempt(&issuer, &verifier, seconds(8)).await;
+        let state = list(&verifier);
+        assert_eq!((state.age, state.failures, state.last_error), (Some(seconds(age)), 0, None));
+    }
+    next_attempt(&issuer, &verifier, seconds(8)).await;
+    assert!(list(&verifier).last_error.unwrap().0.contains("that does not confirm it"));
 }
 
 #[tokio::test]

@@ -61,6 +61,8 @@ async fn vf12_where_tokens_are_looked_up_keys_are_confirmed_on_top_of_one_fetch_
         // Each attempt to fetch the list, after 7.2 to 8 s, confirms the keys.
         assert!(issuer.key_fetches() <= 1 + second / 10 + second / 7, "{} fetches after {second} s", issuer.key_fetches());
         issuer.clock().advance(seconds(1));
+        // An attempt that is due now must not begin together with that of the next flood.
+        eventually(|| issuer.clock().sleepers() == ["between fetches"; 2]).await;
     }
     assert!(issuer.key_fetches() > 6, "both happened: {}", issuer.key_fetches());
 }

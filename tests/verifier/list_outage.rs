@@ -178,8 +178,27 @@ async fn a_list_that_is_gone_is_not_fetched_for_ever() {
     next_attempt(&issuer, &verifier, seconds(8)).await;
     next_attempt(&issuer, &verifier, seconds(60)).await;
     assert!(list(&verifier).is_gone, "a token that names it is refused without a fetch");
-    issuer.clock().advance(seconds(600));
+    // No token that named it is valid by then.
+    issuer.clock().advance(seconds(86_400));
     eventually(|| lists(&verifier) == 0).await;
+}
+
+#[tokio::test]
+async fn sl4_a_list_that_is_gone_is_not_forgotten_in_an_outage_nor_sooner_than_another() {
+    let issuer = Issuer::start().await.unwrap();
+    let lenient = warm(&issuer).await;
+    let token = revocable(&issuer).sign().unwrap();
+    assert!(lenient.verify(&token).await.is_ok());
+    issuer.answer_status_list(Behavior::Status(404));
+    for passed in [8, 60, 3400] {
+        next_attempt(&issuer, &lenient, seconds(passed)).await;
+    }
+    issuer.answer_status_list(Behavior::Status(503));
+    for passed in [100, 7200] {
+        next_attempt(&issuer, &lenient, seconds(passed)).await;
+        assert!(list(&lenient).is_gone, "after {passed} s");
+    }
+    assert_eq!(lenient.verify(&token).await.unwrap_err().code(), "bad_status");
 }
 
 #[tokio::test]

@@ -175,7 +175,7 @@ mod tests {
             jwks_uri: None,
             algorithms: Vec::new(),
             max_stale: Duration::ZERO,
-            clients: Clients::new("test".to_owned(), Arc::clone(&shared)),
+            clients: Clients::new("test".to_owned(), Duration::from_secs(5), Arc::clone(&shared)),
             timeout: Duration::from_secs(5),
             pause_divisor: 1,
         };

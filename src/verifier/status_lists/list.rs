@@ -53,7 +53,9 @@ pub(super) struct Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
     Newer,
-    /// The same list again.
+    /// Of the same epoch, so it shows the same revocations, and newer: whatever confirmed the one that is held confirms it too.
+    Ahead,
+    /// The same list again, or one that another node signed in the same second.
     Same,
     /// Of the same epoch, so it shows the same revocations, but confirmed earlier: another node's.
     Behind,
@@ -65,6 +67,7 @@ impl Order {
     pub(super) fn compared_with(self, held: Self) -> Compared {
         // A list without an epoch does not replace one that has it.
         match (self.epoch.cmp(&held.epoch), self.iat.cmp(&held.iat)) {
+            (Ordering::Equal, Ordering::Greater) if self.epoch.is_some() => Compared::Ahead,
             (Ordering::Greater, _) | (Ordering::Equal, Ordering::Greater) => Compared::Newer,
             (Ordering::Equal, Ordering::Equal) => Compared::Same,
             (Ordering::Equal, Ordering::Less) if self.epoch.is_some() => Compared::Behind,
@@ -194,9 +197,9 @@ mod tests {
         for (list, compared) in [
             (of(Some(8), 1000), Compared::Newer),
             (of(Some(8), 940), Compared::Newer),
-            (of(Some(7), 1001), Compared::Newer),
             (of(Some(7), 1000), Compared::Same),
-            // Both show every revocation of the epoch.
+            // All show every revocation of the epoch.
+            (of(Some(7), 1001), Compared::Ahead),
             (of(Some(7), 999), Compared::Behind),
             (of(Some(6), 1000), Compared::Older),
             // By a node whose clock is fast.

@@ -34,9 +34,9 @@ use crate::{
 
 /// Minimum time between the start of one attempt and the next one on demand.
 pub(super) const COOL_DOWN: Duration = Duration::from_secs(2);
-/// How long a list is fetched at least after the last token that named it, and how long one that is gone.
+/// How long a list is fetched at least after the last token that named it, and how long at most one that is gone: Sealwright's tokens live no longer.
 const IDLE: Duration = Duration::from_secs(3600);
-const IDLE_IF_GONE: Duration = Duration::from_secs(600);
+const MAX_IDLE_IF_GONE: Duration = Duration::from_secs(86_400);
 /// How exactly the time of the last token is known. A coarse time is rarely written, so that readers on many cores share the cache line.
 const USED_EVERY_S: i64 = 60;
 /// Maximum length of an `ETag` in bytes. A longer one is ignored.
@@ -94,12 +94,18 @@ impl ListSource {
     }
 
     /// Forgets a list that no token names, after an attempt that said `said`. Not while tokens would still be accepted by it: the next one would find a
-    /// list that was never fetched. Nor in an outage: the revocations that it shows would be lost, and the time for which it is used would begin again.
+    /// list that was never fetched. Nor in an outage: the revocations that it shows would be lost, and the time for which it is used would begin again;
+    /// of one that is gone, the tokens would be accepted again.
     fn forget_if_idle(&self, said: Said, now: Timestamp) {
         let idle = now.since(Timestamp::from_seconds(self.used_at.load(Relaxed)));
         let Some(owner) = self.owner.upgrade() else { return };
-        let is_gone = self.missing.is_certain() && idle >= IDLE_IF_GONE;
-        if is_gone || (said == Said::Exists && idle >= IDLE.max(owner.rules.max_stale)) {
+        let kept_for = IDLE.max(owner.rules.max_stale);
+        let is_unused = match said {
+            Said::Exists => idle >= kept_for,
+            Said::Missing => self.missing.is_certain() && idle >= kept_for.min(MAX_IDLE_IF_GONE),
+            Said::Nothing => false,
+        };
+        if is_unused {
             owner.forget(self.url.as_str());
         }
     }
@@ -144,10 +150,18 @@ impl ListSource {
                     None | Some((_, Compared::Newer)) => {
                         Seen { list: Arc::new(list), etag, confirmed_at, confirmed_end_to_end_at: confirmed_at, asked_at }
                     }
+                    // The node that sent it may have lost its database since. Another has confirmed the revocations that it shows.
+                    Some((held, Compared::Ahead)) => Seen { list: Arc::new(list), etag, ..held.confirmed(confirmed_at, asked_at, true) },
                     Some((held, Compared::Behind)) => Seen { asked_at, ..held.clone() },
                     // The issuer could not say that it is unchanged in any other way.
                     Some((held, Compared::Same)) if end_to_end && (etag.is_none() || known.is_none()) && !list.is_due_at(asked_at) => {
                         Seen { etag, ..held.confirmed(confirmed_at, asked_at, end_to_end) }
+                    }
+                    // Another node's, with other content, signed in the same second.
+                    Some((held, Compared::Same))
+                        if etag.is_some() && known.is_some_and(|known| known.etag != etag) && !held.is_stale(asked_at) =>
+                    {
+                        Seen { asked_at, ..held.clone() }
                     }
                     // A cache may repeat it.
                     Some((_, Compared::Same)) => return Err(RequestError::invalid(&self.url, REPEATED)),
@@ -163,7 +177,7 @@ impl ListSource {
         let ttl = seen.list.ttl;
         state.doubtful = is_older || asked_at >= seen.confirmed_at + ttl;
         if state.doubtful {
-            source.clients.reconnect(source.timeout);
+            source.clients.reconnect();
         }
         // The next attempt is at four fifths of this, less up to a tenth: never before half the `ttl`, whatever the age, unless the list expires. After
         // an older list it is as soon as possible: another node may have what was revoked since.
@@ -267,16 +281,18 @@ impl Fetch for ListSource {
     }
 
     fn ended(&self, error: Option<&ListError>) {
-        let (now, source) = (self.origin.clock.steady(), self.origin.keys_source());
+        let now = self.origin.clock.steady();
         let said = match error {
             None => Said::Exists,
             Some(error) if error.is_missing => Said::Missing,
             Some(_) => Said::Nothing,
         };
-        if error.is_some() {
-            source.clients.reconnect(source.timeout);
-        }
         self.missing.note(said, now);
+        // Not for ever, because other lists and the keys are fetched on the same connections.
+        let is_still_gone = said == Said::Missing && self.missing.is_certain();
+        if error.is_some() && !is_still_gone {
+            self.origin.keys_source().clients.reconnect();
+        }
         self.forget_if_idle(said, now);
     }
 }

@@ -3,7 +3,7 @@
 usage: status_lists.py PAGE PROGRAM WORK_FOLDER
 
 Each snippet follows a line `<!-- status: NAME -->` in the page, and runs unchanged beside its harness (`harness/NAME/`) as a process that keeps its
-lists, as an API does. Between them and the server stands a proxy, which answers 404 for a while.
+lists, as an API does. Between them and the server stands a proxy, which answers 404 for a while, or repeats an old list.
 """
 
 import base64
@@ -26,6 +26,8 @@ from languages import AUDIENCE, DEBIAN, SCOPE, Failure, Library
 BOUND_SECONDS = 12
 # For so long, a list that is said to be missing is still used; and by when at most it is not.
 MISSING_SECONDS, MISSING_SECONDS_AT_MOST = 60, 80
+# From when a list is signed until it expires.
+LIST_SECONDS = 3600
 # Longer than all steps together.
 PROCESS_SECONDS = 300
 PASSWORD = "plum trousers at the gate"
@@ -50,13 +52,19 @@ class Passing(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.hides_lists and self.path.startswith("/oauth/status-lists/"):
-            self.send_error(404)
+        is_list = self.path.startswith("/oauth/status-lists/")
+        if is_list and self.server.refuses_lists_with:
+            self.send_error(self.server.refuses_lists_with)
             return
         with contextlib.closing(http.client.HTTPConnection(self.server.target, timeout=10)) as connection:
-            connection.request(self.command, self.path, body, dict(self.headers))
+            # A cache that repeats a list answers no 304 for another.
+            dropped = ["if-none-match"] if is_list and self.server.repeats_lists else []
+            connection.request(self.command, self.path, body, {name: value for name, value in self.headers.items() if name.lower() not in dropped})
             answer = connection.getresponse()
             content = answer.read()
+        if is_list and answer.status == 200:
+            first = self.server.first_lists.setdefault(self.path, content)
+            content = first if self.server.repeats_lists else content
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in ["connection", "content-length", "date", "server", "transfer-encoding"]:
@@ -73,13 +81,15 @@ class Passing(http.server.BaseHTTPRequestHandler):
 
 
 class Proxy(http.server.ThreadingHTTPServer):
-    """A proxy in front of the server. It answers 404 for every status list while it `hides_lists`."""
+    """A proxy in front of the server. It answers every request for a status list with an error while it `refuses_lists_with` one, and while it
+    `repeats_lists` with the first that there was."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Passing)
-        self.issuer, self.target, self.hides_lists = f"http://127.0.0.1:{self.server_port}", None, False
+        self.issuer, self.target = f"http://127.0.0.1:{self.server_port}", None
+        self.refuses_lists_with, self.repeats_lists, self.first_lists = None, False, {}
 
     def start(self, target):
         self.target = target
@@ -90,12 +100,12 @@ class Asked:
     """A running snippet."""
 
     def __init__(self, library, process, said):
-        self.library, self.process, self.said = library, process, said
+        self.library, self.process, self.said, self.ahead = library, process, said, 0
 
     def ask(self, token):
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps({"name": claims["jti"], "claims": claims}) + "\n")
+            self.process.stdin.write(json.dumps({"name": claims["jti"], "claims": claims, "ahead": self.ahead}) + "\n")
             self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
@@ -145,7 +155,7 @@ def await_revoked(asked, token, others, since):
 
 def check_missing(asked, proxy, token, revoked):
     """An answer that a list is missing is not signed: it stops no API that holds the list, and counts when it has been given for a minute."""
-    proxy.hides_lists, since, left = True, time.monotonic(), list(asked)
+    proxy.refuses_lists_with, since, left = 404, time.monotonic(), list(asked)
     for library in LIBRARIES:
         with library.running(proxy.issuer, AUDIENCE) as (process, said):
             if "error" not in Asked(library, process, said).ask(token):
@@ -162,11 +172,40 @@ def check_missing(asked, proxy, token, revoked):
         if passed > MISSING_SECONDS_AT_MOST:
             raise Failure(f"{', '.join(one.library.name for one in left)}: does not believe after {passed:.0f} s that a list is gone")
         time.sleep(0.5)
-    proxy.hides_lists, since = False, time.monotonic()
+    proxy.refuses_lists_with, since = None, time.monotonic()
     while any(one.is_revoked(token) for one in asked):
         if time.monotonic() - since > BOUND_SECONDS:
             raise Failure(f"a list that is there again is not used after {BOUND_SECONDS} s")
         time.sleep(0.5)
+
+
+def check_interrupted(asked, proxy, token):
+    """The minute begins again after an answer that says nothing of the list. The clocks of the snippets pass on without waiting."""
+    for refusal, seconds in [(404, 0), (404, 30), (502, 2), (404, 30), (404, 30)]:
+        proxy.refuses_lists_with = refusal
+        for one in asked:
+            one.ahead += BOUND_SECONDS + seconds
+            if one.is_revoked(token):
+                raise Failure(f"{one.library.name}: believes that a list is gone, and was told so for less than a minute")
+    proxy.refuses_lists_with = None
+
+
+def check_expired(asked, proxy, token, revoked):
+    """An old list does not replace a newer one before the newer one has expired. From then on the newer one is not used, however often one asks."""
+    proxy.repeats_lists = True
+    for one in asked:
+        one.ahead += BOUND_SECONDS
+        if not one.is_revoked(revoked) or one.is_revoked(token):
+            raise Failure(f"{one.library.name}: takes an old list for a new one")
+    proxy.refuses_lists_with = 502
+    for one in asked:
+        one.ahead += LIST_SECONDS
+        if any("error" not in one.ask(token) for _ in range(3)):
+            raise Failure(f"{one.library.name}: uses a list that has expired")
+    proxy.refuses_lists_with = None
+    for one in asked:
+        if one.is_revoked(token) or one.is_revoked(revoked):
+            raise Failure(f"{one.library.name}: does not use the list that there is when the last one has expired")
 
 
 def main():
@@ -200,6 +239,8 @@ def main():
         server.run("client", "disable", "billing")
         disabled = await_revoked(asked, own, [other], time.monotonic())
         check_missing(asked, proxy, other, own)
+        check_interrupted(asked, proxy, other)
+        check_expired(asked, proxy, other, own)
     for library in LIBRARIES:
         name = library.name
         print(f"{library.title} {library.installed}: learned of a sign-out after {signed_out[name]:.1f} s, of a disabled client after {disabled[name]:.1f} s")

@@ -57,6 +57,7 @@ mod revoked_tokens;
 mod rotation;
 mod scopes_per_resource;
 mod secrecy;
+mod spans;
 mod start;
 mod status_lists;
 mod stop;

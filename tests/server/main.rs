@@ -20,6 +20,7 @@ mod demo;
 mod description;
 mod discovery;
 mod edge;
+mod ended_revocations;
 mod faults;
 mod foreign_tokens;
 mod form;

@@ -89,7 +89,7 @@ impl Server {
         let listeners = ports.listen(&config, &parts)?;
         let certificate = CertificateWatch::new(&parts);
         let reload = certificate.as_ref().map(CertificateWatch::reload).unwrap_or_default();
-        let heartbeat = last_seen.epochs.heartbeat_at();
+        let heartbeat = last_seen.heartbeat;
         let sealing = SealingWatch::new(&parts, format!("{} at {local_addr}", Act::of_server(parts.opened).actor));
         let tasks = Tasks::default()
             .with(EpochWatch::new(&parts, last_seen))

@@ -54,6 +54,8 @@ pub(super) struct LastSeen {
     pub(super) epochs: Epochs,
     pub(super) witness: Witness,
     pub(super) clock_check: ClockCheck,
+    /// The cautious heartbeat, before this server wrote its own.
+    pub(super) heartbeat: Option<Timestamp>,
 }
 
 impl Parts {
@@ -75,7 +77,8 @@ impl Parts {
         // Reads the epochs first, so that the data read later is at least as new as they indicate.
         let opened = clock.steady();
         let epochs = store.read_epochs().await?;
-        let mut clock_check = ClockCheck::new(&*clock, epochs.heartbeat_at());
+        let heartbeat = store.find_cautious_heartbeat().await?;
+        let mut clock_check = ClockCheck::new(&*clock, heartbeat);
         // It may have been replaced since it was opened. A later replacement raises the epoch of keys.
         sealing.refresh(&store).await?;
         let keys = KeyRing::open(&config.keys, sealing.clone(), store.clone(), meters.signing.clone(), opened).await?;
@@ -90,7 +93,7 @@ impl Parts {
             read_at: clock.steady(),
             now: clock.now(),
             monotonic: clock.monotonic(),
-            cautious_now: clock_check.cautious_now(&*clock, epochs.heartbeat_at()),
+            cautious_now: clock_check.cautious_now(&*clock),
             was_blind: false,
         };
         let (policy, cached) = (config.revocation, config.registry.cached_clients);
@@ -126,7 +129,7 @@ impl Parts {
         let (server_id, mac_keys) = (entropy::unique_id(), [refresh_tokens, sources]);
         let parts =
             Self { clock, opened, meters, issuer, tls, store, sealing, server_id, mac_keys, keys, registry, revocations, publisher, app };
-        Ok((parts, LastSeen { epochs, witness, clock_check }))
+        Ok((parts, LastSeen { epochs, witness, clock_check, heartbeat }))
     }
 }
 

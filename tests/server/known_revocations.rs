@@ -1,5 +1,4 @@
-//! What a node knows of the revocations: read page by page, read again after an outage or a failover, the same on every node, and dropped when they have
-//! ended.
+//! What a node knows of the revocations: read page by page, read again after an outage or a failover, and the same on every node.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
@@ -16,27 +15,19 @@ on_both_databases![
     the_log_says_that_revocations_cannot_be_read_are_damaged_or_were_lost,
 ];
 
-on_sqlite![
-    two_nodes_know_the_same_revocations_and_forget_them_when_their_tokens_have_expired,
-    a_node_that_starts_shows_no_revocation_that_has_ended_and_its_position_rests,
-    hd11_a_node_whose_clock_was_set_back_drops_ended_revocations_and_deletes_them,
-    hd11_a_node_whose_clock_is_behind_drops_ended_revocations_by_its_own_time,
-    hd11_on_a_node_whose_clock_was_set_forward_revocations_end_neither_early_nor_late,
-    hd11_after_an_outage_of_all_nodes_revocations_end_neither_early_nor_an_hour_late,
-];
+on_sqlite![two_nodes_know_the_same_revocations_and_forget_them_when_their_tokens_have_expired];
 
-const SETTINGS: [(&str, &str); 1] = [("issuer", "https://issuer.example")];
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const SETTINGS: [(&str, &str); 1] = [("issuer", "https://issuer.example")];
 const RAISE: &str = "UPDATE epochs SET n = n + 1 WHERE kind = 'revocations'";
 const SET_BACK: &str = "UPDATE epochs SET n = n - 1 WHERE kind = 'revocations'";
 
-async fn start(backend: Backend) -> (TestApp, Credential) {
+pub(crate) async fn start(backend: Backend) -> (TestApp, Credential) {
     let app = TestApp::start_with(TestDatabase::create(backend).await, &SETTINGS).await.with_orders();
     let client = app.client("billing");
     (app, client)
 }
 
-async fn tokens<const N: usize>(app: &TestApp, client: &Credential) -> [String; N] {
+pub(crate) async fn tokens<const N: usize>(app: &TestApp, client: &Credential) -> [String; N] {
     let mut tokens = Vec::new();
     for _ in 0..N {
         tokens.push(app.plain_token(client).await.access_token());
@@ -44,16 +35,16 @@ async fn tokens<const N: usize>(app: &TestApp, client: &Credential) -> [String; 
     tokens.try_into().unwrap()
 }
 
-async fn revoke(app: &TestApp, client: &Credential, token: &str) {
+pub(crate) async fn revoke(app: &TestApp, client: &Credential, token: &str) {
     assert_eq!(app.revoke(client, &format!("token={token}")).await.status, 200);
 }
 
-fn places(tokens: &[&String]) -> BTreeSet<u64> {
+pub(crate) fn places(tokens: &[&String]) -> BTreeSet<u64> {
     tokens.iter().map(|token| position(token).1).collect()
 }
 
 /// The number of positions that a node knows to be revoked.
-async fn known(app: &TestApp) -> u64 {
+pub(crate) async fn known(app: &TestApp) -> u64 {
     let metrics = app.metrics().await;
     metrics.lines().find_map(|line| line.strip_prefix("sealwright_positions_revoked ")).unwrap().parse().unwrap()
 }
@@ -240,93 +231,6 @@ async fn two_nodes_know_the_same_revocations_and_forget_them_when_their_tokens_h
     assert_eq!((expired.set.len(), expired.epoch()), (0, revoked.epoch()), "verifiers compare the time of lists of one epoch");
     assert!(expired.iat() > revoked.iat());
     assert_eq!((known(&first).await, known(&second).await), (0, 0));
-}
-
-async fn a_node_that_starts_shows_no_revocation_that_has_ended_and_its_position_rests(backend: Backend) {
-    let settings = [SETTINGS[0], ("status_span", "16")];
-    let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
-    let client = app.client("serverless");
-    let revoked: [String; 7] = tokens(&app, &client).await;
-    for token in &revoked {
-        revoke(&app, &client, token).await;
-    }
-    app.settle().await;
-    assert_eq!(known(&app).await, 7);
-    // Rows are kept for ten minutes after that.
-    let now = app.now();
-    app.database.execute(&format!("UPDATE revocations SET expires_at = {}", now.seconds() - 181)).await;
-    let app = TestApp::start_at(app.stop().await, &settings, now).await;
-    assert_eq!(known(&app).await, 0, "without a look");
-    assert_eq!(List::get(&app, &position(&revoked[0]).0).await.set, BTreeSet::new());
-    let revoked = places(&revoked.each_ref());
-    let fresh: [String; 18] = tokens(&app, &client).await;
-    assert!(places(&fresh.each_ref()).is_disjoint(&revoked), "a verifier may still have a list in which they are set");
-    pass(&[&app], 5).await;
-    let fresh: [String; 16] = tokens(&app, &client).await;
-    assert!(places(&fresh.each_ref()).is_superset(&revoked));
-}
-
-/// Lets minutes pass on each node.
-async fn pass(nodes: &[&TestApp], minutes: u32) {
-    for _ in 0..minutes {
-        for node in nodes {
-            node.pass(MINUTE).await;
-        }
-    }
-}
-
-/// Revokes a token. The revocation ends after seventeen minutes, and is dropped at the twentieth.
-async fn revoke_one(app: &TestApp, client: &Credential) {
-    let [token] = tokens(app, client).await;
-    revoke(app, client, &token).await;
-    pass(&[app], 1).await;
-    assert_eq!(known(app).await, 1);
-}
-
-async fn hd11_a_node_whose_clock_was_set_back_drops_ended_revocations_and_deletes_them(backend: Backend) {
-    let (app, client) = start(backend).await;
-    revoke_one(&app, &client).await;
-    app.clock.set_back(5 * MINUTE);
-    pass(&[&app], 22).await;
-    assert_eq!(known(&app).await, 1, "late, but not early");
-    pass(&[&app], 4).await;
-    assert_eq!(known(&app).await, 0);
-    pass(&[&app], 10).await;
-    assert_eq!(app.database.texts("SELECT list_id FROM revocations").await, [""; 0]);
-}
-
-async fn hd11_a_node_whose_clock_is_behind_drops_ended_revocations_by_its_own_time(backend: Backend) {
-    let (app, client) = start(backend).await;
-    pass(&[&app], 10).await;
-    let behind = app.second_node_behind(5 * MINUTE).await;
-    revoke_one(&app, &client).await;
-    pass(&[&behind], 1).await;
-    pass(&[&app, &behind], 20).await;
-    assert_eq!((known(&app).await, known(&behind).await), (0, 1));
-    pass(&[&app, &behind], 6).await;
-    assert_eq!(known(&behind).await, 0);
-}
-
-async fn hd11_on_a_node_whose_clock_was_set_forward_revocations_end_neither_early_nor_late(backend: Backend) {
-    let (app, client) = start(backend).await;
-    revoke_one(&app, &client).await;
-    app.clock.set_forward(24 * 60 * MINUTE);
-    pass(&[&app], 15).await;
-    assert_eq!(known(&app).await, 1);
-    pass(&[&app], 6).await;
-    assert_eq!(known(&app).await, 0);
-}
-
-async fn hd11_after_an_outage_of_all_nodes_revocations_end_neither_early_nor_an_hour_late(backend: Backend) {
-    let (app, client) = start(backend).await;
-    revoke_one(&app, &client).await;
-    let later = app.now() + 60 * MINUTE;
-    // Its clock may also be ahead by so much.
-    let app = TestApp::start_at(app.stop().await, &SETTINGS, later).await;
-    pass(&[&app], 15).await;
-    assert_eq!(known(&app).await, 1);
-    pass(&[&app], 6).await;
-    assert_eq!(known(&app).await, 0);
 }
 
 async fn the_log_says_that_revocations_cannot_be_read_are_damaged_or_were_lost(backend: Backend) {

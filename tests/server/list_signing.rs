@@ -17,6 +17,7 @@ use crate::{
 on_sqlite![
     sl1_a_list_is_signed_at_most_once_a_second_while_fifty_tokens_a_second_are_revoked,
     a_list_is_signed_again_every_few_minutes_and_when_the_key_changes,
+    a_caller_that_has_another_list_gets_one_with_a_current_time,
     sl1_a_node_that_cannot_sign_a_change_does_not_say_that_nothing_has_changed,
     sl5_a_list_that_no_one_requests_is_not_signed,
     many_first_requests_for_a_list_share_one_signature,
@@ -89,6 +90,36 @@ async fn a_list_is_signed_again_every_few_minutes_and_when_the_key_changes(backe
         before = list;
     }
     panic!("it is still signed with the old key");
+}
+
+async fn a_caller_that_has_another_list_gets_one_with_a_current_time(backend: Backend) {
+    const ANOTHER: &str = "W/\"another\"";
+    let (app, client) = TestApp::for_users(backend).await;
+    let (uri, _) = position(&app.sign_in(&client).await.access_token());
+    app.publish().await;
+    let first = List::get(&app, &uri).await;
+    let path = app.list_path(&uri);
+    for _ in 0..3 {
+        app.publish().await;
+        assert_eq!(app.get_again(path, ANOTHER).await.body, first.answer.body, "it has just been signed");
+    }
+    app.pass(30 * SECOND).await;
+    app.settle().await;
+    assert_eq!(app.get(path).await.body, first.answer.body);
+    assert_eq!(app.get_again(path, first.etag()).await.status, 304);
+    assert_eq!(app.meters.status_lists_signed.get(), 1);
+
+    let mut answers = join_all((0..10).map(|_| app.get_again(path, ANOTHER))).await;
+    assert_eq!(app.meters.status_lists_signed.get(), 2, "once for all of them");
+    let renewed = List::read(&app, answers.remove(0)).await;
+    assert!(answers.iter().all(|answer| answer.body == renewed.answer.body));
+    assert_eq!((renewed.iat(), renewed.etag()), (app.now().seconds(), first.etag()));
+
+    // A node that cannot read its database has nothing to add.
+    app.database.execute("ALTER TABLE epochs RENAME TO epochs_gone").await;
+    app.pass(30 * SECOND).await;
+    let blind = app.get_again(path, ANOTHER).await;
+    assert_eq!((blind.status, &blind.body, blind.header("age")), (200, &renewed.answer.body, Some("30")));
 }
 
 async fn sl1_a_node_that_cannot_sign_a_change_does_not_say_that_nothing_has_changed(backend: Backend) {

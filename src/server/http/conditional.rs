@@ -26,6 +26,11 @@ pub(super) fn answer(request: &HeaderMap, document: &Document, content_type: &'s
     response
 }
 
+/// Whether the caller has another document than this one.
+pub(super) fn has_another(request: &HeaderMap, document: &Document) -> bool {
+    request.contains_key(header::IF_NONE_MATCH) && !is_current(request, &document.etag)
+}
+
 /// Whether `If-None-Match` matches `etag` (section 13.1.2, weak comparison). A comma within a foreign tag splits it in two; neither half
 /// matches.
 fn is_current(request: &HeaderMap, etag: &HeaderValue) -> bool {

@@ -19,7 +19,7 @@ pub(crate) enum ClockFault {
     SetBack(Duration),
     #[error("the clock was set forward by {} s; if it is right now, rotation resumes within an hour", .0.as_secs())]
     SetForward(Duration),
-    #[error("no server has been alive for {} s by this clock: keys that can wait are not changed for an hour, in case it is ahead", .0.as_secs())]
+    #[error("no server whose clock was certain has been alive for {} s by this clock: keys that can wait are not changed for an hour, in case it is ahead", .0.as_secs())]
     Unconfirmed(Duration),
     #[error("another server is alive at a time that is {} s ahead of this clock: one of the two clocks is wrong", .0.as_secs())]
     Behind(Duration),
@@ -34,14 +34,15 @@ pub(crate) struct ClockCheck {
     set_forward: Option<(Duration, Duration)>,
     /// The heartbeat of the database, and when it was first seen, by the monotonic clock.
     heartbeat: Option<(Timestamp, Duration)>,
-    /// How old the heartbeat was when this node started, and when that was, by the monotonic clock.
+    /// How old the cautious heartbeat was when this node started, and when that was, by the monotonic clock.
     unconfirmed: Option<(Duration, Duration)>,
     /// While the clock may be ahead: a time from before that, and when it had certainly come, by the monotonic clock.
     before: Option<(Timestamp, Duration)>,
 }
 
 impl ClockCheck {
-    /// For a node that starts when the database has this heartbeat.
+    /// For a node that starts when the database has this cautious heartbeat. It is behind a clock that may be ahead, so that a restart does not end the
+    /// doubt.
     pub(crate) fn new(clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Self {
         let (now, monotonic) = (clock.now(), clock.monotonic());
         let old = heartbeat.filter(|heartbeat| now.since(*heartbeat) > 3 * SKEW);
@@ -49,8 +50,8 @@ impl ClockCheck {
         Self { unconfirmed, before: old.map(|heartbeat| (heartbeat, monotonic)), ..Self::default() }
     }
 
-    /// Checks `clock` against the `heartbeat` of the database.
-    pub(crate) fn check(&mut self, clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Result<(), ClockFault> {
+    /// Compares the wall clock with the monotonic clock.
+    fn note(&mut self, clock: &dyn Clock) {
         let (now, monotonic) = (clock.now(), clock.monotonic());
         if let Some((wall, then)) = self.last.replace((now, monotonic)) {
             let forward = now.since(wall + monotonic.saturating_sub(then));
@@ -65,6 +66,12 @@ impl ClockCheck {
         if self.set_forward.is_none() && self.unconfirmed.is_none() {
             self.before = None;
         }
+    }
+
+    /// Checks `clock`, also against the `heartbeat` of the database.
+    pub(crate) fn check(&mut self, clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Result<(), ClockFault> {
+        self.note(clock);
+        let (now, monotonic) = (clock.now(), clock.monotonic());
         if self.heartbeat.map(|(known, _)| known) != heartbeat {
             self.heartbeat = heartbeat.map(|heartbeat| (heartbeat, monotonic));
         }
@@ -85,9 +92,8 @@ impl ClockCheck {
 
     /// Checks `clock`, and returns the time by which old data ends: that of the clock, unless that may be ahead. Then it is a time from before, plus what
     /// the monotonic clock has counted since, so that nothing ends early. By a clock that is behind, data ends late, which does little harm.
-    pub(crate) fn cautious_now(&mut self, clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Timestamp {
-        // The rotation of keys reports a clock that is wrong.
-        let _ = self.check(clock, heartbeat);
+    pub(crate) fn cautious_now(&mut self, clock: &dyn Clock) -> Timestamp {
+        self.note(clock);
         let now = clock.now();
         self.before.map_or(now, |(before, then)| now.min(before + clock.monotonic().saturating_sub(then)))
     }
@@ -145,33 +151,31 @@ mod tests {
     fn hd11_nothing_ends_by_a_clock_that_was_set_forward_before_an_hour_has_passed() {
         let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
         let (noon, mut check) = (clock.now(), ClockCheck::default());
-        assert_eq!(check.cautious_now(&clock, None), noon);
+        assert_eq!(check.cautious_now(&clock), noon);
         clock.advance(HOUR / 2);
-        assert_eq!(check.cautious_now(&clock, None), noon + HOUR / 2);
+        assert_eq!(check.cautious_now(&clock), noon + HOUR / 2);
         for minutes in [0_u32, 30] {
             clock.set_forward(24 * HOUR);
             let passed = HOUR / 2 + minutes * Duration::from_secs(60);
-            assert_eq!(check.cautious_now(&clock, None), noon + passed, "also when it is set forward again");
+            assert_eq!(check.cautious_now(&clock), noon + passed, "also when it is set forward again");
             clock.advance(HOUR / 2);
-            assert_eq!(check.cautious_now(&clock, None), noon + passed + HOUR / 2);
+            assert_eq!(check.cautious_now(&clock), noon + passed + HOUR / 2);
         }
         clock.advance(HOUR / 2);
-        assert_eq!(check.cautious_now(&clock, None), clock.now(), "an hour after the last time");
+        assert_eq!(check.cautious_now(&clock), clock.now(), "an hour after the last time");
     }
 
     #[test]
-    fn hd11_data_ends_late_by_a_clock_that_was_set_back_or_is_behind_another() {
+    fn hd11_data_ends_late_by_a_clock_that_was_set_back() {
         let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
         let mut check = ClockCheck::default();
-        check.cautious_now(&clock, None);
+        check.cautious_now(&clock);
         clock.set_back(HOUR);
-        let alive = clock.now() + 2 * HOUR;
-        assert_eq!(check.cautious_now(&clock, None), clock.now());
-        assert_eq!(check.cautious_now(&clock, Some(alive)), clock.now());
+        assert_eq!(check.cautious_now(&clock), clock.now());
         clock.advance(HOUR / 2);
-        assert_eq!(check.cautious_now(&clock, Some(alive)), clock.now(), "it goes on");
+        assert_eq!(check.cautious_now(&clock), clock.now(), "it goes on");
         clock.set_forward(2 * HOUR);
-        assert_eq!(check.cautious_now(&clock, None), clock.now() - 2 * HOUR, "it may be wrong now");
+        assert_eq!(check.cautious_now(&clock), clock.now() - 2 * HOUR, "it may be wrong now");
     }
 
     #[test]
@@ -179,16 +183,14 @@ mod tests {
         let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
         let last = clock.now() - 24 * HOUR;
         let mut check = ClockCheck::new(&clock, Some(last));
-        assert_eq!(check.cautious_now(&clock, Some(last)), last);
+        assert_eq!(check.cautious_now(&clock), last);
         clock.advance(HOUR / 2);
-        // Now it is its own.
-        let heartbeat = Some(clock.now());
-        assert_eq!(check.cautious_now(&clock, heartbeat), last + HOUR / 2);
+        assert_eq!(check.cautious_now(&clock), last + HOUR / 2);
         clock.advance(HOUR / 2);
-        assert_eq!(check.cautious_now(&clock, heartbeat), clock.now());
+        assert_eq!(check.cautious_now(&clock), clock.now());
         // One that is a little older than now is that of a server which has just stopped.
         let mut check = ClockCheck::new(&clock, Some(clock.now() - 2 * SKEW));
-        assert_eq!(check.cautious_now(&clock, None), clock.now());
+        assert_eq!(check.cautious_now(&clock), clock.now());
     }
 
     #[test]

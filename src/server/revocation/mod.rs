@@ -4,6 +4,7 @@
 
 mod aggregation;
 mod known;
+mod lists;
 mod publisher;
 mod rendered;
 mod resting;
@@ -22,7 +23,8 @@ pub(crate) use known::Look;
 pub(crate) use publisher::{NotPublished, Publisher};
 pub(crate) use view::Snapshot;
 
-use known::{Known, within};
+use known::Known;
+use lists::within;
 use resting::Positions;
 use spans::Spans;
 use view::View;
@@ -153,7 +155,7 @@ impl Revocations {
             spans.invalidate_all();
         }
         let outcome = known.follow(store, &look).await;
-        known.drop_expired(&look, &view.load());
+        known.drop_expired(&look, &view.load().sets);
         view.store(Arc::new(known.view()));
         outcome
     }

@@ -35,6 +35,8 @@ const SIGNED_WITHIN: Duration = Duration::from_secs(2);
 /// How long an unchanged list is served with the same signature, long before it expires: a verifier that asks without a condition gets a time that is
 /// signed, and need not rely on caches that repeat answers.
 const SIGN_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// The same for a caller that has a list of other content: it takes the one with the later time, and must not wait for that until its own is stale.
+const RENEW_AFTER: Duration = Duration::from_secs(5);
 /// How long a list is kept signed after it was last requested.
 const HOLD_FOR: Duration = Duration::from_secs(3600);
 /// How many lists are signed at once.
@@ -151,6 +153,29 @@ impl Publisher {
         entry.list.rendered.load_full()
     }
 
+    /// Signs a held list again, unless that was done within the last seconds: for a caller that has one of other content, as from a node that drops
+    /// revocations a little earlier or later. If it fails, the list stays as it is.
+    pub(crate) async fn renew(&self, id: &StatusListId) {
+        let list = self.entries().get(id).map(|entry| Arc::clone(&entry.list));
+        let Some(list) = list.filter(|list| self.renewal(id, list).is_some()) else { return };
+        let turn = Arc::clone(&list.turn).lock_owned().await;
+        // It may have been signed while this caller waited for its turn.
+        let Some(snapshot) = self.renewal(id, &list) else { return };
+        let signed = match self.sign(id, &list, snapshot, turn).await {
+            Ok(signing) => end(signing).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = signed {
+            tracing::debug!(%error, "a status list could not be signed again");
+        }
+    }
+
+    /// What a list shows when it is renewed, if it is time for that.
+    fn renewal(&self, id: &StatusListId, list: &Held) -> Option<Snapshot> {
+        let (rendered, snapshot) = (list.rendered.load_full()?, self.0.revocations.snapshot(id)?);
+        rendered.is_renewed_after(RENEW_AFTER, &snapshot, self.0.clock.steady()).then_some(snapshot)
+    }
+
     /// Signs a list that was not held, and holds it.
     async fn begin(&self, id: &StatusListId) -> Result<Option<Arc<Rendered>>, NotPublished> {
         let revocations = &self.0.revocations;
@@ -219,8 +244,7 @@ impl Publisher {
         };
         list.was_in_view.store(true, Relaxed);
         let age = now.since(rendered.signed_at);
-        // While this node is blind, another signature would say the same: a list is as fresh as the view that it shows.
-        let is_old = age >= SIGN_AGAIN_AFTER && rendered.confirmed_at != snapshot.confirmed_at;
+        let is_old = rendered.is_renewed_after(SIGN_AGAIN_AFTER, &snapshot, now);
         let has_changed = rendered.outdated_since(&snapshot.set, now).is_some() || kid.is_some_and(|kid| kid != rendered.kid);
         (age >= SIGN_EVERY && (is_old || has_changed)).then_some(snapshot)
     }

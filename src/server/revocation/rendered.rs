@@ -1,6 +1,9 @@
 //! A status list as a signed document: draft-ietf-oauth-status-list section 5.1.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use roaring::RoaringBitmap;
 
@@ -29,7 +32,7 @@ pub(super) struct Rendered {
     pub(super) signed_at: Timestamp,
     set: Arc<RoaringBitmap>,
     /// When it was first found to differ from what this node knows, by the steady clock.
-    outdated_since: OnceLock<Timestamp>,
+    outdated_since: Mutex<Option<Timestamp>>,
 }
 
 impl Rendered {
@@ -52,13 +55,21 @@ impl Rendered {
             epoch: Some(epoch),
         };
         let document = Document::of_content(&content, key.sign(StatusListClaims::TYPE, &claims)?);
-        Ok(Self { document, kid, confirmed_at, signed_at, set, outdated_since: OnceLock::new() })
+        Ok(Self { document, kid, confirmed_at, signed_at, set, outdated_since: Mutex::default() })
+    }
+
+    /// Whether this signature is at least this old, and another one would state a later time: a list is as fresh as the view that it shows, so that a
+    /// node that is blind would only say the same again. `now` is by the steady clock.
+    pub(super) fn is_renewed_after(&self, age: Duration, snapshot: &Snapshot, now: Timestamp) -> bool {
+        now.since(self.signed_at) >= age && self.confirmed_at != snapshot.confirmed_at
     }
 
     /// Since when it has not shown exactly the positions that are set, as far as it was compared. `None` if it does. `now` is by the steady clock.
     pub(super) fn outdated_since(&self, set: &Arc<RoaringBitmap>, now: Timestamp) -> Option<Timestamp> {
         let shows = Arc::ptr_eq(&self.set, set) || self.set == *set;
-        (!shows).then(|| *self.outdated_since.get_or_init(|| now))
+        let mut since = self.outdated_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = if shows { None } else { since.or(Some(now)) };
+        *since
     }
 }
 
@@ -76,6 +87,24 @@ fn bits(set: &RoaringBitmap) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
+
+    fn rendered(set: &Arc<RoaringBitmap>) -> Rendered {
+        let (document, kid, set) = (Document::new("signed"), String::new(), Arc::clone(set));
+        Rendered { document, kid, confirmed_at: NOON, signed_at: NOON, set, outdated_since: Mutex::default() }
+    }
+
+    #[test]
+    fn a_list_is_outdated_since_it_last_began_to_differ() {
+        let [one, two] = [[7], [8]].map(|positions| Arc::new(positions.into_iter().collect::<RoaringBitmap>()));
+        let (list, after) = (rendered(&one), |seconds| NOON + Duration::from_secs(seconds));
+        assert_eq!(list.outdated_since(&one, NOON), None);
+        assert_eq!(list.outdated_since(&two, after(1)), Some(after(1)));
+        assert_eq!(list.outdated_since(&two, after(2)), Some(after(1)));
+        assert_eq!(list.outdated_since(&one, after(2)), None, "it matches again before it is signed");
+        assert_eq!(list.outdated_since(&two, after(200)), Some(after(200)));
+    }
 
     #[test]
     fn sl1_the_first_position_is_the_lowest_bit_of_the_first_byte() {

@@ -34,13 +34,6 @@ pub(crate) struct Epochs {
     pub(crate) heartbeat: i64,
 }
 
-impl Epochs {
-    /// The heartbeat as a time; `None` if no server has written one.
-    pub(crate) fn heartbeat_at(&self) -> Option<Timestamp> {
-        (self.heartbeat > 0).then(|| Timestamp::from_seconds(self.heartbeat))
-    }
-}
-
 impl Store {
     /// Reads all epochs, in one statement.
     pub(crate) async fn read_epochs(&self) -> Result<Epochs, Error> {

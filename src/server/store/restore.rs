@@ -72,6 +72,7 @@ impl Store {
                 raise_above(connection, "revocations", seen.revocations + LEAP).await?;
                 raise_above(connection, "changes", seen.changes + LEAP).await?;
                 raise_above(connection, "heartbeat", seen.heartbeat.max(now.seconds())).await?;
+                raise_above(connection, "cautious_heartbeat", now.seconds()).await?;
                 sqlx::query(
                     "INSERT INTO mac_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
                 )
@@ -98,15 +99,17 @@ impl Store {
         .await
     }
 
-    /// Records that a server is alive at `now`. It distinguishes the database from an older copy even if nothing else has changed since.
-    pub(crate) async fn beat(&self, now: Timestamp) -> Result<(), Error> {
+    /// Records that a server is alive at `now`, by its own clock. It distinguishes the database from an older copy even if nothing else has changed since.
+    /// `cautious_now` is what that server takes for certain: the same, unless its clock may be ahead.
+    pub(crate) async fn beat(&self, now: Timestamp, cautious_now: Timestamp) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO epochs (kind, n) VALUES ('heartbeat', $1)
+                    "INSERT INTO epochs (kind, n) VALUES ('heartbeat', $1), ('cautious_heartbeat', $2)
                      ON CONFLICT (kind) DO UPDATE SET n = excluded.n WHERE epochs.n < excluded.n",
                 )
                 .bind(now.seconds())
+                .bind(cautious_now.seconds())
                 .execute(connection)
                 .await?;
                 Ok(())

@@ -219,6 +219,12 @@ impl Store {
         let row = sqlx::query("SELECT n FROM epochs WHERE kind = 'heartbeat'").fetch_optional(&self.pool).await?;
         row.map(|row| time(&row, "n")).transpose()
     }
+
+    /// The newest time that a server took for certain: see [`Self::beat`]. Servers of earlier versions write only the heartbeat.
+    pub(crate) async fn find_cautious_heartbeat(&self) -> Result<Option<Timestamp>, Error> {
+        let row = sqlx::query("SELECT n FROM epochs WHERE kind IN ('heartbeat', 'cautious_heartbeat') ORDER BY n LIMIT 1");
+        row.fetch_optional(&self.pool).await?.map(|row| time(&row, "n")).transpose()
+    }
 }
 
 /// Returns false if there is a key of that generation already.

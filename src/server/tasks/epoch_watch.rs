@@ -64,7 +64,7 @@ impl PollError {
 }
 
 impl EpochWatch {
-    pub(in crate::server) fn new(parts: &Parts, LastSeen { epochs, witness, clock_check }: LastSeen) -> Self {
+    pub(in crate::server) fn new(parts: &Parts, LastSeen { epochs, witness, clock_check, .. }: LastSeen) -> Self {
         Self {
             clock: Arc::clone(&parts.clock),
             store: parts.store.clone(),
@@ -112,7 +112,7 @@ impl EpochWatch {
         let set_back = self.witness.require_not_set_back(&epochs);
         self.registry.note_set_back(set_back.is_err());
         set_back?;
-        let cautious_now = self.clock_check.cautious_now(&*self.clock, epochs.heartbeat_at());
+        let cautious_now = self.clock_check.cautious_now(&*self.clock);
         let changes = self.list_changes(epochs.changes).await;
         let Self { keys, registry, revocations, mac_keys, sealing, .. } = &*self;
         // Without all of the changes, everything is read again; also after an outage, because a failover may have lost changes and given

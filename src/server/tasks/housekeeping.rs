@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::{Task, purge::Purges};
 use crate::{
     clock::{SharedClock, Timestamp},
-    server::{parts::Parts, registry::Registry, store::Store, telemetry},
+    server::{keys::ClockCheck, parts::Parts, registry::Registry, store::Store, telemetry},
 };
 
 /// The interval for recording the last use of secrets, and for deleting old rows.
@@ -24,17 +24,19 @@ pub(in crate::server) struct Housekeeping {
     clock: SharedClock,
     store: Store,
     registry: Registry,
+    clock_check: ClockCheck,
     purges: Purges,
 }
 
 impl Housekeeping {
-    /// `heartbeat` is that of the database before this server wrote its own.
+    /// `heartbeat` is the cautious one of the database, before this server wrote its own.
     pub(in crate::server) fn new(parts: &Parts, heartbeat: Option<Timestamp>) -> Self {
         Self {
             clock: Arc::clone(&parts.clock),
             store: parts.store.clone(),
             registry: parts.registry.clone(),
-            purges: Purges::new(&*parts.clock, heartbeat),
+            clock_check: ClockCheck::new(&*parts.clock, heartbeat),
+            purges: Purges::new(),
         }
     }
 }
@@ -47,18 +49,20 @@ impl Task for Housekeeping {
         let (mut beaten, mut set_back) = (None, false);
         loop {
             let (now, steady) = (self.clock.now(), self.clock.steady());
+            let cautious_now = self.clock_check.cautious_now(&*self.clock);
             if set_back != (steady.since(now) > SET_BACK) {
                 set_back = !set_back;
                 report_set_back(set_back, steady.since(now));
             }
             if beaten.is_none_or(|last| steady.since(last) >= BEAT_EVERY) {
                 // Without heartbeats, a restore is still detected by other changes; outages of the database are reported elsewhere.
-                if let Ok(Err(error)) = timeout(TIME_LIMIT, self.store.beat(now)).await {
+                if let Ok(Err(error)) = timeout(TIME_LIMIT, self.store.beat(now, cautious_now)).await {
                     tracing::debug!(%error, "the heartbeat could not be written");
                 }
                 beaten = Some(steady);
             }
-            self.purges.round(&self.store, &*self.clock).await;
+            // By a clock that is ahead, a revocation would end while its tokens are still valid.
+            self.purges.round(&self.store, cautious_now, steady).await;
             self.clock.sleep_until(Self::NAME, now + ROUND_EVERY).await;
             if timeout(TIME_LIMIT, self.registry.stamp_last_use()).await.is_err() {
                 tracing::warn!("the last use of client secrets could not be recorded in time");

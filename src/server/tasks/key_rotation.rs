@@ -44,7 +44,7 @@ enum Paused {
 }
 
 impl KeyRotation {
-    /// `heartbeat` is that of the database before this server wrote its own.
+    /// `heartbeat` is the cautious one of the database, before this server wrote its own.
     pub(in crate::server) fn new(parts: &Parts, heartbeat: Option<Timestamp>) -> Self {
         Self {
             clock: Arc::clone(&parts.clock),

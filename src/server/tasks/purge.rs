@@ -5,11 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::{
-    clock::{Clock, Stopwatch, Timestamp},
-    server::{
-        keys::ClockCheck,
-        store::{self, OldRows, Store},
-    },
+    clock::{Stopwatch, Timestamp},
+    server::store::{self, OldRows, Store},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -41,7 +38,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Purges {
     kinds: [Purge; ALL.len()],
-    clock_check: ClockCheck,
     /// Whether the database failed in the last round. That is reported when it begins.
     failed: bool,
 }
@@ -64,15 +60,13 @@ enum Stopped {
 }
 
 impl Purges {
-    /// `heartbeat` is that of the database before this server wrote its own.
-    pub(super) fn new(clock: &dyn Clock, heartbeat: Option<Timestamp>) -> Self {
-        let kinds = ALL.map(|(rows, keep, pause)| Purge { rows, keep, pause, due: None });
-        Self { kinds, clock_check: ClockCheck::new(clock, heartbeat), failed: false }
+    pub(super) fn new() -> Self {
+        Self { kinds: ALL.map(|(rows, keep, pause)| Purge { rows, keep, pause, due: None }), failed: false }
     }
 
-    /// Deletes what is due.
-    pub(super) async fn round(&mut self, store: &Store, clock: &dyn Clock) {
-        let failure = self.try_round(store, clock).await.err();
+    /// Deletes what is due. Rows end by `now`.
+    pub(super) async fn round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) {
+        let failure = self.try_round(store, now, steady).await.err();
         if let Some(error) = failure.as_ref().filter(|_| !self.failed) {
             tracing::warn!(%error, "old rows could not be deleted; retrying");
         }
@@ -80,13 +74,12 @@ impl Purges {
     }
 
     /// A kind that cannot be deleted does not stop the others. Returns the first error.
-    async fn try_round(&mut self, store: &Store, clock: &dyn Clock) -> Result<(), Stopped> {
-        if !self.kinds.iter().any(|kind| kind.is_due(clock.steady())) {
+    async fn try_round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) -> Result<(), Stopped> {
+        if !self.kinds.iter().any(|kind| kind.is_due(steady)) {
             return Ok(());
         }
-        // By a clock that is ahead, a revocation would end while its tokens are still valid.
-        let heartbeat = timeout(TIME_LIMIT, store.find_heartbeat()).await??;
-        let (now, steady) = (self.clock_check.cautious_now(clock, heartbeat), clock.steady());
+        // A database that does not answer is waited for once, and not for each kind.
+        timeout(TIME_LIMIT, store.find_heartbeat()).await??;
         let mut outcome = Ok(());
         for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(steady)) {
             outcome = outcome.and(kind.round(store, now, steady).await);

@@ -79,7 +79,7 @@ impl TestDatabase {
         for sql in [
             "SELECT sealed FROM sealing_canary",
             "SELECT sealed FROM signing_keys ORDER BY kid",
-            "SELECT CAST(n AS TEXT) FROM epochs WHERE kind <> 'heartbeat' ORDER BY kind",
+            "SELECT CAST(n AS TEXT) FROM epochs WHERE kind NOT IN ('heartbeat', 'cautious_heartbeat') ORDER BY kind",
             "SELECT CAST(version AS TEXT) FROM _sqlx_migrations ORDER BY version",
         ] {
             all.extend(self.texts(sql).await);

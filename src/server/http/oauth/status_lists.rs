@@ -29,7 +29,12 @@ pub(crate) async fn list(
     request: HeaderMap,
 ) -> Result<Response, Failure> {
     let Some(id) = id.ok().and_then(|Path(id)| id.parse().ok()) else { return Err(nothing_here()) };
-    let Some(list) = app.publisher.find(&id).await? else { return Err(nothing_here()) };
+    let mut found = app.publisher.find(&id).await?;
+    if found.as_ref().is_some_and(|list| conditional::has_another(&request, &list.document)) {
+        app.publisher.renew(&id).await;
+        found = app.publisher.find(&id).await?;
+    }
+    let Some(list) = found else { return Err(nothing_here()) };
     let Some(age) = list.outdated_for else {
         return Ok(conditional::answer(&request, &list.document, StatusListClaims::MEDIA_TYPE, CACHE_CONTROL));
     };

@@ -66,10 +66,11 @@ impl Store {
             LoginFilter::User(sub) => Owner::User(sub),
             LoginFilter::Client(id) => Owner::Client(id.to_string()),
         };
+        let open = self.count_open(&owner, now).await?;
         self.withdraw(act, ACTION, target, owner.clone(), move |connection| {
             Box::pin(async move {
                 owner.lock(connection).await?;
-                let taken = withdrawals::decide(connection, &owner, Some(Ending::Operator), now).await?;
+                let taken = withdrawals::decide(connection, &owner, Some((Ending::Operator, open)), now).await?;
                 Ok((taken, Detail::added(named).with_logins_ended(taken.logins)))
             })
         })

@@ -8,6 +8,7 @@ use super::{
     Error, Store, changes,
     epochs::{self, Kind},
     row::{parsed, text},
+    withdrawals,
 };
 use crate::{
     protocol::Algorithm,
@@ -171,11 +172,14 @@ async fn end_all_logins(connection: &mut AnyConnection, act: &Act, sqlite: bool)
         // There may be millions of logins, and no request waits for this.
         sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
     }
+    // No withdrawal comes in between.
+    epochs::lock(connection, Kind::Withdrawals).await?;
     let ended = sqlx::query("UPDATE logins SET ended_at = $1, ended_because = $2 WHERE ended_at IS NULL")
         .bind(act.now.seconds())
         .bind(Ending::KeyReplaced.as_str())
         .execute(&mut *connection)
         .await?;
+    withdrawals::settle_ended(connection, Ending::KeyReplaced, act.now).await?;
     sqlx::query("DELETE FROM sign_in_sources").execute(connection).await?;
     Ok(ended.rows_affected())
 }

@@ -94,7 +94,7 @@ pub(crate) enum Error {
     Replaced,
     /// On PostgreSQL, a migration got no lock on a table.
     #[error(
-        "the schema was not migrated, because other sessions kept a table locked, such as a backup or a long transaction          (pg_stat_activity and pg_locks name them): start again when they have ended"
+        "the schema was not migrated, because other sessions kept a table locked, such as a backup or a long transaction (pg_stat_activity and pg_locks name them): start again when they have ended"
     )]
     TablesLocked,
     /// The database server accepts no writes.

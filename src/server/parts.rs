@@ -113,7 +113,7 @@ impl Parts {
                 logins: Logins::new(config.logins, store.clone(), refresh_tokens.clone(), Arc::clone(&clock)),
                 keys: keys.clone(),
                 revocations: revocations.clone(),
-                turns: DatabaseTurns::new(config.store.connections),
+                turns: DatabaseTurns::new(config.store.connections, store.is_file()),
                 store: store.clone(),
                 meters: Arc::clone(&meters),
             },

@@ -12,7 +12,8 @@ on_both_databases![
     a_login_behaves_like_a_simple_model_of_it,
     ad7_control_characters_are_escaped_on_the_terminal,
     beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_ends,
-    a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_and_not_at_all_after_that,
+    a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_and_not_at_all_a_day_after_that,
+    a_repeated_refresh_with_a_longer_lifetime_lengthens_the_revocation_of_the_login,
 ];
 
 const ENDED: &str = "ended 1 login; verifiers that read the status lists refuse its access tokens within 12 s\n";
@@ -83,15 +84,17 @@ async fn beyond_the_limit_of_logins_per_user_and_client_the_least_used_login_end
     app.refresh(&shop, &tokens[0]).await.granted();
 }
 
-async fn a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_and_not_at_all_after_that(backend: Backend) {
-    // The longest leeway and the skew, and a repeated answer to a refresh.
-    const AFTER_EXP: u64 = 420 + 90;
+/// How long a login beyond the limit stays revoked after its last token has expired: the longest leeway and the skew, and a repeated answer to
+/// a refresh.
+const AFTER_EXP: u64 = 420 + 90;
+
+async fn a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_and_not_at_all_a_day_after_that(backend: Backend) {
     let app = TestApp::start_with(TestDatabase::create(backend).await, &[("logins_per_user", "1")]).await.with_orders();
     let shop = app.app_for_users("shop");
     app.user("alice");
     let ends = async || app.database.texts("SELECT CAST(expires_at AS TEXT) FROM revocations ORDER BY expires_at").await;
     app.sign_in(&shop).await.granted();
-    app.pass(Duration::from_secs(600 + AFTER_EXP)).await;
+    app.pass(Duration::from_secs(600 + AFTER_EXP + 24 * 3600)).await;
     let second = app.sign_in(&shop).await;
     assert_eq!(app.database.texts("SELECT ended_because FROM logins WHERE ended_at IS NOT NULL").await, ["displaced"]);
     assert_eq!(ends().await, [""; 0]);
@@ -100,9 +103,35 @@ async fn a_login_beyond_the_limit_is_revoked_until_its_last_token_has_expired_an
     app.pass(Duration::from_secs(300)).await;
     let refreshed = app.refresh(&shop, &third.refresh_token()).await;
     app.pass(Duration::from_secs(599)).await;
-    app.sign_in(&shop).await.granted();
+    let fourth = app.sign_in(&shop).await;
     let end = |issued: &Answer| (issued.claims()["exp"].as_u64().unwrap() + AFTER_EXP).to_string();
     assert_eq!(ends().await, [end(&second), end(&refreshed)]);
+
+    // For all the server knows, its clock is ahead.
+    app.pass(Duration::from_secs(600 + AFTER_EXP + 12 * 3600)).await;
+    app.sign_in(&shop).await.granted();
+    assert_eq!(ends().await.last(), Some(&end(&fourth)));
+}
+
+async fn a_repeated_refresh_with_a_longer_lifetime_lengthens_the_revocation_of_the_login(backend: Backend) {
+    let app = TestApp::start_with(TestDatabase::create(backend).await, &[("logins_per_user", "1")]).await.with_orders();
+    let shop = app.app_for_users("shop");
+    app.user("alice");
+    let first = app.sign_in(&shop).await.refresh_token();
+    app.refresh(&shop, &first).await.granted();
+    let tokens_end = async || app.database.texts("SELECT CAST(tokens_end_at AS TEXT) FROM logins").await;
+    let before = tokens_end().await;
+    app.refresh(&shop, &first).await.granted();
+    assert_eq!(tokens_end().await, before, "a repeated refresh writes nothing");
+
+    app.run(&["client", "update", "shop", "--token-lifetime", "24h"]).succeeded();
+    app.settle().await;
+    let repeated = app.refresh(&shop, &first).await;
+    let exp = repeated.claims()["exp"].as_u64().unwrap();
+    assert_eq!(tokens_end().await, [exp.to_string()]);
+    app.sign_in(&shop).await.granted();
+    let end = app.database.texts("SELECT CAST(expires_at AS TEXT) FROM revocations").await;
+    assert_eq!(end, [(exp + AFTER_EXP).to_string()]);
 }
 
 /// Ids of earlier versions may begin with a hyphen.

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Backend, Credential, Finished, ORDERS, PASSWORD, TestApp, TestDatabase, on_both_databases};
+use crate::support::{
+    Answer, Backend, Credential, Finished, ORDERS, PASSWORD, Process, TestApp, TestDatabase, on_both_databases, wait_until,
+};
 
 on_both_databases![
     many_logins_end_in_batches_each_with_an_epoch_of_its_own,
     what_a_command_has_not_finished_is_finished_by_a_server_and_by_no_one_twice,
     whatever_a_command_withdraws_a_server_finishes,
+    a_server_does_not_join_in_while_a_command_goes_on,
+    a_command_that_is_refused_because_its_change_was_made_finishes_what_was_left,
+    damaged_rows_stop_no_other_withdrawal_and_are_in_the_log,
     a_login_that_a_password_change_has_not_reached_yet_gets_no_token_and_later_ones_go_on,
     a_login_that_a_withdrawn_permission_has_not_reached_yet_gets_no_token_until_the_command_is_repeated,
     a_client_made_again_keeps_its_logins_while_those_of_the_earlier_one_end,
@@ -75,6 +80,12 @@ async fn revoked(app: &TestApp) -> (u64, u64) {
     (count(app, &of["FROM ".len()..]).await, count(app, &format!("(SELECT DISTINCT start {of}) AS starts")).await)
 }
 
+/// A server goes on with what it has found unchanged at two looks.
+async fn two_looks(app: &TestApp) {
+    app.pass(LOOK).await;
+    app.pass(LOOK).await;
+}
+
 fn newest_change(app: &TestApp) -> Value {
     app.run_json(&["change", "list", "--limit", "1"])[0].clone()
 }
@@ -109,8 +120,9 @@ async fn what_a_command_has_not_finished_is_finished_by_a_server_and_by_no_one_t
     assert_eq!(newest_change(&app)["after"]["logins_ended"], json!(2500), "it is decided");
     app.settle().await;
     app.plain_token(&shop).await.refused(401, "invalid_client");
-    // The servers try in vain.
-    app.pass(LOOK).await;
+    // A server tries in vain.
+    two_looks(&app).await;
+    second.pass(LOOK).await;
     assert_eq!((revoked(&app).await, count(&app, "withdrawals").await), ((1000, 1000), 1));
 
     repair(&app.database, backend).await;
@@ -118,6 +130,60 @@ async fn what_a_command_has_not_finished_is_finished_by_a_server_and_by_no_one_t
     assert_eq!((count(&app, "logins WHERE ended_at IS NULL").await, count(&app, "withdrawals").await), (0, 0));
     assert_eq!(revoked(&app).await, (2500, 2500));
     assert_eq!(epochs(&app).await, 4, "of the tokens of the client, and of three batches");
+}
+
+async fn a_server_does_not_join_in_while_a_command_goes_on(backend: Backend) {
+    let (app, _) = TestApp::for_users(backend).await;
+    many_logins(&app.database, 10).await;
+    break_login(&app.database, backend, "l10001").await;
+    app.run(&["client", "disable", "shop"]).failed_saying(&NOT_FINISHED);
+    repair(&app.database, backend).await;
+    for done_to in ["l10001", "l10002"] {
+        app.pass(LOOK).await;
+        app.database.execute(&format!("UPDATE withdrawals SET done_to = '{done_to}'")).await;
+    }
+    app.pass(LOOK).await;
+    assert_eq!(count(&app, "logins WHERE ended_at IS NULL").await, 10);
+    app.pass(LOOK).await;
+    assert_eq!((count(&app, "logins WHERE ended_at IS NULL").await, count(&app, "withdrawals").await), (2, 0), "those after it");
+}
+
+async fn a_command_that_is_refused_because_its_change_was_made_finishes_what_was_left(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    app.user("alice");
+    for (id, command, refused) in [
+        ("deleted", &["client", "delete", "deleted", "--yes"][..], "there is no client deleted"),
+        ("signs-nobody-in", &["client", "update", "signs-nobody-in", "--remove-grant", "password"], "does not have the grant password"),
+        ("disallowed", &["client", "update", "disallowed", "--disallow", ORDERS], "has no permission at"),
+    ] {
+        let client = app.app_for_users(id);
+        let signed_in = app.sign_in(&client).await;
+        break_login(&app.database, backend, &login(&signed_in)).await;
+        app.run(command).failed_saying(&NOT_FINISHED);
+        repair(&app.database, backend).await;
+        assert_eq!(count(&app, "withdrawals").await, 1, "{command:?}");
+        app.run(command).failed_saying(&[refused]);
+        assert_eq!(count(&app, "withdrawals").await, 0, "{command:?}");
+    }
+}
+
+async fn damaged_rows_stop_no_other_withdrawal_and_are_in_the_log(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let signed_in = app.sign_in(&shop).await;
+    many_logins(&app.database, 2).await;
+    app.database.execute("UPDATE logins SET status_index = NULL WHERE id = 'l10001'").await;
+    app.database.execute("INSERT INTO withdrawals (n, decided_at, done_to) VALUES (0, 1, '')").await;
+    break_login(&app.database, backend, &login(&signed_in)).await;
+    app.run(&["client", "disable", "shop"]).failed_saying(&NOT_FINISHED);
+    repair(&app.database, backend).await;
+    two_looks(&app).await;
+    assert_eq!((count(&app, "logins WHERE ended_at IS NULL").await, count(&app, "withdrawals").await), (0, 1));
+    assert_eq!(revoked(&app).await, (1, 1), "the position that can be read");
+
+    let database = app.stop().await;
+    let mut server = Process::serve(&database);
+    server.addr().await;
+    wait_until(|| server.stderr().iter().any(|line| line.contains("a row of the table withdrawals is damaged"))).await;
 }
 
 async fn whatever_a_command_withdraws_a_server_finishes(backend: Backend) {
@@ -148,7 +214,7 @@ async fn whatever_a_command_withdraws_a_server_finishes(backend: Backend) {
         assert!(!app.is_active(&api, &signed_in.access_token()).await, "{command:?}: it counts at once");
         repair(&app.database, backend).await;
         assert_eq!(count(&app, "withdrawals").await, 1, "{command:?}");
-        app.pass(LOOK).await;
+        two_looks(&app).await;
         assert_eq!(count(&app, "withdrawals").await, 0, "{command:?}");
         let ended = format!("SELECT COALESCE(ended_because, status_list, '') FROM logins WHERE id = '{}'", login(&signed_in));
         assert_eq!(app.database.texts(&ended).await, [reason], "{command:?}");
@@ -170,7 +236,7 @@ async fn a_login_that_a_password_change_has_not_reached_yet_gets_no_token_and_la
     app.refresh(&shop, &earlier.refresh_token()).await.refused(503, "temporarily_unavailable");
     assert!(!app.is_active(&api, &earlier.access_token()).await && app.is_active(&api, &later.access_token()).await);
     repair(&app.database, backend).await;
-    app.pass(LOOK).await;
+    two_looks(&app).await;
     app.refresh(&shop, &earlier.refresh_token()).await.refused(400, "invalid_grant");
     assert!(!app.is_active(&api, &earlier.access_token()).await && app.is_active(&api, &later.access_token()).await);
     app.refresh(&shop, &later.refresh_token()).await.granted();
@@ -182,7 +248,9 @@ async fn a_login_that_a_withdrawn_permission_has_not_reached_yet_gets_no_token_u
     let signed_in = app.sign_in(&shop).await;
     break_login(&app.database, backend, &login(&signed_in)).await;
     allow_reading(&app).failed_saying(&NOT_FINISHED);
+    let signed = app.meters.tokens_issued.get();
     app.refresh(&shop, &signed_in.refresh_token()).await.refused(503, "temporarily_unavailable");
+    assert_eq!(app.meters.tokens_issued.get(), signed, "nothing is signed in vain");
     assert!(!app.is_active(&api, &signed_in.access_token()).await);
     repair(&app.database, backend).await;
     allow_reading(&app).succeeded();
@@ -203,7 +271,7 @@ async fn a_client_made_again_keeps_its_logins_while_those_of_the_earlier_one_end
     let later = app.sign_in(&again).await;
     app.refresh(&again, &earlier.refresh_token()).await.refused(503, "temporarily_unavailable");
     repair(&app.database, backend).await;
-    app.pass(LOOK).await;
+    two_looks(&app).await;
     app.refresh(&again, &earlier.refresh_token()).await.refused(400, "invalid_grant");
     app.refresh(&again, &later.refresh_token()).await.granted();
 }

@@ -15,6 +15,9 @@ const TURN_WAIT: Duration = Duration::from_secs(2);
 /// How many wait at most.
 const WAITING: usize = 1024;
 
+/// How many revocations use an SQLite file at once. Its writes wait in a queue, without a connection, and one fsync serves as many as this.
+const REVOCATIONS_OF_FILE: usize = 256;
+
 /// How many introspections and revocations use the database at once. What is left of it is for other requests, such as those for tokens.
 #[derive(Debug)]
 pub(crate) struct DatabaseTurns {
@@ -23,10 +26,12 @@ pub(crate) struct DatabaseTurns {
 }
 
 impl DatabaseTurns {
-    /// Introspections have at most half of the connections. Revocations have at most a quarter: those of one client wait for each other.
-    pub(crate) fn new(connections: u32) -> Self {
-        let turns = |at_once: u32| FairTurns::new(usize::try_from(at_once).unwrap_or(usize::MAX).max(1), WAITING);
-        Self { introspections: turns(connections / 2), revocations: turns(connections / 4) }
+    /// Each kind has at most half of the connections. Revocations of one client wait for each other there, but introspections lock nothing, so
+    /// that other requests get a connection even if both kinds use their halves.
+    pub(crate) fn new(connections: u32, file: bool) -> Self {
+        let half = usize::try_from(connections / 2).unwrap_or(usize::MAX).max(1);
+        let revocations = if file { REVOCATIONS_OF_FILE } else { half };
+        Self { introspections: FairTurns::new(half, WAITING), revocations: FairTurns::new(revocations, WAITING) }
     }
 
     pub(super) async fn to_introspect(&self, client: &Client) -> Result<Turn, Fault> {

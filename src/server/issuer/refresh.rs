@@ -32,9 +32,10 @@ fn refuse(cause: &'static str) -> Error {
 
 impl TokenIssuer {
     pub(super) async fn refresh(&self, client: &Client, request: &RefreshGrant, now: Timestamp) -> Result<IssuedToken, Error> {
+        let unknown = || refuse("unknown refresh token");
+        let token = self.logins.read_token(request.refresh_token.expose_secret()).ok_or_else(unknown)?;
         for _ in 0..TRIES {
-            let found = self.logins.find(request.refresh_token.expose_secret()).await.map_err(Fault::from)?;
-            let (token, login) = found.ok_or_else(|| refuse("unknown refresh token"))?;
+            let (login, reached) = self.logins.find(&token).await.map_err(Fault::from)?.ok_or_else(unknown)?;
             if login.client != client.id {
                 self.report_foreign_token(client, &login);
                 return Err(refuse("the refresh token belongs to another client"));
@@ -57,6 +58,10 @@ impl TokenIssuer {
             // Everything that can fail happens before the rotation, including signing: a client that gets an error still has a valid
             // refresh token. An access token that was signed for nothing is dropped.
             let (target, user) = self.still_allowed(client, &login, &request.target).await?;
+            if !reached {
+                let cause = "what was withdrawn from the client or the user has not reached the login yet".to_owned();
+                return Err(Fault { transient: true, cause }.into());
+            }
             let since = TokensSince::of(client, &user);
             let status = self.revocations.of_login(&login, since, now).await.map_err(Fault::from)?;
             let subject = Subject::User { user: &user, auth_time: login.created_at, login: status.as_ref() };
@@ -67,7 +72,7 @@ impl TokenIssuer {
                 self.logins.step(&login, status.as_ref(), since, issued.expires_at).await
             } else {
                 issued.refresh_token = Some(self.logins.current_token(&login));
-                self.logins.is_unchanged(&login, status.as_ref(), since).await
+                self.logins.repeat(&login, status.as_ref(), since, issued.expires_at).await
             };
             if unchanged.map_err(Fault::from)? {
                 return Ok(issued);

@@ -29,10 +29,12 @@ impl TokenIssuer {
     /// `token_type_hint` is ignored: the form of a token shows its type.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn revoke(&self, client: &Client, text: &str, now: Timestamp) -> Result<(), Error> {
-        // The revocations of one client lock the same rows, each with a connection to the database.
-        let _turn = self.turns.to_revoke(client).await?;
-        if let Some((_, login)) = self.logins.find(text).await.map_err(Fault::from)? {
-            return self.revoke_login(client, &login, now).await;
+        if let Some(token) = self.logins.read_token(text) {
+            let _turn = self.turns.to_revoke(client).await?;
+            return match self.logins.find(&token).await.map_err(Fault::from)? {
+                Some((login, _)) => self.revoke_login(client, &login, now).await,
+                None => Ok(()),
+            };
         }
         match self.read_own_token(text, Limit::Acceptable(now))? {
             Ok(token) => self.revoke_access_token(client, token, now).await,
@@ -60,6 +62,8 @@ impl TokenIssuer {
         let Some(position) = token.position else {
             return Err(WITHOUT_STATUS.into());
         };
+        // The revocations of one client lock the same rows, on PostgreSQL each with a connection.
+        let _turn = self.turns.to_revoke(client).await?;
         if !is_for_user {
             in_time(self.store.revoke_index(position, Revocation::end_of_token(token.expires_at), now)).await?;
             return Ok(());

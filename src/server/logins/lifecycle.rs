@@ -87,12 +87,15 @@ impl Logins {
         Ok(Some(login))
     }
 
-    /// Parses and verifies a refresh token and reads its login.
-    pub(crate) async fn find(&self, text: &str) -> Result<Option<(RefreshToken, Login)>, Error> {
-        let Some(token) = RefreshToken::read(text, &self.key) else { return Ok(None) };
+    /// Parses and verifies a refresh token, in memory.
+    pub(crate) fn read_token(&self, text: &str) -> Option<RefreshToken> {
+        RefreshToken::read(text, &self.key)
+    }
+
+    /// Reads the login of a refresh token, and whether everything that was withdrawn has reached it.
+    pub(crate) async fn find(&self, token: &RefreshToken) -> Result<Option<(Login, bool)>, Error> {
         let finding = self.store.find_login(&token.login);
-        let login = timeout(TIME_LIMIT, finding).await.map_err(|_| Error::Silent(TIME_LIMIT))??;
-        Ok(login.map(|login| (token, login)))
+        timeout(TIME_LIMIT, finding).await.map_err(|_| Error::Silent(TIME_LIMIT))?
     }
 
     /// The current refresh token of `login`.
@@ -118,10 +121,17 @@ impl Logins {
         timeout(TIME_LIMIT, stepping).await.map_err(|_| Error::Silent(TIME_LIMIT))?
     }
 
-    /// Whether `login` still has the position of a token that repeats the last one, and the rights by which that was decided.
-    pub(crate) async fn is_unchanged(&self, login: &Login, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
-        let looking = self.store.has_login_unchanged(&login.id, status, since);
-        timeout(TIME_LIMIT, looking).await.map_err(|_| Error::Silent(TIME_LIMIT))?
+    /// Whether `login` still has the position of a token that repeats the last one, and the rights by which that was decided. The token
+    /// expires at `tokens_end_at`.
+    pub(crate) async fn repeat(
+        &self,
+        login: &Login,
+        status: Option<&StatusIndex>,
+        since: TokensSince,
+        tokens_end_at: Timestamp,
+    ) -> Result<bool, Error> {
+        let repeating = self.store.repeat_login(&login.id, status, since, tokens_end_at);
+        timeout(TIME_LIMIT, repeating).await.map_err(|_| Error::Silent(TIME_LIMIT))?
     }
 
     /// Ends a login. Only the request that actually ends it writes the log line.

@@ -119,6 +119,8 @@ impl Login {
     pub(crate) const REPEAT: Duration = Duration::from_secs(30);
     /// Maximum difference between the clocks of two nodes.
     pub(crate) const SKEW: Duration = Duration::from_secs(60);
+    /// By how much a repeated token may expire later than the one of the step.
+    pub(crate) const AFTER_STEP: Duration = Self::REPEAT.saturating_add(Self::SKEW);
 
     /// The standing of the token of `generation` at `now`, a steady time. If the last step is in the future, this node's clock is behind:
     /// then the current token is not repeated, and the login is not ended either.

@@ -202,7 +202,7 @@ impl Revocations {
             }
             // Another request was faster, the login has ended, a right was withdrawn, or another login took the position. If the login has one,
             // that was given to other rights: the caller checks its own when the token is signed.
-            if let Some(given) = store.find_login(&login.id).await?.and_then(|login| login.status) {
+            if let Some(given) = store.find_login(&login.id).await?.and_then(|(login, _)| login.status) {
                 return Ok(given);
             }
         }

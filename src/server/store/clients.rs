@@ -53,13 +53,14 @@ impl Store {
     /// Removing a grant type or a permission revokes the client's tokens. Removing a grant type that logins depend on ends its logins.
     pub(crate) async fn update_client(&self, act: &Act, id: ClientId, change: ClientChange) -> Result<(Client, TakenBack), Error> {
         let (now, owner) = (act.now, Owner::Client(id.to_string()));
+        let ends_logins = change.remove_grants.iter().any(|grant| matches!(grant, GrantType::Password | GrantType::RefreshToken));
+        let open = if ends_logins { self.count_open(&owner, now).await? } else { TakenBack::default() };
         self.withdraw(act, "client.update", id.clone(), owner.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
                 let facts = before.facts();
                 let (grants, allowed) = (before.grants.clone(), before.permissions.clone());
-                let withdrawn = change.remove_grants.iter().any(|grant| matches!(grant, GrantType::Password | GrantType::RefreshToken));
                 let after = change.apply(before).map_err(Error::Refused)?;
                 save(connection, &after).await?;
                 let mut detail = Detail::between(Some(facts), Some(after.facts()));
@@ -67,8 +68,8 @@ impl Store {
                 let loses_permission = permissions::withdraws(&allowed, &after.permissions);
                 let own_tokens =
                     (loses_permission || !grants.is_subset(&after.grants)) && revoking.tokens_of_client(connection, id.as_str()).await?;
-                if withdrawn {
-                    taken = withdrawals::decide(connection, &owner, Some(Ending::GrantWithdrawn), now).await?;
+                if ends_logins {
+                    taken = withdrawals::decide(connection, &owner, Some((Ending::GrantWithdrawn, open)), now).await?;
                     detail = detail.with_logins_ended(taken.logins);
                 } else if loses_permission {
                     taken = withdrawals::decide(connection, &owner, None, now).await?;
@@ -104,6 +105,7 @@ impl Store {
     ) -> Result<(Result<Client, Damaged>, TakenBack), Error> {
         let (action, now) = (if disabled { "client.disable" } else { "client.enable" }, act.now);
         let owner = Owner::Client(id.to_string());
+        let open = if disabled { self.count_open(&owner, now).await? } else { TakenBack::default() };
         self.withdraw(act, action, id.clone(), owner.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
@@ -121,7 +123,7 @@ impl Store {
                 let mut detail = Detail::between(before, after.as_ref().ok().map(Client::facts));
                 let mut taken = TakenBack::default();
                 if disabled {
-                    taken = end_client(connection, &owner, &id, Ending::ClientDisabled, now).await?;
+                    taken = end_client(connection, &owner, &id, (Ending::ClientDisabled, open), now).await?;
                     detail = detail.with_logins_ended(taken.logins);
                 }
                 Ok(((after, taken), detail))
@@ -133,6 +135,7 @@ impl Store {
     /// Deletes a client and its secrets, revokes its tokens, and ends its logins.
     pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<TakenBack, Error> {
         let (now, owner) = (act.now, Owner::Client(id.to_string()));
+        let open = self.count_open(&owner, now).await?;
         self.withdraw(act, "client.delete", id.clone(), owner.clone(), move |connection| {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
@@ -148,7 +151,7 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(missing(&id));
                 }
-                let taken = end_client(connection, &owner, &id, Ending::ClientDeleted, now).await?;
+                let taken = end_client(connection, &owner, &id, (Ending::ClientDeleted, open), now).await?;
                 Ok((taken, Detail::between(before, None).with_logins_ended(taken.logins)))
             })
         })
@@ -253,12 +256,12 @@ async fn end_client(
     connection: &mut AnyConnection,
     owner: &Owner,
     id: &ClientId,
-    because: Ending,
+    ends: (Ending, TakenBack),
     now: Timestamp,
 ) -> Result<TakenBack, Error> {
     let mut revoking = Revoking::at(now);
     let own_tokens = revoking.tokens_of_client(connection, id.as_str()).await?;
-    let taken = withdrawals::decide(connection, owner, Some(because), now).await?;
+    let taken = withdrawals::decide(connection, owner, Some(ends), now).await?;
     revoking.finish(connection).await?;
     Ok(TakenBack { own_tokens, ..taken })
 }

@@ -92,6 +92,11 @@ pub(crate) enum Error {
     /// The file that was opened is no longer at its path.
     #[error("the database file was deleted or replaced while it was open: stop the server, put the file back, and start again")]
     Replaced,
+    /// On PostgreSQL, a migration got no lock on a table.
+    #[error(
+        "the schema was not migrated, because other sessions kept a table locked, such as a backup or a long transaction (pg_stat_activity and pg_locks name them): start again when they have ended"
+    )]
+    TablesLocked,
     /// The database server accepts no writes.
     #[error("the database accepts no writes: {0}")]
     ReadOnly(String),
@@ -113,9 +118,7 @@ pub(crate) enum Error {
     #[error("a right was withdrawn from the client, or its tokens were revoked, and this node has not noticed it yet")]
     Outdated,
     /// A change was committed, and has not reached all logins.
-    #[error(
-        "the change was made, but some logins have not followed yet: a server that runs goes on with them within seconds, and this command does if it is run again ({0})"
-    )]
+    #[error("the change was made, but some logins have not followed yet: a server goes on with them within seconds ({0})")]
     Unfinished(Box<Self>),
     /// The queue of writes is full.
     #[error("too many writes are waiting for the database")]

@@ -1,5 +1,7 @@
 //! How logins end, and how many of them have not.
 
+use std::time::Duration;
+
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
@@ -15,6 +17,9 @@ use crate::{
         model::{Detail, Ending, Facts, Login, LoginFilter, LoginId, Revocation, TakenBack},
     },
 };
+
+/// How far this node's clock may be ahead before it takes a token that is valid for one that expired long ago.
+const LONG_AGO: Duration = Duration::from_secs(24 * 3600);
 
 impl Store {
     /// The number of selected logins that have neither ended nor expired.
@@ -61,10 +66,11 @@ impl Store {
             LoginFilter::User(sub) => Owner::User(sub),
             LoginFilter::Client(id) => Owner::Client(id.to_string()),
         };
+        let open = self.count_open(&owner, now).await?;
         self.withdraw(act, ACTION, target, owner.clone(), move |connection| {
             Box::pin(async move {
                 owner.lock(connection).await?;
-                let taken = withdrawals::decide(connection, &owner, Some(Ending::Operator), now).await?;
+                let taken = withdrawals::decide(connection, &owner, Some((Ending::Operator, open)), now).await?;
                 Ok((taken, Detail::added(named).with_logins_ended(taken.logins)))
             })
         })
@@ -116,8 +122,8 @@ pub(super) async fn end_surplus(
         let tokens_end_at = time_if_any(row, "tokens_end_at")?;
         // Apps that sign in for each use displace logins whose tokens expired long ago: those cost no revocation. A repeated answer to a refresh
         // may have brought a token that expires a little later than what is stored.
-        let end = tokens_end_at.map(|end| Revocation::end_of_token(end + Login::REPEAT + Login::SKEW));
-        if end.is_none_or(|end| end > revoking.now) {
+        let end = tokens_end_at.map(|end| Revocation::end_of_token(end + Login::AFTER_STEP));
+        if end.is_none_or(|end| end + LONG_AGO > revoking.now) {
             revoke_position(connection, revoking, row, end).await?;
         }
     }

@@ -37,8 +37,9 @@ macro_rules! select {
     ($end:literal) => {
         concat!(
             "SELECT id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at, ended_at, ended_because,
-                    status_list, status_index
-             FROM logins ",
+                    status_list, status_index, CAST(CASE WHEN ",
+            has_its_rights!(),
+            " THEN 1 ELSE 0 END AS BIGINT) AS reached FROM logins ",
             $end
         )
     };
@@ -127,10 +128,11 @@ impl Store {
         .await
     }
 
+    /// A login, and whether every withdrawal that concerns it has reached it.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub(crate) async fn find_login(&self, id: &LoginId) -> Result<Option<Login>, Error> {
+    pub(crate) async fn find_login(&self, id: &LoginId) -> Result<Option<(Login, bool)>, Error> {
         let row = sqlx::query(select!("WHERE id = $1")).bind(id.to_string()).fetch_optional(&self.pool).await?;
-        row.as_ref().map(read).transpose()
+        row.map(|row| Ok((read(&row)?, row.try_get::<i64, _>("reached")? != 0))).transpose()
     }
 
     /// The login whose tokens name this position.
@@ -222,17 +224,39 @@ impl Store {
         .await
     }
 
-    /// Whether a login goes on with this position, if it is one, and with the rights by which a request was decided.
-    pub(crate) async fn has_login_unchanged(&self, id: &LoginId, status: Option<&StatusIndex>, since: TokensSince) -> Result<bool, Error> {
+    /// Whether a login goes on with this position, if it is one, and with the rights by which a request was decided, so that its last step may be
+    /// repeated by a token that expires at `tokens_end_at`. If that is much later than the end of its other tokens, it is stored.
+    pub(crate) async fn repeat_login(
+        &self,
+        id: &LoginId,
+        status: Option<&StatusIndex>,
+        since: TokensSince,
+        tokens_end_at: Timestamp,
+    ) -> Result<bool, Error> {
         let (list, at) = status.map(position).unwrap_or_default();
         let row = sqlx::query(concat!(
-            "SELECT logins.id FROM logins JOIN clients c ON c.id = logins.client_id JOIN users u ON u.sub = logins.sub
+            "SELECT logins.tokens_end_at FROM logins JOIN clients c ON c.id = logins.client_id JOIN users u ON u.sub = logins.sub
              WHERE logins.id = $1 AND logins.ended_at IS NULL AND ($2 = '' OR (logins.status_list = $2 AND logins.status_index = $3))
                AND c.tokens_since = $4 AND u.tokens_since = $5 AND ",
             has_its_rights!()
         ));
         let row = row.bind(id.to_string()).bind(list).bind(at).bind(since.client).bind(since.user).fetch_optional(&self.pool).await?;
-        Ok(row.is_some())
+        let Some(row) = row else { return Ok(false) };
+        if time_if_any(&row, "tokens_end_at")?.is_some_and(|end| tokens_end_at <= end + Login::AFTER_STEP) {
+            return Ok(true);
+        }
+        // The lifetime of tokens was raised since the step.
+        let id = id.clone();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let raise = sqlx::query(
+                    "UPDATE logins SET tokens_end_at = CASE WHEN tokens_end_at > $2 THEN tokens_end_at ELSE $2 END
+                     WHERE id = $1 AND ended_at IS NULL",
+                );
+                Ok(raise.bind(id.to_string()).bind(tokens_end_at.seconds()).execute(connection).await?.rows_affected() == 1)
+            })
+        })
+        .await
     }
 }
 

@@ -49,7 +49,8 @@ impl Store {
     }
 
     /// Raises the epoch of revocations far above one that was seen: after a failover, a replica may not have had the latest revocations,
-    /// and other nodes may have seen higher epochs of them.
+    /// and other nodes may have seen higher epochs of them. Only on PostgreSQL: an SQLite file without them counts as an older copy, which no
+    /// node uses.
     pub(crate) async fn raise_revocations_above(&self, seen: i64) -> Result<(), Error> {
         self.write(move |connection| {
             Box::pin(async move {

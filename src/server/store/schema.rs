@@ -29,8 +29,8 @@ fn newest() -> i64 {
 }
 
 impl Store {
-    /// How often a migration tries to lock the tables on PostgreSQL, and the pause between two attempts.
-    const MIGRATION_TRIES: u32 = 20;
+    /// How often a migration tries to lock the tables on PostgreSQL, and the pause between two attempts, in which requests go on.
+    const MIGRATION_TRIES: u32 = 60;
     const MIGRATION_PAUSE: Duration = Duration::from_secs(1);
 
     /// Migrates the schema in one transaction.
@@ -38,13 +38,13 @@ impl Store {
     /// sqlx's own migrator does not fit: its lock belongs to the session, so that an error leaves it in the pool and a pooler loses it,
     /// and it creates its table at every start, which PostgreSQL logs. Its table and checksums are used.
     pub(super) async fn migrate(&self) -> Result<(), Error> {
-        for _ in 1..Self::MIGRATION_TRIES {
+        for _ in 0..Self::MIGRATION_TRIES {
             match self.try_to_migrate().await {
                 Err(error) if error.is_about_locks() => tokio::time::sleep(Self::MIGRATION_PAUSE).await,
                 outcome => return outcome,
             }
         }
-        self.try_to_migrate().await
+        Err(Error::TablesLocked)
     }
 
     async fn try_to_migrate(&self) -> Result<(), Error> {
@@ -79,8 +79,8 @@ async fn migrate(connection: &mut AnyConnection, sqlite: bool, creating: bool) -
     if !sqlite {
         transaction.execute("SET LOCAL statement_timeout = '60s'").await?;
         transaction.execute("SELECT pg_advisory_xact_lock(7236829201)").await?;
-        // While it waits for a table, such as during a backup, all requests that need the table wait behind it.
-        transaction.execute("SET LOCAL lock_timeout = '2s'").await?;
+        // While it waits for a table, such as during a backup, all requests wait that need this table or one that it has locked already.
+        transaction.execute("SET LOCAL lock_timeout = '250ms'").await?;
     }
     if creating {
         transaction

@@ -8,6 +8,7 @@ use super::{
     Error, Store, changes,
     epochs::{self, Kind},
     row::{parsed, text},
+    withdrawals,
 };
 use crate::{
     protocol::Algorithm,
@@ -171,11 +172,14 @@ async fn end_all_logins(connection: &mut AnyConnection, act: &Act, sqlite: bool)
         // There may be millions of logins, and no request waits for this.
         sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *connection).await?;
     }
+    // No withdrawal comes in between.
+    epochs::lock(connection, Kind::Withdrawals).await?;
     let ended = sqlx::query("UPDATE logins SET ended_at = $1, ended_because = $2 WHERE ended_at IS NULL")
         .bind(act.now.seconds())
         .bind(Ending::KeyReplaced.as_str())
         .execute(&mut *connection)
         .await?;
+    withdrawals::settle_ended(connection, Ending::KeyReplaced, act.now).await?;
     sqlx::query("DELETE FROM sign_in_sources").execute(connection).await?;
     Ok(ended.rows_affected())
 }
@@ -237,5 +241,29 @@ mod tests {
         assert!(matches!(refused, Err(Error::Resealed)), "{refused:?}");
         assert_eq!(store.find_mac_key("mac").await.unwrap(), None);
         store.insert_mac_key_unless_there("mac", under("new", "k")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn replacing_the_key_of_refresh_tokens_revokes_the_tokens_that_a_withdrawal_had_not_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
+        let store = Store::open(&Policy { url, connections: 2 }, Opening::CreateIfMissing).await.unwrap();
+        store.insert_canary_unless_there(Canary::first(under("new", "c"), String::new())).await.unwrap();
+        for sql in [
+            "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at,
+                                 status_list, status_index)
+             VALUES ('a', 's', 'disabled', 'r', 'r', 1, 1, 1, 9000000000, 9000000000, 'list', 1),
+                    ('b', 's', 'other', 'r', 'r', 1, 1, 1, 9000000000, 9000000000, 'list', 2)",
+            "UPDATE epochs SET n = 1 WHERE kind = 'withdrawals'",
+            "INSERT INTO withdrawals (n, client_id, ended_because, decided_at, done_to) VALUES (1, 'disabled', 'client_disabled', 1, '')",
+        ] {
+            sqlx::query(sql).execute(&store.pool).await.unwrap();
+        }
+        let act = Act::of_server(Timestamp::from_seconds(1_800_000_000));
+        let rewriting = Rewriting { kid: "new".to_owned(), ends_logins: true, ..Rewriting::default() };
+        assert_eq!(store.rewrite_sealed(&act, rewriting).await.unwrap(), 2);
+        let revoked = sqlx::query("SELECT start FROM revocations").fetch_all(&store.pool).await.unwrap();
+        assert_eq!(revoked.iter().map(|row| row.try_get::<i64, _>("start").unwrap()).collect::<Vec<_>>(), [1]);
+        assert!(store.list_withdrawals().await.unwrap().is_empty());
     }
 }

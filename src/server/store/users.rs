@@ -159,7 +159,9 @@ impl Store {
         disabled: bool,
     ) -> Result<(Result<User, Damaged>, TakenBack), Error> {
         let (action, now) = (if disabled { "user.disable" } else { "user.enable" }, act.now);
-        self.withdraw(act, action, username.clone(), self.owner(&username).await?, move |connection| {
+        let owner = self.owner(&username).await?;
+        let open = if disabled { self.count_open(&owner, now).await? } else { TakenBack::default() };
+        self.withdraw(act, action, username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let before = facts(connection, &username).await?;
@@ -173,7 +175,7 @@ impl Store {
                 let mut detail = Detail::between(before, after.as_ref().ok().map(User::facts));
                 let mut taken = TakenBack::default();
                 if disabled {
-                    taken = withdraw(connection, user, Some(Ending::UserDisabled), now).await?;
+                    taken = withdraw(connection, user, Some((Ending::UserDisabled, open)), now).await?;
                     detail = detail.with_logins_ended(taken.logins);
                 }
                 Ok(((after, taken), detail))
@@ -185,12 +187,13 @@ impl Store {
     /// Sets a password hash and ends the user's logins: someone who knew the old password may have begun them.
     pub(crate) async fn set_password_hash(&self, act: &Act, username: Username, hash: SecretString) -> Result<TakenBack, Error> {
         let (now, owner) = (act.now, self.owner(&username).await?);
+        let open = self.count_open(&owner, now).await?;
         self.withdraw(act, "user.set_password", username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let updated = sqlx::query("UPDATE users SET password_hash = $2 WHERE sub = $1");
                 updated.bind(user.clone()).bind(hash.expose_secret().to_owned()).execute(&mut *connection).await?;
-                let ended = withdraw(connection, user, Some(Ending::PasswordSet), now).await?;
+                let ended = withdraw(connection, user, Some((Ending::PasswordSet, open)), now).await?;
                 Ok((ended, Detail::default().with_logins_ended(ended.logins)))
             })
         })
@@ -200,10 +203,11 @@ impl Store {
     /// Ends a user's logins, and so revokes their tokens.
     pub(crate) async fn revoke_user_tokens(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
         let (now, owner) = (act.now, self.owner(&username).await?);
+        let open = self.count_open(&owner, now).await?;
         self.withdraw(act, "user.revoke_tokens", username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
-                let ended = withdraw(connection, user, Some(Ending::Operator), now).await?;
+                let ended = withdraw(connection, user, Some((Ending::Operator, open)), now).await?;
                 Ok((ended, Detail::default().with_logins_ended(ended.logins)))
             })
         })
@@ -213,13 +217,14 @@ impl Store {
     /// Deletes a user and ends their logins.
     pub(crate) async fn delete_user(&self, act: &Act, username: Username) -> Result<TakenBack, Error> {
         let (now, owner) = (act.now, self.owner(&username).await?);
+        let open = self.count_open(&owner, now).await?;
         self.withdraw(act, "user.delete", username.clone(), owner, move |connection| {
             Box::pin(async move {
                 let user = lock(connection, &username).await?;
                 let before = facts(connection, &username).await?;
                 sqlx::query("DELETE FROM user_permissions WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
                 sqlx::query("DELETE FROM users WHERE sub = $1").bind(user.clone()).execute(&mut *connection).await?;
-                let ended = withdraw(connection, user, Some(Ending::UserDeleted), now).await?;
+                let ended = withdraw(connection, user, Some((Ending::UserDeleted, open)), now).await?;
                 Ok((ended, Detail::between(before, None).with_logins_ended(ended.logins)))
             })
         })
@@ -235,11 +240,16 @@ async fn lock(connection: &mut AnyConnection, username: &Username) -> Result<Str
 }
 
 /// Ends the logins of a user, who is locked or deleted, for a reason, or without one, revokes their tokens.
-async fn withdraw(connection: &mut AnyConnection, user: String, because: Option<Ending>, now: Timestamp) -> Result<TakenBack, Error> {
+async fn withdraw(
+    connection: &mut AnyConnection,
+    user: String,
+    ends: Option<(Ending, TakenBack)>,
+    now: Timestamp,
+) -> Result<TakenBack, Error> {
     // Makes requests for tokens fail that were decided by the rights that the user had until now: someone may be signing in at this moment.
     let raise = sqlx::query("UPDATE users SET tokens_since = tokens_since + 1 WHERE sub = $1");
     raise.bind(user.clone()).execute(&mut *connection).await?;
-    withdrawals::decide(connection, &Owner::User(user), because, now).await
+    withdrawals::decide(connection, &Owner::User(user), ends, now).await
 }
 
 /// The properties of a user for the change log; `None` if a row is damaged, which must not prevent disabling or deleting the user.

@@ -15,32 +15,40 @@ use sqlx::{
 use super::{
     Error, Store,
     epochs::{self, Kind},
-    row::{text, time},
+    row::{readable, text, time},
 };
 use crate::{
     clock::Timestamp,
     server::{
         act::Act,
-        model::{Detail, Ending, Login, Revocation, TakenBack},
+        model::{Damaged, Detail, Ending, Login, Revocation, TakenBack},
     },
 };
 
 /// Whose logins they are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
     Client(String),
     /// The user with this `sub`, which may be damaged.
     User(String),
 }
 
-/// A withdrawal that has not reached all logins.
-#[derive(Debug, Clone)]
+/// A withdrawal that has not reached all logins. It equals itself read again if it has not gone on since.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Withdrawal {
     n: i64,
     owner: Owner,
     /// Why the logins end. `None`: they go on with another position.
     because: Option<String>,
     decided_at: Timestamp,
+    /// It has reached the logins up to this id.
+    done_to: String,
+}
+
+macro_rules! select {
+    ($end:literal) => {
+        concat!("SELECT n, client_id, sub, ended_because, decided_at, done_to FROM withdrawals ", $end)
+    };
 }
 
 /// A condition on a row of `logins`: there is no withdrawal that still has to reach it.
@@ -113,7 +121,7 @@ impl Owner {
 
 impl Store {
     /// Runs a write of an operator that may withdraw something from an owner, records it, and has it reach the owner's logins, after what earlier
-    /// commands have left of theirs.
+    /// commands have left of theirs. A command that is run again is refused if its change has been made: then it only finishes what was left.
     pub(super) async fn withdraw<T: Send + 'static>(
         &self,
         act: &Act,
@@ -122,18 +130,24 @@ impl Store {
         owner: Owner,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<(T, Detail), Error>> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let done = self.change(act, action, target, write).await?;
-        self.finish_withdrawals(&owner).await.map_err(|error| Error::Unfinished(Box::new(error)))?;
+        let done = self.change(act, action, target, write).await;
+        if !matches!(done, Ok(_) | Err(Error::Missing(_) | Error::Refused(_))) {
+            return done;
+        }
+        let finished = self.finish_withdrawals(&owner).await;
+        let done = done?;
+        finished.map_err(|error| Error::Unfinished(Box::new(error)))?;
         Ok(done)
     }
 
     async fn finish_withdrawals(&self, owner: &Owner) -> Result<(), Error> {
         let sql = match owner {
-            Owner::Client(_) => "SELECT * FROM withdrawals WHERE client_id = $1 ORDER BY n",
-            Owner::User(_) => "SELECT * FROM withdrawals WHERE sub = $1 ORDER BY n",
+            Owner::Client(_) => select!("WHERE client_id = $1 ORDER BY n"),
+            Owner::User(_) => select!("WHERE sub = $1 ORDER BY n"),
         };
         let rows = sqlx::query(sql).bind(owner.name().to_owned()).fetch_all(&self.pool).await?;
-        for withdrawal in rows.iter().map(read).collect::<Result<Vec<_>, Error>>()? {
+        // A server reports those that are damaged.
+        for withdrawal in read_each(&rows)?.into_iter().flatten() {
             while self.continue_withdrawal(&withdrawal).await? {
                 tokio::time::sleep(Withdrawal::PAUSE).await;
             }
@@ -142,9 +156,9 @@ impl Store {
     }
 
     /// The withdrawals that have not reached all logins, in the order of their decisions.
-    pub(crate) async fn list_withdrawals(&self) -> Result<Vec<Withdrawal>, Error> {
-        let rows = sqlx::query("SELECT * FROM withdrawals ORDER BY n").fetch_all(&self.pool).await?;
-        rows.iter().map(read).collect()
+    pub(crate) async fn list_withdrawals(&self) -> Result<Vec<Result<Withdrawal, Damaged>>, Error> {
+        let rows = sqlx::query(select!("ORDER BY n")).fetch_all(&self.pool).await?;
+        read_each(&rows)
     }
 
     /// Has a withdrawal reach a batch of logins. Returns whether there may be more.
@@ -152,50 +166,91 @@ impl Store {
         let withdrawal = withdrawal.clone();
         self.write(move |connection| Box::pin(async move { reach_batch(connection, &withdrawal).await })).await
     }
+
+    /// Counts the logins of an owner that have not ended, for what a write that ends them reports: before it, without its locks.
+    pub(super) async fn count_open(&self, owner: &Owner, now: Timestamp) -> Result<TakenBack, Error> {
+        let mut transaction = self.pool.begin().await?;
+        allow_a_minute(&mut transaction).await?;
+        let count = open!(
+            owner,
+            "SELECT COUNT(*) AS n, COUNT(CASE WHEN idle_ends_at > $2 AND absolute_ends_at > $2 THEN 1 END) AS valid, COUNT(status_list) AS placed
+             FROM logins",
+            ""
+        );
+        let count = sqlx::query(count).bind(owner.name().to_owned()).bind(Login::surely_over(now).seconds());
+        let row = count.fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        let number = |column: &str| Ok::<_, Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+        let (all, logins, placed) = (number("n")?, number("valid")?, number("placed")?);
+        Ok(TakenBack { login_tokens: placed > 0, logins, expired_logins: all.saturating_sub(logins), ..TakenBack::default() })
+    }
 }
 
-/// Ends all logins of an owner for a reason, or without one, takes the position of each, so that it gets another. The caller has locked or deleted the
-/// owner: logins that begin later are not concerned. Here, this is only decided and counted; [`Store::withdraw`] has it done.
+/// Millions of logins take longer to search than a request may take.
+async fn allow_a_minute(connection: &mut AnyConnection) -> Result<(), Error> {
+    if connection.backend_name() == Postgres::NAME {
+        sqlx::query("SET LOCAL statement_timeout = '60s'").execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Ends all logins of an owner for a reason, of which as many were counted before the write, or without one, takes the position of each, so that it
+/// gets another. The caller has locked or deleted the owner: logins that begin later are not concerned. Here, this is only decided;
+/// [`Store::withdraw`] has it done.
 pub(super) async fn decide(
     connection: &mut AnyConnection,
     owner: &Owner,
-    because: Option<Ending>,
+    ends: Option<(Ending, TakenBack)>,
     now: Timestamp,
 ) -> Result<TakenBack, Error> {
-    if connection.backend_name() == Postgres::NAME {
-        // Millions of logins take longer to count than a request may take. What is locked so far stops only other operators, and this owner.
-        sqlx::query("SET LOCAL statement_timeout = '60s'").execute(&mut *connection).await?;
+    let any = match ends {
+        Some(_) => open!(owner, "SELECT id FROM logins", "LIMIT 1"),
+        None => open!(owner, "SELECT id FROM logins", "AND status_list IS NOT NULL LIMIT 1"),
+    };
+    // None may have a position.
+    allow_a_minute(connection).await?;
+    if sqlx::query(any).bind(owner.name().to_owned()).fetch_optional(&mut *connection).await?.is_none() {
+        return Ok(TakenBack::default());
     }
-    let count = open!(
-        owner,
-        "SELECT COUNT(*) AS n, COUNT(CASE WHEN idle_ends_at > $2 AND absolute_ends_at > $2 THEN 1 END) AS valid, COUNT(status_list) AS placed
-         FROM logins",
-        ""
-    );
-    let row = sqlx::query(count).bind(owner.name().to_owned()).bind(Login::surely_over(now).seconds()).fetch_one(&mut *connection).await?;
-    let number = |column: &str| Ok::<_, Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
-    let (all, valid, placed) = (number("n")?, number("valid")?, number("placed")?);
-    let (reached, logins, expired_logins) = if because.is_some() { (all, valid, all.saturating_sub(valid)) } else { (placed, 0, 0) };
-    if reached > 0 {
-        let (client, user) = match owner {
-            Owner::Client(id) => (Some(id.clone()), None),
-            Owner::User(sub) => (None, Some(sub.clone())),
-        };
-        let n = epochs::raise(connection, Kind::Withdrawals).await?;
-        sqlx::query("INSERT INTO withdrawals (n, client_id, sub, ended_because, decided_at, done_to) VALUES ($1, $2, $3, $4, $5, '')")
-            .bind(n)
-            .bind(client)
-            .bind(user)
-            .bind(because.map(|because| because.as_str().to_owned()))
-            .bind(now.seconds())
-            .execute(connection)
-            .await?;
+    let (client, user) = match owner {
+        Owner::Client(id) => (Some(id.clone()), None),
+        Owner::User(sub) => (None, Some(sub.clone())),
+    };
+    let n = epochs::raise(connection, Kind::Withdrawals).await?;
+    sqlx::query("INSERT INTO withdrawals (n, client_id, sub, ended_because, decided_at, done_to) VALUES ($1, $2, $3, $4, $5, '')")
+        .bind(n)
+        .bind(client)
+        .bind(user)
+        .bind(ends.map(|(because, _)| because.as_str().to_owned()))
+        .bind(now.seconds())
+        .execute(connection)
+        .await?;
+    Ok(ends.map_or(TakenBack { login_tokens: true, ..TakenBack::default() }, |(_, counted)| counted))
+}
+
+/// Revokes the positions of the logins that ended at `now` for a reason, without a revocation, and that withdrawals had not reached. No others are
+/// left: the caller has ended all logins, and locked the number of withdrawals before.
+pub(super) async fn settle_ended(connection: &mut AnyConnection, because: Ending, now: Timestamp) -> Result<(), Error> {
+    if sqlx::query("SELECT n FROM withdrawals LIMIT 1").fetch_optional(&mut *connection).await?.is_none() {
+        return Ok(());
     }
-    Ok(TakenBack { login_tokens: placed > 0, logins, expired_logins, ..TakenBack::default() })
+    let epoch = epochs::raise(connection, Kind::Revocations).await?;
+    let at = epochs::not_before_heartbeat(connection, now).await?;
+    let revoke = sqlx::query(concat!(
+        "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
+         SELECT CAST($1 AS BIGINT), status_list, status_index, 1, CAST($2 AS BIGINT), CAST($3 AS BIGINT) FROM logins
+         WHERE ended_at = $4 AND ended_because = $5 AND status_list IS NOT NULL AND status_index IS NOT NULL AND NOT (",
+        has_its_rights!(),
+        ")"
+    ));
+    let revoke = revoke.bind(epoch).bind(at.seconds()).bind(Revocation::end_of_all(at).seconds());
+    revoke.bind(now.seconds()).bind(because.as_str()).execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM withdrawals").execute(connection).await?;
+    Ok(())
 }
 
 async fn reach_batch(connection: &mut AnyConnection, withdrawal: &Withdrawal) -> Result<bool, Error> {
-    let Withdrawal { n, owner, because, decided_at } = withdrawal;
+    let Withdrawal { n, owner, because, decided_at, .. } = withdrawal;
     // Others that lock several logins of the owner lock the owner first. Batches of other owners may have some of the logins too.
     owner.lock(connection).await?;
     epochs::lock(connection, Kind::Withdrawals).await?;
@@ -217,7 +272,7 @@ async fn reach_batch(connection: &mut AnyConnection, withdrawal: &Withdrawal) ->
                 owner,
                 "INSERT INTO revocations (epoch, list_id, start, width, revoked_at, expires_at)
                  SELECT CAST($6 AS BIGINT), status_list, status_index, 1, CAST($7 AS BIGINT), CAST($8 AS BIGINT) FROM logins",
-                "AND id <= $5 AND status_list IS NOT NULL"
+                "AND id <= $5 AND status_list IS NOT NULL AND status_index IS NOT NULL"
             );
             let revoke = withdrawal.bind(revoke, &done_to).bind(last.clone()).bind(epoch).bind(at.seconds());
             revoke.bind(Revocation::end_of_all(at).seconds()).execute(&mut *connection).await?;
@@ -246,10 +301,20 @@ async fn reach_batch(connection: &mut AnyConnection, withdrawal: &Withdrawal) ->
     }
 }
 
+fn read_each(rows: &[AnyRow]) -> Result<Vec<Result<Withdrawal, Damaged>>, Error> {
+    rows.iter().map(|row| readable(read(row))).collect()
+}
+
 fn read(row: &AnyRow) -> Result<Withdrawal, Error> {
     let owner = match row.try_get::<Option<String>, _>("client_id")? {
         Some(id) => Owner::Client(id),
         None => Owner::User(text(row, "sub")?),
     };
-    Ok(Withdrawal { n: row.try_get("n")?, owner, because: row.try_get("ended_because")?, decided_at: time(row, "decided_at")? })
+    Ok(Withdrawal {
+        n: row.try_get("n")?,
+        owner,
+        because: row.try_get("ended_because")?,
+        decided_at: time(row, "decided_at")?,
+        done_to: text(row, "done_to")?,
+    })
 }

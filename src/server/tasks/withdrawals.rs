@@ -1,6 +1,6 @@
 //! Goes on with withdrawals that a command has not brought to all logins, because it was killed or lost the database.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, mem, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
@@ -21,8 +21,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 pub(in crate::server) struct Withdrawals {
     clock: SharedClock,
     store: Store,
-    /// Whether the last round failed. That is reported when it begins.
-    failed: bool,
+    /// What the last look found.
+    seen: Vec<Withdrawal>,
+    /// Why the last round did not finish everything. A failure is reported when it begins.
+    failures: BTreeSet<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -35,23 +37,41 @@ enum Stopped {
 
 impl Withdrawals {
     pub(in crate::server) fn new(parts: &Parts) -> Self {
-        Self { clock: Arc::clone(&parts.clock), store: parts.store.clone(), failed: false }
+        Self { clock: Arc::clone(&parts.clock), store: parts.store.clone(), seen: Vec::new(), failures: BTreeSet::new() }
     }
 
-    /// Finishes all that there are. One that fails does not stop the others.
+    /// Finishes those that have not gone on since the last look: a command or another server works on the others. One that fails, or that cannot be
+    /// read, does not stop the others.
     async fn round(&mut self) {
-        // Outages of the database are reported elsewhere.
-        let Ok(Ok(open)) = timeout(TIME_LIMIT, self.store.list_withdrawals()).await else { return };
-        let mut failure = None;
-        for withdrawal in &open {
-            if let Err(error) = self.finish(withdrawal).await {
-                failure.get_or_insert(error);
+        let mut failures = BTreeSet::new();
+        match timeout(TIME_LIMIT, self.store.list_withdrawals()).await {
+            Ok(Ok(rows)) => {
+                let (mut open, seen) = (Vec::new(), mem::take(&mut self.seen));
+                for row in rows {
+                    match row {
+                        Ok(withdrawal) => open.push(withdrawal),
+                        Err(damaged) => {
+                            failures.insert(format!("a row of the table withdrawals is damaged: {}", damaged.0));
+                        }
+                    }
+                }
+                for withdrawal in open.iter().filter(|withdrawal| seen.contains(withdrawal)) {
+                    if let Err(error) = self.finish(withdrawal).await {
+                        failures.insert(error.to_string());
+                    }
+                }
+                self.seen = open;
             }
+            Ok(Err(error)) => {
+                failures.insert(error.to_string());
+            }
+            // Outages of the database are reported elsewhere.
+            Err(_) => return,
         }
-        if let Some(error) = failure.as_ref().filter(|_| !self.failed) {
-            tracing::warn!(%error, "what was withdrawn has not reached all logins; retrying");
+        for error in failures.difference(&self.failures) {
+            tracing::error!(error, "what was withdrawn has not reached all logins; retrying");
         }
-        self.failed = failure.is_some();
+        self.failures = failures;
     }
 
     async fn finish(&self, withdrawal: &Withdrawal) -> Result<(), Stopped> {

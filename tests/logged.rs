@@ -89,7 +89,8 @@ async fn spans_state_the_outcome_for_each_token_and_never_show_it() {
     assert_eq!(ask(Some(bearer(&revoked).unwrap())).await, 401);
 
     let (text, lines) = logged();
-    let spans: Vec<&Value> = lines.iter().map(|line| &line["span"]).collect();
+    // Other libraries log within these spans too, so only the ends of spans count.
+    let spans: Vec<&Value> = lines.iter().filter(|line| line["fields"]["message"] == "close").map(|line| &line["span"]).collect();
     let named = |name: &str| spans.iter().copied().filter(|span| span["name"] == name).collect::<Vec<_>>();
     assert_eq!(named("fetch_keys").iter().filter(|span| span["outcome"] == "fetched").count(), 1, "{text}");
     assert!(named("fetch_keys").iter().all(|span| span["issuer"] == issuer.url()), "{text}");

@@ -272,7 +272,7 @@ impl<F: Fetch> Shared<F> {
         });
     }
 
-    /// Called while the schedule is changed: whoever waits for the change sees this too.
+    /// Called while the schedule is changed: every task that waits for the change sees this as well.
     fn note_outcome(&self, schedule: &Schedule) {
         self.last_attempt_failed.store(schedule.failures() > 0, Ordering::Relaxed);
         self.has_outcome.store(schedule.has_outcome(), Ordering::Relaxed);

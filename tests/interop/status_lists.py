@@ -186,7 +186,7 @@ def check_interrupted(asked, proxy, token):
         for one in asked:
             one.ahead += BOUND_SECONDS + seconds
             if one.is_revoked(token):
-                raise Failure(f"{one.library.name}: believes that a list is gone, and was told so for less than a minute")
+                raise Failure(f"{one.library.name}: believes that a list is gone, although the answers have been 404 for less than a minute")
     proxy.refuses_lists_with = None
 
 

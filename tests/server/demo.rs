@@ -65,7 +65,7 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     demo.signal("INT");
     assert_eq!(demo.wait().code(), Some(0), "{:?}", demo.stderr());
     let lines: Vec<_> = demo.stderr().into_iter().filter(|line| line.contains("http.status=")).collect();
-    assert_eq!(lines.len(), 7, "a line per request: {lines:?}");
+    assert_eq!(lines.len(), 8, "a line per request, three of them by `token verify`: {lines:?}");
     assert!(lines[0].contains("POST /oauth/token") && lines[1].contains("GET /.well-known/jwks.json"), "{lines:?}");
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");

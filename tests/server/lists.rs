@@ -182,7 +182,8 @@ async fn a_name_that_is_not_a_text_makes_no_list_fail(backend: Backend) {
         "INSERT INTO clients (id, auth_methods, grants, token_lifetime, created_at, disabled_at) VALUES (x'ff', 'client_secret_basic', '', NULL, 1, NULL)",
         "INSERT INTO resources (audience, token_lifetime, created_at) VALUES (x'ff', NULL, 1)",
         "INSERT INTO users (sub, username, password_hash, created_at, disabled_at, signed_in_at) VALUES ('00000000-0000-4000-8000-000000000000', x'ff', '', 1, NULL, NULL)",
-        "INSERT INTO logins SELECT x'ff', sub, client_id, audience, scope, 1, 1, 1, 1, 1, NULL, NULL FROM logins",
+        "INSERT INTO logins (id, sub, client_id, audience, scope, generation, created_at, stepped_at, idle_ends_at, absolute_ends_at)
+         SELECT x'ff', sub, client_id, audience, scope, 1, 1, 1, 1, 1 FROM logins",
     ] {
         app.database.execute(damage).await;
     }

@@ -214,7 +214,7 @@ async fn revocations_of_one_client_leave_connections_to_other_requests(backend: 
     }
     // This client and its span are read from the database.
     app.plain_token(&other).await.granted();
-    // What is no token of this issuer needs neither a turn nor the database.
+    // A text that is not a token of this issuer needs neither a turn nor the database.
     for garbage in ["garbage", &format!("{}A", tokens[0])] {
         assert_eq!(app.revoke(&flood, &format!("token={garbage}")).await.status, 200);
     }

@@ -47,8 +47,8 @@ async fn a_restarted_server_uses_the_keys_and_clients_of_the_first(backend: Back
     let before = database.contents().await;
     let app = TestApp::start_with(database, &[]).await;
     assert_eq!(app.get("/.well-known/jwks.json").await.body, jwks);
-    app.plain_token(&client).await.granted();
     assert_eq!(app.database.contents().await, before);
+    app.plain_token(&client).await.granted();
 }
 
 async fn with_issuer(backend: Backend) -> std::sync::Arc<TestDatabase> {

@@ -153,7 +153,7 @@ async fn a_command_that_is_refused_because_its_change_was_made_finishes_what_was
     app.user("alice");
     for (id, command, refused) in [
         ("deleted", &["client", "delete", "deleted", "--yes"][..], "there is no client deleted"),
-        ("signs-nobody-in", &["client", "update", "signs-nobody-in", "--remove-grant", "password"], "does not have the grant password"),
+        ("signs-in-no-one", &["client", "update", "signs-in-no-one", "--remove-grant", "password"], "does not have the grant password"),
         ("disallowed", &["client", "update", "disallowed", "--disallow", ORDERS], "has no permission at"),
     ] {
         let client = app.app_for_users(id);

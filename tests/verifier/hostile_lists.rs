@@ -185,7 +185,7 @@ async fn sl3_a_newer_list_of_a_node_that_has_lost_its_database_keeps_what_anothe
 }
 
 #[tokio::test]
-async fn sl3_a_list_that_another_node_signed_in_the_same_second_confirms_nothing_and_is_no_error_while_the_held_one_is_fresh() {
+async fn sl3_a_list_that_another_node_signed_in_the_same_second_confirms_nothing_and_is_not_an_error_while_the_held_one_is_fresh() {
     let issuer = Issuer::start().await.unwrap();
     let verifier = warm(&issuer).await;
     assert!(verifier.verify(&revocable(&issuer)).await.is_ok());

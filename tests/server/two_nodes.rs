@@ -115,10 +115,13 @@ async fn kill_9_during_refreshes_ends_no_login(backend: Backend) {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut apps = tokio::task::JoinSet::new();
     let http = reqwest::Client::new();
+    let mut tokens = Vec::new();
     for _ in 0..APPS {
         let url = format!("http://{}/oauth/token", addr.lock().unwrap());
         let request = http.post(url).basic_auth("shop", Some(&secret)).header("content-type", "application/x-www-form-urlencoded");
-        let mut token = Answer::to(request.body(format!("grant_type=password&{SIGN_IN}"))).await.refresh_token();
+        tokens.push(Answer::to(request.body(format!("grant_type=password&{SIGN_IN}"))).await.refresh_token());
+    }
+    for mut token in tokens {
         let (addr, secret, answered, stopped) = (Arc::clone(&addr), secret.clone(), Arc::clone(&answered), stopped.clone());
         apps.spawn(async move {
             // Connections are not reused, because the server may have been killed. A request without an answer is repeated.

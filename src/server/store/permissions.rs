@@ -20,7 +20,7 @@ pub(super) fn of_one(rows: &[AnyRow]) -> Result<BTreeMap<Audience, Scope>, Error
 
 /// Whether a change from the first to the second withdraws a permission.
 pub(super) fn withdraws(before: &BTreeMap<Audience, Scope>, after: &BTreeMap<Audience, Scope>) -> bool {
-    before.iter().any(|(audience, scope)| after.get(audience).is_none_or(|still| !(scope <= still)))
+    !before.iter().all(|(audience, scope)| after.get(audience).is_some_and(|still| scope <= still))
 }
 
 /// Replaces the permissions of `owner`, with these two statements. Refuses scope tokens that the resource does not own.

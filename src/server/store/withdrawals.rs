@@ -225,7 +225,10 @@ pub(super) async fn decide(
         .bind(now.seconds())
         .execute(connection)
         .await?;
-    Ok(ends.map_or(TakenBack { login_tokens: true, ..TakenBack::default() }, |(_, counted)| counted))
+    Ok(match ends {
+        Some((_, counted)) => counted,
+        None => TakenBack { login_tokens: true, ..TakenBack::default() },
+    })
 }
 
 /// Revokes the positions of the logins that ended at `now` for a reason, without a revocation, and that withdrawals had not reached. No others are

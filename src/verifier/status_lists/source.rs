@@ -126,7 +126,7 @@ impl ListSource {
         // Set until the answer says otherwise, because an attempt that times out is dropped here.
         let doubtful = std::mem::replace(&mut state.doubtful, true);
         // Without a condition, only the issuer's own answer can confirm the list that is held.
-        let end_to_end = doubtful || forced || known.map_or(held.is_some(), |known| known.needs_the_issuer(asked_at));
+        let end_to_end = doubtful || forced || known.map_or_else(|| held.is_some(), |known| known.needs_the_issuer(asked_at));
         let http = source.clients.get(&source.issuer).await?;
         let mut request = http.get(self.url.clone()).header("accept", StatusListClaims::MEDIA_TYPE);
         if end_to_end {

@@ -39,8 +39,10 @@ async fn listed(app: &TestApp, token: &str) -> u8 {
     u8::from(List::get(app, &uri).await.set.contains(&index))
 }
 
-/// What ends the tokens of the client `shop`, of `alice`, or of both.
-const EVENTS: [(&str, bool, bool, fn(&TestDatabase)); 11] = [
+/// A name, whether it ends the tokens of the client `shop` and those of `alice`, and how it happens.
+type Event = (&'static str, bool, bool, fn(&TestDatabase));
+
+const EVENTS: [Event; 11] = [
     ("the client is disabled", true, true, |database| database.disable_client("shop")),
     ("the client is deleted", true, true, |database| database.delete_client("shop")),
     ("a permission of the client is withdrawn", true, true, |database| {

@@ -20,7 +20,9 @@ pub(crate) use error::Error;
 pub(crate) use key_set::{KeySet, MAX_SET_LEN, NotAKeySet};
 pub(crate) use loose::{Loose, NoMembers};
 pub(crate) use members::{Members, Unwanted, next};
-pub(crate) use signed::{Accepted, Unverified, Verified, unverified_claims};
+#[cfg(feature = "server")]
+pub(crate) use signed::Verified;
+pub(crate) use signed::{Accepted, Unverified, unverified_claims};
 #[cfg(any(feature = "server", feature = "testing"))]
 pub(crate) use thumbprint::thumbprint;
 pub(crate) use verification_key::VerificationKey;

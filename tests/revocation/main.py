@@ -26,7 +26,7 @@ SIBLINGS = 0.01
 # Nodes delete no more rows than this by one statement.
 DELETED_TOGETHER = 1000
 
-SHORT = {"rate": 60, "seconds": 25, "tokens": 30, "clients": 8, "users": 4, "logins": 5, "used_rate": 40, "used_seconds": 12}
+SHORT = {"rate": 60, "seconds": 25, "tokens": 30, "clients": 8, "users": 4, "logins": 5, "used_rate": 100, "used_seconds": 20}
 
 
 def nodes_of(plan):

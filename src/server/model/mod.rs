@@ -30,7 +30,7 @@ pub(crate) use filter::{ChangeFilter, ClientFilter, LoginListFilter, ResourceFil
 pub use listed::Damaged;
 pub(crate) use listed::Listed;
 pub use login::LoginId;
-pub(crate) use login::{Ending, Login, LoginFilter, Standing, TokensSince};
+pub(crate) use login::{Ending, Login, LoginFilter, LoginToken, Standing, TokensSince};
 pub use password::Password;
 pub use resource::{Resource, ResourceChange};
 pub(crate) use signing_key::{KeyState, SigningKeyRow};

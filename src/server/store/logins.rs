@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::GrantType,
-    server::model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, StatusIndex, TokensSince, Username},
+    server::model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, LoginToken, PasswordProof, StatusIndex, TokensSince, Username},
 };
 
 /// A new login, with the other data that is stored in its transaction.
@@ -174,8 +174,8 @@ impl Store {
     }
 
     /// Advances a login from its generation to the next. Returns false if another request did so first, the login is over, its tokens were
-    /// revoked since it got this position, which the new token has, or a right was withdrawn from the client or the user since the request
-    /// was decided, or has not reached the login yet. The new token expires at `tokens_end_at`.
+    /// revoked since it got the position of the new token, or a right was withdrawn from the client or the user since the request was
+    /// decided, or has not reached the login yet.
     ///
     /// The position decides where a withdrawal comes at the same time: it changes the row of the login. Where it came before, the numbers
     /// decide.
@@ -185,12 +185,11 @@ impl Store {
     pub(crate) async fn step_login(
         &self,
         login: &Login,
-        status: Option<&StatusIndex>,
-        since: TokensSince,
-        tokens_end_at: Timestamp,
+        token: LoginToken<'_>,
         clock: SharedClock,
         idle_lifetime: Duration,
     ) -> Result<bool, Error> {
+        let LoginToken { status, since, expires_at } = token;
         let (list, at) = status.map(position).unwrap_or_default();
         let (id, generation, absolute_ends_at) = (login.id.clone(), login.generation, login.absolute_ends_at);
         self.write(move |connection| {
@@ -215,7 +214,7 @@ impl Store {
                 .bind(at)
                 .bind(since.client)
                 .bind(since.user)
-                .bind(tokens_end_at.seconds())
+                .bind(expires_at.seconds())
                 .execute(connection)
                 .await?;
                 Ok(stepped.rows_affected() == 1)
@@ -224,15 +223,10 @@ impl Store {
         .await
     }
 
-    /// Whether a login goes on with this position, if it is one, and with the rights by which a request was decided, so that its last step may be
-    /// repeated by a token that expires at `tokens_end_at`. If that is much later than the end of its other tokens, it is stored.
-    pub(crate) async fn repeat_login(
-        &self,
-        id: &LoginId,
-        status: Option<&StatusIndex>,
-        since: TokensSince,
-        tokens_end_at: Timestamp,
-    ) -> Result<bool, Error> {
+    /// Whether a login goes on with the position of a token, if it has one, and with the rights by which that was decided, so that the token may repeat
+    /// its last step. If the token expires much later than its others, that is stored.
+    pub(crate) async fn repeat_login(&self, id: &LoginId, token: LoginToken<'_>) -> Result<bool, Error> {
+        let LoginToken { status, since, expires_at } = token;
         let (list, at) = status.map(position).unwrap_or_default();
         let row = sqlx::query(concat!(
             "SELECT logins.tokens_end_at FROM logins JOIN clients c ON c.id = logins.client_id JOIN users u ON u.sub = logins.sub
@@ -242,7 +236,7 @@ impl Store {
         ));
         let row = row.bind(id.to_string()).bind(list).bind(at).bind(since.client).bind(since.user).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(false) };
-        if time_if_any(&row, "tokens_end_at")?.is_some_and(|end| tokens_end_at <= end + Login::AFTER_STEP) {
+        if time_if_any(&row, "tokens_end_at")?.is_some_and(|end| expires_at <= end + Login::AFTER_STEP) {
             return Ok(true);
         }
         // The lifetime of tokens was raised since the step.
@@ -253,7 +247,7 @@ impl Store {
                     "UPDATE logins SET tokens_end_at = CASE WHEN tokens_end_at > $2 THEN tokens_end_at ELSE $2 END
                      WHERE id = $1 AND ended_at IS NULL",
                 );
-                Ok(raise.bind(id.to_string()).bind(tokens_end_at.seconds()).execute(connection).await?.rows_affected() == 1)
+                Ok(raise.bind(id.to_string()).bind(expires_at.seconds()).execute(connection).await?.rows_affected() == 1)
             })
         })
         .await

@@ -23,7 +23,7 @@ pub(crate) use change::{Change, Detail, DetailedChange, Facts, facts};
 pub use claim_name::ClaimName;
 pub use claim_value::ClaimValue;
 pub(crate) use client::StoredSecret;
-pub use client::{Client, ClientChange};
+pub use client::{Client, ClientChange, SecretDrop};
 pub use custom_claims::CustomClaims;
 pub(crate) use custom_claims::TokenClaims;
 pub(crate) use filter::{ChangeFilter, ClientFilter, LoginListFilter, ResourceFilter, UserFilter};

@@ -11,7 +11,7 @@ use super::{
     row::{name, parsed, readable, time, time_if_any, words},
     sign_in_sources::{self, SourceMark},
     status_spans::position,
-    withdrawals::has_its_rights,
+    withdrawals::{from_its_end, has_its_rights},
 };
 use crate::{
     clock::{SharedClock, Timestamp},
@@ -45,17 +45,23 @@ macro_rules! select {
     };
 }
 
-/// Selects the logins of a list. An empty text or a zero in place of a filter selects all.
+/// Selects the logins of a list. One that a withdrawal still has to end has ended. An empty text or a zero in place of a filter selects all.
 macro_rules! list {
     ($of:literal) => {
         concat!(
-            "SELECT l.id, l.sub, l.client_id, l.audience, l.scope, l.generation, l.created_at, l.stepped_at, l.idle_ends_at,
-                    l.absolute_ends_at, l.ended_at, l.ended_because, l.status_list, l.status_index, u.username
-             FROM logins l LEFT JOIN users u ON u.sub = l.sub WHERE ",
+            "SELECT logins.id, logins.sub, logins.client_id, logins.audience, logins.scope, logins.generation, logins.created_at, logins.stepped_at,
+                    logins.idle_ends_at, logins.absolute_ends_at, logins.status_list, logins.status_index, u.username,
+                    COALESCE(logins.ended_at, (SELECT w.decided_at ",
+            from_its_end!(),
+            ")) AS ended_at, COALESCE(logins.ended_because, (SELECT w.ended_because ",
+            from_its_end!(),
+            ")) AS ended_because FROM logins LEFT JOIN users u ON u.sub = logins.sub WHERE ",
             $of,
-            " AND ($3 = '' OR l.client_id = $3) AND ($4 = '' OR l.audience = $4)
-              AND ($5 = 0 OR (l.ended_at IS NULL AND l.idle_ends_at > $5 AND l.absolute_ends_at > $5))
-             ORDER BY l.created_at DESC, l.id LIMIT $2"
+            " AND ($3 = '' OR logins.client_id = $3) AND ($4 = '' OR logins.audience = $4)
+              AND ($5 = 0 OR (logins.ended_at IS NULL AND logins.idle_ends_at > $5 AND logins.absolute_ends_at > $5
+                              AND NOT EXISTS (SELECT w.n ",
+            from_its_end!(),
+            "))) ORDER BY logins.created_at DESC, logins.id LIMIT $2"
         )
     };
 }
@@ -153,10 +159,10 @@ impl Store {
     pub(crate) async fn list_logins(&self, filter: &LoginListFilter) -> Result<Vec<Listed<(Login, Option<Username>)>>, Error> {
         // The first condition of each is one that an index serves.
         let (sql, selected) = match &filter.of {
-            None => (list!("l.id <> $1"), String::new()),
-            Some(of @ LoginFilter::Id(_)) => (list!("l.id = $1"), of.name()),
-            Some(of @ LoginFilter::User(_)) => (list!("l.sub = $1"), of.name()),
-            Some(of @ LoginFilter::Client(_)) => (list!("l.client_id = $1"), of.name()),
+            None => (list!("logins.id <> $1"), String::new()),
+            Some(of @ LoginFilter::Id(_)) => (list!("logins.id = $1"), of.name()),
+            Some(of @ LoginFilter::User(_)) => (list!("logins.sub = $1"), of.name()),
+            Some(of @ LoginFilter::Client(_)) => (list!("logins.client_id = $1"), of.name()),
         };
         let rows = sqlx::query(sql)
             .bind(selected)

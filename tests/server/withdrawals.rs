@@ -20,6 +20,7 @@ on_both_databases![
     a_login_that_a_withdrawn_permission_has_not_reached_yet_gets_no_token_until_the_command_is_repeated,
     a_client_made_again_keeps_its_logins_while_those_of_the_earlier_one_end,
     a_login_that_a_withdrawal_still_has_to_end_is_listed_as_it_will_be,
+    ad10_withdrawals_that_are_not_finished_are_in_the_metrics,
 ];
 
 /// How often a server looks for what is not finished.
@@ -292,4 +293,25 @@ async fn a_login_that_a_withdrawal_still_has_to_end_is_listed_as_it_will_be(back
     two_looks(&app).await;
     assert_eq!(count(&app, "logins WHERE ended_at IS NOT NULL").await, 1);
     assert_eq!(list(&[]), early);
+}
+
+async fn ad10_withdrawals_that_are_not_finished_are_in_the_metrics(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let signed_in = app.sign_in(&shop).await;
+    let shown_after_a_look = async |count: u32| {
+        app.pass(LOOK).await;
+        let (metrics, line) = (app.metrics().await, format!("sealwright_withdrawals_open {count}"));
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    };
+    shown_after_a_look(0).await;
+    break_login(&app.database, backend, &login(&signed_in)).await;
+    app.run(&["client", "disable", "shop"]).failed_saying(&NOT_FINISHED);
+    app.database.execute("INSERT INTO withdrawals (n, decided_at, done_to) VALUES (0, 1, '')").await;
+    shown_after_a_look(2).await;
+    shown_after_a_look(2).await;
+    repair(&app.database, backend).await;
+    // The damaged row is left.
+    shown_after_a_look(1).await;
+    app.database.execute("DELETE FROM withdrawals").await;
+    shown_after_a_look(0).await;
 }

@@ -6,6 +6,7 @@ use super::{Task, failures::Failures};
 use crate::{
     clock::SharedClock,
     server::{
+        meters::Meters,
         parts::Parts,
         store::{self, Store, Withdrawal, within},
     },
@@ -19,6 +20,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 pub(in crate::server) struct Withdrawals {
     clock: SharedClock,
     store: Store,
+    meters: Arc<Meters>,
     /// What the last look found.
     seen: Vec<Withdrawal>,
     /// Why the last round did not finish everything.
@@ -27,7 +29,8 @@ pub(in crate::server) struct Withdrawals {
 
 impl Withdrawals {
     pub(in crate::server) fn new(parts: &Parts) -> Self {
-        Self { clock: Arc::clone(&parts.clock), store: parts.store.clone(), seen: Vec::new(), failures: Failures::default() }
+        let (clock, store, meters) = (Arc::clone(&parts.clock), parts.store.clone(), Arc::clone(&parts.meters));
+        Self { clock, store, meters, seen: Vec::new(), failures: Failures::default() }
     }
 
     /// Finishes those that have not gone on since the last look: a command or another server works on the others. One that fails, or that cannot be
@@ -36,6 +39,7 @@ impl Withdrawals {
         let mut failures = BTreeSet::new();
         match within(TIME_LIMIT, self.store.list_withdrawals()).await {
             Ok(rows) => {
+                self.meters.withdrawals_open.set(i64::try_from(rows.len()).unwrap_or(i64::MAX));
                 let (mut open, seen) = (Vec::new(), mem::take(&mut self.seen));
                 for row in rows {
                     match row {
@@ -46,7 +50,10 @@ impl Withdrawals {
                     }
                 }
                 for withdrawal in open.iter().filter(|withdrawal| seen.contains(withdrawal)) {
-                    failures.extend(self.finish(withdrawal).await.err().map(|error| error.to_string()));
+                    match self.finish(withdrawal).await {
+                        Ok(()) => drop(self.meters.withdrawals_open.dec()),
+                        Err(error) => drop(failures.insert(error.to_string())),
+                    }
                 }
                 self.seen = open;
             }

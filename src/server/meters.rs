@@ -107,6 +107,8 @@ pub struct Meters {
     pub foreign_refresh_tokens: Counter,
     /// Status lists signed.
     pub status_lists_signed: Counter,
+    /// Withdrawals that have not reached all logins, as far as this node knows.
+    pub(crate) withdrawals_open: Gauge,
     /// Connections closed because their source had too many.
     pub(crate) connections_refused: Counter,
     /// Idle connections closed because their place was needed.
@@ -196,6 +198,7 @@ impl Default for Meters {
             replays: Counter::default(),
             foreign_refresh_tokens: Counter::default(),
             status_lists_signed: Counter::default(),
+            withdrawals_open: Gauge::default(),
             connections_refused: Counter::default(),
             connections_evicted: Counter::default(),
             memory_refused: Counter::default(),
@@ -243,6 +246,8 @@ impl Meters {
         let help = "Refresh tokens presented by a client that they were not issued to";
         registry.register("refresh_tokens_foreign", help, self.foreign_refresh_tokens.clone());
         registry.register("status_lists_signed", "Status lists signed, each after a change", self.status_lists_signed.clone());
+        let help = "Changes by operators that have not reached all logins yet, at the last look";
+        registry.register("withdrawals_open", help, self.withdrawals_open.clone());
         let help = "Connections closed because their source had too many";
         registry.register("connections_refused", help, self.connections_refused.clone());
         let help = "Idle connections closed because their place was needed";

@@ -196,8 +196,8 @@ impl Builder {
     /// yet. It proves nothing, so never rely on it, and it is not a secret.
     ///
     /// It is sent as the comment of `User-Agent` (RFC 9110 section 10.1.5), as in `sealwright-verifier/0.1.0 (orders-api)`: so it also passes
-    /// proxies that remove unknown headers, and appears in their logs. Several processes of an API may have the same name; the issuer tells
-    /// them apart by their addresses.
+    /// proxies that remove unknown headers, and proxies may log it. Several processes of an API may have the same name; the issuer
+    /// distinguishes them by their addresses.
     ///
     /// ```
     /// # use sealwright::verifier::{BuildError, Verifier};

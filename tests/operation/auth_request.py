@@ -11,20 +11,12 @@ import subprocess
 import tempfile
 import threading
 
+from proxies import NGINX_HEAD
 from world import Server, free_port, until
 
-NGINX = """
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+NGINX = (
+    NGINX_HEAD
+    + """
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -40,6 +32,7 @@ http {{
     }}
 }}
 """
+)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ from world import Server, free_port, until
 # Longer than nginx and HAProxy keep a connection to us by default.
 PAUSE = 61
 
-
-NGINX = """
+# What every configuration of nginx here begins with: all of its files lie in one folder. What follows is in the block `http`, and closes it.
+NGINX_HEAD = """
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
@@ -29,6 +29,11 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+"""
+
+NGINX = (
+    NGINX_HEAD
+    + """
     upstream sealwright {{
         server {host}:{port};
         keepalive 64;
@@ -45,6 +50,7 @@ http {{
     }}
 }}
 """
+)
 
 HAPROXY = """
 defaults

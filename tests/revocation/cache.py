@@ -6,22 +6,13 @@ import collections
 import contextlib
 
 from front import Forwarder
-from proxies import proxy
+from proxies import NGINX_HEAD, proxy
 
-# The other node is asked only while the cached one does not answer.
-NGINX = """
-daemon off;
-user root;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+# Its workers write to the folder, which is root's. The other node is asked only while the cached one does not answer.
+NGINX = (
+    "user root;"
+    + NGINX_HEAD
+    + """
     proxy_cache_path {folder}/cache keys_zone=answers:1m use_temp_path=off;
     upstream nodes {{
         server {host}:{port} max_fails=0;
@@ -44,6 +35,7 @@ http {{
     }}
 }}
 """
+)
 LISTS = "/oauth/status-lists/"
 # What the names of verifiers begin with that are sent through the cache.
 CACHED = "cached"

@@ -19,6 +19,8 @@ on_both_databases![
     a_login_that_a_password_change_has_not_reached_yet_gets_no_token_and_later_ones_go_on,
     a_login_that_a_withdrawn_permission_has_not_reached_yet_gets_no_token_until_the_command_is_repeated,
     a_client_made_again_keeps_its_logins_while_those_of_the_earlier_one_end,
+    a_login_that_a_withdrawal_still_has_to_end_is_listed_as_it_will_be,
+    ad10_withdrawals_that_are_not_finished_are_in_the_metrics,
 ];
 
 /// How often a server looks for what is not finished.
@@ -274,4 +276,42 @@ async fn a_client_made_again_keeps_its_logins_while_those_of_the_earlier_one_end
     two_looks(&app).await;
     app.refresh(&again, &earlier.refresh_token()).await.refused(400, "invalid_grant");
     app.refresh(&again, &later.refresh_token()).await.granted();
+}
+
+async fn a_login_that_a_withdrawal_still_has_to_end_is_listed_as_it_will_be(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let signed_in = app.sign_in(&shop).await;
+    break_login(&app.database, backend, &login(&signed_in)).await;
+    let list = |options: &[&str]| app.run_json(&[&["login", "list"], options].concat());
+    allow_reading(&app).failed_saying(&NOT_FINISHED);
+    assert_eq!(list(&["--active"])[0]["id"], json!(login(&signed_in)), "it goes on with what is left");
+    app.run(&["client", "disable", "shop"]).failed_saying(&NOT_FINISHED);
+    assert_eq!(list(&["--active"]), json!([]));
+    let early = list(&[]);
+    assert_eq!((&early[0]["over"], &early[0]["end_reason"]), (&json!(true), &json!("client_disabled")));
+    repair(&app.database, backend).await;
+    two_looks(&app).await;
+    assert_eq!(count(&app, "logins WHERE ended_at IS NOT NULL").await, 1);
+    assert_eq!(list(&[]), early);
+}
+
+async fn ad10_withdrawals_that_are_not_finished_are_in_the_metrics(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    let signed_in = app.sign_in(&shop).await;
+    let shown_after_a_look = async |count: u32| {
+        app.pass(LOOK).await;
+        let (metrics, line) = (app.metrics().await, format!("sealwright_withdrawals_open {count}"));
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    };
+    shown_after_a_look(0).await;
+    break_login(&app.database, backend, &login(&signed_in)).await;
+    app.run(&["client", "disable", "shop"]).failed_saying(&NOT_FINISHED);
+    app.database.execute("INSERT INTO withdrawals (n, decided_at, done_to) VALUES (0, 1, '')").await;
+    shown_after_a_look(2).await;
+    shown_after_a_look(2).await;
+    repair(&app.database, backend).await;
+    // The damaged row is left.
+    shown_after_a_look(1).await;
+    app.database.execute("DELETE FROM withdrawals").await;
+    shown_after_a_look(0).await;
 }

@@ -12,7 +12,10 @@ use crate::{
     },
     protocol::ClientId,
     server::{
-        commands::view::{EntityView, RevokedTokensView, RevokedView},
+        commands::{
+            SecretDrop,
+            view::{EntityView, RevokedTokensView, RevokedView},
+        },
         secret::SecretId,
     },
 };
@@ -59,7 +62,7 @@ impl DropSecret {
         };
         confirmation.require(question).await?;
         let act = operator.act_now();
-        let dropped = clients.drop_secret(&act, id.clone(), secret, last, compromised).await;
+        let dropped = clients.drop_secret(&act, id.clone(), SecretDrop { secret, allow_last: last, compromised }).await;
         let (dropped, revoked) = dropped.map_err(Error::of_drop_secret)?;
         output.print_changed(&EntityView::of(id.as_str(), &dropped, act.now), view::client_with_secrets)?;
         if compromised {

@@ -12,7 +12,10 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
     server::{
-        model::{Client, ClientChange, ClientFilter, CustomClaims, Damaged, Listed, LoginFilter, StoredSecret, TakenBack, TokenLifetime},
+        model::{
+            Client, ClientChange, ClientFilter, CustomClaims, Damaged, Listed, LoginFilter, SecretDrop, StoredSecret, TakenBack,
+            TokenLifetime,
+        },
         secret::{ClientSecret, SecretId},
         store::{Error as StoreError, Missing, Store},
     },
@@ -169,21 +172,14 @@ impl Clients<'_> {
         Ok(secret)
     }
 
-    /// Deletes a secret; the last valid one only if `allow_last`. If it is compromised, also revokes the tokens that the client got for itself, and
-    /// returns whether there were any that were not revoked yet.
+    /// Deletes a secret. If it is compromised, also revokes the tokens that the client got for itself, and returns whether there were any that were not
+    /// revoked yet.
     ///
     /// # Errors
     ///
     /// If there is no such client or secret, it is the last valid one, or the database fails.
-    pub async fn drop_secret(
-        &self,
-        act: &Act,
-        id: ClientId,
-        secret: SecretId,
-        allow_last: bool,
-        compromised: bool,
-    ) -> Result<(Result<Client, Damaged>, bool), Error> {
-        or_nearest(self.store, self.store.delete_client_secret(act, id, secret, allow_last, compromised).await).await
+    pub async fn drop_secret(&self, act: &Act, id: ClientId, dropped: SecretDrop) -> Result<(Result<Client, Damaged>, bool), Error> {
+        or_nearest(self.store, self.store.delete_client_secret(act, id, dropped).await).await
     }
 
     /// Revokes all tokens that a client got for itself. The client goes on, and so do the logins of users. Returns whether there were any that were not

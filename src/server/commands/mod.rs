@@ -30,8 +30,8 @@ pub use users::{NewUser, Users};
 pub use super::{
     act::Act,
     model::{
-        ClaimName, ClaimValue, Client, ClientChange, CustomClaims, Damaged, LoginId, Password, Resource, ResourceChange, TakenBack,
-        TokenLifetime, User, UserChange, Username,
+        ClaimName, ClaimValue, Client, ClientChange, CustomClaims, Damaged, LoginId, Password, Resource, ResourceChange, SecretDrop,
+        TakenBack, TokenLifetime, User, UserChange, Username,
     },
     secret::SecretId,
 };

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     protocol::ErrorCode,
     server::{
-        model::{Client, Ending, Login, Standing, TokensSince, User},
+        model::{Client, Ending, Login, LoginToken, Standing, TokensSince, User},
         telemetry,
     },
 };
@@ -66,13 +66,14 @@ impl TokenIssuer {
             let status = self.revocations.of_login(&login, since, now).await.map_err(Fault::from)?;
             let subject = Subject::User { user: &user, auth_time: login.created_at, login: status.as_ref() };
             let mut issued = self.mint(client, subject, target, now).await?;
+            let access_token = LoginToken { status: status.as_ref(), since, expires_at: issued.expires_at };
             // A withdrawal that comes after this check revokes the position.
             let unchanged = if login.generation == token.generation {
                 issued.refresh_token = Some(self.logins.next_token(&login));
-                self.logins.step(&login, status.as_ref(), since, issued.expires_at).await
+                self.logins.step(&login, access_token).await
             } else {
                 issued.refresh_token = Some(self.logins.current_token(&login));
-                self.logins.repeat(&login, status.as_ref(), since, issued.expires_at).await
+                self.logins.repeat(&login, access_token).await
             };
             if unchanged.map_err(Fault::from)? {
                 return Ok(issued);

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::{Policy, RefreshToken};
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::{Audience, ClientId, Scope},
     server::{
         keys::MacKey,
-        model::{Ending, Login, LoginId, PasswordProof, StatusIndex, TokensSince, UserId},
-        store::{Error, SignedIn, SourceMark, Store},
+        model::{Ending, Login, LoginId, LoginToken, PasswordProof, StatusIndex, TokensSince, UserId},
+        store::{Error, SignedIn, SourceMark, Store, within},
         telemetry,
     },
 };
@@ -94,8 +92,7 @@ impl Logins {
 
     /// Reads the login of a refresh token, and whether everything that was withdrawn has reached it.
     pub(crate) async fn find(&self, token: &RefreshToken) -> Result<Option<(Login, bool)>, Error> {
-        let finding = self.store.find_login(&token.login);
-        timeout(TIME_LIMIT, finding).await.map_err(|_| Error::Silent(TIME_LIMIT))?
+        within(TIME_LIMIT, self.store.find_login(&token.login)).await
     }
 
     /// The current refresh token of `login`.
@@ -108,30 +105,15 @@ impl Logins {
         RefreshToken { login: login.id.clone(), generation: login.generation + 1 }.to_text(&self.key)
     }
 
-    /// Advances `login` to its next generation, with an access token that expires at `tokens_end_at`. Returns false if it has changed since
-    /// it was read, has lost the position of the new token, or a right was withdrawn; the caller then reads it again.
-    pub(crate) async fn step(
-        &self,
-        login: &Login,
-        status: Option<&StatusIndex>,
-        since: TokensSince,
-        tokens_end_at: Timestamp,
-    ) -> Result<bool, Error> {
-        let stepping = self.store.step_login(login, status, since, tokens_end_at, self.clock.clone(), self.policy.idle_lifetime);
-        timeout(TIME_LIMIT, stepping).await.map_err(|_| Error::Silent(TIME_LIMIT))?
+    /// Advances `login` to its next generation, with the access token `token`. Returns false if it has changed since it was read, has lost the
+    /// position of the token, or a right was withdrawn; the caller then reads it again.
+    pub(crate) async fn step(&self, login: &Login, token: LoginToken<'_>) -> Result<bool, Error> {
+        within(TIME_LIMIT, self.store.step_login(login, token, self.clock.clone(), self.policy.idle_lifetime)).await
     }
 
-    /// Whether `login` still has the position of a token that repeats the last one, and the rights by which that was decided. The token
-    /// expires at `tokens_end_at`.
-    pub(crate) async fn repeat(
-        &self,
-        login: &Login,
-        status: Option<&StatusIndex>,
-        since: TokensSince,
-        tokens_end_at: Timestamp,
-    ) -> Result<bool, Error> {
-        let repeating = self.store.repeat_login(&login.id, status, since, tokens_end_at);
-        timeout(TIME_LIMIT, repeating).await.map_err(|_| Error::Silent(TIME_LIMIT))?
+    /// Whether `login` still has the position of `token`, which repeats its last one, and the rights by which that was decided.
+    pub(crate) async fn repeat(&self, login: &Login, token: LoginToken<'_>) -> Result<bool, Error> {
+        within(TIME_LIMIT, self.store.repeat_login(&login.id, token)).await
     }
 
     /// Ends a login. Only the request that actually ends it writes the log line.

@@ -90,6 +90,17 @@ impl StoredSecret {
     }
 }
 
+/// A secret to drop.
+#[derive(Debug, Clone)]
+pub struct SecretDrop {
+    /// Its id.
+    pub secret: SecretId,
+    /// Whether it may be the last valid one.
+    pub allow_last: bool,
+    /// Whether others may know it: then the tokens that the client got for itself are revoked.
+    pub compromised: bool,
+}
+
 /// The changes of an update. `None` and empty values change nothing.
 #[derive(Debug, Clone, Default)]
 pub struct ClientChange {

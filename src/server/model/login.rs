@@ -79,6 +79,16 @@ impl TokensSince {
     }
 }
 
+/// The access token that a refresh of a login brings, as far as it depends on the login.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoginToken<'a> {
+    /// Its position in a status list.
+    pub(crate) status: Option<&'a StatusIndex>,
+    /// The rights by which it was decided.
+    pub(crate) since: TokensSince,
+    pub(crate) expires_at: Timestamp,
+}
+
 /// Selects logins.
 #[derive(Debug, Clone)]
 pub(crate) enum LoginFilter {

@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    lists::{Lists, Pace, within},
+    lists::{Lists, Pace},
     resting::{Positions, Resting},
     view::View,
 };
 use crate::{
     clock::Timestamp,
     server::{
-        store::{self, LEAP, Store},
+        store::{self, LEAP, Store, within},
         telemetry,
     },
 };

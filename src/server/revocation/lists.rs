@@ -8,7 +8,6 @@ use std::{
 };
 
 use roaring::RoaringBitmap;
-use tokio::time::timeout;
 
 use super::resting::{Positions, Resting};
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
     server::{
         keys::SKEW,
         model::{Damaged, Revocation, StatusListId},
-        store::{self, Store},
+        store::{self, Store, within},
     },
 };
 
@@ -58,11 +57,6 @@ impl Pace {
     /// A node serves nothing before it has read everything.
     pub(super) const AT_START: Self = Self { query: Duration::MAX, share: Duration::MAX };
     pub(super) const OF_LOOK: Self = Self { query: Duration::from_secs(2), share: Duration::from_secs(1) };
-}
-
-/// Waits for the database no longer than `limit`.
-pub(super) async fn within<T>(limit: Duration, query: impl Future<Output = Result<T, store::Error>>) -> Result<T, store::Error> {
-    timeout(limit, query).await.unwrap_or(Err(store::Error::Silent(limit)))
 }
 
 impl Lists {

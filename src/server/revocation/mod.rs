@@ -24,7 +24,6 @@ pub(crate) use publisher::{NotPublished, Publisher};
 pub(crate) use view::Snapshot;
 
 use known::Known;
-use lists::within;
 use resting::Positions;
 use spans::Spans;
 use view::View;
@@ -35,7 +34,7 @@ use crate::{
     server::{
         model::{Login, StatusIndex, StatusListId, StatusSpan, TokensSince},
         settings::{self, Setting, Values, boolean, setting},
-        store::{self, Store},
+        store::{self, Store, within},
     },
 };
 

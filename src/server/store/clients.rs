@@ -14,7 +14,7 @@ use crate::{
     protocol::{ClientId, GrantType},
     server::{
         act::Act,
-        model::{self, Client, ClientChange, Damaged, Detail, Ending, StoredSecret, TakenBack},
+        model::{self, Client, ClientChange, Damaged, Detail, Ending, SecretDrop, StoredSecret, TakenBack},
         secret::SecretId,
     },
 };
@@ -170,15 +170,13 @@ impl Store {
         .await
     }
 
-    /// Deletes a secret, and if it is compromised, revokes the client's tokens. The last valid one is deleted only if `allow_last`. Returns the changed
-    /// client, unless it is damaged, and whether tokens were revoked.
+    /// Deletes a secret, and if it is compromised, revokes the client's tokens. Returns the changed client, unless it is damaged, and whether tokens were
+    /// revoked.
     pub(crate) async fn delete_client_secret(
         &self,
         act: &Act,
         id: ClientId,
-        secret: SecretId,
-        allow_last: bool,
-        compromised: bool,
+        SecretDrop { secret, allow_last, compromised }: SecretDrop,
     ) -> Result<(Result<Client, Damaged>, bool), Error> {
         let now = act.now;
         self.change(act, "client.drop_secret", format!("{id} {secret}"), move |connection| {

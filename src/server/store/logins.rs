@@ -11,12 +11,12 @@ use super::{
     row::{name, parsed, readable, time, time_if_any, words},
     sign_in_sources::{self, SourceMark},
     status_spans::position,
-    withdrawals::has_its_rights,
+    withdrawals::{from_its_end, has_its_rights},
 };
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::GrantType,
-    server::model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, PasswordProof, StatusIndex, TokensSince, Username},
+    server::model::{Listed, Login, LoginFilter, LoginId, LoginListFilter, LoginToken, PasswordProof, StatusIndex, TokensSince, Username},
 };
 
 /// A new login, with the other data that is stored in its transaction.
@@ -45,17 +45,23 @@ macro_rules! select {
     };
 }
 
-/// Selects the logins of a list. An empty text or a zero in place of a filter selects all.
+/// Selects the logins of a list. One that a withdrawal still has to end has ended. An empty text or a zero in place of a filter selects all.
 macro_rules! list {
     ($of:literal) => {
         concat!(
-            "SELECT l.id, l.sub, l.client_id, l.audience, l.scope, l.generation, l.created_at, l.stepped_at, l.idle_ends_at,
-                    l.absolute_ends_at, l.ended_at, l.ended_because, l.status_list, l.status_index, u.username
-             FROM logins l LEFT JOIN users u ON u.sub = l.sub WHERE ",
+            "SELECT logins.id, logins.sub, logins.client_id, logins.audience, logins.scope, logins.generation, logins.created_at, logins.stepped_at,
+                    logins.idle_ends_at, logins.absolute_ends_at, logins.status_list, logins.status_index, u.username,
+                    COALESCE(logins.ended_at, (SELECT w.decided_at ",
+            from_its_end!(),
+            ")) AS ended_at, COALESCE(logins.ended_because, (SELECT w.ended_because ",
+            from_its_end!(),
+            ")) AS ended_because FROM logins LEFT JOIN users u ON u.sub = logins.sub WHERE ",
             $of,
-            " AND ($3 = '' OR l.client_id = $3) AND ($4 = '' OR l.audience = $4)
-              AND ($5 = 0 OR (l.ended_at IS NULL AND l.idle_ends_at > $5 AND l.absolute_ends_at > $5))
-             ORDER BY l.created_at DESC, l.id LIMIT $2"
+            " AND ($3 = '' OR logins.client_id = $3) AND ($4 = '' OR logins.audience = $4)
+              AND ($5 = 0 OR (logins.ended_at IS NULL AND logins.idle_ends_at > $5 AND logins.absolute_ends_at > $5
+                              AND NOT EXISTS (SELECT w.n ",
+            from_its_end!(),
+            "))) ORDER BY logins.created_at DESC, logins.id LIMIT $2"
         )
     };
 }
@@ -153,10 +159,10 @@ impl Store {
     pub(crate) async fn list_logins(&self, filter: &LoginListFilter) -> Result<Vec<Listed<(Login, Option<Username>)>>, Error> {
         // The first condition of each is one that an index serves.
         let (sql, selected) = match &filter.of {
-            None => (list!("l.id <> $1"), String::new()),
-            Some(of @ LoginFilter::Id(_)) => (list!("l.id = $1"), of.name()),
-            Some(of @ LoginFilter::User(_)) => (list!("l.sub = $1"), of.name()),
-            Some(of @ LoginFilter::Client(_)) => (list!("l.client_id = $1"), of.name()),
+            None => (list!("logins.id <> $1"), String::new()),
+            Some(of @ LoginFilter::Id(_)) => (list!("logins.id = $1"), of.name()),
+            Some(of @ LoginFilter::User(_)) => (list!("logins.sub = $1"), of.name()),
+            Some(of @ LoginFilter::Client(_)) => (list!("logins.client_id = $1"), of.name()),
         };
         let rows = sqlx::query(sql)
             .bind(selected)
@@ -174,8 +180,8 @@ impl Store {
     }
 
     /// Advances a login from its generation to the next. Returns false if another request did so first, the login is over, its tokens were
-    /// revoked since it got this position, which the new token has, or a right was withdrawn from the client or the user since the request
-    /// was decided, or has not reached the login yet. The new token expires at `tokens_end_at`.
+    /// revoked since it got the position of the new token, or a right was withdrawn from the client or the user since the request was
+    /// decided, or has not reached the login yet.
     ///
     /// The position decides where a withdrawal comes at the same time: it changes the row of the login. Where it came before, the numbers
     /// decide.
@@ -185,12 +191,11 @@ impl Store {
     pub(crate) async fn step_login(
         &self,
         login: &Login,
-        status: Option<&StatusIndex>,
-        since: TokensSince,
-        tokens_end_at: Timestamp,
+        token: LoginToken<'_>,
         clock: SharedClock,
         idle_lifetime: Duration,
     ) -> Result<bool, Error> {
+        let LoginToken { status, since, expires_at } = token;
         let (list, at) = status.map(position).unwrap_or_default();
         let (id, generation, absolute_ends_at) = (login.id.clone(), login.generation, login.absolute_ends_at);
         self.write(move |connection| {
@@ -215,7 +220,7 @@ impl Store {
                 .bind(at)
                 .bind(since.client)
                 .bind(since.user)
-                .bind(tokens_end_at.seconds())
+                .bind(expires_at.seconds())
                 .execute(connection)
                 .await?;
                 Ok(stepped.rows_affected() == 1)
@@ -224,15 +229,10 @@ impl Store {
         .await
     }
 
-    /// Whether a login goes on with this position, if it is one, and with the rights by which a request was decided, so that its last step may be
-    /// repeated by a token that expires at `tokens_end_at`. If that is much later than the end of its other tokens, it is stored.
-    pub(crate) async fn repeat_login(
-        &self,
-        id: &LoginId,
-        status: Option<&StatusIndex>,
-        since: TokensSince,
-        tokens_end_at: Timestamp,
-    ) -> Result<bool, Error> {
+    /// Whether a login goes on with the position of a token, if it has one, and with the rights by which that was decided, so that the token may repeat
+    /// its last step. If the token expires much later than its others, that is stored.
+    pub(crate) async fn repeat_login(&self, id: &LoginId, token: LoginToken<'_>) -> Result<bool, Error> {
+        let LoginToken { status, since, expires_at } = token;
         let (list, at) = status.map(position).unwrap_or_default();
         let row = sqlx::query(concat!(
             "SELECT logins.tokens_end_at FROM logins JOIN clients c ON c.id = logins.client_id JOIN users u ON u.sub = logins.sub
@@ -242,7 +242,7 @@ impl Store {
         ));
         let row = row.bind(id.to_string()).bind(list).bind(at).bind(since.client).bind(since.user).fetch_optional(&self.pool).await?;
         let Some(row) = row else { return Ok(false) };
-        if time_if_any(&row, "tokens_end_at")?.is_some_and(|end| tokens_end_at <= end + Login::AFTER_STEP) {
+        if time_if_any(&row, "tokens_end_at")?.is_some_and(|end| expires_at <= end + Login::AFTER_STEP) {
             return Ok(true);
         }
         // The lifetime of tokens was raised since the step.
@@ -253,7 +253,7 @@ impl Store {
                     "UPDATE logins SET tokens_end_at = CASE WHEN tokens_end_at > $2 THEN tokens_end_at ELSE $2 END
                      WHERE id = $1 AND ended_at IS NULL",
                 );
-                Ok(raise.bind(id.to_string()).bind(tokens_end_at.seconds()).execute(connection).await?.rows_affected() == 1)
+                Ok(raise.bind(id.to_string()).bind(expires_at.seconds()).execute(connection).await?.rows_affected() == 1)
             })
         })
         .await

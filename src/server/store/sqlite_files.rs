@@ -80,8 +80,8 @@ const FRAMES_CHECKED: u64 = 10_000;
 /// A checkpoint copies the newest version of each page, up to some frame of the log, in ascending order of pages. So at least one page of
 /// the file equals that in the log; and if this holds up to some frame, it holds for page 1 too, if an earlier frame contains page 1.
 ///
-/// If the log has more than `limit` frames and the file contains none of the last ones, the log counts as another file's: a wrong refusal tells the operator
-/// what to do, whereas a damaged file cannot be repaired.
+/// If the log has more than `limit` frames and none of the last ones is in the file, the log counts as another file's: after a wrong refusal, the operator
+/// can do what the error says, whereas a damaged file cannot be repaired.
 fn has_no_page_of(path: &Path, log: &Path, limit: u64) -> io::Result<bool> {
     const FIRST_PAGE: u32 = 1;
     let Some(mut log) = Log::open(log)? else { return Ok(false) };

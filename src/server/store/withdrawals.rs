@@ -60,6 +60,15 @@ macro_rules! has_its_rights {
 }
 pub(super) use has_its_rights;
 
+/// The end of a subquery about a row of `logins`: the first of the withdrawals that end it and still have to reach it.
+macro_rules! from_its_end {
+    () => {
+        "FROM withdrawals w WHERE w.n > logins.rights_since AND (w.client_id = logins.client_id OR w.sub = logins.sub)
+         AND w.ended_because IS NOT NULL ORDER BY w.n LIMIT 1"
+    };
+}
+pub(super) use from_its_end;
+
 /// Builds a statement about the logins of an owner (`$1`) that have not ended.
 macro_rules! open {
     ($owner:expr, $before:literal, $after:literal) => {

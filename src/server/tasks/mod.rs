@@ -2,6 +2,7 @@
 
 mod certificate_watch;
 mod epoch_watch;
+mod failures;
 mod housekeeping;
 mod key_rotation;
 mod purge;

@@ -1,12 +1,11 @@
 //! Deletes old rows as fast as they come: in small batches, for a share of each round, and what is left in the next round.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use tokio::time::timeout;
-
+use super::failures::Failures;
 use crate::{
     clock::{Stopwatch, Timestamp},
-    server::store::{self, OldRows, Store},
+    server::store::{self, OldRows, Store, within},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -38,8 +37,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Purges {
     kinds: [Purge; ALL.len()],
-    /// Whether the database failed in the last round. That is reported when it begins.
-    failed: bool,
+    failures: Failures,
 }
 
 #[derive(Debug)]
@@ -51,40 +49,28 @@ struct Purge {
     due: Option<Timestamp>,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Stopped {
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error("the database did not answer within {} s", TIME_LIMIT.as_secs())]
-    Slow(#[from] tokio::time::error::Elapsed),
-}
-
 impl Purges {
     pub(super) fn new() -> Self {
-        Self { kinds: ALL.map(|(rows, keep, pause)| Purge { rows, keep, pause, due: None }), failed: false }
+        Self { kinds: ALL.map(|(rows, keep, pause)| Purge { rows, keep, pause, due: None }), failures: Failures::default() }
     }
 
-    /// Deletes what is due. Rows end by `now`.
+    /// Deletes what is due. Rows end by `now`. A kind that cannot be deleted does not stop the others.
     pub(super) async fn round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) {
-        let failure = self.try_round(store, now, steady).await.err();
-        if let Some(error) = failure.as_ref().filter(|_| !self.failed) {
-            tracing::warn!(%error, "old rows could not be deleted; retrying");
+        let mut failures = BTreeSet::new();
+        if self.kinds.iter().any(|kind| kind.is_due(steady)) {
+            // A database that does not answer is waited for once, and not for each kind.
+            match within(TIME_LIMIT, store.find_heartbeat()).await {
+                Ok(_) => {
+                    for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(steady)) {
+                        failures.extend(kind.round(store, now, steady).await.err().map(|error| error.to_string()));
+                    }
+                }
+                Err(error) => {
+                    failures.insert(error.to_string());
+                }
+            }
         }
-        self.failed = failure.is_some();
-    }
-
-    /// A kind that cannot be deleted does not stop the others. Returns the first error.
-    async fn try_round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) -> Result<(), Stopped> {
-        if !self.kinds.iter().any(|kind| kind.is_due(steady)) {
-            return Ok(());
-        }
-        // A database that does not answer is waited for once, and not for each kind.
-        timeout(TIME_LIMIT, store.find_heartbeat()).await??;
-        let mut outcome = Ok(());
-        for kind in self.kinds.iter_mut().filter(|kind| kind.is_due(steady)) {
-            outcome = outcome.and(kind.round(store, now, steady).await);
-        }
-        outcome
+        self.failures.replace(failures, |error| tracing::warn!(error, "old rows could not be deleted; retrying"));
     }
 }
 
@@ -93,17 +79,16 @@ impl Purge {
         self.due.is_none_or(|due| due <= steady)
     }
 
-    async fn round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) -> Result<(), Stopped> {
+    async fn round(&mut self, store: &Store, now: Timestamp, steady: Timestamp) -> Result<(), store::Error> {
         let (begun, mut deleted) = (Stopwatch::start(), 0);
         let outcome = loop {
-            match timeout(TIME_LIMIT, store.purge(self.rows, now - self.keep)).await {
-                Ok(Ok(0)) => {
+            match within(TIME_LIMIT, store.purge(self.rows, now - self.keep)).await {
+                Ok(0) => {
                     self.due = Some(steady + self.pause);
                     break Ok(());
                 }
-                Ok(Ok(count)) => deleted += count,
-                Ok(Err(error)) => break Err(error.into()),
-                Err(slow) => break Err(slow.into()),
+                Ok(count) => deleted += count,
+                Err(error) => break Err(error),
             }
             if begun.elapsed() >= SHARE {
                 break Ok(());

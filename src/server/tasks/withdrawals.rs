@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeSet, convert::Infallible, mem, sync::Arc, time::Duration};
 
-use tokio::time::timeout;
-
-use super::Task;
+use super::{Task, failures::Failures};
 use crate::{
     clock::SharedClock,
     server::{
+        meters::Meters,
         parts::Parts,
-        store::{self, Store, Withdrawal},
+        store::{self, Store, Withdrawal, within},
     },
 };
 
@@ -21,31 +20,26 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 pub(in crate::server) struct Withdrawals {
     clock: SharedClock,
     store: Store,
+    meters: Arc<Meters>,
     /// What the last look found.
     seen: Vec<Withdrawal>,
-    /// Why the last round did not finish everything. A failure is reported when it begins.
-    failures: BTreeSet<String>,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Stopped {
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    #[error("the database did not answer within {} s", TIME_LIMIT.as_secs())]
-    Slow(#[from] tokio::time::error::Elapsed),
+    /// Why the last round did not finish everything.
+    failures: Failures,
 }
 
 impl Withdrawals {
     pub(in crate::server) fn new(parts: &Parts) -> Self {
-        Self { clock: Arc::clone(&parts.clock), store: parts.store.clone(), seen: Vec::new(), failures: BTreeSet::new() }
+        let (clock, store, meters) = (Arc::clone(&parts.clock), parts.store.clone(), Arc::clone(&parts.meters));
+        Self { clock, store, meters, seen: Vec::new(), failures: Failures::default() }
     }
 
     /// Finishes those that have not gone on since the last look: a command or another server works on the others. One that fails, or that cannot be
     /// read, does not stop the others.
     async fn round(&mut self) {
         let mut failures = BTreeSet::new();
-        match timeout(TIME_LIMIT, self.store.list_withdrawals()).await {
-            Ok(Ok(rows)) => {
+        match within(TIME_LIMIT, self.store.list_withdrawals()).await {
+            Ok(rows) => {
+                self.meters.withdrawals_open.set(i64::try_from(rows.len()).unwrap_or(i64::MAX));
                 let (mut open, seen) = (Vec::new(), mem::take(&mut self.seen));
                 for row in rows {
                     match row {
@@ -56,26 +50,24 @@ impl Withdrawals {
                     }
                 }
                 for withdrawal in open.iter().filter(|withdrawal| seen.contains(withdrawal)) {
-                    if let Err(error) = self.finish(withdrawal).await {
-                        failures.insert(error.to_string());
+                    match self.finish(withdrawal).await {
+                        Ok(()) => drop(self.meters.withdrawals_open.dec()),
+                        Err(error) => drop(failures.insert(error.to_string())),
                     }
                 }
                 self.seen = open;
             }
-            Ok(Err(error)) => {
+            // Outages of the database are reported elsewhere.
+            Err(store::Error::Silent(_)) => return,
+            Err(error) => {
                 failures.insert(error.to_string());
             }
-            // Outages of the database are reported elsewhere.
-            Err(_) => return,
         }
-        for error in failures.difference(&self.failures) {
-            tracing::error!(error, "what was withdrawn has not reached all logins; retrying");
-        }
-        self.failures = failures;
+        self.failures.replace(failures, |error| tracing::error!(error, "what was withdrawn has not reached all logins; retrying"));
     }
 
-    async fn finish(&self, withdrawal: &Withdrawal) -> Result<(), Stopped> {
-        while timeout(TIME_LIMIT, self.store.continue_withdrawal(withdrawal)).await?? {
+    async fn finish(&self, withdrawal: &Withdrawal) -> Result<(), store::Error> {
+        while within(TIME_LIMIT, self.store.continue_withdrawal(withdrawal)).await? {
             tokio::time::sleep(Withdrawal::PAUSE).await;
         }
         Ok(())

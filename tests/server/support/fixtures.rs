@@ -8,7 +8,8 @@ use sealwright::{
     server::{
         Config,
         commands::{
-            Act, ClientChange, Commands, LoginsOf, NewClient, NewResource, NewUser, Password, ResourceChange, TokenLifetime, UserChange,
+            Act, ClientChange, Commands, LoginsOf, NewClient, NewResource, NewUser, Password, ResourceChange, SecretDrop, TokenLifetime,
+            UserChange,
         },
         config::Sources,
     },
@@ -136,10 +137,9 @@ impl TestDatabase {
 
     /// Deletes this secret of the client, even if it is the last one.
     pub(crate) fn drop_secret(&self, client: &Credential) {
-        let (id, secret) = (client.id.parse().unwrap(), client.secret[3..19].parse().unwrap());
-        self.operate(async |operator| {
-            operator.commands.clients().drop_secret(&operator.act, id, secret, true, false).await.map(drop).unwrap()
-        });
+        let id = client.id.parse().unwrap();
+        let dropped = SecretDrop { secret: client.secret[3..19].parse().unwrap(), allow_last: true, compromised: false };
+        self.operate(async |operator| operator.commands.clients().drop_secret(&operator.act, id, dropped).await.map(drop).unwrap());
     }
 
     /// A user who may have `scope` at `https://orders.example`.

@@ -95,7 +95,7 @@ impl SigningKey {
         self.sign(AccessTokenClaims::TYPE, claims, ed25519)
     }
 
-    /// The same for other claims, under the `typ` by which a verifier tells them from a token (RFC 8725 section 3.11).
+    /// The same for other claims, under the `typ` by which a verifier distinguishes them from a token (RFC 8725 section 3.11).
     pub(super) fn sign(self, typ: &str, claims: &impl Serialize, ed25519: Ed25519Name) -> Result<String, JoseError> {
         let signer: &dyn JwsSigner = match self {
             Self::Software(signer) => &SoftwareSigner { ed25519, ..signer },

@@ -113,7 +113,13 @@ impl StoredToken {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::{
+        client::{Credentials, Secret},
+        clock::ManualClock,
+    };
 
     const NOON: i64 = 1_795_500_000;
 
@@ -166,5 +172,21 @@ mod tests {
         for text in ["", "{", "[]", "null", "{\"access_token\":\"eyJ\"}", "\0\0\0\0"] {
             assert!(StoredToken::read(text.as_bytes()).is_none(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_does_not_answer_is_waited_for_up_to_a_limit() {
+        const WITHIN: Duration = Duration::from_secs(3);
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let issuer = format!("http://{}", silent.local_addr().unwrap());
+        let fetch = Credentials::client("billing", Secret::value("secret")).issuer(issuer).single_fetch().unwrap();
+        let clock = ManualClock::at(Timestamp::from_seconds(NOON));
+        let (token, ()) = tokio::join!(fetch.token(None, WITHIN, &clock), async {
+            while clock.sleepers() != [SINGLE_FETCH] {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(WITHIN);
+        });
+        assert!(matches!(token, Err(Error::Unreachable { .. })), "{token:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The folder of cached tokens, and the rule for who may read and write there.
+//! The folder of cached tokens, and the rule on its access: which users may read and write there.
 //!
 //! | subject | rule |
 //! |---|---|

@@ -7,8 +7,8 @@
 //! | the folder | is not a symbolic link, belongs to this process's user, and no one else has access (0700) |
 //! | a file in it | the same (0600) |
 //!
-//! What breaks the rule is neither used nor changed. Files are opened relative to the open folder, so a folder that is put in its place
-//! after the check is not used.
+//! A folder that breaks the rule is neither used nor changed. A file that does is not used, and the next token replaces it. Files are opened
+//! relative to the open folder, so a folder that is put in its place after the check is not used.
 
 use std::{
     env,

@@ -80,7 +80,7 @@ enum Command {
     /// Changes: what operators changed
     #[command(subcommand)]
     Change(change::Command),
-    /// Access tokens: inspect, verify or revoke one
+    /// Access tokens: get, inspect, verify or revoke one
     #[command(subcommand)]
     Token(token::Command),
     /// Check configuration, database and keys without starting a server

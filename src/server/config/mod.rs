@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-pub(crate) use super::settings::parse_duration;
+pub(crate) use super::settings::{CLIENT_SECRET, USER_PASSWORD, parse_duration};
 pub use super::settings::{Error, Setting, Sources};
 
 use super::{

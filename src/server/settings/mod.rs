@@ -11,6 +11,7 @@ mod values;
 pub use error::Error;
 pub use setting::Setting;
 pub use sources::Sources;
+pub(crate) use sources::{CLIENT_SECRET, USER_PASSWORD};
 
 pub(crate) use parsers::{boolean, by_rule, cores, duration, number, parse_duration, path, without_reason};
 pub(crate) use setting::setting;

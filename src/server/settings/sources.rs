@@ -30,6 +30,12 @@ const PREFIX: &str = "SEALWRIGHT_";
 /// Names the file; it is not a setting.
 const FILE_VARIABLE: &str = "SEALWRIGHT_CONFIG";
 const DEFAULT_FILE: &str = "sealwright.toml";
+/// The secret of the client for which a command gets tokens.
+pub(crate) const CLIENT_SECRET: &str = "SEALWRIGHT_CLIENT_SECRET";
+/// The password of the user for whom a command gets tokens.
+pub(crate) const USER_PASSWORD: &str = "SEALWRIGHT_USER_PASSWORD";
+/// Variables that are not settings of a server. Someone who runs a server may also get tokens, in the same shell.
+const OTHER_VARIABLES: [&str; 2] = [CLIENT_SECRET, USER_PASSWORD];
 
 impl Sources {
     /// The sources of this process: these flags, its environment, and `file`, else `SEALWRIGHT_CONFIG`, else
@@ -56,7 +62,8 @@ impl Sources {
             .map(|path| values_of_file(settings, path))
             .transpose()?
             .unwrap_or_default();
-        let (service_links, environment): (Vec<_>, Vec<_>) = self.environment.into_iter().partition(|(variable, value)| {
+        let environment = self.environment.into_iter().filter(|(variable, _)| !OTHER_VARIABLES.contains(&variable.as_str()));
+        let (service_links, environment): (Vec<_>, Vec<_>) = environment.partition(|(variable, value)| {
             find(settings, &setting_of(variable)).is_none() && is_service_link(variable.strip_prefix(PREFIX).unwrap_or(variable), value)
         });
         let mut environment: HashMap<String, String> = environment.into_iter().collect();

@@ -1,8 +1,11 @@
 //! One status list that a token has named, fetched or not.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicI64, Ordering::Relaxed},
+use std::{
+    ptr,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
 };
 
 use url::Url;
@@ -61,7 +64,7 @@ impl KnownList {
         } else if !seen.is_stale(now) || (rules.mode != Revocation::Strict && now < seen.confirmed_at + rules.max_stale) {
             Ok(())
         } else {
-            self.unavailable(wait_for)
+            self.unavailable(Some(seen), wait_for)
         }
     }
 
@@ -74,26 +77,29 @@ impl KnownList {
         if self.refresher.fetch().missing.is_certain() {
             return Err(Error::BadStatus("its status list does not exist any more"));
         }
-        self.unavailable(wait_for)
+        self.unavailable(seen, wait_for)
     }
 
     fn check_without_list(self: &Arc<Self>, rules: Rules, now: Timestamp, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
         if !self.refresher.has_outcome() {
             // Before anything else starts an attempt: caches on the way must not answer.
             self.refresher.demand();
-            return self.unavailable(wait_for);
+            let refused = self.unavailable(None, wait_for);
+            // The attempt may have ended meanwhile.
+            *wait_for = Some(Arc::clone(self));
+            return refused;
         }
         self.refresher.ensure_running();
         if rules.mode != Revocation::Strict && now < self.first_named_at + rules.max_stale {
             return Ok(());
         }
-        self.unavailable(wait_for)
+        self.unavailable(None, wait_for)
     }
 
     /// For a position that the list does not have: it may have grown since it was fetched.
     fn check_beyond(self: &Arc<Self>, seen: &Seen, now: Timestamp, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
         if self.refresher.last_attempt_failed() {
-            return self.unavailable(wait_for);
+            return self.unavailable(Some(seen), wait_for);
         }
         if now >= seen.asked_at + COOL_DOWN {
             *wait_for = Some(Arc::clone(self));
@@ -107,9 +113,12 @@ impl KnownList {
         !late.is_zero() && late >= self.refresher.fetch().origin.keys_source().timeout && !self.refresher.last_attempt_failed()
     }
 
-    /// The result is unknown, and an attempt may change that. If none is possible now, the caller does not check the token again for nothing.
-    fn unavailable(self: &Arc<Self>, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
-        *wait_for = self.refresher.permits_demand().then(|| Arc::clone(self));
+    /// The result is unknown, and an attempt may change that, or one that has ended since `seen` was read. Otherwise the caller does not check the
+    /// token again for nothing.
+    fn unavailable(self: &Arc<Self>, seen: Option<&Seen>, wait_for: &mut Option<Arc<Self>>) -> Result<(), Error> {
+        // In this order: an attempt replaces the list before it ends.
+        let may_change = self.refresher.permits_demand() || self.has_replaced(seen);
+        *wait_for = may_change.then(|| Arc::clone(self));
         let cause = match self.refresher.last_error() {
             Some((error, _)) => error.to_string(),
             None => {
@@ -123,6 +132,12 @@ impl KnownList {
         };
         let retry_after = self.refresher.retry_after(self.refresher.now());
         Err(Error::StatusUnavailable { retry_after, cause: Some(StatusFetchError(cause)) })
+    }
+
+    /// Whether the list has been fetched or confirmed since `seen` was read.
+    fn has_replaced(&self, seen: Option<&Seen>) -> bool {
+        let cached = self.refresher.cached();
+        cached.as_deref().is_some_and(|cached| !seen.is_some_and(|seen| ptr::eq(seen, &raw const *cached.value)))
     }
 
     /// Waits for an attempt to fetch the list, if one is possible.
@@ -169,6 +184,11 @@ mod tests {
 
     /// A list of an issuer at a port where no one listens.
     fn unreachable(clock: &ManualClock) -> Arc<KnownList> {
+        let ListSource { origin, url, owner, .. } = source(clock);
+        Arc::new(KnownList::new(origin, url, owner, clock.steady()))
+    }
+
+    fn source(clock: &ManualClock) -> ListSource {
         let shared: SharedClock = Arc::new(clock.clone());
         let source = KeySource {
             issuer: "http://127.0.0.1:1".parse().unwrap(),
@@ -182,7 +202,7 @@ mod tests {
         let keys = Arc::new(KeyCache::new(source, Arc::clone(&shared)));
         let origin = Arc::new(Origin { keys, accepted: accepted(), leeway: 0, clock: shared });
         let url = Url::parse("http://127.0.0.1:1/oauth/status-lists/x").unwrap();
-        Arc::new(KnownList::new(origin, url, Weak::new(), clock.steady()))
+        ListSource { origin, url, owner: Weak::new(), used_at: AtomicI64::new(clock.steady().seconds()), missing: Missing::default() }
     }
 
     #[tokio::test]
@@ -203,5 +223,23 @@ mod tests {
         assert!(!waits(), "the next attempt is in a second");
         clock.advance(Duration::from_secs(1));
         assert!(waits());
+    }
+
+    /// A thread may lose its core between the two: the first token of a list would be refused although its list has just arrived.
+    #[tokio::test]
+    async fn a_token_is_checked_again_if_an_attempt_ended_while_it_was_checked() {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_795_500_000));
+        let (older, current) = (Seen::all_valid(clock.steady()), Arc::new(Seen::all_valid(clock.steady())));
+        let (shared, usable_until): (SharedClock, _) = (Arc::new(clock.clone()), clock.now() + Duration::from_secs(60));
+        let refresher = Refresher::with_value(source(&clock), shared, Arc::clone(&current), usable_until);
+        let list = Arc::new(KnownList { refresher, first_named_at: clock.steady() });
+        list.refresh().await;
+        let waits = |seen: &Seen| {
+            let mut wait_for = None;
+            assert_eq!(list.unavailable(Some(seen), &mut wait_for).unwrap_err().code(), "status_unavailable");
+            wait_for.is_some()
+        };
+        assert!(!waits(&current), "the next attempt is in a second");
+        assert!(waits(&older), "there is another list than the one that was read");
     }
 }

@@ -187,6 +187,17 @@ pub(super) const fn words(error: jwt::Error) -> &'static str {
 }
 
 #[cfg(test)]
+impl Seen {
+    /// A list whose positions are all valid, confirmed at `now`.
+    pub(super) fn all_valid(now: Timestamp) -> Self {
+        let order = Order { epoch: None, iat: now.seconds() };
+        let (statuses, kid, algorithm) = (Statuses::of_bits([0]), String::new(), Algorithm::Rs256);
+        let list = StatusList { statuses, order, exp: None, expires_at: None, ttl: DEFAULT_TTL, kid, algorithm };
+        Self { list: Arc::new(list), etag: None, confirmed_at: now, confirmed_end_to_end_at: now, asked_at: now }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -75,6 +75,12 @@ pub trait Clock: fmt::Debug + Send + Sync {
     /// Times in a token come from [`now`](Self::now), because others compare them with their own clocks.
     fn steady(&self) -> Timestamp;
 
+    /// [`steady`](Self::steady), for a caller that has just read `now` from [`now`](Self::now): the wall clock is not read again.
+    fn steady_at(&self, now: Timestamp) -> Timestamp {
+        let _ = now;
+        self.steady()
+    }
+
     /// The time since some point in the past, by the monotonic clock: it shows whether the wall clock was set. It may stand still while the
     /// machine is suspended.
     fn monotonic(&self) -> Duration;
@@ -100,8 +106,12 @@ impl Clock for SystemClock {
     }
 
     fn steady(&self) -> Timestamp {
+        self.steady_at(self.now())
+    }
+
+    fn steady_at(&self, now: Timestamp) -> Timestamp {
         static STEADY: Steady = Steady::new();
-        STEADY.read(self.now())
+        STEADY.read(now)
     }
 
     fn monotonic(&self) -> Duration {

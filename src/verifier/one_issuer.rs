@@ -56,7 +56,7 @@ impl OneIssuer {
         let seconds = now.seconds();
         let mut list = None;
         let status = |claim: Option<StatusClaim>| match &self.status_lists {
-            Some(lists) => lists.check(claim, &mut list),
+            Some(lists) => lists.check(claim, now, &mut list),
             None => Ok(()),
         };
         let outcome = match &self.keys {

@@ -109,8 +109,8 @@ impl KnownList {
 
     /// Whether the attempt that was due has neither succeeded nor failed: the process was suspended, or had no runtime.
     fn is_overdue(&self, seen: &Seen, now: Timestamp) -> bool {
-        let late = now.since(seen.asked_at).saturating_sub(seen.list.ttl);
-        !late.is_zero() && late >= self.refresher.fetch().origin.keys_source().timeout && !self.refresher.last_attempt_failed()
+        let timeout = self.refresher.fetch().origin.keys_source().timeout;
+        now >= seen.asked_at + seen.list.ttl + timeout && !self.refresher.last_attempt_failed()
     }
 
     /// The result is unknown, and an attempt may change that, or one that has ended since `seen` was read. Otherwise the caller does not check the

@@ -10,7 +10,7 @@ mod source;
 mod uri;
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -40,8 +40,8 @@ const MAX_LISTS: usize = 4096;
 pub(super) struct StatusLists {
     rules: Rules,
     origin: Arc<Origin>,
-    /// By URI. Replaced as a whole, so that readers take no lock.
-    known: ArcSwap<HashMap<Arc<str>, Arc<KnownList>>>,
+    /// By URI. Replaced as a whole, so that readers take no lock. There are few, so that comparing texts is faster than hashing one.
+    known: ArcSwap<BTreeMap<Arc<str>, Arc<KnownList>>>,
     /// Held while the map is replaced.
     changing: Mutex<()>,
     /// The attempts, and the failed ones, to fetch lists that are forgotten.
@@ -78,8 +78,13 @@ impl StatusLists {
     }
 
     /// Looks up the status of a token whose every other check has passed. Does not wait. If an attempt to fetch the list may change the result,
-    /// `wait_for` is set to the list.
-    pub(super) fn check(self: &Arc<Self>, claim: Option<StatusClaim>, wait_for: &mut Option<Arc<KnownList>>) -> Result<(), Error> {
+    /// `wait_for` is set to the list. `now` is of the wall clock.
+    pub(super) fn check(
+        self: &Arc<Self>,
+        claim: Option<StatusClaim>,
+        now: Timestamp,
+        wait_for: &mut Option<Arc<KnownList>>,
+    ) -> Result<(), Error> {
         let Some(claim) = claim else {
             return match self.rules.mode {
                 Revocation::Strict => Err(Error::BadStatus("it names no status list, and this API requires one")),
@@ -91,8 +96,8 @@ impl StatusLists {
             Err(NoReference::Foreign(why)) => return self.foreign(why),
             Err(NoReference::Malformed(why)) => return Err(Error::BadStatus(why)),
         };
-        // Not the wall clock: one that is set back must not make a list fresh.
-        let now = self.origin.clock.steady();
+        // A wall clock that is set back must not make a list fresh.
+        let now = self.origin.clock.steady_at(now);
         if let Some(list) = self.known.load().get(uri.as_str()) {
             return list.check(idx, self.rules, now, wait_for);
         }
@@ -135,7 +140,7 @@ impl StatusLists {
         self.change(|known| self.remove(known, uri));
     }
 
-    fn remove(&self, known: &mut HashMap<Arc<str>, Arc<KnownList>>, uri: &str) {
+    fn remove(&self, known: &mut BTreeMap<Arc<str>, Arc<KnownList>>, uri: &str) {
         if let Some(list) = known.remove(uri) {
             let (fetches, failures) = list.attempts();
             self.past_attempts.0.fetch_add(fetches, Relaxed);
@@ -143,9 +148,9 @@ impl StatusLists {
         }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut HashMap<Arc<str>, Arc<KnownList>>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<Arc<str>, Arc<KnownList>>) -> T) -> T {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = HashMap::clone(&self.known.load());
+        let mut known = BTreeMap::clone(&self.known.load());
         let result = change(&mut known);
         self.known.store(Arc::new(known));
         result
@@ -153,9 +158,7 @@ impl StatusLists {
 
     /// The state of each list, in the order of their URIs.
     pub(super) fn states(&self) -> Vec<StatusListState> {
-        let mut states: Vec<_> = self.known.load().values().map(|list| list.state()).collect();
-        states.sort_by(|a, b| a.uri.cmp(&b.uri));
-        states
+        self.known.load().values().map(|list| list.state()).collect()
     }
 
     /// The attempts to fetch lists so far, and those that failed.

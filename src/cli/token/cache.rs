@@ -125,7 +125,7 @@ impl Cache {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::{collections::HashSet, path::Path};
 

@@ -1,10 +1,6 @@
 //! `sealwright token`: gets, shows, verifies and revokes access tokens.
 
 mod cache;
-#[cfg(unix)]
-mod cache_folder;
-#[cfg(not(unix))]
-#[path = "no_cache_folder.rs"]
 mod cache_folder;
 mod credentials;
 mod get;

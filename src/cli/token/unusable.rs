@@ -4,7 +4,6 @@ use std::{io, path::PathBuf};
 
 /// Why the cache, or a file of it, is not used. Each text says how to fix it.
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no such modes"))]
 pub(super) enum Unusable {
     #[error("{} is a symbolic link, which someone else may have put there: remove it", .0.display())]
     Link(PathBuf),
@@ -23,7 +22,4 @@ pub(super) enum Unusable {
     Parent { path: PathBuf, parent: PathBuf, mode: u32 },
     #[error("{}: {source}", path.display())]
     Failed { path: PathBuf, source: io::Error },
-    #[error("this system has no file modes that would keep tokens private")]
-    #[cfg_attr(unix, expect(dead_code, reason = "this system has such modes"))]
-    NoModes,
 }

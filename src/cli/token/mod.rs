@@ -2,12 +2,15 @@
 
 mod cache;
 mod cache_folder;
+mod call;
 mod credentials;
+mod entry;
 mod get;
 mod inspect;
 mod revoke;
 mod unusable;
 mod verify;
+mod wanted;
 
 use std::io::{self, Read};
 

@@ -98,33 +98,38 @@ impl Wanted<'_> {
     pub(super) fn why_none(&self, error: &client::Error) -> String {
         let text = match error {
             client::Error::NotAnIssuer(why) => {
+                let why = self.without_secrets(why);
                 format!("the server at the issuer's URL does not answer as an issuer ({why}): check --issuer, and any proxy on the way")
             }
             client::Error::OtherIssuer { claimed } => format!(
-                "the metadata at the issuer's URL names the issuer {claimed:?}: if that is the right one, set --issuer to exactly this text; if not, \
-                 do not trust it"
+                "the metadata at the issuer's URL names the issuer {:?}: if that is the right one, set --issuer to exactly this text; if not, do not \
+                 trust it",
+                self.without_secrets(claimed)
             ),
             client::Error::WrongSecret => {
-                "the issuer does not accept this client with this secret: ask its operator whether the client of --client \
-                                           exists and is enabled, or for a new secret"
+                "the issuer does not accept this client with this secret: ask its operator whether the client of \
+                 --client exists and is enabled, or for a new secret"
                     .to_owned()
             }
             client::Error::WrongPassword => {
                 "the user name or the password is wrong, or the user may not sign in: check --username and the password".to_owned()
             }
             client::Error::Refused { code, description } => format!(
-                "the issuer refuses the request ({code}: {description}): request with --scope and --resource what this client may have, or have \
-                 its operator allow it"
+                "the issuer refuses the request ({}: {}): request with --scope and --resource what this client may have, or have its operator \
+                 allow it",
+                self.without_secrets(code),
+                self.without_secrets(description)
             ),
             other => other.to_string(),
         };
-        self.without_secrets(text)
+        caller_text::words(&text)
     }
 
-    /// The text without the credentials: an issuer may repeat in its answer what it was sent.
-    fn without_secrets(&self, mut text: String) -> String {
+    /// A text of the issuer without the credentials: it may repeat what it was sent.
+    fn without_secrets(&self, text: &str) -> String {
         /// What is shorter is not a secret, and would be found in other words.
         const LEAST: usize = 4;
+        let mut text = text.to_owned();
         let secrets = [Some(self.secret), self.user.map(|(_, password)| password)];
         for secret in secrets.into_iter().flatten().filter(|secret| secret.len() >= LEAST) {
             // In a form, a space is a plus sign or %20.
@@ -133,7 +138,7 @@ impl Wanted<'_> {
                 text = text.replace(form, HIDDEN);
             }
         }
-        caller_text::words(&text)
+        text
     }
 }
 

@@ -122,3 +122,139 @@ impl Call<'_> {
         Ok(token.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, io, net::TcpListener};
+
+    use tempfile::TempDir;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::{
+        cli::token::cache_folder::Folder,
+        clock::{ManualClock, Timestamp},
+    };
+
+    const NOON: i64 = 1_795_500_000;
+    /// More than the pause between two attempts to get the lock.
+    const MOMENT: Duration = Duration::from_millis(100);
+
+    /// An issuer that does not answer, and a folder for the cache.
+    struct World {
+        folder: TempDir,
+        silent: TcpListener,
+        issuer: String,
+        clock: ManualClock,
+    }
+
+    impl World {
+        fn at(seconds: i64) -> Self {
+            let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+            let issuer = format!("http://{}", silent.local_addr().unwrap());
+            let clock = ManualClock::at(Timestamp::from_seconds(NOON + seconds));
+            Self { folder: tempfile::tempdir().unwrap(), silent, issuer, clock }
+        }
+
+        fn wanted(&self) -> Wanted<'_> {
+            Wanted { issuer: &self.issuer, client: "billing", secret: "secret", resource: None, scopes: &[], user: None }
+        }
+
+        fn cache(&self) -> Cache {
+            Cache::within(Folder::at(&self.folder.path().join("tokens")).unwrap(), &self.wanted())
+        }
+
+        /// Stores a token that lives from noon for ten minutes.
+        fn store(&self) {
+            let token = serde_json::json!({
+                "access_token": "a", "refresh_token": null, "scope": null, "requested_at": NOON, "expires_at": NOON + 600,
+            });
+            self.cache().write(&Entry::of(serde_json::from_value(token).unwrap()), self.clock.now()).unwrap();
+        }
+
+        /// The outcome of a call.
+        async fn token(&self) -> Result<String, String> {
+            let (wanted, cache) = (self.wanted(), self.cache());
+            let fetch = wanted.fetch().unwrap();
+            let token = Call { wanted: &wanted, cache: &cache, fetch: &fetch, renew: false, clock: &self.clock }.token().await;
+            token.map(|token| token.access_token().to_owned()).map_err(|error| error.to_string())
+        }
+
+        async fn asleep(&self, sleepers: &[&str]) {
+            while self.clock.sleepers() != sleepers {
+                yield_now().await;
+            }
+        }
+
+        /// The number of connections to the issuer.
+        fn connections(&self) -> usize {
+            self.silent.set_nonblocking(true).unwrap();
+            self.silent.incoming().take_while(|next| !matches!(next, Err(error) if error.kind() == io::ErrorKind::WouldBlock)).count()
+        }
+    }
+
+    #[tokio::test]
+    async fn processes_that_wait_for_one_that_fails_fail_with_it() {
+        let world = World::at(0);
+        let done = Cell::new(false);
+        let calls = async {
+            let outcomes = tokio::join!(world.token(), world.token(), world.token());
+            done.set(true);
+            outcomes
+        };
+        let time = async {
+            world.asleep(&["lock", "lock", "single fetch"]).await;
+            world.clock.advance(REQUEST_LIMIT);
+            while !done.get() {
+                world.clock.advance(MOMENT);
+                yield_now().await;
+            }
+        };
+        let ((first, second, third), ()) = tokio::join!(calls, time);
+        for outcome in [first, second, third] {
+            let error = outcome.unwrap_err();
+            assert!(error.starts_with("no token: the issuer cannot be reached"), "{error}");
+        }
+        assert!(world.connections() <= 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_due_is_returned_without_waiting_for_another_process() {
+        let world = World::at(569);
+        world.store();
+        let held = world.cache().lock(Duration::ZERO, &world.clock).await.unwrap().unwrap();
+        assert_eq!(world.token().await.unwrap(), "a");
+        drop(held);
+        let (token, ()) = tokio::join!(world.token(), async {
+            world.asleep(&["single fetch"]).await;
+            world.clock.advance(REQUEST_LIMIT);
+        });
+        assert_eq!(token.unwrap(), "a", "a good token is not replaced with an error");
+    }
+
+    #[tokio::test]
+    async fn a_token_about_to_expire_is_returned_only_if_no_other_arrives() {
+        let world = World::at(571);
+        world.store();
+        let held = world.cache().lock(Duration::ZERO, &world.clock).await.unwrap().unwrap();
+        let (token, ()) = tokio::join!(world.token(), async {
+            world.asleep(&["lock"]).await;
+            drop(held);
+            world.clock.advance(MOMENT);
+            world.asleep(&["single fetch"]).await;
+            world.clock.advance(REQUEST_LIMIT);
+        });
+        assert_eq!(token.unwrap(), "a");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_expires_while_the_issuer_does_not_answer_is_not_returned() {
+        let world = World::at(595);
+        world.store();
+        let (token, ()) = tokio::join!(world.token(), async {
+            world.asleep(&["single fetch"]).await;
+            world.clock.advance(REQUEST_LIMIT);
+        });
+        assert!(token.unwrap_err().starts_with("no token: the issuer cannot be reached"));
+    }
+}

@@ -75,3 +75,46 @@ impl Failure {
         Some(left).filter(|left| !left.is_zero() && self.failed_at <= now.seconds())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: i64 = 1_795_500_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(NOON + seconds)
+    }
+
+    fn entry(refresh_token: Option<&str>) -> Entry {
+        let token = serde_json::json!({
+            "access_token": "eyJ.a-b_c.d", "refresh_token": refresh_token, "scope": null, "requested_at": NOON - 500, "expires_at": NOON + 100,
+        });
+        serde_json::from_value(serde_json::json!({ "token": token })).unwrap()
+    }
+
+    #[test]
+    fn a_refresh_is_repeated_for_20_s_and_ends_after_25_s() {
+        let limit = |entry: &mut Entry, seconds| entry.begin_refresh(at(seconds)).map(|(_, limit)| limit.as_secs());
+        let mut begun = entry(Some("swr_x"));
+        assert_eq!(limit(&mut begun, 0), Some(25));
+        let mut stored: Entry = serde_json::from_str(&serde_json::to_string(&begun).unwrap()).unwrap();
+        for (seconds, left) in [(1, Some(24)), (19, Some(6)), (20, None), (3600, None), (-1, None), (2, Some(23))] {
+            assert_eq!(limit(&mut stored, seconds), left, "after {seconds} s");
+        }
+        assert_eq!(limit(&mut entry(None), 0), None);
+    }
+
+    #[test]
+    fn a_failure_is_followed_by_a_pause_unless_the_clock_is_set_back() {
+        let mut failed = entry(None);
+        assert!(failed.failure().is_none());
+        failed.fail("first".to_owned(), Duration::from_secs(1), at(0));
+        failed.fail("second".to_owned(), Duration::from_secs(60), at(0));
+        let failure = failed.failure().unwrap();
+        assert_eq!((failure.why(), failed.failures()), ("second", 2));
+        for (seconds, left) in [(0, Some(60)), (59, Some(1)), (60, None), (-1, None)] {
+            assert_eq!(failure.pause(at(seconds)).map(|left| left.as_secs()), left, "after {seconds} s");
+        }
+    }
+}

@@ -85,9 +85,8 @@ async fn hd7_a_secret_that_others_can_see_is_refused_before_anything_is_sent(bac
         let refused = run(command).failed_saying(&[&named, "nothing was sent", "replace the secret"]);
         assert!(!refused.stderr.contains("sw_"), "{refused:?}");
     }
-    for arguments in
-        [&["--client-secret", secret][..], &[&format!("--secret={secret}")], &[secret], &["--secret-file", "x", secret, "--json"]]
-    {
+    let joined = format!("--secret={secret}");
+    for arguments in [&["--client-secret", secret][..], &[joined.as_str()], &[secret], &["--secret-file", "x", secret, "--json"]] {
         let mut command = world.bare();
         command.args(["--client", "shop"]).args(arguments);
         let refused = run(command);

@@ -34,7 +34,7 @@ impl Wanted<'_> {
     ///
     /// The digest is the name of a file. A password could be guessed from a plain digest. The client's secret, which is random and not
     /// stored here, is the key, so that only those who have it can try.
-    fn digest(&self) -> [u8; 32] {
+    pub(super) fn digest(&self) -> [u8; 32] {
         const FORMAT: &str = "sealwright token get 1";
         let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes()));
         let mut add = |name: &str, value: &str| {

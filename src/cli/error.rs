@@ -1,7 +1,6 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    client,
     server::{self, commands, config, custody, telemetry},
     verifier,
 };
@@ -56,7 +55,7 @@ pub(super) enum Error {
     ManPages { folder: PathBuf, source: io::Error },
     #[error("this is not a token: {0}")]
     NotAToken(&'static str),
-    #[error("--issuer is missing: give the issuer identifier as its metadata states it")]
+    #[error("the issuer is missing: name it with --issuer or SEALWRIGHT_ISSUER, as its metadata states it")]
     NoIssuer,
     #[error(transparent)]
     Verifier(#[from] verifier::BuildError),
@@ -64,10 +63,15 @@ pub(super) enum Error {
     Refused(#[source] verifier::Error),
     #[error("the token could not be verified: {0} ({code})", code = .0.code())]
     NotChecked(#[source] verifier::Error),
-    #[error(transparent)]
-    Client(#[from] client::BuildError),
+    #[error("--{option} cannot be used: {why}")]
+    InvalidOption { option: &'static str, why: String },
     #[error("no token: {0}")]
-    NoToken(#[source] client::Error),
+    NoToken(String),
+    #[error(
+        "no token: the cache cannot be used ({0}), and a login that is not stored there would begin again with each call: fix the cause, or \
+         add --no-cache to begin a login all the same"
+    )]
+    NeedsCache(String),
     #[error("{what} is missing: name its file with --{option} (- for standard input), or set {variable}")]
     NoCredential { what: &'static str, option: &'static str, variable: &'static str },
     #[error("{what} cannot be read: {why}")]

@@ -65,10 +65,24 @@ pub(super) fn end(error: &clap::Error) -> ! {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         error.exit()
     }
+    let plain = error.render().to_string();
+    if caller_text::holds_secret(&plain) {
+        report(&without_secret(&plain));
+        std::process::exit(error.exit_code());
+    }
     let text = error.render().ansi().to_string();
     // Without unprintable arguments, the control characters are those of our colors.
     report(&if has_unprintable_arguments() { caller_text::printable_lines(&text).into_owned() } else { text });
     std::process::exit(error.exit_code())
+}
+
+/// An error that quotes an argument with a secret in it.
+fn without_secret(error: &str) -> String {
+    let lines: Vec<_> = error.trim_end().lines().map(caller_text::words).collect();
+    format!(
+        "{}\n\nAn argument contains a secret, which other users of this machine can read in the list of processes: replace it.",
+        lines.join("\n")
+    )
 }
 
 /// Whether an argument of this process has characters that control a terminal or are invisible.

@@ -134,7 +134,13 @@ pub fn run() -> Result<(), Failed> {
     let parsed = CommandLine::from_arg_matches(&matches);
     let CommandLine { settings, command } = parsed.unwrap_or_else(|error| help::end(&error.format(&mut program)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-    Ok(runtime.block_on(command.run(settings))?)
+    // These keep to time limits. Looking up a host name has none, and dropping the runtime would wait for its thread.
+    let is_limited = matches!(command, Command::Token(_) | Command::Health(_));
+    let outcome = runtime.block_on(command.run(settings));
+    if is_limited {
+        runtime.shutdown_background();
+    }
+    Ok(outcome?)
 }
 
 impl Command {

@@ -3,12 +3,16 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{BuildError, Builder, Error, exchange::Exchange, issued::IssuedTokens};
+use super::{
+    BuildError, Builder, Error,
+    exchange::Exchange,
+    issued::{IssuedTokens, unused_margin},
+};
 use crate::{
     clock::{Clock, Timestamp},
-    kept::Fetch,
+    kept::{Fetch, FetchError, Outcome},
 };
 
 /// The name under which this room sleeps.
@@ -25,25 +29,41 @@ impl Builder {
     }
 }
 
+/// Why an attempt failed, and the pause until the next one.
+#[derive(Debug)]
+pub(crate) struct FailedFetch {
+    pub(crate) error: Error,
+    pub(crate) pause: Duration,
+}
+
 impl SingleFetch {
-    /// Makes one attempt to get a token. The login of `previous` is refreshed, if it has one.
-    pub(crate) async fn token(&self, previous: Option<&StoredToken>, within: Duration, clock: &dyn Clock) -> Result<StoredToken, Error> {
+    /// Makes one attempt to get a token, after this number of consecutive failures. The login of `previous` is refreshed, if it has one.
+    pub(crate) async fn token(
+        &self,
+        previous: Option<&StoredToken>,
+        failures: u32,
+        within: Duration,
+        clock: &dyn Clock,
+    ) -> Result<StoredToken, FailedFetch> {
         let now = clock.now();
         let previous = previous.map(|stored| Arc::clone(&stored.issued));
         let fetched = async { self.0.fetch(&mut (), true, previous, now).await };
         let fetched = tokio::select! {
             fetched = fetched => fetched,
             () = clock.sleep_until(SINGLE_FETCH, now + within) => {
-                return Err(self.0.unfinished("no complete answer in time".to_owned()));
+                Err(FetchError { error: self.0.unfinished("no complete answer in time".to_owned()), outcome: Outcome::Unreachable })
             }
         };
-        let issued = fetched.map_err(|failed| failed.error)?.value;
-        Ok(StoredToken { issued, requested_at: now })
+        match fetched {
+            Ok(fetched) => Ok(StoredToken { issued: fetched.value, requested_at: now }),
+            Err(FetchError { error, outcome }) => Err(FailedFetch { error, pause: self.0.policy().pause(failures, outcome) }),
+        }
     }
 }
 
 /// A token that one process got and others use, with the refresh token of its login. `Debug` shows neither.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "Stored", into = "Stored")]
 pub(crate) struct StoredToken {
     issued: Arc<IssuedTokens>,
     requested_at: Timestamp,
@@ -66,26 +86,30 @@ struct Stored {
     expires_at: i64,
 }
 
-impl StoredToken {
-    /// Reads what [`to_json`](Self::to_json) wrote. `None` for anything else, and for a token that no header may contain.
-    pub(crate) fn read(json: &[u8]) -> Option<Self> {
-        let stored: Stored = serde_json::from_slice(json).ok()?;
+impl TryFrom<Stored> for StoredToken {
+    type Error = &'static str;
+
+    fn try_from(stored: Stored) -> Result<Self, Self::Error> {
         let expires_at = Timestamp::from_seconds(stored.expires_at);
-        let issued = IssuedTokens::new(&stored.access_token, stored.refresh_token.as_deref(), stored.scope.clone(), expires_at)?;
-        Some(Self { issued: Arc::new(issued), requested_at: Timestamp::from_seconds(stored.requested_at) })
+        let issued = IssuedTokens::new(&stored.access_token, stored.refresh_token.as_deref(), stored.scope.clone(), expires_at)
+            .ok_or("no header may contain this token")?;
+        Ok(Self { issued: Arc::new(issued), requested_at: Timestamp::from_seconds(stored.requested_at) })
     }
+}
 
-    pub(crate) fn to_json(&self) -> serde_json::Result<Zeroizing<Vec<u8>>> {
-        let stored = Stored {
-            access_token: self.access_token().to_owned(),
-            refresh_token: self.issued.refresh_token().map(str::to_owned),
-            scope: self.scope().map(str::to_owned),
-            requested_at: self.requested_at.seconds(),
-            expires_at: self.issued.expires_at().seconds(),
-        };
-        serde_json::to_vec(&stored).map(Zeroizing::new)
+impl From<StoredToken> for Stored {
+    fn from(token: StoredToken) -> Self {
+        Self {
+            access_token: token.access_token().to_owned(),
+            refresh_token: token.issued.refresh_token().map(str::to_owned),
+            scope: token.scope().map(str::to_owned),
+            requested_at: token.requested_at.seconds(),
+            expires_at: token.issued.expires_at().seconds(),
+        }
     }
+}
 
+impl StoredToken {
     pub(crate) fn access_token(&self) -> &str {
         self.issued.access()
     }
@@ -95,14 +119,29 @@ impl StoredToken {
         self.issued.scope()
     }
 
-    /// Whether it has not expired. A token from the future is not valid: the clock that its times come from was wrong, or this one is.
+    /// Whether a login came with it, which its refresh token continues.
+    pub(crate) fn has_refresh_token(&self) -> bool {
+        self.issued.refresh_token().is_some()
+    }
+
+    /// Whether it has not expired. A token that was requested later than now is not valid: this clock was set back since, so how old the token
+    /// is cannot be known.
     pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         self.requested_at <= now && now < self.issued.expires_at()
     }
 
+    /// Whether it is valid, and for long enough to be sent to an API.
+    pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
+        self.is_valid(now) && now < self.issued.expires_at() - unused_margin(self.lifetime())
+    }
+
     /// Whether four fifths of its life have passed.
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.requested_at + self.issued.expires_at().since(self.requested_at) / 5 * 4
+        now >= self.requested_at + self.lifetime() / 5 * 4
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.issued.expires_at().since(self.requested_at)
     }
 
     /// The rest of its life.
@@ -128,13 +167,13 @@ mod tests {
             "access_token": "eyJ.a-b_c.d", "refresh_token": "swr_x", "scope": "orders:read", "requested_at": NOON, "expires_at": NOON + 600,
         });
         change(&mut json);
-        StoredToken::read(json.to_string().as_bytes())
+        serde_json::from_value(json).ok()
     }
 
     #[test]
     fn a_stored_token_is_read_as_it_was_written() {
         let token = stored(|_| {}).unwrap();
-        let again = StoredToken::read(&token.to_json().unwrap()).unwrap();
+        let again: StoredToken = serde_json::from_slice(&serde_json::to_vec(&token).unwrap()).unwrap();
         assert_eq!((again.access_token(), again.scope()), ("eyJ.a-b_c.d", Some("orders:read")));
         assert_eq!(again.issued.refresh_token(), Some("swr_x"));
         assert_eq!((again.requested_at, again.issued.expires_at()), (token.requested_at, token.issued.expires_at()));
@@ -153,6 +192,7 @@ mod tests {
         for (seconds, valid, due) in [(-1, false, false), (0, true, false), (479, true, false), (480, true, true), (599, true, true)] {
             assert_eq!((token.is_valid(at(seconds)), token.is_due(at(seconds))), (valid, due), "after {seconds} s");
         }
+        assert!(token.is_usable(at(569)) && !token.is_usable(at(570)) && !token.is_usable(at(-1)));
         assert!(!token.is_valid(at(600)));
         assert_eq!(token.expires_in(at(599)), Duration::from_secs(1));
         let never_valid = stored(|json| json["expires_at"] = (NOON - 1).into()).unwrap();
@@ -170,7 +210,7 @@ mod tests {
             assert!(stored(|json| json[name] = value).is_none(), "{name}");
         }
         for text in ["", "{", "[]", "null", "{\"access_token\":\"eyJ\"}", "\0\0\0\0"] {
-            assert!(StoredToken::read(text.as_bytes()).is_none(), "{text}");
+            assert!(serde_json::from_str::<StoredToken>(text).is_err(), "{text}");
         }
     }
 
@@ -181,12 +221,12 @@ mod tests {
         let issuer = format!("http://{}", silent.local_addr().unwrap());
         let fetch = Credentials::client("billing", Secret::value("secret")).issuer(issuer).single_fetch().unwrap();
         let clock = ManualClock::at(Timestamp::from_seconds(NOON));
-        let (token, ()) = tokio::join!(fetch.token(None, WITHIN, &clock), async {
+        let (token, ()) = tokio::join!(fetch.token(None, 0, WITHIN, &clock), async {
             while clock.sleepers() != [SINGLE_FETCH] {
                 tokio::task::yield_now().await;
             }
             clock.advance(WITHIN);
         });
-        assert!(matches!(token, Err(Error::Unreachable { .. })), "{token:?}");
+        assert!(matches!(token, Err(FailedFetch { error: Error::Unreachable { .. }, .. })), "{token:?}");
     }
 }

@@ -44,6 +44,17 @@ impl RefreshPolicy {
         let ahead = fresh * 4 / 5;
         (ahead - entropy::jitter(ahead / 10)).max(self.min_interval)
     }
+
+    /// The pause after an attempt that ended so, after this number of consecutive failures.
+    pub(crate) fn pause(&self, failures: u32, outcome: Outcome) -> Duration {
+        let shortest = match outcome {
+            Outcome::Fetched(pause) => return pause,
+            Outcome::Unusable(wait) => wait.clamp(self.retry_bounds.0, self.retry_bounds.1),
+            Outcome::Unreachable => FIRST_BACKOFF,
+        };
+        let longest = FIRST_BACKOFF.saturating_mul(1 << failures.min(5)).min(self.max_backoff);
+        (longest - entropy::jitter(longest / 2)).max(shortest)
+    }
 }
 
 /// The state of the attempts to fetch one value.
@@ -179,17 +190,7 @@ impl Schedule {
     }
 
     pub(super) fn end(&mut self, now: Timestamp, outcome: Outcome) {
-        let pause = match outcome {
-            Outcome::Fetched(pause) => pause,
-            Outcome::Unusable(_) | Outcome::Unreachable => {
-                let longest = FIRST_BACKOFF.saturating_mul(1 << self.failures.min(5)).min(self.policy.max_backoff);
-                let shortest = match outcome {
-                    Outcome::Unusable(wait) => wait.clamp(self.policy.retry_bounds.0, self.policy.retry_bounds.1),
-                    _ => FIRST_BACKOFF,
-                };
-                (longest - entropy::jitter(longest / 2)).max(shortest)
-            }
-        };
+        let pause = self.policy.pause(self.failures, outcome);
         self.failures = if matches!(outcome, Outcome::Fetched(_)) { 0 } else { self.failures.saturating_add(1) };
         self.next_at = now + pause;
         self.in_flight = false;

@@ -1,31 +1,26 @@
 //! `sealwright token get`: prints an access token for a script.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf};
 
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::{
-    cache::{Cache, Wanted},
+    cache::Cache,
+    call::{Call, REQUEST_LIMIT},
     credentials::{Credential, is_standard_input},
-    unusable::Unusable,
+    wanted::Wanted,
 };
 use crate::{
     cli::{
         error::Error,
         output::{Output, say, warn},
     },
-    client::{self, Credentials, Secret, SingleFetch, StoredToken},
+    client::StoredToken,
     clock::{Clock, SystemClock},
     server::caller_text,
 };
 
-/// Time limit of a request.
-const REQUEST_LIMIT: Duration = Duration::from_secs(10);
-/// Time limit of a request while there is a valid token, which is printed if the issuer does not answer.
-const RENEWAL_LIMIT: Duration = Duration::from_secs(3);
-/// How long to wait for another process that requests the same token: for two of its requests, and then some.
-const LOCK_LIMIT: Duration = Duration::from_secs(30);
 /// The setting of the server that names the same thing.
 const ISSUER: &str = "SEALWRIGHT_ISSUER";
 
@@ -55,6 +50,9 @@ pub(in crate::cli) struct Get {
     /// Request a new token, and do not store it
     #[arg(long)]
     no_cache: bool,
+    /// Request a new token in place of the cached one, which an API has refused
+    #[arg(long, conflicts_with = "no_cache")]
+    renew: bool,
     /// Print the header `Authorization: Bearer ...`, for `curl -H @-`
     #[arg(long, conflicts_with = "json")]
     header: bool,
@@ -93,15 +91,18 @@ impl Get {
             scopes: &self.scope,
             user,
         };
-        let fetch = fetch(&wanted)?;
-        let token = match self.cache(&wanted) {
-            Some(cache) => cached_or_new(&cache, &fetch, &SystemClock).await?,
-            None => fetch.token(None, REQUEST_LIMIT, &SystemClock).await.map_err(Error::NoToken)?,
+        let fetch = wanted.fetch()?;
+        let token = match self.cache(&wanted)? {
+            Some(cache) => Call { wanted: &wanted, cache: &cache, fetch: &fetch, renew: self.renew, clock: &SystemClock }.token().await?,
+            None => {
+                let fetched = fetch.token(None, 0, REQUEST_LIMIT, &SystemClock).await;
+                fetched.map_err(|failed| Error::NoToken(wanted.why_none(&failed.error)))?
+            }
         };
         self.print(&token)
     }
 
-    /// Refuses a secret in an argument. There by mistake, it would be sent as the name of a client, or shown as the name of a file.
+    /// Refuses a secret in an argument. It would be sent as the name of a client, for example, or shown as the name of a file.
     fn require_no_secret(&self) -> Result<(), Error> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
@@ -120,13 +121,20 @@ impl Get {
         }
     }
 
-    /// The cache, unless it is off or cannot be used. Without it, a script still gets its token: no other user can stop it by putting something
-    /// in the place of the folder.
-    fn cache(&self, wanted: &Wanted<'_>) -> Option<Cache> {
+    /// The cache, unless it is off. If it cannot be used, a script still gets a token of its client: no other user can stop it by putting something
+    /// in the place of the folder. A user's script does not: each call would begin a login, and a user may have only so many.
+    fn cache(&self, wanted: &Wanted<'_>) -> Result<Option<Cache>, Error> {
         if self.no_cache {
-            return None;
+            return Ok(None);
         }
-        Cache::open(wanted).inspect_err(|why| warn(&format!("the token is not cached: {why}"))).ok()
+        match Cache::open(wanted) {
+            Ok(cache) => Ok(Some(cache)),
+            Err(why) if wanted.user.is_some() => Err(Error::NeedsCache(why.to_string())),
+            Err(why) => {
+                warn(&format!("the token is not cached: {why}; or add --no-cache"));
+                Ok(None)
+            }
+        }
     }
 
     fn print(&self, token: &StoredToken) -> Result<(), Error> {
@@ -138,73 +146,4 @@ impl Get {
         let view = View { access_token, token_type: "Bearer", expires_in, scope: token.scope() };
         self.output.print(&view, |view| view.access_token.to_owned())
     }
-}
-
-fn fetch(wanted: &Wanted<'_>) -> Result<SingleFetch, client::BuildError> {
-    let secret = Secret::value(wanted.secret);
-    let builder = match wanted.user {
-        Some((username, password)) => Credentials::password(wanted.client, secret, username, Secret::value(password)),
-        None => Credentials::client(wanted.client, secret),
-    };
-    let builder = builder.issuer(wanted.issuer).scopes(wanted.scopes);
-    match wanted.resource {
-        Some(resource) => builder.resource(resource),
-        None => builder,
-    }
-    .single_fetch()
-}
-
-/// The cached token, or a new one if four fifths of its life have passed. Of several processes, one requests the new token.
-async fn cached_or_new(cache: &Cache, fetch: &SingleFetch, clock: &dyn Clock) -> Result<StoredToken, Error> {
-    let not_used = |why: Unusable| {
-        warn(&format!("the cached token is not used: {why}"));
-        None
-    };
-    let valid = cache.read().unwrap_or_else(not_used).filter(|token| token.is_valid(clock.now()));
-    let valid = match valid {
-        Some(token) if !token.is_due(clock.now()) => return Ok(token),
-        valid => valid,
-    };
-    // A process that has a valid token does not wait for the one that requests another.
-    let limit = if valid.is_some() { Duration::ZERO } else { LOCK_LIMIT };
-    let lock = match (cache.lock(limit, clock).await, valid) {
-        (Ok(Some(lock)), _) => Some(lock),
-        (Ok(None), Some(token)) => return Ok(token),
-        (Ok(None), None) => {
-            let limit = LOCK_LIMIT.as_secs();
-            warn(&format!("another process has held the lock of this token for {limit} s: this one requests a token of its own"));
-            None
-        }
-        (Err(why), _) => {
-            warn(&format!("the cache cannot be locked: {why}"));
-            None
-        }
-    };
-    // Another process may have stored one before it released the lock.
-    let stored = cache.read().unwrap_or_default();
-    let is_valid = |token: &StoredToken| token.is_valid(clock.now());
-    if let Some(token) = stored.as_ref().filter(|token| is_valid(token) && !token.is_due(clock.now())) {
-        return Ok(token.clone());
-    }
-    let limit = if stored.as_ref().is_some_and(is_valid) { RENEWAL_LIMIT } else { REQUEST_LIMIT };
-    // Without the lock, another process may be using the refresh token.
-    let previous = stored.as_ref().filter(|_| lock.is_some());
-    let fetched = fetch.token(previous, limit, clock).await;
-    let token = match (fetched, stored.filter(is_valid)) {
-        (Ok(token), _) => {
-            if let Err(why) = cache.write(&token, clock.now()) {
-                warn(&format!("the token is not cached: {why}"));
-            }
-            token
-        }
-        // A good token is never replaced with an error.
-        (Err(error), Some(token)) => {
-            let left = token.expires_in(clock.now()).as_secs();
-            warn(&format!("the token is from the cache and expires in {left} s, because there is no new one: {error}"));
-            token
-        }
-        (Err(error), None) => return Err(Error::NoToken(error)),
-    };
-    drop(lock);
-    Ok(token)
 }

@@ -1,17 +1,16 @@
 //! `sealwright token`: gets, shows, verifies and revokes access tokens.
 
 mod cache;
-#[cfg(unix)]
 mod cache_folder;
-#[cfg(not(unix))]
-#[path = "no_cache_folder.rs"]
-mod cache_folder;
+mod call;
 mod credentials;
+mod entry;
 mod get;
 mod inspect;
 mod revoke;
 mod unusable;
 mod verify;
+mod wanted;
 
 use std::io::{self, Read};
 

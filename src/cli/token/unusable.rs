@@ -4,7 +4,6 @@ use std::{io, path::PathBuf};
 
 /// Why the cache, or a file of it, is not used. Each text says how to fix it.
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "other systems have no such modes"))]
 pub(super) enum Unusable {
     #[error("{} is a symbolic link, which someone else may have put there: remove it", .0.display())]
     Link(PathBuf),
@@ -16,14 +15,18 @@ pub(super) enum Unusable {
     #[error("{} can be read or written by others (its mode is {mode:o}): remove it, and consider who may have read a token in it", path.display())]
     Mode { path: PathBuf, mode: u32 },
     #[error(
-        "{} is in the folder {}, which everyone may write to (its mode is {mode:o}), so anyone can replace it: chmod o-w the folder, or set \
+        "{} is in the folder {}, which others may write to (its mode is {mode:o}), so they can replace it: chmod go-w that folder, or set \
          XDG_RUNTIME_DIR to a folder of your own",
         path.display(), parent.display()
     )]
     Parent { path: PathBuf, parent: PathBuf, mode: u32 },
-    #[error("{}: {source}", path.display())]
+    #[error(
+        "{} is in the folder {}, whose owner, the user {owner}, can replace it: set XDG_RUNTIME_DIR to a folder of your own",
+        path.display(), parent.display()
+    )]
+    ParentOwner { path: PathBuf, parent: PathBuf, owner: u32 },
+    #[error("{} would be longer than 64 KiB: the issuer's answer is too long to be cached", .0.display())]
+    TooLong(PathBuf),
+    #[error("{}: {source}; make it usable, or set XDG_RUNTIME_DIR to a folder of your own", path.display())]
     Failed { path: PathBuf, source: io::Error },
-    #[error("this system has no file modes that would keep tokens private")]
-    #[cfg_attr(unix, expect(dead_code, reason = "this system has such modes"))]
-    NoModes,
 }

@@ -1,7 +1,7 @@
 //! The files of the cache: who may read them, and what happens to those that are not as they should be.
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
     path::Path,
     time::Duration,
@@ -16,7 +16,7 @@ on_sqlite![
     hd9_a_folder_that_others_can_use_is_not_used_and_stops_no_script,
     hd9_a_cached_token_that_others_could_read_or_that_is_a_link_is_replaced,
     a_corrupt_file_is_replaced,
-    old_tokens_are_deleted,
+    old_tokens_are_deleted_and_files_of_others_are_not,
 ];
 
 const OTHER_USER: u32 = 65534;
@@ -58,7 +58,7 @@ async fn hd9_without_a_runtime_directory_the_cache_is_in_a_private_folder_of_the
     let temporary = tempfile::tempdir().unwrap();
     // As `/tmp`.
     set_mode(temporary.path(), 0o1777);
-    let folder = temporary.path().join(format!("sealwright-{}", fs::metadata(temporary.path()).unwrap().uid()));
+    let folder = temporary.path().join(format!("sealwright-tokens-{}", fs::metadata(temporary.path()).unwrap().uid()));
     let get = |runtime: Option<&Path>| {
         let mut command = world.command(&[]);
         match runtime {
@@ -78,6 +78,12 @@ async fn hd9_without_a_runtime_directory_the_cache_is_in_a_private_folder_of_the
     }
     assert_eq!(fs::read_dir(others.path()).unwrap().count(), 0);
     assert_eq!(world.relay.token_requests(), 1);
+    if is_root {
+        let mut command = world.command(&[]);
+        command.env_remove("XDG_RUNTIME_DIR").env("TMPDIR", others.path());
+        warned(run(command), &["the token is not cached", others.path().to_str().unwrap(), "the user 65534, can replace it"]);
+        assert_eq!(fs::read_dir(others.path()).unwrap().count(), 0);
+    }
 }
 
 /// Requires a token of the issuer, with one warning.
@@ -118,8 +124,14 @@ async fn hd9_a_folder_that_others_can_use_is_not_used_and_stops_no_script(backen
         warned(world.get(&[]), &["the token is not cached", shown, "belongs to the user 65534"]);
         chown(&folder, Some(0), None).unwrap();
     }
-    set_mode(world.runtime.path(), 0o777);
-    warned(world.get(&[]), &["the token is not cached", shown, "everyone may write to", "chmod o-w"]);
+    for mode in [0o777, 0o770] {
+        set_mode(world.runtime.path(), mode);
+        warned(world.get(&[]), &["the token is not cached", shown, "others may write to", "chmod go-w", "--no-cache"]);
+    }
+    let requests = world.relay.token_requests();
+    world.get(&["--username", "alice"]).failed_saying(&["no token", "the cache cannot be used", shown, "begin again", "--no-cache"]);
+    assert_eq!(world.relay.token_requests(), requests);
+    assert_ne!(claims_of(&world.token(&["--username", "alice", "--no-cache"]))["sub"], "shop");
     set_mode(world.runtime.path(), 0o700);
     for folder in [&folder, &elsewhere] {
         assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "nothing was written");
@@ -164,8 +176,16 @@ async fn hd9_a_cached_token_that_others_could_read_or_that_is_a_link_is_replaced
     fs::remove_file(lock).unwrap();
     symlink(&elsewhere, lock).unwrap();
     drop(lchown(lock, Some(OTHER_USER), None));
-    warned(world.get(&[]), &["the cache cannot be locked", "is a symbolic link"]);
+    token = world.token(&[]);
+    assert_ne!(token, link.trim_end());
     assert_eq!(fs::read(&elsewhere).unwrap(), before);
+    is_private(&world.folder());
+    for exposed in [0o644, 0o660] {
+        world.age(481);
+        set_mode(lock, exposed);
+        assert_ne!(world.token(&[]), token);
+        is_private(&world.folder());
+    }
 }
 
 async fn a_corrupt_file_is_replaced(backend: Backend) {
@@ -185,18 +205,25 @@ async fn a_corrupt_file_is_replaced(backend: Backend) {
     is_private(&world.folder());
 }
 
-async fn old_tokens_are_deleted(backend: Backend) {
+async fn old_tokens_are_deleted_and_files_of_others_are_not(backend: Backend) {
     let world = World::begin(backend).await;
     world.token(&[]);
     let week = Duration::from_secs(7 * 24 * 3600 + 60);
     let written = fs::metadata(world.stored()).unwrap().modified().unwrap();
-    let old = [world.folder().join("old.json"), world.folder().join(".new-old"), world.folder().join("old.lock")];
-    for file in &old {
-        fs::File::create(file).unwrap().set_modified(written - week).unwrap();
-    }
-    let recent = world.folder().join("recent.json");
-    fs::File::create(&recent).unwrap().set_modified(written - week + Duration::from_secs(3600)).unwrap();
+    let create = |name: &str, modified| {
+        let path = world.folder().join(name);
+        let file = File::create(&path).unwrap();
+        file.set_modified(modified).unwrap();
+        (path, file)
+    };
+    let (old, held, recent) = ("A".repeat(43), "B".repeat(43), "C".repeat(43));
+    let ours = [format!("{old}.json"), format!("{old}.lock"), format!(".new-{}", "A".repeat(22))].map(|name| create(&name, written - week));
+    let others = ["old.json", "old.lock", ".new-x", "notes.txt"].map(|name| create(name, written - week));
+    let (held, lock) = create(&format!("{held}.lock"), written - week);
+    lock.lock().unwrap();
+    let (recent, _) = create(&format!("{recent}.json"), written - week + Duration::from_secs(3600));
     world.token(&["--scope", "orders:read"]);
-    assert_eq!(old.map(|file| file.exists()), [false, false, true], "a lock may be held");
-    assert!(recent.exists());
+    assert_eq!(ours.map(|(path, _)| path.exists()), [false; 3]);
+    assert_eq!(others.map(|(path, _)| path.exists()), [true; 4]);
+    assert!(recent.exists() && held.exists());
 }

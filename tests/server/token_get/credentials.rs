@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{World, run, token_of};
-use crate::support::{Backend, Finished, PASSWORD, claims_of, command_on, finish, on_sqlite, write_private};
+use crate::support::{Backend, Behaviour, Finished, PASSWORD, claims_of, command_on, finish, on_sqlite, write_private};
 
 on_sqlite![
     hd7_secrets_come_from_files_standard_input_and_variables,
@@ -85,6 +85,14 @@ async fn hd7_a_secret_that_others_can_see_is_refused_before_anything_is_sent(bac
         let refused = run(command).failed_saying(&[&named, "nothing was sent", "replace the secret"]);
         assert!(!refused.stderr.contains("sw_"), "{refused:?}");
     }
+    let joined = format!("--secret={secret}");
+    for arguments in [&["--client-secret", secret][..], &[joined.as_str()], &[secret], &["--secret-file", "x", secret, "--json"]] {
+        let mut command = world.bare();
+        command.args(["--client", "shop"]).args(arguments);
+        let refused = run(command);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(!refused.stderr.contains("sw_") && refused.stderr.contains("error: "), "{refused:?}");
+    }
     let file = world.runtime.path().join("secret");
     write_private(&file, secret);
     for mode in [0o644, 0o604, 0o666] {
@@ -102,7 +110,7 @@ async fn hd7_no_secret_and_no_token_is_in_an_error(backend: Backend) {
     let world = World::begin(backend).await;
     let token = world.token(&["--username", "alice"]);
     let stored = fs::read_to_string(world.stored()).unwrap();
-    let refresh = serde_json::from_str::<serde_json::Value>(&stored).unwrap()["refresh_token"].as_str().unwrap().to_owned();
+    let refresh = serde_json::from_str::<serde_json::Value>(&stored).unwrap()["token"]["refresh_token"].as_str().unwrap().to_owned();
     let (secret, wrong) = (&world.shop.secret, "x9-wrong-credential-7f3a");
     let mut printed = String::new();
     for variable in ["SEALWRIGHT_CLIENT_SECRET", "SEALWRIGHT_USER_PASSWORD"] {
@@ -116,6 +124,21 @@ async fn hd7_no_secret_and_no_token_is_in_an_error(backend: Backend) {
     world.age(481);
     printed += &world.get(&["--username", "alice"]).succeeded().stderr;
     world.relay.comes_back();
+    // An issuer that repeats what it was sent.
+    let encoded = PASSWORD.replace(' ', "+");
+    let echoes: [(&str, &str); 5] = [(PASSWORD, PASSWORD), (PASSWORD, secret), (PASSWORD, &encoded), (PASSWORD, &refresh), (wrong, wrong)];
+    for (password, sent) in echoes {
+        world.end_pauses();
+        let body = serde_json::json!({"error": "invalid_request", "error_description": format!("received {sent} here")}).to_string();
+        world.relay.token(Behaviour::Answers(400, vec![("content-type", "application/json".into())], body.into()));
+        let mut command = world.command(&["--username", "alice"]);
+        command.env("SEALWRIGHT_USER_PASSWORD", password);
+        let finished = run(command);
+        assert!(finished.stderr.contains("(invalid_request: received [secret] here)"), "{finished:?}");
+        printed += &finished.stderr;
+    }
+    world.relay.comes_back();
+    world.end_pauses();
     // A folder in the place of the file: it can neither be read nor written.
     fs::remove_file(world.stored()).unwrap();
     let mut put = world.command(&["--username", "alice"]);
@@ -124,9 +147,9 @@ async fn hd7_no_secret_and_no_token_is_in_an_error(backend: Backend) {
     let place = world.stored();
     fs::remove_file(&place).unwrap();
     fs::create_dir(&place).unwrap();
-    printed += &world.get(&["--username", "alice"]).succeeded().stderr;
-    assert!(printed.contains("the cached token is not used") && printed.contains("the token is not cached"), "{printed}");
-    for hidden in [secret.as_str(), PASSWORD, wrong, &token, &refresh] {
+    printed += &world.get(&["--username", "alice"]).failed_saying(&["the cache cannot be used"]).stderr;
+    assert!(printed.contains("the cached token is not used"), "{printed}");
+    for hidden in [secret.as_str(), PASSWORD, &encoded, wrong, &token, &refresh] {
         let parts = (0..hidden.len() - 12).filter_map(|at| hidden.get(at..at + 12));
         let shown: Vec<_> = parts.filter(|part| printed.contains(part)).collect();
         assert!(shown.is_empty(), "{shown:?} in {printed}");

@@ -19,6 +19,7 @@ use crate::support::{Backend, Credential, Finished, ORDERS, PASSWORD, Relay, Tes
 on_sqlite![
     a_script_gets_one_token_and_the_next_script_gets_the_same,
     twenty_scripts_at_once_make_one_request,
+    twenty_scripts_with_a_wrong_secret_make_one_request,
     a_token_is_found_only_by_what_it_was_requested_with,
 ];
 
@@ -69,7 +70,7 @@ impl World {
     }
 
     fn folder(&self) -> PathBuf {
-        self.runtime.path().join("sealwright")
+        self.runtime.path().join("sealwright-tokens")
     }
 
     /// The files in the cache whose names end so.
@@ -82,18 +83,38 @@ impl World {
     #[track_caller]
     fn stored(&self) -> PathBuf {
         let mut files = self.files(".json");
+        files.retain(|file| fs::read_to_string(file).unwrap().contains("access_token"));
         assert_eq!(files.len(), 1, "{files:?}");
         files.remove(0)
     }
 
-    /// Makes the token in the cache older, or younger.
+    /// Makes everything in the cache older, or younger.
     fn age(&self, seconds: i64) {
-        let file = self.stored();
-        let mut stored: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        for time in ["requested_at", "expires_at"] {
-            stored[time] = (stored[time].as_i64().unwrap() - seconds).into();
+        self.shift(&["/token/requested_at", "/token/expires_at", "/refresh_began_at", "/failure/failed_at", "/failure/next_at"], seconds);
+    }
+
+    /// Ends the pauses after failures.
+    fn end_pauses(&self) {
+        self.shift(&["/failure/failed_at", "/failure/next_at"], 3601);
+    }
+
+    fn shift(&self, times: &[&str], seconds: i64) {
+        for file in self.files(".json") {
+            let mut entry: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+            for time in times {
+                if let Some(time) = entry.pointer_mut(time).filter(|time| time.is_i64()) {
+                    *time = (time.as_i64().unwrap() - seconds).into();
+                }
+            }
+            fs::write(file, entry.to_string()).unwrap();
         }
-        fs::write(file, stored.to_string()).unwrap();
+    }
+
+    /// What twenty scripts at once print.
+    fn twenty(&self, command: impl Fn() -> Command) -> Vec<Finished> {
+        let start = |_| command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let scripts: Vec<_> = (0..20).map(start).collect();
+        scripts.into_iter().map(|script| block_in_place(|| script.wait_with_output()).unwrap().into()).collect()
     }
 }
 
@@ -131,6 +152,7 @@ async fn a_script_gets_one_token_and_the_next_script_gets_the_same(backend: Back
     let other = world.token(&["--no-cache"]);
     assert_ne!(other, token);
     assert_eq!((world.token(&[]), world.relay.token_requests()), (token.clone(), 2), "it was not stored");
+    assert_eq!(world.get(&["--renew", "--no-cache"]).status.code(), Some(2));
 
     // The issuer may be in the variable that the server reads.
     let mut command = world.bare();
@@ -144,13 +166,30 @@ async fn a_script_gets_one_token_and_the_next_script_gets_the_same(backend: Back
 
 async fn twenty_scripts_at_once_make_one_request(backend: Backend) {
     let world = World::begin(backend).await;
-    let start = |_| world.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let scripts: Vec<_> = (0..20).map(start).collect();
-    let tokens = scripts.into_iter().map(|script| token_of(block_in_place(|| script.wait_with_output()).unwrap().into()));
-    let mut tokens: Vec<_> = tokens.collect();
-    tokens.dedup();
-    assert_eq!(tokens.len(), 1);
+    // For a user, that is one login.
+    let scripts: [(&[&str], u64); 2] = [(&[], 1), (&["--username", "alice"], 2)];
+    for (arguments, requests) in scripts {
+        let mut tokens: Vec<_> = world.twenty(|| world.command(arguments)).into_iter().map(token_of).collect();
+        tokens.dedup();
+        assert_eq!((tokens.len(), world.relay.token_requests()), (1, requests), "{arguments:?}");
+    }
+    let logins = world.app.run_json(&["login", "list"]);
+    assert_eq!(logins.as_array().unwrap().len(), 1, "{logins}");
+}
+
+async fn twenty_scripts_with_a_wrong_secret_make_one_request(backend: Backend) {
+    let world = World::begin(backend).await;
+    let command = || {
+        let mut command = world.command(&[]);
+        command.env("SEALWRIGHT_CLIENT_SECRET", "wrong");
+        command
+    };
+    for finished in world.twenty(command) {
+        finished.failed_saying(&["no token", "does not accept this client with this secret"]);
+    }
+    run(command()).failed_saying(&["does not accept this client with this secret", "the next attempt is due in"]);
     assert_eq!(world.relay.token_requests(), 1);
+    world.token(&[]);
 }
 
 async fn a_token_is_found_only_by_what_it_was_requested_with(backend: Backend) {

@@ -53,7 +53,7 @@ impl Entry {
     /// long ago to be sent again.
     pub(super) fn begin_refresh(&mut self, now: Timestamp) -> Option<(StoredToken, Duration)> {
         let token = self.token.as_ref().filter(|token| token.has_refresh_token())?;
-        let began = Timestamp::from_seconds(*self.refresh_began_at.get_or_insert(now.seconds()));
+        let began = Timestamp::from_seconds(*self.refresh_began_at.get_or_insert_with(|| now.seconds()));
         (began <= now && now < began + REPEAT_BEGINS).then(|| (token.clone(), (began + REPEAT_ENDS).since(now)))
     }
 

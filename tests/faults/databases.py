@@ -124,6 +124,8 @@ def disk_full(program):
         server = Server(program, folder=folder)
         try:
             first = json.loads(server.sign_in()[2])["refresh_token"]
+            # A client's first token needs a write: for its positions in a status list.
+            assert server.token()[0] == 200
             filler = fill(folder)
             refused = []
             for _ in range(200):
@@ -151,6 +153,7 @@ def read_only_disk(program):
         server = Server(program, folder=disk.folder)
         try:
             login = json.loads(server.sign_in()[2])
+            assert server.token()[0] == 200
             disk.turn_read_only()
             statuses = {server.sign_in()[0] for _ in range(5)}
             statuses |= {server.token(grant_type="refresh_token", refresh_token=login["refresh_token"])[0]}

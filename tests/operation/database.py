@@ -172,6 +172,8 @@ def op2_a_full_disk_is_reported_by_the_first_start_and_by_readiness(program):
         server = Server(program, f"sqlite://{folder}/sealwright.db")
         try:
             assert server.get("/health/ready")[0] == 200
+            # A client's first token needs a write: for its positions in a status list.
+            assert server.token()[0] == 200
             filler = fill(folder)
             until(lambda: server.sign_in()[0] != 200, 30, "a write fails")
             noticed = until(lambda: server.get("/health/ready")[0] == 503, 5, "not ready")

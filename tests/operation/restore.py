@@ -189,7 +189,9 @@ def hd12_a_dump_that_is_restored_is_refused_until_restored_has_run(program):
             # Under the running server.
             subprocess.run(restore, check=True)
             took = until(lambda: later.token(timeout=5)[0] == 503, 20, "stops issuing")
-            assert later.get("/health/ready")[0] == 503
+            # At once, if the client's positions are gone; and not ready when what it has in memory is too old.
+            until(lambda: later.get("/health/ready")[0] == 503, 20, "not ready")
+            assert later.token(timeout=5)[0] == 503
             restored(program, server.folder, postgres.url)
             until(lambda: later.token(timeout=5)[0] == 200, 20, "issues again")
             for token in (first, second, third):

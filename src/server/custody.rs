@@ -32,6 +32,9 @@ pub(crate) enum SecretFile {
     /// A file that a variable such as `SEALWRIGHT_SEALING_KEY_FILE` names.
     #[strum(to_string = "the file of the secret")]
     Value,
+    /// A Unix socket: only its folder is checked.
+    #[strum(to_string = "the socket")]
+    Socket,
 }
 
 /// Why a file that contains secrets is refused. Each text says how to fix it.

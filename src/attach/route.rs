@@ -1,0 +1,348 @@
+//! Where requests go: the setting `to`.
+//!
+//! ```text
+//! to     = route *( SP route )
+//! route  = [ place "=" ] origin *( SP option )
+//! place  = path / listener
+//! option = "resource=" URI / "scope=" scope-token / "client=" client-id / "secret-file=" file
+//! ```
+//!
+//! No part contains a space: neither a URI nor a scope token may (RFC 6749 section 3.3).
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use super::listen::{ListenAt, ListenError};
+use crate::{
+    protocol::{Audience, Malformed, ScopeToken},
+    proxy::Origin,
+};
+
+/// Maximum number of routes. Each has a place in the metrics.
+const MAX_ROUTES: usize = 64;
+
+/// Where requests of one place go, and with which token.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(super) place: Place,
+    pub(super) origin: Origin,
+    /// The origin as it was given: what the client module is asked to attach tokens to.
+    pub(super) origin_text: String,
+    /// The resource for which the token is requested (RFC 8707).
+    pub(super) resource: Option<Audience>,
+    pub(super) scopes: Vec<ScopeToken>,
+    /// Another client than the one of the process.
+    pub(super) client: Option<OtherClient>,
+}
+
+/// Which requests a route is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Those that arrive on the listener of the process, under a path.
+    Path(Prefix),
+    /// Those that arrive on a listener of its own.
+    Listener(ListenAt),
+}
+
+/// The beginning of a path, without a slash at its end: `""` or `/orders`. It matches whole segments and is removed from the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Prefix(String);
+
+/// A client that one route uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OtherClient {
+    pub(super) id: String,
+    pub(super) secret_file: PathBuf,
+}
+
+/// Why a text is not a list of routes. Each text says what to write instead. No part with a user name is shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RouteError {
+    #[error("it is empty")]
+    Empty,
+    #[error("there are more than {MAX_ROUTES} routes")]
+    TooMany,
+    #[error("{0} stands before the first route")]
+    OptionFirst(&'static str),
+    #[error("{0:?} is neither an origin, PATH=ORIGIN, LISTENER=ORIGIN, nor one of the options resource, scope, client and secret-file")]
+    Form(String),
+    #[error("{0:?} is not a path: it begins with a slash, has no empty segment and none of one or two dots, and no query")]
+    Path(String),
+    #[error("{place:?}: {source}")]
+    Listener { place: String, source: ListenError },
+    #[error("{0:?} is not an origin: give scheme, host and port only, such as https://orders.example")]
+    Origin(String),
+    #[error("{0}")]
+    Value(Malformed),
+    #[error("{0} is given twice for one route")]
+    Twice(&'static str),
+    #[error("client and secret-file belong together: give both for a route, or neither")]
+    HalfAClient,
+    #[error("two routes have the place {0}")]
+    SamePlace(Place),
+    #[error(
+        "{origin} needs a resource, because there are several origins: without one, each could use the token that it receives at the other; add resource=URI after it"
+    )]
+    NoResource { origin: String },
+}
+
+/// All routes; at least one.
+#[derive(Debug, Clone)]
+pub(crate) struct Routes(Vec<Route>);
+
+impl Routes {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+}
+
+impl FromStr for Routes {
+    type Err = RouteError;
+
+    fn from_str(text: &str) -> Result<Self, RouteError> {
+        let mut routes: Vec<Route> = Vec::new();
+        for word in text.split_ascii_whitespace() {
+            match (split_option(word), routes.last_mut()) {
+                (Some((option, value)), Some(route)) => route.set(option, value)?,
+                (Some((option, _)), None) => return Err(RouteError::OptionFirst(option.name())),
+                (None, _) if routes.len() == MAX_ROUTES => return Err(RouteError::TooMany),
+                (None, _) => routes.push(Route::begin(word)?),
+            }
+        }
+        if routes.is_empty() {
+            return Err(RouteError::Empty);
+        }
+        require_whole_clients(&routes)?;
+        require_different_places(&routes)?;
+        require_resources(&routes)?;
+        Ok(Self(routes))
+    }
+}
+
+/// What can be said of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "kebab-case")]
+enum RouteOption {
+    Resource,
+    Scope,
+    Client,
+    SecretFile,
+}
+
+impl RouteOption {
+    fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+fn split_option(word: &str) -> Option<(RouteOption, &str)> {
+    let (name, value) = word.split_once('=')?;
+    name.parse().ok().map(|option| (option, value))
+}
+
+impl Route {
+    fn begin(word: &str) -> Result<Self, RouteError> {
+        let is_origin = |text: &str| text.starts_with("https://") || text.starts_with("http://");
+        let (place, origin) = match word.split_once('=') {
+            _ if is_origin(word) => (Place::Path(Prefix(String::new())), word),
+            Some((place, origin)) if is_origin(origin) => (place_of(place)?, origin),
+            _ => return Err(RouteError::Form(shown(word))),
+        };
+        let parsed = origin.parse().map_err(|_| RouteError::Origin(shown(origin)))?;
+        Ok(Self { place, origin: parsed, origin_text: origin.to_owned(), resource: None, scopes: Vec::new(), client: None })
+    }
+
+    fn set(&mut self, option: RouteOption, value: &str) -> Result<(), RouteError> {
+        let twice = RouteError::Twice(option.name());
+        match option {
+            RouteOption::Resource if self.resource.is_some() => return Err(twice),
+            RouteOption::Resource => self.resource = Some(value.parse().map_err(RouteError::Value)?),
+            RouteOption::Scope => self.scopes.push(value.parse().map_err(RouteError::Value)?),
+            RouteOption::Client => {
+                let client = self.client.get_or_insert_with(OtherClient::unnamed);
+                if !client.id.is_empty() {
+                    return Err(twice);
+                }
+                value.clone_into(&mut client.id);
+            }
+            RouteOption::SecretFile => {
+                let client = self.client.get_or_insert_with(OtherClient::unnamed);
+                if !client.secret_file.as_os_str().is_empty() {
+                    return Err(twice);
+                }
+                client.secret_file = PathBuf::from(value);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OtherClient {
+    fn unnamed() -> Self {
+        Self { id: String::new(), secret_file: PathBuf::new() }
+    }
+}
+
+fn place_of(text: &str) -> Result<Place, RouteError> {
+    if text.starts_with('/') {
+        return text.parse().map(Place::Path);
+    }
+    let listener = text.parse().map_err(|source| match source {
+        ListenError::Form => RouteError::Form(shown(text)),
+        source => RouteError::Listener { place: shown(text), source },
+    })?;
+    Ok(Place::Listener(listener))
+}
+
+impl FromStr for Prefix {
+    type Err = RouteError;
+
+    fn from_str(text: &str) -> Result<Self, RouteError> {
+        // Compared with the path of a request as it arrives.
+        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte));
+        let prefix = text.strip_suffix('/').unwrap_or(text);
+        let whole = match prefix.strip_prefix('/') {
+            Some(segments) => segments.split('/').all(|segment| !matches!(segment, "" | "." | "..")),
+            None => prefix.is_empty(),
+        };
+        if plain && whole && text.starts_with('/') { Ok(Self(prefix.to_owned())) } else { Err(RouteError::Path(shown(text))) }
+    }
+}
+
+impl Prefix {
+    /// What follows the prefix in this path: empty, or a path. `None` if the path does not begin with it.
+    pub(super) fn remove_from<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(self.0.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(Prefix(prefix)) if prefix.is_empty() => f.write_str("/"),
+            Self::Path(Prefix(prefix)) => f.write_str(prefix),
+            Self::Listener(listener) => listener.fmt(f),
+        }
+    }
+}
+
+/// A part of the setting, for a message. A URL with a user name may contain a password.
+fn shown(text: &str) -> String {
+    if text.contains('@') { "(a text with a user name)".to_owned() } else { text.chars().take(100).collect() }
+}
+
+fn require_whole_clients(routes: &[Route]) -> Result<(), RouteError> {
+    let half = |client: &OtherClient| client.id.is_empty() || client.secret_file.as_os_str().is_empty();
+    if routes.iter().filter_map(|route| route.client.as_ref()).any(half) { Err(RouteError::HalfAClient) } else { Ok(()) }
+}
+
+fn require_different_places(routes: &[Route]) -> Result<(), RouteError> {
+    // The system chooses a port of its own for each 0.
+    let chosen_later = |place: &Place| matches!(place, Place::Listener(ListenAt::Loopback(addr)) if addr.port() == 0);
+    for (at, Route { place, .. }) in routes.iter().enumerate() {
+        if !chosen_later(place) && routes[..at].iter().any(|other| other.place == *place) {
+            return Err(RouteError::SamePlace(place.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Without a resource, the issuer chooses one by the scopes. If two origins received the same token, each could use it at the other
+/// (RFC 8707 section 3).
+fn require_resources(routes: &[Route]) -> Result<(), RouteError> {
+    let several = routes.iter().any(|route| route.origin != routes[0].origin);
+    match routes.iter().find(|route| several && route.resource.is_none()) {
+        Some(route) => Err(RouteError::NoResource { origin: route.origin_text.clone() }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> RouteError {
+        text.parse::<Routes>().map(|_| ()).expect_err(text)
+    }
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn gd4_routes_are_origins_with_a_place_and_options() {
+        let text = "/orders=https://orders.example resource=https://orders.example scope=orders:read scope=orders:write \
+                    127.0.0.1:9101=https://stock.example:8443 resource=urn:stock client=warehouse secret-file=/run/secrets/warehouse";
+        let Routes(routes) = text.parse().unwrap();
+        let [orders, stock] = &routes[..] else { panic!("{routes:?}") };
+        assert_eq!((orders.place.to_string(), orders.origin_text.as_str()), ("/orders".to_owned(), "https://orders.example"));
+        assert_eq!(orders.scopes.iter().map(ScopeToken::as_str).collect::<Vec<_>>(), ["orders:read", "orders:write"]);
+        assert_eq!(orders.client, None);
+        assert_eq!((stock.place.to_string(), stock.scopes.len()), ("127.0.0.1:9101".to_owned(), 0));
+        assert_eq!(stock.resource.as_ref().map(Audience::as_str), Some("urn:stock"));
+        let client = stock.client.as_ref().unwrap();
+        assert_eq!((client.id.as_str(), client.secret_file.to_str()), ("warehouse", Some("/run/secrets/warehouse")));
+
+        let Routes(one) = "https://orders.example".parse().unwrap();
+        assert_eq!((one[0].place.to_string(), one[0].resource.is_none()), ("/".to_owned(), true));
+        for text in [
+            "/a=https://orders.example scope=orders:read /b=https://orders.example scope=orders:write",
+            "127.0.0.1:0=https://orders.example 127.0.0.1:0=https://orders.example",
+            "unix:/run/app/orders.sock=https://orders.example",
+            "https://orders.example /stock=https://orders.example",
+        ] {
+            assert!(text.parse::<Routes>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn gd4_what_is_not_a_route_is_refused_with_its_reason() {
+        assert_eq!(refused(" "), RouteError::Empty);
+        assert_eq!(refused("scope=a https://orders.example"), RouteError::OptionFirst("scope"));
+        for text in ["orders.example", "https://a.example ressource=x", "orders=https://a.example", "=https://a.example", "/orders"] {
+            assert!(matches!(refused(text), RouteError::Form(_)), "{text}");
+        }
+        for path in ["//", "/a//b", "/./a", "/a/..", "/a?b", "/a#b", "/\u{e9}"] {
+            assert!(matches!(refused(&format!("{path}=https://a.example")), RouteError::Path(_)), "{path}");
+        }
+        for origin in ["https://a.example/v1", "https://a.example?x", "https://", "https://a.example:x", "https://u:hunter2@a.example"] {
+            let refused = refused(origin);
+            assert!(matches!(refused, RouteError::Origin(_)), "{origin}: {refused:?}");
+            assert!(!refused.to_string().contains("hunter2"), "{refused}");
+        }
+        assert!(matches!(refused("0.0.0.0:9101=https://a.example"), RouteError::Listener { .. }));
+        assert!(matches!(refused("https://a.example resource=orders"), RouteError::Value(_)));
+        assert!(matches!(refused("https://a.example scope=\"a\""), RouteError::Value(_)));
+        assert_eq!(refused("https://a.example resource=urn:a resource=urn:b"), RouteError::Twice("resource"));
+        assert_eq!(refused("https://a.example client=a client=b"), RouteError::Twice("client"));
+        assert_eq!(refused("https://a.example client=a"), RouteError::HalfAClient);
+        assert_eq!(refused("https://a.example secret-file=/a"), RouteError::HalfAClient);
+        assert!(matches!(refused("https://a.example /=https://a.example"), RouteError::SamePlace(_)));
+        assert!(matches!(refused("/a=https://a.example /a/=https://a.example"), RouteError::SamePlace(_)));
+        assert_eq!(refused(&"/a=https://a.example ".repeat(MAX_ROUTES + 1)), RouteError::TooMany);
+    }
+
+    #[test]
+    fn gd4_two_origins_never_share_a_token_that_names_no_resource() {
+        let text = "/a=https://a.example resource=urn:a /b=https://b.example";
+        assert_eq!(refused(text), RouteError::NoResource { origin: "https://b.example".to_owned() });
+        assert!("/a=https://a.example resource=urn:a /b=https://b.example resource=urn:b".parse::<Routes>().is_ok());
+        assert!("/a=https://a.example /b=https://a.example:443".parse::<Routes>().is_ok(), "the same origin");
+    }
+
+    #[test]
+    fn gd4_a_prefix_matches_whole_segments_and_is_removed() {
+        let orders = prefix("/orders");
+        for (path, rest) in [("/orders", Some("")), ("/orders/", Some("/")), ("/orders/1", Some("/1")), ("/orders//1", Some("//1"))] {
+            assert_eq!(orders.remove_from(path), rest, "{path}");
+        }
+        for path in ["/order", "/orders2", "/Orders/1", "/%6frders/1", "/", "*", "/x/orders"] {
+            assert_eq!(orders.remove_from(path), None, "{path}");
+        }
+        assert_eq!(prefix("/").remove_from("/orders/1"), Some("/orders/1"));
+        assert_eq!(prefix("/").remove_from("*"), None);
+    }
+}

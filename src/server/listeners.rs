@@ -9,7 +9,7 @@ use super::{
     config::Config,
     edge::{Bound, ConnectionLimits, Drain, Listener, MemoryBudget, Stopping, Tls, TrustedProxies},
     error::StartError,
-    meters::Meters,
+    meters::ConnectionMeters,
     parts::Parts,
 };
 
@@ -31,7 +31,7 @@ pub(super) struct Service {
     pub(super) tls: Option<Tls>,
     pub(super) limits: ConnectionLimits,
     pub(super) proxies: Arc<TrustedProxies>,
-    pub(super) meters: Arc<Meters>,
+    pub(super) meters: ConnectionMeters,
     pub(super) budget: MemoryBudget,
     pub(super) end: End,
 }

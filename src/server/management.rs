@@ -21,12 +21,11 @@ use super::{
     http::{self, Hosts},
     keys::{JwksFetchers, KeyRing},
     listeners::{End, Service},
-    meters::{Key, LogLines, Meters},
+    meters::{ConnectionMeters, Key, Meters},
     parts::Parts,
     registry::Registry,
     revocation::{Publisher, Revocations},
     store::Store,
-    telemetry,
 };
 use crate::clock::{SharedClock, Timestamp};
 
@@ -42,7 +41,7 @@ pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Servi
         tls: None,
         limits: LIMITS,
         proxies: Arc::default(),
-        meters: Arc::default(),
+        meters: ConnectionMeters::default(),
         // It reads no request bodies.
         budget: MemoryBudget::new(0, Default::default()),
         end: End::WithServer,
@@ -97,12 +96,6 @@ impl Management {
         sampled.database_idle.set(whole(idle));
         sampled.clock_set_back.set(self.clock.steady().since(now).as_secs_f64());
         sampled.epoch_age.set(self.registry.age().as_secs_f64());
-        let dropped = &sampled.log_lines_dropped;
-        dropped.inc_by(telemetry::lines_dropped().saturating_sub(dropped.get()));
-        for (kind, count) in telemetry::lines_left_out() {
-            let left_out = sampled.log_lines_left_out.get_or_create(&LogLines { kind });
-            left_out.inc_by(count.saturating_sub(left_out.get()));
-        }
         sampled.key_age.clear();
         for (kid, state, age) in self.keys.ages(now) {
             sampled.key_age.get_or_create(&Key { kid, state }).set(age.as_secs_f64());
@@ -112,35 +105,8 @@ impl Management {
         sampled.status_lists.set(whole(lists));
         sampled.status_lists_held.set(whole(self.publisher.held()));
         sampled.positions_revoked.set(i64::try_from(revoked).unwrap_or(i64::MAX));
-        sampled.process.start_time.set(self.started.seconds() as f64);
-        self.sample_process();
+        sampled.process.sample(self.started);
     }
-
-    /// Without `/proc`, these metrics stay at zero.
-    #[cfg(target_os = "linux")]
-    fn sample_process(&self) {
-        let gauges = &self.meters.sampled.process;
-        let Ok(process) = procfs::process::Process::myself() else { return };
-        if let Ok(stat) = process.stat() {
-            let ticks = procfs::ticks_per_second() as f64;
-            let computed = (stat.utime + stat.stime) as f64 / ticks;
-            gauges.cpu_seconds.inc_by((computed - gauges.cpu_seconds.get()).max(0.0));
-            gauges.resident_bytes.set(i64::try_from(stat.rss * procfs::page_size()).unwrap_or(i64::MAX));
-            gauges.virtual_bytes.set(i64::try_from(stat.vsize).unwrap_or(i64::MAX));
-            gauges.threads.set(stat.num_threads);
-        }
-        if let Ok(count) = process.fd_count() {
-            gauges.open_fds.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        if let Ok(limits) = process.limits()
-            && let procfs::process::LimitValue::Value(most) = limits.max_open_files.soft_limit
-        {
-            gauges.max_fds.set(i64::try_from(most).unwrap_or(i64::MAX));
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn sample_process(&self) {}
 }
 
 /// `GET /metrics`.

@@ -13,7 +13,7 @@ use super::{
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
     let (app, meters) = (&parts.app, &parts.meters);
     let limits = config.http.limits.affordable();
-    meters.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
+    meters.connections.most.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
     let mut router = http::router(Arc::clone(app), &parts.issuer);
     if config.http.api_docs.demo.is_some() {
         // The page of a demo shows secrets.
@@ -25,8 +25,8 @@ pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Servi
         tls: parts.tls.clone(),
         limits,
         proxies: Arc::clone(&app.proxies),
-        meters: Arc::clone(meters),
-        budget: MemoryBudget::new(config.http.unauthenticated_memory, meters.memory_refused.clone()),
+        meters: meters.connections.clone(),
+        budget: MemoryBudget::new(config.http.unauthenticated_memory, meters.connections.memory_refused.clone()),
         end: End::Drained(app.stopping.clone(), config.http.drain),
     }
 }

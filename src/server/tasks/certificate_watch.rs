@@ -66,7 +66,7 @@ impl Task for CertificateWatch {
 
     async fn run(self) -> Infallible {
         let Self { tls, clock, meters, requested, host } = self;
-        tls.measure(&meters);
+        tls.measure(&meters.connections);
         let mut reported = None;
         let mut reminder = Reminder::default();
         loop {
@@ -83,7 +83,7 @@ impl Task for CertificateWatch {
                 }
                 Ok(false) => {}
                 Ok(true) => {
-                    tls.measure(&meters);
+                    tls.measure(&meters.connections);
                     reminder = Reminder::default();
                     reported = None;
                     tracing::info!(certificate = %tls.certificate_file().display(), "new connections use the new certificate");

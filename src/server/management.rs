@@ -3,7 +3,6 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -17,35 +16,21 @@ use axum::{
 use super::{
     commands::view::FetchersView,
     config::Config,
-    edge::{ConnectionLimits, MemoryBudget},
-    http::{self, Hosts},
+    http,
     keys::{JwksFetchers, KeyRing},
-    listeners::{End, Service},
-    meters::{ConnectionMeters, Key, Meters},
+    meters::{Key, Meters},
     parts::Parts,
+    process::{self, Service},
     registry::Registry,
     revocation::{Publisher, Revocations},
     store::Store,
 };
 use crate::clock::{SharedClock, Timestamp};
 
-/// For a few scrapers, health checks and operators.
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
-
 /// The listener for metrics and health checks.
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
-    let hosts = Hosts::new(addr.ip(), config.management_hosts.clone(), "If it should be, add the name to management_hosts.");
-    Service {
-        router: hosts.guard(Management::new(parts).router().merge(http::health_routes(Arc::clone(&parts.app)))),
-        tls: None,
-        limits: LIMITS,
-        proxies: Arc::default(),
-        meters: ConnectionMeters::default(),
-        // It reads no request bodies.
-        budget: MemoryBudget::new(0, Default::default()),
-        end: End::WithServer,
-    }
+    let router = Management::new(parts).router().merge(http::health_routes(Arc::clone(&parts.app)));
+    process::management(router, addr, config.management_hosts.clone())
 }
 
 /// The sources of the metrics that are sampled at each scrape.
@@ -116,10 +101,7 @@ async fn metrics(State(management): State<Management>) -> Response {
         management.sample();
         management.meters.encode()
     };
-    match encoded {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    process::metrics_answer(encoded)
 }
 
 /// `GET /jwks-fetchers`: the sources that have fetched the JWKS from this node.

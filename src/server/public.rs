@@ -5,9 +5,9 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     config::Config,
     edge::MemoryBudget,
-    http::{self, Hosts},
-    listeners::{End, Service},
+    http,
     parts::Parts,
+    process::{End, Hosts, Service},
 };
 
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {

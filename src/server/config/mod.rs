@@ -6,7 +6,7 @@ pub(crate) use super::settings::parse_duration;
 pub use super::settings::{Error, Setting, Sources};
 
 use super::{
-    commands, edge, http, issuer, keys, limits, logins, passwords, registry, revocation,
+    commands, edge, http, issuer, keys, limits, logins, passwords, process, registry, revocation,
     settings::{Values, boolean, by_rule, setting, without_reason},
     store, telemetry,
 };
@@ -175,7 +175,7 @@ impl Config {
         Ok(Self {
             http: http::Policy::read(&values, issuer.as_ref())?,
             management_listen: management_listen(&values)?,
-            management_hosts: values.parse_if_any("management_hosts", |text| http::Hosts::parse(text).ok_or(None))?.unwrap_or_default(),
+            management_hosts: values.parse_if_any("management_hosts", |text| process::Hosts::parse(text).ok_or(None))?.unwrap_or_default(),
             store: store::Policy::read(&values)?,
             keys: keys::Policy::read(&values)?,
             registry: registry::Policy::read(&values)?,

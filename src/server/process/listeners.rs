@@ -1,57 +1,70 @@
-//! The listeners of a server: which address each has, what it serves, and how it ends.
+//! The listeners of a process: which address each has, what it serves, and how it ends.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-use super::{
-    config::Config,
+use crate::server::{
     edge::{Bound, ConnectionLimits, Drain, Listener, MemoryBudget, Stopping, Tls, TrustedProxies},
-    error::StartError,
     meters::ConnectionMeters,
-    parts::Parts,
 };
 
-/// A listener that a server has, if its settings say so.
+/// A listener that a process has, if its settings say so: `C` is its configuration, and `P` its parts.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(crate) struct Port<C: 'static, P: 'static> {
     /// The flag of its address.
-    pub(super) setting: &'static str,
+    pub(crate) setting: &'static str,
     /// Its address; `None` if it is off.
-    pub(super) address: fn(&Config) -> Option<SocketAddr>,
+    pub(crate) address: fn(&C) -> Option<SocketAddr>,
     /// What it serves, at the address to which it was bound.
-    pub(super) service: fn(&Config, &Parts, SocketAddr) -> Service,
+    pub(crate) service: fn(&C, &P, SocketAddr) -> Service,
+}
+
+/// Why a process cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {source}; is a server running already? Set --{setting} to use another address")]
+pub(crate) struct ListenError {
+    addr: SocketAddr,
+    setting: &'static str,
+    source: io::Error,
+}
+
+impl ListenError {
+    /// Whether another process uses the address.
+    pub(crate) fn is_address_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
 }
 
 /// What a listener serves.
 #[derive(Debug)]
-pub(super) struct Service {
-    pub(super) router: Router,
-    pub(super) tls: Option<Tls>,
-    pub(super) limits: ConnectionLimits,
-    pub(super) proxies: Arc<TrustedProxies>,
-    pub(super) meters: ConnectionMeters,
-    pub(super) budget: MemoryBudget,
-    pub(super) end: End,
+pub(crate) struct Service {
+    pub(crate) router: Router,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) proxies: Arc<TrustedProxies>,
+    pub(crate) meters: ConnectionMeters,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) end: End,
 }
 
 /// When a listener ends.
 #[derive(Debug)]
-pub(super) enum End {
-    /// When the server is asked to stop, once its requests are answered. The server ends after the last of these listeners.
+pub(crate) enum End {
+    /// When the process is asked to stop, once its requests are answered. The process ends after the last of these listeners.
     Drained(Stopping, Drain),
-    /// With the server, so that a stop can be observed.
-    WithServer,
+    /// With the process, so that a stop can be observed.
+    WithProcess,
 }
 
-/// The addresses that are bound, so that no other server can start on them. They accept no connections yet.
+/// The addresses that are bound, so that no other process can start on them. They accept no connections yet.
 #[derive(Debug)]
-pub(super) struct BoundPorts(Vec<(&'static Port, Bound)>);
+pub(crate) struct BoundPorts<C: 'static, P: 'static>(Vec<(&'static Port<C, P>, Bound)>);
 
-/// The listeners, which accept connections. They are answered once the server runs.
+/// The listeners, which accept connections. They are answered once the process runs.
 #[derive(Debug)]
-pub(super) struct Listeners(Vec<Open>);
+pub(crate) struct Listeners(Vec<Open>);
 
 #[derive(Debug)]
 struct Open {
@@ -61,26 +74,26 @@ struct Open {
     service: Service,
 }
 
-impl BoundPorts {
-    pub(super) fn bind(ports: &'static [Port], config: &Config) -> Result<Self, StartError> {
-        let bind = |port: &'static Port| {
+impl<C: 'static, P: 'static> BoundPorts<C, P> {
+    pub(crate) fn bind(ports: &'static [Port<C, P>], config: &C) -> Result<Self, ListenError> {
+        let bind = |port: &'static Port<C, P>| {
             let addr = (port.address)(config)?;
-            let bound = Bound::bind(addr).map_err(|source| StartError::Listen { addr, setting: port.setting, source });
+            let bound = Bound::bind(addr).map_err(|source| ListenError { addr, setting: port.setting, source });
             Some(bound.map(|bound| (port, bound)))
         };
         ports.iter().filter_map(bind).collect::<Result<_, _>>().map(Self)
     }
 
     /// The address of a listener, by its setting.
-    pub(super) fn addr(&self, setting: &str) -> Option<SocketAddr> {
+    pub(crate) fn addr(&self, setting: &str) -> Option<SocketAddr> {
         self.0.iter().find(|(port, _)| port.setting == setting).map(|(_, bound)| bound.addr())
     }
 
     /// Listens on all addresses.
-    pub(super) fn listen(self, config: &Config, parts: &Parts) -> Result<Listeners, StartError> {
-        let listen = |(port, bound): (&'static Port, Bound)| {
+    pub(crate) fn listen(self, config: &C, parts: &P) -> Result<Listeners, ListenError> {
+        let listen = |(port, bound): (&'static Port<C, P>, Bound)| {
             let (setting, addr) = (port.setting, bound.addr());
-            let socket = bound.listen().map_err(|source| StartError::Listen { addr, setting, source })?;
+            let socket = bound.listen().map_err(|source| ListenError { addr, setting, source })?;
             Ok(Open { setting, addr, socket, service: (port.service)(config, parts, addr) })
         };
         self.0.into_iter().map(listen).collect::<Result<_, _>>().map(Listeners)
@@ -89,13 +102,13 @@ impl BoundPorts {
 
 impl Listeners {
     /// The address of a listener, by its setting.
-    pub(super) fn addr(&self, setting: &str) -> Option<SocketAddr> {
+    pub(crate) fn addr(&self, setting: &str) -> Option<SocketAddr> {
         self.0.iter().find(|open| open.setting == setting).map(|open| open.addr)
     }
 
     /// Serves until `shutdown` completes and the requests under way have been answered. Returns what `shutdown` returned. Listeners that
-    /// end with the server run among its `tasks`.
-    pub(super) async fn serve<T: Default>(self, tasks: &mut JoinSet<()>, shutdown: impl Future<Output = T>) -> T {
+    /// end with the process run among its `tasks`.
+    pub(crate) async fn serve<T: Default>(self, tasks: &mut JoinSet<()>, shutdown: impl Future<Output = T>) -> T {
         let stop = watch::Sender::new(false);
         let mut draining = JoinSet::new();
         for Open { socket, service, .. } in self.0 {
@@ -104,11 +117,11 @@ impl Listeners {
             match end {
                 End::Drained(stopping, drain) => {
                     let mut stopped = stop.subscribe();
-                    // An error means that the server is being dropped.
+                    // An error means that the process is being dropped.
                     let shutdown = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
                     draining.spawn(listener.serve(router, shutdown, stopping, drain));
                 }
-                End::WithServer => {
+                End::WithProcess => {
                     let at_once = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::ZERO };
                     tasks.spawn(listener.serve(router, std::future::pending(), Stopping::default(), at_once));
                 }
@@ -121,7 +134,7 @@ impl Listeners {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            // A panic of a listener is one of the server.
+            // A panic of a listener is one of the process.
             _ = draining.join_all() => {}
             () = shutdown => {}
         }

@@ -30,7 +30,7 @@ use crate::clock::{SharedClock, Timestamp};
 /// The listener for metrics and health checks.
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
     let router = Management::new(parts).router().merge(http::health_routes(Arc::clone(&parts.app)));
-    process::management(router, addr, config.management_hosts.clone())
+    process::management(router, addr, config.management.hosts.clone())
 }
 
 /// The sources of the metrics that are sampled at each scrape.

@@ -49,8 +49,8 @@ use tasks::{EpochWatch, Housekeeping, KeyRotation, SealingWatch, StatusPublisher
 
 /// Every listener.
 static PORTS: [Port<Config, Parts>; 2] = [
-    Port { setting: PUBLIC, address: |config| Some(config.http.listen), service: public::service },
-    Port { setting: MANAGEMENT, address: |config| config.management_listen, service: management::service },
+    Port { setting: PUBLIC, address: |config| Some(config.http.listener.listen), service: public::service },
+    Port { setting: MANAGEMENT, address: |config| config.management.listen, service: management::service },
 ];
 const PUBLIC: &str = "listen";
 const MANAGEMENT: &str = "management-listen";
@@ -82,9 +82,9 @@ impl Server {
     }
 
     async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
-        let tls = config.http.tls.clone().map(Tls::open).transpose()?;
+        let tls = config.http.listener.tls.clone().map(Tls::open).transpose()?;
         let ports = BoundPorts::bind(&PORTS, &config)?;
-        let local_addr = ports.addr(PUBLIC).unwrap_or(config.http.listen);
+        let local_addr = ports.addr(PUBLIC).unwrap_or(config.http.listener.listen);
         let (parts, last_seen) = Parts::open(&config, clock, tls, local_addr).await?;
         let listeners = ports.listen(&config, &parts)?;
         let certificate = parts

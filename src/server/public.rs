@@ -12,7 +12,7 @@ use super::{
 
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
     let (app, meters) = (&parts.app, &parts.meters);
-    let limits = config.http.limits.affordable();
+    let limits = config.http.listener.limits.affordable();
     meters.connections.most.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
     let mut router = http::router(Arc::clone(app), &parts.issuer);
     if config.http.api_docs.demo.is_some() {
@@ -26,8 +26,8 @@ pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Servi
         limits,
         proxies: Arc::clone(&app.proxies),
         meters: meters.connections.clone(),
-        budget: MemoryBudget::new(config.http.unauthenticated_memory, meters.connections.memory_refused.clone()),
-        end: End::Drained(app.stopping.clone(), config.http.drain),
+        budget: MemoryBudget::new(config.http.listener.unauthenticated_memory, meters.connections.memory_refused.clone()),
+        end: End::Drained(app.stopping.clone(), config.http.listener.drain),
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
         ];
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
-        let (parts, _) = Parts::open(&config, Arc::new(SystemClock), None, config.http.listen).await.unwrap();
+        let (parts, _) = Parts::open(&config, Arc::new(SystemClock), None, config.http.listener.listen).await.unwrap();
         let panics = get(async || {
             if true {
                 panic!("intended")

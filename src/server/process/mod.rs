@@ -6,6 +6,7 @@ mod health;
 mod hosts;
 mod listeners;
 mod management;
+mod settings;
 mod tasks;
 
 pub use certificate_watch::Reload;
@@ -15,4 +16,5 @@ pub(crate) use health::{live, readiness};
 pub(crate) use hosts::Hosts;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};
+pub(crate) use settings::{ListenerPolicy, ManagementPolicy};
 pub(crate) use tasks::{Task, Tasks};

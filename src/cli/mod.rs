@@ -42,7 +42,7 @@ use crate::{
     server::{
         Config, caller_text,
         commands::{Act, Commands},
-        config::Sources,
+        config::{self, Sources},
     },
 };
 
@@ -174,7 +174,7 @@ impl Operator {
     async fn with(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
         let config = settings.load()?;
         let commands = Commands::open(config.commands()).await?;
-        let operator = Self { commands, act: Act::of_process(SystemClock.now()), management: config.management_listen };
+        let operator = Self { commands, act: Act::of_process(SystemClock.now()), management: config.management.listen };
         let outcome = command(&operator).await;
         operator.commands.close().await;
         outcome
@@ -188,6 +188,6 @@ impl Operator {
 
 impl SettingFlags {
     fn load(self) -> Result<Config, Error> {
-        Ok(Config::load(Sources::of_process(self.flags, self.file))?)
+        Ok(Config::load(Sources::of_process(&config::PROGRAM, self.flags, self.file))?)
     }
 }

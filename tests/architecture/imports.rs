@@ -14,7 +14,6 @@ const STOREYS: &[&[Room]] = &[
         "server",
         "server::config",
         "server::error",
-        "server::listeners",
         "server::management",
         "server::parts",
         "server::public",
@@ -30,7 +29,8 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::own_token"], &["server::revocation"]],
     &[&["server::keys"]],
     &[&["server::store"]],
-    // Connections know no rule of the server.
+    // What every process that listens has, and its connections: they know no rule of the server.
+    &[&["server::process"]],
     &[&["server::edge"]],
     &[&["server::model"]],
     // Side by side: who embeds the verifier or the client has neither the server nor the other of the two. What every room

@@ -14,7 +14,7 @@ use super::{
     stopping::{Phase, Stopping},
     tls::Tls,
 };
-use crate::server::meters::Meters;
+use crate::server::meters::ConnectionMeters;
 
 /// Pause after a failed accept, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -41,14 +41,14 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Tls>,
     pub(crate) limits: ConnectionLimits,
     pub(crate) proxies: Arc<TrustedProxies>,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) meters: ConnectionMeters,
     pub(crate) budget: MemoryBudget,
 }
 
 impl Listener {
     /// Serves `router` until `shutdown` completes, then lets the requests under way finish.
     pub(crate) async fn serve(self, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
-        let places = Places::new(self.limits, Arc::clone(&self.meters));
+        let places = Places::new(self.limits, self.meters.clone());
         tokio::select! {
             () = places.clone().watch() => {}
             () = self.serve_in(places, router, shutdown, stopping, drain) => {}
@@ -64,7 +64,7 @@ impl Listener {
                 Entry::Place(place) => place,
                 Entry::Full => return Some((stream, peer)),
                 Entry::SourceFull => {
-                    self.meters.connections_refused.inc();
+                    self.meters.refused.inc();
                     return None;
                 }
             };
@@ -238,9 +238,9 @@ mod tests {
     async fn hd3_a_connection_that_makes_room_sends_its_whole_answer_and_shutdown_waits_for_it() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
-        let meters = Arc::<Meters>::default();
+        let meters = ConnectionMeters::default();
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
-        let listener = Listener { socket, tls: None, limits: LIMITS, proxies: Arc::default(), meters: Arc::clone(&meters), budget };
+        let listener = Listener { socket, tls: None, limits: LIMITS, proxies: Arc::default(), meters: meters.clone(), budget };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let drain = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::from_secs(60) };
@@ -253,19 +253,19 @@ mod tests {
         let mut begin = [0; 12];
         within_a_minute(second.read_exact(&mut begin)).await.unwrap();
         assert_eq!(&begin, b"HTTP/1.1 200");
-        assert_eq!((meters.connections_evicted.get(), meters.open_connections()), (1, 2), "it is open while it sends");
+        assert_eq!((meters.evicted.get(), meters.open.get()), (1, 2), "it is open while it sends");
         drop((stop, second));
         let mut answer = Vec::new();
         within_a_minute(slow.read_to_end(&mut answer)).await.unwrap();
         assert!(answer.len() > LARGE, "{} bytes are missing", LARGE - answer.len());
         within_a_minute(serving).await.unwrap();
-        assert_eq!(meters.open_connections(), 0, "shutdown waits for every connection");
+        assert_eq!(meters.open.get(), 0, "shutdown waits for every connection");
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn hd3_a_connection_whose_request_has_stalled_is_closed_at_once_when_its_place_is_needed() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let places = Places::new(LIMITS, Arc::default());
+        let places = Places::new(LIMITS, ConnectionMeters::default());
         let mut client = ask(socket.local_addr().unwrap(), "/never").await;
         let (stream, peer) = socket.accept().await.unwrap();
         let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("the only place is free") };

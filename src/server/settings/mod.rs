@@ -3,9 +3,11 @@
 
 mod error;
 mod parsers;
+mod program;
 mod service_links;
 mod setting;
 mod sources;
+mod tables;
 mod values;
 
 pub use error::Error;
@@ -13,5 +15,7 @@ pub use setting::Setting;
 pub use sources::Sources;
 
 pub(crate) use parsers::{boolean, by_rule, cores, duration, number, parse_duration, path, without_reason};
+pub(crate) use program::Program;
 pub(crate) use setting::setting;
+pub(crate) use tables::{count, joined};
 pub(crate) use values::Values;

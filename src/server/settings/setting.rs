@@ -1,4 +1,5 @@
-/// A setting. It is set with `--its-name`, with `SEALWRIGHT_ITS_NAME`, or with `its_name` in the file.
+/// A setting. It is set with `--its-name`, with `SEALWRIGHT_ITS_NAME` (or what the variables of its program begin with), or with `its_name`
+/// in the file.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Setting {
@@ -30,15 +31,4 @@ impl Setting {
         let user = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
         self.secret || self.name == "database_url" && (user.contains(':') || value.contains("password="))
     }
-}
-
-pub(super) fn find(settings: &'static [Setting], name: &str) -> Option<&'static Setting> {
-    settings.iter().find(|setting| setting.name == name)
-}
-
-/// The setting whose name is most similar to `name`, if any is similar enough.
-pub(super) fn nearest(settings: &'static [Setting], name: &str) -> Option<&'static str> {
-    let likeness = |setting: &Setting| strsim::jaro_winkler(&name.to_lowercase(), setting.name);
-    let best = settings.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
-    (likeness(best) > 0.7).then_some(best.name)
 }

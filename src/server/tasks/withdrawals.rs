@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, convert::Infallible, mem, sync::Arc, time::Dura
 
 use tokio::time::timeout;
 
-use super::Task;
 use crate::{
     clock::SharedClock,
     server::{
         parts::Parts,
+        process::Task,
         store::{self, Store, Withdrawal},
     },
 };

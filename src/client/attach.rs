@@ -120,7 +120,7 @@ where
 }
 
 /// Whether an answer blames the token: a 401, or the gRPC status 16 (`UNAUTHENTICATED`) among the headers.
-fn refuses_the_token<R>(response: &Response<R>) -> bool {
+pub(crate) fn refuses_the_token<R>(response: &Response<R>) -> bool {
     let grpc = response.headers().get("grpc-status").is_some_and(|status| status == "16");
     grpc || response.status() == StatusCode::UNAUTHORIZED && blames_the_token(response.headers())
 }

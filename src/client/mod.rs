@@ -69,6 +69,8 @@ mod token_source;
 mod tokens;
 mod users;
 
+#[cfg(feature = "server")]
+pub(crate) use attach::refuses_the_token;
 pub use attach::{AttachLayer, AttachService};
 pub use client::Client;
 pub use credentials::{Builder, Credentials};

@@ -186,7 +186,7 @@ impl TokenSource {
 
     /// Fetches another token in the background, if the refused one is still the current one. It stays in use meanwhile, as with
     /// [`replace`](Self::replace).
-    pub(super) fn renew(&self, refused: &AccessToken) {
+    pub(crate) fn renew(&self, refused: &AccessToken) {
         if refused.is_same_as(&self.0.refresher.cached()) {
             let _ = self.0.refresher.demand();
         }
@@ -194,7 +194,7 @@ impl TokenSource {
 
     /// Another token than the refused one, if there is one. The refused token stays in use meanwhile: other APIs may accept it, and the issuer
     /// may be down. Fails only if the login has ended, because then no further token can follow.
-    pub(super) async fn replace(&self, refused: &AccessToken) -> Result<Option<AccessToken>, Error> {
+    pub(crate) async fn replace(&self, refused: &AccessToken) -> Result<Option<AccessToken>, Error> {
         if refused.is_same_as(&self.0.refresher.cached()) {
             self.0.refresher.refresh().await;
         }

@@ -19,6 +19,7 @@ mod man;
 mod node;
 mod output;
 mod password_input;
+mod process;
 mod progress;
 mod resource;
 mod restored;

@@ -6,6 +6,7 @@ mod health;
 mod hosts;
 mod listeners;
 mod management;
+mod request;
 mod settings;
 mod tasks;
 
@@ -16,5 +17,6 @@ pub(crate) use health::{live, readiness};
 pub(crate) use hosts::Hosts;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};
+pub(crate) use request::{NoAnswer, RequestId, announce_last, answer_within, known_method};
 pub(crate) use settings::{ListenerPolicy, ManagementPolicy};
 pub(crate) use tasks::{Task, Tasks};

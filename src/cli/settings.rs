@@ -3,7 +3,7 @@
 use std::{fmt::Write, marker::PhantomData, path::PathBuf};
 
 use clap::{
-    Arg, ArgMatches, Command, ValueHint,
+    Arg, ArgAction, ArgMatches, Command, ValueHint,
     builder::{
         PathBufValueParser, StyledStr,
         styling::{AnsiColor, Style},
@@ -97,6 +97,7 @@ fn flag(setting: &Setting) -> Arg {
     let default = setting.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
     Arg::new(setting.name)
         .long(flag_name(setting))
+        .action(if setting.list { ArgAction::Append } else { ArgAction::Set })
         .value_name("VALUE")
         .global(true)
         .help_heading(HEADING)
@@ -180,8 +181,8 @@ impl clap::FromArgMatches for SettingFlags {
 /// The settings of a program that were given as flags.
 fn given(matches: &ArgMatches, program: &Program) -> Vec<(String, String)> {
     let given = |setting: &Setting| {
-        let value = matches.try_get_one::<String>(setting.name).ok().flatten()?;
-        Some((setting.name.to_owned(), value.clone()))
+        let values: Vec<&str> = matches.try_get_many::<String>(setting.name).ok().flatten()?.map(String::as_str).collect();
+        Some((setting.name.to_owned(), values.join(" ")))
     };
     program.settings.iter().filter_map(given).collect()
 }

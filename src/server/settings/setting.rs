@@ -13,13 +13,20 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Whether its value must not be shown. Such a setting has no flag, because other users can read a command line.
     pub secret: bool,
+    /// Whether it is a list of words, separated by spaces. Its flag may be repeated, and in the file it may be an array.
+    pub list: bool,
 }
 
 pub(crate) const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str, allowed: &'static str) -> Setting {
-    Setting { name, help, allowed, default, secret: false }
+    Setting { name, help, allowed, default, secret: false, list: false }
 }
 
 impl Setting {
+    /// The same setting as a list.
+    pub(crate) const fn list(self) -> Self {
+        Self { list: true, ..self }
+    }
+
     /// Whether a value must not be shown: even an invalid URL may contain a password, in several places. Such a setting has a variable
     /// that names a file instead.
     pub(crate) fn may_be_secret(&self) -> bool {

@@ -83,8 +83,9 @@ fn values_of_file(program: &Program, path: &Path) -> Result<HashMap<String, Give
     let origin = format!("from {}", path.display());
     let mut given = HashMap::new();
     for (name, value) in table {
-        let text = text(value);
-        if let Some(secret) = program.find(&name).filter(|setting| setting.holds_secret(&text)) {
+        let setting = program.find(&name);
+        let text = if setting.is_some_and(|setting| setting.list) { words(value) } else { text(value) };
+        if let Some(secret) = setting.filter(|setting| setting.holds_secret(&text)) {
             let exposed = custody::require_private(SecretFile::Configuration, path);
             exposed.map_err(|exposed| refuse(format!("it contains a secret ({}), and {exposed}", secret.name)))?;
         }
@@ -106,7 +107,15 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> String {
     format!("TOML parse error at line {line}, column {column}: {message}")
 }
 
-/// A value as text. No setting allows tables and lists, and no parser accepts these texts for them.
+/// The value of a list: a text, or an array of texts.
+fn words(value: Value) -> String {
+    match value {
+        Value::Array(values) => values.into_iter().map(text).collect::<Vec<_>>().join(" "),
+        value => text(value),
+    }
+}
+
+/// A value as text. No setting allows tables, and only a list allows arrays; no parser accepts these texts for them.
 fn text(value: Value) -> String {
     match value {
         Value::String(text) => text,

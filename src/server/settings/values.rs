@@ -63,7 +63,8 @@ impl Values {
         let Given { text, origin } = self.given.get(name).cloned().unwrap_or_else(missing);
         let setting = self.program.find(name);
         let hidden = setting.is_none_or(Setting::may_be_secret);
-        let value = if hidden { "not shown because it may be secret".to_owned() } else { format!("{text:?}") };
+        // What stands before an @ in a URL may be a password.
+        let value = if hidden || text.contains('@') { "not shown because it may be secret".to_owned() } else { format!("{text:?}") };
         Error::Value { name, value, origin, why, allowed: setting.map_or("", |setting| setting.allowed) }
     }
 }

@@ -35,8 +35,10 @@ pub(super) enum Reason {
     HostRefused,
     /// It has an `Authorization` of its own.
     AuthorizationPresent,
-    /// It asks for a tunnel.
-    MethodRefused,
+    /// It cannot be forwarded, whatever its route.
+    RequestRefused,
+    /// The rest of it did not arrive.
+    RequestStalled,
     /// No route is for its path.
     NoRoute,
     /// There is no token because this process is set up wrong.
@@ -49,6 +51,8 @@ pub(super) enum Reason {
     OriginUnreachable,
     /// The origin takes too long.
     OriginTooSlow,
+    /// Too many requests are under way.
+    Full,
     /// A fault of this process.
     Broken,
 }
@@ -64,11 +68,11 @@ impl Reason {
         match self {
             Self::PageRefused => StatusCode::FORBIDDEN,
             Self::HostRefused => StatusCode::MISDIRECTED_REQUEST,
-            Self::AuthorizationPresent => StatusCode::BAD_REQUEST,
-            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::AuthorizationPresent | Self::RequestRefused => StatusCode::BAD_REQUEST,
+            Self::RequestStalled => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::ClientMisconfigured | Self::ClientRefused | Self::OriginUnreachable => StatusCode::BAD_GATEWAY,
-            Self::IssuerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::IssuerUnavailable | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
             Self::OriginTooSlow => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -79,13 +83,15 @@ impl Reason {
             Self::PageRefused => "A web page caused this request",
             Self::HostRefused => "This request names another host",
             Self::AuthorizationPresent => "This request has an Authorization header",
-            Self::MethodRefused => "Tunnels are not available",
+            Self::RequestRefused => "This request cannot be forwarded",
+            Self::RequestStalled => "The rest of this request did not arrive",
             Self::NoRoute => "No route is for this path",
             Self::ClientMisconfigured => "There is no token: sealwright attach is set up wrong",
             Self::ClientRefused => "There is no token: the issuer refuses the client",
             Self::IssuerUnavailable => "There is no token: the issuer does not answer",
             Self::OriginUnreachable => "The API cannot be reached",
             Self::OriginTooSlow => "The API did not answer in time",
+            Self::Full => "Too many requests are under way",
             Self::Broken => "sealwright attach failed",
         }
     }
@@ -93,8 +99,9 @@ impl Reason {
     /// The party that can fix it.
     const fn party(self) -> &'static str {
         match self {
-            Self::PageRefused | Self::HostRefused | Self::AuthorizationPresent | Self::MethodRefused | Self::NoRoute => "app",
-            Self::ClientMisconfigured | Self::Broken => "attach",
+            Self::PageRefused | Self::HostRefused | Self::AuthorizationPresent | Self::NoRoute => "app",
+            Self::RequestRefused | Self::RequestStalled => "app",
+            Self::ClientMisconfigured | Self::Full | Self::Broken => "attach",
             Self::ClientRefused | Self::IssuerUnavailable => "issuer",
             Self::OriginUnreachable | Self::OriginTooSlow => "api",
         }
@@ -124,10 +131,6 @@ impl Failure {
         )
     }
 
-    pub(super) fn method_refused() -> Self {
-        Self::new(Reason::MethodRefused, "CONNECT asks for a tunnel, and sealwright attach adds tokens to requests.")
-    }
-
     pub(super) fn no_route() -> Self {
         Self::new(Reason::NoRoute, "The setting `to` has no route for this path.")
     }
@@ -146,6 +149,19 @@ impl Failure {
             _ => Reason::ClientRefused,
         };
         Self { retry_after: error.retry_after(), ..Self::new(reason, error.to_string()) }
+    }
+
+    /// The forwarder got no answer. Its messages contain nothing of the request.
+    fn no_answer(error: &ForwardError) -> Self {
+        let reason = match error {
+            ForwardError::Unreachable(_) | ForwardError::BadAnswer(_) => Reason::OriginUnreachable,
+            ForwardError::TimedOut => Reason::OriginTooSlow,
+            ForwardError::BadRequest(_) => Reason::RequestRefused,
+            ForwardError::Stalled => Reason::RequestStalled,
+            ForwardError::Full => Reason::Full,
+        };
+        let retry_after = (reason == Reason::Full).then_some(Duration::from_secs(1));
+        Self { retry_after, ..Self::new(reason, error.to_string()) }
     }
 
     /// The cause, for the log.
@@ -174,5 +190,61 @@ impl Failure {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)));
         }
         response
+    }
+}
+
+impl From<ForwardError> for Failure {
+    fn from(error: ForwardError) -> Self {
+        Self::no_answer(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::VariantArray;
+
+    use super::*;
+
+    #[test]
+    fn gd4_a_missing_token_is_never_answered_like_a_refusal_of_the_api() {
+        let wait = Duration::from_secs(7);
+        for (error, reason, retry_after) in [
+            (client::Error::Unreachable { reason: "refused".to_owned(), retry_after: wait }, Reason::IssuerUnavailable, Some("7")),
+            (client::Error::Unavailable { reason: "503".to_owned(), retry_after: wait }, Reason::IssuerUnavailable, Some("7")),
+            (client::Error::Limited { retry_after: wait }, Reason::IssuerUnavailable, Some("7")),
+            (client::Error::WrongSecret, Reason::ClientRefused, None),
+            (client::Error::WrongPassword, Reason::ClientRefused, None),
+            (client::Error::Secret("no such file".to_owned()), Reason::ClientMisconfigured, None),
+            (client::Error::NotAnIssuer("html".to_owned()), Reason::ClientMisconfigured, None),
+            (client::Error::OtherIssuer { claimed: "https://other.example".to_owned() }, Reason::ClientMisconfigured, None),
+        ] {
+            let failure = Failure::no_token(&error);
+            assert_eq!(failure.reason, reason, "{error}");
+            let answer = failure.render("id");
+            let header = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(header, retry_after, "{error}");
+            assert!(answer.status().is_server_error(), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_status_of_an_error_and_is_not_401() {
+        for reason in Reason::VARIANTS {
+            let status = reason.status();
+            assert!(status.is_client_error() || status.is_server_error(), "{reason:?}");
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{reason:?}");
+            let ours = matches!(reason.party(), "app");
+            assert_eq!(status.is_client_error(), ours, "{reason:?}: a 4xx is for the app to fix, and nothing else is");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_of_this_process_is_not_explained_to_the_app() {
+        use http_body_util::BodyExt;
+
+        let answer = Failure::broken("panic: intended").render("request-7");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("request-7") && !body.contains("intended"), "{body}");
     }
 }

@@ -7,14 +7,14 @@ const UNIX: &str = "unix:";
 
 /// A loopback address, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ListenAt {
+pub(super) enum ListenAt {
     Loopback(SocketAddr),
     Unix(PathBuf),
 }
 
 /// Why a text is not the place of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ListenError {
+pub(super) enum ListenError {
     #[error(
         "other machines can reach {0}, and every caller acts as the client: use a loopback address such as 127.0.0.1:9100, or unix:PATH"
     )]

@@ -53,6 +53,11 @@ impl Repeatable {
         (Body::new(Sending { arriving: Arc::clone(&arriving), number: 1, repeated: VecDeque::new() }), Self(Some(arriving)))
     }
 
+    /// Whether what has arrived of the body so far was kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.as_ref().is_none_or(|arriving| lock(arriving).kept.is_some())
+    }
+
     /// The whole body again, if what has arrived of it was kept. An answer may have come before the body has arrived: the rest is then
     /// sent as it arrives. The first sending is cut off.
     pub(super) fn again(self) -> Option<Body> {
@@ -207,10 +212,10 @@ mod tests {
         let whole = |len: usize| Body::new(Full::new(Bytes::from(vec![b'x'; len])));
         let (first, again) = Repeatable::new(whole(MAX_KEPT - mem::size_of::<Part>()));
         first.collect().await.unwrap();
-        assert!(again.again().is_some());
+        assert!(again.is_kept() && again.again().is_some());
         let (first, again) = Repeatable::new(whole(MAX_KEPT + 1));
         assert_eq!(first.collect().await.unwrap().to_bytes().len(), MAX_KEPT + 1, "it is sent once, whole");
-        assert!(again.again().is_none());
+        assert!(!again.is_kept() && again.again().is_none());
         let (first, again) = Repeatable::new(frames((0..MAX_KEPT).map(|_| data("x")).collect()));
         first.collect().await.unwrap();
         assert!(again.again().is_none(), "many tiny parts count for what they take in memory");

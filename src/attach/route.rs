@@ -9,11 +9,19 @@
 //!
 //! No part contains a space: neither a URI nor a scope token may (RFC 6749 section 3.3).
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
-use super::listen::{ListenAt, ListenError};
+use url::Url;
+
+use super::{
+    listen::{ListenAt, ListenError},
+    place::{InvalidPath, Place, Prefix},
+};
 use crate::{
-    protocol::{Audience, Malformed, ScopeToken},
+    protocol::{Audience, Malformed, ScopeToken, is_loopback},
     proxy::Origin,
 };
 
@@ -22,11 +30,9 @@ const MAX_ROUTES: usize = 64;
 
 /// Where requests of one place go, and with which token.
 #[derive(Debug, Clone)]
-pub(crate) struct Route {
+pub(super) struct Route {
     pub(super) place: Place,
     pub(super) origin: Origin,
-    /// The origin as it was given: what the client module is asked to attach tokens to.
-    pub(super) origin_text: String,
     /// The resource for which the token is requested (RFC 8707).
     pub(super) resource: Option<Audience>,
     pub(super) scopes: Vec<ScopeToken>,
@@ -34,29 +40,16 @@ pub(crate) struct Route {
     pub(super) client: Option<OtherClient>,
 }
 
-/// Which requests a route is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Those that arrive on the listener of the process, under a path.
-    Path(Prefix),
-    /// Those that arrive on a listener of its own.
-    Listener(ListenAt),
-}
-
-/// The beginning of a path, without a slash at its end: `""` or `/orders`. It matches whole segments and is removed from the path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Prefix(String);
-
 /// A client that one route uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OtherClient {
+pub(super) struct OtherClient {
     pub(super) id: String,
     pub(super) secret_file: PathBuf,
 }
 
 /// Why a text is not a list of routes. Each text says what to write instead. No part with a user name is shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RouteError {
+pub(super) enum RouteError {
     #[error("it is empty")]
     Empty,
     #[error("there are more than {MAX_ROUTES} routes")]
@@ -71,6 +64,8 @@ pub(crate) enum RouteError {
     Listener { place: String, source: ListenError },
     #[error("{0:?} is not an origin: give scheme, host and port only, such as https://orders.example")]
     Origin(String),
+    #[error("others could read the tokens on their way to {0}: use https, or set to_unprotected = true if that network is yours alone")]
+    Unprotected(Origin),
     #[error("{0}")]
     Value(Malformed),
     #[error("{0} is given twice for one route")]
@@ -82,17 +77,67 @@ pub(crate) enum RouteError {
     #[error(
         "{origin} needs a resource, because there are several origins: without one, each could use the token that it receives at the other; add resource=URI after it"
     )]
-    NoResource { origin: String },
+    NoResource { origin: Origin },
 }
 
 /// All routes; at least one.
 #[derive(Debug, Clone)]
-pub(crate) struct Routes(Vec<Route>);
+pub(super) struct Routes(Vec<Route>);
 
 impl Routes {
+    /// Completes routes that name no resource or no scopes. Without a resource, the issuer chooses one by the scopes: if two origins then
+    /// received the same token, each could use it at the other (RFC 8707 section 3).
+    pub(super) fn with_defaults(mut self, resource: Option<&Audience>, scopes: &[ScopeToken]) -> Result<Self, RouteError> {
+        for route in &mut self.0 {
+            if route.resource.is_none() {
+                route.resource = resource.cloned();
+            }
+            if route.scopes.is_empty() {
+                scopes.clone_into(&mut route.scopes);
+            }
+        }
+        let several = self.iter().any(|route| route.origin != self.0[0].origin);
+        match self.iter().find(|route| several && route.resource.is_none()) {
+            Some(route) => Err(RouteError::NoResource { origin: route.origin.clone() }),
+            None => Ok(self),
+        }
+    }
+
+    /// Refuses origins to which a token would travel in the clear (RFC 6750 section 5.3), unless they are on this machine.
+    pub(super) fn protected(self, unprotected: bool) -> Result<Self, RouteError> {
+        match self.iter().find(|route| !unprotected && !is_protected(&route.origin)) {
+            Some(route) => Err(RouteError::Unprotected(route.origin.clone())),
+            None => Ok(self),
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.0.iter()
     }
+
+    /// The routes of each listener, by their numbers from 0: those of paths on `main`, each other one on its own.
+    pub(super) fn by_listener(&self, main: &ListenAt) -> Vec<(ListenAt, Vec<(Prefix, usize)>)> {
+        let (mut of_paths, mut all) = (Vec::new(), Vec::new());
+        for (number, route) in self.iter().enumerate() {
+            match &route.place {
+                Place::Path(prefix) => of_paths.push((prefix.clone(), number)),
+                Place::Listener(at) => all.push((at.clone(), vec![(Prefix::everything(), number)])),
+            }
+        }
+        if !of_paths.is_empty() {
+            all.insert(0, (main.clone(), of_paths));
+        }
+        all
+    }
+
+    pub(super) fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        self.iter().filter_map(|route| route.client.as_ref()).map(|client| client.secret_file.as_path())
+    }
+}
+
+fn is_protected(origin: &Origin) -> bool {
+    let on_this_machine = |url: &Url| url.host().is_some_and(|host| is_loopback(&host));
+    Url::parse(&origin.to_string()).is_ok_and(|url| url.scheme() == "https" || on_this_machine(&url))
 }
 
 impl FromStr for Routes {
@@ -113,7 +158,6 @@ impl FromStr for Routes {
         }
         require_whole_clients(&routes)?;
         require_different_places(&routes)?;
-        require_resources(&routes)?;
         Ok(Self(routes))
     }
 }
@@ -143,12 +187,12 @@ impl Route {
     fn begin(word: &str) -> Result<Self, RouteError> {
         let is_origin = |text: &str| text.starts_with("https://") || text.starts_with("http://");
         let (place, origin) = match word.split_once('=') {
-            _ if is_origin(word) => (Place::Path(Prefix(String::new())), word),
+            _ if is_origin(word) => (Place::Path(Prefix::everything()), word),
             Some((place, origin)) if is_origin(origin) => (place_of(place)?, origin),
             _ => return Err(RouteError::Form(shown(word))),
         };
         let parsed = origin.parse().map_err(|_| RouteError::Origin(shown(origin)))?;
-        Ok(Self { place, origin: parsed, origin_text: origin.to_owned(), resource: None, scopes: Vec::new(), client: None })
+        Ok(Self { place, origin: parsed, resource: None, scopes: Vec::new(), client: None })
     }
 
     fn set(&mut self, option: RouteOption, value: &str) -> Result<(), RouteError> {
@@ -184,49 +228,13 @@ impl OtherClient {
 
 fn place_of(text: &str) -> Result<Place, RouteError> {
     if text.starts_with('/') {
-        return text.parse().map(Place::Path);
+        return text.parse().map(Place::Path).map_err(|InvalidPath| RouteError::Path(shown(text)));
     }
     let listener = text.parse().map_err(|source| match source {
         ListenError::Form => RouteError::Form(shown(text)),
         source => RouteError::Listener { place: shown(text), source },
     })?;
     Ok(Place::Listener(listener))
-}
-
-impl FromStr for Prefix {
-    type Err = RouteError;
-
-    fn from_str(text: &str) -> Result<Self, RouteError> {
-        // Compared with the path of a request as it arrives.
-        let plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte));
-        let prefix = text.strip_suffix('/').unwrap_or(text);
-        let whole = match prefix.strip_prefix('/') {
-            Some(segments) => segments.split('/').all(|segment| !matches!(segment, "" | "." | "..")),
-            None => prefix.is_empty(),
-        };
-        if plain && whole && text.starts_with('/') { Ok(Self(prefix.to_owned())) } else { Err(RouteError::Path(shown(text))) }
-    }
-}
-
-impl Prefix {
-    /// What follows the prefix in this path: empty, or a path. `None` if the path does not begin with it.
-    pub(super) fn remove_from<'p>(&self, path: &'p str) -> Option<&'p str> {
-        path.strip_prefix(self.0.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(Prefix(prefix)) if prefix.is_empty() => f.write_str("/"),
-            Self::Path(Prefix(prefix)) => f.write_str(prefix),
-            Self::Listener(listener) => listener.fmt(f),
-        }
-    }
 }
 
 /// A part of the setting, for a message. A URL with a user name may contain a password.
@@ -250,16 +258,6 @@ fn require_different_places(routes: &[Route]) -> Result<(), RouteError> {
     Ok(())
 }
 
-/// Without a resource, the issuer chooses one by the scopes. If two origins received the same token, each could use it at the other
-/// (RFC 8707 section 3).
-fn require_resources(routes: &[Route]) -> Result<(), RouteError> {
-    let several = routes.iter().any(|route| route.origin != routes[0].origin);
-    match routes.iter().find(|route| several && route.resource.is_none()) {
-        Some(route) => Err(RouteError::NoResource { origin: route.origin_text.clone() }),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,17 +266,13 @@ mod tests {
         text.parse::<Routes>().map(|_| ()).expect_err(text)
     }
 
-    fn prefix(text: &str) -> Prefix {
-        text.parse().unwrap()
-    }
-
     #[test]
     fn gd4_routes_are_origins_with_a_place_and_options() {
         let text = "/orders=https://orders.example resource=https://orders.example scope=orders:read scope=orders:write \
                     127.0.0.1:9101=https://stock.example:8443 resource=urn:stock client=warehouse secret-file=/run/secrets/warehouse";
         let Routes(routes) = text.parse().unwrap();
         let [orders, stock] = &routes[..] else { panic!("{routes:?}") };
-        assert_eq!((orders.place.to_string(), orders.origin_text.as_str()), ("/orders".to_owned(), "https://orders.example"));
+        assert_eq!((orders.place.to_string(), orders.origin.to_string()), ("/orders".to_owned(), "https://orders.example".to_owned()));
         assert_eq!(orders.scopes.iter().map(ScopeToken::as_str).collect::<Vec<_>>(), ["orders:read", "orders:write"]);
         assert_eq!(orders.client, None);
         assert_eq!((stock.place.to_string(), stock.scopes.len()), ("127.0.0.1:9101".to_owned(), 0));
@@ -327,22 +321,27 @@ mod tests {
 
     #[test]
     fn gd4_two_origins_never_share_a_token_that_names_no_resource() {
-        let text = "/a=https://a.example resource=urn:a /b=https://b.example";
-        assert_eq!(refused(text), RouteError::NoResource { origin: "https://b.example".to_owned() });
-        assert!("/a=https://a.example resource=urn:a /b=https://b.example resource=urn:b".parse::<Routes>().is_ok());
-        assert!("/a=https://a.example /b=https://a.example:443".parse::<Routes>().is_ok(), "the same origin");
+        let complete = |text: &str, resource: Option<&str>| {
+            let resource: Option<Audience> = resource.map(|resource| resource.parse().unwrap());
+            text.parse::<Routes>().unwrap().with_defaults(resource.as_ref(), &[])
+        };
+        let refused = complete("/a=https://a.example resource=urn:a /b=https://b.example", None).unwrap_err();
+        assert_eq!(refused, RouteError::NoResource { origin: "https://b.example".parse().unwrap() });
+        assert!(complete("/a=https://a.example resource=urn:a /b=https://b.example resource=urn:b", None).is_ok());
+        assert!(complete("/a=https://a.example /b=https://a.example:443", None).is_ok(), "the same origin");
+        let named = complete("/a=https://a.example /b=https://b.example resource=urn:b", Some("urn:a")).unwrap();
+        let resources: Vec<_> = named.iter().filter_map(|route| route.resource.as_ref()).map(Audience::as_str).collect();
+        assert_eq!(resources, ["urn:a", "urn:b"]);
     }
 
     #[test]
-    fn gd4_a_prefix_matches_whole_segments_and_is_removed() {
-        let orders = prefix("/orders");
-        for (path, rest) in [("/orders", Some("")), ("/orders/", Some("/")), ("/orders/1", Some("/1")), ("/orders//1", Some("//1"))] {
-            assert_eq!(orders.remove_from(path), rest, "{path}");
+    fn gd4_a_token_travels_in_the_clear_only_on_this_machine() {
+        let protected = |text: &str, unprotected| text.parse::<Routes>().unwrap().protected(unprotected).is_ok();
+        for origin in ["https://orders.example", "http://127.0.0.1:3000", "http://[::1]:3000", "http://localhost:3000"] {
+            assert!(protected(origin, false), "{origin}");
         }
-        for path in ["/order", "/orders2", "/Orders/1", "/%6frders/1", "/", "*", "/x/orders"] {
-            assert_eq!(orders.remove_from(path), None, "{path}");
+        for origin in ["http://orders.example", "http://192.0.2.1:3000", "http://localhost.evil.example", "http://127.0.0.1.evil.example"] {
+            assert!(!protected(origin, false) && protected(origin, true), "{origin}");
         }
-        assert_eq!(prefix("/").remove_from("/orders/1"), Some("/orders/1"));
-        assert_eq!(prefix("/").remove_from("*"), None);
     }
 }

@@ -12,7 +12,7 @@ use crate::server::custody::{self, Exposed, SecretFile};
 
 /// Why a Unix socket cannot be used. Each text says how to fix it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SocketError {
+pub(super) enum SocketError {
     #[error(transparent)]
     Exposed(#[from] Exposed),
     #[error("{} exists and is not a socket: give another path, or remove it", .0.display())]
@@ -25,14 +25,14 @@ pub(crate) enum SocketError {
 
 /// A socket that is bound, but not listened on yet.
 #[derive(Debug)]
-pub(crate) struct BoundSocket {
+pub(super) struct BoundSocket {
     socket: UnixSocket,
     file: SocketFile,
 }
 
 /// The file of a socket. It is removed when this is dropped, unless another one is in its place.
 #[derive(Debug)]
-pub(crate) struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     id: (u64, u64),
@@ -40,7 +40,7 @@ pub(crate) struct SocketFile {
 
 impl BoundSocket {
     /// Binds a socket with this mode. The file of a process that has ended is replaced.
-    pub(crate) async fn bind(path: &Path, mode: u32) -> Result<Self, SocketError> {
+    pub(super) async fn bind(path: &Path, mode: u32) -> Result<Self, SocketError> {
         let failed = |source| SocketError::Failed { path: path.to_owned(), source };
         // In a folder that everyone may write to, anyone could put a socket of his own in this place and receive the requests of the app.
         custody::require_private(SecretFile::Socket, path)?;
@@ -55,7 +55,7 @@ impl BoundSocket {
     }
 
     /// Listens on it.
-    pub(crate) fn listen(self) -> Result<(UnixListener, SocketFile), SocketError> {
+    pub(super) fn listen(self) -> Result<(UnixListener, SocketFile), SocketError> {
         const QUEUE: u32 = 4096;
         let Self { socket, file } = self;
         let listener = socket.listen(QUEUE).map_err(|source| SocketError::Failed { path: file.path.clone(), source })?;

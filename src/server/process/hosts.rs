@@ -49,7 +49,8 @@ impl Hosts {
         host == "localhost" || host.ends_with(".localhost") || self.names.iter().any(|name| name.eq_ignore_ascii_case(&host))
     }
 
-    fn accept_request(&self, request: &Request) -> bool {
+    /// Whether a request names an accepted host.
+    pub(crate) fn accept_request(&self, request: &Request) -> bool {
         let in_header = |value: &header::HeaderValue| {
             let authority = value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
             authority.is_some_and(|authority| self.accept(authority.host()))

@@ -87,7 +87,6 @@ impl ListenerPolicy {
             let why = "plain HTTP is served only on loopback: set tls_cert and tls_key, or behind_proxy";
             return Err(values.refuse("listen", Some(why.to_owned())));
         }
-        let drain = |name| values.parse(name, duration(Duration::ZERO, Duration::from_secs(300)));
         Ok(Self {
             listen,
             tls,
@@ -99,8 +98,14 @@ impl ListenerPolicy {
                 age: values.parse("connection_age", duration(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600)))?,
             },
             unauthenticated_memory: values.parse("unauthenticated_memory_mib", number::<usize>(1, 65_536))? * 1024 * 1024,
-            drain: Drain { delay: drain("drain_delay")?, linger: drain("drain_linger")?, limit: drain("drain_timeout")? },
+            drain: Self::read_drain(values)?,
         })
+    }
+
+    /// How the process stops.
+    pub(crate) fn read_drain(values: &Values) -> Result<Drain, Error> {
+        let time = |name| values.parse(name, duration(Duration::ZERO, Duration::from_secs(300)));
+        Ok(Drain { delay: time("drain_delay")?, linger: time("drain_linger")?, limit: time("drain_timeout")? })
     }
 }
 

@@ -11,11 +11,14 @@ use crate::{
     protocol::{Audience, Issuer, ScopeToken},
     proxy::TimeLimits,
     server::{
-        config::{Error, Setting, Sources},
+        caller_text,
         custody::{self, SecretFile},
         edge::{ConnectionLimits, Drain},
         process::{ListenerPolicy, ManagementPolicy},
-        settings::{CLIENT_SECRET, Program, USER_PASSWORD, Values, boolean, by_rule, count, duration, joined, number, path, setting},
+        settings::{
+            CLIENT_SECRET, Error, Program, Setting, Sources, USER_PASSWORD, Values, boolean, by_rule, count, duration, joined, number,
+            path, setting,
+        },
         telemetry,
     },
 };
@@ -140,6 +143,7 @@ impl Config {
     /// If a source cannot be read, a name is unknown, or a value is not allowed.
     pub fn load(sources: Sources) -> Result<Self, Error> {
         let values = sources.read(PROGRAM)?;
+        refuse_secrets(&values)?;
         let limit = |name, least, most| values.parse(name, duration(least, most));
         Ok(Self {
             listen: values.parse("listen", |text| text.parse::<ListenAt>().map_err(|error| Some(error.to_string())))?,
@@ -230,6 +234,22 @@ impl Place {
             Self::Variable(name) => Secret::env(*name),
         }
     }
+}
+
+/// Refuses a secret that stands where a name should, for example because the client and its secret were swapped: it would be sent to the
+/// issuer in the wrong field, and be written to the log.
+fn refuse_secrets(values: &Values) -> Result<(), Error> {
+    for setting in Config::SETTINGS {
+        values.parse_if_any(setting.name, |text| {
+            let why = || {
+                Some(
+                    "it contains a secret, which belongs into a file or a variable: replace the secret, others may have seen it".to_owned(),
+                )
+            };
+            if caller_text::holds_secret(text) { Err(why()) } else { Ok(()) }
+        })?;
+    }
+    Ok(())
 }
 
 fn socket_mode(text: &str) -> Result<u32, Option<String>> {

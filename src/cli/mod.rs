@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod allowance;
+mod attach;
 mod backup;
 mod change;
 mod check;
@@ -84,6 +85,8 @@ enum Command {
     /// Access tokens: inspect, verify or revoke one
     #[command(subcommand)]
     Token(token::Command),
+    /// Run beside an app in any language: what the app sends here goes to the API with a token on it
+    Attach(attach::Attach),
     /// Check configuration, database and keys without starting a server
     Check(check::Check),
     /// Ask the server whether it is ready; exit code 0 means yes
@@ -147,6 +150,7 @@ impl Command {
             Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
             Self::Token(command) => command.run(settings).await,
+            Self::Attach(attach) => attach.run(settings).await,
             Self::Resource(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::Client(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::User(command) => Operator::with(settings, async |operator| command.run(operator).await).await,

@@ -10,6 +10,8 @@ type Room = &'static [&'static str];
 const STOREYS: &[&[Room]] = &[
     &[&["main"]],
     &[&["cli"]],
+    // A process of its own, which is no server.
+    &[&["attach"]],
     &[&[
         "server",
         "server::config",

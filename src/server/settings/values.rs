@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use super::{Error, Program, Setting};
+use crate::server::caller_text;
 
 /// The error of a parser of values: the reason, if there is one to show.
 pub(crate) type Why = Option<String>;
@@ -63,8 +64,12 @@ impl Values {
         let Given { text, origin } = self.given.get(name).cloned().unwrap_or_else(missing);
         let setting = self.program.find(name);
         let hidden = setting.is_none_or(Setting::may_be_secret);
-        // What stands before an @ in a URL may be a password.
-        let value = if hidden || text.contains('@') { "not shown because it may be secret".to_owned() } else { format!("{text:?}") };
+        // What stands before an @ in a URL may be a password, and a secret may stand where a name should.
+        let value = if hidden || text.contains('@') || caller_text::holds_secret(&text) {
+            "not shown because it may be secret".to_owned()
+        } else {
+            format!("{text:?}")
+        };
         Error::Value { name, value, origin, why, allowed: setting.map_or("", |setting| setting.allowed) }
     }
 }

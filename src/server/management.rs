@@ -17,7 +17,7 @@ use axum::{
 use super::{
     commands::view::FetchersView,
     config::Config,
-    edge::{ConnectionLimits, MemoryBudget},
+    edge::{ConnectionLimits, MemoryBudget, Traffic},
     http::{self, Hosts},
     keys::{JwksFetchers, KeyRing},
     listeners::{End, Service},
@@ -31,8 +31,13 @@ use super::{
 use crate::clock::{SharedClock, Timestamp};
 
 /// For a few scrapers, health checks and operators.
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    total: 64,
+    per_source: 64,
+    idle: Duration::from_secs(75),
+    age: Duration::from_secs(3600),
+    traffic: Traffic::Messages,
+};
 
 /// The listener for metrics and health checks.
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {

@@ -4,7 +4,7 @@ use super::api_docs::Policy as ApiDocsPolicy;
 use crate::{
     protocol::Issuer,
     server::{
-        edge::{ConnectionLimits, Drain, TlsFiles, TrustedProxies},
+        edge::{ConnectionLimits, Drain, TlsFiles, Traffic, TrustedProxies},
         settings::{Error, Setting, Values, boolean, duration, number, path, setting, without_reason},
     },
 };
@@ -104,6 +104,7 @@ impl Policy {
                 per_source: values.parse("connections_per_source", number(1, 100_000))?,
                 idle: values.parse("connection_idle", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                 age: values.parse("connection_age", duration(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600)))?,
+                traffic: Traffic::Messages,
             },
             unauthenticated_memory: values.parse("unauthenticated_memory_mib", number::<usize>(1, 65_536))? * 1024 * 1024,
             drain: Drain { delay: drain("drain_delay")?, linger: drain("drain_linger")?, limit: drain("drain_timeout")? },

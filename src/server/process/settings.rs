@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::hosts::Hosts;
 use crate::server::{
-    edge::{ConnectionLimits, Drain, TlsFiles, TrustedProxies},
+    edge::{ConnectionLimits, Drain, TlsFiles, Traffic, TrustedProxies},
     settings::{Error, Setting, Values, boolean, duration, number, path, setting, without_reason},
 };
 
@@ -96,6 +96,7 @@ impl ListenerPolicy {
                 per_source: values.parse("connections_per_source", number(1, 100_000))?,
                 idle: values.parse("connection_idle", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                 age: values.parse("connection_age", duration(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600)))?,
+                traffic: Traffic::Messages,
             },
             unauthenticated_memory: values.parse("unauthenticated_memory_mib", number::<usize>(1, 65_536))? * 1024 * 1024,
             drain: Self::read_drain(values)?,

@@ -13,7 +13,7 @@ use crate::{
     server::{
         caller_text,
         custody::{self, SecretFile},
-        edge::{ConnectionLimits, Drain},
+        edge::{ConnectionLimits, Drain, Traffic},
         process::{ListenerPolicy, ManagementPolicy},
         settings::{
             CLIENT_SECRET, Error, Program, Setting, Sources, USER_PASSWORD, Values, boolean, by_rule, count, duration, joined, number,
@@ -165,12 +165,14 @@ impl Config {
     }
 
     /// The limits of connections from the app. All come from this machine, so a source has no limit of its own.
-    pub(super) const fn connection_limits(&self) -> ConnectionLimits {
+    pub(super) fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits {
             total: self.connections,
             per_source: self.connections,
             idle: Duration::from_secs(75),
             age: Duration::from_secs(24 * 3600),
+            // The forwarder's own limits end first, with an answer that says why.
+            traffic: Traffic::Streams { quiet: self.time_limits.answer.max(self.time_limits.idle) + Duration::from_secs(30) },
         }
     }
 }

@@ -73,7 +73,9 @@ impl Front {
     }
 
     async fn answer(&self, mut request: Request, id: &RequestId) -> Result<Response, Failure> {
-        if self.hosts.as_ref().is_some_and(|hosts| !hosts.accept_request(&request)) {
+        // In HTTP/1.1, only a request to a proxy has a whole URL (RFC 9112 section 3.2.2). The app would take the answer for that of its host.
+        let to_a_proxy = request.version() < Version::HTTP_2 && request.uri().authority().is_some();
+        if to_a_proxy || self.hosts.as_ref().is_some_and(|hosts| !hosts.accept_request(&request)) {
             return Err(Failure::host_refused());
         }
         if pages::caused_by_a_page(request.headers()) {

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -23,7 +23,6 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::oneshot,
 };
 use tokio_io_timeout::TimeoutStream;
@@ -33,6 +32,7 @@ use super::{
     activity::{Activity, Order, UnderWay},
     budget::MemoryShare,
     peer::Peer,
+    socket::Stream,
     tls::Tls,
     traffic::Traffic,
     unreadable,
@@ -72,19 +72,24 @@ impl Serving {
         Self { builder, router, tls, traffic }
     }
 
-    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
-        // Peeks, because a readiness event may be spurious. A connection without a byte does not delay a shutdown.
-        let mut byte = [0];
+    pub(super) async fn connection(&self, stream: Stream, source: IpAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
+        // A connection without a byte does not delay a shutdown.
         let first = tokio::select! {
-            first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.peek(&mut byte)) => first,
+            first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.first_byte()) => first,
             _ = activity.new_order() => return,
         };
-        if !matches!(first, Ok(Ok(1))) {
+        if !matches!(first, Ok(Ok(true))) {
             return;
         }
+        let mut peer = Peer { address: source, share, certificate: None };
+        let stream = match stream {
+            Stream::Tcp(stream) => stream,
+            // What never leaves this machine needs no TLS.
+            #[cfg(unix)]
+            Stream::Unix(stream) => return self.requests(stream, peer, activity).await,
+        };
         // Answers are small, and waiting to fill a packet only delays them. A failure does not matter.
         let _ = stream.set_nodelay(true);
-        let mut peer = Peer { address: peer.ip(), share, certificate: None };
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, activity).await;
         };

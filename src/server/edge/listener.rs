@@ -1,9 +1,15 @@
 //! Accepts connections up to a limit, and ends them when the server stops.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::{
     budget::MemoryBudget,
@@ -11,6 +17,7 @@ use super::{
     limits::ConnectionLimits,
     places::{Entry, Places},
     proxies::TrustedProxies,
+    socket::{Socket, Stream},
     stopping::{Phase, Stopping},
     tls::Tls,
 };
@@ -37,7 +44,7 @@ const HANDSHAKE_GRACE: Duration = Duration::from_millis(200);
 /// A listening socket and the settings of its connections.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Socket,
     pub(crate) tls: Option<Tls>,
     pub(crate) limits: ConnectionLimits,
     pub(crate) proxies: Arc<TrustedProxies>,
@@ -58,19 +65,19 @@ impl Listener {
     async fn serve_in(self, places: Places, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
         let serving = Arc::new(Serving::new(router, self.tls, self.limits.traffic));
         // Returns the connection if there is no place for it.
-        let take_in = |stream: TcpStream, peer: SocketAddr| {
-            let limited = !self.proxies.trust(peer.ip().to_canonical());
-            let place = match places.enter(peer.ip(), limited) {
+        let take_in = |stream: Stream, source: IpAddr| {
+            let limited = !self.proxies.trust(source.to_canonical());
+            let place = match places.enter(source, limited) {
                 Entry::Place(place) => place,
-                Entry::Full => return Some((stream, peer)),
+                Entry::Full => return Some((stream, source)),
                 Entry::SourceFull => {
                     self.meters.refused.inc();
                     return None;
                 }
             };
-            let (serving, share) = (Arc::clone(&serving), self.budget.share(peer.ip()));
+            let (serving, share) = (Arc::clone(&serving), self.budget.share(source));
             tokio::spawn(async move {
-                serving.connection(stream, peer, &place.activity, share).await;
+                serving.connection(stream, source, &place.activity, share).await;
                 drop(place);
             });
             None
@@ -90,8 +97,8 @@ impl Listener {
         loop {
             // Created before the places are checked, so that a connection that closes meanwhile is not missed.
             let left = places.left();
-            if let Some((stream, peer)) = held.take() {
-                held = take_in(stream, peer);
+            if let Some((stream, source)) = held.take() {
+                held = take_in(stream, source);
             }
             if held.is_some() {
                 // A place becomes free when a connection closes, and can be made when one becomes idle.
@@ -121,18 +128,13 @@ impl Listener {
             }
         }
         drop(stop);
-        if let Some((stream, peer)) = held {
+        if let Some((stream, source)) = held {
             // If there is no place for it, it is dropped, because the server stops.
-            drop(take_in(stream, peer));
+            drop(take_in(stream, source));
         }
-        // Clients in the kernel's queue are connected already. The runtime may not know of them yet, so the kernel is asked.
-        if let Ok(socket) = self.socket.into_std() {
-            while let Ok((stream, peer)) = socket.accept() {
-                let taken_in = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map(|stream| take_in(stream, peer));
-                if matches!(taken_in, Ok(Some(_))) {
-                    break;
-                }
-            }
+        if let Ok(mut rest) = self.socket.rest() {
+            // Up to the first one for which there is no place.
+            let _ = rest.find_map(|(stream, source)| take_in(stream, source));
         }
         let linger = drain.linger.min(drain.limit);
         if tokio::time::timeout(linger, places.empty()).await.is_ok() {
@@ -148,8 +150,10 @@ impl Listener {
 /// Makes the kernel drop new SYN packets, as if the network had lost them: clients retry after a second, are refused then, and go
 /// elsewhere. Half-open connections can still complete; closing the port now would cut them off.
 #[cfg(target_os = "linux")]
-fn drop_new_syns(socket: &TcpListener) -> io::Result<()> {
+fn drop_new_syns(socket: &Socket) -> io::Result<()> {
     use socket2::SockFilter;
+
+    let Socket::Tcp(socket) = socket else { return Ok(()) };
 
     // Classic BPF over the TCP header (RFC 9293 section 3.1): drop packets with SYN and without ACK among the flags in byte 13.
     const LOAD_BYTE: u16 = 0x30;
@@ -168,7 +172,7 @@ fn drop_new_syns(socket: &TcpListener) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn drop_new_syns(_: &TcpListener) -> io::Result<()> {
+fn drop_new_syns(_: &Socket) -> io::Result<()> {
     Ok(())
 }
 
@@ -214,6 +218,7 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
         sync::oneshot,
     };
 
@@ -274,7 +279,8 @@ mod tests {
         let addr = socket.local_addr().unwrap();
         let meters = ConnectionMeters::default();
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
-        let listener = Listener { socket, tls: None, limits: LIMITS, proxies: Arc::default(), meters: meters.clone(), budget };
+        let listener =
+            Listener { socket: Socket::Tcp(socket), tls: None, limits: LIMITS, proxies: Arc::default(), meters: meters.clone(), budget };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let drain = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::from_secs(60) };
@@ -306,7 +312,9 @@ mod tests {
         let activity = Arc::clone(&place.activity);
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
         tokio::spawn(async move {
-            Serving::new(router(), None, Traffic::Messages).connection(stream, peer, &place.activity, budget.share(peer.ip())).await;
+            Serving::new(router(), None, Traffic::Messages)
+                .connection(Stream::Tcp(stream), peer.ip(), &place.activity, budget.share(peer.ip()))
+                .await;
             drop(place);
         });
         within_a_minute(begun(&activity)).await;
@@ -332,7 +340,7 @@ mod tests {
             let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("there are free places") };
             let (activity, share) = (Arc::clone(&place.activity), budget.share(peer.ip()));
             tokio::spawn(async move {
-                Serving::new(router(), None, limits.traffic).connection(stream, peer, &place.activity, share).await;
+                Serving::new(router(), None, limits.traffic).connection(Stream::Tcp(stream), peer.ip(), &place.activity, share).await;
                 drop(place);
             });
             let mut received = Vec::new();

@@ -3,10 +3,10 @@
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::server::{
-    edge::{Bound, ConnectionLimits, Drain, Listener, MemoryBudget, Stopping, Tls, TrustedProxies},
+    edge::{Bound, ConnectionLimits, Drain, Listener, MemoryBudget, Socket, Stopping, Tls, TrustedProxies},
     meters::ConnectionMeters,
 };
 
@@ -68,9 +68,9 @@ pub(crate) struct Listeners(Vec<Open>);
 
 #[derive(Debug)]
 struct Open {
-    setting: &'static str,
-    addr: SocketAddr,
-    socket: TcpListener,
+    /// Its setting and its address, unless it is one of several with the same setting.
+    port: Option<(&'static str, SocketAddr)>,
+    socket: Socket,
     service: Service,
 }
 
@@ -94,7 +94,7 @@ impl<C: 'static, P: 'static> BoundPorts<C, P> {
         let listen = |(port, bound): (&'static Port<C, P>, Bound)| {
             let (setting, addr) = (port.setting, bound.addr());
             let socket = bound.listen().map_err(|source| ListenError { addr, setting, source })?;
-            Ok(Open { setting, addr, socket, service: (port.service)(config, parts, addr) })
+            Ok(Open { port: Some((setting, addr)), socket: Socket::Tcp(socket), service: (port.service)(config, parts, addr) })
         };
         self.0.into_iter().map(listen).collect::<Result<_, _>>().map(Listeners)
     }
@@ -103,7 +103,13 @@ impl<C: 'static, P: 'static> BoundPorts<C, P> {
 impl Listeners {
     /// The address of a listener, by its setting.
     pub(crate) fn addr(&self, setting: &str) -> Option<SocketAddr> {
-        self.0.iter().find(|open| open.setting == setting).map(|open| open.addr)
+        self.0.iter().filter_map(|open| open.port).find_map(|(known, addr)| (known == setting).then_some(addr))
+    }
+
+    /// The same with another one, whose socket was opened elsewhere.
+    pub(crate) fn and(mut self, socket: Socket, service: Service) -> Self {
+        self.0.push(Open { port: None, socket, service });
+        self
     }
 
     /// Serves until `shutdown` completes and the requests under way have been answered. Returns what `shutdown` returned. Listeners that

@@ -189,22 +189,21 @@ impl Authorization {
 
 impl Client {
     fn read(values: &Values) -> Result<Self, Error> {
-        let required = |name| values.parse(name, |text| Some(text.to_owned()).filter(|text| !text.is_empty()).ok_or(None));
-        let place = |setting, variable| {
+        let place = |setting, variable| -> Result<Place, Error> {
             let file = values.parse_if_any(setting, path)?;
             let Some(file) = file else { return Ok(Place::Variable(variable)) };
             let exposed = custody::require_private(SecretFile::Value, &file);
             exposed.map_err(|exposed| values.refuse(setting, Some(exposed.to_string())))?;
             Ok(Place::File(file))
         };
-        let username = values.parse_if_any("username", |text| Ok(text.to_owned()))?;
+        let username: Option<String> = values.parse_if_any("username", |text| Ok(text.to_owned()))?;
         let password = place("password_file", USER_PASSWORD)?;
         if username.is_none() && matches!(password, Place::File(_)) {
             return Err(values.refuse("password_file", Some("it requires username too".to_owned())));
         }
         Ok(Self {
-            issuer: values.parse("issuer", |text| text.parse().map_err(by_rule))?,
-            id: required("client")?,
+            issuer: values.parse("issuer", |text| text.parse::<Issuer>().map_err(by_rule))?,
+            id: values.parse("client", |text| if text.is_empty() { Err(None) } else { Ok(text.to_owned()) })?,
             secret: place("secret_file", CLIENT_SECRET)?,
             user: username.map(|name| (name, password)),
         })
@@ -264,14 +263,13 @@ fn socket_mode(text: &str) -> Result<u32, Option<String>> {
 }
 
 fn routes(values: &Values) -> Result<Routes, Error> {
-    let resource: Option<Audience> = values.parse_if_any("resource", |text| text.parse().map_err(by_rule))?;
-    let scopes: Vec<ScopeToken> = values
-        .parse_if_any("scope", |text| text.split_ascii_whitespace().map(|scope| scope.parse().map_err(by_rule)).collect())?
-        .unwrap_or_default();
+    let resource = values.parse_if_any("resource", |text| text.parse::<Audience>().map_err(by_rule))?;
+    let scope = |text: &str| text.parse::<ScopeToken>().map_err(by_rule);
+    let scopes = values.parse_if_any("scope", |text| text.split_ascii_whitespace().map(scope).collect::<Result<Vec<_>, _>>())?;
     let unprotected: bool = values.parse("to_unprotected", boolean)?;
     let reason = |error: RouteError| Some(error.to_string());
-    let routes: Routes = values.parse("to", |text| text.parse().map_err(reason))?;
-    let complete = routes.with_defaults(resource.as_ref(), &scopes).and_then(|routes| routes.protected(unprotected));
+    let routes = values.parse("to", |text| text.parse::<Routes>().map_err(reason))?;
+    let complete = routes.with_defaults(resource.as_ref(), &scopes.unwrap_or_default()).and_then(|routes| routes.protected(unprotected));
     let routes = complete.map_err(|error| values.refuse("to", reason(error)))?;
     for secret_file in routes.secret_files() {
         let exposed = custody::require_private(SecretFile::Value, secret_file);

@@ -141,13 +141,14 @@ async fn hd7_a_secret_in_the_wrong_place_is_neither_used_nor_shown(backend: Back
     let world = World::begin(backend).await;
     let secret = world.shop.secret.as_str();
     let as_scope = format!("https://a.example scope={secret}");
-    for arguments in
-        [&["--to", "https://a.example", "--client", secret][..], &["--to", &as_scope], &["--to", "https://a.example", "--resource", secret]]
-    {
-        let mut command = attach(&world, &[]);
-        command.args(arguments);
-        let finished = finish(command);
-        assert!(!finished.status.success() && !finished.stderr.contains(&secret[..20]), "{finished:?}");
+    for arguments in [
+        &["--to", "https://a.example", "--client", secret][..],
+        &["--to", &as_scope],
+        &["--to", "https://a.example", "--resource", secret],
+        &["--to", "https://a.example", "--issuer", secret],
+    ] {
+        let finished = refused(&world, arguments);
+        assert!(!finished.stderr.contains(&secret[..20]), "{finished:?}");
     }
     let with_password = refused(&world, &["--to", "https://shop:hunter2@orders.example"]);
     assert!(!with_password.stderr.contains("hunter2"), "{with_password:?}");
@@ -171,7 +172,6 @@ async fn hd7_no_token_and_no_secret_is_in_the_log(backend: Backend) {
     ] {
         request.send().await.unwrap();
     }
-    // The origin is away: the error of the forwarder names no request.
     let metrics = world.get(serving["metrics"].as_str().unwrap()).send().await.unwrap().text().await.unwrap();
     process.signal("TERM");
     assert!(process.wait().success());

@@ -88,6 +88,8 @@ mod kept;
 mod outbound;
 pub mod protocol;
 #[cfg(feature = "server")]
+mod proxy;
+#[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "verifier")]
 pub mod verifier;

@@ -50,8 +50,8 @@ const STOREYS: &[&[Room]] = &[
             "server::workers",
         ],
     ],
-    // What the verifier and the client share, and the one reader of JWTs.
-    &[&["jwt"], &["kept"], &["outbound"]],
+    // What the verifier and the client share, the one reader of JWTs, and the forwarder of requests, which knows no token.
+    &[&["jwt"], &["kept"], &["outbound"], &["proxy"]],
     &[&["protocol"]],
     &[&["clock"], &["entropy"]],
 ];
@@ -226,6 +226,7 @@ fn what_no_room_may_use_is_caught_beside_and_below() {
         ("src/protocol/jwk.rs", "use crate::server::keys;"),
         ("src/jwt/signed.rs", "use crate::verifier::Claims;"),
         ("src/jwt/key_set.rs", "use crate::outbound;"),
+        ("src/proxy/forwarder.rs", "use crate::server::edge::Peer;"),
         ("src/clock.rs", "use crate::entropy;"),
         ("src/server/mod.rs", "use crate::cli;"),
     ] {

@@ -6,9 +6,9 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::{
-    activity::ConnectionLimits,
     budget::MemoryBudget,
     connection::Serving,
+    limits::ConnectionLimits,
     places::{Entry, Places},
     proxies::TrustedProxies,
     stopping::{Phase, Stopping},
@@ -56,7 +56,7 @@ impl Listener {
     }
 
     async fn serve_in(self, places: Places, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
-        let serving = Arc::new(Serving::new(router, self.tls));
+        let serving = Arc::new(Serving::new(router, self.tls, self.limits.traffic));
         // Returns the connection if there is no place for it.
         let take_in = |stream: TcpStream, peer: SocketAddr| {
             let limited = !self.proxies.trust(peer.ip().to_canonical());
@@ -203,17 +203,33 @@ impl Bound {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Bytes, routing::get};
+    use axum::{
+        body::Bytes,
+        extract::Request,
+        http::{StatusCode, header},
+        response::IntoResponse,
+        routing::get,
+    };
+    use futures_util::FutureExt;
+    use hyper_util::rt::TokioIo;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         sync::oneshot,
     };
 
     use super::*;
-    use crate::server::edge::activity::Activity;
+    use crate::server::edge::{
+        activity::{Activity, Order},
+        traffic::Traffic,
+    };
 
-    const LIMITS: ConnectionLimits =
-        ConnectionLimits { total: 1, per_source: 8, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        total: 1,
+        per_source: 8,
+        idle: Duration::from_secs(75),
+        age: Duration::from_secs(3600),
+        traffic: Traffic::Messages,
+    };
     /// More than the kernel buffers while the client reads nothing.
     const LARGE: usize = 32 * 1024 * 1024;
 
@@ -222,12 +238,30 @@ mod tests {
             .route("/large", get(|| async { Bytes::from_static(&[b'x'; LARGE]) }))
             .route("/small", get(|| async { "small" }))
             .route("/never", get(std::future::pending::<()>))
+            .route("/echo", get(echo))
+    }
+
+    /// Upgrades the connection, and returns what arrives on it.
+    async fn echo(mut request: Request) -> impl IntoResponse {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let (mut received, mut sent) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+            let _ = tokio::io::copy(&mut received, &mut sent).await;
+        });
+        (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "echo")])
     }
 
     async fn ask(addr: SocketAddr, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
         stream
+    }
+
+    /// Returns when a request is under way.
+    async fn begun(activity: &Activity) {
+        while activity.is_idle() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
@@ -272,14 +306,9 @@ mod tests {
         let activity = Arc::clone(&place.activity);
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
         tokio::spawn(async move {
-            Serving::new(router(), None).connection(stream, peer, &place.activity, budget.share(peer.ip())).await;
+            Serving::new(router(), None, Traffic::Messages).connection(stream, peer, &place.activity, budget.share(peer.ip())).await;
             drop(place);
         });
-        let begun = async |activity: &Activity| {
-            while activity.is_idle() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
         within_a_minute(begun(&activity)).await;
         let began = activity.changed.load(std::sync::atomic::Ordering::SeqCst);
         let other = "192.0.2.1".parse().unwrap();
@@ -288,5 +317,38 @@ mod tests {
         assert_eq!(within_a_minute(client.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed without an answer");
         drop(entered);
         within_a_minute(places.empty()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn gd2_an_upgraded_connection_has_its_place_until_it_ends_or_is_ordered_to() {
+        let limits = ConnectionLimits { total: 8, traffic: Traffic::Streams { quiet: Duration::from_secs(60) }, ..LIMITS };
+        let places = Places::new(limits, Arc::default());
+        let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for ordered in [false, true] {
+            let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+            client.write_all(b"GET /echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nping").await.unwrap();
+            let (stream, peer) = socket.accept().await.unwrap();
+            let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("there are free places") };
+            let (activity, share) = (Arc::clone(&place.activity), budget.share(peer.ip()));
+            tokio::spawn(async move {
+                Serving::new(router(), None, limits.traffic).connection(stream, peer, &place.activity, share).await;
+                drop(place);
+            });
+            let mut received = Vec::new();
+            while !received.ends_with(b"ping") {
+                assert_ne!(within_a_minute(client.read_buf(&mut received)).await.unwrap(), 0, "{received:?}");
+            }
+            assert!(received.starts_with(b"HTTP/1.1 101 "));
+            within_a_minute(begun(&activity)).await;
+            assert!(places.empty().now_or_never().is_none());
+            if ordered {
+                activity.give_order(Order::Close);
+                assert_eq!(within_a_minute(client.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed");
+            } else {
+                drop(client);
+            }
+            within_a_minute(places.empty()).await;
+        }
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::activity::{Activity, ConnectionLimits, Order, millis};
+use super::{
+    activity::{Activity, Order, millis},
+    limits::ConnectionLimits,
+};
 use crate::{clock::Stopwatch, server::meters::ConnectionMeters};
 
 /// After this time without a request that begins or ends, a connection with a request under way counts as stalled and can be closed to make
@@ -108,7 +111,7 @@ impl Places {
         }
         let id = open.next;
         open.next += 1;
-        let activity = Arc::new(Activity::new(source, self.0.since));
+        let activity = Arc::new(Activity::new(source, self.0.since, self.0.limits.traffic));
         open.connections.insert(id, Arc::clone(&activity));
         *open.sources.entry(source).or_default() += 1;
         self.0.meters.open.inc();
@@ -218,9 +221,15 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::server::edge::traffic::Traffic;
 
-    const LIMITS: ConnectionLimits =
-        ConnectionLimits { total: 3, per_source: 2, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        total: 3,
+        per_source: 2,
+        idle: Duration::from_secs(75),
+        age: Duration::from_secs(3600),
+        traffic: Traffic::Messages,
+    };
 
     fn places() -> Places {
         Places::new(LIMITS, ConnectionMeters::default())

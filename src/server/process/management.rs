@@ -13,13 +13,18 @@ use super::{
     listeners::{End, Service},
 };
 use crate::server::{
-    edge::{ConnectionLimits, MemoryBudget},
+    edge::{ConnectionLimits, MemoryBudget, Traffic},
     meters::ConnectionMeters,
 };
 
 /// For a few scrapers, health checks and operators.
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    total: 64,
+    per_source: 64,
+    idle: Duration::from_secs(75),
+    age: Duration::from_secs(3600),
+    traffic: Traffic::Messages,
+};
 
 /// The listener for metrics and health checks at `addr`, which requests may name by `names` too.
 pub(crate) fn management(router: Router, addr: SocketAddr, names: Vec<String>) -> Service {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::hosts::Hosts;
 use crate::server::{
-    edge::{ConnectionLimits, Drain, TlsFiles, TrustedProxies},
+    edge::{ConnectionLimits, Drain, TlsFiles, Traffic, TrustedProxies},
     settings::{Error, Setting, Values, boolean, duration, number, path, setting, without_reason},
 };
 
@@ -87,7 +87,6 @@ impl ListenerPolicy {
             let why = "plain HTTP is served only on loopback: set tls_cert and tls_key, or behind_proxy";
             return Err(values.refuse("listen", Some(why.to_owned())));
         }
-        let drain = |name| values.parse(name, duration(Duration::ZERO, Duration::from_secs(300)));
         Ok(Self {
             listen,
             tls,
@@ -97,10 +96,17 @@ impl ListenerPolicy {
                 per_source: values.parse("connections_per_source", number(1, 100_000))?,
                 idle: values.parse("connection_idle", duration(Duration::from_secs(1), Duration::from_secs(3600)))?,
                 age: values.parse("connection_age", duration(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600)))?,
+                traffic: Traffic::Messages,
             },
             unauthenticated_memory: values.parse("unauthenticated_memory_mib", number::<usize>(1, 65_536))? * 1024 * 1024,
-            drain: Drain { delay: drain("drain_delay")?, linger: drain("drain_linger")?, limit: drain("drain_timeout")? },
+            drain: Self::read_drain(values)?,
         })
+    }
+
+    /// How the process stops.
+    pub(crate) fn read_drain(values: &Values) -> Result<Drain, Error> {
+        let time = |name| values.parse(name, duration(Duration::ZERO, Duration::from_secs(300)));
+        Ok(Drain { delay: time("drain_delay")?, linger: time("drain_linger")?, limit: time("drain_timeout")? })
     }
 }
 

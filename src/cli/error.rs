@@ -1,6 +1,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    guard,
     server::{self, commands, config, telemetry},
     verifier,
 };
@@ -14,6 +15,8 @@ pub(super) enum Error {
     Config(#[from] config::Error),
     #[error(transparent)]
     Server(#[from] server::Error),
+    #[error(transparent)]
+    Guard(#[from] guard::Error),
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
     #[error("the demo needs a folder for throwaway files: {0}")]

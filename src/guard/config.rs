@@ -95,22 +95,28 @@ impl Config {
     pub fn load(sources: Sources) -> Result<Self, Error> {
         let values = sources.read(PROGRAM)?;
         let name: Option<VerifierName> = values.parse_if_any("name", |text| text.parse().map_err(by_rule))?;
+        let mode = ModePolicy::read(&values)?;
+        let mut listener = ListenerPolicy::read(&values)?;
+        if let ModePolicy::Upstream(upstream) = &mode {
+            listener.limits.traffic = upstream.traffic();
+        }
         Ok(Self {
             rules: values.parse("rules", path)?,
-            mode: ModePolicy::read(&values)?,
+            mode,
             headers: TokenHeaders::read(&values)?,
             resource_metadata: values.parse_if_any("resource_metadata", |text| metadata_url(text).ok_or(None))?,
             name: name.map(|name| name.to_string()),
-            listener: ListenerPolicy::read(&values)?,
+            listener,
             management: ManagementPolicy::read(&values)?,
             telemetry: telemetry::Policy::read(&values)?,
             service_links: values.service_links,
         })
     }
 
-    /// The address of metrics and health checks; `None` if they are off.
-    pub(crate) const fn management_listen(&self) -> Option<SocketAddr> {
-        self.management.listen
+    /// The address of metrics and health checks by these sources; `None` if they are off. The other settings may be elsewhere, for example in
+    /// the flags of the guard that runs.
+    pub(crate) fn management_listen(sources: Sources) -> Result<Option<SocketAddr>, Error> {
+        Ok(ManagementPolicy::read(&sources.read(PROGRAM)?)?.listen)
     }
 }
 

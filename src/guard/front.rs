@@ -151,9 +151,12 @@ impl App {
                     drop(charge);
                     self.forward(upstream, parts, body).await?
                 } else {
-                    let response = self.forward(upstream, parts, body).await?;
-                    drop(charge);
-                    response
+                    // A stranger that holds back its body gives way when the memory is needed.
+                    let wait = charge.wait();
+                    tokio::select! {
+                        response = self.forward(upstream, parts, body) => response?,
+                        () = wait.evicted() => return Err(Refusal::Exhausted),
+                    }
                 }
             }
         };

@@ -23,8 +23,9 @@ mod unread;
 mod upstream;
 mod verifier_meters;
 
+pub use crate::server::process::Reload;
 pub use config::Config;
 pub use error::Error;
 pub use guard::Guard;
 
-pub use crate::server::process::Reload;
+pub(crate) use rules::{RuleFile, RuleFileError};

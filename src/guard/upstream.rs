@@ -19,7 +19,10 @@ use hyper::body::Frame;
 
 use crate::{
     proxy::{BuildError, ForwardError, Forwarder, HostField, Options, Origin, Protocol, Reserved, TimeLimits},
-    server::settings::{Error, Setting, Values, boolean, duration, number, path, setting},
+    server::{
+        edge::Traffic,
+        settings::{Error, Setting, Values, boolean, duration, number, path, setting},
+    },
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -122,6 +125,13 @@ impl UpstreamPolicy {
                 .refuse("pass_token", Some("it is for a guard with upstream: a gateway passes on what it is configured to".to_owned())));
         }
         Ok(origin.map(|origin| Self { origin, protocol, extra_ca, concurrent, limits, pass_token }))
+    }
+}
+
+impl UpstreamPolicy {
+    /// What requests are like that are forwarded. The forwarder's own limits end first, with an answer that says why.
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic::Streams { quiet: self.limits.answer.max(self.limits.idle) + Duration::from_secs(30) }
     }
 }
 

@@ -76,6 +76,12 @@ pub(super) enum Error {
         "{quarantined} of {all} signing keys are damaged and are not used; see above. A running server replaces those that are needed and deletes the rows a week after their end: there is nothing to repair, but find out what changed the database"
     )]
     KeysQuarantined { quarantined: usize, all: usize },
+    #[error(transparent)]
+    RuleFile(#[from] guard::RuleFileError),
+    #[error("the METHOD of --check is not a method of HTTP: write one such as GET")]
+    NotAMethod,
+    #[error("the request is refused; see above")]
+    NotAdmitted,
     #[error("some checks failed; see above")]
     CheckFailed,
 }

@@ -18,6 +18,8 @@ pub struct Error(#[from] pub(super) StartError);
 pub(super) enum StartError {
     #[error(transparent)]
     Rules(#[from] RuleFileError),
+    #[error("the rule file has no [[issuer]], so no token can be accepted: add the issuer of the API's tokens")]
+    NoIssuer,
     #[error("the rule file cannot be used: {0}")]
     Issuers(#[from] verifier::BuildError),
     #[error("upstream cannot be used: {0}")]
@@ -33,6 +35,6 @@ pub(super) enum StartError {
 impl Error {
     /// Whether the rules are invalid, so that another start would fail in the same way.
     pub(crate) const fn is_of_rules(&self) -> bool {
-        matches!(self.0, StartError::Rules(_) | StartError::Issuers(_))
+        matches!(self.0, StartError::Rules(_) | StartError::NoIssuer | StartError::Issuers(_))
     }
 }

@@ -31,6 +31,9 @@ impl Parts {
     /// Reads the rules and certificates. Blocks meanwhile, and fetches nothing.
     pub(super) fn open(config: &Config, clock: SharedClock, tls: Option<Tls>) -> Result<Self, StartError> {
         let RuleFile { issuers, rules } = RuleFile::read(&config.rules)?;
+        if issuers.is_empty() {
+            return Err(StartError::NoIssuer);
+        }
         let verifiers = issuers.iter().map(|issuer| {
             let builder = issuer.verifier().clock(Arc::clone(&clock));
             match &config.name {

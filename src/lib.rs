@@ -81,6 +81,8 @@ pub mod client;
 pub mod clock;
 #[cfg(any(feature = "client", feature = "server", feature = "verifier"))]
 mod entropy;
+#[cfg(feature = "server")]
+pub mod guard;
 #[cfg(feature = "verifier")]
 mod jwt;
 #[cfg(any(feature = "client", feature = "verifier"))]

@@ -12,6 +12,7 @@ mod completions;
 mod confirmation;
 mod demo;
 mod error;
+mod guard;
 mod health;
 mod help;
 mod key;
@@ -85,7 +86,13 @@ enum Command {
     /// Access tokens: inspect, verify or revoke one
     #[command(subcommand)]
     Token(token::Command),
+    /// Run in front of an API in any language: check tokens by the rules of a file, and answer a gateway or forward
+    ///
+    /// Each setting is also a variable, such as SEALWRIGHT_GUARD_RULES, and a line of sealwright-guard.toml.
+    Guard(guard::Guard),
     /// Run beside an app in any language: what the app sends here goes to the API with a token on it
+    ///
+    /// Each setting is also a variable, such as SEALWRIGHT_ATTACH_TO, and a line of sealwright-attach.toml.
     Attach(attach::Attach),
     /// Check configuration, database and keys without starting a server
     Check(check::Check),
@@ -110,12 +117,13 @@ pub struct Failed(#[from] Error);
 
 impl Failed {
     /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
-    /// missing, as for other errors of usage; otherwise 1.
+    /// missing, or what `guard --check` is given is invalid, as for other errors of usage; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match self.0 {
+        match &self.0 {
             Error::Config(_) => 78,
-            Error::NotConfirmable => 2,
+            Error::Guard(error) if error.is_of_rules() => 78,
+            Error::NotConfirmable | Error::NotAMethod | Error::RuleFile(_) => 2,
             _ => 1,
         }
     }
@@ -149,6 +157,7 @@ impl Command {
             Self::Health(health) => health.run(settings).await,
             Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
+            Self::Guard(guard) => guard.run(settings).await,
             Self::Token(command) => command.run(settings).await,
             Self::Attach(attach) => attach.run(settings).await,
             Self::Resource(command) => Operator::with(settings, async |operator| command.run(operator).await).await,

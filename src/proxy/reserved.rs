@@ -21,7 +21,7 @@ impl Reserved {
 
     /// Whether an upstream may take `name` for one of them. By RFC 3875 section 4.1.18, CGI and its successors write `-` as `_`, and some
     /// write other marks so, too. So all marks are the same here.
-    pub(super) fn contains(&self, name: &HeaderName) -> bool {
+    pub(crate) fn contains(&self, name: &HeaderName) -> bool {
         self.0.iter().any(|reserved| reserved.len() == name.as_str().len() && folded(reserved).eq(folded(name.as_str())))
     }
 }

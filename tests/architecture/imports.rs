@@ -10,17 +10,20 @@ type Room = &'static [&'static str];
 const STOREYS: &[&[Room]] = &[
     &[&["main"]],
     &[&["cli"]],
-    // A process of its own, which is no server.
-    &[&["attach"]],
-    &[&[
-        "server",
-        "server::config",
-        "server::error",
-        "server::management",
-        "server::parts",
-        "server::public",
-        "server::tasks",
-    ]],
+    &[
+        // Processes beside the server: no room of the server knows them.
+        &["attach"],
+        &["guard"],
+        &[
+            "server",
+            "server::config",
+            "server::error",
+            "server::management",
+            "server::parts",
+            "server::public",
+            "server::tasks",
+        ],
+    ],
     &[&["server::http"]],
     &[&["server::commands"]],
     &[&["server::issuer"]],
@@ -59,7 +62,7 @@ const STOREYS: &[&[Room]] = &[
 ];
 
 /// What is forbidden although it runs down.
-const NEVER: &[(&str, &str)] = &[("cli", "server::store"), ("server::http", "server::store")];
+const NEVER: &[(&str, &str)] = &[("cli", "server::store"), ("guard", "server::store"), ("server::http", "server::store")];
 
 struct Place {
     storey: usize,
@@ -207,6 +210,7 @@ fn an_import_that_runs_down_or_stays_in_its_room_is_left_alone() {
     assert_eq!(caught(upward, "src/server/keys/ring.rs", text), []);
     assert_eq!(caught(upward, "src/server/config/mod.rs", "use super::{issuer, keys, store, telemetry};"), []);
     assert_eq!(caught(upward, "src/server/issuer/inspect.rs", "use crate::verifier;"), []);
+    assert_eq!(caught(upward, "src/guard/rules/issuer.rs", "use crate::{server::edge::Peer, verifier::Builder};"), []);
     assert_eq!(caught(upward, "src/main.rs", "fn main() { sealwright::cli::run() }"), []);
     assert_eq!(caught(upward, "src/lib.rs", "pub use crate::server::Server;"), []);
 }
@@ -231,6 +235,9 @@ fn what_no_room_may_use_is_caught_beside_and_below() {
         ("src/proxy/forwarder.rs", "use crate::server::edge::Peer;"),
         ("src/clock.rs", "use crate::entropy;"),
         ("src/server/mod.rs", "use crate::cli;"),
+        ("src/server/mod.rs", "use crate::guard::Rules;"),
+        ("src/guard/mod.rs", "use crate::server::Server;"),
+        ("src/guard/mod.rs", "use crate::server::store::Store;"),
     ] {
         assert_eq!(caught(upward, path, text), [1], "{path}: {text}");
     }

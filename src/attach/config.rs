@@ -1,6 +1,6 @@
 //! The settings of `sealwright attach`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     listen::ListenAt,
@@ -162,6 +162,12 @@ impl Config {
             telemetry: telemetry::Policy::read(&values)?,
             service_links: values.service_links,
         })
+    }
+
+    /// The address of metrics and health checks by these sources; `None` if they are off. The other settings may be elsewhere, for example in
+    /// the flags of the process that runs.
+    pub(crate) fn management_listen(sources: Sources) -> Result<Option<SocketAddr>, Error> {
+        Ok(ManagementPolicy::read(&sources.read(PROGRAM)?)?.listen)
     }
 
     /// The limits of connections from the app. All come from this machine, so a source has no limit of its own.

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, Uri, Version, header, uri::PathAndQuery},
+    http::{StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery},
     response::Response,
 };
 use tracing::{Instrument, Span};
@@ -26,13 +26,10 @@ use crate::{
     server::{
         caller_text,
         edge::Stopping,
-        process::{Hosts, NoAnswer, RequestId, announce_last, answer_within, known_method},
+        process::{Hosts, NoAnswer, RequestId, announce_last, answer_within, discard, known_method},
         telemetry::{self, ALERT, Noise},
     },
 };
-
-/// Time limit for the head of an answer, uploads included. The forwarder has shorter ones, for waits.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Every caller is on this machine.
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -56,7 +53,8 @@ pub(super) async fn front(State(front): State<Arc<Front>>, request: Request) -> 
     let span = telemetry::request_span(id.as_str(), SOURCE);
     telemetry::continue_trace(&span, request.headers(), info.method, &info.place);
     let pending = Pending { front: Arc::clone(&front), info, answered: false };
-    let answer = answer_within(LONGEST, front.answer(request, &id)).instrument(span.clone()).await;
+    // What may take how long is limited within.
+    let answer = answer_within(Duration::MAX, front.answer(request, &id)).instrument(span.clone()).await;
     let outcome = answer.unwrap_or_else(|no_answer| {
         Err(match no_answer {
             NoAnswer::TookTooLong => Failure::broken("the request took too long"),
@@ -72,23 +70,37 @@ impl Front {
         found.map(|(prefix, destination)| (prefix, destination.as_ref()))
     }
 
-    async fn answer(&self, mut request: Request, id: &RequestId) -> Result<Response, Failure> {
+    async fn answer(&self, request: Request, id: &RequestId) -> Result<Response, Failure> {
+        let (mut parts, body) = request.into_parts();
+        match self.admit(&mut parts) {
+            Ok(destination) => {
+                id.put_into(&mut parts.headers);
+                destination.send(parts, body).await
+            }
+            Err(failure) => {
+                discard(body, &parts).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Checks who sent a request, and finds out where it goes.
+    fn admit(&self, parts: &mut Parts) -> Result<&Destination, Failure> {
         // In HTTP/1.1, only a request to a proxy has a whole URL (RFC 9112 section 3.2.2). The app would take the answer for that of its host.
-        let to_a_proxy = request.version() < Version::HTTP_2 && request.uri().authority().is_some();
-        if to_a_proxy || self.hosts.as_ref().is_some_and(|hosts| !hosts.accept_request(&request)) {
+        let to_a_proxy = parts.version < Version::HTTP_2 && parts.uri.authority().is_some();
+        if to_a_proxy || self.hosts.as_ref().is_some_and(|hosts| !hosts.accept(&parts.uri, &parts.headers)) {
             return Err(Failure::host_refused());
         }
-        if pages::caused_by_a_page(request.headers()) {
+        if pages::caused_by_a_page(&parts.headers) {
             return Err(Failure::page_refused());
         }
         // Replacing it in silence would let the app act as the client where it meant to act for someone else.
-        if self.authorization == Authorization::Refuse && request.headers().contains_key(header::AUTHORIZATION) {
+        if self.authorization == Authorization::Refuse && parts.headers.contains_key(header::AUTHORIZATION) {
             return Err(Failure::authorization_present());
         }
-        let (prefix, destination) = self.route(request.uri().path()).ok_or_else(Failure::no_route)?;
-        *request.uri_mut() = without(prefix, request.uri()).ok_or_else(Failure::no_route)?;
-        id.put_into(request.headers_mut());
-        destination.send(request).await
+        let (prefix, destination) = self.route(parts.uri.path()).ok_or_else(Failure::no_route)?;
+        parts.uri = without(prefix, &parts.uri).ok_or_else(Failure::no_route)?;
+        Ok(destination)
     }
 }
 

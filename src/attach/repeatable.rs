@@ -60,18 +60,37 @@ impl Repeatable {
 
     /// The whole body again, if what has arrived of it was kept. An answer may have come before the body has arrived: the rest is then
     /// sent as it arrives. The first sending is cut off.
-    pub(super) fn again(self) -> Option<Body> {
-        let Some(arriving) = self.0 else { return Some(Body::empty()) };
-        let mut state = lock(&arriving);
-        let repeated = state.kept.take()?;
-        state.sendings += 1;
-        let (number, waiting) = (state.sendings, state.waiting.take());
-        drop(state);
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-        Some(Body::new(Sending { arriving, number, repeated }))
+    pub(super) fn again(mut self) -> Option<Body> {
+        self.0.take().map_or_else(|| Some(Body::empty()), |arriving| next_sending(arriving, |state| state.kept.take()))
     }
+
+    /// What has not been sent of a body whose sending has failed.
+    pub(super) fn rest(mut self) -> Body {
+        self.0.take().and_then(|arriving| next_sending(arriving, |_| Some(VecDeque::new()))).unwrap_or_else(Body::empty)
+    }
+}
+
+impl Drop for Repeatable {
+    /// The body will not be sent again, so nothing more of it is kept.
+    fn drop(&mut self) {
+        if let Some(arriving) = &self.0 {
+            lock(arriving).kept = None;
+        }
+    }
+}
+
+/// Another sending, which repeats what `repeat` returns. The one before reads no more from then on, so that nothing is lost between them.
+fn next_sending(arriving: Arc<Mutex<Arriving>>, repeat: impl FnOnce(&mut Arriving) -> Option<VecDeque<Part>>) -> Option<Body> {
+    let mut state = lock(&arriving);
+    let repeated = repeat(&mut state)?;
+    state.kept = None;
+    state.sendings += 1;
+    let (number, waiting) = (state.sendings, state.waiting.take());
+    drop(state);
+    if let Some(waiting) = waiting {
+        waiting.wake();
+    }
+    Some(Body::new(Sending { arriving, number, repeated }))
 }
 
 impl Arriving {

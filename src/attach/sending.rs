@@ -8,7 +8,8 @@ use http::header;
 use super::{failure::Failure, meters::Meters, repeatable::Repeatable};
 use crate::{
     client::{AccessToken, TokenSource, refuses_the_token},
-    proxy::Forwarder,
+    proxy::{ForwardError, Forwarder},
+    server::process::{discard, keep_without_length},
 };
 
 /// The origin of a route, and the source of the tokens for it.
@@ -26,11 +27,22 @@ impl Destination {
     /// one stays in use until then, because the issuer may be down and the origin wrong.
     ///
     /// A redirect is an answer like any other. It is not followed, so the token goes nowhere else.
-    pub(super) async fn send(&self, request: Request) -> Result<Response, Failure> {
-        let token = self.source.token().await.map_err(|error| Failure::no_token(&error))?;
-        let (parts, body) = request.into_parts();
+    pub(super) async fn send(&self, parts: Parts, body: Body) -> Result<Response, Failure> {
+        let token = match self.source.token().await {
+            Ok(token) => token,
+            Err(error) => {
+                discard(body, &parts).await;
+                return Err(Failure::no_token(&error));
+            }
+        };
         let (body, repeatable) = Repeatable::new(body);
-        let response = self.forward(parts.clone(), body, &token).await?;
+        let response = match self.forward(parts.clone(), body, &token).await {
+            Ok(response) => response,
+            Err(error) => {
+                discard(repeatable.rest(), &parts).await;
+                return Err(error.into());
+            }
+        };
         if !refuses_the_token(&response) {
             return Ok(response);
         }
@@ -57,9 +69,11 @@ impl Destination {
         Ok(response)
     }
 
-    async fn forward(&self, mut parts: Parts, body: Body, token: &AccessToken) -> Result<Response, Failure> {
+    async fn forward(&self, mut parts: Parts, body: Body, token: &AccessToken) -> Result<Response, ForwardError> {
         // Replaces what the app sent, if that is allowed.
         parts.headers.insert(header::AUTHORIZATION, token.header());
-        Ok(self.forwarder.forward(Request::from_parts(parts, body)).await?)
+        let mut answer = self.forwarder.forward(Request::from_parts(parts, body)).await?;
+        keep_without_length(&mut answer);
+        Ok(answer)
     }
 }

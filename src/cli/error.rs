@@ -1,8 +1,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    attach,
-    guard,
+    attach, guard,
     server::{self, commands, config, telemetry},
     verifier,
 };

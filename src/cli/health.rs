@@ -1,11 +1,13 @@
 //! `sealwright health`: asks a server whether it is ready, for containers without curl.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use serde::Deserialize;
 
 use super::{SettingFlags, error::Error, node, output::Output};
 use crate::{
-    guard,
+    attach, guard,
     server::{Config, config::Sources},
 };
 
@@ -20,6 +22,9 @@ pub(super) struct Health {
     /// Ask the guard that its configuration describes: the SEALWRIGHT_GUARD_ variables and sealwright-guard.toml
     #[arg(long, conflicts_with = "url")]
     guard: bool,
+    /// Ask the `sealwright attach` that its configuration describes: the SEALWRIGHT_ATTACH_ variables and sealwright-attach.toml
+    #[arg(long, conflicts_with_all = ["url", "guard"])]
+    attach: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -36,7 +41,14 @@ impl Health {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         let (url, known) = match &self.url {
             Some(url) => (format!("{}{READY}", url.trim_end_matches('/')), false),
-            None if self.guard => (of_guard(settings)?, true),
+            None if self.guard => {
+                let sources = Sources::of_process(&guard::config::PROGRAM, settings.flags, settings.file);
+                (beside_the_server("the guard", guard::Config::management_listen(sources)?)?, true)
+            }
+            None if self.attach => {
+                let sources = Sources::of_process(&attach::PROGRAM, settings.flags, settings.file);
+                (beside_the_server("sealwright attach", attach::Config::management_listen(sources)?)?, true)
+            }
             None => (configured(&settings.load()?)?, true),
         };
         let answer = ask(&url, known).await.map_err(|why| Error::NoHealth { url, why })?;
@@ -61,12 +73,10 @@ fn configured(config: &Config) -> Result<String, Error> {
     Ok(format!("{scheme}://{address}{}{READY}", config.issuer_path()))
 }
 
-/// The readiness URL of the configured guard, on this machine.
-fn of_guard(settings: SettingFlags) -> Result<String, Error> {
-    let no_health = |why: &str| Error::NoHealth { url: "the guard".to_owned(), why: why.to_owned() };
-    let sources = Sources::of_process(&guard::config::PROGRAM, settings.flags, settings.file);
-    let listen =
-        guard::Config::management_listen(sources)?.ok_or_else(|| no_health("it has no management listener (management_listen is off)"))?;
+/// The readiness URL of a process with this management listener, on this machine.
+fn beside_the_server(process: &str, listen: Option<SocketAddr>) -> Result<String, Error> {
+    let no_health = |why: &str| Error::NoHealth { url: process.to_owned(), why: why.to_owned() };
+    let listen = listen.ok_or_else(|| no_health("it has no management listener (management_listen is off)"))?;
     let chosen = "its port is chosen when it starts (management_listen has port 0): give its URL with --url";
     let address = node::on_this_machine(listen).ok_or_else(|| no_health(chosen))?;
     Ok(format!("http://{address}{READY}"))

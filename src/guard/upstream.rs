@@ -1,26 +1,19 @@
 //! The API behind a guard that forwards: what of an admitted request reaches it.
 
-use std::{
-    convert::Infallible,
-    net::IpAddr,
-    path::PathBuf,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::Body,
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::Response,
 };
-use hyper::body::Frame;
 
 use crate::{
     proxy::{BuildError, ForwardError, Forwarder, HostField, Options, Origin, Protocol, Reserved, TimeLimits},
     server::{
         edge::Traffic,
+        process::keep_without_length,
         settings::{Error, Setting, Values, boolean, duration, number, path, setting},
     },
 };
@@ -180,28 +173,8 @@ impl Upstream {
 
     pub(super) async fn forward(&self, parts: Parts, body: Body) -> Result<Response, ForwardError> {
         let mut answer = self.forwarder.forward(Request::from_parts(parts, body)).await?;
-        if answer.body().is_end_stream() && !answer.headers().contains_key(header::CONTENT_LENGTH) {
-            *answer.body_mut() = Body::new(Nothing);
-        }
+        keep_without_length(&mut answer);
         Ok(answer)
-    }
-}
-
-/// An empty body of unknown length. The router would write the length of one that is known to be empty, and the length of an answer to HEAD
-/// and of a 304 is that of another answer (RFC 9110 section 8.6). hyper writes it where it is right.
-#[derive(Debug)]
-struct Nothing;
-
-impl HttpBody for Nothing {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        true
     }
 }
 

@@ -6,9 +6,11 @@ mod health;
 mod hosts;
 mod listeners;
 mod management;
+mod no_length;
 mod request;
 mod settings;
 mod tasks;
+mod unread;
 
 pub use certificate_watch::Reload;
 
@@ -17,6 +19,8 @@ pub(crate) use health::{live, readiness};
 pub(crate) use hosts::Hosts;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};
+pub(crate) use no_length::keep_without_length;
 pub(crate) use request::{NoAnswer, RequestId, announce_last, answer_within, known_method};
 pub(crate) use settings::{ListenerPolicy, ManagementPolicy};
 pub(crate) use tasks::{Task, Tasks};
+pub(crate) use unread::discard;

@@ -172,7 +172,7 @@ impl Failure {
     /// Renders the answer. A fault of this process shows `request_id` and not its cause.
     pub(super) fn render(&self, request_id: &str) -> Response {
         let (reason, status) = (self.reason, self.reason.status());
-        let detail = if reason == Reason::Broken { "The log has the cause, under the id of this request." } else { &self.detail };
+        let detail = if reason == Reason::Broken { "The log has the cause, under the id of this request." } else { self.detail.as_str() };
         let body = json!({
             "title": reason.title(),
             "status": status.as_u16(),

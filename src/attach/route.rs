@@ -52,7 +52,7 @@ pub(super) struct OtherClient {
 pub(super) enum RouteError {
     #[error("it is empty")]
     Empty,
-    #[error("there are more than {MAX_ROUTES} routes")]
+    #[error("there are more than {max} routes", max = MAX_ROUTES)]
     TooMany,
     #[error("{0} stands before the first route")]
     OptionFirst(&'static str),
@@ -97,16 +97,18 @@ impl Routes {
             }
         }
         let several = self.iter().any(|route| route.origin != self.0[0].origin);
-        match self.iter().find(|route| several && route.resource.is_none()) {
-            Some(route) => Err(RouteError::NoResource { origin: route.origin.clone() }),
+        let unnamed = self.iter().find(|route| several && route.resource.is_none()).map(|route| route.origin.clone());
+        match unnamed {
+            Some(origin) => Err(RouteError::NoResource { origin }),
             None => Ok(self),
         }
     }
 
     /// Refuses origins to which a token would travel in the clear (RFC 6750 section 5.3), unless they are on this machine.
     pub(super) fn protected(self, unprotected: bool) -> Result<Self, RouteError> {
-        match self.iter().find(|route| !unprotected && !is_protected(&route.origin)) {
-            Some(route) => Err(RouteError::Unprotected(route.origin.clone())),
+        let exposed = self.iter().map(|route| &route.origin).find(|origin| !unprotected && !is_protected(origin)).cloned();
+        match exposed {
+            Some(origin) => Err(RouteError::Unprotected(origin)),
             None => Ok(self),
         }
     }
@@ -146,12 +148,15 @@ impl FromStr for Routes {
     fn from_str(text: &str) -> Result<Self, RouteError> {
         let mut routes: Vec<Route> = Vec::new();
         for word in text.split_ascii_whitespace() {
-            match (split_option(word), routes.last_mut()) {
-                (Some((option, value)), Some(route)) => route.set(option, value)?,
-                (Some((option, _)), None) => return Err(RouteError::OptionFirst(option.name())),
-                (None, _) if routes.len() == MAX_ROUTES => return Err(RouteError::TooMany),
-                (None, _) => routes.push(Route::begin(word)?),
-            }
+            let Some((option, value)) = split_option(word) else {
+                if routes.len() == MAX_ROUTES {
+                    return Err(RouteError::TooMany);
+                }
+                routes.push(Route::begin(word)?);
+                continue;
+            };
+            let route = routes.last_mut().ok_or_else(|| RouteError::OptionFirst(option.name()))?;
+            route.set(option, value)?;
         }
         if routes.is_empty() {
             return Err(RouteError::Empty);

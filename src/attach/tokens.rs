@@ -110,7 +110,7 @@ impl Task for Keeper {
 
     async fn run(self) -> Infallible {
         loop {
-            let pauses = join_all(self.tokens.iter().map(|held| async {
+            let pauses = join_all(self.tokens.iter().map(|held| async move {
                 match held.source.token().await {
                     Ok(_) => USED_EVERY,
                     // Its cause is in the log already.

@@ -5,6 +5,7 @@ mod process;
 mod refusals;
 mod requests;
 mod retries;
+mod settings;
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! An issuer that is away, or that refuses the client: what the app is told, and when it works again.
+//! An issuer that is away, or that refuses the client: what the app learns, and when it works again.
 
 use std::time::Duration;
 

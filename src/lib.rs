@@ -51,7 +51,7 @@
 //!
 //! | feature | brings |
 //! |---|---|
-//! | `server` (default) | the authorization server and its command line, with `verifier` |
+//! | `server` (default) | the authorization server and its command line, with `verifier` and `client` |
 //! | `verifier` | the verifier alone: no server, no SQL, no OpenSSL |
 //! | `client` | the client alone: no server, no SQL, no OpenSSL |
 //! | `testing` | `verifier::testing`, an issuer for the tests of an API: no server, no SQL, no OpenSSL |

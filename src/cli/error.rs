@@ -1,8 +1,8 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    attach, guard,
-    server::{self, commands, config, telemetry},
+    attach, client, guard,
+    server::{self, commands, config, custody, telemetry},
     verifier,
 };
 
@@ -68,6 +68,23 @@ pub(super) enum Error {
     Refused(#[source] verifier::Error),
     #[error("the token could not be verified: {0} ({code})", code = .0.code())]
     NotChecked(#[source] verifier::Error),
+    #[error(transparent)]
+    Client(#[from] client::BuildError),
+    #[error("no token: {0}")]
+    NoToken(#[source] client::Error),
+    #[error("{what} is missing: name its file with --{option} (- for standard input), or set {variable}")]
+    NoCredential { what: &'static str, option: &'static str, variable: &'static str },
+    #[error("{what} cannot be read: {why}")]
+    Credential { what: &'static str, why: String },
+    #[error(transparent)]
+    Exposed(#[from] custody::Exposed),
+    #[error("--secret-file and --password-file cannot both be standard input: give one of the two as a file or a variable")]
+    OneInput,
+    #[error(
+        "the value of --{0} contains a secret, which other users of this machine can read in the list of processes: nothing was sent; \
+         replace the secret, and give it in a file, a variable or on standard input"
+    )]
+    SecretInArgument(&'static str),
     #[error("this cannot be undone, and there is no terminal to ask on: add --yes to do it without being asked; nothing was changed")]
     NotConfirmable,
     #[error("not confirmed; nothing was changed")]

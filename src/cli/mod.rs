@@ -83,7 +83,7 @@ enum Command {
     /// Changes: what operators changed
     #[command(subcommand)]
     Change(change::Command),
-    /// Access tokens: inspect, verify or revoke one
+    /// Access tokens: get, inspect, verify or revoke one
     #[command(subcommand)]
     Token(token::Command),
     /// Run in front of an API in any language: check tokens by the rules of a file, and answer a gateway or forward

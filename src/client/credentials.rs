@@ -195,7 +195,7 @@ impl Builder {
         Ok(Origins::new(self.attach_to.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
-    fn exchange(self) -> Result<Exchange, BuildError> {
+    pub(super) fn exchange(self) -> Result<Exchange, BuildError> {
         let issuer: Issuer = self.issuer.ok_or(BuildError::NoIssuer)?.parse().map_err(BuildError::Issuer)?;
         if !(1..=255).contains(&self.client_id.len()) || self.client_id.chars().any(char::is_control) {
             return Err(BuildError::ClientId);

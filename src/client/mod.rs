@@ -65,6 +65,8 @@ mod origins;
 mod request;
 mod secret;
 mod session;
+#[cfg(feature = "server")]
+mod stored;
 mod token_source;
 mod tokens;
 mod users;
@@ -80,6 +82,8 @@ pub use request::RequestBuilder;
 pub use reqwest;
 pub use secret::Secret;
 pub use session::Session;
+#[cfg(feature = "server")]
+pub(crate) use stored::{SingleFetch, StoredToken};
 pub use token_source::{AccessToken, Status, TokenSource};
 pub use tokens::Tokens;
 pub use users::Users;

@@ -42,7 +42,7 @@ impl Secret {
     }
 
     /// Reads the secret. The error says why that failed, without the secret.
-    pub(super) async fn read(&self) -> Result<Zeroizing<String>, String> {
+    pub(crate) async fn read(&self) -> Result<Zeroizing<String>, String> {
         let secret = match &self.0 {
             Place::Value(secret) => Zeroizing::clone(secret),
             // A value that is not Unicode must not be shown: it may still be the secret.

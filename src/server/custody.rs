@@ -29,7 +29,7 @@ pub(crate) enum SecretFile {
     PrivateKey,
     #[strum(to_string = "the configuration file")]
     Configuration,
-    /// A file that a variable such as `SEALWRIGHT_SEALING_KEY_FILE` names.
+    /// A file that a variable such as `SEALWRIGHT_SEALING_KEY_FILE` names, or an option such as `--secret-file`.
     #[strum(to_string = "the file of the secret")]
     Value,
     /// A Unix socket: only its folder is checked.

@@ -68,6 +68,7 @@ mod support;
 mod taking_back;
 mod tls;
 mod token_endpoint;
+mod token_get;
 mod traps;
 mod two_nodes;
 mod user_command;

@@ -1,7 +1,16 @@
-//! `sealwright token`: shows, verifies and revokes access tokens.
+//! `sealwright token`: gets, shows, verifies and revokes access tokens.
 
+mod cache;
+#[cfg(unix)]
+mod cache_folder;
+#[cfg(not(unix))]
+#[path = "no_cache_folder.rs"]
+mod cache_folder;
+mod credentials;
+mod get;
 mod inspect;
 mod revoke;
+mod unusable;
 mod verify;
 
 use std::io::{self, Read};
@@ -14,6 +23,8 @@ use crate::server::caller_text;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Get an access token for a script, from the cache or from the issuer
+    Get(get::Get),
     /// Print the content of a token without verifying it
     Inspect(inspect::Inspect),
     /// Verify a token as an API would, and print each check in order
@@ -25,6 +36,7 @@ pub(super) enum Command {
 impl Command {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         match self {
+            Self::Get(get) => get.run().await,
             Self::Inspect(inspect) => inspect.run(),
             Self::Verify(verify) => verify.run(settings).await,
             Self::Revoke(revoke) => revoke.run(settings).await,

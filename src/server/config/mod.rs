@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 pub use super::settings::{Error, Setting, Sources};
-pub(crate) use super::settings::{Program, parse_duration};
+pub(crate) use super::settings::{CLIENT_SECRET, Program, USER_PASSWORD, parse_duration};
 
 use super::{
     commands, edge, http, issuer, keys, limits, logins, passwords, process, registry, revocation,

@@ -15,7 +15,7 @@ pub use setting::Setting;
 pub use sources::Sources;
 
 pub(crate) use parsers::{boolean, by_rule, cores, duration, number, parse_duration, path, without_reason};
-pub(crate) use program::Program;
+pub(crate) use program::{CLIENT_SECRET, Program, USER_PASSWORD};
 pub(crate) use setting::setting;
 pub(crate) use tables::{count, joined};
 pub(crate) use values::Values;

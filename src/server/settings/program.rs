@@ -3,6 +3,13 @@ use super::Setting;
 /// How the variables of each program begin. One belongs to the program with the longest of these beginnings.
 const PREFIXES: [&str; 3] = [Program::SERVER, Program::GUARD, Program::ATTACH];
 
+/// The secret of the client for which a command gets tokens.
+pub(crate) const CLIENT_SECRET: &str = "SEALWRIGHT_CLIENT_SECRET";
+/// The password of the user for whom a command gets tokens.
+pub(crate) const USER_PASSWORD: &str = "SEALWRIGHT_USER_PASSWORD";
+/// Variables that are not settings. Someone who runs a server may also get tokens, in the same shell.
+const NO_SETTINGS: [&str; 2] = [CLIENT_SECRET, USER_PASSWORD];
+
 /// A program that has settings of its own. Several can run on one machine, with the same environment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Program {
@@ -29,8 +36,11 @@ impl Program {
         self.variable("config")
     }
 
-    /// The name of the setting that a variable sets, in capitals. `None` if it is a variable of another program.
+    /// The name of the setting that a variable sets, in capitals. `None` if it is a variable of another program, or not a setting.
     pub(super) fn name_in<'a>(&self, variable: &'a str) -> Option<&'a str> {
+        if NO_SETTINGS.contains(&variable) {
+            return None;
+        }
         let owner = PREFIXES.into_iter().filter(|prefix| variable.starts_with(prefix)).max_by_key(|prefix| prefix.len())?;
         variable.strip_prefix(self.prefix).filter(|_| owner == self.prefix)
     }
@@ -63,6 +73,7 @@ mod tests {
         assert_eq!(named("SEALWRIGHT_GUARD_LISTEN"), [None, some("LISTEN"), None]);
         assert_eq!(named("SEALWRIGHT_ATTACH_TO"), [None, None, some("TO")]);
         assert_eq!(named("SEALWRIGHT_GUARDED"), [some("GUARDED"), None, None], "an unknown one, which the server refuses");
+        assert_eq!(named(CLIENT_SECRET), [None, None, None]);
         assert_eq!(named("PATH"), [None, None, None]);
     }
 }

@@ -1,0 +1,79 @@
+//! Where `token get` reads secrets from: a file, standard input, or a variable. Never an argument, which other users can see.
+
+use std::{
+    env,
+    io::{self, BufRead, IsTerminal, Read},
+    path::Path,
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::error::Error,
+    client::Secret,
+    server::{
+        config::{CLIENT_SECRET, USER_PASSWORD},
+        custody::{self, SecretFile},
+    },
+};
+
+/// The name of standard input as a file.
+const STANDARD_INPUT: &str = "-";
+/// Maximum length of a secret in bytes, as in a file.
+const MAX_LEN: usize = 4096;
+
+/// A secret that a token request needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Credential {
+    what: &'static str,
+    /// The option that names its file.
+    option: &'static str,
+    variable: &'static str,
+}
+
+impl Credential {
+    pub(super) const OF_CLIENT: Self = Self { what: "the client's secret", option: "secret-file", variable: CLIENT_SECRET };
+    pub(super) const OF_USER: Self = Self { what: "the user's password", option: "password-file", variable: USER_PASSWORD };
+
+    /// Reads it from its file, if one is given, and otherwise from its variable.
+    pub(super) async fn read(self, file: Option<&Path>) -> Result<Zeroizing<String>, Error> {
+        let Self { what, option, variable } = self;
+        let secret = match file {
+            Some(file) if is_standard_input(file) => return self.read_input(),
+            Some(file) => {
+                custody::require_private(SecretFile::Value, file)?;
+                Secret::file(file)
+            }
+            // An empty variable is one that is not set.
+            None if env::var_os(variable).is_none_or(|value| value.is_empty()) => {
+                return Err(Error::NoCredential { what, option, variable });
+            }
+            None => Secret::env(variable),
+        };
+        secret.read().await.map_err(|why| Error::Credential { what, why })
+    }
+
+    /// Reads the first line of standard input. On a terminal, asks for it without echo.
+    fn read_input(self) -> Result<Zeroizing<String>, Error> {
+        let refuse = |why: &str| Err(Error::Credential { what: self.what, why: why.to_owned() });
+        let input = io::stdin();
+        let line = if input.is_terminal() {
+            Zeroizing::new(rpassword::prompt_password(format!("{}: ", self.what)).map_err(Error::Input)?.into_bytes())
+        } else {
+            // With full capacity from the start, because growing would leave copies in memory.
+            let mut line = Zeroizing::new(Vec::with_capacity(MAX_LEN + 3));
+            input.lock().take(MAX_LEN as u64 + 3).read_until(b'\n', &mut line).map_err(Error::Input)?;
+            line
+        };
+        let Ok(text) = std::str::from_utf8(&line) else { return refuse("standard input is not UTF-8") };
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => refuse("the first line of standard input is empty"),
+            text if text.len() > MAX_LEN => refuse("the first line of standard input is longer than 4096 bytes, the maximum for a secret"),
+            text => Ok(Zeroizing::new(text.to_owned())),
+        }
+    }
+}
+
+pub(super) fn is_standard_input(file: &Path) -> bool {
+    file == Path::new(STANDARD_INPUT)
+}

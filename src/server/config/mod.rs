@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-pub use super::settings::{Error, Setting, Sources};
 pub(crate) use super::settings::{CLIENT_SECRET, Program, USER_PASSWORD, parse_duration};
+pub use super::settings::{Error, Setting, Sources};
 
 use super::{
     commands, edge, http, issuer, keys, limits, logins, passwords, process, registry, revocation,

@@ -14,15 +14,7 @@ const STOREYS: &[&[Room]] = &[
         // Processes beside the server: no room of the server knows them.
         &["attach"],
         &["guard"],
-        &[
-            "server",
-            "server::config",
-            "server::error",
-            "server::management",
-            "server::parts",
-            "server::public",
-            "server::tasks",
-        ],
+        &["server", "server::config", "server::error", "server::management", "server::parts", "server::public", "server::tasks"],
     ],
     &[&["server::http"]],
     &[&["server::commands"]],

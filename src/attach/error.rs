@@ -4,7 +4,7 @@ use std::io;
 
 use super::listen::ListenAt;
 #[cfg(unix)]
-use super::socket::SocketError;
+use crate::server::edge::PathnameError;
 use crate::{client, proxy, server::process};
 
 /// Why this program did not start. Each text says how to fix it.
@@ -20,7 +20,7 @@ pub(super) enum StartError {
     Listen { at: ListenAt, source: io::Error },
     #[cfg(unix)]
     #[error(transparent)]
-    Socket(#[from] SocketError),
+    Socket(#[from] PathnameError),
     #[cfg(not(unix))]
     #[error("this system has no Unix sockets, so nothing can listen on {0}")]
     NoUnixSockets(ListenAt),

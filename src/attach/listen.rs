@@ -1,6 +1,11 @@
 //! Where a listener accepts requests. Every process that reaches it acts as the client, so no other machine may.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{self, PathBuf},
+    str::FromStr,
+};
 
 /// Marks a path of a Unix socket.
 const UNIX: &str = "unix:";
@@ -30,6 +35,29 @@ pub(super) enum ListenError {
 /// The longest path that fits an address of a Unix socket everywhere (`sun_path` of 104 bytes with its end).
 const MAX_SOCKET_PATH: usize = 103;
 
+impl ListenAt {
+    /// The address that a browser could reach it at.
+    pub(super) const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Loopback(addr) => Some(addr.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether both are one place, however they are written.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            // The system chooses a port of its own for each 0.
+            (Self::Loopback(one), Self::Loopback(other)) => one == other && one.port() != 0,
+            // Two paths that are one because of links are found when they are listened on, by the lock.
+            (Self::Unix(one), Self::Unix(other)) => {
+                matches!((path::absolute(one), path::absolute(other)), (Ok(one), Ok(other)) if one == other)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for ListenAt {
     type Err = ListenError;
 
@@ -44,7 +72,8 @@ impl FromStr for ListenAt {
         // `localhost` is a name, which may resolve to something else.
         let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
         let addr: SocketAddr = text.parse().map_err(|_| ListenError::Form)?;
-        if addr.ip().to_canonical().is_loopback() { Ok(Self::Loopback(addr)) } else { Err(ListenError::NotLoopback(addr)) }
+        let ip = addr.ip().to_canonical();
+        if ip.is_loopback() { Ok(Self::Loopback(SocketAddr::new(ip, addr.port()))) } else { Err(ListenError::NotLoopback(addr)) }
     }
 }
 
@@ -67,6 +96,7 @@ mod tests {
             ("127.0.0.1:9100", "127.0.0.1:9100"),
             ("127.8.8.8:0", "127.8.8.8:0"),
             ("[::1]:9100", "[::1]:9100"),
+            ("[::ffff:127.0.0.1]:9100", "127.0.0.1:9100"),
             ("localhost:9100", "127.0.0.1:9100"),
             ("unix:/run/app/orders.sock", "unix:/run/app/orders.sock"),
             ("unix:orders.sock", "unix:orders.sock"),
@@ -83,6 +113,28 @@ mod tests {
         }
         for path in ["", "/run/", &"x".repeat(MAX_SOCKET_PATH + 1)] {
             assert_eq!(format!("unix:{path}").parse::<ListenAt>(), Err(ListenError::SocketPath), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn gd4_one_place_is_recognized_however_it_is_written() {
+        let same = |one: &str, other: &str| one.parse::<ListenAt>().unwrap().is_same_as(&other.parse().unwrap());
+        for (one, other) in [
+            ("localhost:9100", "127.0.0.1:9100"),
+            ("[::ffff:127.0.0.1]:9100", "127.0.0.1:9100"),
+            ("unix:o.sock", "unix:./o.sock"),
+            ("unix:/run//o.sock", "unix:/run/./o.sock"),
+        ] {
+            assert!(same(one, other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("127.0.0.1:9100", "127.0.0.2:9100"),
+            ("127.0.0.1:9100", "127.0.0.1:9101"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:9100", "unix:127.0.0.1:9100"),
+            ("unix:o.sock", "unix:p.sock"),
+        ] {
+            assert!(!same(one, other), "{one} {other}");
         }
     }
 }

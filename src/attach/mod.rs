@@ -7,7 +7,6 @@
 //!
 //! The token goes to the origins of the setting `to` and nowhere else: a redirect is given to the app, and not followed.
 
-mod bound;
 mod config;
 mod error;
 mod failure;
@@ -15,14 +14,13 @@ mod front;
 mod listen;
 mod management;
 mod meters;
+mod open;
 mod pages;
 mod place;
 mod program;
 mod repeatable;
 mod route;
 mod sending;
-#[cfg(unix)]
-mod socket;
 mod tokens;
 
 pub use config::{Config, SETTINGS};

@@ -6,13 +6,13 @@ use axum::Router;
 
 use super::{
     Error,
-    bound::{BoundAt, Kept},
     config::Config,
     error::StartError,
     front::{Front, front},
     listen::ListenAt,
     management::{self, Management},
     meters::Meters,
+    open::OpenAt,
     sending::Destination,
     tokens::{Keeper, Tokens},
 };
@@ -37,8 +37,6 @@ pub struct Attach {
     tasks: Tasks,
     listens: Vec<ListenAt>,
     issuer: String,
-    /// The files of Unix sockets. They are removed at the end.
-    _files: Vec<Kept>,
 }
 
 impl Attach {
@@ -53,10 +51,6 @@ impl Attach {
 
     async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let ports = BoundPorts::bind(&PORTS, &config)?;
-        let mut bound = Vec::new();
-        for (at, routes) in config.routes.by_listener(&config.listen) {
-            bound.push((BoundAt::bind(at, config.socket_mode).await?, routes));
-        }
         let (tokens, sources) = Tokens::open(config.routes.iter(), &config.client, &clock)?;
         let forwarders = forwarders(&config).await?;
         let (meters, stopping) = (Arc::new(Meters::default()), Stopping::default());
@@ -65,23 +59,22 @@ impl Attach {
         let management =
             Management { meters: Arc::clone(&meters), tokens: tokens.clone(), stopping: stopping.clone(), started: clock.steady() };
         let mut listeners = ports.listen(&config, &management)?;
-        let (mut listens, mut files) = (Vec::new(), Vec::new());
-        for (bound, routes) in bound {
+        let mut listens = Vec::new();
+        for (at, routes) in config.routes.by_listener(&config.listen) {
+            let OpenAt { at, socket } = OpenAt::open(at, config.socket_mode).await?;
             let mut front = Front {
                 destinations: routes.into_iter().map(|(prefix, index)| (prefix, Arc::clone(&destinations[index]))).collect(),
-                hosts: bound.ip().map(|ip| Hosts::new(ip, Vec::new(), "")),
+                hosts: at.ip().map(|ip| Hosts::new(ip, Vec::new(), "")),
                 authorization: config.authorization,
                 meters: Arc::clone(&meters),
                 stopping: stopping.clone(),
             };
             front.destinations.sort_by_key(|(prefix, _)| Reverse(prefix.len()));
-            listens.push(bound.at().clone());
-            let (socket, file) = bound.listen()?;
+            listens.push(at);
             listeners = listeners.and(socket, service(&config, front));
-            files.extend(file);
         }
         let issuer = config.client.issuer().to_string();
-        Ok(Self { listeners, tasks: Tasks::default().with(Keeper { tokens, clock }), listens, issuer, _files: files })
+        Ok(Self { listeners, tasks: Tasks::default().with(Keeper { tokens, clock }), listens, issuer })
     }
 
     /// Where it listens: the listener for paths first, then those of routes of their own. Addresses have their real ports.

@@ -87,7 +87,7 @@ impl Listener {
             stopping.enter(Phase::Leaving);
             tokio::time::sleep(drain.delay).await;
             stopping.enter(Phase::Closing);
-            if let Err(error) = drop_new_syns(&self.socket) {
+            if let Err(error) = self.socket.close_queue() {
                 tracing::debug!(%error, "the port is closed at once; connections that are being established may be cut off");
             }
             tokio::time::sleep(HANDSHAKE_GRACE.min(drain.limit)).await;
@@ -145,35 +145,6 @@ impl Listener {
             tracing::warn!(drain_s = drain.limit.as_secs(), "requests were still under way at the end of the drain time");
         }
     }
-}
-
-/// Makes the kernel drop new SYN packets, as if the network had lost them: clients retry after a second, are refused then, and go
-/// elsewhere. Half-open connections can still complete; closing the port now would cut them off.
-#[cfg(target_os = "linux")]
-fn drop_new_syns(socket: &Socket) -> io::Result<()> {
-    use socket2::SockFilter;
-
-    let Socket::Tcp(socket) = socket else { return Ok(()) };
-
-    // Classic BPF over the TCP header (RFC 9293 section 3.1): drop packets with SYN and without ACK among the flags in byte 13.
-    const LOAD_BYTE: u16 = 0x30;
-    const AND: u16 = 0x54;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const SYN_ACK: u32 = 0x12;
-    const SYN: u32 = 0x02;
-    socket2::SockRef::from(socket).attach_filter(&[
-        SockFilter::new(LOAD_BYTE, 0, 0, 13),
-        SockFilter::new(AND, 0, 0, SYN_ACK),
-        SockFilter::new(JUMP_IF_EQUAL, 1, 0, SYN),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ])
-}
-
-#[cfg(not(target_os = "linux"))]
-fn drop_new_syns(_: &Socket) -> io::Result<()> {
-    Ok(())
 }
 
 /// A port that is bound, but not listened on yet.

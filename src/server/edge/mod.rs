@@ -6,6 +6,8 @@ mod certificate;
 mod connection;
 mod limits;
 mod listener;
+#[cfg(unix)]
+mod pathname;
 mod peer;
 mod places;
 mod proxies;
@@ -19,6 +21,8 @@ pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
 pub(crate) use certificate::{Certificate, Concern};
 pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::{Bound, Drain, Listener};
+#[cfg(unix)]
+pub(crate) use pathname::{PathnameError, PathnameSocket};
 pub(crate) use peer::Peer;
 pub(crate) use places::source_network;
 pub(crate) use proxies::TrustedProxies;

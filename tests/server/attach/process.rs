@@ -89,7 +89,7 @@ async fn gd4_a_unix_socket_is_for_its_user_alone_and_ends_with_the_process(backe
     assert!(page.starts_with("HTTP/1.1 403 "), "a proxy in front may pass on what a page sends: {page}");
 
     let second = finish(attach(&world, &["--listen", &listen, "--to", &api.origin]));
-    second.failed_saying(&["another process listens on", "orders.sock"]);
+    second.failed_saying(&["something listens on", "orders.sock"]);
     first.signal("KILL");
     first.wait();
     assert!(path.exists(), "it could not remove it");
@@ -114,7 +114,7 @@ async fn gd4_a_listener_that_others_could_reach_refuses_the_start(backend: Backe
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let listen = format!("unix:{}/orders.sock", folder.display());
-    finish(attach(&world, &["--listen", &listen, "--to", "https://orders.example"])).failed_saying(&["anyone can replace the file"]);
+    finish(attach(&world, &["--listen", &listen, "--to", "https://orders.example"])).failed_saying(&["others can replace the socket"]);
 }
 
 async fn gd4_a_setting_that_could_send_a_token_to_the_wrong_party_refuses_the_start(backend: Backend) {

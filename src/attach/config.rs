@@ -1,6 +1,6 @@
 //! The settings of `sealwright attach`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     listen::ListenAt,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     client::{Builder, Credentials, Secret},
-    protocol::{Audience, Issuer, ScopeToken},
+    protocol::{Audience, ClientId, Issuer, ScopeToken},
     proxy::TimeLimits,
     server::{
         caller_text,
@@ -31,6 +31,9 @@ pub const SETTINGS: &[Setting] = &joined::<{ count(TABLES) }>(TABLES);
 
 const TABLES: &[&[Setting]] =
     &[Config::SETTINGS, &ManagementPolicy::settings("127.0.0.1:9190"), ListenerPolicy::DRAIN, telemetry::Policy::SETTINGS];
+
+/// How long fetching a token may take.
+const TOKEN_TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A valid configuration: every value was parsed and is in range.
 #[derive(Debug, Clone)]
@@ -62,15 +65,15 @@ pub(super) enum Authorization {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Client {
     issuer: Issuer,
-    id: String,
-    secret: Place,
+    id: ClientId,
+    secret: SecretAt,
     /// The name and the password of the user whom it signs in.
-    user: Option<(String, Place)>,
+    user: Option<(String, SecretAt)>,
 }
 
 /// Where a secret is. It is read for every token request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum SecretAt {
     File(PathBuf),
     Variable(&'static str),
 }
@@ -106,7 +109,7 @@ impl Config {
             "the file of the user's password; by default, the password is in the variable SEALWRIGHT_USER_PASSWORD",
             "a path",
         ),
-        setting("resource", None, "the resource of routes that name none; by default, the issuer chooses it by the scopes", "a URI"),
+        setting("resource", None, "the resource, if there is one origin; by default, the issuer chooses it by the scopes", "a URI"),
         setting("scope", None, "the scopes of routes that name none; by default, all that the client may have", "scope tokens").list(),
         setting(
             "authorization",
@@ -145,11 +148,13 @@ impl Config {
         let values = sources.read(PROGRAM)?;
         refuse_secrets(&values)?;
         let limit = |name, least, most| values.parse(name, duration(least, most));
+        let listen = values.parse("listen", |text| text.parse::<ListenAt>().map_err(|error| Some(error.to_string())))?;
+        let client = Client::read(&values)?;
         Ok(Self {
-            listen: values.parse("listen", |text| text.parse::<ListenAt>().map_err(|error| Some(error.to_string())))?,
+            routes: routes(&values, &listen, &client)?,
+            listen,
             socket_mode: values.parse("socket_mode", socket_mode)?,
-            routes: routes(&values)?,
-            client: Client::read(&values)?,
+            client,
             authorization: values.parse("authorization", |text| Authorization::parse(text).ok_or(None))?,
             connections: values.parse("connections", number(1, 100_000))?,
             time_limits: TimeLimits {
@@ -170,16 +175,22 @@ impl Config {
         Ok(ManagementPolicy::read(&sources.read(PROGRAM)?)?.listen)
     }
 
-    /// The limits of connections from the app. All come from this machine, so a source has no limit of its own.
-    pub(super) fn connection_limits(&self) -> ConnectionLimits {
-        ConnectionLimits {
-            total: self.connections,
-            per_source: self.connections,
+    /// The limits of connections from the app, for each of so many listeners. All connections come from this machine, so a source has no limit
+    /// of its own. The listeners share the file descriptors of the process.
+    pub(super) fn connection_limits(&self, listeners: usize) -> ConnectionLimits {
+        let TimeLimits { connect, answer, idle } = self.time_limits;
+        // What a request may wait for before a byte of its answer. Each limit ends its wait first, with an answer that says why.
+        let attempt = TOKEN_TIME_LIMIT + connect + idle + answer;
+        let all = ConnectionLimits {
+            total: self.connections * listeners,
+            per_source: None,
             idle: Duration::from_secs(75),
             age: Duration::from_secs(24 * 3600),
-            // The forwarder's own limits end first, with an answer that says why.
-            traffic: Traffic::Streams { quiet: self.time_limits.answer.max(self.time_limits.idle) + Duration::from_secs(30) },
+            // There are two attempts if the origin refuses the token.
+            traffic: Traffic::Streams { quiet: attempt * 2 + Duration::from_secs(30) },
         }
+        .affordable();
+        ConnectionLimits { total: (all.total / listeners).max(1), ..all }
     }
 }
 
@@ -195,29 +206,29 @@ impl Authorization {
 
 impl Client {
     fn read(values: &Values) -> Result<Self, Error> {
-        let place = |setting, variable| -> Result<Place, Error> {
+        let secret = |setting, variable| -> Result<SecretAt, Error> {
             let file = values.parse_if_any(setting, path)?;
-            let Some(file) = file else { return Ok(Place::Variable(variable)) };
+            let Some(file) = file else { return Ok(SecretAt::Variable(variable)) };
             let exposed = custody::require_private(SecretFile::Value, &file);
             exposed.map_err(|exposed| values.refuse(setting, Some(exposed.to_string())))?;
-            Ok(Place::File(file))
+            Ok(SecretAt::File(file))
         };
         let username: Option<String> = values.parse_if_any("username", |text| Ok(text.to_owned()))?;
-        let password = place("password_file", USER_PASSWORD)?;
-        if username.is_none() && matches!(password, Place::File(_)) {
+        let password = secret("password_file", USER_PASSWORD)?;
+        if username.is_none() && matches!(password, SecretAt::File(_)) {
             return Err(values.refuse("password_file", Some("it requires username too".to_owned())));
         }
         Ok(Self {
             issuer: values.parse("issuer", |text| text.parse::<Issuer>().map_err(by_rule))?,
-            id: values.parse("client", |text| if text.is_empty() { Err(None) } else { Ok(text.to_owned()) })?,
-            secret: place("secret_file", CLIENT_SECRET)?,
+            id: values.parse("client", |text| text.parse::<ClientId>().map_err(by_rule))?,
+            secret: secret("secret_file", CLIENT_SECRET)?,
             user: username.map(|name| (name, password)),
         })
     }
 
     /// The client that a route names, of the same issuer. It acts for itself.
     pub(super) fn replaced_by(&self, other: &OtherClient) -> Self {
-        Self { issuer: self.issuer.clone(), id: other.id.clone(), secret: Place::File(other.secret_file.clone()), user: None }
+        Self { issuer: self.issuer.clone(), id: other.id.clone(), secret: SecretAt::File(other.secret_file.clone()), user: None }
     }
 
     pub(super) const fn issuer(&self) -> &Issuer {
@@ -227,14 +238,14 @@ impl Client {
     pub(super) fn builder(&self) -> Builder {
         let secret = self.secret.secret();
         let builder = match &self.user {
-            Some((name, password)) => Credentials::password(&self.id, secret, name, password.secret()),
-            None => Credentials::client(&self.id, secret),
+            Some((name, password)) => Credentials::password(self.id.as_str(), secret, name, password.secret()),
+            None => Credentials::client(self.id.as_str(), secret),
         };
-        builder.issuer(self.issuer.as_str())
+        builder.issuer(self.issuer.as_str()).fetch_timeout(TOKEN_TIME_LIMIT)
     }
 }
 
-impl Place {
+impl SecretAt {
     fn secret(&self) -> Secret {
         match self {
             Self::File(path) => Secret::file(path),
@@ -268,14 +279,15 @@ fn socket_mode(text: &str) -> Result<u32, Option<String>> {
     }
 }
 
-fn routes(values: &Values) -> Result<Routes, Error> {
+fn routes(values: &Values, listen: &ListenAt, client: &Client) -> Result<Routes, Error> {
     let resource = values.parse_if_any("resource", |text| text.parse::<Audience>().map_err(by_rule))?;
     let scope = |text: &str| text.parse::<ScopeToken>().map_err(by_rule);
-    let scopes = values.parse_if_any("scope", |text| text.split_ascii_whitespace().map(scope).collect::<Result<Vec<_>, _>>())?;
+    let scopes = values.parse_if_any("scope", |text| text.split_ascii_whitespace().map(scope).collect::<Result<BTreeSet<_>, _>>())?;
     let unprotected: bool = values.parse("to_unprotected", boolean)?;
     let reason = |error: RouteError| Some(error.to_string());
     let routes = values.parse("to", |text| text.parse::<Routes>().map_err(reason))?;
-    let complete = routes.with_defaults(resource.as_ref(), &scopes.unwrap_or_default()).and_then(|routes| routes.protected(unprotected));
+    let complete = routes.with_defaults(&client.id, resource.as_ref(), &scopes.unwrap_or_default());
+    let complete = complete.and_then(|routes| routes.protected(unprotected)?.beside(listen));
     let routes = complete.map_err(|error| values.refuse("to", reason(error)))?;
     for secret_file in routes.secret_files() {
         let exposed = custody::require_private(SecretFile::Value, secret_file);

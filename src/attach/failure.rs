@@ -3,10 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use axum::{
-    body::Body,
-    response::{IntoResponse, Response},
-};
+use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -144,11 +141,12 @@ impl Failure {
         let reason = match error.party() {
             // The issuer limits this client, or cannot be reached: both pass.
             _ if error.retry_after().is_some() => Reason::IssuerUnavailable,
-            Party::App => Reason::ClientMisconfigured,
+            // The user is a setting of this process.
+            Party::App | Party::User => Reason::ClientMisconfigured,
             Party::Network => Reason::IssuerUnavailable,
             _ => Reason::ClientRefused,
         };
-        Self { retry_after: error.retry_after(), ..Self::new(reason, error.to_string()) }
+        Self { retry_after: error.retry_after(), ..Self::new(reason, why_no_token(error)) }
     }
 
     /// The forwarder got no answer. Its messages contain nothing of the request.
@@ -193,6 +191,17 @@ impl Failure {
     }
 }
 
+/// Why there is no token, and what to do about it.
+pub(super) fn why_no_token(error: &client::Error) -> String {
+    match error.party() {
+        // The text of the client is for an app that can ask its user again.
+        Party::User => "the issuer refuses the user of this process: check the setting username, and its password in password_file or \
+                        SEALWRIGHT_USER_PASSWORD; or the user may not sign in"
+            .to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 impl From<ForwardError> for Failure {
     fn from(error: ForwardError) -> Self {
         Self::no_answer(&error)
@@ -213,7 +222,7 @@ mod tests {
             (client::Error::Unavailable { reason: "503".to_owned(), retry_after: wait }, Reason::IssuerUnavailable, Some("7")),
             (client::Error::Limited { retry_after: wait }, Reason::IssuerUnavailable, Some("7")),
             (client::Error::WrongSecret, Reason::ClientRefused, None),
-            (client::Error::WrongPassword, Reason::ClientRefused, None),
+            (client::Error::WrongPassword, Reason::ClientMisconfigured, None),
             (client::Error::Secret("no such file".to_owned()), Reason::ClientMisconfigured, None),
             (client::Error::NotAnIssuer("html".to_owned()), Reason::ClientMisconfigured, None),
             (client::Error::OtherIssuer { claimed: "https://other.example".to_owned() }, Reason::ClientMisconfigured, None),
@@ -225,6 +234,8 @@ mod tests {
             assert_eq!(header, retry_after, "{error}");
             assert!(answer.status().is_server_error(), "{error}");
         }
+        let no_user = Failure::no_token(&client::Error::WrongPassword);
+        assert!(no_user.cause().contains("check the setting username") && !no_user.cause().contains("ask the user"), "{no_user:?}");
     }
 
     #[test]

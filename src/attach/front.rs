@@ -3,7 +3,6 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
-    time::Duration,
 };
 
 use axum::{
@@ -26,7 +25,7 @@ use crate::{
     server::{
         caller_text,
         edge::Stopping,
-        process::{Hosts, NoAnswer, RequestId, announce_last, answer_within, discard, known_method},
+        process::{Hosts, RequestId, announce_last, answer_or_panic, discard, known_method},
         telemetry::{self, ALERT, Noise},
     },
 };
@@ -48,33 +47,33 @@ pub(super) struct Front {
 
 /// Answers a request.
 pub(super) async fn front(State(front): State<Arc<Front>>, request: Request) -> Response {
-    let info = Info::new(&request, &front);
+    let route = front.route(request.uri().path());
+    let info = Info::new(&request, route.map(|(_, destination)| destination.route));
     let id = info.id.clone();
     let span = telemetry::request_span(id.as_str(), SOURCE);
-    telemetry::continue_trace(&span, request.headers(), info.method, &info.place);
+    telemetry::continue_trace(&span, request.headers(), info.method, &info.route_name());
     let pending = Pending { front: Arc::clone(&front), info, answered: false };
     // What may take how long is limited within.
-    let answer = answer_within(Duration::MAX, front.answer(request, &id)).instrument(span.clone()).await;
-    let outcome = answer.unwrap_or_else(|no_answer| {
-        Err(match no_answer {
-            NoAnswer::TookTooLong => Failure::broken("the request took too long"),
-            NoAnswer::Panicked(text) => Failure::broken(format_args!("panic: {text}")),
-        })
-    });
+    let answer = answer_or_panic(front.answer(request, route, &id)).instrument(span.clone()).await;
+    let outcome = answer.unwrap_or_else(|panic| Err(Failure::broken(format_args!("panic: {panic}"))));
     pending.finish(&span, outcome)
 }
 
+/// The route of a request: the beginning of its path, and where it goes.
+type Found<'f> = Option<(&'f Prefix, &'f Destination)>;
+
 impl Front {
-    fn route(&self, path: &str) -> Option<(&Prefix, &Destination)> {
+    fn route(&self, path: &str) -> Found<'_> {
         let found = self.destinations.iter().find(|(prefix, _)| prefix.remove_from(path).is_some());
         found.map(|(prefix, destination)| (prefix, destination.as_ref()))
     }
 
-    async fn answer(&self, request: Request, id: &RequestId) -> Result<Response, Failure> {
+    async fn answer(&self, request: Request, route: Found<'_>, id: &RequestId) -> Result<Response, Failure> {
         let (mut parts, body) = request.into_parts();
-        match self.admit(&mut parts) {
+        match self.admit(&mut parts, route) {
             Ok(destination) => {
                 id.put_into(&mut parts.headers);
+                telemetry::pass_on_trace(&mut parts.headers);
                 destination.send(parts, body).await
             }
             Err(failure) => {
@@ -84,8 +83,8 @@ impl Front {
         }
     }
 
-    /// Checks who sent a request, and finds out where it goes.
-    fn admit(&self, parts: &mut Parts) -> Result<&Destination, Failure> {
+    /// Checks who sent a request, and makes its path that of the origin.
+    fn admit<'f>(&self, parts: &mut Parts, route: Found<'f>) -> Result<&'f Destination, Failure> {
         // In HTTP/1.1, only a request to a proxy has a whole URL (RFC 9112 section 3.2.2). The app would take the answer for that of its host.
         let to_a_proxy = parts.version < Version::HTTP_2 && parts.uri.authority().is_some();
         if to_a_proxy || self.hosts.as_ref().is_some_and(|hosts| !hosts.accept(&parts.uri, &parts.headers)) {
@@ -98,7 +97,7 @@ impl Front {
         if self.authorization == Authorization::Refuse && parts.headers.contains_key(header::AUTHORIZATION) {
             return Err(Failure::authorization_present());
         }
-        let (prefix, destination) = self.route(parts.uri.path()).ok_or_else(Failure::no_route)?;
+        let (prefix, destination) = route.ok_or_else(Failure::no_route)?;
         parts.uri = without(prefix, &parts.uri).ok_or_else(Failure::no_route)?;
         Ok(destination)
     }
@@ -128,8 +127,6 @@ struct Info {
     path: String,
     /// The number of its route.
     route: Option<usize>,
-    /// The route as a label of traces.
-    place: String,
     version: Version,
     since: Stopwatch,
     /// The part of the request that contains a secret by mistake.
@@ -137,22 +134,25 @@ struct Info {
 }
 
 impl Info {
-    fn new(request: &Request, front: &Front) -> Self {
+    fn new(request: &Request, route: Option<usize>) -> Self {
         let (path, secret_in_path) = caller_text::path(request.uri().path());
         let (id, secret_in_id) = RequestId::of(request.headers());
         let secret_in_query = request.uri().query().is_some_and(caller_text::holds_secret);
-        let route = front.route(request.uri().path()).map(|(_, destination)| destination.route);
         let misplaced = [(secret_in_path, "path"), (secret_in_query, "query"), (secret_in_id, "X-Request-Id")];
         Self {
             id,
             method: known_method(request.method()),
             path,
             route,
-            place: route.map_or_else(|| "none".to_owned(), |route| format!("route {route}")),
             version: request.version(),
             since: Stopwatch::start(),
             misplaced_secret: misplaced.into_iter().find_map(|(found, part)| found.then_some(part)),
         }
+    }
+
+    /// The name of its route in traces.
+    fn route_name(&self) -> String {
+        self.route.map_or_else(|| "none".to_owned(), |route| format!("route {route}"))
     }
 }
 

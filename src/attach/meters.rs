@@ -25,7 +25,7 @@ use crate::{
 
 /// The number of a route in the order of the setting `to`, from 1; `none` for requests that no route is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RouteLabel {
     route: String,
 }
 
@@ -49,11 +49,11 @@ pub(super) struct Meters {
     registry: Registry,
     pub(super) connections: ConnectionMeters,
     requests: Family<Request, Counter>,
-    request_seconds: Family<Route, Histogram>,
+    request_seconds: Family<RouteLabel, Histogram>,
     refused_tokens: Family<Refusal, Counter>,
-    token_fetches: Family<Route, Counter>,
-    token_failures: Family<Route, Counter>,
-    token_seconds: Family<Route, Gauge>,
+    token_fetches: Family<RouteLabel, Counter>,
+    token_failures: Family<RouteLabel, Counter>,
+    token_seconds: Family<RouteLabel, Gauge>,
     process: ProcessMeters,
     /// Serializes scrapes: values sampled for one must not be added twice.
     scraping: Mutex<()>,
@@ -91,7 +91,7 @@ impl Meters {
         registry.register("requests", "Requests by route and outcome", self.requests.clone());
         let help = "How long requests took, from their headers to the headers of their answer";
         registry.register_with_unit("request", help, Unit::Seconds, self.request_seconds.clone());
-        let help = "Answers that refused the token, by route and by what became of the request: it was sent again, or it could not be";
+        let help = "Answers that refused the token, by route and by what became of the request: it was sent again, or why it was not";
         registry.register("refused_tokens", help, self.refused_tokens.clone());
         let help = "Attempts to get a token, by the first route that uses it";
         registry.register("token_fetches", help, self.token_fetches.clone());
@@ -104,7 +104,7 @@ impl Meters {
 
     pub(super) fn observe_request(&self, route: Option<usize>, outcome: &'static str, took: Duration) {
         let route = label(route);
-        self.request_seconds.get_or_create(&Route { route: route.clone() }).observe(took.as_secs_f64());
+        self.request_seconds.get_or_create(&RouteLabel { route: route.clone() }).observe(took.as_secs_f64());
         self.requests.get_or_create(&Request { route, outcome }).inc();
     }
 
@@ -116,7 +116,7 @@ impl Meters {
     pub(super) fn encode(&self, tokens: &Tokens, started: Timestamp) -> Result<String, fmt::Error> {
         let _turn = self.scraping.lock().unwrap_or_else(PoisonError::into_inner);
         for held in tokens.iter() {
-            let (status, route) = (held.source.status(), Route { route: label(Some(held.route)) });
+            let (status, route) = (held.source.status(), RouteLabel { route: label(Some(held.route)) });
             let fetches = self.token_fetches.get_or_create(&route).clone();
             fetches.inc_by(status.fetches.saturating_sub(fetches.get()));
             let failures = self.token_failures.get_or_create(&route).clone();

@@ -21,6 +21,17 @@ pub(super) struct Prefix(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InvalidPath;
 
+impl Place {
+    /// Whether both are for the same requests.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Path(one), Self::Path(other)) => one == other,
+            (Self::Listener(one), Self::Listener(other)) => one.is_same_as(other),
+            _ => false,
+        }
+    }
+}
+
 impl FromStr for Prefix {
     type Err = InvalidPath;
 

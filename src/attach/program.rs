@@ -1,8 +1,9 @@
-//! This program as a process: its listeners, its task, and how it stops.
+//! This program as a process: its listeners, and how it stops.
 
 use std::{cmp::Reverse, future::Future, net::SocketAddr, sync::Arc};
 
 use axum::Router;
+use tokio::task::JoinSet;
 
 use super::{
     Error,
@@ -13,15 +14,15 @@ use super::{
     management::{self, Management},
     meters::Meters,
     open::OpenAt,
-    sending::Destination,
-    tokens::{Keeper, Tokens},
+    sending::{Destination, Upstream},
+    tokens::Tokens,
 };
 use crate::{
     clock::SharedClock,
     proxy::{self, Forwarder, Options, Origin, Protocol},
     server::{
-        edge::{MemoryBudget, Stopping},
-        process::{BoundPorts, End, Hosts, Listeners, Port, Service, Tasks},
+        edge::{ConnectionLimits, Drain, MemoryBudget, Stopping},
+        process::{BoundPorts, End, Hosts, Listeners, Port, Service},
     },
 };
 
@@ -34,7 +35,7 @@ const MANAGEMENT: &str = "management-listen";
 #[derive(Debug)]
 pub struct Attach {
     listeners: Listeners,
-    tasks: Tasks,
+    tokens: Tokens,
     listens: Vec<ListenAt>,
     issuer: String,
 }
@@ -52,15 +53,18 @@ impl Attach {
     async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let ports = BoundPorts::bind(&PORTS, &config)?;
         let (tokens, sources) = Tokens::open(config.routes.iter(), &config.client, &clock)?;
-        let forwarders = forwarders(&config).await?;
+        let upstreams = upstreams(&config).await?;
         let (meters, stopping) = (Arc::new(Meters::default()), Stopping::default());
-        let destination = |(route, (source, forwarder))| Arc::new(Destination { route, forwarder, source, meters: Arc::clone(&meters) });
-        let destinations: Vec<_> = (1..).zip(sources.into_iter().zip(forwarders)).map(destination).collect();
+        let destination = |(route, (source, upstream))| Arc::new(Destination { route, upstream, source, meters: Arc::clone(&meters) });
+        let destinations: Vec<_> = (1..).zip(sources.into_iter().zip(upstreams)).map(destination).collect();
         let management =
             Management { meters: Arc::clone(&meters), tokens: tokens.clone(), stopping: stopping.clone(), started: clock.steady() };
         let mut listeners = ports.listen(&config, &management)?;
         let mut listens = Vec::new();
-        for (at, routes) in config.routes.by_listener(&config.listen) {
+        let places = config.routes.by_listener(&config.listen);
+        let limits = config.connection_limits(places.len());
+        meters.connections.most.set(i64::try_from(limits.total * places.len()).unwrap_or(i64::MAX));
+        for (at, routes) in places {
             let OpenAt { at, socket } = OpenAt::open(at, config.socket_mode).await?;
             let mut front = Front {
                 destinations: routes.into_iter().map(|(prefix, index)| (prefix, Arc::clone(&destinations[index]))).collect(),
@@ -71,10 +75,10 @@ impl Attach {
             };
             front.destinations.sort_by_key(|(prefix, _)| Reverse(prefix.len()));
             listens.push(at);
-            listeners = listeners.and(socket, service(&config, front));
+            listeners = listeners.and(socket, service(front, limits, config.drain));
         }
         let issuer = config.client.issuer().to_string();
-        Ok(Self { listeners, tasks: Tasks::default().with(Keeper { tokens, clock }), listens, issuer })
+        Ok(Self { listeners, tokens, listens, issuer })
     }
 
     /// Where it listens: the listener for paths first, then those of routes of their own. Addresses have their real ports.
@@ -86,12 +90,6 @@ impl Attach {
     #[must_use]
     pub fn management_addr(&self) -> Option<SocketAddr> {
         self.listeners.addr(MANAGEMENT)
-    }
-
-    /// The names of its background tasks. Between its rounds, each sleeps on the clock under its name, so that a test that moves a
-    /// [`ManualClock`](crate::clock::ManualClock) can wait until all of them have done their work.
-    pub fn tasks(&self) -> impl Iterator<Item = &'static str> {
-        self.tasks.names()
     }
 
     /// Serves until `shutdown` completes, then lets requests in progress finish.
@@ -107,50 +105,48 @@ impl Attach {
     pub(crate) async fn run_until_signal(self, shutdown: impl Future<Output = Option<&'static str>>) {
         let metrics = self.management_addr().map(|addr| format!("http://{addr}/metrics"));
         let listen = self.listens().collect::<Vec<_>>().join(", ");
-        // Dropped with this future, so the task ends with the process.
-        let mut tasks = self.tasks.start();
+        self.tokens.fetch();
         tracing::info!(issuer = self.issuer, listen, metrics, "serving");
-        let signal = self.listeners.serve(&mut tasks, shutdown).await;
-        tasks.shutdown().await;
+        // Dropped with this future, so what runs in it ends with the process.
+        let mut with_the_process = JoinSet::new();
+        let signal = self.listeners.serve(&mut with_the_process, shutdown).await;
+        with_the_process.shutdown().await;
         tracing::info!(signal, "stopped");
     }
 }
 
-/// A forwarder for each route. Routes to the same origin share one, and its connections.
-async fn forwarders(config: &Config) -> Result<Vec<Forwarder>, StartError> {
+/// The upstream of each route. Routes to the same origin share one, and its connections.
+async fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
     let (routes, limits, concurrent) = (config.routes.clone(), config.time_limits, config.connections);
     let build = move || {
-        let mut built: Vec<(Origin, Forwarder)> = Vec::new();
-        let forwarder = |origin: &Origin| {
-            if let Some((_, forwarder)) = built.iter().find(|(known, _)| known == origin) {
-                return Ok(forwarder.clone());
+        let mut built: Vec<(Origin, Upstream)> = Vec::new();
+        let upstream = |origin: &Origin| {
+            if let Some((_, upstream)) = built.iter().find(|(known, _)| known == origin) {
+                return Ok(upstream.clone());
             }
             // The origin sees its own name, not that of this listener.
             let options = Options { protocol: Protocol::Negotiated, concurrent, ..Options::default() };
-            let forwarder = Forwarder::new(origin.clone(), limits, options)?;
-            built.push((origin.clone(), forwarder.clone()));
-            Ok(forwarder)
+            let upstream = Upstream::new(Forwarder::new(origin.clone(), limits, options)?, concurrent);
+            built.push((origin.clone(), upstream.clone()));
+            Ok(upstream)
         };
-        routes.iter().map(|route| &route.origin).map(forwarder).collect::<Result<Vec<_>, proxy::BuildError>>()
+        routes.iter().map(|route| &route.origin).map(upstream).collect::<Result<Vec<_>, proxy::BuildError>>()
     };
     // It reads the system's trust roots.
     Ok(tokio::task::spawn_blocking(build).await??)
 }
 
-/// The listener of some routes.
-fn service(config: &Config, front_of_routes: Front) -> Service {
-    let limits = config.connection_limits().affordable();
-    let Front { meters, stopping, .. } = &front_of_routes;
-    let (connections, stopping) = (meters.connections.clone(), stopping.clone());
-    connections.most.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
+/// A listener.
+fn service(front_of_routes: Front, limits: ConnectionLimits, drain: Drain) -> Service {
+    let (meters, stopping) = (front_of_routes.meters.connections.clone(), front_of_routes.stopping.clone());
     Service {
         router: Router::new().fallback(front).with_state(Arc::new(front_of_routes)),
         tls: None,
         limits,
         proxies: Arc::default(),
-        meters: connections,
-        // Bodies are forwarded as they arrive.
+        meters,
+        // Bodies are forwarded as they arrive, and the requests that have no answer yet are limited.
         budget: MemoryBudget::new(0, Default::default()),
-        end: End::Drained(stopping, config.drain),
+        end: End::Drained(stopping, drain),
     }
 }

@@ -10,6 +10,7 @@
 //! No part contains a space: neither a URI nor a scope token may (RFC 6749 section 3.3).
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -21,7 +22,7 @@ use super::{
     place::{InvalidPath, Place, Prefix},
 };
 use crate::{
-    protocol::{Audience, Malformed, ScopeToken, is_loopback},
+    protocol::{Audience, ClientId, Malformed, ScopeToken, is_loopback},
     proxy::Origin,
 };
 
@@ -35,7 +36,8 @@ pub(super) struct Route {
     pub(super) origin: Origin,
     /// The resource for which the token is requested (RFC 8707).
     pub(super) resource: Option<Audience>,
-    pub(super) scopes: Vec<ScopeToken>,
+    /// A set (RFC 6749 section 3.3).
+    pub(super) scopes: BTreeSet<ScopeToken>,
     /// Another client than the one of the process.
     pub(super) client: Option<OtherClient>,
 }
@@ -43,7 +45,7 @@ pub(super) struct Route {
 /// A client that one route uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OtherClient {
-    pub(super) id: String,
+    pub(super) id: ClientId,
     pub(super) secret_file: PathBuf,
 }
 
@@ -74,10 +76,16 @@ pub(super) enum RouteError {
     HalfAClient,
     #[error("two routes have the place {0}")]
     SamePlace(Place),
+    #[error("{0} is `listen` as well, which the other routes use: give one of the two another place")]
+    ListenTaken(Place),
     #[error(
-        "{origin} needs a resource, because there are several origins: without one, each could use the token that it receives at the other; add resource=URI after it"
+        "{0} needs a resource of its own, because there are several origins: without one, each could use the token that it receives at the other; add resource=URI after it (the setting resource is for one origin)"
     )]
-    NoResource { origin: Origin },
+    NoResource(Origin),
+    #[error(
+        "{one} and {other} would receive the same token, so that each could use it at the other: give them different resources, scopes or clients"
+    )]
+    SharedToken { one: Origin, other: Origin },
 }
 
 /// All routes; at least one.
@@ -85,21 +93,40 @@ pub(super) enum RouteError {
 pub(super) struct Routes(Vec<Route>);
 
 impl Routes {
-    /// Completes routes that name no resource or no scopes. Without a resource, the issuer chooses one by the scopes: if two origins then
-    /// received the same token, each could use it at the other (RFC 8707 section 3).
-    pub(super) fn with_defaults(mut self, resource: Option<&Audience>, scopes: &[ScopeToken]) -> Result<Self, RouteError> {
+    /// Completes routes that name no resource or no scopes. Refuses two origins that would receive the same token, because each could use it
+    /// at the other (RFC 8707 section 3). So a default for the resource is for one origin; `client` is the client of routes that name none.
+    pub(super) fn with_defaults(
+        mut self,
+        client: &ClientId,
+        resource: Option<&Audience>,
+        scopes: &BTreeSet<ScopeToken>,
+    ) -> Result<Self, RouteError> {
+        let several = self.iter().any(|route| route.origin != self.0[0].origin);
         for route in &mut self.0 {
-            if route.resource.is_none() {
-                route.resource = resource.cloned();
+            match &route.resource {
+                None if several => return Err(RouteError::NoResource(route.origin.clone())),
+                None => route.resource = resource.cloned(),
+                Some(_) => {}
             }
             if route.scopes.is_empty() {
                 scopes.clone_into(&mut route.scopes);
             }
         }
-        let several = self.iter().any(|route| route.origin != self.0[0].origin);
-        let unnamed = self.iter().find(|route| several && route.resource.is_none()).map(|route| route.origin.clone());
-        match unnamed {
-            Some(origin) => Err(RouteError::NoResource { origin }),
+        for (at, route) in self.iter().enumerate() {
+            let shares = |other: &&Route| other.origin != route.origin && other.token(client) == route.token(client);
+            if let Some(other) = self.0[..at].iter().find(shares) {
+                return Err(RouteError::SharedToken { one: other.origin.clone(), other: route.origin.clone() });
+            }
+        }
+        Ok(self)
+    }
+
+    /// Refuses a route with a listener of its own that is `main`, if that is used.
+    pub(super) fn beside(self, main: &ListenAt) -> Result<Self, RouteError> {
+        let used = self.iter().any(|route| matches!(route.place, Place::Path(_)));
+        let main = Place::Listener(main.clone());
+        match self.iter().find(|route| used && route.place.is_same_as(&main)) {
+            Some(route) => Err(RouteError::ListenTaken(route.place.clone())),
             None => Ok(self),
         }
     }
@@ -146,24 +173,32 @@ impl FromStr for Routes {
     type Err = RouteError;
 
     fn from_str(text: &str) -> Result<Self, RouteError> {
-        let mut routes: Vec<Route> = Vec::new();
+        let mut drafts: Vec<Draft> = Vec::new();
         for word in text.split_ascii_whitespace() {
             let Some((option, value)) = split_option(word) else {
-                if routes.len() == MAX_ROUTES {
+                if drafts.len() == MAX_ROUTES {
                     return Err(RouteError::TooMany);
                 }
-                routes.push(Route::begin(word)?);
+                drafts.push(Draft::begin(word)?);
                 continue;
             };
-            let route = routes.last_mut().ok_or_else(|| RouteError::OptionFirst(option.name()))?;
-            route.set(option, value)?;
+            let draft = drafts.last_mut().ok_or_else(|| RouteError::OptionFirst(option.name()))?;
+            draft.set(option, value)?;
         }
-        if routes.is_empty() {
+        if drafts.is_empty() {
             return Err(RouteError::Empty);
         }
-        require_whole_clients(&routes)?;
+        let routes = drafts.into_iter().map(Draft::finish).collect::<Result<Vec<_>, _>>()?;
         require_different_places(&routes)?;
         Ok(Self(routes))
+    }
+}
+
+impl Route {
+    /// What decides which token it needs. `client` is the client of routes that name none.
+    fn token<'r>(&'r self, client: &'r ClientId) -> (&'r ClientId, Option<&'r Audience>, &'r BTreeSet<ScopeToken>) {
+        let client = self.client.as_ref().map_or(client, |other| &other.id);
+        (client, self.resource.as_ref(), &self.scopes)
     }
 }
 
@@ -188,7 +223,17 @@ fn split_option(word: &str) -> Option<(RouteOption, &str)> {
     name.parse().ok().map(|option| (option, value))
 }
 
-impl Route {
+/// A route whose options are being read.
+struct Draft {
+    place: Place,
+    origin: Origin,
+    resource: Option<Audience>,
+    scopes: BTreeSet<ScopeToken>,
+    client: Option<ClientId>,
+    secret_file: Option<PathBuf>,
+}
+
+impl Draft {
     fn begin(word: &str) -> Result<Self, RouteError> {
         let is_origin = |text: &str| text.starts_with("https://") || text.starts_with("http://");
         let (place, origin) = match word.split_once('=') {
@@ -196,38 +241,31 @@ impl Route {
             Some((place, origin)) if is_origin(origin) => (place_of(place)?, origin),
             _ => return Err(RouteError::Form(shown(word))),
         };
-        let parsed = origin.parse().map_err(|_| RouteError::Origin(shown(origin)))?;
-        Ok(Self { place, origin: parsed, resource: None, scopes: Vec::new(), client: None })
+        let origin = origin.parse().map_err(|_| RouteError::Origin(shown(origin)))?;
+        Ok(Self { place, origin, resource: None, scopes: BTreeSet::new(), client: None, secret_file: None })
     }
 
     fn set(&mut self, option: RouteOption, value: &str) -> Result<(), RouteError> {
-        let twice = RouteError::Twice(option.name());
-        match option {
-            RouteOption::Resource if self.resource.is_some() => return Err(twice),
-            RouteOption::Resource => self.resource = Some(value.parse().map_err(RouteError::Value)?),
-            RouteOption::Scope => self.scopes.push(value.parse().map_err(RouteError::Value)?),
-            RouteOption::Client => {
-                let client = self.client.get_or_insert_with(OtherClient::unnamed);
-                if !client.id.is_empty() {
-                    return Err(twice);
-                }
-                value.clone_into(&mut client.id);
+        let twice = match option {
+            RouteOption::Resource => self.resource.replace(value.parse().map_err(RouteError::Value)?).is_some(),
+            RouteOption::Scope => {
+                self.scopes.insert(value.parse().map_err(RouteError::Value)?);
+                false
             }
-            RouteOption::SecretFile => {
-                let client = self.client.get_or_insert_with(OtherClient::unnamed);
-                if !client.secret_file.as_os_str().is_empty() {
-                    return Err(twice);
-                }
-                client.secret_file = PathBuf::from(value);
-            }
-        }
-        Ok(())
+            RouteOption::Client => self.client.replace(value.parse().map_err(RouteError::Value)?).is_some(),
+            RouteOption::SecretFile => self.secret_file.replace(PathBuf::from(value)).is_some(),
+        };
+        if twice { Err(RouteError::Twice(option.name())) } else { Ok(()) }
     }
-}
 
-impl OtherClient {
-    fn unnamed() -> Self {
-        Self { id: String::new(), secret_file: PathBuf::new() }
+    fn finish(self) -> Result<Route, RouteError> {
+        let Self { place, origin, resource, scopes, client, secret_file } = self;
+        let client = match (client, secret_file) {
+            (None, None) => None,
+            (Some(id), Some(secret_file)) if !secret_file.as_os_str().is_empty() => Some(OtherClient { id, secret_file }),
+            _ => return Err(RouteError::HalfAClient),
+        };
+        Ok(Route { place, origin, resource, scopes, client })
     }
 }
 
@@ -247,16 +285,9 @@ fn shown(text: &str) -> String {
     if text.contains('@') { "(a text with a user name)".to_owned() } else { text.chars().take(100).collect() }
 }
 
-fn require_whole_clients(routes: &[Route]) -> Result<(), RouteError> {
-    let half = |client: &OtherClient| client.id.is_empty() || client.secret_file.as_os_str().is_empty();
-    if routes.iter().filter_map(|route| route.client.as_ref()).any(half) { Err(RouteError::HalfAClient) } else { Ok(()) }
-}
-
 fn require_different_places(routes: &[Route]) -> Result<(), RouteError> {
-    // The system chooses a port of its own for each 0.
-    let chosen_later = |place: &Place| matches!(place, Place::Listener(ListenAt::Loopback(addr)) if addr.port() == 0);
     for (at, Route { place, .. }) in routes.iter().enumerate() {
-        if !chosen_later(place) && routes[..at].iter().any(|other| other.place == *place) {
+        if routes[..at].iter().any(|other| other.place.is_same_as(place)) {
             return Err(RouteError::SamePlace(place.clone()));
         }
     }
@@ -317,26 +348,55 @@ mod tests {
         assert!(matches!(refused("https://a.example scope=\"a\""), RouteError::Value(_)));
         assert_eq!(refused("https://a.example resource=urn:a resource=urn:b"), RouteError::Twice("resource"));
         assert_eq!(refused("https://a.example client=a client=b"), RouteError::Twice("client"));
-        assert_eq!(refused("https://a.example client=a"), RouteError::HalfAClient);
-        assert_eq!(refused("https://a.example secret-file=/a"), RouteError::HalfAClient);
+        assert_eq!(refused("https://a.example secret-file=/a secret-file=/b"), RouteError::Twice("secret-file"));
+        for half in ["client=a", "secret-file=/a", "client=a secret-file="] {
+            assert_eq!(refused(&format!("https://a.example {half}")), RouteError::HalfAClient);
+        }
+        for client in ["", "Billing", "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"] {
+            assert!(matches!(refused(&format!("https://a.example client={client} secret-file=/a")), RouteError::Value(_)), "{client}");
+        }
         assert!(matches!(refused("https://a.example /=https://a.example"), RouteError::SamePlace(_)));
         assert!(matches!(refused("/a=https://a.example /a/=https://a.example"), RouteError::SamePlace(_)));
+        assert!(matches!(refused("localhost:9101=https://a.example 127.0.0.1:9101=https://a.example"), RouteError::SamePlace(_)));
+        assert!(matches!(refused("unix:a.sock=https://a.example unix:./a.sock=https://a.example"), RouteError::SamePlace(_)));
         assert_eq!(refused(&"/a=https://a.example ".repeat(MAX_ROUTES + 1)), RouteError::TooMany);
     }
 
     #[test]
-    fn gd4_two_origins_never_share_a_token_that_names_no_resource() {
+    fn gd4_a_listener_of_a_route_is_not_the_one_that_paths_use() {
+        let beside = |text: &str, main: &str| text.parse::<Routes>().unwrap().beside(&main.parse().unwrap()).map(|_| ());
+        let both = "https://a.example 127.0.0.1:9100=https://a.example";
+        assert!(matches!(beside(both, "localhost:9100"), Err(RouteError::ListenTaken(_))));
+        assert_eq!(beside(both, "127.0.0.1:9101"), Ok(()));
+        assert_eq!(beside("127.0.0.1:9100=https://a.example", "127.0.0.1:9100"), Ok(()), "nothing else listens there");
+        assert_eq!(beside("https://a.example 127.0.0.1:0=https://a.example", "127.0.0.1:0"), Ok(()), "two ports are chosen");
+    }
+
+    #[test]
+    fn gd4_two_origins_never_share_a_token() {
         let complete = |text: &str, resource: Option<&str>| {
             let resource: Option<Audience> = resource.map(|resource| resource.parse().unwrap());
-            text.parse::<Routes>().unwrap().with_defaults(resource.as_ref(), &[])
+            let scopes = ["orders:read".parse().unwrap()].into();
+            text.parse::<Routes>().unwrap().with_defaults(&"billing".parse().unwrap(), resource.as_ref(), &scopes)
         };
-        let refused = complete("/a=https://a.example resource=urn:a /b=https://b.example", None).unwrap_err();
-        assert_eq!(refused, RouteError::NoResource { origin: "https://b.example".parse().unwrap() });
-        assert!(complete("/a=https://a.example resource=urn:a /b=https://b.example resource=urn:b", None).is_ok());
-        assert!(complete("/a=https://a.example /b=https://a.example:443", None).is_ok(), "the same origin");
-        let named = complete("/a=https://a.example /b=https://b.example resource=urn:b", Some("urn:a")).unwrap();
-        let resources: Vec<_> = named.iter().filter_map(|route| route.resource.as_ref()).map(Audience::as_str).collect();
-        assert_eq!(resources, ["urn:a", "urn:b"]);
+        let no_resource = RouteError::NoResource("https://b.example".parse().unwrap());
+        for resource in [None, Some("urn:a"), Some("urn:b")] {
+            let refused = complete("/a=https://a.example resource=urn:a /b=https://b.example", resource).unwrap_err();
+            assert_eq!(refused, no_resource, "a default would be shared");
+        }
+        let one = complete("/a=https://a.example /b=https://a.example:443", Some("urn:a")).unwrap();
+        assert!(one.iter().all(|route| route.resource.as_ref().map(Audience::as_str) == Some("urn:a")), "the same origin");
+
+        let a = "/a=https://a.example resource=urn:a";
+        for shared in ["resource=urn:a", "resource=urn:a scope=orders:read", "resource=urn:a client=billing secret-file=/b"] {
+            let refused = complete(&format!("{a} /b=https://b.example {shared}"), None).unwrap_err();
+            assert!(matches!(refused, RouteError::SharedToken { .. }), "{shared}: {refused:?}");
+        }
+        let order = "/a=https://a.example resource=urn:a scope=x scope=y /b=https://b.example resource=urn:a scope=y scope=x";
+        assert!(matches!(complete(order, None), Err(RouteError::SharedToken { .. })), "the order of scopes does not matter");
+        for different in ["resource=urn:b", "resource=urn:a scope=orders:write", "resource=urn:a client=other secret-file=/b"] {
+            assert!(complete(&format!("{a} /b=https://b.example {different}"), None).is_ok(), "{different}");
+        }
     }
 
     #[test]

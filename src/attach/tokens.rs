@@ -1,21 +1,13 @@
-//! The tokens of all routes, and the task that keeps one of each at hand.
+//! The tokens of all routes.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
-use futures_util::future::join_all;
-
-use super::{config::Client, route::Route};
+use super::{config::Client, failure, route::Route};
 use crate::{
     client::{BuildError, TokenSource},
     clock::SharedClock,
     protocol::{Audience, ScopeToken},
-    server::process::Task,
 };
-
-/// How often each source is asked for a token, so that it renews the token ahead of its end although no request needs it.
-const USED_EVERY: Duration = Duration::from_secs(10);
-/// The longest pause after a failed attempt. The source itself does not ask the issuer before it may.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The sources of the tokens. Clones share them.
 #[derive(Debug, Clone)]
@@ -35,7 +27,7 @@ pub(super) struct Held {
 struct Wanted {
     client: Client,
     resource: Option<Audience>,
-    scopes: Vec<ScopeToken>,
+    scopes: BTreeSet<ScopeToken>,
 }
 
 impl Tokens {
@@ -66,6 +58,11 @@ impl Tokens {
         Ok((Self(held.into()), of_routes))
     }
 
+    /// Fetches the first token of each kind: no request waits for it, and this process becomes ready without one.
+    pub(super) fn fetch(&self) {
+        self.iter().for_each(|held| held.source.fetch_ahead());
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Held> {
         self.0.iter()
     }
@@ -74,7 +71,9 @@ impl Tokens {
     pub(super) fn missing(&self) -> Vec<String> {
         let missing = |held: &Held| {
             let status = held.source.status();
-            let why = || status.last_error.map_or_else(|| "the first one has not arrived yet".to_owned(), |(error, _)| error.to_string());
+            let why = || {
+                status.last_error.map_or_else(|| "the first one has not arrived yet".to_owned(), |(error, _)| failure::why_no_token(&error))
+            };
             status.expires_in.is_none().then(|| format!("there is no token for {}: {}", held.wanted.shown(held.route), why()))
         };
         self.iter().filter_map(missing).collect()
@@ -84,41 +83,14 @@ impl Tokens {
 impl Wanted {
     fn source(&self, clock: &SharedClock) -> Result<TokenSource, BuildError> {
         let builder = self.client.builder().scopes(self.scopes.iter().map(ScopeToken::as_str)).clock(Arc::clone(clock));
-        match &self.resource {
+        let builder = match &self.resource {
             Some(resource) => builder.resource(resource.as_str()),
             None => builder,
-        }
-        .token_source()
+        };
+        builder.standing_source()
     }
 
     fn shown(&self, route: usize) -> String {
         self.resource.as_ref().map_or_else(|| format!("route {route}"), |resource| format!("the resource {resource} (route {route})"))
-    }
-}
-
-/// Keeps a token of each kind at hand: the first request does not wait for it, and this process becomes ready without a request. A source
-/// alone fetches its first token on demand, and stops fetching when no request comes.
-#[derive(Debug)]
-pub(super) struct Keeper {
-    pub(super) tokens: Tokens,
-    pub(super) clock: SharedClock,
-}
-
-impl Task for Keeper {
-    const NAME: &'static str = "token keeper";
-    const WHEN_IT_ENDS: &'static str = "tokens are fetched only when a request needs one";
-
-    async fn run(self) -> Infallible {
-        loop {
-            let pauses = join_all(self.tokens.iter().map(|held| async move {
-                match held.source.token().await {
-                    Ok(_) => USED_EVERY,
-                    // Its cause is in the log already.
-                    Err(error) => error.retry_after().unwrap_or(USED_EVERY).min(LONGEST_PAUSE),
-                }
-            }));
-            let pause = pauses.await.into_iter().min().unwrap_or(USED_EVERY);
-            self.clock.sleep_until(Self::NAME, self.clock.now() + pause).await;
-        }
     }
 }

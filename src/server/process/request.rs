@@ -63,12 +63,17 @@ pub(crate) enum NoAnswer {
 
 /// The answer of `answering` within a time limit. A panic ends nothing else.
 pub(crate) fn answer_within<T>(limit: Duration, answering: impl Future<Output = T>) -> impl Future<Output = Result<T, NoAnswer>> {
-    // Not an async function, whose future would hold `answering` twice.
-    AssertUnwindSafe(tokio::time::timeout(limit, answering)).catch_unwind().map(|answer| match answer {
+    answer_or_panic(tokio::time::timeout(limit, answering)).map(|answer| match answer {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(NoAnswer::TookTooLong),
-        Err(panic) => Err(NoAnswer::Panicked(panic_text(&*panic).to_owned())),
+        Err(text) => Err(NoAnswer::Panicked(text)),
     })
+}
+
+/// The answer of `answering`, or the text of its panic, which may repeat its input. A panic ends nothing else.
+pub(crate) fn answer_or_panic<T>(answering: impl Future<Output = T>) -> impl Future<Output = Result<T, String>> {
+    // Not an async function, whose future would hold `answering` twice.
+    AssertUnwindSafe(answering).catch_unwind().map(|answer| answer.map_err(|panic| panic_text(&*panic).to_owned()))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -38,8 +38,9 @@ def attach(program, server, origin, socket_path):
     with ended(subprocess.Popen(command, env=environment, stderr=log, cwd=server.folder)) as process:
         for _ in range(600):
             for line in open(log.name):
-                event = json.loads(line)
-                if event["message"] == "serving":
+                # The last line may be half written.
+                event = json.loads(line) if line.endswith("\n") else {}
+                if event.get("message") == "serving":
                     yield f"http://{event['listen'].split(', ')[0]}", log.name
                     return
             assert process.poll() is None, open(log.name).read()

@@ -1,5 +1,6 @@
 //! `sealwright attach` between an app and an API: over real sockets, with the running server as the issuer, and a relay before that.
 
+mod limits;
 mod outages;
 mod process;
 mod refusals;
@@ -24,6 +25,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
 use reqwest::{Method, RequestBuilder};
 use sealwright::{
     attach::{Attach, Config},
@@ -121,9 +123,21 @@ impl World {
         panic!("the token stays the same");
     }
 
-    /// Waits until the task of the process sleeps.
+    /// Waits until the process, which has one token, does not fetch it.
     async fn settles(&self) {
-        wait_until(|| self.clock.sleepers().contains(&"token keeper")).await;
+        wait_until(|| self.clock.sleepers().contains(&"between fetches")).await;
+    }
+
+    /// Moves the time of the process until it is ready.
+    async fn becomes_ready(&self, attach: &Running) {
+        for _ in 0..300 {
+            if attach.readiness(self).await.0 == 200 {
+                return;
+            }
+            self.settles().await;
+            self.clock.advance(Duration::from_secs(1));
+        }
+        panic!("it does not become ready: {:?}", attach.readiness(self).await);
     }
 }
 
@@ -233,6 +247,39 @@ async fn api_with(router: Router) -> String {
     let origin = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
     origin
+}
+
+/// Upgrades the connection of a request with a token, and returns what arrives on it.
+async fn echo(mut request: Request) -> Response {
+    let bearer = request.headers().get(header::AUTHORIZATION).is_some_and(|value| value.to_str().unwrap().starts_with("Bearer eyJ"));
+    if !bearer || request.headers().get(header::UPGRADE).is_none_or(|protocol| protocol != "websocket") {
+        return StatusCode::BAD_REQUEST.into_response();
+    }
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let (mut received, mut sent) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+        let _ = tokio::io::copy(&mut received, &mut sent).await;
+    });
+    (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket")]).into_response()
+}
+
+/// Asks [`echo`] for an upgrade, and sends two messages.
+async fn upgrades(addr: &str, path: &str) {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut received = Vec::new();
+    while !received.ends_with(b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "{}", String::from_utf8_lossy(&received));
+    }
+    let head = String::from_utf8(received).unwrap().to_lowercase();
+    assert!(head.starts_with("http/1.1 101 ") && head.contains("upgrade: websocket") && head.contains("connection: upgrade"), "{head}");
+    for message in [b"ping", b"pong"] {
+        stream.write_all(message).await.unwrap();
+        let mut echoed = [0; 4];
+        stream.read_exact(&mut echoed).await.unwrap();
+        assert_eq!(&echoed, message);
+    }
 }
 
 fn unauthorized(challenge: Option<&str>) -> Response {

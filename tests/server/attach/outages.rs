@@ -1,29 +1,16 @@
 //! An issuer that is away, or that refuses the client: what the app learns, and when it works again.
 
-use std::time::Duration;
-
-use super::{Api, Running, World, problem};
-use crate::support::{Backend, Behaviour, on_sqlite, wait_until, write_private};
+use super::{Api, World, problem};
+use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_sqlite, wait_until, write_private};
 
 on_sqlite![
     gd4_a_process_that_starts_while_the_issuer_is_away_becomes_ready_when_it_is_back,
     gd4_a_token_is_used_to_its_end_while_the_issuer_is_away_and_renewed_ahead_of_it_otherwise,
     gd4_an_issuer_that_says_when_to_come_back_is_quoted,
     gd4_a_refused_client_is_reported_as_such_and_a_replaced_secret_is_read,
+    gd4_a_wrong_password_is_for_the_operator_of_the_process_to_correct,
     gd4_an_origin_that_is_dead_or_silent_is_reported_as_such,
 ];
-
-/// Moves the time of the process until it is ready.
-async fn becomes_ready(world: &World, attach: &Running) {
-    for _ in 0..3000 {
-        if attach.readiness(world).await.0 == 200 {
-            return;
-        }
-        world.clock.advance(Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it does not become ready: {:?}", attach.readiness(world).await);
-}
 
 async fn gd4_a_process_that_starts_while_the_issuer_is_away_becomes_ready_when_it_is_back(backend: Backend) {
     let world = World::begin(backend).await;
@@ -45,7 +32,7 @@ async fn gd4_a_process_that_starts_while_the_issuer_is_away_becomes_ready_when_i
     assert_eq!(api.seen().len(), 0, "nothing is sent without a token");
 
     world.relay.comes_back();
-    becomes_ready(&world, &attach).await;
+    world.becomes_ready(&attach).await;
     assert_eq!(world.get(&attach.url).send().await.unwrap().status(), 200);
     api.only().token();
 }
@@ -57,13 +44,15 @@ async fn gd4_a_token_is_used_to_its_end_while_the_issuer_is_away_and_renewed_ahe
     world.get(&attach.url).send().await.unwrap();
     let first = api.only().token();
     // No request comes for most of its life, and the token is renewed nevertheless.
-    for _ in 0..53 {
-        if world.relay.token_requests() == 1 {
-            world.settles().await;
-            world.pass(10).await;
-        }
+    let mut passed = 0;
+    while world.relay.token_requests() == 1 {
+        assert!(passed < 500, "it is renewed at four fifths of its 600 s");
+        world.settles().await;
+        world.pass(10).await;
+        passed += 10;
     }
-    world.asked(2).await;
+    assert!(passed > 400, "{passed}");
+    world.settles().await;
     let second = world.other_token(&attach, &api, &first).await;
 
     world.relay.goes_down();
@@ -84,7 +73,7 @@ async fn gd4_a_token_is_used_to_its_end_while_the_issuer_is_away_and_renewed_ahe
     assert!(left <= 10, "it is not used after its end");
     assert_eq!(attach.readiness(&world).await.0, 503);
     world.relay.comes_back();
-    becomes_ready(&world, &attach).await;
+    world.becomes_ready(&attach).await;
 }
 
 async fn gd4_an_issuer_that_says_when_to_come_back_is_quoted(backend: Backend) {
@@ -112,7 +101,7 @@ async fn gd4_a_refused_client_is_reported_as_such_and_a_replaced_secret_is_read(
     assert_eq!(api.seen().len(), 0);
 
     write_private(&secret_file, &world.shop.secret);
-    becomes_ready(&world, &attach).await;
+    world.becomes_ready(&attach).await;
     assert_eq!(world.get(&attach.url).send().await.unwrap().status(), 200);
 
     std::fs::remove_file(&secret_file).unwrap();
@@ -123,6 +112,22 @@ async fn gd4_a_refused_client_is_reported_as_such_and_a_replaced_secret_is_read(
         (502, Some("client_misconfigured"), Some("attach")),
         "{problem}"
     );
+}
+
+async fn gd4_a_wrong_password_is_for_the_operator_of_the_process_to_correct(backend: Backend) {
+    let world = World::begin(backend).await;
+    let api = Api::start().await;
+    let password_file = world.secret_file("password", "not-her-password");
+    let attach = world.attach_with(&[("to", &api.origin), ("username", "alice"), ("password_file", &password_file)]).await;
+    let (status, problem) = problem(world.get(&attach.url)).await;
+    assert_eq!((status, problem["reason"].as_str(), problem["party"].as_str()), (502, Some("client_misconfigured"), Some("attach")));
+    assert!(problem["detail"].as_str().unwrap().contains("check the setting username") && !problem.to_string().contains("not-her"));
+    assert!(attach.readiness(&world).await.1.contains("check the setting username"));
+
+    write_private(&password_file, PASSWORD);
+    world.becomes_ready(&attach).await;
+    assert_eq!(world.get(&attach.url).send().await.unwrap().status(), 200);
+    assert_ne!(claims_of(&api.only().token())["sub"], "shop", "it acts for alice");
 }
 
 async fn gd4_an_origin_that_is_dead_or_silent_is_reported_as_such(backend: Backend) {

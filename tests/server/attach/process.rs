@@ -4,20 +4,28 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
+use axum::{Router, routing::get};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    sync::{Notify, Semaphore},
 };
 
-use super::{Api, World};
-use crate::support::{Backend, Finished, Process, command, finish, on_sqlite};
+use super::{Api, World, api_with};
+use crate::{
+    secrecy::receiver,
+    support::{Backend, Finished, Process, command, finish, on_sqlite, wait_until},
+};
 
 on_sqlite![
     gd4_a_unix_socket_is_for_its_user_alone_and_ends_with_the_process,
+    gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor,
+    gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent,
     gd4_a_listener_that_others_could_reach_refuses_the_start,
     gd4_a_setting_that_could_send_a_token_to_the_wrong_party_refuses_the_start,
     hd7_a_secret_in_the_wrong_place_is_neither_used_nor_shown,
@@ -102,6 +110,64 @@ async fn gd4_a_unix_socket_is_for_its_user_alone_and_ends_with_the_process(backe
     assert!(!path.exists());
 }
 
+async fn gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor(backend: Backend) {
+    let world = World::begin(backend).await;
+    let (arrived, gate) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let slow = {
+        let (arrived, gate) = (arrived.clone(), gate.clone());
+        move || {
+            let (arrived, gate) = (arrived.clone(), gate.clone());
+            async move {
+                arrived.notify_one();
+                gate.acquire().await.unwrap().forget();
+                "done"
+            }
+        }
+    };
+    let origin = api_with(Router::new().route("/slow", get(slow)).route("/", get(async || "fine"))).await;
+    let path = world.app.database.folder().join("orders.sock");
+    let listen = format!("unix:{}", path.display());
+    let arguments = ["--listen", &listen, "--to", &origin, "--drain-timeout", "5m"];
+    let mut first = Process::spawn(attach(&world, &arguments));
+    serving(&mut first).await;
+    let under_way = {
+        let path = path.clone();
+        tokio::spawn(async move { ask_on(&path, "GET /slow HTTP/1.1\r\nHost: localhost\r\n").await })
+    };
+    arrived.notified().await;
+    first.signal("TERM");
+    wait_until(|| !path.exists()).await;
+
+    let mut second = Process::spawn(attach(&world, &arguments));
+    serving(&mut second).await;
+    gate.add_permits(1);
+    let answer = under_way.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+    assert!(first.wait().success());
+    let answer = ask_on(&path, "GET / HTTP/1.1\r\nHost: localhost\r\n").await;
+    assert!(answer.ends_with("fine"), "the end of the first leaves the socket of the second alone: {answer}");
+}
+
+async fn gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent(backend: Backend) {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-";
+    let world = World::begin(backend).await;
+    let api = Api::start().await;
+    let (otlp, _) = receiver().await;
+    let of_the_app = format!("{TRACE}b7ad6b7169203331-01");
+    let arguments = ["--listen", "127.0.0.1:0", "--to", &api.origin, "--otlp-endpoint", &otlp];
+    for (arguments, sent) in [(&arguments[..], true), (&arguments[..4], false)] {
+        let mut process = Process::spawn(attach(&world, arguments));
+        let url = url_of(&serving(&mut process).await);
+        world.get(&url).header("traceparent", &of_the_app).header("tracestate", "app=1").send().await.unwrap();
+        let seen = api.only();
+        let parent = seen.header("traceparent").unwrap();
+        assert!(parent.starts_with(TRACE) && parent.len() == of_the_app.len(), "{parent}");
+        assert_eq!((parent == of_the_app, seen.header("tracestate")), (!sent, Some("app=1")), "{parent}");
+        world.get(&url).send().await.unwrap();
+        assert_eq!(api.only().header("traceparent").is_some(), sent);
+    }
+}
+
 async fn gd4_a_listener_that_others_could_reach_refuses_the_start(backend: Backend) {
     let world = World::begin(backend).await;
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9100"] {
@@ -123,6 +189,16 @@ async fn gd4_a_setting_that_could_send_a_token_to_the_wrong_party_refuses_the_st
         (&["--to", "http://orders.example"][..], &["others could read the tokens", "to_unprotected"][..]),
         (&["--to", "https://orders.example/v1"], &["is not an origin"]),
         (&["--to", "/a=https://a.example", "--to", "/b=https://b.example"], &["needs a resource"]),
+        (&["--to", "/a=https://a.example", "--to", "/b=https://b.example", "--resource", "urn:a"], &["needs a resource of its own"]),
+        (
+            &["--to", "/a=https://a.example resource=urn:a", "--to", "/b=https://b.example resource=urn:a"],
+            &["https://a.example", "https://b.example", "would receive the same token"],
+        ),
+        (
+            &["--listen", "localhost:9101", "--to", "https://a.example", "--to", "127.0.0.1:9101=https://a.example"],
+            &["127.0.0.1:9101 is `listen` as well"],
+        ),
+        (&["--to", "https://a.example", "--client", "No client"], &["setting client", "1 to 64 characters"]),
         (&["--to", "https://a.example ressource=urn:a"], &["nor one of the options resource, scope"]),
         (&[], &["setting to", "not set"]),
         (&["--to", "https://a.example", "--authorization", "keep"], &["refuse", "replace"]),

@@ -3,19 +3,14 @@
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::Request,
     http::{StatusCode, header},
     response::IntoResponse,
     routing::{any, get},
 };
-use hyper_util::rt::TokioIo;
 use sealwright::{server::commands::ClientChange, verifier::Verifier};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
-use super::{Api, Pieces, World, api_with, raw};
+use super::{Api, Pieces, World, api_with, echo, raw, upgrades};
 use crate::support::{Backend, ORDERS, claims_of, on_sqlite};
 
 on_sqlite![
@@ -101,8 +96,11 @@ async fn gd4_each_route_has_the_token_of_its_own_resource_and_the_tokens_never_m
 async fn gd4_a_path_belongs_to_the_longest_prefix_which_is_removed(backend: Backend) {
     let world = World::begin(backend).await;
     let (all, orders, old) = (Api::start().await, Api::start().await, Api::start().await);
-    let to = format!("{} /orders={} /orders/old={}", all.origin, orders.origin, old.origin);
-    let attach = world.attach_with(&[("to", &to), ("resource", ORDERS)]).await;
+    let to = format!(
+        "{} resource={ORDERS} /orders={} resource={ORDERS} scope=orders:read /orders/old={} resource={ORDERS} scope=orders:write",
+        all.origin, orders.origin, old.origin
+    );
+    let attach = world.attach(&to).await;
     for (path, api, target) in [
         ("/", &all, "/"),
         ("/orders2/1", &all, "/orders2/1"),
@@ -192,35 +190,9 @@ async fn gd4_an_answer_without_an_end_arrives_piece_by_piece(backend: Backend) {
 
 async fn gd4_a_websocket_begins_with_a_token_and_carries_bytes_both_ways(backend: Backend) {
     let world = World::begin(backend).await;
-    let echo = async |mut request: Request| {
-        let bearer = request.headers().get(header::AUTHORIZATION).is_some_and(|value| value.to_str().unwrap().starts_with("Bearer eyJ"));
-        if !bearer || request.headers().get(header::UPGRADE).is_none_or(|protocol| protocol != "websocket") {
-            return StatusCode::BAD_REQUEST.into_response();
-        }
-        let upgraded = hyper::upgrade::on(&mut request);
-        tokio::spawn(async move {
-            let (mut received, mut sent) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
-            let _ = tokio::io::copy(&mut received, &mut sent).await;
-        });
-        (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket")]).into_response()
-    };
     let origin = api_with(Router::new().route("/socket", any(echo))).await;
     let attach = world.attach(&format!("/live={origin}")).await;
-    let mut stream = TcpStream::connect(&attach.listens[0]).await.unwrap();
-    let request = "GET /live/socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut received = Vec::new();
-    while !received.ends_with(b"\r\n\r\n") {
-        assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "{}", String::from_utf8_lossy(&received));
-    }
-    let head = String::from_utf8(received).unwrap().to_lowercase();
-    assert!(head.starts_with("http/1.1 101 ") && head.contains("upgrade: websocket") && head.contains("connection: upgrade"), "{head}");
-    for message in [b"ping", b"pong"] {
-        stream.write_all(message).await.unwrap();
-        let mut echoed = [0; 4];
-        stream.read_exact(&mut echoed).await.unwrap();
-        assert_eq!(&echoed, message);
-    }
+    upgrades(&attach.listens[0], "/live/socket").await;
 }
 
 async fn gd4_a_request_under_way_is_answered_before_the_process_ends(backend: Backend) {
@@ -238,7 +210,8 @@ async fn gd4_a_request_under_way_is_answered_before_the_process_ends(backend: Ba
         }
     };
     let origin = api_with(Router::new().route("/slow", get(slow))).await;
-    let mut attach = world.attach(&origin).await;
+    // However slow this machine is.
+    let mut attach = world.attach_with(&[("to", &origin), ("drain_timeout", "5m")]).await;
     let request = tokio::spawn(world.get(format!("{}/slow", attach.url)).send());
     arrived.notified().await;
     drop(attach.stop.take());

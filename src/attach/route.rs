@@ -125,8 +125,9 @@ impl Routes {
     pub(super) fn beside(self, main: &ListenAt) -> Result<Self, RouteError> {
         let used = self.iter().any(|route| matches!(route.place, Place::Path(_)));
         let main = Place::Listener(main.clone());
-        match self.iter().find(|route| used && route.place.is_same_as(&main)) {
-            Some(route) => Err(RouteError::ListenTaken(route.place.clone())),
+        let taken = self.iter().map(|route| &route.place).find(|place| used && place.is_same_as(&main)).cloned();
+        match taken {
+            Some(place) => Err(RouteError::ListenTaken(place)),
             None => Ok(self),
         }
     }

@@ -8,6 +8,7 @@
 //! The token goes to the origins of the setting `to` and nowhere else: a redirect is given to the app, and not followed.
 
 mod config;
+mod draft;
 mod error;
 mod failure;
 mod front;

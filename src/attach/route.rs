@@ -1,25 +1,15 @@
-//! Where requests go: the setting `to`.
-//!
-//! ```text
-//! to     = route *( SP route )
-//! route  = [ place "=" ] origin *( SP option )
-//! place  = path / listener
-//! option = "resource=" URI / "scope=" scope-token / "client=" client-id / "secret-file=" file
-//! ```
-//!
-//! No part contains a space: neither a URI nor a scope token may (RFC 6749 section 3.3).
+//! Where requests go.
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use url::Url;
 
 use super::{
     listen::{ListenAt, ListenError},
-    place::{InvalidPath, Place, Prefix},
+    place::{Place, Prefix},
 };
 use crate::{
     protocol::{Audience, ClientId, Malformed, ScopeToken, is_loopback},
@@ -27,7 +17,7 @@ use crate::{
 };
 
 /// Maximum number of routes. Each has a place in the metrics.
-const MAX_ROUTES: usize = 64;
+pub(super) const MAX_ROUTES: usize = 64;
 
 /// Where requests of one place go, and with which token.
 #[derive(Debug, Clone)]
@@ -93,6 +83,19 @@ pub(super) enum RouteError {
 pub(super) struct Routes(Vec<Route>);
 
 impl Routes {
+    /// Refuses none, and two with the same place.
+    pub(super) fn new(routes: Vec<Route>) -> Result<Self, RouteError> {
+        if routes.is_empty() {
+            return Err(RouteError::Empty);
+        }
+        for (at, Route { place, .. }) in routes.iter().enumerate() {
+            if routes[..at].iter().any(|other| other.place.is_same_as(place)) {
+                return Err(RouteError::SamePlace(place.clone()));
+            }
+        }
+        Ok(Self(routes))
+    }
+
     /// Completes routes that name no resource or no scopes. Refuses two origins that would receive the same token, because each could use it
     /// at the other (RFC 8707 section 3). So a default for the resource is for one origin; `client` is the client of routes that name none.
     pub(super) fn with_defaults(
@@ -170,31 +173,6 @@ fn is_protected(origin: &Origin) -> bool {
     Url::parse(&origin.to_string()).is_ok_and(|url| url.scheme() == "https" || on_this_machine(&url))
 }
 
-impl FromStr for Routes {
-    type Err = RouteError;
-
-    fn from_str(text: &str) -> Result<Self, RouteError> {
-        let mut drafts: Vec<Draft> = Vec::new();
-        for word in text.split_ascii_whitespace() {
-            let Some((option, value)) = split_option(word) else {
-                if drafts.len() == MAX_ROUTES {
-                    return Err(RouteError::TooMany);
-                }
-                drafts.push(Draft::begin(word)?);
-                continue;
-            };
-            let draft = drafts.last_mut().ok_or_else(|| RouteError::OptionFirst(option.name()))?;
-            draft.set(option, value)?;
-        }
-        if drafts.is_empty() {
-            return Err(RouteError::Empty);
-        }
-        let routes = drafts.into_iter().map(Draft::finish).collect::<Result<Vec<_>, _>>()?;
-        require_different_places(&routes)?;
-        Ok(Self(routes))
-    }
-}
-
 impl Route {
     /// What decides which token it needs. `client` is the client of routes that name none.
     fn token<'r>(&'r self, client: &'r ClientId) -> (&'r ClientId, Option<&'r Audience>, &'r BTreeSet<ScopeToken>) {
@@ -203,165 +181,9 @@ impl Route {
     }
 }
 
-/// What can be said of a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString)]
-#[strum(serialize_all = "kebab-case")]
-enum RouteOption {
-    Resource,
-    Scope,
-    Client,
-    SecretFile,
-}
-
-impl RouteOption {
-    fn name(self) -> &'static str {
-        self.into()
-    }
-}
-
-fn split_option(word: &str) -> Option<(RouteOption, &str)> {
-    let (name, value) = word.split_once('=')?;
-    name.parse().ok().map(|option| (option, value))
-}
-
-/// A route whose options are being read.
-struct Draft {
-    place: Place,
-    origin: Origin,
-    resource: Option<Audience>,
-    scopes: BTreeSet<ScopeToken>,
-    client: Option<ClientId>,
-    secret_file: Option<PathBuf>,
-}
-
-impl Draft {
-    fn begin(word: &str) -> Result<Self, RouteError> {
-        let is_origin = |text: &str| text.starts_with("https://") || text.starts_with("http://");
-        let (place, origin) = match word.split_once('=') {
-            _ if is_origin(word) => (Place::Path(Prefix::everything()), word),
-            Some((place, origin)) if is_origin(origin) => (place_of(place)?, origin),
-            _ => return Err(RouteError::Form(shown(word))),
-        };
-        let origin = origin.parse().map_err(|_| RouteError::Origin(shown(origin)))?;
-        Ok(Self { place, origin, resource: None, scopes: BTreeSet::new(), client: None, secret_file: None })
-    }
-
-    fn set(&mut self, option: RouteOption, value: &str) -> Result<(), RouteError> {
-        let twice = match option {
-            RouteOption::Resource => self.resource.replace(value.parse().map_err(RouteError::Value)?).is_some(),
-            RouteOption::Scope => {
-                self.scopes.insert(value.parse().map_err(RouteError::Value)?);
-                false
-            }
-            RouteOption::Client => self.client.replace(value.parse().map_err(RouteError::Value)?).is_some(),
-            RouteOption::SecretFile => self.secret_file.replace(PathBuf::from(value)).is_some(),
-        };
-        if twice { Err(RouteError::Twice(option.name())) } else { Ok(()) }
-    }
-
-    fn finish(self) -> Result<Route, RouteError> {
-        let Self { place, origin, resource, scopes, client, secret_file } = self;
-        let client = match (client, secret_file) {
-            (None, None) => None,
-            (Some(id), Some(secret_file)) if !secret_file.as_os_str().is_empty() => Some(OtherClient { id, secret_file }),
-            _ => return Err(RouteError::HalfAClient),
-        };
-        Ok(Route { place, origin, resource, scopes, client })
-    }
-}
-
-fn place_of(text: &str) -> Result<Place, RouteError> {
-    if text.starts_with('/') {
-        return text.parse().map(Place::Path).map_err(|InvalidPath| RouteError::Path(shown(text)));
-    }
-    let listener = text.parse().map_err(|source| match source {
-        ListenError::Form => RouteError::Form(shown(text)),
-        source => RouteError::Listener { place: shown(text), source },
-    })?;
-    Ok(Place::Listener(listener))
-}
-
-/// A part of the setting, for a message. A URL with a user name may contain a password.
-fn shown(text: &str) -> String {
-    if text.contains('@') { "(a text with a user name)".to_owned() } else { text.chars().take(100).collect() }
-}
-
-fn require_different_places(routes: &[Route]) -> Result<(), RouteError> {
-    for (at, Route { place, .. }) in routes.iter().enumerate() {
-        if routes[..at].iter().any(|other| other.place.is_same_as(place)) {
-            return Err(RouteError::SamePlace(place.clone()));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refused(text: &str) -> RouteError {
-        text.parse::<Routes>().map(|_| ()).expect_err(text)
-    }
-
-    #[test]
-    fn gd4_routes_are_origins_with_a_place_and_options() {
-        let text = "/orders=https://orders.example resource=https://orders.example scope=orders:read scope=orders:write \
-                    127.0.0.1:9101=https://stock.example:8443 resource=urn:stock client=warehouse secret-file=/run/secrets/warehouse";
-        let Routes(routes) = text.parse().unwrap();
-        let [orders, stock] = &routes[..] else { panic!("{routes:?}") };
-        assert_eq!((orders.place.to_string(), orders.origin.to_string()), ("/orders".to_owned(), "https://orders.example".to_owned()));
-        assert_eq!(orders.scopes.iter().map(ScopeToken::as_str).collect::<Vec<_>>(), ["orders:read", "orders:write"]);
-        assert_eq!(orders.client, None);
-        assert_eq!((stock.place.to_string(), stock.scopes.len()), ("127.0.0.1:9101".to_owned(), 0));
-        assert_eq!(stock.resource.as_ref().map(Audience::as_str), Some("urn:stock"));
-        let client = stock.client.as_ref().unwrap();
-        assert_eq!((client.id.as_str(), client.secret_file.to_str()), ("warehouse", Some("/run/secrets/warehouse")));
-
-        let Routes(one) = "https://orders.example".parse().unwrap();
-        assert_eq!((one[0].place.to_string(), one[0].resource.is_none()), ("/".to_owned(), true));
-        for text in [
-            "/a=https://orders.example scope=orders:read /b=https://orders.example scope=orders:write",
-            "127.0.0.1:0=https://orders.example 127.0.0.1:0=https://orders.example",
-            "unix:/run/app/orders.sock=https://orders.example",
-            "https://orders.example /stock=https://orders.example",
-        ] {
-            assert!(text.parse::<Routes>().is_ok(), "{text}");
-        }
-    }
-
-    #[test]
-    fn gd4_what_is_not_a_route_is_refused_with_its_reason() {
-        assert_eq!(refused(" "), RouteError::Empty);
-        assert_eq!(refused("scope=a https://orders.example"), RouteError::OptionFirst("scope"));
-        for text in ["orders.example", "https://a.example ressource=x", "orders=https://a.example", "=https://a.example", "/orders"] {
-            assert!(matches!(refused(text), RouteError::Form(_)), "{text}");
-        }
-        for path in ["//", "/a//b", "/./a", "/a/..", "/a?b", "/a#b", "/\u{e9}"] {
-            assert!(matches!(refused(&format!("{path}=https://a.example")), RouteError::Path(_)), "{path}");
-        }
-        for origin in ["https://a.example/v1", "https://a.example?x", "https://", "https://a.example:x", "https://u:hunter2@a.example"] {
-            let refused = refused(origin);
-            assert!(matches!(refused, RouteError::Origin(_)), "{origin}: {refused:?}");
-            assert!(!refused.to_string().contains("hunter2"), "{refused}");
-        }
-        assert!(matches!(refused("0.0.0.0:9101=https://a.example"), RouteError::Listener { .. }));
-        assert!(matches!(refused("https://a.example resource=orders"), RouteError::Value(_)));
-        assert!(matches!(refused("https://a.example scope=\"a\""), RouteError::Value(_)));
-        assert_eq!(refused("https://a.example resource=urn:a resource=urn:b"), RouteError::Twice("resource"));
-        assert_eq!(refused("https://a.example client=a client=b"), RouteError::Twice("client"));
-        assert_eq!(refused("https://a.example secret-file=/a secret-file=/b"), RouteError::Twice("secret-file"));
-        for half in ["client=a", "secret-file=/a", "client=a secret-file="] {
-            assert_eq!(refused(&format!("https://a.example {half}")), RouteError::HalfAClient);
-        }
-        for client in ["", "Billing", "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"] {
-            assert!(matches!(refused(&format!("https://a.example client={client} secret-file=/a")), RouteError::Value(_)), "{client}");
-        }
-        assert!(matches!(refused("https://a.example /=https://a.example"), RouteError::SamePlace(_)));
-        assert!(matches!(refused("/a=https://a.example /a/=https://a.example"), RouteError::SamePlace(_)));
-        assert!(matches!(refused("localhost:9101=https://a.example 127.0.0.1:9101=https://a.example"), RouteError::SamePlace(_)));
-        assert!(matches!(refused("unix:a.sock=https://a.example unix:./a.sock=https://a.example"), RouteError::SamePlace(_)));
-        assert_eq!(refused(&"/a=https://a.example ".repeat(MAX_ROUTES + 1)), RouteError::TooMany);
-    }
 
     #[test]
     fn gd4_a_listener_of_a_route_is_not_the_one_that_paths_use() {

@@ -21,7 +21,7 @@ use crate::{
     clock::SharedClock,
     proxy::{self, Forwarder, Options, Origin, Protocol},
     server::{
-        edge::{ConnectionLimits, Drain, MemoryBudget, Stopping},
+        edge::{ConnectionLimits, Drain, MemoryBudget, Stopping, TrustedProxies},
         process::{BoundPorts, End, Hosts, Listeners, Port, Service},
     },
 };
@@ -30,6 +30,8 @@ use crate::{
 static PORTS: [Port<Config, Management>; 1] =
     [Port { setting: MANAGEMENT, address: |config| config.management.listen, service: management::service }];
 const MANAGEMENT: &str = "management-listen";
+/// Where connections come from.
+const THIS_MACHINE: &str = "127.0.0.0/8,::1";
 
 /// The client as a process that is ready to run: its sockets are open. It may have no token yet, so it starts while the issuer is down.
 #[derive(Debug)]
@@ -143,7 +145,8 @@ fn service(front_of_routes: Front, limits: ConnectionLimits, drain: Drain) -> Se
         router: Router::new().fallback(front).with_state(Arc::new(front_of_routes)),
         tls: None,
         limits,
-        proxies: Arc::default(),
+        // The limit of a source does not hold for these. Every connection comes from this machine, so it would be a second limit of all.
+        proxies: Arc::new(TrustedProxies::parse(THIS_MACHINE).unwrap_or_default()),
         meters,
         // Bodies are forwarded as they arrive, and the requests that have no answer yet are limited.
         budget: MemoryBudget::new(0, Default::default()),

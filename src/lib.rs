@@ -72,6 +72,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "server")]
+pub mod attach;
+#[cfg(feature = "server")]
 pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
@@ -79,6 +81,8 @@ pub mod client;
 pub mod clock;
 #[cfg(any(feature = "client", feature = "server", feature = "verifier"))]
 mod entropy;
+#[cfg(feature = "server")]
+pub mod guard;
 #[cfg(feature = "verifier")]
 mod jwt;
 #[cfg(any(feature = "client", feature = "verifier"))]
@@ -87,6 +91,8 @@ mod kept;
 #[cfg(any(feature = "client", feature = "verifier"))]
 mod outbound;
 pub mod protocol;
+#[cfg(feature = "server")]
+mod proxy;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "verifier")]

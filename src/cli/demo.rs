@@ -8,7 +8,7 @@ use super::{
     SettingFlags,
     error::Error,
     output::say,
-    serve::{Stop, end_telemetry, start_telemetry, stop_signal},
+    process::{Stop, end_telemetry, start_telemetry, stop_signal},
     terminal::shell_quoted,
 };
 use crate::{

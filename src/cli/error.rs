@@ -1,6 +1,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    attach, guard,
     server::{self, commands, config, custody, telemetry},
     verifier,
 };
@@ -14,6 +15,10 @@ pub(super) enum Error {
     Config(#[from] config::Error),
     #[error(transparent)]
     Server(#[from] server::Error),
+    #[error(transparent)]
+    Attach(#[from] attach::Error),
+    #[error(transparent)]
+    Guard(#[from] guard::Error),
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
     #[error("the demo needs a folder for throwaway files: {0}")]
@@ -95,6 +100,12 @@ pub(super) enum Error {
         "{quarantined} of {all} signing keys are damaged and are not used; see above. A running server replaces those that are needed and deletes the rows a week after their end: there is nothing to repair, but find out what changed the database"
     )]
     KeysQuarantined { quarantined: usize, all: usize },
+    #[error(transparent)]
+    RuleFile(#[from] guard::RuleFileError),
+    #[error("the METHOD of --check is not a method of HTTP: write one such as GET")]
+    NotAMethod,
+    #[error("the request is refused; see above")]
+    NotAdmitted,
     #[error("some checks failed; see above")]
     CheckFailed,
 }

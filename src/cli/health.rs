@@ -1,19 +1,30 @@
 //! `sealwright health`: asks a server whether it is ready, for containers without curl.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use serde::Deserialize;
 
 use super::{SettingFlags, error::Error, node, output::Output};
-use crate::server::Config;
+use crate::{
+    attach, guard,
+    server::{Config, config::Sources},
+};
 
 const READY: &str = "/health/ready";
 const MAX_ANSWER_LEN: usize = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// The issuer URL of the server to ask, instead of the server that the configuration describes
+    /// The issuer URL of the server to ask, or the URL of a management listener, instead of the server that the configuration describes
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// Ask the guard that its configuration describes: the SEALWRIGHT_GUARD_ variables and sealwright-guard.toml
+    #[arg(long, conflicts_with = "url")]
+    guard: bool,
+    /// Ask the `sealwright attach` that its configuration describes: the SEALWRIGHT_ATTACH_ variables and sealwright-attach.toml
+    #[arg(long, conflicts_with_all = ["url", "guard"])]
+    attach: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -30,6 +41,14 @@ impl Health {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         let (url, known) = match &self.url {
             Some(url) => (format!("{}{READY}", url.trim_end_matches('/')), false),
+            None if self.guard => {
+                let sources = Sources::of_process(&guard::config::PROGRAM, settings.flags, settings.file);
+                (beside_the_server("the guard", guard::Config::management_listen(sources)?)?, true)
+            }
+            None if self.attach => {
+                let sources = Sources::of_process(&attach::PROGRAM, settings.flags, settings.file);
+                (beside_the_server("sealwright attach", attach::Config::management_listen(sources)?)?, true)
+            }
             None => (configured(&settings.load()?)?, true),
         };
         let answer = ask(&url, known).await.map_err(|why| Error::NoHealth { url, why })?;
@@ -52,6 +71,15 @@ fn configured(config: &Config) -> Result<String, Error> {
     };
     let scheme = if tls { "https" } else { "http" };
     Ok(format!("{scheme}://{address}{}{READY}", config.issuer_path()))
+}
+
+/// The readiness URL of a process with this management listener, on this machine.
+fn beside_the_server(process: &str, listen: Option<SocketAddr>) -> Result<String, Error> {
+    let no_health = |why: &str| Error::NoHealth { url: process.to_owned(), why: why.to_owned() };
+    let listen = listen.ok_or_else(|| no_health("it has no management listener (management_listen is off)"))?;
+    let chosen = "its port is chosen when it starts (management_listen has port 0): give its URL with --url";
+    let address = node::on_this_machine(listen).ok_or_else(|| no_health(chosen))?;
+    Ok(format!("http://{address}{READY}"))
 }
 
 /// Sends the request. A `known` server is on this machine.

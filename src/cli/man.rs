@@ -17,7 +17,7 @@ use super::{
     output::say,
     settings::{places, sentences},
 };
-use crate::server::config::SETTINGS;
+use crate::server::config::PROGRAM;
 
 #[derive(Debug, Args)]
 pub(super) struct Man {
@@ -79,10 +79,10 @@ fn render(command: Command) -> io::Result<Vec<u8>> {
 fn write_settings(page: &mut impl Write) -> io::Result<()> {
     let mut roff = Roff::new();
     roff.control("SH", ["SETTINGS"]);
-    for setting in SETTINGS {
+    for setting in PROGRAM.settings {
         let default = setting.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
         roff.control("TP", []).text([bold(setting.name), roman(default)]);
-        roff.text([roman(places(setting).join(", "))]).control("br", []).text([roman(sentences(setting))]);
+        roff.text([roman(places(&PROGRAM, setting).join(", "))]).control("br", []).text([roman(sentences(setting))]);
     }
     page.write_all(roff.to_roff().as_bytes())
 }

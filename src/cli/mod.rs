@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod allowance;
+mod attach;
 mod backup;
 mod change;
 mod check;
@@ -11,6 +12,7 @@ mod completions;
 mod confirmation;
 mod demo;
 mod error;
+mod guard;
 mod health;
 mod help;
 mod key;
@@ -19,6 +21,7 @@ mod man;
 mod node;
 mod output;
 mod password_input;
+mod process;
 mod progress;
 mod resource;
 mod restored;
@@ -42,7 +45,7 @@ use crate::{
     server::{
         Config, caller_text,
         commands::{Act, Commands},
-        config::Sources,
+        config::{self, Sources},
     },
 };
 
@@ -83,6 +86,14 @@ enum Command {
     /// Access tokens: get, inspect, verify or revoke one
     #[command(subcommand)]
     Token(token::Command),
+    /// Run in front of an API in any language: check tokens by the rules of a file, and answer a gateway or forward
+    ///
+    /// Each setting is also a variable, such as SEALWRIGHT_GUARD_RULES, and a line of sealwright-guard.toml.
+    Guard(guard::Guard),
+    /// Run beside an app in any language: what the app sends here goes to the API with a token on it
+    ///
+    /// Each setting is also a variable, such as SEALWRIGHT_ATTACH_TO, and a line of sealwright-attach.toml.
+    Attach(attach::Attach),
     /// Check configuration, database and keys without starting a server
     Check(check::Check),
     /// Ask the server whether it is ready; exit code 0 means yes
@@ -106,12 +117,13 @@ pub struct Failed(#[from] Error);
 
 impl Failed {
     /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
-    /// missing, as for other errors of usage; otherwise 1.
+    /// missing, or what `guard --check` is given is invalid, as for other errors of usage; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match self.0 {
+        match &self.0 {
             Error::Config(_) => 78,
-            Error::NotConfirmable => 2,
+            Error::Guard(error) if error.is_of_rules() => 78,
+            Error::NotConfirmable | Error::NotAMethod | Error::RuleFile(_) => 2,
             _ => 1,
         }
     }
@@ -151,7 +163,9 @@ impl Command {
             Self::Health(health) => health.run(settings).await,
             Self::Restored(restored) => restored.run(settings.load()?).await,
             Self::Check(check) => check.run(settings).await,
+            Self::Guard(guard) => guard.run(settings).await,
             Self::Token(command) => command.run(settings).await,
+            Self::Attach(attach) => attach.run(settings).await,
             Self::Resource(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::Client(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::User(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
@@ -180,7 +194,7 @@ impl Operator {
     async fn with(settings: SettingFlags, command: impl AsyncFnOnce(&Self) -> Result<(), Error>) -> Result<(), Error> {
         let config = settings.load()?;
         let commands = Commands::open(config.commands()).await?;
-        let operator = Self { commands, act: Act::of_process(SystemClock.now()), management: config.management_listen };
+        let operator = Self { commands, act: Act::of_process(SystemClock.now()), management: config.management.listen };
         let outcome = command(&operator).await;
         operator.commands.close().await;
         outcome
@@ -194,6 +208,6 @@ impl Operator {
 
 impl SettingFlags {
     fn load(self) -> Result<Config, Error> {
-        Ok(Config::load(Sources::of_process(self.flags, self.file))?)
+        Ok(Config::load(Sources::of_process(&config::PROGRAM, self.flags, self.file))?)
     }
 }

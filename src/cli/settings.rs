@@ -1,9 +1,9 @@
 //! Settings on the command line: `--config`, one flag per setting, and the list of all settings. Generated from the table of settings.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{fmt::Write, marker::PhantomData, path::PathBuf};
 
 use clap::{
-    Arg, ArgMatches, Command, ValueHint,
+    Arg, ArgAction, ArgMatches, Command, ValueHint,
     builder::{
         PathBufValueParser, StyledStr,
         styling::{AnsiColor, Style},
@@ -11,7 +11,7 @@ use clap::{
 };
 
 use super::terminal::{shell_quoted, wrapped};
-use crate::server::config::{SETTINGS, Setting};
+use crate::server::config::{PROGRAM, Program, Setting, Sources};
 
 /// `--config` and one flag per setting.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn shown(path: &str) -> &'static [&'static str] {
         "token verify" => &["issuer"],
         "token revoke" => &["database_url", "database_tls", "keys_dir"],
         "user create" | "user set-password" => &["database_url", "database_tls", "password_min_length"],
-        "completions" | "man" | "settings" | "token get" | "token inspect" => &[],
+        "attach" | "completions" | "guard" | "man" | "settings" | "token get" | "token inspect" => &[],
         _ => &["database_url", "database_tls"],
     }
 }
@@ -70,7 +70,7 @@ fn shown(path: &str) -> &'static [&'static str] {
 impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
         let hidden = |arg: Arg| arg.hide(true);
-        flags().map(hidden).fold(command.arg(file().hide(true)), Command::arg)
+        flags(&PROGRAM).map(hidden).fold(command.arg(file(&PROGRAM).hide(true)), Command::arg)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -78,7 +78,7 @@ impl clap::Args for SettingFlags {
     }
 }
 
-fn file() -> Arg {
+fn file(program: &Program) -> Arg {
     Arg::new(FILE)
         .long(FILE)
         .value_name("FILE")
@@ -86,17 +86,18 @@ fn file() -> Arg {
         .value_hint(ValueHint::FilePath)
         .global(true)
         .help_heading(HEADING)
-        .help("A TOML file with settings [default: sealwright.toml if it exists]")
+        .help(format!("A TOML file with settings [default: {} if it exists]", program.file))
 }
 
-fn flags() -> impl Iterator<Item = Arg> {
-    SETTINGS.iter().filter(|setting| !setting.secret).map(flag)
+fn flags(program: &Program) -> impl Iterator<Item = Arg> + use<> {
+    program.settings.iter().filter(|setting| !setting.secret).map(flag)
 }
 
 fn flag(setting: &Setting) -> Arg {
     let default = setting.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
     Arg::new(setting.name)
         .long(flag_name(setting))
+        .action(if setting.list { ArgAction::Append } else { ArgAction::Set })
         .value_name("VALUE")
         .global(true)
         .help_heading(HEADING)
@@ -127,8 +128,8 @@ pub(super) fn show_all(command: Command) -> Command {
 /// An argument of a command takes the place of the hidden one of the same name that it would get from the program.
 fn show(command: Command, shown: impl Fn(&str) -> bool) -> Command {
     // A demo reads no file.
-    let file = file().hide(command.get_name() == "demo");
-    flags().filter(|arg| shown(arg.get_id().as_str())).fold(command.arg(file), Command::arg)
+    let file = file(&PROGRAM).hide(command.get_name() == "demo");
+    flags(&PROGRAM).filter(|arg| shown(arg.get_id().as_str())).fold(command.arg(file), Command::arg)
 }
 
 /// All settings: name, default, flag, variable, purpose and allowed values, in lines of at most `width` columns.
@@ -138,9 +139,9 @@ pub(super) fn list(width: usize) -> StyledStr {
         that --config or SEALWRIGHT_CONFIG names. `sealwright check` reports invalid settings.";
     let name = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
     let mut text = wrapped(INTRODUCTION, width);
-    for setting in SETTINGS {
+    for setting in PROGRAM.settings {
         let default = setting.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
-        let places = format!("    {}", places(setting).join(", "));
+        let places = format!("    {}", places(&PROGRAM, setting).join(", "));
         let help = format!("    {}", sentences(setting));
         // A String takes every text.
         let _ = write!(text, "\n\n{name}{}{name:#}{default}\n{}\n{}", setting.name, wrapped(&places, width), wrapped(&help, width));
@@ -149,8 +150,8 @@ pub(super) fn list(width: usize) -> StyledStr {
 }
 
 /// Where a setting can be set, besides the file.
-pub(super) fn places(setting: &Setting) -> Vec<String> {
-    let variable = format!("SEALWRIGHT_{}", setting.name.to_uppercase());
+pub(super) fn places(program: &Program, setting: &Setting) -> Vec<String> {
+    let variable = program.variable(setting.name);
     let file = setting.may_be_secret().then(|| format!("{variable}_FILE (a file that contains the value)"));
     let flag = (!setting.secret).then(|| format!("--{}", flag_name(setting)));
     flag.into_iter().chain([variable]).chain(file).collect()
@@ -168,11 +169,57 @@ fn capital(text: &str) -> String {
 
 impl clap::FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = |setting: &Setting| {
-            let value = matches.try_get_one::<String>(setting.name).ok().flatten()?;
-            Some((setting.name.to_owned(), value.clone()))
-        };
-        Ok(Self { flags: SETTINGS.iter().filter_map(given).collect(), file: matches.get_one::<PathBuf>(FILE).cloned() })
+        Ok(Self { flags: given(matches, &PROGRAM), file: matches.get_one::<PathBuf>(FILE).cloned() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// The settings of a program that were given as flags.
+fn given(matches: &ArgMatches, program: &Program) -> Vec<(String, String)> {
+    let given = |setting: &Setting| {
+        let values: Vec<&str> = matches.try_get_many::<String>(setting.name).ok().flatten()?.map(String::as_str).collect();
+        Some((setting.name.to_owned(), values.join(" ")))
+    };
+    program.settings.iter().filter_map(given).collect()
+}
+
+/// A command that runs a program with settings of its own.
+pub(super) trait OwnProgram {
+    const PROGRAM: Program;
+}
+
+/// One flag per setting of such a program. Each takes the place of the server's flag of the same name.
+#[derive(Debug)]
+pub(super) struct OwnFlags<T> {
+    flags: Vec<(String, String)>,
+    command: PhantomData<T>,
+}
+
+impl<T: OwnProgram> OwnFlags<T> {
+    /// The sources of its settings. Flags of the server that it does not have stay among them, so that they are refused.
+    pub(super) fn sources(self, of_server: SettingFlags) -> Sources {
+        let foreign = of_server.flags.into_iter().filter(|(name, _)| T::PROGRAM.find(name).is_none());
+        Sources::of_process(&T::PROGRAM, self.flags.into_iter().chain(foreign).collect(), of_server.file)
+    }
+}
+
+impl<T: OwnProgram> clap::Args for OwnFlags<T> {
+    fn augment_args(command: Command) -> Command {
+        flags(&T::PROGRAM).fold(command.arg(file(&T::PROGRAM)), Command::arg)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: OwnProgram> clap::FromArgMatches for OwnFlags<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { flags: given(matches, &T::PROGRAM), command: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

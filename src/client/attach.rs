@@ -8,12 +8,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, StatusCode, Uri, header};
+use http::{Request, Response, Uri, header};
 use tower_layer::Layer;
 use tower_service::Service;
 use url::Url;
 
-use super::{origins::Origins, request::blames_the_token, token_source::TokenSource};
+use super::{origins::Origins, refused_token::RefusedToken, token_source::TokenSource};
 
 /// A tower layer that attaches the token to requests, for tonic, hyper and every other tower client. Made by
 /// [`Client::layer`](super::Client::layer).
@@ -43,8 +43,9 @@ use super::{origins::Origins, request::blames_the_token, token_source::TokenSour
 /// **The layer sees only the URI, not where the channel connects.** Give `with_origin` the origin of the channel's endpoint: if they differ, the
 /// token goes to the endpoint, whatever its address, with or without TLS.
 ///
-/// A request is not repeated, because its body may be a stream. After an answer that blames the token (401, or a gRPC `UNAUTHENTICATED` without
-/// a body), another token is fetched in the background; the refused one stays in use until it arrives, because other APIs may accept it. If there is no token, the request fails with the [`Error`](super::Error) as its cause.
+/// A request is not repeated, because its body may be a stream. After an answer that refuses the token (a 401 that says `invalid_token` or gives
+/// no reason, or a gRPC `UNAUTHENTICATED` without a body), another token is fetched in the background; the refused one stays in use until it
+/// arrives, because other APIs may accept it. If there is no token, the request fails with the [`Error`](super::Error) as its cause.
 #[derive(Debug, Clone)]
 pub struct AttachLayer {
     source: TokenSource,
@@ -111,16 +112,10 @@ where
             let token = source.token().await?;
             request.headers_mut().insert(header::AUTHORIZATION, token.header());
             let response = inner.call(request).await.map_err(Into::into)?;
-            if refuses_the_token(&response) {
+            if RefusedToken::of(response.status(), response.headers()).is_some() {
                 source.renew(&token);
             }
             Ok(response)
         })
     }
-}
-
-/// Whether an answer blames the token: a 401, or the gRPC status 16 (`UNAUTHENTICATED`) among the headers.
-fn refuses_the_token<R>(response: &Response<R>) -> bool {
-    let grpc = response.headers().get("grpc-status").is_some_and(|status| status == "16");
-    grpc || response.status() == StatusCode::UNAUTHORIZED && blames_the_token(response.headers())
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, SystemClock},
+    kept::Prefetch,
     outbound::error_chain,
     protocol::{Audience, Issuer, ScopeToken},
 };
@@ -166,8 +167,12 @@ impl Builder {
     }
 
     fn source(self) -> Result<TokenSource, BuildError> {
-        let clock = Arc::clone(&self.clock);
+        let clock = self.shared_clock();
         Ok(TokenSource::new(self.exchange()?, clock))
+    }
+
+    pub(super) fn shared_clock(&self) -> SharedClock {
+        Arc::clone(&self.clock)
     }
 
     /// Builds [`Users`], which signs the users of a web application in and continues their logins.
@@ -178,7 +183,7 @@ impl Builder {
     pub fn users(self) -> Result<Users, BuildError> {
         let origins = self.origins()?;
         let http = self.http_for(&origins)?;
-        let clock = Arc::clone(&self.clock);
+        let clock = self.shared_clock();
         Ok(Users::new(self.exchange()?, http, origins, clock))
     }
 
@@ -213,6 +218,7 @@ impl Builder {
             scopes: scopes.into(),
             resource,
             timeout: self.fetch_timeout,
+            prefetch: Prefetch::WhenUsed,
         })
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Exchange {
     pub(super) scopes: Arc<[ScopeToken]>,
     pub(super) resource: Option<Audience>,
     pub(super) timeout: Duration,
+    /// Whether another token is fetched ahead of the end of this one.
+    pub(super) prefetch: Prefetch,
 }
 
 #[derive(Debug, Clone)]
@@ -259,7 +261,7 @@ impl Fetch for Exchange {
             max_waiters: usize::MAX,
             demand_backs_off: true,
             // An unused login must not be kept alive, and the refresh token that a web application stores must be the latest.
-            prefetch: if self.is_login() { Prefetch::Never } else { Prefetch::WhenUsed },
+            prefetch: if self.is_login() { Prefetch::Never } else { self.prefetch },
             lifetime_from_request: true,
         }
     }

@@ -34,8 +34,8 @@
 //!   attempts grow from 1 to 30 s; `Retry-After` is respected up to an hour.
 //! - **A secret in a file or a variable is read for each token request**, so it can be replaced while the app runs. If the issuer refuses the
 //!   secret, the next attempt is a minute later.
-//! - **When an API answers 401** and blames the token or gives no reason, the request is sent once more with another token, unless the
-//!   body is a stream or the token is less than 10 s old.
+//! - **When an API answers 401** and says `invalid_token`, the request is sent once more with another token, unless the body is a stream or the
+//!   token is less than 10 s old. If it gives no reason, only a request with an idempotent method is sent again, so that no write happens twice.
 //! - **A user's refresh token is never used twice at once.** If an answer is lost, the same refresh token is sent again, and the issuer
 //!   returns the same successor.
 //!
@@ -62,9 +62,12 @@ mod error;
 mod exchange;
 mod issued;
 mod origins;
+mod refused_token;
 mod request;
 mod secret;
 mod session;
+#[cfg(feature = "server")]
+mod standing;
 #[cfg(feature = "server")]
 mod stored;
 mod token_source;
@@ -75,6 +78,8 @@ pub use attach::{AttachLayer, AttachService};
 pub use client::Client;
 pub use credentials::{Builder, Credentials};
 pub use error::{BuildError, Error, Party};
+#[cfg(feature = "server")]
+pub(crate) use refused_token::RefusedToken;
 pub use request::RequestBuilder;
 /// The underlying HTTP client: [`Builder::http`] and [`RequestBuilder::map`] expose its types.
 pub use reqwest;

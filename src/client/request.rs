@@ -1,10 +1,10 @@
 //! Requests that carry the token.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use reqwest::{Body, ClientBuilder, IntoUrl, Request, Response, redirect};
 use serde::Serialize;
 
-use super::{AccessToken, Error, origins::Origins, token_source::TokenSource};
+use super::{AccessToken, Error, origins::Origins, refused_token::RefusedToken, token_source::TokenSource};
 use crate::outbound::for_loopback;
 
 /// Maximum number of redirects of one request.
@@ -52,29 +52,23 @@ impl Sender {
             return Ok(self.http.execute(request).await?);
         }
         let token = self.source.token().await?;
-        let retry = request.try_clone();
+        let (method, copy) = (request.method().clone(), request.try_clone());
         attach(&mut request, &token);
         let response = self.http.execute(request).await?;
-        let refused = response.status() == StatusCode::UNAUTHORIZED && blames_the_token(response.headers());
         // After a redirect to another URL, the server that answered may not have received the token.
-        let (true, Some(mut retry), true) = (refused, retry, *response.url() == url) else { return Ok(response) };
+        let refused = RefusedToken::of(response.status(), response.headers()).filter(|_| *response.url() == url);
+        let Some(refused) = refused else { return Ok(response) };
+        // Also if this request is not repeated: the next one needs another token. A login is renewed now or never, because the application
+        // stores its tokens after the request.
         let Some(token) = self.source.replace(&token).await? else { return Ok(response) };
-        attach(&mut retry, &token);
-        Ok(self.http.execute(retry).await?)
+        let Some(mut again) = copy.filter(|_| refused.permits_repeating(&method)) else { return Ok(response) };
+        attach(&mut again, &token);
+        Ok(self.http.execute(again).await?)
     }
 }
 
 fn attach(request: &mut Request, token: &AccessToken) {
     request.headers_mut().insert(header::AUTHORIZATION, token.header());
-}
-
-/// Whether another token could help: the reason is `invalid_token`, or there is none (RFC 6750 section 3.1).
-pub(super) fn blames_the_token(headers: &HeaderMap) -> bool {
-    headers.get_all(header::WWW_AUTHENTICATE).iter().all(|challenge| {
-        let challenge = challenge.to_str().unwrap_or("error=").to_ascii_lowercase();
-        let error = challenge.split([' ', ',', '\t']).find_map(|parameter| parameter.strip_prefix("error="));
-        error.is_none_or(|error| error.trim_matches('"') == "invalid_token")
-    })
 }
 
 /// The request methods of a type with a field `sender`.
@@ -113,8 +107,9 @@ macro_rules! request_methods {
         /// Sends a request, with the token if it goes to one of the origins of [`attach_to`](super::Builder::attach_to). The first request to each
         /// other origin is logged as a warning. A request with an `Authorization` header of its own keeps it.
         ///
-        /// If the answer is a 401 that blames the token or gives no reason, the request is sent once more with another token, if there is one by
-        /// then and the body can be sent again (a stream cannot).
+        /// If the answer is a 401 that says `invalid_token`, the request is sent once more with another token, if there is one by then and the body
+        /// can be sent again (a stream cannot). After a 401 that gives no reason, that is done only with an idempotent method (RFC 9110 section
+        /// 9.2.2), and not with POST and PATCH: the request may have had an effect. Another token is fetched in any case.
         ///
         /// # Errors
         ///
@@ -190,24 +185,5 @@ impl RequestBuilder {
     /// If there is no token, or the request fails. An answer with an error status is not an error.
     pub async fn send(self) -> Result<Response, Error> {
         self.sender.execute(self.request.build()?).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_token_is_tried_if_the_answer_blames_the_token_or_gives_no_reason() {
-        let blames = |challenges: &[&str]| {
-            let headers = challenges.iter().map(|value| (header::WWW_AUTHENTICATE, value.parse().unwrap()));
-            blames_the_token(&headers.collect())
-        };
-        assert!(blames(&[]) && blames(&["Bearer"]) && blames(&["Bearer realm=\"x\""]));
-        assert!(
-            blames(&["Bearer error=\"invalid_token\", error_description=\"over\""]) && blames(&["bearer realm=x, ERROR=invalid_token"])
-        );
-        assert!(!blames(&["Bearer error=\"insufficient_scope\""]) && !blames(&["Bearer realm=\"x\",error=\"invalid_request\""]));
-        assert!(!blames(&["DPoP", "Bearer error=\"insufficient_scope\""]));
     }
 }

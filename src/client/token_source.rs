@@ -49,10 +49,10 @@ impl fmt::Debug for AccessToken {
 /// A source of valid access tokens. It caches one token in memory, refreshes it at four fifths of its life, and never fetches twice at once.
 /// Its clones share the token; fetching ends when the last one is dropped.
 #[derive(Clone)]
-pub struct TokenSource(Arc<Inner>);
+pub struct TokenSource(pub(super) Arc<Inner>);
 
-struct Inner {
-    refresher: Refresher<Exchange>,
+pub(super) struct Inner {
+    pub(super) refresher: Refresher<Exchange>,
     /// Whether its user has signed out. Tokens that arrive after that are not handed out.
     closed: AtomicBool,
     /// The number of handles in the list of active logins, which no caller holds.
@@ -185,8 +185,8 @@ impl TokenSource {
     }
 
     /// Fetches another token in the background, if the refused one is still the current one. It stays in use meanwhile, as with
-    /// [`replace`](Self::replace).
-    pub(super) fn renew(&self, refused: &AccessToken) {
+    /// [`replace`](Self::replace). Not for a login, whose tokens the application stores after its request.
+    pub(crate) fn renew(&self, refused: &AccessToken) {
         if refused.is_same_as(&self.0.refresher.cached()) {
             let _ = self.0.refresher.demand();
         }
@@ -194,7 +194,7 @@ impl TokenSource {
 
     /// Another token than the refused one, if there is one. The refused token stays in use meanwhile: other APIs may accept it, and the issuer
     /// may be down. Fails only if the login has ended, because then no further token can follow.
-    pub(super) async fn replace(&self, refused: &AccessToken) -> Result<Option<AccessToken>, Error> {
+    pub(crate) async fn replace(&self, refused: &AccessToken) -> Result<Option<AccessToken>, Error> {
         if refused.is_same_as(&self.0.refresher.cached()) {
             self.0.refresher.refresh().await;
         }

@@ -7,6 +7,7 @@
 //! | its owner | is this process's user or root; a TLS key may belong to anyone, such as the user of an ACME client |
 //! | a symbolic link | is followed: its target obeys this rule, and the link belongs to this process's user or root |
 //! | the folder | is not writable by everyone, unless it has the sticky bit, which keeps others from replacing files |
+//! | the folder of a Unix socket | belongs to this process's user or root, and no one else may write to it: while the socket is not there, the sticky bit keeps no one from creating it |
 //!
 //! This program creates files with mode 0600 and folders with mode 0700. It refuses a file that breaks the rule and does not change it: its
 //! content may have been read already, which the operator must consider. There is one exception: if the process owns the file, its group may
@@ -50,6 +51,9 @@ pub(crate) enum Exposed {
     #[error("{kind} {} is in the folder {}, which everyone may write to (its mode is {mode:o}), so anyone can replace the file: chmod o-w the folder",
         path.display(), folder.display())]
     Folder { kind: SecretFile, path: PathBuf, folder: PathBuf, mode: u32 },
+    #[error("others can replace the socket {}: the folder {} belongs to the user {owner}, and its mode is {mode:o}; give a folder that belongs to the user {user} or to root, and to which no one else may write (chmod go-w)",
+        path.display(), folder.display())]
+    SocketFolder { path: PathBuf, folder: PathBuf, owner: u32, mode: u32, user: u32 },
 }
 
 const fn volume(linked: bool) -> &'static str {
@@ -152,6 +156,24 @@ fn require_mode_and_owner(kind: SecretFile, path: PathBuf, (mode, owner): (u32, 
         return Err(Exposed::Owner { kind, path, owner, user });
     }
     Ok(())
+}
+
+/// Refuses a folder in which anyone but the user of this process and root could create a socket at `path`. A missing folder is reported when
+/// the socket is bound.
+#[cfg(unix)]
+pub(crate) fn require_own_folder(path: &Path) -> Result<(), Exposed> {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    const BY_ANYONE_ELSE: u32 = BY_GROUP | 0o002;
+    let user = rustix::process::geteuid().as_raw();
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let Some(folder) = absolute.parent() else { return Ok(()) };
+    let Ok(metadata) = fs::metadata(folder) else { return Ok(()) };
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if mode & BY_ANYONE_ELSE == 0 && is_ours(owner, user) {
+        return Ok(());
+    }
+    Err(Exposed::SocketFolder { folder: folder.to_owned(), path: absolute, owner, mode, user })
 }
 
 /// Creates a folder for secrets and its parents, accessible only to the user of this process. An existing folder is not changed.

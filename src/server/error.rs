@@ -1,8 +1,8 @@
 //! Why a server did not start.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
-use super::{edge::TlsError, keys, restore, store};
+use super::{edge::TlsError, keys, process::ListenError, restore, store};
 
 /// Why a server did not start. Each text says how to fix it.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +21,8 @@ pub(crate) enum StartError {
     Restore(#[from] restore::Error),
     #[error("the threads that hash passwords could not be started: {0}")]
     Threads(io::Error),
-    #[error("cannot listen on {addr}: {source}; is a server running already? Set --{setting} to use another address")]
-    Listen { addr: SocketAddr, setting: &'static str, source: io::Error },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
@@ -30,6 +30,6 @@ pub(crate) enum StartError {
 impl Error {
     /// Whether another process uses the port.
     pub(crate) fn is_address_in_use(&self) -> bool {
-        matches!(&self.0, StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+        matches!(&self.0, StartError::Listen(error) if error.is_address_in_use())
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use axum::{
@@ -17,36 +16,21 @@ use axum::{
 use super::{
     commands::view::FetchersView,
     config::Config,
-    edge::{ConnectionLimits, MemoryBudget},
-    http::{self, Hosts},
+    http,
     keys::{JwksFetchers, KeyRing},
-    listeners::{End, Service},
-    meters::{Key, LogLines, Meters},
+    meters::{Key, Meters},
     parts::Parts,
+    process::{self, Service},
     registry::Registry,
     revocation::{Publisher, Revocations},
     store::Store,
-    telemetry,
 };
 use crate::clock::{SharedClock, Timestamp};
 
-/// For a few scrapers, health checks and operators.
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
-
 /// The listener for metrics and health checks.
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
-    let hosts = Hosts::new(addr.ip(), config.management_hosts.clone(), "If it should be, add the name to management_hosts.");
-    Service {
-        router: hosts.guard(Management::new(parts).router().merge(http::health_routes(Arc::clone(&parts.app)))),
-        tls: None,
-        limits: LIMITS,
-        proxies: Arc::default(),
-        meters: Arc::default(),
-        // It reads no request bodies.
-        budget: MemoryBudget::new(0, Default::default()),
-        end: End::WithServer,
-    }
+    let router = Management::new(parts).router().merge(http::health_routes(Arc::clone(&parts.app)));
+    process::management(router, addr, config.management.hosts.clone())
 }
 
 /// The sources of the metrics that are sampled at each scrape.
@@ -97,12 +81,6 @@ impl Management {
         sampled.database_idle.set(whole(idle));
         sampled.clock_set_back.set(self.clock.steady().since(now).as_secs_f64());
         sampled.epoch_age.set(self.registry.age().as_secs_f64());
-        let dropped = &sampled.log_lines_dropped;
-        dropped.inc_by(telemetry::lines_dropped().saturating_sub(dropped.get()));
-        for (kind, count) in telemetry::lines_left_out() {
-            let left_out = sampled.log_lines_left_out.get_or_create(&LogLines { kind });
-            left_out.inc_by(count.saturating_sub(left_out.get()));
-        }
         sampled.key_age.clear();
         for (kid, state, age) in self.keys.ages(now) {
             sampled.key_age.get_or_create(&Key { kid, state }).set(age.as_secs_f64());
@@ -112,35 +90,8 @@ impl Management {
         sampled.status_lists.set(whole(lists));
         sampled.status_lists_held.set(whole(self.publisher.held()));
         sampled.positions_revoked.set(i64::try_from(revoked).unwrap_or(i64::MAX));
-        sampled.process.start_time.set(self.started.seconds() as f64);
-        self.sample_process();
+        sampled.process.sample(self.started);
     }
-
-    /// Without `/proc`, these metrics stay at zero.
-    #[cfg(target_os = "linux")]
-    fn sample_process(&self) {
-        let gauges = &self.meters.sampled.process;
-        let Ok(process) = procfs::process::Process::myself() else { return };
-        if let Ok(stat) = process.stat() {
-            let ticks = procfs::ticks_per_second() as f64;
-            let computed = (stat.utime + stat.stime) as f64 / ticks;
-            gauges.cpu_seconds.inc_by((computed - gauges.cpu_seconds.get()).max(0.0));
-            gauges.resident_bytes.set(i64::try_from(stat.rss * procfs::page_size()).unwrap_or(i64::MAX));
-            gauges.virtual_bytes.set(i64::try_from(stat.vsize).unwrap_or(i64::MAX));
-            gauges.threads.set(stat.num_threads);
-        }
-        if let Ok(count) = process.fd_count() {
-            gauges.open_fds.set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        if let Ok(limits) = process.limits()
-            && let procfs::process::LimitValue::Value(most) = limits.max_open_files.soft_limit
-        {
-            gauges.max_fds.set(i64::try_from(most).unwrap_or(i64::MAX));
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn sample_process(&self) {}
 }
 
 /// `GET /metrics`.
@@ -150,10 +101,7 @@ async fn metrics(State(management): State<Management>) -> Response {
         management.sample();
         management.meters.encode()
     };
-    match encoded {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    process::metrics_answer(encoded)
 }
 
 /// `GET /jwks-fetchers`: the sources that have fetched the JWKS from this node.

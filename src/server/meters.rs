@@ -1,5 +1,8 @@
 //! Metrics by their Prometheus names. Names include the unit, and label values never come from callers.
 
+mod connections;
+mod process;
+
 use std::{fmt, time::Duration};
 
 use prometheus_client::{
@@ -14,6 +17,9 @@ use prometheus_client::{
 };
 
 use crate::protocol::GrantType;
+
+pub(crate) use connections::ConnectionMeters;
+pub(crate) use process::ProcessMeters;
 
 /// A gauge with a fractional value, such as seconds.
 pub(crate) type Fraction = Gauge<f64, std::sync::atomic::AtomicU64>;
@@ -59,18 +65,6 @@ pub(crate) struct KeyAlgorithm {
     pub(crate) alg: &'static str,
 }
 
-/// The kind of log lines.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct LogLines {
-    pub(crate) kind: &'static str,
-}
-
-/// The file of a TLS certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct CertificateFile {
-    pub(crate) file: String,
-}
-
 /// The metrics of a thread pool.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkMeters {
@@ -81,7 +75,7 @@ pub(crate) struct WorkMeters {
     pub(crate) shed: Counter,
 }
 
-/// All metrics of this process.
+/// All metrics of a server.
 #[derive(Debug)]
 pub struct Meters {
     registry: Registry,
@@ -109,14 +103,8 @@ pub struct Meters {
     pub status_lists_signed: Counter,
     /// Withdrawals that have not reached all logins, as far as this node knows.
     pub(crate) withdrawals_open: Gauge,
-    /// Connections closed because their source had too many.
-    pub(crate) connections_refused: Counter,
-    /// Idle connections closed because their place was needed.
-    pub(crate) connections_evicted: Counter,
-    /// Requests refused because the memory for unauthenticated requests was used up.
-    pub(crate) memory_refused: Counter,
-    /// When the TLS certificate expires, in seconds since 1970-01-01T00:00:00Z; absent without TLS.
-    pub(crate) certificate_end: Family<CertificateFile, Gauge>,
+    /// Those of the public listener.
+    pub(crate) connections: ConnectionMeters,
     /// 1 while this node does not rotate signing keys.
     pub(crate) rotation_paused: Gauge,
     /// When the next signing key of an algorithm in use signs, in seconds since 1970-01-01T00:00:00Z. While rotation is paused, as it was
@@ -124,8 +112,6 @@ pub struct Meters {
     pub(crate) next_activation: Family<KeyAlgorithm, Gauge>,
     pub(crate) clock_behind: Fraction,
     pub(crate) clock_set_forward: Fraction,
-    pub(crate) connections: Gauge,
-    pub(crate) connections_max: Gauge,
     pub(crate) signing: WorkMeters,
     pub(crate) hashing: WorkMeters,
     pub(crate) sampled: Sampled,
@@ -145,21 +131,7 @@ pub(crate) struct Sampled {
     pub(crate) status_lists: Gauge,
     pub(crate) status_lists_held: Gauge,
     pub(crate) positions_revoked: Gauge,
-    pub(crate) log_lines_dropped: Counter,
-    pub(crate) log_lines_left_out: Family<LogLines, Counter>,
-    pub(crate) process: ProcessGauges,
-}
-
-/// The standard process metrics.
-#[derive(Debug, Default)]
-pub(crate) struct ProcessGauges {
-    pub(crate) cpu_seconds: Counter<f64, std::sync::atomic::AtomicU64>,
-    pub(crate) resident_bytes: Gauge,
-    pub(crate) virtual_bytes: Gauge,
-    pub(crate) open_fds: Gauge,
-    pub(crate) max_fds: Gauge,
-    pub(crate) threads: Gauge,
-    pub(crate) start_time: Fraction,
+    pub(crate) process: ProcessMeters,
 }
 
 /// From a fraction of a millisecond to half a minute.
@@ -199,16 +171,11 @@ impl Default for Meters {
             foreign_refresh_tokens: Counter::default(),
             status_lists_signed: Counter::default(),
             withdrawals_open: Gauge::default(),
-            connections_refused: Counter::default(),
-            connections_evicted: Counter::default(),
-            memory_refused: Counter::default(),
-            certificate_end: Family::default(),
+            connections: ConnectionMeters::default(),
             rotation_paused: Gauge::default(),
             next_activation: Family::default(),
             clock_behind: Fraction::default(),
             clock_set_forward: Fraction::default(),
-            connections: Gauge::default(),
-            connections_max: Gauge::default(),
             signing: WorkMeters::default(),
             hashing: WorkMeters::default(),
             sampled: Sampled::default(),
@@ -248,14 +215,7 @@ impl Meters {
         registry.register("status_lists_signed", "Status lists signed, each after a change", self.status_lists_signed.clone());
         let help = "Changes by operators that have not reached all logins yet, at the last look";
         registry.register("withdrawals_open", help, self.withdrawals_open.clone());
-        let help = "Connections closed because their source had too many";
-        registry.register("connections_refused", help, self.connections_refused.clone());
-        let help = "Idle connections closed because their place was needed";
-        registry.register("connections_evicted", help, self.connections_evicted.clone());
-        let help = "Requests refused because the memory for unauthenticated requests was used up";
-        registry.register("unauthenticated_memory_refused", help, self.memory_refused.clone());
-        let help = "When the TLS certificate expires, since 1970-01-01T00:00:00Z";
-        registry.register_with_unit("tls_certificate_end_timestamp", help, Unit::Seconds, self.certificate_end.clone());
+        self.connections.register(registry);
         let help = "1 while this node does not rotate signing keys, because its clock or the database cannot be trusted";
         registry.register("key_rotation_paused", help, self.rotation_paused.clone());
         let help = "When the next signing key signs, as planned, since 1970-01-01T00:00:00Z";
@@ -264,8 +224,6 @@ impl Meters {
         registry.register_with_unit("clock_behind", help, Unit::Seconds, self.clock_behind.clone());
         let help = "By how much the wall clock was set forward within the last hour";
         registry.register_with_unit("clock_set_forward", help, Unit::Seconds, self.clock_set_forward.clone());
-        registry.register("connections", "Open connections", self.connections.clone());
-        registry.register("connections_max", "Maximum number of open connections", self.connections_max.clone());
         self.signing.register(registry, "signing", "a signature");
         self.hashing.register(registry, "password_hashing", "the hash of a password");
         let sampled = &self.sampled;
@@ -285,15 +243,13 @@ impl Meters {
         let help = "Status lists that this node keeps signed, because they were requested within the last hour";
         registry.register("status_lists_held", help, sampled.status_lists_held.clone());
         registry.register("positions_revoked", "Positions of status lists that are set", sampled.positions_revoked.clone());
-        registry.register("log_lines_dropped", "Log lines that could not be written", sampled.log_lines_dropped.clone());
-        let help = "Log lines omitted because there were too many of their kind";
-        registry.register("log_lines_left_out", help, sampled.log_lines_left_out.clone());
+        sampled.process.register_log(registry);
     }
 
     /// The number of open connections.
     #[must_use]
     pub fn open_connections(&self) -> i64 {
-        self.connections.get()
+        self.connections.open.get()
     }
 
     pub(crate) fn observe_request(&self, route: &str, status: u16, took: Duration) {
@@ -310,18 +266,5 @@ impl Meters {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
-    }
-}
-
-impl ProcessGauges {
-    fn register(&self, registry: &mut Registry) {
-        registry.register_with_unit("cpu", "CPU time of the process", Unit::Seconds, self.cpu_seconds.clone());
-        registry.register_with_unit("resident_memory", "Resident memory", Unit::Bytes, self.resident_bytes.clone());
-        registry.register_with_unit("virtual_memory", "Virtual memory", Unit::Bytes, self.virtual_bytes.clone());
-        registry.register("open_fds", "Open file descriptors", self.open_fds.clone());
-        registry.register("max_fds", "Maximum number of open file descriptors", self.max_fds.clone());
-        registry.register("threads", "Threads of the process", self.threads.clone());
-        let help = "When the process started, since 1970-01-01T00:00:00Z";
-        registry.register_with_unit("start_time", help, Unit::Seconds, self.start_time.clone());
     }
 }

@@ -13,20 +13,20 @@ pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod keys;
 pub(crate) mod limits;
-mod listeners;
 pub(crate) mod logins;
 mod management;
-mod meters;
+pub(crate) mod meters;
 pub(crate) mod model;
 pub(crate) mod own_token;
 mod parts;
 pub(crate) mod passwords;
+pub(crate) mod process;
 mod public;
 pub(crate) mod registry;
 pub(crate) mod restore;
 pub(crate) mod revocation;
 pub(crate) mod secret;
-mod settings;
+pub(crate) mod settings;
 pub(crate) mod store;
 mod tasks;
 pub(crate) mod telemetry;
@@ -37,20 +37,20 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 pub use config::Config;
 pub use error::Error;
 pub use meters::{Guess, Meters, TokenRequest};
-pub use tasks::Reload;
+pub use process::Reload;
 
 use crate::{clock::SharedClock, protocol::Issuer};
 use act::Act;
 use edge::Tls;
 use error::StartError;
-use listeners::{BoundPorts, Listeners, Port};
 use parts::Parts;
-use tasks::{CertificateWatch, EpochWatch, Housekeeping, KeyRotation, SealingWatch, StatusPublisher, Tasks, Withdrawals};
+use process::{BoundPorts, CertificateWatch, Listeners, Port, Tasks};
+use tasks::{EpochWatch, Housekeeping, KeyRotation, SealingWatch, StatusPublisher, Withdrawals};
 
 /// Every listener.
-static PORTS: [Port; 2] = [
-    Port { setting: PUBLIC, address: |config| Some(config.http.listen), service: public::service },
-    Port { setting: MANAGEMENT, address: |config| config.management_listen, service: management::service },
+static PORTS: [Port<Config, Parts>; 2] = [
+    Port { setting: PUBLIC, address: |config| Some(config.http.listener.listen), service: public::service },
+    Port { setting: MANAGEMENT, address: |config| config.management.listen, service: management::service },
 ];
 const PUBLIC: &str = "listen";
 const MANAGEMENT: &str = "management-listen";
@@ -82,12 +82,15 @@ impl Server {
     }
 
     async fn open(config: Config, clock: SharedClock) -> Result<Self, StartError> {
-        let tls = config.http.tls.clone().map(Tls::open).transpose()?;
+        let tls = config.http.listener.tls.clone().map(Tls::open).transpose()?;
         let ports = BoundPorts::bind(&PORTS, &config)?;
-        let local_addr = ports.addr(PUBLIC).unwrap_or(config.http.listen);
+        let local_addr = ports.addr(PUBLIC).unwrap_or(config.http.listener.listen);
         let (parts, last_seen) = Parts::open(&config, clock, tls, local_addr).await?;
         let listeners = ports.listen(&config, &parts)?;
-        let certificate = CertificateWatch::new(&parts);
+        let certificate = parts
+            .tls
+            .clone()
+            .map(|tls| CertificateWatch::new(tls, Arc::clone(&parts.clock), parts.meters.connections.clone(), parts.issuer.host()));
         let reload = certificate.as_ref().map(CertificateWatch::reload).unwrap_or_default();
         let heartbeat = last_seen.heartbeat;
         let sealing = SealingWatch::new(&parts, format!("{} at {local_addr}", Act::of_server(parts.opened).actor));

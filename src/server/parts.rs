@@ -122,7 +122,7 @@ impl Parts {
             fetchers: Arc::new(JwksFetchers::new(opened)),
             metadata: Document::new(serde_json::json!(metadata).to_string()),
             api_docs: ApiDocs::render(&config.http.api_docs, &issuer).map(Arc::new),
-            proxies: Arc::new(config.http.proxies.clone()),
+            proxies: Arc::new(config.http.listener.proxies.clone()),
             meters: Arc::clone(&meters),
             stopping: Stopping::default(),
         });

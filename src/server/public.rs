@@ -5,15 +5,15 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     config::Config,
     edge::MemoryBudget,
-    http::{self, Hosts},
-    listeners::{End, Service},
+    http,
     parts::Parts,
+    process::{End, Hosts, Service},
 };
 
 pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Service {
     let (app, meters) = (&parts.app, &parts.meters);
-    let limits = config.http.limits.affordable();
-    meters.connections_max.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
+    let limits = config.http.listener.limits.affordable();
+    meters.connections.most.set(i64::try_from(limits.total).unwrap_or(i64::MAX));
     let mut router = http::router(Arc::clone(app), &parts.issuer);
     if config.http.api_docs.demo.is_some() {
         // The page of a demo shows secrets.
@@ -25,9 +25,9 @@ pub(super) fn service(config: &Config, parts: &Parts, addr: SocketAddr) -> Servi
         tls: parts.tls.clone(),
         limits,
         proxies: Arc::clone(&app.proxies),
-        meters: Arc::clone(meters),
-        budget: MemoryBudget::new(config.http.unauthenticated_memory, meters.memory_refused.clone()),
-        end: End::Drained(app.stopping.clone(), config.http.drain),
+        meters: meters.connections.clone(),
+        budget: MemoryBudget::new(config.http.listener.unauthenticated_memory, meters.connections.memory_refused.clone()),
+        end: End::Drained(app.stopping.clone(), config.http.listener.drain),
     }
 }
 
@@ -53,7 +53,7 @@ mod tests {
         ];
         let flags = flags.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
-        let (parts, _) = Parts::open(&config, Arc::new(SystemClock), None, config.http.listen).await.unwrap();
+        let (parts, _) = Parts::open(&config, Arc::new(SystemClock), None, config.http.listener.listen).await.unwrap();
         let panics = get(async || {
             if true {
                 panic!("intended")

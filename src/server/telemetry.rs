@@ -14,10 +14,10 @@ use std::{
 };
 
 use anstream::{AutoStream, ColorChoice};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
     KeyValue,
-    propagation::{Extractor, TextMapPropagator},
+    propagation::{Extractor, Injector, TextMapPropagator},
     trace::TracerProvider,
 };
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
@@ -225,6 +225,14 @@ pub(crate) fn continue_trace(span: &Span, headers: &HeaderMap, method: &str, rou
     }
 }
 
+/// Makes what a request to another server causes there part of the current span (W3C Trace Context). Does nothing unless spans are sent: the
+/// caller's headers then pass.
+pub(crate) fn pass_on_trace(headers: &mut HeaderMap) {
+    if TRACING.load(Relaxed) {
+        TraceContextPropagator::new().inject_context(&Span::current().context(), &mut HeadersToSend(headers));
+    }
+}
+
 /// Adds the outcome of the request to its span.
 pub(crate) fn end_trace(span: &Span, status: u16, client: Option<&str>) {
     if TRACING.load(Relaxed) {
@@ -248,5 +256,18 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+struct HeadersToSend<'a>(&'a mut HeaderMap);
+
+impl Injector for HeadersToSend<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        let Ok(name) = HeaderName::try_from(key) else { return };
+        match HeaderValue::try_from(value) {
+            Ok(value) if !value.is_empty() => drop(self.0.insert(name, value)),
+            // There is no `tracestate`, or one of the caller's that contains a secret.
+            _ => drop(self.0.remove(name)),
+        }
     }
 }

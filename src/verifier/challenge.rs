@@ -16,7 +16,7 @@ impl Error {
                 Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"{scope}"))
             }
             // The only code that does not make the caller request the same token again.
-            Self::WrongCaller => Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"")),
+            Self::WrongCaller | Self::NotOwner => Some(format!("Bearer error=\"insufficient_scope\", error_description=\"{self}\"")),
             _ => Some(format!("Bearer error=\"invalid_token\", error_description=\"{self}\"")),
         }
     }
@@ -56,6 +56,7 @@ mod tests {
             Error::NotYetValid,
             Error::BindingRequired,
             Error::WrongCaller,
+            Error::NotOwner,
             Error::InsufficientScope("a\"\r\nSet-Cookie: x".to_owned()),
             Error::KeysUnavailable { retry_after: Duration::from_secs(5), cause: Some(KeyFetchError("a\"\r\nb".to_owned())) },
             Error::Revoked,

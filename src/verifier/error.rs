@@ -80,6 +80,10 @@ pub enum Error {
     /// would not help.
     #[error("the token is for an app where a user is required, or for a user where an app is required")]
     WrongCaller,
+    /// The token is valid, but for another user than the one that the request is about. The verifier does not know whose data a request is about, so
+    /// it never returns this: `sealwright guard` does, and so may a handler.
+    #[error("the token is for another user than the owner of what is requested")]
+    NotOwner,
     /// It is unknown whether the token is valid: the issuer's keys could not be fetched, or are too old to be trusted. The caller is not at
     /// fault, so this is never a 401, which would make it discard a valid token.
     #[error("the issuer's keys are not available")]
@@ -140,7 +144,7 @@ impl Error {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
-            Self::InsufficientScope(_) | Self::WrongCaller => 403,
+            Self::InsufficientScope(_) | Self::WrongCaller | Self::NotOwner => 403,
             Self::KeysUnavailable { .. } | Self::StatusUnavailable { .. } => 503,
             Self::BadRequest(_) => 400,
             Self::NotLayered => 500,

@@ -210,7 +210,7 @@ where
 
 impl TokenLayer {
     fn refuse(&self, error: Error) -> Refused {
-        Refused { error, resource_metadata: self.resource_metadata.clone(), grpc: self.grpc }
+        Refused::new(error, self.resource_metadata.clone(), self.grpc)
     }
 }
 
@@ -267,7 +267,7 @@ where
 }
 
 /// The token of a request: from the header, never from the URL or the body (RFC 6750 section 2, RFC 9700 section 4.3.2).
-fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(Error::NoToken) };
     if values.next().is_some() {

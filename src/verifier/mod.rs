@@ -156,6 +156,8 @@ pub use builder::Builder;
 pub use check::Check;
 pub use claims::Claims;
 pub use error::{BuildError, Error, KeyFetchError, StatusFetchError};
+#[cfg(feature = "server")]
+pub(crate) use layer::bearer;
 pub use layer::{ResponseFuture, TokenLayer, TokenService};
 pub use refused::Refused;
 #[doc(hidden)]

@@ -19,6 +19,11 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// The refusal with this URL of the API's metadata, which must need no quoting.
+    pub(crate) const fn new(error: Error, resource_metadata: Option<Arc<str>>, grpc: bool) -> Self {
+        Self { error, resource_metadata, grpc }
+    }
+
     /// The answer, with an empty body. This value is among its extensions.
     #[must_use]
     pub fn into_http<B: Default>(self) -> Response<B> {

@@ -92,7 +92,7 @@ fn checked(extensions: &Extensions) -> Result<&Checked, Error> {
 fn refused(error: Error, parts: &Parts) -> Refused {
     let checked = parts.extensions.get::<Checked>();
     let resource_metadata = checked.and_then(|checked| checked.resource_metadata.clone());
-    Refused { error, resource_metadata, grpc: checked.is_some_and(|checked| checked.grpc) }
+    Refused::new(error, resource_metadata, checked.is_some_and(|checked| checked.grpc))
 }
 
 impl<State: Sync, R: Require, C: DeserializeOwned> FromRequestParts<State> for Token<R, C> {

@@ -10,16 +10,12 @@ type Room = &'static [&'static str];
 const STOREYS: &[&[Room]] = &[
     &[&["main"]],
     &[&["cli"]],
-    &[&[
-        "server",
-        "server::config",
-        "server::error",
-        "server::listeners",
-        "server::management",
-        "server::parts",
-        "server::public",
-        "server::tasks",
-    ]],
+    &[
+        // Processes beside the server: no room of the server knows them.
+        &["attach"],
+        &["guard"],
+        &["server", "server::config", "server::error", "server::management", "server::parts", "server::public", "server::tasks"],
+    ],
     &[&["server::http"]],
     &[&["server::commands"]],
     &[&["server::issuer"]],
@@ -30,7 +26,8 @@ const STOREYS: &[&[Room]] = &[
     &[&["server::own_token"], &["server::revocation"]],
     &[&["server::keys"]],
     &[&["server::store"]],
-    // Connections know no rule of the server.
+    // What every process that listens has, and its connections: they know no rule of the server.
+    &[&["server::process"]],
     &[&["server::edge"]],
     &[&["server::model"]],
     // Side by side: who embeds the verifier or the client has neither the server nor the other of the two. What every room
@@ -50,14 +47,14 @@ const STOREYS: &[&[Room]] = &[
             "server::workers",
         ],
     ],
-    // What the verifier and the client share, and the one reader of JWTs.
-    &[&["jwt"], &["kept"], &["outbound"]],
+    // What the verifier and the client share, the one reader of JWTs, and the forwarder of requests, which knows no token.
+    &[&["jwt"], &["kept"], &["outbound"], &["proxy"]],
     &[&["protocol"]],
     &[&["clock"], &["entropy"]],
 ];
 
 /// What is forbidden although it runs down.
-const NEVER: &[(&str, &str)] = &[("cli", "server::store"), ("server::http", "server::store")];
+const NEVER: &[(&str, &str)] = &[("cli", "server::store"), ("guard", "server::store"), ("server::http", "server::store")];
 
 struct Place {
     storey: usize,
@@ -205,6 +202,7 @@ fn an_import_that_runs_down_or_stays_in_its_room_is_left_alone() {
     assert_eq!(caught(upward, "src/server/keys/ring.rs", text), []);
     assert_eq!(caught(upward, "src/server/config/mod.rs", "use super::{issuer, keys, store, telemetry};"), []);
     assert_eq!(caught(upward, "src/server/issuer/inspect.rs", "use crate::verifier;"), []);
+    assert_eq!(caught(upward, "src/guard/rules/issuer.rs", "use crate::{server::edge::Peer, verifier::Builder};"), []);
     assert_eq!(caught(upward, "src/main.rs", "fn main() { sealwright::cli::run() }"), []);
     assert_eq!(caught(upward, "src/lib.rs", "pub use crate::server::Server;"), []);
 }
@@ -226,8 +224,12 @@ fn what_no_room_may_use_is_caught_beside_and_below() {
         ("src/protocol/jwk.rs", "use crate::server::keys;"),
         ("src/jwt/signed.rs", "use crate::verifier::Claims;"),
         ("src/jwt/key_set.rs", "use crate::outbound;"),
+        ("src/proxy/forwarder.rs", "use crate::server::edge::Peer;"),
         ("src/clock.rs", "use crate::entropy;"),
         ("src/server/mod.rs", "use crate::cli;"),
+        ("src/server/mod.rs", "use crate::guard::Rules;"),
+        ("src/guard/mod.rs", "use crate::server::Server;"),
+        ("src/guard/mod.rs", "use crate::server::store::Store;"),
     ] {
         assert_eq!(caught(upward, path, text), [1], "{path}: {text}");
     }

@@ -17,7 +17,7 @@ found = [
     row
     for module in modules
     for name, row in vars(module).items()
-    if re.match(r"(op|hd)\d+_", name) and row.__module__ == module.__name__
+    if re.match(r"(op|hd|gd)\d+_", name) and row.__module__ == module.__name__
 ]
 
 run("operation", found, sys.argv[1], sys.argv[2:])

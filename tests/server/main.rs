@@ -3,6 +3,7 @@
 //! The name of a test begins with the ids of the requirements that it covers.
 
 mod access_token;
+mod attach;
 mod change_command;
 mod check_and_inspect;
 mod client;
@@ -25,6 +26,7 @@ mod faults;
 mod foreign_tokens;
 mod form;
 mod growth;
+mod guard_check;
 mod guessing;
 mod health_command;
 mod help;

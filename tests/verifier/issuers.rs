@@ -24,8 +24,8 @@ async fn vf7_every_hostile_token_is_refused_for_its_own_reason_and_causes_no_req
     }
     assert_eq!(
         codes.len(),
-        Error::CODES.len() - 9,
-        "every reason except scope, caller, unavailable keys, the status, and those of the layer: {codes:?}"
+        Error::CODES.len() - 10,
+        "every reason except scope, caller, owner, unavailable keys, the status, and those of the layer: {codes:?}"
     );
     assert_eq!((issuer.metadata_fetches(), issuer.key_fetches(), issuer.other_requests()), (1, 2, 0));
 

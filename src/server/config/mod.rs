@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-pub(crate) use super::settings::{CLIENT_SECRET, USER_PASSWORD, parse_duration};
+pub(crate) use super::settings::{CLIENT_SECRET, Program, USER_PASSWORD, parse_duration};
 pub use super::settings::{Error, Setting, Sources};
 
 use super::{
-    commands, edge, http, issuer, keys, limits, logins, passwords, registry, revocation,
-    settings::{Values, boolean, by_rule, setting, without_reason},
+    commands, edge, http, issuer, keys, limits, logins, passwords, process, registry, revocation,
+    settings::{by_rule, count, joined, setting},
     store, telemetry,
 };
 use crate::protocol::Issuer;
@@ -18,10 +18,7 @@ pub struct Config {
     /// `None`: `http://localhost` with the port of the listener.
     pub(crate) issuer: Option<Issuer>,
     pub(crate) http: http::Policy,
-    /// `None`: no metrics are served.
-    pub(crate) management_listen: Option<SocketAddr>,
-    /// Host names, besides those of loopback, that requests to the management listener may use.
-    pub(crate) management_hosts: Vec<String>,
+    pub(crate) management: process::ManagementPolicy,
     pub(crate) store: store::Policy,
     pub(crate) keys: keys::Policy,
     pub(crate) registry: registry::Policy,
@@ -34,13 +31,17 @@ pub struct Config {
     pub(crate) service_links: Vec<String>,
 }
 
+/// The settings of the server, and where they are set.
+pub(crate) const PROGRAM: Program = Program { settings: SETTINGS, prefix: Program::SERVER, file: "sealwright.toml" };
+
 /// All settings, in the order in which they are listed. The command line, the environment, the file and the error messages follow this table.
-pub const SETTINGS: &[Setting] = &joined();
+pub const SETTINGS: &[Setting] = &joined::<{ count(TABLES) }>(TABLES);
 
 const TABLES: &[&[Setting]] = &[
-    OWN.0,
-    http::Policy::LISTENER,
-    OWN.1,
+    Config::SETTINGS,
+    http::Policy::LISTEN,
+    process::ListenerPolicy::CONNECTIONS,
+    &process::ManagementPolicy::settings("127.0.0.1:8081"),
     store::Policy::SETTINGS,
     keys::Policy::SETTINGS,
     TOKENS.0,
@@ -53,66 +54,21 @@ const TABLES: &[&[Setting]] = &[
     passwords::PasswordRules::SETTINGS,
     passwords::HashingPolicy::SETTINGS,
     limits::Policy::SETTINGS,
-    http::Policy::DRAIN,
+    process::ListenerPolicy::DRAIN,
     telemetry::Policy::SETTINGS,
 ];
 // The first setting of each of these is listed apart from the others.
-const OWN: (&[Setting], &[Setting]) = Config::SETTINGS.split_at(1);
 const TOKENS: (&[Setting], &[Setting]) = issuer::Policy::SETTINGS.split_at(1);
 const REGISTRY: (&[Setting], &[Setting]) = registry::Policy::SETTINGS.split_at(1);
 
-const COUNT: usize = {
-    let (mut count, mut table) = (0, 0);
-    while table < TABLES.len() {
-        count += TABLES[table].len();
-        table += 1;
-    }
-    count
-};
-
-const fn joined() -> [Setting; COUNT] {
-    let mut all = [Config::SETTINGS[0]; COUNT];
-    let (mut next, mut table) = (0, 0);
-    while table < TABLES.len() {
-        let mut row = 0;
-        while row < TABLES[table].len() {
-            all[next] = TABLES[table][row];
-            next += 1;
-            row += 1;
-        }
-        table += 1;
-    }
-    all
-}
-
 impl Config {
     /// Those that belong to no room below.
-    const SETTINGS: &'static [Setting] = &[
-        setting(
-            "issuer",
-            None,
-            "the issuer identifier of all tokens, whose path is the prefix of all routes; by default http://localhost with the listener's port",
-            "an https URL without query and fragment, such as https://auth.example",
-        ),
-        setting(
-            "management_listen",
-            Some("127.0.0.1:8081"),
-            "the address for metrics and health checks; an address beyond loopback requires management_unprotected",
-            "an IP address and a port, or off",
-        ),
-        setting(
-            "management_unprotected",
-            Some("false"),
-            "whether management_listen may be an address beyond loopback, where it is served in plain HTTP without authentication",
-            "true or false",
-        ),
-        setting(
-            "management_hosts",
-            None,
-            "host names of the management listener besides localhost; requests with another Host are refused",
-            "comma-separated DNS names without ports, such as sealwright.internal",
-        ),
-    ];
+    const SETTINGS: &'static [Setting] = &[setting(
+        "issuer",
+        None,
+        "the issuer identifier of all tokens, whose path is the prefix of all routes; by default http://localhost with the listener's port",
+        "an https URL without query and fragment, such as https://auth.example",
+    )];
 
     /// Puts the credentials of a demo, which are not secret, into the fields of the API's page.
     pub(crate) fn show_in_docs(&mut self, demo: http::Demo) {
@@ -134,12 +90,12 @@ impl Config {
 
     /// The address of the listener, and whether it serves TLS itself.
     pub(crate) const fn listener(&self) -> (SocketAddr, bool) {
-        (self.http.listen, self.http.tls.is_some())
+        (self.http.listener.listen, self.http.listener.tls.is_some())
     }
 
     /// Its certificate and key, if it serves TLS itself.
     pub(crate) const fn tls_files(&self) -> Option<&edge::TlsFiles> {
-        self.http.tls.as_ref()
+        self.http.listener.tls.as_ref()
     }
 
     /// The path that all routes are under.
@@ -170,12 +126,11 @@ impl Config {
     ///
     /// If a source cannot be read, a name is unknown, or a value is not allowed.
     pub fn load(sources: Sources) -> Result<Self, Error> {
-        let values = sources.read(SETTINGS)?;
+        let values = sources.read(PROGRAM)?;
         let issuer: Option<Issuer> = values.parse_if_any("issuer", |text| text.parse().map_err(by_rule))?;
         Ok(Self {
             http: http::Policy::read(&values, issuer.as_ref())?,
-            management_listen: management_listen(&values)?,
-            management_hosts: values.parse_if_any("management_hosts", |text| http::Hosts::parse(text).ok_or(None))?.unwrap_or_default(),
+            management: process::ManagementPolicy::read(&values)?,
             store: store::Policy::read(&values)?,
             keys: keys::Policy::read(&values)?,
             registry: registry::Policy::read(&values)?,
@@ -188,19 +143,4 @@ impl Config {
             issuer,
         })
     }
-}
-
-/// The address for metrics. They are served in plain HTTP without authentication, so an address beyond loopback requires consent.
-fn management_listen(values: &Values) -> Result<Option<SocketAddr>, Error> {
-    let listen = values.parse("management_listen", |text| match text {
-        "off" => Ok(None),
-        text => text.parse::<SocketAddr>().map(Some).map_err(without_reason),
-    })?;
-    let unprotected: bool = values.parse("management_unprotected", boolean)?;
-    if listen.is_some_and(|listen| !listen.ip().is_loopback()) && !unprotected {
-        let why =
-            "beyond loopback, metrics are served in plain HTTP without authentication: set management_unprotected = true to accept that";
-        return Err(values.refuse("management_listen", Some(why.to_owned())));
-    }
-    Ok(listen)
 }

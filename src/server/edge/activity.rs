@@ -13,6 +13,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::{limits::ConnectionLimits, traffic::Traffic};
 use crate::clock::Stopwatch;
 
 /// Time limit for the first request of a connection, including the TLS handshake.
@@ -21,24 +22,10 @@ const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(20);
 const NEW: Duration = Duration::from_secs(1);
 /// Time limit for the headers of an HTTP/1.1 request, from their first byte.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// How long a connection with requests under way may go without finishing one, and how long a connection that was ordered to end may
-/// take. A request has 30 s; the rest is for the client to read the answer.
-const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How long a connection that was ordered to end may take.
+const END_LIMIT: Duration = Duration::from_secs(60);
 /// How long an idle connection lives after GOAWAY, for a request that is already on its way and for an answer that is not completely sent.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
-
-/// Limits on the number and the lifetime of connections.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ConnectionLimits {
-    /// Maximum in total. At the limit, the connection that has been idle longest is closed for a new one.
-    pub(crate) total: usize,
-    /// Maximum from one address, or one /64 in IPv6, unless it is a trusted proxy. The same holds at this limit.
-    pub(crate) per_source: usize,
-    /// Maximum time without a request.
-    pub(crate) idle: Duration,
-    /// Maximum lifetime of a connection.
-    pub(crate) age: Duration,
-}
 
 /// An order to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,8 +44,9 @@ pub(super) enum Order {
 pub(super) struct Activity {
     pub(super) source: IpAddr,
     clock: Stopwatch,
+    traffic: Traffic,
     opened: u64,
-    /// When the last request ended, or the first of those under way began.
+    /// When the last request ended, or the first of those under way began; with streams, also when a byte of one last moved.
     pub(super) changed: AtomicU64,
     under_way: AtomicU32,
     /// When the first byte of an incomplete request arrived; 0 if there is none.
@@ -73,40 +61,13 @@ pub(super) struct Activity {
     order_changed: Notify,
 }
 
-/// Upper bound of [`ConnectionLimits::leaving`].
-const LEAVING_LIMIT: usize = 64;
-
-impl ConnectionLimits {
-    /// How many connections may be open beyond `total`: those that were ordered to make room and are not closed yet.
-    pub(super) fn leaving(self) -> usize {
-        (self.total / 8).clamp(8, LEAVING_LIMIT)
-    }
-
-    /// Reduces the limits to the file descriptors that the process may have, less those that it needs itself.
-    pub(crate) fn affordable(self) -> Self {
-        /// For database connections and files, the log, the listeners, and what libraries open temporarily.
-        const OWN: usize = 256;
-        let Some(descriptors) = descriptor_limit() else { return self };
-        let total = self.total.min(descriptors.saturating_sub(OWN + LEAVING_LIMIT).max(descriptors / 2)).max(1);
-        if total == self.total {
-            return self;
-        }
-        tracing::warn!(
-            descriptors,
-            wanted = self.total,
-            connections = total,
-            "fewer connections than configured: raise the limit of open files"
-        );
-        Self { total, per_source: self.per_source.min(total.div_ceil(2)), ..self }
-    }
-}
-
 impl Activity {
-    pub(super) fn new(source: IpAddr, clock: Stopwatch) -> Self {
+    pub(super) fn new(source: IpAddr, clock: Stopwatch, traffic: Traffic) -> Self {
         let now = millis(clock.elapsed());
         Self {
             source,
             clock,
+            traffic,
             opened: now,
             changed: AtomicU64::new(now),
             under_way: AtomicU32::new(0),
@@ -143,6 +104,14 @@ impl Activity {
     pub(super) fn note_bytes(&self) {
         if self.is_idle() && self.partial_since.load(SeqCst) == 0 {
             self.partial_since.store(self.now().max(1), SeqCst);
+        }
+        self.note_progress();
+    }
+
+    /// Records that bytes have moved, in either direction. Only while requests are under way do they count as progress.
+    pub(super) fn note_progress(&self) {
+        if self.traffic.streams() && !self.is_idle() {
+            self.changed.store(self.now(), SeqCst);
         }
     }
 
@@ -185,11 +154,13 @@ impl Activity {
         let http2 = self.http2.load(SeqCst);
         let (order, ordered) = (self.order(), self.ordered.load(SeqCst));
         let requested = self.requested.load(SeqCst);
-        if order != Order::Stay && over(ordered, STALL_LIMIT) {
+        // A stream ends when it ends, however old its connection is.
+        let streams = limits.traffic.streams() && order == Order::Finish && !idle;
+        if order != Order::Stay && over(ordered, END_LIMIT) && !streams {
             // Even if it finishes requests: a client may ignore GOAWAY.
             self.give_order(Order::Close);
         } else if !idle {
-            if over(changed, STALL_LIMIT) {
+            if over(changed, limits.traffic.stall_limit()) {
                 self.give_order(Order::Close);
             }
         } else if !http2 && partial_since != 0 && over(partial_since, HEADER_LIMIT) {
@@ -231,31 +202,24 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The file descriptor limit of this process, after raising it to the hard limit.
-#[cfg(unix)]
-fn descriptor_limit() -> Option<usize> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    // A failure leaves the limit as it is.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
-}
-
-#[cfg(not(unix))]
-fn descriptor_limit() -> Option<usize> {
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: ConnectionLimits =
-        ConnectionLimits { total: 3, per_source: 2, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        total: 3,
+        per_source: 2,
+        idle: Duration::from_secs(75),
+        age: Duration::from_secs(3600),
+        traffic: Traffic::Messages,
+    };
 
     fn activity() -> Arc<Activity> {
-        Arc::new(Activity::new("192.0.2.1".parse().unwrap(), Stopwatch::start()))
+        with(LIMITS)
+    }
+
+    fn with(limits: ConnectionLimits) -> Arc<Activity> {
+        Arc::new(Activity::new("192.0.2.1".parse().unwrap(), Stopwatch::start(), limits.traffic))
     }
 
     #[test]
@@ -343,5 +307,43 @@ mod tests {
         assert!(one.is_last() && two.is_last());
         assert_eq!((one.order(), two.order()), (Order::Stay, Order::Finish));
         drop((first, second));
+    }
+
+    #[test]
+    fn gd2_a_stream_is_under_way_for_as_long_as_bytes_move() {
+        let limits = ConnectionLimits { traffic: Traffic::Streams { quiet: Duration::from_secs(120) }, ..LIMITS };
+        let stream = with(limits);
+        let _request = stream.begin(true);
+        let after = |since: u64, seconds: u64| {
+            stream.review(since + seconds * 1000, limits);
+            stream.order()
+        };
+        let began = stream.changed.load(SeqCst);
+        assert_eq!(after(began, 120), Order::Stay);
+        for hour in 1..=3 {
+            stream.changed.store(began + hour * 3_600_000, SeqCst);
+            assert_eq!(after(began, hour * 3600 + 120), Order::Finish, "{hour}");
+        }
+        assert_eq!(after(began, 3 * 3600 + 121), Order::Close, "nothing moves any more");
+    }
+
+    #[test]
+    fn gd2_only_bytes_of_a_request_are_progress_of_a_stream() {
+        let limits = ConnectionLimits { traffic: Traffic::Streams { quiet: Duration::from_secs(120) }, ..LIMITS };
+        let (stream, messages) = (with(limits), activity());
+        let set_back = |activity: &Activity| activity.changed.store(u64::MAX, SeqCst);
+        set_back(&stream);
+        stream.note_bytes();
+        stream.note_progress();
+        assert_eq!(stream.changed.load(SeqCst), u64::MAX, "no request is under way");
+        let _requests = (stream.begin(false), messages.begin(false));
+        for noted in [Activity::note_bytes, Activity::note_progress] {
+            set_back(&stream);
+            set_back(&messages);
+            noted(&stream);
+            noted(&messages);
+            assert_ne!(stream.changed.load(SeqCst), u64::MAX);
+            assert_eq!(messages.changed.load(SeqCst), u64::MAX, "a request that trickles has stalled");
+        }
     }
 }

@@ -139,12 +139,12 @@ impl Inner {
 
 impl MemoryShare {
     /// Whether this is the share of `source`.
-    pub(crate) fn is_of(&self, source: IpAddr) -> bool {
+    pub(super) fn is_of(&self, source: IpAddr) -> bool {
         self.source == source_network(source)
     }
 
     /// The share of another source, in the same budget.
-    pub(crate) fn of_another(&self, source: IpAddr) -> Arc<Self> {
+    pub(super) fn of_another(&self, source: IpAddr) -> Arc<Self> {
         MemoryBudget(Arc::clone(&self.budget)).share(source)
     }
 

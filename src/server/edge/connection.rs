@@ -1,8 +1,9 @@
-//! A connection: first byte, TLS handshake, requests, close.
+//! A connection: first byte, TLS handshake, requests, perhaps an upgrade, close.
 
 use std::{
+    convert::Infallible,
     io,
-    net::SocketAddr,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -13,16 +14,16 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::{HeaderValue, Version, header},
+    http::{HeaderValue, StatusCode, Version, header},
 };
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
+    server::{conn::auto, graceful::GracefulConnection},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    sync::oneshot,
 };
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
@@ -31,7 +32,9 @@ use super::{
     activity::{Activity, Order, UnderWay},
     budget::MemoryShare,
     peer::Peer,
+    socket::Stream,
     tls::Tls,
+    traffic::Traffic,
     unreadable,
 };
 
@@ -39,16 +42,8 @@ use super::{
 const FIRST_BYTE_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit for a TLS handshake.
 const HANDSHAKE_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// How long a client may not read what it is sent.
-const WRITE_TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Maximum size of the headers of a request in bytes. Larger ones are answered with 431.
 const HEADER_LIMIT: usize = 32 * 1024;
-/// Maximum number of concurrent requests on an HTTP/2 connection.
-const STREAM_LIMIT: u32 = 32;
-/// Flow-control window of an HTTP/2 stream. Data beyond it stays with the sender and takes no memory here.
-const STREAM_WINDOW: u32 = 16 * 1024;
-/// Flow-control window of an HTTP/2 connection: the minimum of the protocol (RFC 9113 section 6.9.2).
-const CONNECTION_WINDOW: u32 = 65_535;
 /// Maximum buffered part of an HTTP/2 stream's answer.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -58,10 +53,11 @@ pub(super) struct Serving {
     builder: auto::Builder<TokioExecutor>,
     router: Router,
     tls: Option<Tls>,
+    traffic: Traffic,
 }
 
 impl Serving {
-    pub(super) fn new(router: Router, tls: Option<Tls>) -> Self {
+    pub(super) fn new(router: Router, tls: Option<Tls>, traffic: Traffic) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         // hyper would measure the time for headers from the end of the previous request; `activity` measures from their first byte.
         builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_LIMIT);
@@ -69,26 +65,31 @@ impl Serving {
             .http2()
             .timer(TokioTimer::new())
             .max_header_list_size(HEADER_LIMIT as u32)
-            .max_concurrent_streams(STREAM_LIMIT)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(traffic.stream_limit())
+            .initial_stream_window_size(traffic.stream_window())
+            .initial_connection_window_size(traffic.connection_window())
             .max_send_buf_size(SEND_BUFFER);
-        Self { builder, router, tls }
+        Self { builder, router, tls, traffic }
     }
 
-    pub(super) async fn connection(&self, stream: TcpStream, peer: SocketAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
-        // Peeks, because a readiness event may be spurious. A connection without a byte does not delay a shutdown.
-        let mut byte = [0];
+    pub(super) async fn connection(&self, stream: Stream, source: IpAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
+        // A connection without a byte does not delay a shutdown.
         let first = tokio::select! {
-            first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.peek(&mut byte)) => first,
+            first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.first_byte()) => first,
             _ = activity.new_order() => return,
         };
-        if !matches!(first, Ok(Ok(1))) {
+        if !matches!(first, Ok(Ok(true))) {
             return;
         }
+        let mut peer = Peer { address: source, share, certificate: None };
+        let stream = match stream {
+            Stream::Tcp(stream) => stream,
+            // What never leaves this machine needs no TLS.
+            #[cfg(unix)]
+            Stream::Unix(stream) => return self.requests(stream, peer, activity).await,
+        };
         // Answers are small, and waiting to fill a packet only delays them. A failure does not matter.
         let _ = stream.set_nodelay(true);
-        let mut peer = Peer { address: peer.ip(), share, certificate: None };
         let Some(tls) = &self.tls else {
             return self.requests(stream, peer, activity).await;
         };
@@ -119,47 +120,91 @@ impl Serving {
             let (answer, doing) = (router.clone().oneshot(request), Arc::clone(&doing));
             async move {
                 let mut response = answer.await?;
-                if doing.is_last() && version < Version::HTTP_2 {
+                // After 101, the connection ends with the other protocol.
+                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if doing.is_last() && version < Version::HTTP_2 && !switches {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, std::convert::Infallible>(response.map(|body| AnswerBody { body, _under_way: under_way }))
+                Ok::<_, Infallible>(response.map(|body| AnswerBody { body, _under_way: under_way }))
             }
         });
         let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_TIME_LIMIT));
-        let stream = ObservedStream { stream: Box::pin(stream), activity: Arc::clone(activity) };
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let mut order = activity.order();
-        loop {
-            match order {
-                Order::Stay => {}
-                // `activity` orders to close it if this takes too long.
-                Order::Finish | Order::MakeRoom => connection.as_mut().graceful_shutdown(),
-                Order::Close => return,
-            }
-            tokio::select! {
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        // The client disconnected or did not speak HTTP, so there is no request to log.
-                        tracing::debug!(error, source = %address, "a connection ended early");
-                        unreadable::log(&*error, address);
-                    }
-                    return;
+        stream.set_write_timeout(Some(self.traffic.write_limit()));
+        let (open, cut) = oneshot::channel();
+        let cut = self.traffic.streams().then_some(cut);
+        let stream = ObservedStream { stream: Box::pin(stream), activity: Arc::clone(activity), cut };
+        drive(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service), activity, address).await;
+        outlive(open, activity).await;
+    }
+}
+
+/// Serves a connection until it ends. Its stream is then closed, unless it has been upgraded.
+async fn drive<C>(connection: C, activity: &Activity, source: IpAddr)
+where
+    C: GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = pin!(connection);
+    let mut order = activity.order();
+    loop {
+        match order {
+            Order::Stay => {}
+            // `activity` orders to close it if this takes too long.
+            Order::Finish | Order::MakeRoom => connection.as_mut().graceful_shutdown(),
+            Order::Close => return,
+        }
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    // The client disconnected or did not speak HTTP, so there is no request to log.
+                    tracing::debug!(error, %source, "a connection ended early");
+                    unreadable::log(&*error, source);
                 }
-                new = activity.new_order() => order = new,
+                return;
             }
+            new = activity.new_order() => order = new,
         }
     }
 }
 
-/// A stream that reports received bytes to its `Activity`.
+/// Keeps the place of a connection that has been upgraded, until its stream has ended or has to end. `open` is the other end of the stream's
+/// `cut`.
+async fn outlive(mut open: oneshot::Sender<Infallible>, activity: &Arc<Activity>) {
+    if open.is_closed() {
+        return;
+    }
+    let _under_way = activity.begin(false);
+    loop {
+        tokio::select! {
+            () = open.closed() => return,
+            // Dropping `open` ends the stream.
+            order = activity.new_order() => if order == Order::Close { return },
+        }
+    }
+}
+
+/// A stream that reports bytes to its `Activity`.
 struct ObservedStream<S> {
     stream: Pin<Box<S>>,
     activity: Arc<Activity>,
+    /// Ends the stream when its sender is dropped. Only there if the stream may be upgraded, and so outlive its connection.
+    cut: Option<oneshot::Receiver<Infallible>>,
+}
+
+impl<S> ObservedStream<S> {
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.activity.note_progress();
+        }
+    }
 }
 
 impl<S: AsyncRead> AsyncRead for ObservedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(cut) = &mut self.cut
+            && Pin::new(cut).poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buffer);
         if buffer.filled().len() > before {
@@ -171,11 +216,15 @@ impl<S: AsyncRead> AsyncRead for ObservedStream<S> {
 
 impl<S: AsyncWrite> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.as_mut().poll_write(cx, buffer)
+        let written = self.stream.as_mut().poll_write(cx, buffer);
+        self.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.stream.as_mut().poll_write_vectored(cx, buffers)
+        let written = self.stream.as_mut().poll_write_vectored(cx, buffers);
+        self.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

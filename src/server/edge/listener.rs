@@ -1,20 +1,27 @@
 //! Accepts connections up to a limit, and ends them when the server stops.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::{
-    activity::ConnectionLimits,
     budget::MemoryBudget,
     connection::Serving,
+    limits::ConnectionLimits,
     places::{Entry, Places},
     proxies::TrustedProxies,
+    socket::{Socket, Stream},
     stopping::{Phase, Stopping},
     tls::Tls,
 };
-use crate::server::meters::Meters;
+use crate::server::meters::ConnectionMeters;
 
 /// Pause after a failed accept, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,18 +44,18 @@ const HANDSHAKE_GRACE: Duration = Duration::from_millis(200);
 /// A listening socket and the settings of its connections.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Socket,
     pub(crate) tls: Option<Tls>,
     pub(crate) limits: ConnectionLimits,
     pub(crate) proxies: Arc<TrustedProxies>,
-    pub(crate) meters: Arc<Meters>,
+    pub(crate) meters: ConnectionMeters,
     pub(crate) budget: MemoryBudget,
 }
 
 impl Listener {
     /// Serves `router` until `shutdown` completes, then lets the requests under way finish.
     pub(crate) async fn serve(self, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
-        let places = Places::new(self.limits, Arc::clone(&self.meters));
+        let places = Places::new(self.limits, self.meters.clone());
         tokio::select! {
             () = places.clone().watch() => {}
             () = self.serve_in(places, router, shutdown, stopping, drain) => {}
@@ -56,21 +63,21 @@ impl Listener {
     }
 
     async fn serve_in(self, places: Places, router: Router, shutdown: impl Future<Output = ()>, stopping: Stopping, drain: Drain) {
-        let serving = Arc::new(Serving::new(router, self.tls));
+        let serving = Arc::new(Serving::new(router, self.tls, self.limits.traffic));
         // Returns the connection if there is no place for it.
-        let take_in = |stream: TcpStream, peer: SocketAddr| {
-            let limited = !self.proxies.trust(peer.ip().to_canonical());
-            let place = match places.enter(peer.ip(), limited) {
+        let take_in = |stream: Stream, source: IpAddr| {
+            let limited = !self.proxies.trust(source.to_canonical());
+            let place = match places.enter(source, limited) {
                 Entry::Place(place) => place,
-                Entry::Full => return Some((stream, peer)),
+                Entry::Full => return Some((stream, source)),
                 Entry::SourceFull => {
-                    self.meters.connections_refused.inc();
+                    self.meters.refused.inc();
                     return None;
                 }
             };
-            let (serving, share) = (Arc::clone(&serving), self.budget.share(peer.ip()));
+            let (serving, share) = (Arc::clone(&serving), self.budget.share(source));
             tokio::spawn(async move {
-                serving.connection(stream, peer, &place.activity, share).await;
+                serving.connection(stream, source, &place.activity, share).await;
                 drop(place);
             });
             None
@@ -80,7 +87,7 @@ impl Listener {
             stopping.enter(Phase::Leaving);
             tokio::time::sleep(drain.delay).await;
             stopping.enter(Phase::Closing);
-            if let Err(error) = drop_new_syns(&self.socket) {
+            if let Err(error) = self.socket.close_queue() {
                 tracing::debug!(%error, "the port is closed at once; connections that are being established may be cut off");
             }
             tokio::time::sleep(HANDSHAKE_GRACE.min(drain.limit)).await;
@@ -90,8 +97,8 @@ impl Listener {
         loop {
             // Created before the places are checked, so that a connection that closes meanwhile is not missed.
             let left = places.left();
-            if let Some((stream, peer)) = held.take() {
-                held = take_in(stream, peer);
+            if let Some((stream, source)) = held.take() {
+                held = take_in(stream, source);
             }
             if held.is_some() {
                 // A place becomes free when a connection closes, and can be made when one becomes idle.
@@ -121,18 +128,13 @@ impl Listener {
             }
         }
         drop(stop);
-        if let Some((stream, peer)) = held {
+        if let Some((stream, source)) = held {
             // If there is no place for it, it is dropped, because the server stops.
-            drop(take_in(stream, peer));
+            drop(take_in(stream, source));
         }
-        // Clients in the kernel's queue are connected already. The runtime may not know of them yet, so the kernel is asked.
-        if let Ok(socket) = self.socket.into_std() {
-            while let Ok((stream, peer)) = socket.accept() {
-                let taken_in = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map(|stream| take_in(stream, peer));
-                if matches!(taken_in, Ok(Some(_))) {
-                    break;
-                }
-            }
+        if let Ok(mut rest) = self.socket.rest() {
+            // Up to the first one for which there is no place.
+            let _ = rest.find_map(|(stream, source)| take_in(stream, source));
         }
         let linger = drain.linger.min(drain.limit);
         if tokio::time::timeout(linger, places.empty()).await.is_ok() {
@@ -143,33 +145,6 @@ impl Listener {
             tracing::warn!(drain_s = drain.limit.as_secs(), "requests were still under way at the end of the drain time");
         }
     }
-}
-
-/// Makes the kernel drop new SYN packets, as if the network had lost them: clients retry after a second, are refused then, and go
-/// elsewhere. Half-open connections can still complete; closing the port now would cut them off.
-#[cfg(target_os = "linux")]
-fn drop_new_syns(socket: &TcpListener) -> io::Result<()> {
-    use socket2::SockFilter;
-
-    // Classic BPF over the TCP header (RFC 9293 section 3.1): drop packets with SYN and without ACK among the flags in byte 13.
-    const LOAD_BYTE: u16 = 0x30;
-    const AND: u16 = 0x54;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const SYN_ACK: u32 = 0x12;
-    const SYN: u32 = 0x02;
-    socket2::SockRef::from(socket).attach_filter(&[
-        SockFilter::new(LOAD_BYTE, 0, 0, 13),
-        SockFilter::new(AND, 0, 0, SYN_ACK),
-        SockFilter::new(JUMP_IF_EQUAL, 1, 0, SYN),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ])
-}
-
-#[cfg(not(target_os = "linux"))]
-fn drop_new_syns(_: &TcpListener) -> io::Result<()> {
-    Ok(())
 }
 
 /// A port that is bound, but not listened on yet.
@@ -203,17 +178,34 @@ impl Bound {
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Bytes, routing::get};
+    use axum::{
+        body::Bytes,
+        extract::Request,
+        http::{StatusCode, header},
+        response::IntoResponse,
+        routing::get,
+    };
+    use futures_util::FutureExt;
+    use hyper_util::rt::TokioIo;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
         sync::oneshot,
     };
 
     use super::*;
-    use crate::server::edge::activity::Activity;
+    use crate::server::edge::{
+        activity::{Activity, Order},
+        traffic::Traffic,
+    };
 
-    const LIMITS: ConnectionLimits =
-        ConnectionLimits { total: 1, per_source: 8, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        total: 1,
+        per_source: 8,
+        idle: Duration::from_secs(75),
+        age: Duration::from_secs(3600),
+        traffic: Traffic::Messages,
+    };
     /// More than the kernel buffers while the client reads nothing.
     const LARGE: usize = 32 * 1024 * 1024;
 
@@ -222,12 +214,30 @@ mod tests {
             .route("/large", get(|| async { Bytes::from_static(&[b'x'; LARGE]) }))
             .route("/small", get(|| async { "small" }))
             .route("/never", get(std::future::pending::<()>))
+            .route("/echo", get(echo))
+    }
+
+    /// Upgrades the connection, and returns what arrives on it.
+    async fn echo(mut request: Request) -> impl IntoResponse {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let (mut received, mut sent) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
+            let _ = tokio::io::copy(&mut received, &mut sent).await;
+        });
+        (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "echo")])
     }
 
     async fn ask(addr: SocketAddr, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
         stream
+    }
+
+    /// Returns when a request is under way.
+    async fn begun(activity: &Activity) {
+        while activity.is_idle() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
@@ -238,9 +248,10 @@ mod tests {
     async fn hd3_a_connection_that_makes_room_sends_its_whole_answer_and_shutdown_waits_for_it() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
-        let meters = Arc::<Meters>::default();
+        let meters = ConnectionMeters::default();
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
-        let listener = Listener { socket, tls: None, limits: LIMITS, proxies: Arc::default(), meters: Arc::clone(&meters), budget };
+        let listener =
+            Listener { socket: Socket::Tcp(socket), tls: None, limits: LIMITS, proxies: Arc::default(), meters: meters.clone(), budget };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let drain = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::from_secs(60) };
@@ -253,33 +264,30 @@ mod tests {
         let mut begin = [0; 12];
         within_a_minute(second.read_exact(&mut begin)).await.unwrap();
         assert_eq!(&begin, b"HTTP/1.1 200");
-        assert_eq!((meters.connections_evicted.get(), meters.open_connections()), (1, 2), "it is open while it sends");
+        assert_eq!((meters.evicted.get(), meters.open.get()), (1, 2), "it is open while it sends");
         drop((stop, second));
         let mut answer = Vec::new();
         within_a_minute(slow.read_to_end(&mut answer)).await.unwrap();
         assert!(answer.len() > LARGE, "{} bytes are missing", LARGE - answer.len());
         within_a_minute(serving).await.unwrap();
-        assert_eq!(meters.open_connections(), 0, "shutdown waits for every connection");
+        assert_eq!(meters.open.get(), 0, "shutdown waits for every connection");
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn hd3_a_connection_whose_request_has_stalled_is_closed_at_once_when_its_place_is_needed() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let places = Places::new(LIMITS, Arc::default());
+        let places = Places::new(LIMITS, ConnectionMeters::default());
         let mut client = ask(socket.local_addr().unwrap(), "/never").await;
         let (stream, peer) = socket.accept().await.unwrap();
         let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("the only place is free") };
         let activity = Arc::clone(&place.activity);
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
         tokio::spawn(async move {
-            Serving::new(router(), None).connection(stream, peer, &place.activity, budget.share(peer.ip())).await;
+            Serving::new(router(), None, Traffic::Messages)
+                .connection(Stream::Tcp(stream), peer.ip(), &place.activity, budget.share(peer.ip()))
+                .await;
             drop(place);
         });
-        let begun = async |activity: &Activity| {
-            while activity.is_idle() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
         within_a_minute(begun(&activity)).await;
         let began = activity.changed.load(std::sync::atomic::Ordering::SeqCst);
         let other = "192.0.2.1".parse().unwrap();
@@ -288,5 +296,38 @@ mod tests {
         assert_eq!(within_a_minute(client.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed without an answer");
         drop(entered);
         within_a_minute(places.empty()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn gd2_an_upgraded_connection_has_its_place_until_it_ends_or_is_ordered_to() {
+        let limits = ConnectionLimits { total: 8, traffic: Traffic::Streams { quiet: Duration::from_secs(60) }, ..LIMITS };
+        let places = Places::new(limits, ConnectionMeters::default());
+        let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for ordered in [false, true] {
+            let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+            client.write_all(b"GET /echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nping").await.unwrap();
+            let (stream, peer) = socket.accept().await.unwrap();
+            let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("there are free places") };
+            let (activity, share) = (Arc::clone(&place.activity), budget.share(peer.ip()));
+            tokio::spawn(async move {
+                Serving::new(router(), None, limits.traffic).connection(Stream::Tcp(stream), peer.ip(), &place.activity, share).await;
+                drop(place);
+            });
+            let mut received = Vec::new();
+            while !received.ends_with(b"ping") {
+                assert_ne!(within_a_minute(client.read_buf(&mut received)).await.unwrap(), 0, "{received:?}");
+            }
+            assert!(received.starts_with(b"HTTP/1.1 101 "));
+            within_a_minute(begun(&activity)).await;
+            assert!(places.empty().now_or_never().is_none());
+            if ordered {
+                activity.give_order(Order::Close);
+                assert_eq!(within_a_minute(client.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed");
+            } else {
+                drop(client);
+            }
+            within_a_minute(places.empty()).await;
+        }
     }
 }

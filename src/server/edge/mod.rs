@@ -4,20 +4,29 @@ mod activity;
 mod budget;
 mod certificate;
 mod connection;
+mod limits;
 mod listener;
+#[cfg(unix)]
+mod pathname;
 mod peer;
 mod places;
 mod proxies;
+mod socket;
 mod stopping;
 mod tls;
+mod traffic;
 mod unreadable;
 
-pub(crate) use activity::ConnectionLimits;
 pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
 pub(crate) use certificate::{Certificate, Concern};
+pub(crate) use limits::ConnectionLimits;
 pub(crate) use listener::{Bound, Drain, Listener};
+#[cfg(unix)]
+pub(crate) use pathname::{PathnameError, PathnameSocket};
 pub(crate) use peer::Peer;
 pub(crate) use places::source_network;
 pub(crate) use proxies::TrustedProxies;
+pub(crate) use socket::Socket;
 pub(crate) use stopping::Stopping;
 pub(crate) use tls::{Tls, TlsError, TlsFiles};
+pub(crate) use traffic::Traffic;

@@ -13,3 +13,10 @@ pub(crate) struct Peer {
     /// The certificate that it presented in the TLS handshake, if any.
     pub(crate) certificate: Option<Arc<CertificateDer<'static>>>,
 }
+
+impl Peer {
+    /// The share of `source`: the peer itself, or the caller that it forwards a request for.
+    pub(crate) fn share_of(&self, source: IpAddr) -> Arc<MemoryShare> {
+        if self.share.is_of(source) { Arc::clone(&self.share) } else { self.share.of_another(source) }
+    }
+}

@@ -10,8 +10,11 @@ use std::{
 
 use tokio::sync::{Notify, futures::Notified};
 
-use super::activity::{Activity, ConnectionLimits, Order, millis};
-use crate::{clock::Stopwatch, server::meters::Meters};
+use super::{
+    activity::{Activity, Order, millis},
+    limits::ConnectionLimits,
+};
+use crate::{clock::Stopwatch, server::meters::ConnectionMeters};
 
 /// After this time without a request that begins or ends, a connection with a request under way counts as stalled and can be closed to make
 /// room. It is longer than a body may take to arrive.
@@ -24,7 +27,7 @@ pub(super) struct Places(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     limits: ConnectionLimits,
-    meters: Arc<Meters>,
+    meters: ConnectionMeters,
     since: Stopwatch,
     open: Mutex<Open>,
     /// Notified when a connection has closed.
@@ -78,7 +81,7 @@ impl Open {
 }
 
 impl Places {
-    pub(super) fn new(limits: ConnectionLimits, meters: Arc<Meters>) -> Self {
+    pub(super) fn new(limits: ConnectionLimits, meters: ConnectionMeters) -> Self {
         Self(Arc::new(Inner { limits, meters, since: Stopwatch::start(), open: Mutex::default(), left: Notify::new() }))
     }
 
@@ -108,10 +111,10 @@ impl Places {
         }
         let id = open.next;
         open.next += 1;
-        let activity = Arc::new(Activity::new(source, self.0.since));
+        let activity = Arc::new(Activity::new(source, self.0.since, self.0.limits.traffic));
         open.connections.insert(id, Arc::clone(&activity));
         *open.sources.entry(source).or_default() += 1;
-        self.0.meters.connections.inc();
+        self.0.meters.open.inc();
         Entry::Place(Place { places: self.clone(), id, activity })
     }
 
@@ -139,7 +142,7 @@ impl Places {
             activity.give_order(order);
             open.leaving.insert(id, activity);
             self.close_one_leaving(open);
-            self.0.meters.connections_evicted.inc();
+            self.0.meters.evicted.inc();
         }
         Ok(())
     }
@@ -200,7 +203,7 @@ impl Drop for Place {
             open.remove(self.id);
         }
         drop(open);
-        self.places.0.meters.connections.dec();
+        self.places.0.meters.open.dec();
         self.places.0.left.notify_waiters();
     }
 }
@@ -218,12 +221,18 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::server::edge::traffic::Traffic;
 
-    const LIMITS: ConnectionLimits =
-        ConnectionLimits { total: 3, per_source: 2, idle: Duration::from_secs(75), age: Duration::from_secs(3600) };
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        total: 3,
+        per_source: 2,
+        idle: Duration::from_secs(75),
+        age: Duration::from_secs(3600),
+        traffic: Traffic::Messages,
+    };
 
     fn places() -> Places {
-        Places::new(LIMITS, Arc::default())
+        Places::new(LIMITS, ConnectionMeters::default())
     }
 
     fn enter(places: &Places, source: &str) -> Place {
@@ -265,7 +274,7 @@ mod tests {
         enter(&places, "192.0.2.1");
         drop((one, neighbour, third, other));
         assert!(places.open().sources.is_empty(), "a source without connections takes no memory");
-        assert_eq!(places.0.meters.open_connections(), 0);
+        assert_eq!(places.0.meters.open.get(), 0);
     }
 
     /// The time at which a request that has begun on the connection of `place` has just stalled.
@@ -288,7 +297,7 @@ mod tests {
         let entered = places.enter_at(stalled_at(&first), third, true);
         assert!(matches!(entered, Entry::Place(_)), "{entered:?}");
         assert_eq!(orders(), [Order::Stay, Order::Close, Order::Stay], "the other source has stalled longer and has fewer");
-        assert_eq!(places.0.meters.connections_evicted.get(), 1);
+        assert_eq!(places.0.meters.evicted.get(), 1);
     }
 
     #[test]
@@ -321,12 +330,12 @@ mod tests {
 
     #[test]
     fn hd3_a_connection_that_makes_room_counts_until_it_is_closed() {
-        let places = Places::new(ConnectionLimits { total: 1, ..LIMITS }, Arc::default());
+        let places = Places::new(ConnectionLimits { total: 1, ..LIMITS }, ConnectionMeters::default());
         let first = enter(&places, "192.0.2.1");
         first.activity.changed.store(0, SeqCst);
         let second = enter(&places, "192.0.2.2");
         assert_eq!(first.activity.order(), Order::MakeRoom);
-        assert_eq!(places.0.meters.open_connections(), 2);
+        assert_eq!(places.0.meters.open.get(), 2);
         drop(second);
         assert!(places.empty().now_or_never().is_none(), "a drain waits for it");
         let later = first.activity.ordered.load(SeqCst) + 5_001;
@@ -334,13 +343,13 @@ mod tests {
         assert_eq!(first.activity.order(), Order::Close, "its time is limited");
         drop(first);
         assert!(places.empty().now_or_never().is_some());
-        assert_eq!(places.0.meters.open_connections(), 0);
+        assert_eq!(places.0.meters.open.get(), 0);
     }
 
     #[test]
     fn hd3_leaving_connections_are_limited_and_the_source_with_most_of_them_loses_one() {
         let limits = ConnectionLimits { total: 32, per_source: 32, ..LIMITS };
-        let places = Places::new(limits, Arc::default());
+        let places = Places::new(limits, ConnectionMeters::default());
         let mut open: Vec<_> = ["192.0.2.1", "192.0.2.2", "192.0.2.2"].map(|source| enter(&places, source)).into();
         open.extend((3..32).map(|_| enter(&places, "192.0.2.3")));
         for (place, changed) in open.iter().zip(0..) {

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use super::certificate::Certificate;
 use crate::server::{
     custody::{self, SecretFile},
-    meters::{CertificateFile, Meters},
+    meters::ConnectionMeters,
 };
 
 /// The files of the certificate and its key.
@@ -125,10 +125,9 @@ impl Tls {
     }
 
     /// Sets the metric of the certificate's expiry.
-    pub(crate) fn measure(&self, meters: &Meters) {
-        let file = CertificateFile { file: self.files.certificate.display().to_string() };
+    pub(crate) fn measure(&self, meters: &ConnectionMeters) {
         if let Some(end) = self.certificate.load().end() {
-            meters.certificate_end.get_or_create(&file).set(end.seconds());
+            meters.certificate_ends(self.files.certificate.display().to_string(), end.seconds());
         }
     }
 }

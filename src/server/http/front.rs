@@ -1,21 +1,18 @@
 //! The layer that every request and every response passes through: request id, span, time limit, log line.
 
 use std::{
-    any::Any,
     borrow::Cow,
     net::{IpAddr, Ipv4Addr},
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, Version, header},
+    http::{HeaderValue, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::{
@@ -26,12 +23,12 @@ use super::{
 };
 use crate::{
     clock::Stopwatch,
-    entropy,
     protocol::GrantType,
     server::{
         caller_text,
         edge::{Peer, TrustedProxies},
         meters::TokenRequest,
+        process::{NoAnswer, RequestId, announce_last, answer_within, known_method},
         telemetry::{self, ALERT, Noise},
     },
 };
@@ -39,14 +36,9 @@ use crate::{
 /// Time limit for a request, including the arrival of its body.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Maximum length of a request id from a caller.
-const REQUEST_ID_LIMIT: usize = 64;
-
 /// The properties of a request that are known when it arrives, for the log and the metrics.
 struct RequestInfo {
-    id: String,
+    id: RequestId,
     method: &'static str,
     /// Safe to log.
     path: String,
@@ -71,15 +63,14 @@ impl RequestInfo {
             Some(route) if route.ends_with("/{id}") && !caller_text::holds_secret(path) => (route.to_owned(), false),
             _ => caller_text::path(path),
         };
-        let sent_id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        let secret_in_id = sent_id.is_some_and(caller_text::holds_secret);
+        let (id, secret_in_id) = RequestId::of(request.headers());
         let misplaced = [
             (secret_in_path, RequestPart::Path),
             (request.uri().query().is_some_and(caller_text::holds_secret), RequestPart::Query),
             (secret_in_id, RequestPart::RequestId),
         ];
         Self {
-            id: sent_id.filter(|id| may_be_id(id) && !secret_in_id).map_or_else(entropy::unique_id, str::to_owned),
+            id,
             method: known_method(request.method()),
             path,
             route: route.unwrap_or("none").to_owned(),
@@ -103,23 +94,23 @@ pub(super) async fn front(State(Front { app, endpoint }): State<Front>, mut requ
     let info = RequestInfo::new(&request, &app.proxies, endpoint);
     let note = RequestNote::new(info.source);
     request.extensions_mut().insert(note.clone());
-    let span = telemetry::request_span(&info.id, info.source);
+    let span = telemetry::request_span(info.id.as_str(), info.source);
     telemetry::continue_trace(&span, request.headers(), info.method, &info.route);
-    let before_http2 = request.version() < Version::HTTP_2;
+    let version = request.version();
     let pending = PendingRequest { app: Arc::clone(&app), info: Some(info), note };
 
-    let answer = AssertUnwindSafe(tokio::time::timeout(TIME_LIMIT, next.run(request))).catch_unwind().instrument(span.clone()).await;
+    let answer = answer_within(TIME_LIMIT, next.run(request)).instrument(span.clone()).await;
     let mut response = match answer {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => Failure::unavailable("the request took too long".to_owned()).into_response(),
-        Err(panic) => Failure::broken(format!("panic: {}", panic_text(&*panic))).into_response(),
+        Ok(response) => response,
+        Err(NoAnswer::TookTooLong) => Failure::unavailable("the request took too long".to_owned()).into_response(),
+        Err(NoAnswer::Panicked(text)) => Failure::broken(format!("panic: {text}")).into_response(),
     };
     let (info, mut note) = pending.finish();
     let (mut outcome, mut result) = (Outcome::of_answer(response.status().as_u16()), "ok");
     if let Some(mut failure) = response.extensions_mut().remove::<Failure>() {
         (outcome, result) = (failure.outcome(), failure.result());
         note.cause = Some(failure.take_cause());
-        response = failure.render(&info.id);
+        response = failure.render(info.id.as_str());
     }
     let headers = response.headers_mut();
     if !headers.contains_key(header::CACHE_CONTROL) {
@@ -127,13 +118,8 @@ pub(super) async fn front(State(Front { app, endpoint }): State<Front>, mut requ
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     }
-    if let Ok(id) = HeaderValue::from_str(&info.id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    if before_http2 && app.stopping.is_closing() {
-        // The last answer on this connection. HTTP/2 sends GOAWAY instead.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    info.id.put_into(headers);
+    announce_last(headers, version, &app.stopping);
     let status = response.status().as_u16();
     telemetry::end_trace(&span, status, note.client.as_deref());
     record(&app, &info, outcome, status, result, &note);
@@ -179,17 +165,6 @@ fn record(app: &App, info: &RequestInfo, outcome: Outcome, status: u16, result: 
     log(info, outcome, status, note);
 }
 
-/// The method if it is a standard one, otherwise `_OTHER`, according to OpenTelemetry's conventions: callers can send any text.
-fn known_method(method: &Method) -> &'static str {
-    const KNOWN: [&str; 9] = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
-}
-
-/// Whether a request id from a caller is safe in a log and in a header.
-fn may_be_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= REQUEST_ID_LIMIT && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
 /// Writes one line per request: client, outcome, duration. Lines that unauthenticated callers can cause at will are sampled when there are
 /// too many.
 fn log(info: &RequestInfo, outcome: Outcome, status: u16, note: &Note) {
@@ -226,7 +201,7 @@ fn log(info: &RequestInfo, outcome: Outcome, status: u16, note: &Note) {
                     misplaced_secret,
                     %source,
                     duration_us,
-                    request.id = id,
+                    request.id = id.as_str(),
                 },
                 "{method} {path}"
             )
@@ -237,9 +212,4 @@ fn log(info: &RequestInfo, outcome: Outcome, status: u16, note: &Note) {
         Some(Noise::Limited) => line!(info, ALERT),
         _ => line!(info, module_path!()),
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }

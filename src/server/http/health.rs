@@ -1,20 +1,11 @@
-//! Liveness and readiness.
+//! Readiness.
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use serde_json::{Value, json};
+use axum::{extract::State, response::Response};
 
 use super::App;
-
-/// `GET /health/live`: the process answers. If it does not, restart it.
-pub(super) async fn live() -> Response {
-    answer(StatusCode::OK, &json!({ "status": "live" }))
-}
+use crate::server::process;
 
 /// `GET /health/ready`: the server can do its work. Otherwise 503 with the reasons.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
@@ -39,13 +30,5 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     if let Some(failure) = app.registry.write_failure() {
         reasons.push(failure);
     }
-    if reasons.is_empty() {
-        answer(StatusCode::OK, &json!({ "status": "ready" }))
-    } else {
-        answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "reasons": reasons }))
-    }
-}
-
-fn answer(status: StatusCode, body: &Value) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    process::readiness(&reasons)
 }

@@ -8,7 +8,6 @@ mod error;
 mod events;
 mod front;
 mod health;
-mod hosts;
 mod note;
 mod oauth;
 mod policy;
@@ -32,13 +31,13 @@ use crate::{
         issuer::TokenIssuer,
         keys::{JwksFetchers, KeyRing},
         meters::Meters,
+        process,
         registry::Registry,
         revocation::Publisher,
     },
 };
 
 pub(crate) use api_docs::{ApiDocs, Demo};
-pub(crate) use hosts::Hosts;
 pub(crate) use policy::Policy;
 
 use oauth::{discovery, introspection, revocation, status_lists, token};
@@ -95,7 +94,7 @@ const ROUTES: [Route; 10] = [
     Route::get(ServerMetadata::JWKS_ROUTE, |method| cors::open(on(method, discovery::jwks))),
     Route::get(ServerMetadata::ROUTE, |method| cors::open(on(method, discovery::metadata))),
     Route::get(ServerMetadata::ALIAS_ROUTE, |method| cors::open(on(method, discovery::metadata))),
-    Route::get("/health/live", |method| on(method, health::live)),
+    Route::get("/health/live", |method| on(method, process::live)),
     Route::get("/health/ready", |method| on(method, health::ready)),
 ];
 

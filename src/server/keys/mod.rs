@@ -85,6 +85,7 @@ impl Policy {
             allowed: "a JWK set with at least one oct key of 256 bits that has a kid",
             default: None,
             secret: true,
+            list: false,
         },
         setting(
             "key_publish_lead",

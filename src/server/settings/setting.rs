@@ -1,4 +1,5 @@
-/// A setting. It is set with `--its-name`, with `SEALWRIGHT_ITS_NAME`, or with `its_name` in the file.
+/// A setting. It is set with `--its-name`, with `SEALWRIGHT_ITS_NAME` (or what the variables of its program begin with), or with `its_name`
+/// in the file.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Setting {
@@ -12,13 +13,20 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// Whether its value must not be shown. Such a setting has no flag, because other users can read a command line.
     pub secret: bool,
+    /// Whether it is a list of words, separated by spaces. Its flag may be repeated, and in the file it may be an array.
+    pub list: bool,
 }
 
 pub(crate) const fn setting(name: &'static str, default: Option<&'static str>, help: &'static str, allowed: &'static str) -> Setting {
-    Setting { name, help, allowed, default, secret: false }
+    Setting { name, help, allowed, default, secret: false, list: false }
 }
 
 impl Setting {
+    /// The same setting as a list.
+    pub(crate) const fn list(self) -> Self {
+        Self { list: true, ..self }
+    }
+
     /// Whether a value must not be shown: even an invalid URL may contain a password, in several places. Such a setting has a variable
     /// that names a file instead.
     pub(crate) fn may_be_secret(&self) -> bool {
@@ -30,15 +38,4 @@ impl Setting {
         let user = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
         self.secret || self.name == "database_url" && (user.contains(':') || value.contains("password="))
     }
-}
-
-pub(super) fn find(settings: &'static [Setting], name: &str) -> Option<&'static Setting> {
-    settings.iter().find(|setting| setting.name == name)
-}
-
-/// The setting whose name is most similar to `name`, if any is similar enough.
-pub(super) fn nearest(settings: &'static [Setting], name: &str) -> Option<&'static str> {
-    let likeness = |setting: &Setting| strsim::jaro_winkler(&name.to_lowercase(), setting.name);
-    let best = settings.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
-    (likeness(best) > 0.7).then_some(best.name)
 }

@@ -7,12 +7,7 @@ use std::{
 
 use toml::Value;
 
-use super::{
-    Error, Setting, Values,
-    service_links::is_service_link,
-    setting::{find, nearest},
-    values::Given,
-};
+use super::{Error, Program, Values, service_links::is_service_link, values::Given};
 use crate::server::custody::{self, SecretFile};
 
 /// The sources of settings.
@@ -26,52 +21,43 @@ pub struct Sources {
     pub file: Option<PathBuf>,
 }
 
-const PREFIX: &str = "SEALWRIGHT_";
-/// Names the file; it is not a setting.
-const FILE_VARIABLE: &str = "SEALWRIGHT_CONFIG";
-const DEFAULT_FILE: &str = "sealwright.toml";
-/// The secret of the client for which a command gets tokens.
-pub(crate) const CLIENT_SECRET: &str = "SEALWRIGHT_CLIENT_SECRET";
-/// The password of the user for whom a command gets tokens.
-pub(crate) const USER_PASSWORD: &str = "SEALWRIGHT_USER_PASSWORD";
-/// Variables that are not settings of a server. Someone who runs a server may also get tokens, in the same shell.
-const OTHER_VARIABLES: [&str; 2] = [CLIENT_SECRET, USER_PASSWORD];
-
 impl Sources {
-    /// The sources of this process: these flags, its environment, and `file`, else `SEALWRIGHT_CONFIG`, else
-    /// `sealwright.toml` if there is one.
+    /// The sources of a program in this process: these flags, its environment, and `file`, else the one that a variable such as
+    /// `SEALWRIGHT_CONFIG` names, else one such as `sealwright.toml` if there is one.
     #[must_use]
-    pub fn of_process(flags: Vec<(String, String)>, file: Option<PathBuf>) -> Self {
+    pub(crate) fn of_process(program: &Program, flags: Vec<(String, String)>, file: Option<PathBuf>) -> Self {
         let ours = |(name, value): (OsString, OsString)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            let name = name.into_string().ok().filter(|name| program.name_in(name).is_some())?;
             Some((name, value.to_string_lossy().into_owned()))
         };
-        let (files, environment): (Vec<_>, Vec<_>) = std::env::vars_os().filter_map(ours).partition(|(name, _)| name == FILE_VARIABLE);
+        let file_variable = program.file_variable();
+        let (files, environment): (Vec<_>, Vec<_>) = std::env::vars_os().filter_map(ours).partition(|(name, _)| *name == file_variable);
         let named = files.into_iter().map(|(_, value)| value).find(|value| !value.is_empty()).map(PathBuf::from);
         // Includes a broken link, so that it is reported.
-        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.symlink_metadata().is_ok());
+        let default = || Some(PathBuf::from(program.file)).filter(|path| path.symlink_metadata().is_ok());
         Self { flags, environment, file: file.or(named).or_else(default) }
     }
 
-    /// Merges the sources. Refuses values of other settings than these.
-    pub(crate) fn read(self, settings: &'static [Setting]) -> Result<Values, Error> {
+    /// Merges the sources. Refuses values of other settings than those of `program`; variables of other programs are ignored.
+    pub(crate) fn read(self, program: Program) -> Result<Values, Error> {
         let mut given = self
             .file
             .as_deref()
             .filter(|path| !path.as_os_str().is_empty())
-            .map(|path| values_of_file(settings, path))
+            .map(|path| values_of_file(&program, path))
             .transpose()?
             .unwrap_or_default();
-        let environment = self.environment.into_iter().filter(|(variable, _)| !OTHER_VARIABLES.contains(&variable.as_str()));
-        let (service_links, environment): (Vec<_>, Vec<_>) = environment.partition(|(variable, value)| {
-            find(settings, &setting_of(variable)).is_none() && is_service_link(variable.strip_prefix(PREFIX).unwrap_or(variable), value)
-        });
-        let mut environment: HashMap<String, String> = environment.into_iter().collect();
-        let named_files = values_of_named_files(settings, &mut environment)?;
+        let own =
+            self.environment.into_iter().filter_map(|(variable, value)| Some((program.name_in(&variable)?.to_owned(), variable, value)));
+        let (service_links, environment): (Vec<_>, Vec<_>) =
+            own.partition(|(name, _, value)| program.find(&name.to_lowercase()).is_none() && is_service_link(name, value));
+        let mut environment: HashMap<String, String> = environment.into_iter().map(|(_, variable, value)| (variable, value)).collect();
+        let named_files = values_of_named_files(&program, &mut environment)?;
         for (variable, text) in environment {
-            let (name, origin) = (setting_of(&variable), format!("from the environment variable {variable}"));
-            if find(settings, &name).is_none() {
-                return Err(Error::Unknown { nearest: nearest(settings, &name), name, origin });
+            let name = program.name_in(&variable).unwrap_or_default().to_lowercase();
+            let origin = format!("from the environment variable {variable}");
+            if program.find(&name).is_none() {
+                return Err(Error::Unknown { nearest: program.nearest(&name), name, origin });
             }
             // An empty variable is one that is not set.
             if !text.is_empty() {
@@ -80,19 +66,14 @@ impl Sources {
         }
         given.extend(named_files);
         given.extend(self.flags.into_iter().map(|(name, text)| (name, Given::by_flag(text))));
-        let mut service_links: Vec<String> = service_links.into_iter().map(|(variable, _)| variable).collect();
+        let mut service_links: Vec<String> = service_links.into_iter().map(|(_, variable, _)| variable).collect();
         service_links.sort_unstable();
-        Values::new(settings, given, service_links)
+        Values::new(program, given, service_links)
     }
 }
 
-/// The name of the setting that a variable sets.
-fn setting_of(variable: &str) -> String {
-    variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase()
-}
-
 /// Reads the configuration file. One that holds a secret must be private.
-fn values_of_file(settings: &'static [Setting], path: &Path) -> Result<HashMap<String, Given>, Error> {
+fn values_of_file(program: &Program, path: &Path) -> Result<HashMap<String, Given>, Error> {
     let refuse = |why: String| Error::File { path: path.to_owned(), why };
     let read = fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => refuse("there is no such file".to_owned()),
@@ -102,8 +83,9 @@ fn values_of_file(settings: &'static [Setting], path: &Path) -> Result<HashMap<S
     let origin = format!("from {}", path.display());
     let mut given = HashMap::new();
     for (name, value) in table {
-        let text = text(value);
-        if let Some(secret) = find(settings, &name).filter(|setting| setting.holds_secret(&text)) {
+        let setting = program.find(&name);
+        let text = if setting.is_some_and(|setting| setting.list) { words(value) } else { text(value) };
+        if let Some(secret) = setting.filter(|setting| setting.holds_secret(&text)) {
             let exposed = custody::require_private(SecretFile::Configuration, path);
             exposed.map_err(|exposed| refuse(format!("it contains a secret ({}), and {exposed}", secret.name)))?;
         }
@@ -125,7 +107,15 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> String {
     format!("TOML parse error at line {line}, column {column}: {message}")
 }
 
-/// A value as text. No setting allows tables and lists, and no parser accepts these texts for them.
+/// The value of a list: a text, or an array of texts.
+fn words(value: Value) -> String {
+    match value {
+        Value::Array(values) => values.into_iter().map(text).collect::<Vec<_>>().join(" "),
+        value => text(value),
+    }
+}
+
+/// A value as text. No setting allows tables, and only a list allows arrays; no parser accepts these texts for them.
 fn text(value: Value) -> String {
     match value {
         Value::String(text) => text,
@@ -140,10 +130,10 @@ fn text(value: Value) -> String {
 
 /// Removes the variables that name a file instead of a value, such as `SEALWRIGHT_SEALING_KEY_FILE`, and reads the files. Each setting
 /// that may contain a secret has one.
-fn values_of_named_files(settings: &'static [Setting], environment: &mut HashMap<String, String>) -> Result<HashMap<String, Given>, Error> {
+fn values_of_named_files(program: &Program, environment: &mut HashMap<String, String>) -> Result<HashMap<String, Given>, Error> {
     let mut values = HashMap::new();
-    for setting in settings.iter().filter(|setting| setting.may_be_secret()) {
-        let plain = format!("{PREFIX}{}", setting.name.to_uppercase());
+    for setting in program.settings.iter().filter(|setting| setting.may_be_secret()) {
+        let plain = program.variable(setting.name);
         let variable = format!("{plain}_FILE");
         let Some(path) = environment.remove(&variable).filter(|path| !path.is_empty()).map(PathBuf::from) else { continue };
         let refuse = |path: PathBuf, why: String| Error::ValueFile { variable: variable.clone(), path, why };

@@ -1,9 +1,7 @@
 use std::collections::HashMap;
 
-use super::{
-    Error, Setting,
-    setting::{find, nearest},
-};
+use super::{Error, Program, Setting};
+use crate::server::caller_text;
 
 /// The error of a parser of values: the reason, if there is one to show.
 pub(crate) type Why = Option<String>;
@@ -28,8 +26,7 @@ impl Given {
 /// The values that were set, with their origins.
 #[derive(Debug)]
 pub(crate) struct Values {
-    /// All settings that there are.
-    settings: &'static [Setting],
+    program: Program,
     given: HashMap<String, Given>,
     /// Ignored variables that Kubernetes set.
     pub(crate) service_links: Vec<String>,
@@ -37,11 +34,11 @@ pub(crate) struct Values {
 
 impl Values {
     /// Refuses values of unknown settings.
-    pub(super) fn new(settings: &'static [Setting], given: HashMap<String, Given>, service_links: Vec<String>) -> Result<Self, Error> {
-        if let Some((name, Given { origin, .. })) = given.iter().find(|(name, _)| find(settings, name).is_none()) {
-            return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: nearest(settings, name) });
+    pub(super) fn new(program: Program, given: HashMap<String, Given>, service_links: Vec<String>) -> Result<Self, Error> {
+        if let Some((name, Given { origin, .. })) = given.iter().find(|(name, _)| program.find(name).is_none()) {
+            return Err(Error::Unknown { name: name.clone(), origin: origin.clone(), nearest: program.nearest(name) });
         }
-        Ok(Self { settings, given, service_links })
+        Ok(Self { program, given, service_links })
     }
 
     /// The value of a setting that has a default.
@@ -52,7 +49,7 @@ impl Values {
     /// The value of a setting that may be absent.
     pub(crate) fn parse_if_any<T>(&self, name: &'static str, parse: impl Fn(&str) -> Result<T, Why>) -> Result<Option<T>, Error> {
         let given = self.given.get(name).map(|given| given.text.as_str());
-        let value = given.or_else(|| find(self.settings, name).and_then(|setting| setting.default));
+        let value = given.or_else(|| self.program.find(name).and_then(|setting| setting.default));
         value.map(parse).transpose().map_err(|why| self.refuse(name, why))
     }
 
@@ -65,9 +62,14 @@ impl Values {
     pub(crate) fn refuse(&self, name: &'static str, why: Why) -> Error {
         let missing = || Given { text: "missing".to_owned(), origin: "not set".to_owned() };
         let Given { text, origin } = self.given.get(name).cloned().unwrap_or_else(missing);
-        let setting = find(self.settings, name);
+        let setting = self.program.find(name);
         let hidden = setting.is_none_or(Setting::may_be_secret);
-        let value = if hidden { "not shown because it may be secret".to_owned() } else { format!("{text:?}") };
+        // What stands before an @ in a URL may be a password, and a secret may stand where a name should.
+        let value = if hidden || text.contains('@') || caller_text::holds_secret(&text) {
+            "not shown because it may be secret".to_owned()
+        } else {
+            format!("{text:?}")
+        };
         Error::Value { name, value, origin, why, allowed: setting.map_or("", |setting| setting.allowed) }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, mem, sync::Arc, time::Duration};
 
-use super::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
     server::{
@@ -10,6 +9,7 @@ use crate::{
         meters::Meters,
         model::Change,
         parts::{LastSeen, Parts},
+        process::Task,
         registry::{Changed, Registry},
         restore::{SetBack, Witness},
         revocation::{Look, Revocations},

@@ -4,10 +4,10 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Task, purge::Purges};
+use super::purge::Purges;
 use crate::{
     clock::{SharedClock, Timestamp},
-    server::{keys::ClockCheck, parts::Parts, registry::Registry, store::Store, telemetry},
+    server::{keys::ClockCheck, parts::Parts, process::Task, registry::Registry, store::Store, telemetry},
 };
 
 /// The interval for recording the last use of secrets, and for deleting old rows.

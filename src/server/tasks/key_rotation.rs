@@ -4,7 +4,6 @@ use std::{convert::Infallible, mem::discriminant, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
     protocol::Algorithm,
@@ -12,6 +11,7 @@ use crate::{
         keys::{self, ClockCheck, ClockFault, KeyRing},
         meters::{KeyAlgorithm, Meters},
         parts::Parts,
+        process::Task,
         store::{self, Store},
         telemetry,
     },

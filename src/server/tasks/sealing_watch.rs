@@ -4,12 +4,12 @@ use std::{convert::Infallible, time::Duration};
 
 use tokio::time::timeout;
 
-use super::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
     server::{
         keys::{self, SealingKeys},
         parts::Parts,
+        process::Task,
         store::{RunningServer, Store},
     },
 };

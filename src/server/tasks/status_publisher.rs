@@ -3,10 +3,9 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use super::Task;
 use crate::{
     clock::SharedClock,
-    server::{parts::Parts, revocation::Publisher},
+    server::{parts::Parts, process::Task, revocation::Publisher},
 };
 
 /// The interval between looks for changed lists. Each list is signed at most once a second.

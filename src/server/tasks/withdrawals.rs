@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, convert::Infallible, mem, sync::Arc, time::Duration};
 
-use super::{Task, failures::Failures};
+use super::failures::Failures;
 use crate::{
     clock::SharedClock,
     server::{
         meters::Meters,
         parts::Parts,
+        process::Task,
         store::{self, Store, Withdrawal, within},
     },
 };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use sealwright::{
@@ -22,6 +22,7 @@ on_sqlite![
     no_other_origin_ever_sees_the_token,
     a_redirect_to_another_origin_loses_the_token,
     a_request_that_gets_401_for_its_token_is_retried_once_with_another,
+    a_write_is_not_repeated_after_a_401_without_a_reason,
     a_request_that_another_token_cannot_fix_is_not_retried,
     an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is,
     the_layer_attaches_the_token_to_requests_of_a_tonic_client,
@@ -182,10 +183,13 @@ async fn a_request_that_gets_401_for_its_token_is_retried_once_with_another(back
     let api = client_of(&world, &origin).await;
     api.get(&origin).send().await.unwrap();
     orders.seen();
-    for challenge in [None, Some("Bearer"), Some("Bearer error=\"invalid_token\", error_description=\"over\"")] {
+    let invalid = "Bearer error=\"invalid_token\", error_description=\"over\"";
+    for (method, challenge) in
+        [(Method::PUT, None), (Method::DELETE, Some("Bearer")), (Method::POST, Some(invalid)), (Method::PATCH, Some(invalid))]
+    {
         world.pass(10).await;
         orders.answers([unauthorized(challenge)]);
-        let answer = api.post(&origin).body("tea").send().await.unwrap();
+        let answer = api.request(method, &origin).body("tea").send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "fine"), "{challenge:?}");
         let seen = orders.seen();
         assert!(seen.len() == 2 && seen[0].0 != seen[1].0 && seen.iter().all(|(_, body)| body == "tea"), "{challenge:?}");
@@ -202,6 +206,25 @@ async fn a_request_that_gets_401_for_its_token_is_retried_once_with_another(back
     callers.join_all().await;
     assert_eq!(world.relay.token_requests() - fetched, 1);
     assert_eq!(orders.counts().1, 2);
+}
+
+async fn a_write_is_not_repeated_after_a_401_without_a_reason(backend: Backend) {
+    let world = World::begin(backend).await;
+    let orders = Api::default();
+    let origin = orders.start().await;
+    let api = client_of(&world, &origin).await;
+    api.get(&origin).send().await.unwrap();
+    let mut last = orders.seen().remove(0).0;
+    for challenge in [None, Some("Bearer realm=\"orders\""), Some("DPoP error=\"invalid_token\"")] {
+        world.pass(10).await;
+        orders.answers([unauthorized(challenge)]);
+        assert_eq!(api.post(&origin).body("tea").send().await.unwrap().status(), 401, "{challenge:?}");
+        assert_eq!(orders.seen(), [(last.clone(), "tea".to_owned())], "it may have had an effect");
+        api.post(&origin).body("tea").send().await.unwrap();
+        let next = orders.seen().remove(0).0;
+        assert_ne!(next, last, "the next request has another token");
+        last = next;
+    }
 }
 
 async fn a_request_that_another_token_cannot_fix_is_not_retried(backend: Backend) {
@@ -227,15 +250,16 @@ async fn a_request_that_another_token_cannot_fix_is_not_retried(backend: Backend
     // A body that can be sent only once.
     orders.answers([unauthorized(None)]);
     let stream = reqwest::Body::wrap(http_body_util::Full::<axum::body::Bytes>::from("tea"));
-    assert_eq!(api.post(&origin).body(stream).send().await.unwrap().status(), 401);
-    assert_eq!(orders.counts(), (1, 1));
     assert_eq!(world.relay.token_requests(), 1);
+    assert_eq!(api.put(&origin).body(stream).send().await.unwrap().status(), 401);
+    assert_eq!((orders.counts(), world.relay.token_requests()), ((1, 1), 2), "the next request has another token");
+    world.pass(10).await;
     // An API that refuses every token: two requests at most, and one fetch in 10 s at most.
     orders.answers((0..100).map(|_| unauthorized(None)));
     for _ in 0..20 {
         assert_eq!(api.get(&origin).send().await.unwrap().status(), 401);
     }
-    assert_eq!((orders.counts(), world.relay.token_requests()), ((21, 2), 2));
+    assert_eq!((orders.counts(), world.relay.token_requests()), ((21, 2), 3));
 }
 
 async fn an_issuer_that_is_down_leaves_the_answer_of_the_api_as_it_is(backend: Backend) {

@@ -85,8 +85,7 @@ fn require_form(parts: &Parts) -> Result<(), Failure> {
 /// Charges the memory of a request to its source address.
 fn charge(parts: &Parts, source: IpAddr) -> Result<Charge, Failure> {
     let share = match parts.extensions.get::<Peer>() {
-        Some(Peer { share, .. }) if share.is_of(source) => Arc::clone(share),
-        Some(Peer { share, .. }) => share.of_another(source),
+        Some(peer) => peer.share_of(source),
         // There is no connection (in a test), so there is no shared budget.
         None => MemoryBudget::new(usize::MAX, Counter::default()).share(source),
     };

@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{StatusCode, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -40,7 +40,7 @@ impl Hosts {
 
     /// Whether `host`, without a port, is accepted. An IP address is not the name of a foreign site, unless the site is reached at that
     /// address.
-    fn accept(&self, host: &str) -> bool {
+    fn accept_name(&self, host: &str) -> bool {
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             let address = address.to_canonical();
             return address.is_loopback() || address == self.bound || !self.bound.is_loopback();
@@ -49,18 +49,19 @@ impl Hosts {
         host == "localhost" || host.ends_with(".localhost") || self.names.iter().any(|name| name.eq_ignore_ascii_case(&host))
     }
 
-    fn accept_request(&self, request: &Request) -> bool {
-        let in_header = |value: &header::HeaderValue| {
+    /// Whether a request with this target and these headers names an accepted host.
+    pub(crate) fn accept(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let in_header = |value: &HeaderValue| {
             let authority = value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
-            authority.is_some_and(|authority| self.accept(authority.host()))
+            authority.is_some_and(|authority| self.accept_name(authority.host()))
         };
         // HTTP/2 has it in `:authority`. A browser always sends one.
-        request.uri().host().is_none_or(|host| self.accept(host)) && request.headers().get_all(header::HOST).iter().all(in_header)
+        uri.host().is_none_or(|host| self.accept_name(host)) && headers.get_all(header::HOST).iter().all(in_header)
     }
 }
 
 async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    if hosts.accept_request(&request) {
+    if hosts.accept(request.uri(), request.headers()) {
         return next.run(request).await;
     }
     let sentence = format!("This server does not accept the host name of this request. {}\n", hosts.advice);
@@ -73,7 +74,7 @@ mod tests {
 
     fn accepted(bound: &str, names: &[&str], host: &str) -> bool {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Hosts::new(bound.parse().unwrap(), names, "").accept(host)
+        Hosts::new(bound.parse().unwrap(), names, "").accept_name(host)
     }
 
     #[test]

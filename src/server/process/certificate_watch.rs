@@ -4,13 +4,12 @@ use std::{convert::Infallible, mem::Discriminant, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-use super::Task;
+use super::tasks::Task;
 use crate::{
     clock::{SharedClock, Timestamp},
     server::{
         edge::{Certificate, Concern, Tls},
-        meters::Meters,
-        parts::Parts,
+        meters::ConnectionMeters,
     },
 };
 
@@ -19,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often the log repeats the problems of the certificate.
 const REMIND_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// A handle that makes a server reload its certificate.
+/// A handle that makes a process reload its certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Reload {
     /// `None` without a certificate.
@@ -38,24 +37,21 @@ impl Reload {
 
 /// Loads a new certificate when its files change, or at once when a reload is requested, and warns before the certificate expires.
 #[derive(Debug)]
-pub(in crate::server) struct CertificateWatch {
+pub(crate) struct CertificateWatch {
     tls: Tls,
     clock: SharedClock,
-    meters: Arc<Meters>,
+    meters: ConnectionMeters,
     requested: Arc<Notify>,
-    /// The issuer's host, for which the certificate should be valid.
+    /// The host for which the certificate should be valid, if it is known.
     host: Option<String>,
 }
 
 impl CertificateWatch {
-    /// `None` without a certificate.
-    pub(in crate::server) fn new(parts: &Parts) -> Option<Self> {
-        let tls = parts.tls.clone()?;
-        let (clock, meters, host) = (Arc::clone(&parts.clock), Arc::clone(&parts.meters), parts.issuer.host());
-        Some(Self { tls, clock, meters, requested: Arc::default(), host })
+    pub(crate) fn new(tls: Tls, clock: SharedClock, meters: ConnectionMeters, host: Option<String>) -> Self {
+        Self { tls, clock, meters, requested: Arc::default(), host }
     }
 
-    pub(in crate::server) fn reload(&self) -> Reload {
+    pub(crate) fn reload(&self) -> Reload {
         Reload { request: Some(Arc::clone(&self.requested)) }
     }
 }

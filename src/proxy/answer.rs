@@ -1,0 +1,33 @@
+//! Makes the answer to the caller out of that of the upstream.
+
+use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
+
+use super::{
+    connector::HEAD_LIMIT,
+    error::ForwardError,
+    fields::{self, Ambiguous},
+};
+
+/// Refuses a header that is too large. The client stops at a larger size only, because it also reads what follows the header.
+pub(super) fn check_size(fields: &HeaderMap) -> Result<(), ForwardError> {
+    const SEPARATORS: usize = ": \r\n".len();
+    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + SEPARATORS).sum();
+    if size > HEAD_LIMIT { Err(ForwardError::BadAnswer("its header is larger than 64 KiB".into())) } else { Ok(()) }
+}
+
+/// Removes what is not for the caller, and refuses an answer whose end depends on who reads it: the caller's next answer would begin
+/// within it.
+pub(super) fn clean(fields: &mut HeaderMap) -> Result<(), ForwardError> {
+    let length = fields::content_length(fields).map_err(|ambiguous| {
+        ForwardError::BadAnswer(match ambiguous {
+            Ambiguous::Length => "its Content-Length is malformed or there twice".into(),
+            Ambiguous::TransferEncoding => "it has a Transfer-Encoding other than chunked, or a Content-Length beside it".into(),
+        })
+    })?;
+    let named = fields::named_by_upstream(fields);
+    fields::remove_hop_by_hop(fields, &named);
+    if let Some(length) = length {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Forwards HTTP requests to one origin, as a stream: bodies, trailers, server-sent events and upgraded connections such as WebSocket pass
+//! as they come, and a slow reader slows its sender. It knows neither tokens nor rules: the room that uses it decides what is forwarded,
+//! and adds the fields that it vouches for.
+//!
+//! A request passes if the upstream must read it as this program does. What two programs read differently is refused: a request whose
+//! length is ambiguous (RFC 9112 section 11.2), one with two hosts, and one whose `Connection` names a field that is for the upstream.
+//!
+//! What the user of this room does itself: it removes its [`Reserved`] fields from a request before it sets them, and it sets
+//! `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`, because it knows which proxies it trusts.
+//!
+//! Limits of HTTP/1.1, which this room does not hide: trailers reach a caller or an upstream only if the message announces them in
+//! `Trailer`, and a caller only if it sent `TE: trailers` (RFC 9110 section 6.5.1). Interim answers (1xx) other than 101 end here, and
+//! `Expect: 100-continue` is answered by the connection to the caller, once the upstream is connected and its body is asked for.
+
+// No crate does this. `axum-reverse-proxy` 1.3 drops trailers, ends a WebSocket and begins another one, reads only the first line of
+// `Connection`, copies fields of the request into the answer, and has no time limits; `hyper-reverse-proxy` uses hyper 0.14 and has not
+// changed since 2022; pingora brings a server, a configuration and a TLS library of its own. So it is hyper's client, with rules on top.
+
+mod answer;
+mod body;
+mod connector;
+mod error;
+mod fields;
+mod forwarder;
+mod options;
+mod origin;
+mod pace;
+mod request;
+mod reserved;
+mod upgrade;
+
+pub(crate) use error::{BadRequest, BuildError, ForwardError};
+pub(crate) use forwarder::Forwarder;
+pub(crate) use options::{HostField, Options, Protocol};
+pub(crate) use origin::{InvalidOrigin, Origin};
+pub(crate) use pace::TimeLimits;
+pub(crate) use reserved::Reserved;
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ mod faults;
 mod foreign_tokens;
 mod form;
 mod growth;
+mod guard;
 mod guard_check;
 mod guessing;
 mod health_command;

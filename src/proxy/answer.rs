@@ -3,9 +3,17 @@
 use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
 
 use super::{
+    connector::HEAD_LIMIT,
     error::ForwardError,
     fields::{self, Ambiguous},
 };
+
+/// Refuses a header that is too large. The client stops at a larger size only, because it also reads what follows the header.
+pub(super) fn check_size(fields: &HeaderMap) -> Result<(), ForwardError> {
+    const SEPARATORS: usize = ": \r\n".len();
+    let size: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + SEPARATORS).sum();
+    if size > HEAD_LIMIT { Err(ForwardError::BadAnswer("its header is larger than 64 KiB".into())) } else { Ok(()) }
+}
 
 /// Removes what is not for the caller, and refuses an answer whose end depends on who reads it: the caller's next answer would begin
 /// within it.

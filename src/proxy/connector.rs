@@ -26,7 +26,7 @@ use tower_service::Service;
 
 use super::{body::Upload, error::BuildError, options::Protocol, origin::Origin, pace::TimeLimits};
 
-/// Maximum size of the head of an answer in bytes, and of a connection's buffers. Larger ones are answered with 502.
+/// Maximum size of the header of an answer in bytes, and of a connection's buffers. A larger header is answered with 502.
 pub(super) const HEAD_LIMIT: usize = 64 * 1024;
 /// Idle connections that are kept.
 const IDLE_LIMIT: usize = 256;

@@ -69,6 +69,7 @@ impl Forwarder {
         let pace = Arc::new(Pace::new(if empty { Turn::Answer } else { Turn::Upstream }));
         let answer = inner.send(parts, body, upgrade.is_some(), &pace).await?;
         let (mut head, body) = answer.into_parts();
+        answer::check_size(&head.headers)?;
         let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let asked = upgrade.ok_or_else(upgrade::unexpected)?;
             head = asked.switch(head, inner.limits, under_way)?;

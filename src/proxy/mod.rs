@@ -1,6 +1,6 @@
 //! Forwards HTTP requests to one origin, as a stream: bodies, trailers, server-sent events and upgraded connections such as WebSocket pass
-//! as they come, and a slow reader slows its sender. It knows no token and no rule of who may ask: the room that uses it decides what is
-//! forwarded, and adds the fields that it vouches for.
+//! as they come, and a slow reader slows its sender. It knows neither tokens nor rules: the room that uses it decides what is forwarded,
+//! and adds the fields that it vouches for.
 //!
 //! A request passes if the upstream must read it as this program does. What two programs read differently is refused: a request whose
 //! length is ambiguous (RFC 9112 section 11.2), one with two hosts, and one whose `Connection` names a field that is for the upstream.

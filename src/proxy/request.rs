@@ -23,7 +23,6 @@ const PSEUDONYM: &str = "sealwright";
 const MAX_PASSES: usize = 8;
 
 /// A request as the upstream gets it.
-#[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) parts: Parts,
     pub(super) body: Body,
@@ -104,14 +103,14 @@ fn target(parts: &Parts, origin: &Origin) -> Result<Uri, BadRequest> {
     origin.at(path.clone()).map_err(|_| BadRequest::Target)
 }
 
-/// The length of the body, if it is known. `Content-Length` must say the same.
+/// The length of the body, if it is known. `Content-Length` must not say anything else.
 fn length(parts: &Parts, body: &Body) -> Result<Option<u64>, BadRequest> {
     let claimed = fields::content_length(&parts.headers).map_err(|ambiguous| match ambiguous {
         Ambiguous::Length => BadRequest::Length,
         Ambiguous::TransferEncoding => BadRequest::TransferEncoding,
     })?;
     let known = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-    if claimed.is_some() && claimed != known { Err(BadRequest::Length) } else { Ok(known) }
+    if claimed.zip(known).is_some_and(|(claimed, known)| claimed != known) { Err(BadRequest::Length) } else { Ok(known) }
 }
 
 /// How the upstream finds the end of the body.
@@ -123,11 +122,13 @@ fn set_length(parts: &mut Parts, body: &Body, known: Option<u64>, protocol: Prot
         }
         // The client sets it for other bodies.
         Some(_) => {}
-        // It would send a GET without its body otherwise. Over HTTP/2, it removes the field.
-        None if protocol != Protocol::Http2 => {
-            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        None => {
+            parts.headers.remove(CONTENT_LENGTH);
+            // The client would send a GET without its body otherwise. Over HTTP/2, it removes the field.
+            if protocol != Protocol::Http2 {
+                parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
         }
-        None => {}
     }
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
-/// The fields that only the user of the forwarder sets, for example those in which an upstream finds who calls it. Clones share them.
+/// The fields that only the user of the forwarder sets, for example those that name the caller to the upstream. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reserved(Arc<[String]>);
 

@@ -108,7 +108,7 @@ impl Activity {
         self.note_progress();
     }
 
-    /// Records that bytes have moved, in either direction. Between requests, they are no progress.
+    /// Records that bytes have moved, in either direction. Only while requests are under way do they count as progress.
     pub(super) fn note_progress(&self) {
         if self.traffic.streams() && !self.is_idle() {
             self.changed.store(self.now(), SeqCst);

@@ -1,0 +1,197 @@
+//! HTTP/2 on either side, and TLS.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Between, LONG, SHORT, serve, within_a_minute};
+use crate::proxy::{ForwardError, Forwarder, Options, Protocol, Reserved, TimeLimits};
+
+/// Sends a request over HTTP/2.
+async fn ask(server: SocketAddr, request: Request<Body>) -> Response<Incoming> {
+    let stream = TokioIo::new(TcpStream::connect(server).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    within_a_minute(sender.send_request(request)).await.unwrap()
+}
+
+/// A body of unknown length, with trailers.
+fn with_trailers(data: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
+    let trailers: HeaderMap = trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from_static(data.as_bytes()))), Ok(Frame::trailers(trailers))];
+    Body::new(StreamBody::new(stream::iter(frames)))
+}
+
+async fn read(body: Incoming) -> (String, HeaderMap) {
+    let collected = within_a_minute(body.collect()).await.unwrap();
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    (String::from_utf8(collected.to_bytes().to_vec()).unwrap(), trailers)
+}
+
+/// Serves an upstream that answers with what it has got: its version, its authority and its `te` in the header, the body and its trailers.
+async fn mirror(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let version = format!("{:?}", request.version());
+        let header = |name: &str| request.headers().get(name).map_or_else(String::new, |value| value.to_str().unwrap().to_owned());
+        let host = request.uri().authority().map_or_else(|| header("host"), ToString::to_string);
+        let answer = Response::builder().header("x-version", version).header("x-host", host).header("x-te", header("te"));
+        let (text, mut trailers) = read(request.into_body()).await;
+        trailers.insert("x-status", "0".parse().unwrap());
+        let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from(text))), Ok(Frame::trailers(trailers))];
+        Ok::<_, Infallible>(answer.body(StreamBody::new(stream::iter(frames))).unwrap())
+    });
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+#[tokio::test]
+async fn gd2_http_2_becomes_http_1_1() {
+    let reserved = Reserved::new(["x-token-subject".parse().unwrap()]);
+    let between = Between::new(LONG, Options { reserved, ..Options::default() }).await;
+    let request = Request::post("https://api.example/a?b")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2")
+        .header("te", "trailers")
+        .header("trailer", "x-sum, x-token-subject")
+        .body(with_trailers("hi", &[("x-sum", "1"), ("x-token-subject", "eve")]))
+        .unwrap();
+    let asked = tokio::spawn(ask(between.server, request));
+    let mut upstream = between.accept().await;
+    let head = upstream.head().await;
+    assert!(head.starts_with("post /a?b http/1.1\r\n"), "{head}");
+    for line in ["host: api.example", "cookie: a=1; b=2", "te: trailers", "transfer-encoding: chunked", "via: 2 sealwright"] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {head}");
+    }
+    assert_eq!(upstream.receive("\r\n\r\n").await, "2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n");
+    upstream
+        .send(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\nX-Sum: 2\r\n\r\n",
+        )
+        .await;
+    let answer = within_a_minute(asked).await.unwrap();
+    assert!(answer.status() == 200 && !answer.headers().contains_key("connection"));
+    let (text, trailers) = read(answer.into_body()).await;
+    assert_eq!((text.as_str(), &trailers["x-sum"]), ("yes", &"2".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn gd2_a_request_over_http_2_names_one_host() {
+    let between = Between::new(LONG, Options::default()).await;
+    for (uri, host) in [("http://x/", Some("y")), ("http://a@x/", None)] {
+        let mut request = Request::get(uri).body(Body::empty()).unwrap();
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        assert_eq!(ask(between.server, request).await.status(), 400, "{uri}");
+        assert!(between.is_left_alone());
+    }
+}
+
+#[tokio::test]
+async fn gd2_http_2_reaches_the_upstream_as_http_2_with_trailers() {
+    let between = Between::new(LONG, Options { protocol: Protocol::Http2, ..Options::default() }).await;
+    let upstream = between.upstream.local_addr().unwrap();
+    let request = Request::post("http://api.example/orders.Orders/List")
+        .header("te", "trailers")
+        .body(with_trailers("hi", &[("x-sum", "1"), ("authorization", "Bearer y")]))
+        .unwrap();
+    let asked = tokio::spawn(ask(between.server, request));
+    let stream = within_a_minute(between.upstream.accept()).await.unwrap().0;
+    tokio::spawn(mirror(stream));
+    let answer = within_a_minute(asked).await.unwrap();
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!((header("x-version").as_str(), header("x-te").as_str()), ("HTTP/2.0", "trailers"));
+    assert_eq!(header("x-host"), upstream.to_string());
+    let (text, trailers) = read(answer.into_body()).await;
+    assert_eq!(text, "hi");
+    assert_eq!((&trailers["x-sum"], &trailers["x-status"]), (&"1".parse().unwrap(), &"0".parse().unwrap()));
+    assert!(!trailers.contains_key("authorization"));
+}
+
+/// A root for `localhost`, in a file, and the settings of a server that has a certificate of it.
+fn authority(protocols: &[&str]) -> (tempfile::NamedTempFile, TlsAcceptor) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), root.pem()).unwrap();
+    (file, TlsAcceptor::from(Arc::new(config)))
+}
+
+#[tokio::test]
+async fn gd2_the_upstream_chooses_its_version_of_http_in_tls() {
+    for (protocols, version) in [(&["h2", "http/1.1"][..], "HTTP/2.0"), (&["http/1.1"][..], "HTTP/1.1"), (&[][..], "HTTP/1.1")] {
+        let (root, acceptor) = authority(protocols);
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = format!("localhost:{}", upstream.local_addr().unwrap().port());
+        let options = Options { protocol: Protocol::Negotiated, extra_ca: Some(root.path().to_owned()), ..Options::default() };
+        let forwarder = Forwarder::new(format!("https://{authority}").parse().unwrap(), LONG, options).unwrap();
+        let server = serve(forwarder).await;
+        tokio::spawn(async move {
+            loop {
+                let stream = upstream.accept().await.unwrap().0;
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move { mirror(acceptor.accept(stream).await.unwrap()).await });
+            }
+        });
+        let request = Request::post("http://api.example/").body(with_trailers("hi", &[])).unwrap();
+        let answer = ask(server, request).await;
+        assert_eq!((&answer.headers()["x-version"], &answer.headers()["x-host"]), (&version.parse().unwrap(), &authority.parse().unwrap()));
+        assert_eq!(read(answer.into_body()).await.0, "hi");
+    }
+}
+
+#[tokio::test]
+async fn gd2_an_upstream_whose_certificate_is_not_trusted_or_that_is_silent_in_tls_is_not_reached() {
+    let ((root, _), (_, stranger)) = (authority(&[]), authority(&[]));
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("https://localhost:{}", upstream.local_addr().unwrap().port());
+    let build = |limits: TimeLimits| {
+        let options = Options { extra_ca: Some(root.path().to_owned()), ..Options::default() };
+        Forwarder::new(origin.parse().unwrap(), limits, options).unwrap()
+    };
+    let request = || Request::get("http://api.example/").body(Body::empty()).unwrap();
+    let accepted = async { stranger.accept(upstream.accept().await.unwrap().0).await.is_err() };
+    let forwarder = build(LONG);
+    let (forwarded, refused) = within_a_minute(async { tokio::join!(forwarder.forward(request()), accepted) }).await;
+    assert!(refused && matches!(forwarded, Err(ForwardError::Unreachable(_))), "{forwarded:?}");
+
+    let silent = within_a_minute(build(TimeLimits { connect: SHORT, ..LONG }).forward(request())).await;
+    assert_eq!(silent.unwrap_err(), ForwardError::TimedOut);
+}
+
+#[test]
+fn gd2_a_file_without_certificates_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let build = |path: &std::path::Path| {
+        let options = Options { extra_ca: Some(path.to_owned()), ..Options::default() };
+        Forwarder::new("https://localhost".parse().unwrap(), LONG, options).unwrap_err().to_string()
+    };
+    assert!(build(file.path()).contains("contains no certificate in PEM"));
+    assert!(build("/nowhere/ca.pem".as_ref()).starts_with("/nowhere/ca.pem cannot be read: "));
+}

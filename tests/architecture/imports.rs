@@ -13,15 +13,7 @@ const STOREYS: &[&[Room]] = &[
     &[
         // A process beside the server: no room of the server knows it.
         &["guard"],
-        &[
-            "server",
-            "server::config",
-            "server::error",
-            "server::management",
-            "server::parts",
-            "server::public",
-            "server::tasks",
-        ],
+        &["server", "server::config", "server::error", "server::management", "server::parts", "server::public", "server::tasks"],
     ],
     &[&["server::http"]],
     &[&["server::commands"]],

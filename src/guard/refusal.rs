@@ -47,7 +47,7 @@ pub(super) enum Refusal {
 const RETRY_AFTER: u64 = 1;
 
 impl Refusal {
-    /// Every [`code`](Self::code) of which there is one for each variant, so that a rate can be computed when the first of them happens.
+    /// Every [`code`](Self::code) that is neither one of the verifier nor one of the API.
     pub(super) const CODES: [&'static str; 8] = [
         "no_rule",
         "ambiguous",

@@ -156,8 +156,10 @@ impl Upstream {
         if !self.pass_token {
             parts.headers.remove(header::AUTHORIZATION);
         }
-        if !is_trusted {
-            self.about_the_caller.remove_from(&mut parts.headers);
+        // A trusted proxy writes these names as they are. It may pass on the caller's fields in another spelling, which an API takes for them.
+        let claims: Vec<HeaderName> = parts.headers.keys().filter(|name| self.about_the_caller.contains(name)).cloned().collect();
+        for name in claims.into_iter().filter(|name| !is_trusted || !ABOUT_THE_CALLER.contains(&name.as_str())) {
+            parts.headers.remove(name);
         }
         let host = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let host = host.or_else(|| parts.headers.get(header::HOST).cloned());
@@ -249,5 +251,6 @@ mod tests {
         assert!(got.contains(&("x-forwarded-for".to_owned(), "203.0.113.1, 192.0.2.7".to_owned())), "{got:?}");
         assert!(got.contains(&("x-forwarded-proto".to_owned(), "gopher".to_owned())), "{got:?}");
         assert!(got.iter().all(|(_, value)| value != "admin" && !value.contains("abc")), "{got:?}");
+        assert!(got.iter().all(|(name, _)| name != "x_forwarded_for"), "{got:?}");
     }
 }

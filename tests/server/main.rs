@@ -26,6 +26,7 @@ mod faults;
 mod foreign_tokens;
 mod form;
 mod growth;
+mod guard;
 mod guard_check;
 mod guessing;
 mod health_command;

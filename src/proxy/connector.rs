@@ -66,7 +66,7 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, upstream: Uri) -> Self::Future {
         let connected = tokio::time::timeout(self.limit, self.inner.call(upstream));
-        Box::pin(async move { connected.await? })
+        Box::pin(async move { connected.await.map_err(BoxError::from)? })
     }
 }
 

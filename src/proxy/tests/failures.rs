@@ -15,7 +15,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 /// The status of an answer, and its text.
 async fn refusal(caller: &mut Wire) -> (String, String) {
     let head = caller.head().await;
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse::<usize>().unwrap();
     while caller.received.len() < length {
         assert_ne!(within_a_minute(tokio::io::AsyncReadExt::read_buf(&mut caller.stream, &mut caller.received)).await.unwrap(), 0);
     }

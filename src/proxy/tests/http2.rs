@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -36,7 +36,8 @@ async fn ask(server: SocketAddr, request: Request<Body>) -> Response<Incoming> {
 
 /// A body of unknown length, with trailers.
 fn with_trailers(data: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
-    let trailers: HeaderMap = trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let parsed = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
+    let trailers: HeaderMap = trailers.iter().map(parsed).collect();
     let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from_static(data.as_bytes()))), Ok(Frame::trailers(trailers))];
     Body::new(StreamBody::new(stream::iter(frames)))
 }

@@ -4,6 +4,7 @@ mod activity;
 mod budget;
 mod certificate;
 mod connection;
+mod control;
 mod limits;
 mod listener;
 mod peer;
@@ -16,7 +17,7 @@ mod unreadable;
 
 pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
 pub(crate) use certificate::{Certificate, Concern};
-pub(crate) use limits::ConnectionLimits;
+pub(crate) use limits::{ConnectionLimits, connections_behind};
 pub(crate) use listener::{Bound, Drain, Listener};
 pub(crate) use peer::Peer;
 pub(crate) use places::source_network;

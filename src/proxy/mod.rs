@@ -48,11 +48,11 @@ mod terms;
 mod transfer;
 mod upgrade;
 
-pub(crate) use error::{BadRequest, BuildError, ForwardError};
+pub(crate) use error::{BuildError, ForwardError};
 pub(crate) use forwarder::Forwarder;
 pub(crate) use limits::TimeLimits;
 pub(crate) use options::{HostField, Options, Protocol};
-pub(crate) use origin::{InvalidOrigin, Origin};
+pub(crate) use origin::Origin;
 pub(crate) use reserved::Reserved;
 pub(crate) use terms::Terms;
 

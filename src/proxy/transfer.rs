@@ -141,7 +141,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Transfer<B> {
         let over = if matches!(turn, Turn::Over(_)) { state.body.take() } else { None };
         drop(guard);
         drop(over);
-        polled.map(|piece| piece.map(|piece| piece.map_err(Missing::Broken)))
+        polled.map_err(Missing::Broken)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Makes the answer to the caller out of that of the upstream.
 
-use http::{HeaderMap, HeaderValue, header::CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_LENGTH, response::Parts};
 
 use super::{
     connector::HEAD_LIMIT,
@@ -17,7 +17,8 @@ pub(super) fn check_size(fields: &HeaderMap) -> Result<(), ForwardError> {
 
 /// Removes what is not for the caller, and refuses an answer whose end depends on who reads it: the caller's next answer would begin
 /// within it.
-pub(super) fn clean(fields: &mut HeaderMap) -> Result<(), ForwardError> {
+pub(super) fn clean(head: &mut Parts) -> Result<(), ForwardError> {
+    let fields = &mut head.headers;
     let length = fields::content_length(fields).map_err(|ambiguous| {
         ForwardError::BadAnswer(match ambiguous {
             Ambiguous::Length => "its Content-Length is malformed or there twice".into(),
@@ -26,7 +27,11 @@ pub(super) fn clean(fields: &mut HeaderMap) -> Result<(), ForwardError> {
     })?;
     let named = fields::named_by_upstream(fields);
     fields::remove_hop_by_hop(fields, &named);
-    if let Some(length) = length {
+    fields::remove_disguised(fields);
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6 forbids it, and callers wait for the body that it announces.
+        fields.remove(CONTENT_LENGTH);
+    } else if let Some(length) = length {
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Ok(())

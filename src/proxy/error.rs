@@ -16,7 +16,8 @@ pub(crate) enum ForwardError {
     /// The caller stopped sending within its request.
     #[error("the rest of the request did not arrive in time")]
     Stalled,
-    /// The maximum number of requests is under way.
+    /// The maximum number of requests is under way, in total or from this source; or the upstream's HTTP/2 connection has had no stream left
+    /// for as long as a connection may take.
     #[error("too many requests to the upstream are under way")]
     Full,
 }
@@ -50,6 +51,8 @@ pub(crate) enum BadRequest {
     Host,
     #[error("its Connection names a field that is for every recipient, or is malformed")]
     Connection,
+    #[error("it has a field such as Content_Length or X.Forwarded-For, which another program may read as the field with hyphens")]
+    Spelling,
     #[error("its Content-Length is malformed, there twice, or not the length of its body")]
     Length,
     #[error("it has a Transfer-Encoding other than chunked, or a Content-Length beside it")]

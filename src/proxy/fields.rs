@@ -8,7 +8,10 @@ use http::{
     },
 };
 
-use super::{error::BadRequest, reserved::Reserved};
+use super::{
+    error::BadRequest,
+    reserved::{Reserved, alike},
+};
 
 /// Fields that are for the next recipient only, whether `Connection` names them or not. `HTTP2-Settings` belongs to `Upgrade: h2c`.
 static HOP_BY_HOP: [HeaderName; 10] = [
@@ -48,13 +51,51 @@ static END_TO_END: [HeaderName; 15] = [
 /// otherwise take them for part of it.
 static NO_TRAILERS: [HeaderName; 5] = [CACHE_CONTROL, EXPECT, MAX_FORWARDS, SET_COOKIE, TRAILER];
 
+/// The trailers of a request that pass: those that describe its body. The user of this room checks and sets the fields of the header, and
+/// does not see the trailers, which an upstream may merge into the header.
+static DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+/// How the names of further ones begin.
+const CHECKSUMS: [&str; 4] = ["x-checksum", "x-amz-checksum-", "x-amz-trailer-signature", "x-goog-hash"];
+
+/// Every field that this room treats in its own way.
+fn known() -> impl Iterator<Item = &'static HeaderName> {
+    HOP_BY_HOP.iter().chain(&END_TO_END).chain(&NO_TRAILERS)
+}
+
+/// Whether a field is none of those above to this program, and may be one to the upstream: `Content_Length`, for example.
+pub(super) fn is_disguised(name: &HeaderName) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !name.as_str().bytes().all(plain) && known().any(|known| alike(known.as_str(), name.as_str()))
+}
+
+/// Removes the fields of an answer that are disguised. In a request, they are refused.
+pub(super) fn remove_disguised(fields: &mut HeaderMap) {
+    remove_if(fields, is_disguised);
+}
+
+fn remove_if(fields: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
+    let found: Vec<HeaderName> = fields.keys().filter(|name| condition(name)).cloned().collect();
+    for name in found {
+        fields.remove(name);
+    }
+}
+
+fn is_end_to_end(name: &HeaderName) -> bool {
+    END_TO_END.iter().any(|known| alike(known.as_str(), name.as_str()))
+}
+
 /// The fields that the `Connection` of a request names.
 pub(super) fn named_by_caller(fields: &HeaderMap, reserved: &Reserved) -> Result<Vec<HeaderName>, BadRequest> {
     let mut named = Vec::new();
     for value in fields.get_all(CONNECTION) {
         for option in options(value) {
             let name = option.ok_or(BadRequest::Connection)?;
-            if END_TO_END.contains(&name) || reserved.contains(&name) {
+            if is_end_to_end(&name) || reserved.contains(&name) {
                 return Err(BadRequest::Connection);
             }
             named.push(name);
@@ -65,7 +106,7 @@ pub(super) fn named_by_caller(fields: &HeaderMap, reserved: &Reserved) -> Result
 
 /// The fields that the `Connection` of an answer names, without those that its caller needs.
 pub(super) fn named_by_upstream(fields: &HeaderMap) -> Vec<HeaderName> {
-    fields.get_all(CONNECTION).iter().flat_map(options).flatten().filter(|name| !END_TO_END.contains(name)).collect()
+    fields.get_all(CONNECTION).iter().flat_map(options).flatten().filter(|name| !is_end_to_end(name)).collect()
 }
 
 /// The options of a line of `Connection`; `None` for one that is not a token.
@@ -81,11 +122,15 @@ pub(super) fn remove_hop_by_hop(fields: &mut HeaderMap, named: &[HeaderName]) {
     }
 }
 
-/// Removes what may not stand in trailers.
-pub(super) fn keep_trailers(trailers: &mut HeaderMap) {
-    for name in HOP_BY_HOP.iter().chain(&END_TO_END).chain(&NO_TRAILERS) {
-        trailers.remove(name);
-    }
+/// Keeps those trailers of a request that describe its body.
+pub(super) fn keep_digests(trailers: &mut HeaderMap) {
+    let describes_body = |name: &HeaderName| DIGESTS.contains(name) || CHECKSUMS.iter().any(|begin| name.as_str().starts_with(begin));
+    remove_if(trailers, |name| !describes_body(name));
+}
+
+/// Removes what may not stand in the trailers of an answer.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_if(trailers, |name| known().any(|known| alike(known.as_str(), name.as_str())));
 }
 
 /// A message whose length can be read in two ways.
@@ -144,14 +189,38 @@ mod tests {
             named_by_caller(&fields(&lines), &reserved)
         };
         assert_eq!(named(&["close, ,TE", "X-Own"]).unwrap(), ["close", "te", "x-own"]);
-        for name in END_TO_END.iter().map(HeaderName::as_str).chain(["x-token-subject", "X_Token-Subject", "Host", "a b", "\u{7f}x"]) {
-            let value = HeaderValue::from_bytes(name.as_bytes());
-            let Ok(value) = value else { continue };
-            let mut lines = fields(&[("connection", "close")]);
-            lines.append(CONNECTION, value);
-            assert_eq!(named_by_caller(&lines, &reserved), Err(BadRequest::Connection), "{name}");
+        let refused = ["x-token-subject", "X_Token-Subject", "Host", "Content_Length", "x.forwarded_for", "a b", "\"x\""];
+        for name in END_TO_END.iter().map(HeaderName::as_str).chain(refused) {
+            assert_eq!(named(&["close", name]), Err(BadRequest::Connection), "{name}");
         }
         assert_eq!(named_by_upstream(&fields(&[("connection", "close, content-length, x-own, a b")])), ["close", "x-own"]);
+    }
+
+    #[test]
+    fn gd2_a_field_is_disguised_if_only_another_program_knows_it() {
+        let disguised = |name: &str| is_disguised(&name.parse().unwrap());
+        for name in ["Content_Length", "transfer.encoding", "X_Forwarded_For", "x-forwarded_for", "max_forwards", "http2_settings"] {
+            assert!(disguised(name), "{name}");
+        }
+        for name in ["content-length", "x-forwarded-for", "x_own", "host", "content_lengths", "_"] {
+            assert!(!disguised(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn gd2_trailers_of_a_request_describe_its_body_and_those_of_an_answer_are_not_fields_of_its_header() {
+        let left = |clean: fn(&mut HeaderMap), names: &[&str]| {
+            let lines: Vec<_> = names.iter().map(|name| (*name, "1")).collect();
+            let mut trailers = fields(&lines);
+            clean(&mut trailers);
+            let mut left: Vec<String> = trailers.keys().map(HeaderName::to_string).collect();
+            left.sort_unstable();
+            left
+        };
+        let names =
+            ["content-digest", "x-amz-checksum-crc32", "grpc-status", "x-own", "x-forwarded-for", "x_real_ip", "set-cookie", "host"];
+        assert_eq!(left(keep_digests, &names), ["content-digest", "x-amz-checksum-crc32"]);
+        assert_eq!(left(clean_trailers, &names), ["content-digest", "grpc-status", "x-amz-checksum-crc32", "x-own"]);
     }
 
     #[test]

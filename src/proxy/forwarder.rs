@@ -1,4 +1,4 @@
-use std::{io, sync::Arc};
+use std::{future, io, sync::Arc};
 
 use axum::body::{Body, HttpBody};
 use http::{Request, Response, StatusCode, Version, request::Parts};
@@ -7,18 +7,21 @@ use hyper_util::client::legacy::{
     self,
     connect::{CaptureConnection, capture_connection},
 };
-use tokio::sync::Semaphore;
 
 use super::{
     answer,
     body::{Absent, Download, Upload},
     connector::{self, Pool},
     error::{BadRequest, BuildError, ForwardError, chain, find},
+    limits::TimeLimits,
     options::{HostField, Options, Protocol},
     origin::Origin,
-    pace::{Pace, TimeLimits, Turn},
+    relay::Relay,
     request::Prepared,
     reserved::Reserved,
+    slots::{Slot, Slots},
+    terms::Terms,
+    transfer::{End, Turn},
     upgrade,
 };
 
@@ -35,7 +38,7 @@ struct Inner {
     pool: Pool,
     /// For requests that ask for an upgrade, if the connections of `pool` may be HTTP/2.
     http1: Option<Pool>,
-    places: Arc<Semaphore>,
+    slots: Slots,
 }
 
 /// Why an attempt got no answer.
@@ -48,13 +51,13 @@ enum Failure {
 impl Forwarder {
     /// For an `https` origin, reads the system's trust roots and blocks for tens of milliseconds.
     pub(crate) fn new(origin: Origin, limits: TimeLimits, options: Options) -> Result<Self, BuildError> {
-        let Options { protocol, reserved, extra_ca, concurrent } = options;
-        let tls = connector::tls(&origin, extra_ca.as_deref())?;
+        let protocol = options.protocol;
+        let tls = connector::tls(&origin, options.extra_ca.as_deref())?;
         let http1 = (origin.is_https() && protocol == Protocol::Negotiated)
-            .then(|| connector::pool(&origin, Protocol::Http1(HostField::Origin), limits, tls.clone()));
-        let pool = connector::pool(&origin, protocol, limits, tls);
-        let places = Arc::new(Semaphore::new(concurrent.min(Semaphore::MAX_PERMITS)));
-        Ok(Self(Arc::new(Inner { origin, protocol, limits, reserved, pool, http1, places })))
+            .then(|| connector::pool(&origin, Protocol::Http1(HostField::Origin), &options, limits, tls.clone()));
+        let pool = connector::pool(&origin, protocol, &options, limits, tls);
+        let slots = Slots::new(options.concurrent);
+        Ok(Self(Arc::new(Inner { origin, protocol, limits, reserved: options.reserved, pool, http1, slots })))
     }
 
     /// Forwards a request and returns the head of the answer, whose body follows as it comes. If the returned future or the body is dropped,
@@ -62,21 +65,24 @@ impl Forwarder {
     ///
     /// An upgraded connection goes on in a task of its own.
     pub(crate) async fn forward(&self, request: Request<Body>) -> Result<Response<Body>, ForwardError> {
+        self.forward_on(request, Terms::default()).await
+    }
+
+    /// The same, on these terms.
+    pub(crate) async fn forward_on(&self, request: Request<Body>, terms: Terms) -> Result<Response<Body>, ForwardError> {
         let inner = &*self.0;
-        let under_way = Arc::clone(&inner.places).try_acquire_owned().map_err(|_| ForwardError::Full)?;
+        let slot = inner.slots.take(terms.source).ok_or(ForwardError::Full)?;
         let Prepared { parts, body, upgrade } = Prepared::new(request, &inner.origin, inner.protocol, &inner.reserved)?;
-        let empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
-        let pace = Arc::new(Pace::new(if empty { Turn::Answer } else { Turn::Upstream }));
-        let answer = inner.send(parts, body, upgrade.is_some(), &pace).await?;
+        let (answer, relay) = inner.send(parts, body, upgrade.is_some(), &slot).await?;
         let (mut head, body) = answer.into_parts();
         answer::check_size(&head.headers)?;
         let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let asked = upgrade.ok_or_else(upgrade::unexpected)?;
-            head = asked.switch(head, inner.limits, under_way)?;
+            head = asked.switch(head, inner.limits, slot, terms.until)?;
             Body::new(Absent)
         } else {
-            answer::clean(&mut head.headers)?;
-            if body.is_end_stream() { Body::new(Absent) } else { Body::new(Download::new(body, pace, inner.limits.idle, under_way)) }
+            answer::clean(&mut head)?;
+            inner.follow(relay, body, slot)
         };
         // The version and what else the connection to the upstream left there is not for the caller.
         let mut answer = Response::new(body);
@@ -87,56 +93,95 @@ impl Forwarder {
 }
 
 impl Inner {
-    async fn send(&self, parts: Parts, body: Body, upgrades: bool, pace: &Arc<Pace>) -> Result<Response<Incoming>, ForwardError> {
+    async fn send(&self, parts: Parts, body: Body, upgrades: bool, slot: &Slot) -> Result<(Response<Incoming>, Arc<Relay>), ForwardError> {
         let pool = self.http1.as_ref().filter(|_| upgrades).unwrap_or(&self.pool);
         // RFC 9110 section 9.2.2: a proxy may repeat a request whose method is safe. A body cannot be repeated, because it is not kept.
         let copy = (parts.method.is_safe() && body.is_end_stream()).then(|| parts.clone());
-        let attempt = match (self.attempt(pool, parts, body, pace).await, copy) {
-            (Err(Failure::Lost(_)), Some(parts)) => self.attempt(pool, parts, Body::empty(), pace).await,
+        let attempt = match (self.attempt(pool, parts, body, slot).await, copy) {
+            (Err(Failure::Lost(_)), Some(parts)) => self.attempt(pool, parts, Body::empty(), slot).await,
             (attempt, _) => attempt,
         };
         attempt.map_err(|(Failure::Lost(error) | Failure::Final(error))| error)
     }
 
-    async fn attempt(&self, pool: &Pool, parts: Parts, body: Body, pace: &Arc<Pace>) -> Result<Response<Incoming>, Failure> {
-        let upload = Upload::new(body, Arc::clone(pace), self.limits.idle, self.reserved.clone());
-        let mut request = Request::from_parts(parts, upload);
+    async fn attempt(&self, pool: &Pool, parts: Parts, body: Body, slot: &Slot) -> Result<(Response<Incoming>, Arc<Relay>), Failure> {
+        let relay = Arc::new(Relay::new(body, slot.clone()));
+        let mut request = Request::from_parts(parts, Upload(Arc::clone(&relay)));
         let mut connection = capture_connection(&mut request);
         let late = async {
-            connected(&mut connection).await;
-            pace.go_on();
-            pace.overdue(self.limits).await;
+            // A connection may also be waited for that another request makes.
+            match tokio::time::timeout(self.limits.connect, connected(&mut connection)).await {
+                Ok(()) => relay.late(self.limits).await,
+                Err(_) => ForwardError::TimedOut,
+            }
         };
-        let answer = tokio::select! {
-            answer = pool.request(request) => answer.map_err(|error| failure(&error, pace.turn()))?,
-            () = late => return Err(Failure::Final(ForwardError::TimedOut)),
+        let answered = tokio::select! {
+            answer = pool.request(request) => Ok(answer),
+            error = late => Err(error),
         };
-        if answer.version() == Version::HTTP_10
-            && let Some(connection) = connection.connection_metadata().as_ref()
-        {
+        let answer = match answered {
+            Ok(answer) => answer.map_err(|error| failure(&error, relay.request.progress().0))?,
+            Err(error) => {
+                if error == ForwardError::TimedOut {
+                    // Over HTTP/2, others would wait on it as well.
+                    retire(&connection);
+                }
+                return Err(Failure::Final(error));
+            }
+        };
+        if answer.version() == Version::HTTP_10 {
             // The client would speak HTTP/1.0 on it from now on, in which a body of unknown length cannot be sent: it would send none.
-            connection.poison();
+            retire(&connection);
         }
-        Ok(answer)
+        if relay.request.progress().0 == Turn::Over(End::Unread) {
+            // A request may have got the connection before it was retired.
+            return Err(Failure::Final(ForwardError::BadAnswer("it is for a request without a body: the upstream speaks HTTP/1.0".into())));
+        }
+        Ok((answer, relay))
+    }
+
+    /// The body of the answer for the caller. The slot is taken until both bodies are over.
+    fn follow(&self, relay: Arc<Relay>, body: Incoming, slot: Slot) -> Body {
+        let body = if body.is_end_stream() {
+            relay.answer.end(End::Done);
+            Body::new(Absent)
+        } else {
+            relay.answer.set(body, slot);
+            relay.answer.begin();
+            Body::new(Download(Arc::clone(&relay)))
+        };
+        relay.watch(self.limits);
+        body
     }
 }
 
 /// Returns when the request has a connection; never, if none can be had.
 async fn connected(connection: &mut CaptureConnection) {
-    drop(connection.wait_for_connection_metadata().await);
+    let none = connection.wait_for_connection_metadata().await.is_none();
+    if none {
+        future::pending().await
+    }
+}
+
+/// Keeps a connection from being used for further requests.
+fn retire(connection: &CaptureConnection) {
+    if let Some(connection) = connection.connection_metadata().as_ref() {
+        connection.poison();
+    }
 }
 
 /// What an error of the client says about the upstream and the caller.
-fn failure(error: &legacy::Error, turn: Turn) -> Failure {
-    match turn {
-        Turn::Stalled => return Failure::Final(ForwardError::Stalled),
-        Turn::Broken => return Failure::Final(BadRequest::Body.into()),
-        Turn::Caller | Turn::Upstream | Turn::Answer => {}
+fn failure(error: &legacy::Error, request: Turn) -> Failure {
+    if request == Turn::Over(End::Broken) {
+        return Failure::Final(BadRequest::Body.into());
+    }
+    let timed_out = find::<tokio::time::error::Elapsed>(error).is_some()
+        || find::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+    if timed_out {
+        return Failure::Final(ForwardError::TimedOut);
     }
     if error.is_connect() {
-        let timed_out = find::<tokio::time::error::Elapsed>(error).is_some()
-            || find::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
-        return Failure::Final(if timed_out { ForwardError::TimedOut } else { ForwardError::Unreachable(chain(error)) });
+        return Failure::Final(ForwardError::Unreachable(chain(error)));
     }
     let unusable = ForwardError::BadAnswer(chain(error).into());
     match find::<hyper::Error>(error) {

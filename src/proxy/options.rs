@@ -10,13 +10,37 @@ pub(crate) struct Options {
     pub(crate) reserved: Reserved,
     /// A file of certificates in PEM, whose issuers are trusted in addition to the system's.
     pub(crate) extra_ca: Option<PathBuf>,
-    /// Maximum number of requests under way, including upgraded connections. Each has a connection to the upstream, unless it is HTTP/2.
+    /// Maximum number of requests under way, including upgraded connections. Each has a connection to the upstream, unless that is HTTP/2:
+    /// then all share one, and the upstream allows only so many on it (often 100); what it does not take in time is answered with 503.
     pub(crate) concurrent: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self { protocol: Protocol::Http1(HostField::Caller), reserved: Reserved::default(), extra_ca: None, concurrent: 1024 }
+    }
+}
+
+impl Options {
+    /// Reduces the number of requests so that there are at most this many connections to the upstream, each of which takes a file descriptor:
+    /// one for every request under way, and as many idle ones.
+    pub(crate) fn within(mut self, connections: usize) -> Self {
+        let most = (connections / 2).max(1);
+        if most < self.concurrent {
+            tracing::warn!(
+                wanted = self.concurrent,
+                requests = most,
+                "fewer requests to the upstream at once than configured: raise the limit of open files"
+            );
+            self.concurrent = most;
+        }
+        self
+    }
+
+    /// How many idle connections a pool keeps. A forwarder has up to two pools.
+    pub(super) fn idle_connections(&self) -> usize {
+        const MOST: usize = 256;
+        (self.concurrent / 2).clamp(1, MOST)
     }
 }
 

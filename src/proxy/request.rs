@@ -5,7 +5,7 @@ use http::{
     Extensions, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, MAX_FORWARDS, TE, TRANSFER_ENCODING, UPGRADE, VIA},
     request::Parts,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     options::Protocol,
     origin::Origin,
     reserved::Reserved,
-    upgrade::Asked,
+    upgrade::{Asked, WEBSOCKET},
 };
 
 /// The name of this program in `Via`.
@@ -37,6 +37,10 @@ impl Prepared {
         if parts.method == Method::CONNECT || parts.method == Method::TRACE {
             return Err(BadRequest::Method);
         }
+        // The upstream could read them as what was refused, removed or set here.
+        if parts.headers.keys().any(fields::is_disguised) {
+            return Err(BadRequest::Spelling);
+        }
         let host = host(&parts)?;
         let uri = target(&parts, origin)?;
         let known_length = length(&parts, &body)?;
@@ -51,16 +55,21 @@ impl Prepared {
         join_cookies(&mut parts);
         set_length(&mut parts, &body, known_length, protocol);
         set_host(&mut parts, host, protocol);
+        // RFC 9110 section 10.1.4 wants `te` in HTTP/1.1. Where the protocol is not known yet, it is left out: in HTTP/2 it is invalid.
+        let connection = match (trailers && matches!(protocol, Protocol::Http1(_)), upgrade.is_some()) {
+            (true, true) => Some("te, upgrade"),
+            (true, false) => Some("te"),
+            (false, true) => Some("upgrade"),
+            (false, false) => None,
+        };
+        if let Some(options) = connection {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static(options));
+        }
         if trailers {
             parts.headers.insert(TE, HeaderValue::from_static("trailers"));
-            // RFC 9110 section 10.1.4 wants it in HTTP/1.1. Where the protocol is not known yet, it is left out: in HTTP/2 it is invalid.
-            if matches!(protocol, Protocol::Http1(_)) {
-                parts.headers.append(CONNECTION, HeaderValue::from_static("te"));
-            }
         }
-        if let Some(asked) = &upgrade {
-            parts.headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
-            parts.headers.insert(UPGRADE, asked.field());
+        if upgrade.is_some() {
+            parts.headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
         }
         parts.uri = uri;
         parts.version = Version::HTTP_11;
@@ -70,8 +79,8 @@ impl Prepared {
     }
 }
 
-/// The host that a request names. HTTP/1.1 requires it (RFC 9112 section 3.2); if the target names it as well, they must not differ: the
-/// upstream would get one, and a rule may have looked at the other (RFC 9113 section 8.3.1).
+/// The host that a request names. HTTP/1.1 requires the field, also beside a target that names a host (RFC 9112 section 3.2); if both do, they
+/// must not differ: the upstream would get one, and a rule may have looked at the other (RFC 9113 section 8.3.1).
 fn host(parts: &Parts) -> Result<Option<HeaderValue>, BadRequest> {
     let field = fields::only(&parts.headers, &HOST).map_err(|_| BadRequest::Host)?;
     let authority = parts.uri.authority().map(Authority::as_str);
@@ -82,8 +91,9 @@ fn host(parts: &Parts) -> Result<Option<HeaderValue>, BadRequest> {
     }
     let host = match (field, authority) {
         (Some(field), _) => field.clone(),
+        (None, _) if parts.version == Version::HTTP_11 => return Err(BadRequest::Host),
         (None, Some(authority)) => HeaderValue::from_str(authority).map_err(|_| BadRequest::Host)?,
-        (None, None) if parts.version == Version::HTTP_10 => return Ok(None),
+        (None, None) if parts.version < Version::HTTP_11 => return Ok(None),
         (None, None) => return Err(BadRequest::Host),
     };
     let valid = Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@') && !host.host().is_empty());
@@ -98,6 +108,10 @@ fn target(parts: &Parts, origin: &Origin) -> Result<Uri, BadRequest> {
     let path = parts.uri.path_and_query().ok_or(BadRequest::Target)?;
     // HTTP/2 carries the path apart from the host, so it may begin with anything.
     if !path.as_str().starts_with('/') && !(path.as_str() == "*" && parts.method == Method::OPTIONS) {
+        return Err(BadRequest::Target);
+    }
+    // An absolute URI without a path means `*` in an OPTIONS (RFC 9112 section 3.2.4), but a rule about paths has seen `/`.
+    if parts.method == Method::OPTIONS && path.as_str() == "/" && *path != PathAndQuery::from_static("/") {
         return Err(BadRequest::Target);
     }
     origin.at(path.clone()).map_err(|_| BadRequest::Target)

@@ -19,11 +19,16 @@ impl Reserved {
         }
     }
 
-    /// Whether an upstream may take `name` for one of them. By RFC 3875 section 4.1.18, CGI and its successors write `-` as `_`, and some
-    /// write other marks so, too. So all marks are the same here.
+    /// Whether an upstream may take `name` for one of them.
     pub(crate) fn contains(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|reserved| reserved.len() == name.as_str().len() && folded(reserved).eq(folded(name.as_str())))
+        self.0.iter().any(|reserved| alike(reserved, name.as_str()))
     }
+}
+
+/// Whether an upstream may take one name of a field for the other. By RFC 3875 section 4.1.18, CGI and its successors write `-` as `_`, and
+/// some write other marks so, too. So all marks are the same here.
+pub(super) fn alike(one: &str, other: &str) -> bool {
+    one.len() == other.len() && folded(one).eq(folded(other))
 }
 
 fn folded(name: &str) -> impl Iterator<Item = u8> {

@@ -1,21 +1,21 @@
 //! Upstreams that are dead, silent, or answer nonsense, and callers that stop.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use axum::body::{Body, Bytes};
-use futures_util::stream;
-use http::Request;
-use tokio::net::TcpListener;
+use futures_util::{FutureExt, StreamExt, stream};
+use http_body_util::BodyExt;
+use tokio::net::TcpSocket;
 
-use super::{Between, LONG, SHORT, Wire, origin, serve, within_a_minute};
-use crate::proxy::{ForwardError, Forwarder, Options, TimeLimits};
+use super::{Between, LONG, SHORT, Wire, request, serve, within_a_minute};
+use crate::proxy::{ForwardError, Forwarder, Options, Terms, TimeLimits};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// The status of an answer, and its text.
 async fn refusal(caller: &mut Wire) -> (String, String) {
     let head = caller.head().await;
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse::<usize>().unwrap();
     while caller.received.len() < length {
         assert_ne!(within_a_minute(tokio::io::AsyncReadExt::read_buf(&mut caller.stream, &mut caller.received)).await.unwrap(), 0);
     }
@@ -25,9 +25,11 @@ async fn refusal(caller: &mut Wire) -> (String, String) {
 
 #[tokio::test]
 async fn gd2_a_dead_upstream_is_502_before_the_body_is_asked_for() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let forwarder = Forwarder::new(origin(&closed), LONG, Options::default()).unwrap();
-    drop(closed);
+    // Bound, so that no one else gets its port, and not listened on.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let origin = format!("http://{}", closed.local_addr().unwrap()).parse().unwrap();
+    let forwarder = Forwarder::new(origin, LONG, Options::default()).unwrap();
     let server = serve(forwarder).await;
     let mut caller = Wire::new(tokio::net::TcpStream::connect(server).await.unwrap());
     caller.send("PUT /secret-path HTTP/1.1\r\nHost: secret-host\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").await;
@@ -186,24 +188,9 @@ async fn gd2_a_caller_whose_body_does_not_come_is_408_and_one_whose_body_breaks_
     assert_eq!(upstream.rest().await, "");
 
     let pieces = stream::iter([Ok(Bytes::from_static(b"hello")), Err(std::io::Error::other("gone"))]);
-    let request = Request::post("http://x/").body(Body::from_stream(pieces)).unwrap();
-    let refused = within_a_minute(between.forwarder.forward(request)).await.unwrap_err();
+    let refused = within_a_minute(between.forwarder.forward(request("POST", Body::from_stream(pieces)))).await.unwrap_err();
     assert_eq!(refused.status(), 400);
     assert!(!refused.to_string().contains("gone"), "{refused}");
-}
-
-#[tokio::test]
-async fn gd2_an_upstream_that_stops_reading_is_504() {
-    let between = Between::new(TimeLimits { idle: SHORT, ..LONG }, Options::default()).await;
-    let endless = stream::repeat(Ok::<_, Infallible>(Bytes::from(vec![b'x'; 64 * 1024])));
-    let request = Request::post("http://x/").body(Body::from_stream(endless)).unwrap();
-    let upstream = async {
-        let mut upstream = between.accept().await;
-        upstream.head().await;
-        upstream
-    };
-    let (refused, _upstream) = within_a_minute(async { tokio::join!(between.forwarder.forward(request), upstream) }).await;
-    assert_eq!(refused.unwrap_err(), ForwardError::TimedOut);
 }
 
 #[tokio::test]
@@ -226,4 +213,81 @@ async fn gd2_requests_beyond_the_maximum_are_503() {
     upstream.head().await;
     upstream.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     assert!(third.head().await.starts_with("http/1.1 204 "));
+}
+
+#[tokio::test]
+async fn gd2_a_source_leaves_room_for_another_one() {
+    let between = Between::new(LONG, Options { concurrent: 2, ..Options::default() }).await;
+    let forward = |source: &str| {
+        let terms = Terms { source: Some(source.parse().unwrap()), ..Terms::default() };
+        Box::pin(between.forwarder.forward_on(request("GET", Body::empty()), terms))
+    };
+    let (mut first, mut other) = (forward("192.0.2.1"), forward("192.0.2.2"));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert_eq!(forward("192.0.2.1").await.unwrap_err(), ForwardError::Full);
+    assert!(other.as_mut().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn gd2_a_request_is_under_way_until_its_body_ends_even_after_the_answer() {
+    let between = Between::new(LONG, Options { concurrent: 1, ..Options::default() }).await;
+    let mut caller = between.ask("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello").await;
+    let mut upstream = between.accept().await;
+    upstream.receive("hello").await;
+    upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
+    caller.receive("ok").await;
+    let mut second = between.ask(GET).await;
+    assert_eq!(refusal(&mut second).await.0, "503");
+    caller.send("world").await;
+    upstream.receive("world").await;
+    second.send(GET).await;
+    between.accept().await.head().await;
+}
+
+#[tokio::test]
+async fn gd2_a_request_whose_rest_does_not_come_after_the_answer_is_cut_off() {
+    let between = Between::new(TimeLimits { idle: SHORT, ..LONG }, Options { concurrent: 1, ..Options::default() }).await;
+    let mut caller = between.ask("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello").await;
+    let mut upstream = between.accept().await;
+    upstream.receive("hello").await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    caller.receive("ok").await;
+    assert_eq!(upstream.rest().await, "");
+    let _second = between.ask(GET).await;
+    between.accept().await.head().await;
+}
+
+#[tokio::test]
+async fn gd2_a_request_that_is_cancelled_while_the_upstream_does_not_read_ends() {
+    let between = Between::new(TimeLimits { idle: SHORT, ..LONG }, Options { concurrent: 1, ..Options::default() }).await;
+    let forwarder = between.forwarder.clone();
+    let endless = Body::from_stream(stream::repeat(Bytes::from(vec![b'x'; 64 * 1024])).map(Ok::<_, Infallible>));
+    let forwarding = tokio::spawn(async move { forwarder.forward(request("POST", endless)).await });
+    let mut upstream = between.accept().await;
+    upstream.head().await;
+    forwarding.abort();
+    let its_slot_is_free = async {
+        while between.forwarder.forward(request("GET", Body::empty())).now_or_never().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within_a_minute(its_slot_is_free).await;
+}
+
+#[tokio::test]
+async fn gd2_an_early_answer_is_not_lost_when_the_upstream_closes_without_reading_the_request() {
+    let between = Between::new(LONG, Options::default()).await;
+    for _ in 0..20 {
+        let endless = Body::from_stream(stream::repeat(Bytes::from(vec![b'x'; 64 * 1024])).map(Ok::<_, Infallible>));
+        let upstream = async {
+            let mut upstream = between.accept().await;
+            upstream.head().await;
+            upstream.send("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmany").await;
+            // The kernel resets the connection, because there is something to read.
+        };
+        let both = async { tokio::join!(between.forwarder.forward(request("POST", endless)), upstream) };
+        let answer = within_a_minute(both).await.0.unwrap();
+        assert_eq!(answer.status(), 413);
+        assert_eq!(within_a_minute(answer.into_body().collect()).await.unwrap().to_bytes(), "many");
+    }
 }

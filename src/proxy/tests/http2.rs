@@ -1,10 +1,10 @@
 //! HTTP/2 on either side, and TLS.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -18,12 +18,13 @@ use hyper_util::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Between, LONG, SHORT, serve, within_a_minute};
+use super::{Between, LONG, SHORT, request, serve, within_a_minute};
 use crate::proxy::{ForwardError, Forwarder, Options, Protocol, Reserved, TimeLimits};
 
 /// Sends a request over HTTP/2.
@@ -36,7 +37,8 @@ async fn ask(server: SocketAddr, request: Request<Body>) -> Response<Incoming> {
 
 /// A body of unknown length, with trailers.
 fn with_trailers(data: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
-    let trailers: HeaderMap = trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    let parsed = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
+    let trailers: HeaderMap = trailers.iter().map(parsed).collect();
     let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from_static(data.as_bytes()))), Ok(Frame::trailers(trailers))];
     Body::new(StreamBody::new(stream::iter(frames)))
 }
@@ -70,8 +72,8 @@ async fn gd2_http_2_becomes_http_1_1() {
         .header("cookie", "a=1")
         .header("cookie", "b=2")
         .header("te", "trailers")
-        .header("trailer", "x-sum, x-token-subject")
-        .body(with_trailers("hi", &[("x-sum", "1"), ("x-token-subject", "eve")]))
+        .header("trailer", "content-digest, x-token-subject")
+        .body(with_trailers("hi", &[("content-digest", "1"), ("x-token-subject", "eve")]))
         .unwrap();
     let asked = tokio::spawn(ask(between.server, request));
     let mut upstream = between.accept().await;
@@ -80,7 +82,7 @@ async fn gd2_http_2_becomes_http_1_1() {
     for line in ["host: api.example", "cookie: a=1; b=2", "te: trailers", "transfer-encoding: chunked", "via: 2 sealwright"] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {head}");
     }
-    assert_eq!(upstream.receive("\r\n\r\n").await, "2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n");
+    assert_eq!(upstream.receive("\r\n\r\n").await, "2\r\nhi\r\n0\r\ncontent-digest: 1\r\n\r\n");
     upstream
         .send(
             "HTTP/1.1 200 OK\r\nConnection: close\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nyes\r\n0\r\nX-Sum: 2\r\n\r\n",
@@ -90,6 +92,105 @@ async fn gd2_http_2_becomes_http_1_1() {
     assert!(answer.status() == 200 && !answer.headers().contains_key("connection"));
     let (text, trailers) = read(answer.into_body()).await;
     assert_eq!((text.as_str(), &trailers["x-sum"]), ("yes", &"2".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn gd2_an_answer_without_a_body_announces_none_over_http_2() {
+    let between = Between::new(LONG, Options::default()).await;
+    let asked = tokio::spawn(ask(between.server, Request::get("http://x/").body(Body::empty()).unwrap()));
+    let mut upstream = between.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n").await;
+    let answer = within_a_minute(asked).await.unwrap();
+    assert!(answer.status() == 204 && !answer.headers().contains_key("content-length"), "{answer:?}");
+    assert_eq!(read(answer.into_body()).await.0, "");
+}
+
+#[tokio::test]
+async fn gd2_a_caller_over_http_2_that_does_not_read_is_cut_off_and_its_slot_is_free() {
+    let between = Between::new(TimeLimits { idle: SHORT, ..LONG }, Options { concurrent: 1, ..Options::default() }).await;
+    let get = || Request::get("http://x/").body(Body::empty()).unwrap();
+    let asked = tokio::spawn(ask(between.server, get()));
+    let mut upstream = between.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").await;
+    let answer = within_a_minute(asked).await.unwrap();
+    let piece = vec![b'x'; 64 * 1024];
+    within_a_minute(async { while upstream.stream.write_all(&piece).await.is_ok() {} }).await;
+    let _other = tokio::spawn(ask(between.server, get()));
+    between.accept().await.head().await;
+    assert!(within_a_minute(answer.into_body().collect()).await.is_err());
+}
+
+#[tokio::test]
+async fn gd2_an_http_2_connection_on_which_an_answer_is_late_is_not_used_again() {
+    let options = Options { protocol: Protocol::Http2, ..Options::default() };
+    let between = Between::new(TimeLimits { answer: SHORT, ..LONG }, options).await;
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let both = async { tokio::join!(between.forwarder.forward(request("GET", Body::empty())), between.accept()) };
+        let (forwarded, upstream) = within_a_minute(both).await;
+        assert_eq!(forwarded.unwrap_err(), ForwardError::TimedOut);
+        silent.push(upstream);
+    }
+}
+
+/// Serves an upstream over HTTP/2 that allows so many streams at once. `/never` is not answered, but its arrival is notified; other
+/// answers have 100 KiB.
+fn serve_streams(upstream: TcpListener, streams: u32) -> Arc<Notify> {
+    let arrived = Arc::new(Notify::new());
+    let notify = Arc::clone(&arrived);
+    tokio::spawn(async move {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let notify = Arc::clone(&notify);
+            async move {
+                if request.uri().path() == "/never" {
+                    notify.notify_one();
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, Infallible>(Response::new(Body::from(vec![b'x'; 100 * 1024])))
+            }
+        });
+        let stream = TokioIo::new(upstream.accept().await.unwrap().0);
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http2().max_concurrent_streams(streams);
+        let _ = builder.serve_connection(stream, service).await;
+    });
+    arrived
+}
+
+#[tokio::test]
+async fn gd2_callers_that_do_not_read_do_not_keep_others_from_an_http_2_upstream() {
+    const UNREAD: usize = 300;
+    let options = Options { protocol: Protocol::Http2, concurrent: UNREAD + 1, ..Options::default() };
+    let Between { upstream, forwarder, .. } = Between::new(LONG, options).await;
+    serve_streams(upstream, 1000);
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        unread.push(within_a_minute(forwarder.forward(request("GET", Body::empty()))).await.unwrap());
+    }
+    let answer = within_a_minute(forwarder.forward(request("GET", Body::empty()))).await.unwrap();
+    assert_eq!(within_a_minute(answer.into_body().collect()).await.unwrap().to_bytes().len(), 100 * 1024);
+}
+
+#[tokio::test]
+async fn gd2_a_request_for_which_an_http_2_upstream_has_no_stream_is_503() {
+    // The connection itself has to be made within this time.
+    let limits = TimeLimits { connect: Duration::from_secs(2), ..LONG };
+    let Between { upstream, forwarder, .. } = Between::new(limits, Options { protocol: Protocol::Http2, ..Options::default() }).await;
+    let arrived = serve_streams(upstream, 1);
+    // With the first answer, the forwarder knows how many streams there are.
+    let answer = within_a_minute(forwarder.forward(request("GET", Body::empty()))).await.unwrap();
+    within_a_minute(answer.into_body().collect()).await.unwrap();
+    let mut never = request("GET", Body::empty());
+    *never.uri_mut() = "/never".parse().unwrap();
+    let mut waiting = Box::pin(forwarder.forward(never));
+    tokio::select! {
+        _ = &mut waiting => panic!("it is not answered"),
+        () = within_a_minute(arrived.notified()) => {}
+    }
+    let refused = within_a_minute(forwarder.forward(request("POST", Body::from("hello")))).await.unwrap_err();
+    assert_eq!((&refused, refused.status().as_u16()), (&ForwardError::Full, 503));
 }
 
 #[tokio::test]
@@ -111,7 +212,7 @@ async fn gd2_http_2_reaches_the_upstream_as_http_2_with_trailers() {
     let upstream = between.upstream.local_addr().unwrap();
     let request = Request::post("http://api.example/orders.Orders/List")
         .header("te", "trailers")
-        .body(with_trailers("hi", &[("x-sum", "1"), ("authorization", "Bearer y")]))
+        .body(with_trailers("hi", &[("content-digest", "1"), ("authorization", "Bearer y")]))
         .unwrap();
     let asked = tokio::spawn(ask(between.server, request));
     let stream = within_a_minute(between.upstream.accept()).await.unwrap().0;
@@ -122,7 +223,7 @@ async fn gd2_http_2_reaches_the_upstream_as_http_2_with_trailers() {
     assert_eq!(header("x-host"), upstream.to_string());
     let (text, trailers) = read(answer.into_body()).await;
     assert_eq!(text, "hi");
-    assert_eq!((&trailers["x-sum"], &trailers["x-status"]), (&"1".parse().unwrap(), &"0".parse().unwrap()));
+    assert_eq!((&trailers["content-digest"], &trailers["x-status"]), (&"1".parse().unwrap(), &"0".parse().unwrap()));
     assert!(!trailers.contains_key("authorization"));
 }
 
@@ -175,7 +276,7 @@ async fn gd2_an_upstream_whose_certificate_is_not_trusted_or_that_is_silent_in_t
         let options = Options { extra_ca: Some(root.path().to_owned()), ..Options::default() };
         Forwarder::new(origin.parse().unwrap(), limits, options).unwrap()
     };
-    let request = || Request::get("http://api.example/").body(Body::empty()).unwrap();
+    let request = || request("GET", Body::empty());
     let accepted = async { stranger.accept(upstream.accept().await.unwrap().0).await.is_err() };
     let forwarder = build(LONG);
     let (forwarded, refused) = within_a_minute(async { tokio::join!(forwarder.forward(request()), accepted) }).await;

@@ -1,6 +1,8 @@
 //! What of a request and an answer passes, and which are refused.
 
-use super::{Between, LONG};
+use axum::body::Body;
+
+use super::{Between, LONG, request};
 use crate::proxy::{HostField, Options, Protocol, Reserved};
 
 async fn between() -> Between {
@@ -20,7 +22,7 @@ async fn gd2_fields_that_are_for_one_connection_end_there_in_both_directions() {
             "GET /a%2Fb//c?d=%20 HTTP/1.1\r\nHost: api.example:8080\r\nConnection: keep-alive, X-Own\r\nConnection: TE, Upgrade, HTTP2-Settings\r\n\
              X-Own: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic x\r\nTE: gzip, trailers\r\n\
              Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\nX-Token-Subject: alice\r\nAuthorization: Bearer x\r\nCookie: a=1\r\nCookie: b=2\r\n\
-             Via: 1.1 gateway\r\nX-Kept: 1\r\n\r\n",
+             Via: 1.1 gateway\r\nX-Kept: 1\r\nX_Kept: 1\r\n\r\n",
         )
         .await;
     let mut upstream = between.accept().await;
@@ -36,6 +38,7 @@ async fn gd2_fields_that_are_for_one_connection_end_there_in_both_directions() {
         "via: 1.1 gateway",
         "via: 1.1 sealwright",
         "x-kept: 1",
+        "x_kept: 1",
     ] {
         assert!(has(&head, line), "{line} is missing in {head}");
     }
@@ -45,7 +48,7 @@ async fn gd2_fields_that_are_for_one_connection_end_there_in_both_directions() {
     upstream
         .send(
             "HTTP/1.1 200 Fine\r\nConnection: X-Own\r\nX-Own: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n\
-             Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Kept: 2\r\nContent-Length: 2\r\n\r\nok",
+             Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nSet_Cookie: c=3\r\nContent.Length: 3\r\nX-Kept: 2\r\nContent-Length: 2\r\n\r\nok",
         )
         .await;
     let head = caller.head().await;
@@ -53,7 +56,7 @@ async fn gd2_fields_that_are_for_one_connection_end_there_in_both_directions() {
     for line in ["set-cookie: a=1", "set-cookie: b=2", "x-kept: 2", "content-length: 2"] {
         assert!(has(&head, line), "{line} is missing in {head}");
     }
-    for name in ["x-own", "keep-alive", "proxy-", "upgrade"] {
+    for name in ["x-own", "keep-alive", "proxy-", "upgrade", "set_cookie", "content.length"] {
         assert!(!head.contains(name), "{name} is in {head}");
     }
     caller.receive("ok").await;
@@ -70,6 +73,7 @@ async fn gd2_a_request_that_two_programs_may_read_differently_is_refused() {
         "GET / HTTP/1.1\r\nHost: a@x\r\n\r\n".to_owned(),
         "GET / HTTP/1.1\r\nHost: x/y\r\n\r\n".to_owned(),
         "GET http://x/ HTTP/1.1\r\nHost: y\r\n\r\n".to_owned(),
+        "GET http://x/ HTTP/1.1\r\n\r\n".to_owned(),
         "GET http://a@x/ HTTP/1.1\r\nHost: a@x\r\n\r\n".to_owned(),
         "GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
         "GET http://x?y HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
@@ -78,17 +82,14 @@ async fn gd2_a_request_that_two_programs_may_read_differently_is_refused() {
         "CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n".to_owned(),
         "TRACE / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
         "OPTIONS / HTTP/1.1\r\nHost: x\r\nMax-Forwards: 0\r\n\r\n".to_owned(),
-        "POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+        "OPTIONS http://x HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
     ];
     requests.extend(
         [
-            "Content-Length: 5\r\nContent-Length: 6",
-            "Content-Length: +5",
-            "Content-Length: 5, 5",
-            "Content-Length: 0x5",
-            "Transfer-Encoding: gzip, chunked",
-            "Transfer-Encoding: chunked, identity",
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Content_Length: 5",
+            "Transfer.Encoding: chunked",
+            "X_Forwarded_For: 192.0.2.1",
+            "x-forwarded_host: y",
             "Connection: close, X-Token-Subject",
             "Connection: x_token_subject",
             "Connection: close\r\nConnection: Host",
@@ -105,6 +106,31 @@ async fn gd2_a_request_that_two_programs_may_read_differently_is_refused() {
         let head = caller.head().await;
         assert_eq!(head.split(' ').nth(1), Some("400"), "{request}: {head}");
         assert!(between.is_left_alone(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn gd2_an_ambiguous_length_is_refused_also_where_the_connection_to_the_caller_accepts_it() {
+    let between = between().await;
+    for lines in [
+        &[("content-length", "5"), ("content-length", "5")][..],
+        &[("content-length", "5"), ("content-length", "6")],
+        &[("content-length", "6")],
+        &[("content-length", "+5")],
+        &[("content-length", "5, 5")],
+        &[("content-length", "0x5")],
+        &[("content-length", "5"), ("transfer-encoding", "chunked")],
+        &[("transfer-encoding", "gzip, chunked")],
+        &[("transfer-encoding", "chunked, identity")],
+        &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+    ] {
+        let mut request = request("POST", Body::from("hello"));
+        for (name, value) in lines {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        let refused = between.forwarder.forward(request).await.unwrap_err();
+        assert_eq!(refused.status(), 400, "{lines:?}");
+        assert!(between.is_left_alone(), "{lines:?}");
     }
 }
 
@@ -180,6 +206,7 @@ async fn gd2_answers_without_a_body_keep_what_they_say_about_it() {
         ("HEAD", "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", None),
         ("GET", "304 Not Modified\r\nETag: \"1\"\r\n\r\n", None),
         ("GET", "204 No Content\r\n\r\n", None),
+        ("GET", "204 No Content\r\nContent-Length: 0\r\n\r\n", None),
         ("DELETE", "200 OK\r\nContent-Length: 0\r\n\r\n", Some("content-length: 0")),
         ("GET", "404 Not Found\r\nContent-Length: 2\r\n\r\nno", Some("content-length: 2")),
     ] {

@@ -18,10 +18,10 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
-use super::{Forwarder, Options, Origin, TimeLimits};
+use super::{Forwarder, Options, Origin, Terms, TimeLimits};
 
 /// Time limits that no test reaches.
 const LONG: TimeLimits = TimeLimits { connect: Duration::from_secs(60), answer: Duration::from_secs(60), idle: Duration::from_secs(60) };
@@ -41,7 +41,13 @@ struct Between {
 
 impl Between {
     async fn new(limits: TimeLimits, options: Options) -> Self {
-        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // A body soon fills the buffers of the kernel, which would grow otherwise.
+        const BUFFER: u32 = 256 * 1024;
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(BUFFER).unwrap();
+        socket.set_send_buffer_size(BUFFER).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let upstream = socket.listen(64).unwrap();
         let forwarder = Forwarder::new(origin(&upstream), limits, options).unwrap();
         let server = serve(forwarder.clone()).await;
         Self { upstream, forwarder, server }
@@ -75,16 +81,20 @@ fn origin(upstream: &TcpListener) -> Origin {
 
 /// Serves a forwarder. An error is answered with its status and its message.
 async fn serve(forwarder: Forwarder) -> SocketAddr {
+    serve_on(forwarder, Terms::default).await
+}
+
+async fn serve_on(forwarder: Forwarder, terms: impl Fn() -> Terms + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let forwarder = forwarder.clone();
+            let (forwarder, terms) = (forwarder.clone(), terms.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let forwarder = forwarder.clone();
-                    async move { Ok::<_, Infallible>(answer(&forwarder, request).await) }
+                    let (forwarder, terms) = (forwarder.clone(), terms());
+                    async move { Ok::<_, Infallible>(answer(&forwarder, request, terms).await) }
                 });
                 let builder = auto::Builder::new(TokioExecutor::new());
                 let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
@@ -94,8 +104,8 @@ async fn serve(forwarder: Forwarder) -> SocketAddr {
     addr
 }
 
-async fn answer(forwarder: &Forwarder, request: Request<Incoming>) -> Response<Body> {
-    match forwarder.forward(request.map(Body::new)).await {
+async fn answer(forwarder: &Forwarder, request: Request<Incoming>, terms: Terms) -> Response<Body> {
+    match forwarder.forward_on(request.map(Body::new), terms).await {
         Ok(answer) => answer,
         Err(error) => {
             let mut answer = Response::new(Body::from(error.to_string()));
@@ -103,6 +113,11 @@ async fn answer(forwarder: &Forwarder, request: Request<Incoming>) -> Response<B
             answer
         }
     }
+}
+
+/// A request as a server gets it over HTTP/1.1.
+fn request(method: &str, body: Body) -> Request<Body> {
+    Request::builder().method(method).uri("/").header("host", "x").body(body).unwrap()
 }
 
 /// One end of a connection.

@@ -1,9 +1,10 @@
 //! Connections that change their protocol.
 
-use tokio::io::AsyncWriteExt;
+use futures_util::FutureExt;
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::oneshot};
 
-use super::{Between, LONG, SHORT};
-use crate::proxy::{Options, Protocol, TimeLimits};
+use super::{Between, LONG, SHORT, Wire, serve_on};
+use crate::proxy::{Options, Protocol, Terms, TimeLimits};
 
 const WEBSOCKET: &str =
     "GET /chat HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket, h2c\r\nSec-WebSocket-Key: a\r\n\r\n";
@@ -65,7 +66,8 @@ async fn gd2_an_upgrade_that_would_hide_requests_or_whose_begin_is_unclear_is_no
     let between = Between::new(LONG, Options::default()).await;
     for (head, body) in [
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a\r\n\r\n", ""),
-        ("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: HTTP/2.0, TLS/1.2\r\n\r\n", ""),
+        ("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: HTTP/2.0, TLS/1.2, tcp, my-websocket\r\n\r\n", ""),
+        ("POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", ""),
         ("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n", ""),
         ("GET / HTTP/1.0\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", ""),
         ("POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\n", "hi"),
@@ -107,4 +109,32 @@ async fn gd2_without_tls_a_negotiated_protocol_is_http_1_and_upgrades() {
     assert!(upstream.head().await.contains("\r\nupgrade: websocket\r\n"));
     upstream.send(&format!("{SWITCHES}hello")).await;
     caller.receive("hello").await;
+}
+
+#[tokio::test]
+async fn gd2_a_request_has_one_connection_field() {
+    let between = Between::new(LONG, Options::default()).await;
+    let _caller = between
+        .ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: TE\r\nConnection: Upgrade\r\nTE: trailers\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    let head = between.accept().await.head().await;
+    assert!(head.contains("\r\nconnection: te, upgrade\r\n") && head.matches("connection:").count() == 1, "{head}");
+}
+
+#[tokio::test]
+async fn gd2_an_upgraded_connection_ends_when_the_right_to_it_does() {
+    let between = Between::new(LONG, Options::default()).await;
+    let (end, ended) = oneshot::channel::<()>();
+    let ended = ended.map(drop).shared();
+    let server = serve_on(between.forwarder.clone(), move || Terms { until: Some(ended.clone().boxed()), ..Terms::default() }).await;
+    let mut caller = Wire::new(TcpStream::connect(server).await.unwrap());
+    caller.send(WEBSOCKET).await;
+    let mut upstream = between.accept().await;
+    upstream.head().await;
+    upstream.send(&format!("{SWITCHES}hello")).await;
+    caller.receive("hello").await;
+    caller.send("hi").await;
+    upstream.receive("hi").await;
+    drop(end);
+    assert_eq!((caller.rest().await, upstream.rest().await), (String::new(), String::new()));
 }

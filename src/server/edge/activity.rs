@@ -1,6 +1,7 @@
 //! The activity of a connection and its time limits.
 //!
-//! Only requests count as activity: a connection that only sends PING, SETTINGS, WINDOW_UPDATE or part of a header is idle.
+//! Only requests count as activity: a connection that only sends PING, SETTINGS, WINDOW_UPDATE or part of a header is idle. And only their
+//! bodies count as progress: a client that does not read its answers cannot keep them by sending such frames.
 
 use std::{
     net::IpAddr,
@@ -46,13 +47,14 @@ pub(super) struct Activity {
     clock: Stopwatch,
     traffic: Traffic,
     opened: u64,
-    /// When the last request ended, or the first of those under way began; with streams, also when a byte of one last moved.
+    /// When the last request ended, or the first of those under way began; with streams, also when one last made progress.
     pub(super) changed: AtomicU64,
     under_way: AtomicU32,
     /// When the first byte of an incomplete request arrived; 0 if there is none.
     partial_since: AtomicU64,
     requested: AtomicBool,
     http2: AtomicBool,
+    upgraded: AtomicBool,
     /// Whether its next answer is the last one.
     last: AtomicBool,
     order: AtomicU8,
@@ -74,6 +76,7 @@ impl Activity {
             partial_since: AtomicU64::new(0),
             requested: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
             last: AtomicBool::new(false),
             order: AtomicU8::new(Order::Stay as u8),
             ordered: AtomicU64::new(0),
@@ -100,17 +103,23 @@ impl Activity {
         UnderWay(Arc::clone(self))
     }
 
+    /// Records that the connection has been upgraded. It is under way until its stream is closed.
+    pub(super) fn upgrade(self: &Arc<Self>) -> UnderWay {
+        self.upgraded.store(true, SeqCst);
+        self.begin(false)
+    }
+
     /// Records that bytes have arrived.
     pub(super) fn note_bytes(&self) {
         if self.is_idle() && self.partial_since.load(SeqCst) == 0 {
             self.partial_since.store(self.now().max(1), SeqCst);
         }
-        self.note_progress();
+        self.note_moved();
     }
 
-    /// Records that bytes have moved, in either direction. Only while requests are under way do they count as progress.
-    pub(super) fn note_progress(&self) {
-        if self.traffic.streams() && !self.is_idle() {
+    /// Records that bytes have moved, in either direction. They are progress once they belong to another protocol than HTTP.
+    pub(super) fn note_moved(&self) {
+        if self.upgraded.load(SeqCst) {
             self.changed.store(self.now(), SeqCst);
         }
     }
@@ -190,6 +199,16 @@ impl Activity {
 /// A request under way, until its answer has been sent.
 #[derive(Debug)]
 pub(super) struct UnderWay(Arc<Activity>);
+
+impl UnderWay {
+    /// Records that its answer has begun, or that a piece of its body or its answer's has moved. With small messages, that is not progress:
+    /// each has to end soon.
+    pub(super) fn note_progress(&self) {
+        if self.0.traffic.streams() {
+            self.0.changed.store(self.0.now(), SeqCst);
+        }
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -328,22 +347,22 @@ mod tests {
     }
 
     #[test]
-    fn gd2_only_bytes_of_a_request_are_progress_of_a_stream() {
+    fn gd2_bytes_are_progress_of_a_stream_if_they_are_of_a_body_or_of_an_upgraded_connection() {
         let limits = ConnectionLimits { traffic: Traffic::Streams { quiet: Duration::from_secs(120) }, ..LIMITS };
         let (stream, messages) = (with(limits), activity());
-        let set_back = |activity: &Activity| activity.changed.store(u64::MAX, SeqCst);
-        set_back(&stream);
-        stream.note_bytes();
-        stream.note_progress();
-        assert_eq!(stream.changed.load(SeqCst), u64::MAX, "no request is under way");
-        let _requests = (stream.begin(false), messages.begin(false));
-        for noted in [Activity::note_bytes, Activity::note_progress] {
-            set_back(&stream);
-            set_back(&messages);
-            noted(&stream);
-            noted(&messages);
-            assert_ne!(stream.changed.load(SeqCst), u64::MAX);
-            assert_eq!(messages.changed.load(SeqCst), u64::MAX, "a request that trickles has stalled");
-        }
+        let progresses = |activity: &Activity, note: &dyn Fn()| {
+            activity.changed.store(u64::MAX, SeqCst);
+            note();
+            activity.changed.load(SeqCst) != u64::MAX
+        };
+        let (request, message) = (stream.begin(true), messages.begin(false));
+        assert!(!progresses(&stream, &|| stream.note_bytes()), "it may be a PING");
+        assert!(!progresses(&stream, &|| stream.note_moved()), "it may be the answer to one");
+        assert!(progresses(&stream, &|| request.note_progress()));
+        assert!(!progresses(&messages, &|| message.note_progress()), "a request that trickles has stalled");
+        drop(request);
+        let _upgraded = stream.upgrade();
+        assert!(progresses(&stream, &|| stream.note_bytes()));
+        assert!(progresses(&stream, &|| stream.note_moved()));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody},
+    body::{Bytes, HttpBody},
     extract::Request,
     http::{HeaderValue, StatusCode, Version, header},
 };
@@ -21,16 +21,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulConnection},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use super::{
     activity::{Activity, Order, UnderWay},
     budget::MemoryShare,
+    control::{Control, Controlled, control},
     peer::Peer,
     socket::Stream,
     tls::Tls,
@@ -113,28 +111,30 @@ impl Serving {
 
     async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, activity: &Arc<Activity>) {
         let (router, doing, address) = (self.router.clone(), Arc::clone(activity), peer.address);
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let version = request.version();
-            let under_way = doing.begin(version >= Version::HTTP_2);
+            let under_way = Arc::new(doing.begin(version >= Version::HTTP_2));
+            let mut request = request.map(|body| CountedBody { body, under_way: Arc::clone(&under_way) });
             request.extensions_mut().insert(peer.clone());
             let (answer, doing) = (router.clone().oneshot(request), Arc::clone(&doing));
             async move {
                 let mut response = answer.await?;
+                under_way.note_progress();
                 // After 101, the connection ends with the other protocol.
                 let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 if doing.is_last() && version < Version::HTTP_2 && !switches {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response.map(|body| AnswerBody { body, _under_way: under_way }))
+                Ok::<_, Infallible>(response.map(|body| CountedBody { body, under_way }))
             }
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.traffic.write_limit()));
-        let (open, cut) = oneshot::channel();
-        let cut = self.traffic.streams().then_some(cut);
-        let stream = ObservedStream { stream: Box::pin(stream), activity: Arc::clone(activity), cut };
+        let (control, controlled) = control();
+        let controlled = self.traffic.streams().then_some(controlled);
+        let stream = ObservedStream { stream: Box::pin(stream), activity: Arc::clone(activity), controlled };
         drive(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service), activity, address).await;
-        outlive(open, activity).await;
+        outlive(control, activity).await;
     }
 }
 
@@ -166,18 +166,16 @@ where
     }
 }
 
-/// Keeps the place of a connection that has been upgraded, until its stream has ended or has to end. `open` is the other end of the stream's
-/// `cut`.
-async fn outlive(mut open: oneshot::Sender<Infallible>, activity: &Arc<Activity>) {
-    if open.is_closed() {
+/// Keeps the place of a connection that has been upgraded until its stream is closed, and ends it if it has to.
+async fn outlive(mut stream: Control, activity: &Arc<Activity>) {
+    if stream.is_dropped() {
         return;
     }
-    let _under_way = activity.begin(false);
+    let _under_way = activity.upgrade();
     loop {
         tokio::select! {
-            () = open.closed() => return,
-            // Dropping `open` ends the stream.
-            order = activity.new_order() => if order == Order::Close { return },
+            () = stream.dropped() => return,
+            order = activity.new_order() => if order == Order::Close { stream.end() },
         }
     }
 }
@@ -186,24 +184,26 @@ async fn outlive(mut open: oneshot::Sender<Infallible>, activity: &Arc<Activity>
 struct ObservedStream<S> {
     stream: Pin<Box<S>>,
     activity: Arc<Activity>,
-    /// Ends the stream when its sender is dropped. Only there if the stream may be upgraded, and so outlive its connection.
-    cut: Option<oneshot::Receiver<Infallible>>,
+    /// Only there if the stream may be upgraded, and so outlive its connection.
+    controlled: Option<Controlled>,
 }
 
 impl<S> ObservedStream<S> {
+    fn check_writer(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.controlled.as_ref().map_or(Ok(()), |controlled| controlled.check_writer(cx))
+    }
+
     fn note_written(&self, written: &Poll<io::Result<usize>>) {
         if matches!(written, Poll::Ready(Ok(1..))) {
-            self.activity.note_progress();
+            self.activity.note_moved();
         }
     }
 }
 
 impl<S: AsyncRead> AsyncRead for ObservedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(cut) = &mut self.cut
-            && Pin::new(cut).poll(cx).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        if let Some(controlled) = &self.controlled {
+            controlled.check_reader(cx)?;
         }
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buffer);
@@ -216,12 +216,14 @@ impl<S: AsyncRead> AsyncRead for ObservedStream<S> {
 
 impl<S: AsyncWrite> AsyncWrite for ObservedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_writer(cx)?;
         let written = self.stream.as_mut().poll_write(cx, buffer);
         self.note_written(&written);
         written
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.check_writer(cx)?;
         let written = self.stream.as_mut().poll_write_vectored(cx, buffers);
         self.note_written(&written);
         written
@@ -232,26 +234,32 @@ impl<S: AsyncWrite> AsyncWrite for ObservedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_writer(cx)?;
         self.stream.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_writer(cx)?;
         self.stream.as_mut().poll_shutdown(cx)
     }
 }
 
-/// The body of an answer. Its request is under way until the body has been sent.
-struct AnswerBody {
-    body: Body,
-    _under_way: UnderWay,
+/// The body of a request or of its answer. The request is under way until both have been dropped.
+struct CountedBody<B> {
+    body: B,
+    under_way: Arc<UnderWay>,
 }
 
-impl HttpBody for AnswerBody {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for CountedBody<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            self.under_way.note_progress();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

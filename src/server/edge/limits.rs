@@ -32,7 +32,7 @@ impl ConnectionLimits {
         /// For database connections and files, the log, the listeners, and what libraries open temporarily.
         const OWN: usize = 256;
         let Some(descriptors) = descriptor_limit() else { return self };
-        // What streams has a connection behind it for each one in front.
+        // What streams has connections behind it: see `connections_behind`.
         let descriptors = if self.traffic.streams() { descriptors / 2 } else { descriptors };
         let total = self.total.min(descriptors.saturating_sub(OWN + LEAVING_LIMIT).max(descriptors / 2)).max(1);
         if total == self.total {
@@ -46,6 +46,12 @@ impl ConnectionLimits {
         );
         Self { total, per_source: self.per_source.min(total.div_ceil(2)), ..self }
     }
+}
+
+/// The most connections that there may be behind listeners that stream: those that requests are forwarded on, and idle ones. It is the half
+/// of the file descriptors that [`ConnectionLimits::affordable`] leaves to them.
+pub(crate) fn connections_behind() -> usize {
+    descriptor_limit().map_or(usize::MAX, |descriptors| (descriptors / 2).saturating_sub(LEAVING_LIMIT).max(1))
 }
 
 /// The file descriptor limit of this process, after raising it to the hard limit.

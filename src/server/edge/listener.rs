@@ -215,6 +215,11 @@ mod tests {
             .route("/small", get(|| async { "small" }))
             .route("/never", get(std::future::pending::<()>))
             .route("/echo", get(echo))
+            .route("/flood", get(flood))
+    }
+
+    fn switches() -> impl IntoResponse {
+        (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "test")])
     }
 
     /// Upgrades the connection, and returns what arrives on it.
@@ -224,7 +229,18 @@ mod tests {
             let (mut received, mut sent) = tokio::io::split(TokioIo::new(upgraded.await.unwrap()));
             let _ = tokio::io::copy(&mut received, &mut sent).await;
         });
-        (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "echo")])
+        switches()
+    }
+
+    /// Upgrades the connection, reads to the end, and writes until that fails.
+    async fn flood(mut request: Request) -> impl IntoResponse {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(upgraded.await.unwrap());
+            while stream.read_u8().await.is_ok() {}
+            while stream.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+        });
+        switches()
     }
 
     async fn ask(addr: SocketAddr, path: &str) -> TcpStream {
@@ -304,9 +320,11 @@ mod tests {
         let places = Places::new(limits, ConnectionMeters::default());
         let budget = MemoryBudget::new(LARGE, prometheus_client::metrics::counter::Counter::default());
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        for ordered in [false, true] {
+        // A client that leaves; one that is ordered to; and one that has half-closed its connection and does not read.
+        for (path, ordered) in [("/echo", false), ("/echo", true), ("/flood", true)] {
             let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-            client.write_all(b"GET /echo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nping").await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\n\r\nping");
+            client.write_all(request.as_bytes()).await.unwrap();
             let (stream, peer) = socket.accept().await.unwrap();
             let Entry::Place(place) = places.enter(peer.ip(), true) else { panic!("there are free places") };
             let (activity, share) = (Arc::clone(&place.activity), budget.share(peer.ip()));
@@ -314,20 +332,25 @@ mod tests {
                 Serving::new(router(), None, limits.traffic).connection(Stream::Tcp(stream), peer.ip(), &place.activity, share).await;
                 drop(place);
             });
-            let mut received = Vec::new();
-            while !received.ends_with(b"ping") {
+            let (mut received, end) = (Vec::new(), if path == "/echo" { "ping" } else { "\r\n\r\n" });
+            while !received.ends_with(end.as_bytes()) {
                 assert_ne!(within_a_minute(client.read_buf(&mut received)).await.unwrap(), 0, "{received:?}");
             }
             assert!(received.starts_with(b"HTTP/1.1 101 "));
             within_a_minute(begun(&activity)).await;
             assert!(places.empty().now_or_never().is_none());
+            if path == "/flood" {
+                client.shutdown().await.unwrap();
+                within_a_minute(client.readable()).await.unwrap();
+            }
             if ordered {
                 activity.give_order(Order::Close);
-                assert_eq!(within_a_minute(client.read(&mut [0; 1])).await.unwrap_or(0), 0, "closed");
+                within_a_minute(places.empty()).await;
+                within_a_minute(async { while client.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {} }).await;
             } else {
                 drop(client);
+                within_a_minute(places.empty()).await;
             }
-            within_a_minute(places.empty()).await;
         }
     }
 }

@@ -4,6 +4,7 @@ mod activity;
 mod budget;
 mod certificate;
 mod connection;
+mod control;
 mod limits;
 mod listener;
 #[cfg(unix)]
@@ -19,7 +20,7 @@ mod unreadable;
 
 pub(crate) use budget::{Charge, Exhausted, MemoryBudget};
 pub(crate) use certificate::{Certificate, Concern};
-pub(crate) use limits::ConnectionLimits;
+pub(crate) use limits::{ConnectionLimits, connections_behind};
 pub(crate) use listener::{Bound, Drain, Listener};
 #[cfg(unix)]
 pub(crate) use pathname::{PathnameError, PathnameSocket};

@@ -16,10 +16,6 @@ use super::{
 };
 use crate::{clock::Stopwatch, server::meters::ConnectionMeters};
 
-/// After this time without a request that begins or ends, a connection with a request under way counts as stalled and can be closed to make
-/// room. It is longer than a body may take to arrive.
-const STALLED_AFTER: Duration = Duration::from_secs(12);
-
 /// The open connections of a listener. Clones share them.
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Inner>);
@@ -127,8 +123,9 @@ impl Places {
         let idle = candidates().filter(|(_, activity)| activity.is_idle());
         // A busy machine notices late which connections were closed: those rather than one whose first request is on its way.
         let idle = idle.min_by_key(|(_, activity)| (activity.is_new(now), changed(activity)));
+        let limit = millis(self.0.limits.traffic.eviction_limit());
         let stalled = || {
-            let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > millis(STALLED_AFTER));
+            let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > limit);
             stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
         };
         let idle = idle.map(|one| (one, Order::MakeRoom));
@@ -230,6 +227,7 @@ mod tests {
         age: Duration::from_secs(3600),
         traffic: Traffic::Messages,
     };
+    const STALLED_AFTER: Duration = LIMITS.traffic.eviction_limit();
 
     fn places() -> Places {
         Places::new(LIMITS, ConnectionMeters::default())
@@ -312,6 +310,17 @@ mod tests {
         assert!(matches!(places.enter_at(now, "192.0.2.3".parse().unwrap(), true), Entry::Place(_)));
         assert_eq!(stalled.activity.order(), Order::Close, "its source has fewer connections");
         assert_eq!([fresh.activity.order(), another.activity.order()], [Order::Stay; 2]);
+    }
+
+    #[test]
+    fn gd2_a_stream_is_closed_to_make_room_only_if_it_is_quiet_for_longer_than_a_healthy_one() {
+        let traffic = Traffic::Streams { quiet: Duration::from_secs(120) };
+        let places = Places::new(ConnectionLimits { total: 1, traffic, ..LIMITS }, ConnectionMeters::default());
+        let stream = enter(&places, "192.0.2.1");
+        let _request = stream.activity.begin(false);
+        stream.activity.changed.store(0, SeqCst);
+        assert!(matches!(places.enter_at(120_000, "192.0.2.2".parse().unwrap(), true), Entry::Full));
+        assert!(matches!(places.enter_at(120_001, "192.0.2.2".parse().unwrap(), true), Entry::Place(_)));
     }
 
     #[test]

@@ -7,8 +7,8 @@ pub(crate) enum Traffic {
     Messages,
     /// Bodies of any length, answers without an end, and upgraded connections. A request is under way for as long as bytes move.
     Streams {
-        /// How long no byte may move, in either direction, while requests are under way. Longer than what is behind the listener waits for
-        /// an answer or for the next piece of a body, so that the caller gets its error instead of a closed connection.
+        /// How long no piece of a body and no answer may move, in either direction, while requests are under way. Longer than all that is
+        /// waited for behind the listener, so that the caller gets its error instead of a closed connection.
         quiet: Duration,
     },
 }
@@ -23,7 +23,17 @@ impl Traffic {
         match self {
             // Without finishing one: a request has 30 s; the rest is for the client to read the answer.
             Self::Messages => Duration::from_secs(60),
-            // Without a byte.
+            // Without progress.
+            Self::Streams { quiet } => quiet,
+        }
+    }
+
+    /// After this time without progress, a connection with a request under way can be closed to make room for another one.
+    pub(super) const fn eviction_limit(self) -> Duration {
+        match self {
+            // Longer than a body may take to arrive.
+            Self::Messages => Duration::from_secs(12),
+            // Before, it may be healthy: an answer is awaited, or an event.
             Self::Streams { quiet } => quiet,
         }
     }

@@ -229,7 +229,7 @@ mod tests {
             ("/orders::$DATA", Ambiguous::FileStream),
             ("/admin%3a$i30:$INDEX_ALLOCATION/users", Ambiguous::FileStream),
             ("/ADMINI~1", Ambiguous::ShortName),
-            ("/x/admini~12.php/users", Ambiguous::ShortName),
+            ("/x/admin~12.php/users", Ambiguous::ShortName),
             ("/(S(x))/admin", Ambiguous::Cookieless),
             ("/x/%28a%28x))/admin", Ambiguous::Cookieless),
             ("/(X(1)F(x))/admin", Ambiguous::Cookieless),

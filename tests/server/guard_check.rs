@@ -21,6 +21,14 @@ owner = "id"
 [[rule]]
 path = "/health"
 public = true
+
+[[rule]]
+path = "/site/{*rest}"
+scope = "site"
+
+[[rule]]
+path = "/site/about"
+public = true
 "#;
 
 fn check(rules: &str, request: &[&str]) -> Finished {
@@ -47,10 +55,11 @@ fn gd3_check_says_which_rule_decides_and_what_it_needs() {
 fn gd3_check_fails_for_a_request_that_is_denied_or_ambiguous_and_says_why() {
     for (method, path, says) in [
         ("DELETE", "/orders/1", "are for GET, HEAD (line 5), and not for DELETE"),
-        ("GET", "/other", "no rule is for this path"),
+        ("GET", "/other", "there is no rule for this path"),
         ("GET", "/orders/a%2Fb", "an encoded slash"),
         ("GET", "/Health", "the rule at line 12"),
         ("GET", "/health/", "a trailing slash"),
+        ("GET", "/site/about.json", "the rule at line 20"),
         ("POST", "/health?_method=DELETE", "overrides the method"),
         ("GET", "/orders/\u{1b}[31m", "a control character"),
     ] {
@@ -59,9 +68,9 @@ fn gd3_check_fails_for_a_request_that_is_denied_or_ambiguous_and_says_why() {
         assert!(finished.stdout.contains(says), "{method} {path}: {finished:?}");
         assert!(!finished.stdout.contains('\u{1b}') && !finished.stderr.contains('\u{1b}'), "{finished:?}");
     }
-    let shown = check(RULES, &["GET", "/health/", "--json"]).stdout;
+    let shown = check(RULES, &["GET", "/site/about/", "--json"]).stdout;
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!((&shown["decision"], &shown["ambiguous"], &shown["line"]), (&json!("ambiguous"), &json!("trailing_slash"), &json!(12)));
+    assert_eq!((&shown["decision"], &shown["ambiguous"], &shown["line"]), (&json!("ambiguous"), &json!("trailing_slash"), &json!(20)));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a rule file is refused: the line, and what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {reason}", place(path.as_deref(), *line))]
+#[error("{}: {reason}", place(.path.as_deref(), *.line))]
 pub(crate) struct RuleFileError {
     path: Option<PathBuf>,
     line: Option<usize>,

@@ -6,8 +6,12 @@ use http::{HeaderMap, Method};
 use serde::Serialize;
 
 use super::{
-    Ambiguous, Rules, overrides,
+    Ambiguous, Rules,
+    ambiguous::Leniency,
+    overrides,
+    pattern::Pattern,
     rule::{Needs, Rule},
+    rule_set::Unclear,
 };
 
 /// Why a request is decided as it is.
@@ -48,15 +52,14 @@ struct Requirements {
 impl Rules {
     /// Explains how a request is decided that has no header to override its method or path. The arguments are those of [`Rules::decide`].
     pub(crate) fn explain(&self, method: &Method, path: &str, query: Option<&str>) -> Explanation {
-        let found = overrides::refuse(query, &HeaderMap::new()).and_then(|()| {
-            let rule = self.rule(method, path)?;
-            // What is ambiguous for the rule alone, such as a segment that names the owner.
-            rule.map(|rule| rule.decision(path).map(|_| rule)).transpose()
-        });
+        let found = overrides::refuse(query, &HeaderMap::new()).map_err(Unclear::from).and_then(|()| self.decided(method, path));
         match found {
-            Ok(Some(rule)) => Explanation::of(rule),
-            Ok(None) => Explanation::denied(method, &self.for_other_methods(path)),
-            Err(why) => Explanation::ambiguous(why, why.line().and_then(|line| self.at_line(line))),
+            Ok(Some((rule, _))) => Explanation::of(rule),
+            Ok(None) => match &self.for_path(path)[..] {
+                [] => Explanation::without_rule(self.nearest(path)),
+                rules @ [first, ..] => Explanation::without_method(method, &first.pattern, rules),
+            },
+            Err(why) => Explanation::ambiguous(why),
         }
     }
 }
@@ -81,35 +84,53 @@ impl Explanation {
         Self { decision, line: Some(rule.line), path: Some(rule.pattern.to_string()), ambiguous: None, needs, reason }
     }
 
-    fn denied(method: &Method, others: &[&Rule]) -> Self {
-        let reason = match others {
-            [] => "Denied: no rule is for this path.".to_owned(),
-            [first, ..] => {
-                const SHOWN: usize = 10;
-                let more = if others.len() > SHOWN { ", ..." } else { "" };
-                let shown: Vec<_> = others.iter().take(SHOWN).map(|rule| format!("{} (line {})", rule.methods, rule.line)).collect();
-                let case = if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) { " Methods are case-sensitive." } else { "" };
-                let path = first.pattern.to_string();
-                format!("Denied: the rules for the path {path} are for {}{more}, and not for {method}.{case}", shown.join(", "))
-            }
-        };
+    fn without_rule(nearest: Option<(Leniency, &Rule)>) -> Self {
+        let nearest = nearest.map(|(how, rule)| format!(" It is not that of {}, although {how}.", described(rule))).unwrap_or_default();
+        Self::denied(format!("Denied: there is no rule for this path.{nearest}"))
+    }
+
+    fn without_method(method: &Method, path: &Pattern, rules: &[&Rule]) -> Self {
+        const SHOWN: usize = 10;
+        let more = if rules.len() > SHOWN { ", ..." } else { "" };
+        let shown: Vec<_> = rules.iter().take(SHOWN).map(|rule| format!("{} (line {})", rule.methods, rule.line)).collect();
+        let case = if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) { " Methods are case-sensitive." } else { "" };
+        Self::denied(format!("Denied: the rules for the path {path} are for {}{more}, and not for {method}.{case}", shown.join(", ")))
+    }
+
+    const fn denied(reason: String) -> Self {
         Self { decision: Verdict::Denied, line: None, path: None, ambiguous: None, needs: None, reason }
     }
 
-    fn ambiguous(why: Ambiguous, rule: Option<&Rule>) -> Self {
-        let led = rule.map(|rule| format!(" An API may take it for a request that {} decides.", described(rule))).unwrap_or_default();
-        let advice = match why {
-            Ambiguous::Case(_) | Ambiguous::Escape(_) => " Send the path as that rule has it.",
-            Ambiguous::TrailingSlash(_) => {
-                " Send the path as that rule has it, or, if the API serves both, add the same rule for the path as it was sent."
+    fn ambiguous(why: Unclear<'_>) -> Self {
+        const DIFFERENT: &str = "Refused with 400, because APIs read this path in different ways";
+        let reason = match why {
+            Unclear::Request(why) => format!("Refused with 400: {}.", why.cause()),
+            Unclear::Reading(how, Some(rule)) => {
+                let advice = advice(how);
+                format!(
+                    "{DIFFERENT}: {how}, which leads to {}. There, the request needs something else or is denied. {advice}",
+                    described(rule)
+                )
             }
-            Ambiguous::NothingBelow(_) => " Add a rule for exactly this path.",
-            Ambiguous::Suffix(_) | Ambiguous::BelowFile(_) => " If this path is meant, add a rule for exactly it.",
-            _ => "",
+            Unclear::Reading(how, None) => format!("{DIFFERENT}: {how}, which leads to a path without a rule. {}", advice(how)),
         };
-        let reason = format!("Refused with 400, because APIs read the request in different ways: {why}.{led}{advice}");
+        let rule = match why {
+            Unclear::Reading(_, rule) => rule,
+            Unclear::Request(_) => None,
+        };
         let (line, path) = (rule.map(|rule| rule.line), rule.map(|rule| rule.pattern.to_string()));
-        Self { decision: Verdict::Ambiguous, line, path, ambiguous: Some(why.code()), needs: None, reason }
+        Self { decision: Verdict::Ambiguous, line, path, ambiguous: Some(Ambiguous::from(why).code()), needs: None, reason }
+    }
+}
+
+/// What to do about a path that is ambiguous.
+const fn advice(how: Leniency) -> &'static str {
+    match how {
+        Leniency::Case | Leniency::Escape => "Send the path as that rule has it.",
+        Leniency::TrailingSlash => {
+            "Send the path as that rule has it, or, if the API serves both, add a rule that needs the same for the path as it was sent."
+        }
+        _ => "If this path is meant, add a rule that spells it out.",
     }
 }
 

@@ -72,6 +72,15 @@ impl Methods {
         }
     }
 
+    /// Whether these are all methods of `other`, and maybe more.
+    pub(super) fn include_all_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Every, _) => true,
+            (Self::Only(_), Self::Every) => false,
+            (Self::Only(_), Self::Only(methods)) => methods.iter().all(|method| self.include(method)),
+        }
+    }
+
     /// A method that both are for, in words.
     pub(super) fn shared_with(&self, other: &Self) -> Option<String> {
         match (self, other) {

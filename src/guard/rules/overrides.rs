@@ -7,8 +7,11 @@ use super::Ambiguous;
 
 /// Headers from which frameworks take the method instead of from the request.
 const METHOD_HEADERS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-/// Headers from which frameworks take the path: those of the rewriting module of IIS, which PHP frameworks read too.
-const PATH_HEADERS: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+/// Headers from which frameworks take the path: those of the rewriting module of IIS, which PHP frameworks read too. And those that move the
+/// path below which the API is, so that it cuts another beginning off: gunicorn reads the variables of CGI from a proxy, Daphne a header of its
+/// own, and middleware the rest.
+const PATH_HEADERS: [&str; 7] =
+    ["daphne-root-path", "path-info", "script-name", "x-forwarded-script-name", "x-original-url", "x-rewrite-url", "x-script-name"];
 /// The same in a query, as PHP and others write the names: `_` for each other mark.
 const PARAMETERS: [&str; 4] = ["_method", "x_http_method_override", "x_http_method", "x_method_override"];
 
@@ -26,9 +29,10 @@ pub(super) fn refuse(query: Option<&str>, headers: &HeaderMap) -> Result<(), Amb
     query.map_or(Ok(()), check_query)
 }
 
-/// `X_HTTP_Method_Override` is the same header for an API behind CGI, WSGI or Rack.
+/// `X_HTTP_Method_Override` is the same header for an API behind CGI, WSGI or Rack, and `X.HTTP.Method.Override` for one in PHP.
 fn is_header(name: &str, known: &str) -> bool {
-    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(byte, known)| byte == known || byte == b'_' && known == b'-')
+    let is_same = |(byte, known): (u8, u8)| byte == known || known == b'-' && !byte.is_ascii_alphanumeric();
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(is_same)
 }
 
 fn check_query(query: &str) -> Result<(), Ambiguous> {
@@ -39,9 +43,20 @@ fn check_query(query: &str) -> Result<(), Ambiguous> {
         return Err(Ambiguous::Delimiter);
     }
     // Older parsers also part parameters at a semicolon.
-    let mut names = query.split(['&', ';']).map(|parameter| parameter.split('=').next().unwrap_or_default());
-    let overrides = names.any(|name| PARAMETERS.iter().any(|known| is_parameter(name, known)));
-    if overrides { Err(Ambiguous::MethodParameter) } else { Ok(()) }
+    for name in query.split(['&', ';']).map(|parameter| parameter.split('=').next().unwrap_or_default()) {
+        if PARAMETERS.iter().any(|known| is_parameter(name, known)) {
+            return Err(Ambiguous::MethodParameter);
+        }
+        // Some parsers drop such a percent sign, and some know `%u005f`.
+        if name.split('%').skip(1).any(|after| !begins_with_hex(after)) {
+            return Err(Ambiguous::BadEscape);
+        }
+    }
+    Ok(())
+}
+
+fn begins_with_hex(text: &str) -> bool {
+    text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Whether an API may read the parameter under this name: decoded, without leading spaces, without `[..]`, without case, and with any mark in
@@ -86,6 +101,10 @@ mod tests {
         {
             assert_eq!(refuse(Some(query), &HeaderMap::new()), Ok(()), "{query}");
         }
+        for query in ["_%method=DELETE", "%u005fmethod=DELETE", "a=b&100%", "%=1", "a%4=1"] {
+            assert_eq!(refuse(Some(query), &HeaderMap::new()), Err(Ambiguous::BadEscape), "{query}");
+        }
+        assert_eq!(refuse(Some("discount=100%"), &HeaderMap::new()), Ok(()), "only names matter");
         assert_eq!(refuse(Some("a=b#c"), &HeaderMap::new()), Err(Ambiguous::Delimiter));
         assert_eq!(refuse(Some("a=b\r\n"), &HeaderMap::new()), Err(Ambiguous::Control));
     }
@@ -96,10 +115,18 @@ mod tests {
             ("X-HTTP-Method-Override", Err(Ambiguous::MethodHeader)),
             ("X_HTTP_Method_Override", Err(Ambiguous::MethodHeader)),
             ("x-http_method-override", Err(Ambiguous::MethodHeader)),
+            ("x.http.method.override", Err(Ambiguous::MethodHeader)),
             ("X-HTTP-Method", Err(Ambiguous::MethodHeader)),
             ("X-Method-Override", Err(Ambiguous::MethodHeader)),
             ("X-Original-URL", Err(Ambiguous::PathHeader)),
+            ("x.original.url", Err(Ambiguous::PathHeader)),
             ("X_Rewrite_Url", Err(Ambiguous::PathHeader)),
+            ("Script-Name", Err(Ambiguous::PathHeader)),
+            ("SCRIPT_NAME", Err(Ambiguous::PathHeader)),
+            ("PATH_INFO", Err(Ambiguous::PathHeader)),
+            ("Daphne-Root-Path", Err(Ambiguous::PathHeader)),
+            ("X-Script-Name", Err(Ambiguous::PathHeader)),
+            ("X-Forwarded-Script-Name", Err(Ambiguous::PathHeader)),
             ("X-Request-Id", Ok(())),
             ("X-HTTP-Methods", Ok(())),
         ] {

@@ -1,158 +1,107 @@
-//! The patterns of all rules, in the form in which a lenient API compares them.
+//! Patterns, found by the paths that they match.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 
-use matchit::Router;
+use super::shape::Part;
 
-use super::{Ambiguous, RuleFileError, pattern::Segment, rule::Rule};
-
-/// Finds the most specific pattern for a path. From the first segment on, a text is more specific than a name, and a name than a rest.
+/// What is known about patterns, by their parts. A router of another crate would return the most specific pattern for a path; here, all that match
+/// are needed.
 #[derive(Debug, Clone)]
-pub(super) struct PathTree {
-    router: Router<usize>,
-    leaves: Vec<Leaf>,
-    /// The length of the longest text with which a pattern ends.
-    longest_end: usize,
+pub(super) struct PathTree<T> {
+    texts: BTreeMap<String, Self>,
+    name: Option<Box<Self>>,
+    rest: Option<T>,
+    /// Of the pattern that ends here.
+    end: Option<T>,
 }
 
-/// Makes the reason of a refusal from the line of a rule.
-pub(super) type Reason = fn(usize) -> Ambiguous;
-
-/// The patterns that a lenient API does not distinguish.
-#[derive(Debug, Clone)]
-pub(super) struct Leaf {
-    /// The pattern in the syntax of the router.
-    shape: String,
-    /// The places of their rules, in the order of the file.
-    pub(super) rules: Vec<usize>,
-    /// Whether the last segment is a text.
-    ends_in_text: bool,
+impl<T> Default for PathTree<T> {
+    fn default() -> Self {
+        Self { texts: BTreeMap::new(), name: None, rest: None, end: None }
+    }
 }
 
-impl PathTree {
-    /// Refuses patterns that no request could be decided by, and those between which it would be unclear which decides.
-    pub(super) fn new(rules: &[Rule]) -> Result<Self, RuleFileError> {
-        let mut leaves: BTreeMap<String, Leaf> = BTreeMap::new();
-        let mut kinds = BTreeMap::new();
-        for (number, rule) in rules.iter().enumerate() {
-            refuse_conflict(&mut kinds, rule)?;
-            let shape = shape(rule.pattern.segments());
-            match leaves.entry(shape) {
-                Entry::Vacant(place) => {
-                    let leaf = Leaf { shape: place.key().clone(), rules: vec![number], ends_in_text: rule.pattern.ends_in_text() };
-                    place.insert(leaf);
-                }
-                Entry::Occupied(mut leaf) => {
-                    leaf.get().rules.iter().try_for_each(|other| refuse_overlap(rule, &rules[*other]))?;
-                    leaf.get_mut().rules.push(number);
-                }
-            }
+impl<T: Default> PathTree<T> {
+    /// What is known about a pattern, by default nothing.
+    pub(super) fn entry(&mut self, shape: &[Part]) -> &mut T {
+        match shape {
+            [] => self.end.get_or_insert_default(),
+            [Part::Rest, ..] => self.rest.get_or_insert_default(),
+            [Part::Name, shape @ ..] => self.name.get_or_insert_default().entry(shape),
+            [Part::Text(text), shape @ ..] => self.texts.entry(text.clone()).or_default().entry(shape),
         }
-        add_beginnings(&mut leaves, rules);
-        let mut tree = Self { router: Router::new(), leaves: Vec::with_capacity(leaves.len()), longest_end: 0 };
-        for (shape, leaf) in leaves {
-            if leaf.ends_in_text {
-                tree.longest_end = tree.longest_end.max(shape.rsplit('/').next().map_or(0, str::len));
-            }
-            // Conflicts have been found before.
-            let line = leaf.rules.first().map_or(1, |number| rules[*number].line);
-            tree.router.insert(shape, tree.leaves.len()).map_err(|error| RuleFileError::at(line, error.to_string()))?;
-            tree.leaves.push(leaf);
-        }
-        Ok(tree)
     }
+}
 
-    /// The most specific pattern for a path that was read leniently.
-    pub(super) fn find(&self, path: &str) -> Option<&Leaf> {
-        self.router.at(path).ok().and_then(|found| self.leaves.get(*found.value))
-    }
-
-    /// Where APIs lead a path that take only a part of it. `found` is the leaf of the path as a whole.
+impl<T> PathTree<T> {
+    /// The patterns that match a path, beginning with the most specific one. Compared from the left, a text is more specific than a name, and a
+    /// name than a rest. An empty segment matches only as a text.
     ///
-    /// Some ignore the suffix of the last segment (`/orders.json`). Some run a file for all paths below it (`/admin.php/users`). Where the
-    /// pattern spells that segment out, this is what its author means.
-    pub(super) fn parts<'a>(&'a self, path: &'a str, found: &'a Leaf) -> impl Iterator<Item = (Reason, &'a Leaf)> {
-        let last = path.rfind('/').map_or(0, |slash| slash + 1);
-        let dots = path[last..].match_indices('.').map(|(dot, _)| dot);
-        let suffixes = dots.take_while(move |dot| !found.ends_in_text && *dot <= self.longest_end).filter(|dot| *dot > 0);
-        let without_suffix = suffixes.filter_map(move |dot| Some((Ambiguous::Suffix as Reason, self.find(&path[..last + dot])?)));
+    /// Visits each part of the patterns at most once.
+    pub(super) fn matches(&self, path: &[&str]) -> Vec<&T> {
+        let mut found = Vec::new();
+        self.add_matches(path, &mut found);
+        found
+    }
 
-        let slashes = path.match_indices('/').map(|(slash, _)| slash);
-        let files = slashes.filter(move |slash| path[..*slash].rsplit('/').next().is_some_and(|segment| segment.contains('.')));
-        let above = files.filter_map(move |slash| Some((Ambiguous::BelowFile as Reason, self.find(&path[..slash])?)));
-        let above = above.filter(move |(_, leaf)| !found.is_below(leaf));
-
-        without_suffix.chain(above).filter(|(_, leaf)| leaf.ends_in_text)
+    fn add_matches<'a>(&'a self, path: &[&str], found: &mut Vec<&'a T>) {
+        let Some((first, path)) = path.split_first() else {
+            found.extend(&self.end);
+            return;
+        };
+        if let Some(below) = self.texts.get(*first) {
+            below.add_matches(path, found);
+        }
+        if first.is_empty() {
+            return;
+        }
+        if let Some(below) = &self.name {
+            below.add_matches(path, found);
+        }
+        found.extend(&self.rest);
     }
 }
 
-impl Leaf {
-    fn is_below(&self, other: &Self) -> bool {
-        self.shape.strip_prefix(&other.shape).is_some_and(|rest| rest.starts_with('/'))
+#[cfg(test)]
+mod tests {
+    use super::{super::pattern::Pattern, *};
+
+    fn matches(patterns: &[&str], path: &str) -> Vec<String> {
+        let mut tree = PathTree::<Vec<String>>::default();
+        for text in patterns {
+            let pattern: Pattern = text.parse().unwrap_or_else(|why| panic!("{text} {why}"));
+            tree.entry(&pattern.exact()).push((*text).to_owned());
+        }
+        let segments: Vec<&str> = path.split('/').skip(1).collect();
+        tree.matches(&segments).into_iter().flatten().cloned().collect()
     }
-}
 
-fn shape(segments: &[Segment]) -> String {
-    let shape: String = segments.iter().map(|segment| format!("/{}", segment.shape())).collect();
-    if shape.is_empty() { "/".to_owned() } else { shape }
-}
-
-/// For some APIs, a pattern for everything below a path includes the path: `/admin/**` of Spring is for `/admin` as well. Such a path leads to
-/// the rules of that pattern, none of which admits it, unless it has rules of its own.
-fn add_beginnings(leaves: &mut BTreeMap<String, Leaf>, rules: &[Rule]) {
-    let begins = |leaf: &Leaf| {
-        let pattern = &rules.get(*leaf.rules.first()?)?.pattern;
-        let (_, before) = pattern.segments().split_last().filter(|_| pattern.ends_in_rest())?;
-        let ends_in_text = before.last().is_none_or(|last| matches!(last, Segment::Text(_)));
-        Some(Leaf { shape: shape(before), rules: leaf.rules.clone(), ends_in_text })
-    };
-    let beginnings: Vec<Leaf> = leaves.values().filter_map(begins).collect();
-    for leaf in beginnings {
-        leaves.entry(leaf.shape.clone()).or_insert(leaf);
-    }
-}
-
-/// Whether a wildcard is a rest, and the line of the first rule that has it, by what precedes it.
-type Kinds = BTreeMap<String, (bool, usize)>;
-
-/// At one place, a path goes on with a name or with a rest: with both, it would depend on what follows which of them is more specific.
-fn refuse_conflict(kinds: &mut Kinds, rule: &Rule) -> Result<(), RuleFileError> {
-    let mut before = String::new();
-    for segment in rule.pattern.segments() {
-        if !matches!(segment, Segment::Text(_)) {
-            let is_rest = matches!(segment, Segment::Rest(_));
-            let (other_is_rest, line) = *kinds.entry(before.clone()).or_insert((is_rest, rule.line));
-            if is_rest != other_is_rest {
-                let place = if before.is_empty() { "/" } else { before.as_str() };
-                return Err(RuleFileError::at(
-                    rule.line,
-                    format!(
-                        "the path {} conflicts with that of the rule at line {line}: after {place}, one has {{name}} and the other {{*rest}}. Use the same in both",
-                        rule.pattern
-                    ),
-                ));
+    #[test]
+    fn gd3_a_pattern_matches_exactly_what_it_says() {
+        for (text, matched, others) in [
+            ("/", &["/"][..], &["", "//", "/a", "/x/"][..]),
+            ("/orders", &["/orders"], &["/", "/orders/", "/Orders", "/orders/1", "/order", "/orderss"]),
+            ("/orders/", &["/orders/"], &["/orders", "/orders/1", "/orders//"]),
+            ("/orders/{id}", &["/orders/1", "/orders/a%40b", "/orders/{id}"], &["/orders", "/orders/", "/orders/1/", "/orders/1/items"]),
+            ("/{tenant}/orders/{id}/", &["/a/orders/1/"], &["/a/orders/1", "/a/orders//", "//orders/1/"]),
+            ("/files/{*path}", &["/files/a", "/files/a/b", "/files/a/"], &["/files", "/files/", "/file/a"]),
+            ("/{*rest}", &["/a", "/a/b/"], &["/", ""]),
+            ("/v1/orders:cancel", &["/v1/orders:cancel"], &["/v1/orders", "/v1/orders%3Acancel"]),
+        ] {
+            for path in matched {
+                assert_eq!(matches(&[text], path), [text], "{path}");
+            }
+            for path in others {
+                assert_eq!(matches(&[text], path), [""; 0], "{text}: {path}");
             }
         }
-        before.push('/');
-        before.push_str(&segment.shape());
     }
-    Ok(())
-}
 
-/// Two rules whose patterns a lenient API does not distinguish have no method in common, or need the same and have different paths.
-fn refuse_overlap(rule: &Rule, other: &Rule) -> Result<(), RuleFileError> {
-    let Some(method) = rule.methods.shared_with(&other.methods) else { return Ok(()) };
-    let line = other.line;
-    if rule.pattern.is_same(&other.pattern) {
-        let reason = format!("this rule is never reached: the rule at line {line} has the same path, {}, and {method} too", other.pattern);
-        return Err(RuleFileError::at(rule.line, reason));
+    #[test]
+    fn gd3_all_patterns_that_match_are_found_the_most_specific_one_first() {
+        let patterns = ["/{*rest}", "/{a}/{*rest}", "/{a}/b", "/{a}/{b}", "/a/{*rest}", "/a/{b}", "/a/b", "/a/b/c"];
+        assert_eq!(matches(&patterns, "/a/b"), ["/a/b", "/a/{b}", "/a/{*rest}", "/{a}/b", "/{a}/{b}", "/{a}/{*rest}", "/{*rest}"]);
+        assert_eq!(matches(&patterns, "/a/b/"), ["/a/{*rest}", "/{a}/{*rest}", "/{*rest}"]);
+        assert_eq!(matches(&patterns, "/x/c"), ["/{a}/{b}", "/{a}/{*rest}", "/{*rest}"]);
     }
-    if rule.needs != other.needs {
-        let reason = format!(
-            "the path {} differs from that of the rule at line {line}, {}, only in case or a trailing slash, which many APIs ignore, and {method} needs something else there: let both need the same, or remove one",
-            rule.pattern, other.pattern
-        );
-        return Err(RuleFileError::at(rule.line, reason));
-    }
-    Ok(())
 }

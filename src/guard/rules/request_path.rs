@@ -51,14 +51,14 @@ fn check_bytes(path: &[u8]) -> Result<(), Ambiguous> {
     Ok(())
 }
 
-/// `pchar` of RFC 3986 section 3.3, apart from the semicolon.
+/// `pchar` of RFC 3986 section 3.3, apart from the semicolon, and the other characters that browsers leave as they are.
 fn check_plain(byte: u8) -> Result<(), Ambiguous> {
     match byte {
         b'\\' => Err(Ambiguous::EncodedSlash),
         b';' => Err(Ambiguous::PathParameters),
         b'?' | b'#' => Err(Ambiguous::Delimiter),
         _ if byte.is_ascii_control() => Err(Ambiguous::Control),
-        _ if is_unreserved(byte) || b"!$&'()*+,=:@".contains(&byte) => Ok(()),
+        _ if is_unreserved(byte) || b"!$&'()*+,=:@|[]".contains(&byte) => Ok(()),
         _ => Err(Ambiguous::NotEncoded),
     }
 }
@@ -101,16 +101,34 @@ fn check_segments(path: &str) -> Result<(), Ambiguous> {
             // A space before a dot is at the end once a suffix is removed.
             _ if segment.ends_with('.') || segment.trim() != segment || segment.contains(" .") => return Err(Ambiguous::TrimmedSegment),
             _ if segment.contains(":$") => return Err(Ambiguous::FileStream),
+            _ if is_short_name(segment) => return Err(Ambiguous::ShortName),
+            _ if is_cookieless(segment) => return Err(Ambiguous::Cookieless),
             _ => {}
         }
     }
     Ok(())
 }
 
+/// Whether a file with a longer name can be called this on Windows: `ADMINI~1.PHP`.
+fn is_short_name(segment: &str) -> bool {
+    const MAX_LEN: usize = 8;
+    let stem = segment.split('.').next().unwrap_or_default();
+    let numbered = stem.rsplit_once('~').filter(|_| stem.len() <= MAX_LEN);
+    numbered.is_some_and(|(name, number)| !name.is_empty() && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether ASP.NET takes the segment for the identifier of a session or of a login, and removes it: `(S(...))`.
+fn is_cookieless(segment: &str) -> bool {
+    matches!(segment.as_bytes(), [b'(', kind, b'(', ..] if kind.is_ascii_alphabetic())
+}
+
 /// A decoded path beyond ASCII, without case. Refused if that makes other segments of it.
 fn folded(decoded: &str) -> Result<String, Ambiguous> {
     if decoded.chars().any(char::is_control) {
         return Err(Ambiguous::Control);
+    }
+    if decoded.contains(unicode::SOFT_HYPHEN) {
+        return Err(Ambiguous::Lookalike);
     }
     let folded = unicode::folded(decoded);
     let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
@@ -121,6 +139,11 @@ fn folded(decoded: &str) -> Result<String, Ambiguous> {
     }
     check_segments(&folded)?;
     Ok(folded)
+}
+
+/// The segments of a path that [`lenient`] has read.
+pub(super) fn segments(read: &str) -> Vec<&str> {
+    read.split('/').filter(|segment| !segment.is_empty()).collect()
 }
 
 fn without_trailing_slash(path: Cow<'_, str>) -> Cow<'_, str> {
@@ -169,9 +192,8 @@ mod tests {
             ("/a b", Ambiguous::NotEncoded),
             ("/{id}", Ambiguous::NotEncoded),
             ("/a\"b", Ambiguous::NotEncoded),
-            ("/a|b", Ambiguous::NotEncoded),
             ("/a^b", Ambiguous::NotEncoded),
-            ("/a[0]", Ambiguous::NotEncoded),
+            ("/a`b", Ambiguous::NotEncoded),
             ("/a%00", Ambiguous::Control),
             ("/a%0d%0aX: y", Ambiguous::Control),
             ("/a\u{0}", Ambiguous::Control),
@@ -206,7 +228,15 @@ mod tests {
             ("/admin+/users", Ambiguous::TrimmedSegment),
             ("/orders::$DATA", Ambiguous::FileStream),
             ("/admin%3a$i30:$INDEX_ALLOCATION/users", Ambiguous::FileStream),
+            ("/ADMINI~1", Ambiguous::ShortName),
+            ("/x/admin~12.php/users", Ambiguous::ShortName),
+            ("/(S(x))/admin", Ambiguous::Cookieless),
+            ("/x/%28a%28x))/admin", Ambiguous::Cookieless),
+            ("/(X(1)F(x))/admin", Ambiguous::Cookieless),
             ("/admin%EF%BC%8Fusers", Ambiguous::Lookalike),
+            ("/x%C2%A5admin", Ambiguous::Lookalike),
+            ("/x%E2%82%A9admin", Ambiguous::Lookalike),
+            ("/ad%C2%ADmin", Ambiguous::Lookalike),
             ("/admin%E2%88%95users", Ambiguous::Lookalike),
             ("/%E2%84%80", Ambiguous::Lookalike),
             ("/a%EF%BC%85b", Ambiguous::Lookalike),
@@ -234,9 +264,14 @@ mod tests {
             ("/CAFE%CC%81/", "/caf\u{e9}"),
             ("/%E2%84%AAeys", "/keys"),
             ("/a+b,c=d:e@f!g$h&i'j(k)*", "/a+b,c=d:e@f!g$h&i'j(k)*"),
+            ("/a|b/c[0]", "/a|b/c[0]"),
+            ("/~alice/a~b1/name-of-nine~1/~1", "/~alice/a~b1/name-of-nine~1/~1"),
+            ("/orders(1)/(all)", "/orders(1)/(all)"),
         ] {
             assert_eq!(lenient(path).as_deref(), Ok(read), "{path:?}");
         }
+        assert_eq!(segments("/"), [""; 0]);
+        assert_eq!(segments("/orders/1"), ["orders", "1"]);
         assert!(matches!(lenient("/orders/1/"), Ok(Cow::Borrowed("/orders/1"))), "nothing is allocated");
     }
 }

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::{
-    Ambiguous, Decision, Needed, RuleFileError,
+    Decision, Needed, RuleFileError,
     decision::Caller,
     methods::Methods,
     pattern::{Pattern, Segment},
     table::{At, Table, nearest},
+    unicode,
 };
 use crate::protocol::Scope;
 
@@ -58,28 +59,39 @@ impl Rule {
         matches!(self.needs, Needs::Token { owner: Some(_), .. })
     }
 
-    /// What a request to `path`, which the pattern admits, needs.
-    pub(super) fn decision<'a>(&'a self, path: &'a str) -> Result<Decision<'a>, Ambiguous> {
+    /// What a request to `path`, which the pattern matches, needs. `None` if some APIs may read another owner from it.
+    pub(super) fn decision<'a>(&'a self, path: &'a str) -> Option<Decision<'a>> {
         match &self.needs {
-            Needs::Nothing => Ok(Decision::Public),
+            Needs::Nothing => Some(Decision::Public),
             Needs::Token { scope, caller, owner } => {
-                let owner = owner.map(|place| subject_at(path, place)).transpose()?;
-                Ok(Decision::Needs(Needed { scope, caller: *caller, owner }))
+                let owner = match owner {
+                    Some(place) => Some(subject_at(path, *place)?),
+                    None => None,
+                };
+                Some(Decision::Needs(Needed { scope, caller: *caller, owner }))
             }
+        }
+    }
+
+    /// Whether a request that an API reads as these segments needs the same by this rule as by another one, which reads it as others.
+    pub(super) fn needs_same(&self, segments: &[&str], other: &Self, others: &[&str]) -> bool {
+        match (&self.needs, &other.needs) {
+            (Needs::Nothing, Needs::Nothing) => true,
+            (Needs::Token { scope, caller, owner }, Needs::Token { scope: other_scope, caller: other_caller, owner: other_owner }) => {
+                let is_same_owner = owner.map(|place| segments.get(place)) == other_owner.map(|place| others.get(place));
+                scope == other_scope && caller == other_caller && is_same_owner
+            }
+            _ => false,
         }
     }
 }
 
-/// The segment that names the owner, decoded. Refused if some APIs would read another subject: a `+` as a space, or the subject without what
-/// looks like the suffix of a file.
-fn subject_at(path: &str, place: usize) -> Result<Cow<'_, str>, Ambiguous> {
-    let mut segments = path.split('/').skip(place + 1);
-    let segment = segments.next().unwrap_or_default();
-    let is_last = segments.next().is_none_or(str::is_empty);
-    if segment.contains('+') || is_last && segment.contains('.') {
-        return Err(Ambiguous::OwnerSegment);
-    }
-    percent_decode_str(segment).decode_utf8().map_err(|_| Ambiguous::NotUtf8)
+/// The segment that names the owner, decoded. `None` if some APIs would read another subject: a `+` as a space, or what normalisation changes or
+/// drops. What they make of the case of letters, they must not: the guide says so.
+fn subject_at(path: &str, place: usize) -> Option<Cow<'_, str>> {
+    let segment = path.split('/').nth(place + 1)?;
+    let subject = percent_decode_str(segment).decode_utf8().ok()?;
+    Some(subject).filter(|subject| !segment.contains('+') && unicode::is_normal(subject))
 }
 
 fn needs(table: Table<'_>, pattern: &Pattern) -> Result<Needs, RuleFileError> {

@@ -42,7 +42,7 @@ impl<'t> Table<'t> {
     /// Refuses the table if it has another key than these. `what` is the table, for the message.
     pub(super) fn require_known(self, what: &str, known: &[&'static str]) -> Result<(), RuleFileError> {
         let keys = self.keys.iter().map(|(key, _)| (key.span().start, &**key.get_ref()));
-        let Some((offset, key)) = keys.filter(|(_, key)| !known.contains(key)).min() else { return Ok(()) };
+        let Some((offset, key)) = keys.filter(|(_, key)| known.iter().all(|known| known != key)).min() else { return Ok(()) };
         let advice = match nearest(key, known) {
             Some(nearest) => format!("did you mean {nearest}?"),
             None => format!("it can have {}", known.join(", ")),

@@ -1,6 +1,6 @@
 //! How lenient systems compare text beyond ASCII.
 
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 /// The text without case, compatibility forms and invisible characters, in the manner of Unicode's `toNFKC_Casefold` (UAX 31 section 5.1).
 ///
@@ -14,7 +14,13 @@ pub(super) fn folded(text: &str) -> String {
 fn without_case(c: char) -> impl Iterator<Item = char> {
     // Its lower case is an `i` and a combining dot, which Java leaves out.
     let c = if c == '\u{130}' { 'i' } else { c };
-    c.to_uppercase().flat_map(char::to_lowercase)
+    // Lower case first: capital sharp s becomes `ß`, and that becomes `ss` only by its upper case.
+    c.to_lowercase().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+}
+
+/// Whether normalisation leaves the text as it is, and no character of it is invisible.
+pub(super) fn is_normal(text: &str) -> bool {
+    is_nfkc(text) && !text.chars().any(is_ignorable)
 }
 
 /// Whether the character has the property Default_Ignorable_Code_Point: it is invisible, and many systems drop it.
@@ -42,10 +48,14 @@ const fn is_ignorable(c: char) -> bool {
 }
 
 /// Whether some systems turn the character into a slash or a backslash when they convert it to their own character set, as Windows does ("best
-/// fit"). The full-width forms become delimiters by normalisation.
+/// fit"; the signs of yen and won have the place of the backslash in Japanese and Korean ones). The full-width forms become delimiters by
+/// normalisation.
 pub(super) const fn resembles_slash(c: char) -> bool {
-    matches!(c, '\u{2044}' | '\u{2215}' | '\u{2216}' | '\u{29f5}' | '\u{29f8}' | '\u{29f9}')
+    matches!(c, '\u{a5}' | '\u{20a9}' | '\u{2044}' | '\u{2215}' | '\u{2216}' | '\u{29f5}' | '\u{29f8}' | '\u{29f9}')
 }
+
+/// Some systems drop it, and others make a hyphen of it (Windows, "best fit").
+pub(super) const SOFT_HYPHEN: char = '\u{ad}';
 
 #[cfg(test)]
 mod tests {
@@ -62,12 +72,27 @@ mod tests {
             ("\u{ff21}dmin", "admin"),
             ("ad\u{200b}min", "admin"),
             ("stra\u{df}e", "strasse"),
+            ("STRA\u{1e9e}E", "strasse"),
             ("CAF\u{c9}", "cafe\u{301}"),
             ("a\u{ff0f}b", "a/b"),
             ("\u{2100}", "a/c"),
         ] {
             assert_eq!(folded(text), folded(same), "{text:?}");
         }
+        for c in '\0'..='\u{1ffff}' {
+            let once = folded(&c.to_string());
+            assert_eq!(folded(&once), once, "{c:?}");
+        }
         assert_ne!(folded("caf\u{e9}"), folded("cafe"));
+    }
+
+    #[test]
+    fn gd3_a_text_is_normal_if_no_system_changes_or_drops_a_character_of_it() {
+        for text in ["alice", "Alice", "auth0|7", "a@b.example", "caf\u{e9}", "\u{df}"] {
+            assert!(is_normal(text), "{text:?}");
+        }
+        for text in ["cafe\u{301}", "\u{212a}", "\u{ff21}lice", "al\u{200b}ice", "al\u{ad}ice"] {
+            assert!(!is_normal(text), "{text:?}");
+        }
     }
 }

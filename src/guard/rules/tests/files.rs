@@ -43,17 +43,35 @@ fn gd3_a_mistake_in_a_rule_is_refused_with_its_line_and_what_to_change() {
         ("[[rule]]\npath = \"/{id}\"\nowner = \"user\"", 6, &["no segment {user}"]),
         ("[[rule]]\npath = \"/{*id}\"\nowner = \"id\"", 6, &["must be one segment"]),
         ("[[rule]]\npath = \"/{id}\"\nowner = \"id\"\ncaller = \"client\"", 6, &["only a user can be the owner"]),
-        ("[[rule]]\npath = \"/{a}\"\n[[rule]]\npath = \"/{b}\"", 6, &["never reached", "line 4", "every method"]),
-        ("[[rule]]\npath = \"/a\"\n[[rule]]\npath = \"/a\"\nmethods = [\"GET\"]", 6, &["never reached", "line 4", "GET too"]),
+        ("[[rule]]\npath = \"/{a}\"\n[[rule]]\npath = \"/{b}\"", 6, &["this rule is never reached", "line 4", "every method"]),
+        (
+            "[[rule]]\npath = \"/a\"\n[[rule]]\npath = \"/a\"\nmethods = [\"GET\"]",
+            6,
+            &["this rule is never reached", "line 4", "every method"],
+        ),
         (
             "[[rule]]\npath = \"/a\"\nmethods = [\"GET\"]\n[[rule]]\npath = \"/a\"\nmethods = [\"POST\", \"HEAD\"]",
             7,
-            &["never reached", "line 4", "HEAD too"],
+            &["HEAD of this rule is never reached", "line 4", "for GET, HEAD (GET includes HEAD)"],
         ),
         ("[[rule]]\npath = \"/a\"\n[[rule]]\npath = \"/A\"\nscope = \"x\"", 6, &["only in case or a trailing slash", "line 4"]),
         ("[[rule]]\npath = \"/{a}/\"\n[[rule]]\npath = \"/{b}\"\nscope = \"x\"", 6, &["only in case or a trailing slash", "line 4"]),
-        ("[[rule]]\npath = \"/a/{id}/b\"\n[[rule]]\npath = \"/A/{*rest}\"", 6, &["conflicts", "line 4", "after /a,"]),
-        ("[[rule]]\npath = \"/{*rest}\"\n[[rule]]\npath = \"/{id}\"", 6, &["conflicts", "line 4", "after /,"]),
+        (
+            "[[rule]]\npath = \"/static/{*path}\"\npublic = true\n[[rule]]\npath = \"/{tenant}/Admin\"\nmethods = [\"GET\"]",
+            7,
+            &[
+                "/{tenant}/Admin",
+                "line 4, /static/{*path}",
+                "both match /static/admin",
+                "GET needs something else",
+                "add a rule for /static/admin",
+            ],
+        ),
+        (
+            "[[rule]]\npath = \"/{a}/b/{*rest}\"\n[[rule]]\npath = \"/a/{b}/{c}\"\nscope = \"x\"",
+            6,
+            &["line 4", "both match /a/b/{name2}", "every method needs something else"],
+        ),
     ] {
         let refused = refused(&format!("{ISSUER}{text}"));
         assert!(refused.starts_with(&format!("line {line}: ")), "{text}\n{refused}");
@@ -171,6 +189,12 @@ public = true
 [[rule]]
 path = "/jobs"
 caller = "client"
+[[rule]]
+path = "/site/{*rest}"
+scope = "site"
+[[rule]]
+path = "/site/about"
+public = true
 "#,
     );
     let explain = |method: &str, path: &str| rules.explain(&method.parse().unwrap(), path, None);
@@ -188,7 +212,7 @@ caller = "client"
             true,
             "Decided by the rule at line 12 (path /jobs, every method). It needs a valid token that a client got for itself.",
         ),
-        ("GET", "/other", false, "Denied: no rule is for this path."),
+        ("GET", "/other", false, "Denied: there is no rule for this path."),
         (
             "get",
             "/orders/1",
@@ -199,14 +223,33 @@ caller = "client"
             "GET",
             "/Health",
             false,
-            "Refused with 400, because APIs read the request in different ways: the path differs from one with a rule of its own only in the case of its letters, which some APIs ignore. An API may take it for a request that the rule at line 9 (path /health, every method) decides. Send the path as that rule has it.",
+            "Denied: there is no rule for this path. It is not that of the rule at line 9 (path /health, every method), although some APIs ignore the case of letters.",
         ),
         (
             "GET",
-            "/orders/a%2Fb",
+            "/site/About",
             false,
-            "Refused with 400, because APIs read the request in different ways: the path has a backslash, or an encoded slash or backslash (%2F, %5C).",
+            "Refused with 400, because APIs read this path in different ways: some APIs ignore the case of letters, which leads to the rule at line 18 (path /site/about, every method). There, the request needs something else or is denied. Send the path as that rule has it.",
         ),
+        (
+            "GET",
+            "/site/about.html",
+            false,
+            "Refused with 400, because APIs read this path in different ways: some APIs ignore a suffix such as .json, or add one such as .php, which leads to the rule at line 18 (path /site/about, every method). There, the request needs something else or is denied. If this path is meant, add a rule that spells it out.",
+        ),
+        (
+            "GET",
+            "/site/x.php/y",
+            true,
+            "Decided by the rule at line 15 (path /site/{*rest}, every method). It needs a valid token with the scope site.",
+        ),
+        (
+            "GET",
+            "/orders/a+b",
+            false,
+            "Refused with 400: the segment that names the owner has a +, or characters that some systems change or drop, so that they read another owner.",
+        ),
+        ("GET", "/orders/a%2Fb", false, "Refused with 400: the path has a backslash, or an encoded slash or backslash (%2F, %5C)."),
     ] {
         let explanation = explain(method, path);
         assert_eq!((explanation.admits(), explanation.to_string().as_str()), (admitted, text), "{method} {path}");

@@ -3,6 +3,7 @@
 mod apis;
 mod decisions;
 mod files;
+mod lenient_apis;
 mod properties;
 
 use http::{HeaderMap, Method};
@@ -27,5 +28,11 @@ fn outcome(rules: &Rules, method: &str, path: &str) -> String {
         Ok(Decision::NoRule) => "denied".to_owned(),
         Ok(Decision::Needs(needed)) => needed.scope.to_string(),
         Err(why) => why.code().to_owned(),
+    }
+}
+
+fn assert_outcomes(rules: &Rules, expected: &[(&str, &str, &str)]) {
+    for (method, path, expected) in expected {
+        assert_eq!(outcome(rules, method, path), *expected, "{method} {path}");
     }
 }

@@ -1,11 +1,11 @@
 //! Random rules and paths: what the guard accepts, no API takes for another request.
 
 use http::{HeaderMap, Method};
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::Index, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{
     Decision, ISSUER, RuleFile, Rules,
-    apis::{Api, Handler, readings},
+    apis::{Api, Handler, Way, readings},
     outcome,
 };
 
@@ -42,13 +42,16 @@ impl Guarded {
 
     /// The pattern that decides.
     fn pattern(&self, path: &str) -> Option<String> {
-        self.rules.rule(&Method::GET, path).ok().flatten().map(|rule| rule.pattern.to_string())
+        self.rules.decided(&Method::GET, path).ok().flatten().map(|(rule, _)| rule.pattern.to_string())
     }
 }
 
+const TEXTS: [&str; 13] =
+    ["orders", "Orders", "export", "admin", "keys", "v1.2", "a.b", "@me", "robots.txt", "1", "index.php", "admin.php", "index.html"];
+
 fn handlers() -> impl Strategy<Value = Vec<Handler>> {
     let segment = prop_oneof![
-        4 => prop::sample::select(vec!["orders", "Orders", "export", "admin", "keys", "v1.2", "a.b", "@me", "robots.txt", "1"]).prop_map(str::to_owned),
+        4 => prop::sample::select(TEXTS.to_vec()).prop_map(str::to_owned),
         2 => Just("{}".to_owned()),
         1 => Just("{*}".to_owned()),
     ];
@@ -63,8 +66,68 @@ fn handlers() -> impl Strategy<Value = Vec<Handler>> {
     prop::collection::vec(handler, 1..9)
 }
 
+/// A path, or how one differs from that of a handler.
+#[derive(Debug, Clone)]
+enum Request {
+    Path(String),
+    Near { handler: Index, name: &'static str, edit: Edit, place: Index },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Edit {
+    Nothing,
+    Insert(&'static str),
+    Append(&'static str),
+    Remove,
+    Uppercase,
+    AddSuffix,
+    Slash,
+}
+
+impl Request {
+    fn path(&self, handlers: &[Handler]) -> String {
+        let (handler, name, edit, place) = match self {
+            Self::Path(path) => return path.clone(),
+            Self::Near { handler, name, edit, place } => (handler, *name, *edit, place),
+        };
+        let known = &handlers[handler.index(handlers.len())].path;
+        let named = known.split('/').skip(1).map(|segment| if segment.starts_with('{') { name } else { segment });
+        let mut segments: Vec<String> = named.map(str::to_owned).collect();
+        let at = place.index(segments.len());
+        match edit {
+            Edit::Nothing => {}
+            Edit::Insert(segment) => segments.insert(at, segment.to_owned()),
+            Edit::Append(segment) => segments.push(segment.to_owned()),
+            Edit::Remove => drop(segments.pop()),
+            Edit::Uppercase => segments[at] = segments[at].to_uppercase(),
+            Edit::AddSuffix => segments[at] += ".json",
+            Edit::Slash => segments.push(String::new()),
+        }
+        format!("/{}", segments.join("/"))
+    }
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let edit = prop::sample::select(vec![
+        Edit::Nothing,
+        Edit::Insert("index.php"),
+        Edit::Insert("app.PHP"),
+        Edit::Insert("x"),
+        Edit::Append("index.html"),
+        Edit::Append("default.aspx"),
+        Edit::Append("x"),
+        Edit::Remove,
+        Edit::Uppercase,
+        Edit::AddSuffix,
+        Edit::Slash,
+    ]);
+    let name = prop::sample::select(vec!["x", "alice", "y.css", "index", "main.jsp"]);
+    let near = (any::<Index>(), name, edit, any::<Index>());
+    prop_oneof![path().prop_map(Request::Path), near.prop_map(|(handler, name, edit, place)| Request::Near { handler, name, edit, place }),]
+}
+
 fn path() -> impl Strategy<Value = String> {
-    let tame = prop::sample::select(vec!["orders", "Orders", "export", "admin", "keys", "v1.2", "a.b", "@me", "robots.txt", "1", "x"]);
+    let tame = prop_oneof![prop::sample::select(TEXTS.to_vec()), Just("x"), Just("y.css")];
     let odd = prop::sample::select(vec![
         "ORDERS",
         "ADMIN",
@@ -100,6 +163,13 @@ fn path() -> impl Strategy<Value = String> {
         "x%252Fadmin",
         "admin%00",
         "a.b%EF%BC%8Fadmin",
+        "app.php",
+        "main.jsp",
+        "keys.CGI",
+        "index",
+        "default.aspx",
+        "v1",
+        "a",
     ]);
     let segment = prop_oneof![3 => tame, 2 => odd];
     (prop::collection::vec(segment, 0..5), any::<bool>()).prop_map(|(segments, slash)| {
@@ -108,11 +178,13 @@ fn path() -> impl Strategy<Value = String> {
     })
 }
 
-/// An API that would give the request to a handler that needs something else.
-fn contradicting_api(guarded: &Guarded, method: &str, path: &str, needs: &str, suffix: bool) -> Option<(Api, String)> {
-    let other = |api: &Api, reading: &str| api.needs(&guarded.handlers, method, reading).iter().any(|other| *other != needs);
-    let readings = readings(path, suffix);
-    readings.into_iter().find_map(|reading| Api::all().find(|api| other(api, &reading)).map(|api| (api, reading)))
+/// A reading of the path, and an API that then gives the request to a handler that needs something else.
+fn contradiction(apis: &[Api], path: &str, pattern: &str, needs: &str) -> Option<(String, Way, Api)> {
+    let contradicts = |api: &&Api, reading: &str| api.needs("GET", reading).iter().any(|other| *other != needs);
+    readings(path, pattern).into_iter().find_map(|(reading, way)| {
+        let api = apis.iter().filter(|api| api.can(way)).find(|api| contradicts(api, &reading))?;
+        Some((reading, way, api.clone()))
+    })
 }
 
 proptest! {
@@ -121,18 +193,17 @@ proptest! {
     #[test]
     fn gd3_no_reading_of_a_path_that_is_accepted_needs_something_else(
         candidates in handlers(),
-        paths in prop::collection::vec(path(), 16),
+        requests in prop::collection::vec(request(), 12),
     ) {
         let Some(guarded) = Guarded::new(candidates) else { return Ok(()) };
-        for path in &paths {
-            let Some(needs) = guarded.accepted("GET", path) else { continue };
-            let strict = Api::STRICT.needs(&guarded.handlers, "GET", path);
-            prop_assert_eq!(strict.into_iter().collect::<Vec<_>>(), vec![needs.as_str()], "{} of {:?}", path, guarded.handlers);
-            // A pattern that ends in a text spells its suffix out.
-            let pattern = guarded.pattern(path).unwrap_or_default();
-            let suffix = pattern.ends_with('}') || pattern.ends_with("}/");
-            let contradiction = contradicting_api(&guarded, "GET", path, &needs, suffix);
-            prop_assert!(contradiction.is_none(), "{}: {:?} of {:?}", path, contradiction, guarded.handlers);
+        let (strict, apis) = (Api::strict(&guarded.handlers), Api::all(&guarded.handlers));
+        for path in requests.iter().map(|request| request.path(&guarded.handlers)) {
+            let Some(needs) = guarded.accepted("GET", &path) else { continue };
+            let decided: Vec<_> = strict.needs("GET", &path).into_iter().collect();
+            prop_assert_eq!(decided, vec![needs.as_str()], "{} of {:?}", path, guarded.handlers);
+            let pattern = guarded.pattern(&path).unwrap_or_default();
+            let contradiction = contradiction(&apis, &path, &pattern, &needs);
+            prop_assert!(contradiction.is_none(), "{} by {}: {:?}", path, pattern, contradiction);
         }
     }
 
@@ -153,11 +224,36 @@ proptest! {
     }
 }
 
+/// Otherwise the property would hold because nothing is accepted.
+#[test]
+fn gd3_many_requests_are_accepted() {
+    let mut runner = TestRunner::deterministic();
+    let (mut all, mut accepted) = (0, 0);
+    for _ in 0..200 {
+        let candidates = handlers().new_tree(&mut runner).unwrap().current();
+        let requests = prop::collection::vec(request(), 12).new_tree(&mut runner).unwrap().current();
+        let Some(guarded) = Guarded::new(candidates) else { continue };
+        all += requests.len();
+        accepted += requests.iter().filter(|request| guarded.accepted("GET", &request.path(&guarded.handlers)).is_some()).count();
+    }
+    assert!(accepted > all / 10, "{accepted} of {all}");
+}
+
 #[test]
 fn gd3_an_api_that_takes_a_path_for_another_is_found() {
     let handler = |path: &str, needs| Handler { path: path.to_owned(), method: None, needs };
-    let guarded = Guarded::new(vec![handler("/admin", "write"), handler("/keys/{*n1}", "read"), handler("/{*n0}", "public")]).unwrap();
-    assert_eq!(guarded.handlers.len(), 3);
+    let handlers = vec![
+        handler("/admin", "write"),
+        handler("/keys/{*n1}", "read"),
+        handler("/orders/{n1}", "read"),
+        handler("/site/index.php", "read"),
+        handler("/tool.php", "read"),
+        handler("/index.php/jobs", "read"),
+        handler("/{*n0}", "public"),
+    ];
+    let guarded = Guarded::new(handlers).unwrap();
+    assert_eq!(guarded.handlers.len(), 7);
+    let apis = Api::all(&guarded.handlers);
     for path in [
         "/ADMIN",
         "/admin/",
@@ -175,12 +271,24 @@ fn gd3_an_api_that_takes_a_path_for_another_is_found() {
         "/x/..%5Cadmin",
         "/%EF%BC%A1dmin",
         "/admin.json",
+        "/admin/index.html",
+        "/admin/index.php",
+        "/index.php/admin",
+        "/x/app.php/admin",
         "/keys",
         "/keys/",
+        "/orders",
+        "/site",
+        "/site/",
+        "/tool",
+        "/tool.php/x",
+        "/jobs",
     ] {
-        assert!(contradicting_api(&guarded, "GET", path, "public", true).is_some(), "{path}");
+        assert!(contradiction(&apis, path, "/{*n0}", "public").is_some(), "{path}");
         assert_eq!(guarded.accepted("GET", path), None, "{path}");
     }
-    assert_eq!(guarded.accepted("GET", "/x"), Some("public".to_owned()));
-    assert!(contradicting_api(&guarded, "GET", "/x", "public", true).is_none());
+    for path in ["/x", "/x.css", "/x/index.html", "/onet.pl/admin"] {
+        assert_eq!(guarded.accepted("GET", path), Some("public".to_owned()), "{path}");
+        assert!(contradiction(&apis, path, "/{*n0}", "public").is_none(), "{path}");
+    }
 }

@@ -107,7 +107,8 @@ impl Refusal {
             Self::Token { error, no_rule: false } | Self::Insufficient(error, _) => format!("{error:?}"),
             Self::Token { error, no_rule: true } => format!("{error:?}; and no rule is for this request"),
             Self::NoRule(_) => "no rule is for this request".to_owned(),
-            Self::Ambiguous(why) => format!("{why} ({})", why.code()),
+            // With the rule, which the caller does not learn.
+            Self::Ambiguous(why) => format!("{} ({})", why.cause(), why.code()),
             Self::Undescribed(why) => why.to_string(),
             Self::SentByCaller(why) => why.to_string(),
             Self::Unsettable(why) => why.to_string(),

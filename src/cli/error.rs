@@ -106,6 +106,8 @@ pub(super) enum Error {
     NotAMethod,
     #[error("the request is refused; see above")]
     NotAdmitted,
+    #[error("the request is not decided as --expect says; see above")]
+    NotExpected,
     #[error("some checks failed; see above")]
     CheckFailed,
 }

@@ -28,4 +28,4 @@ pub use config::Config;
 pub use error::Error;
 pub use guard::Guard;
 
-pub(crate) use rules::{RuleFile, RuleFileError};
+pub(crate) use rules::{Explanation, RuleFile, RuleFileError};

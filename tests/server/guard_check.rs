@@ -74,6 +74,29 @@ fn gd3_check_fails_for_a_request_that_is_denied_or_ambiguous_and_says_why() {
 }
 
 #[test]
+fn gd3_check_fails_if_the_decision_is_not_the_expected_one() {
+    for (method, path, decision) in [
+        ("POST", "/health", "public"),
+        ("GET", "/orders/1", "token"),
+        ("DELETE", "/orders/1", "denied"),
+        ("GET", "/other", "denied"),
+        ("GET", "/site/About", "denied"),
+        ("GET", "//", "denied"),
+    ] {
+        for expected in ["public", "token", "denied"] {
+            let finished = check(RULES, &[method, path, "--expect", expected]);
+            assert_eq!(finished.status.code(), Some(i32::from(expected != decision)), "{method} {path} {expected}: {finished:?}");
+            assert_eq!(finished.stderr.contains("--expect"), expected != decision, "{finished:?}");
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let mut command = command(folder.path());
+    command.args(["guard", "--expect", "public"]);
+    let alone = finish(command);
+    assert_eq!(alone.status.code(), Some(2), "{alone:?}");
+}
+
+#[test]
 fn gd3_check_refuses_a_bad_file_with_its_line_and_exit_code_2() {
     let typo = RULES.replace("public = true", "pubic = true");
     let slash = RULES.replace("\"/health\"", "\"/Orders/{id}/\"");

@@ -2,7 +2,7 @@
 
 mod check;
 
-use std::{path::Path, sync::Arc};
+use std::{ffi::OsString, sync::Arc};
 
 use clap::{ArgAction, Args};
 
@@ -21,10 +21,13 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Guard {
-    /// Print which rule of FILE decides a request, and what it needs; exit code 0 means that a rule decides, 1 that the request is denied, 2 that
-    /// the file is invalid
+    /// Print which rule of FILE decides a request, and what it needs; exit code 0 means that a rule decides, 1 that the request is denied or
+    /// ambiguous, 2 that the file is invalid
     #[arg(long, num_args = 3, value_names = ["FILE", "METHOD", "PATH"], action = ArgAction::Set)]
-    check: Option<Vec<String>>,
+    check: Option<Vec<OsString>>,
+    /// With --check: exit code 0 means that the request is decided like this, and 1 that it is not
+    #[arg(long, value_enum, value_name = "DECISION", requires = "check")]
+    expect: Option<check::Expected>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -42,7 +45,7 @@ impl OwnProgram for OfGuard {
 impl Guard {
     pub(super) async fn run(self, settings: SettingFlags) -> Result<(), Error> {
         if let Some([file, method, path]) = self.check.as_deref() {
-            return check::check(Path::new(file), method, path, self.output);
+            return check::check(file.as_ref(), method, path, self.expect, self.output);
         }
         let config = Config::load(self.settings.sources(settings))?;
         let (telemetry, service_links) = (config.telemetry.clone(), config.service_links.clone());

@@ -70,6 +70,11 @@ impl Explanation {
         matches!(self.decision, Verdict::Public | Verdict::Token)
     }
 
+    /// Whether the request needs no token.
+    pub(crate) fn is_public(&self) -> bool {
+        self.decision == Verdict::Public
+    }
+
     fn of(rule: &Rule) -> Self {
         let decides = format!("Decided by {}.", described(rule));
         let (decision, needs, reason) = match &rule.needs {

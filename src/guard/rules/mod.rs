@@ -38,6 +38,7 @@ mod unicode;
 pub(crate) use ambiguous::Ambiguous;
 pub(crate) use decision::{Decision, Needed};
 pub(crate) use error::RuleFileError;
+pub(crate) use explanation::Explanation;
 pub(crate) use file::RuleFile;
 pub(crate) use issuer::TrustedIssuer;
 pub(crate) use rule_set::Rules;

@@ -24,7 +24,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::{
-    clock::Stopwatch,
+    clock::{Stopwatch, Timestamp},
     server::{
         caller_text,
         edge::{Charge, MemoryBudget, Peer, Stopping, TrustedProxies},
@@ -145,16 +145,18 @@ impl App {
                 let address = peer.map_or(pending.info.source, |peer| peer.address);
                 upstream.prepare(&mut parts, address, self.proxies.trust(address.to_canonical()));
                 pending.info.id.put_into(&mut parts.headers);
+                let source = pending.info.source;
                 if let Some(claims) = &claims {
                     self.headers.set(claims, &mut parts.headers)?;
                     // From here on, the memory is that of a known caller.
                     drop(charge);
-                    self.forward(upstream, parts, body).await?
+                    let until = Timestamp::from_seconds(claims.expires_at());
+                    self.forward(upstream, parts, body, source, Some(until)).await?
                 } else {
                     // A stranger that holds back its body gives way when the memory is needed.
                     let wait = charge.wait();
                     tokio::select! {
-                        response = self.forward(upstream, parts, body) => response?,
+                        response = self.forward(upstream, parts, body, source, None) => response?,
                         () = wait.evicted() => return Err(Refusal::Exhausted),
                     }
                 }
@@ -177,9 +179,16 @@ impl App {
         Ok(answer)
     }
 
-    async fn forward(&self, upstream: &Upstream, parts: Parts, body: Body) -> Result<Response, Refusal> {
+    async fn forward(
+        &self,
+        upstream: &Upstream,
+        parts: Parts,
+        body: Body,
+        source: IpAddr,
+        until: Option<Timestamp>,
+    ) -> Result<Response, Refusal> {
         let since = Stopwatch::start();
-        let answer = upstream.forward(parts, body).await;
+        let answer = upstream.forward(parts, body, source, until).await;
         self.meters.answered(since.elapsed());
         Ok(answer?)
     }

@@ -44,7 +44,9 @@ impl Parts {
         let verifier = Verifier::any_of(verifiers.collect::<Result<Vec<_>, _>>()?)?;
         let mode = match config.mode.clone() {
             ModePolicy::Gateway(gateway) => Mode::Gateway(gateway),
-            ModePolicy::Upstream(upstream) => Mode::Upstream(Upstream::open(upstream, config.headers.reserved(), tls.is_some())?),
+            ModePolicy::Upstream(upstream) => {
+                Mode::Upstream(Upstream::open(upstream, config.headers.reserved(), tls.is_some(), Arc::clone(&clock))?)
+            }
         };
         let app = Arc::new(App {
             meters: Meters::new(verifier.clone()),

@@ -1,6 +1,6 @@
 //! The API behind a guard that forwards: what of an admitted request reaches it.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -8,11 +8,13 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
     response::Response,
 };
+use futures_util::future::BoxFuture;
 
 use crate::{
-    proxy::{BuildError, ForwardError, Forwarder, HostField, Options, Origin, Protocol, Reserved, TimeLimits},
+    clock::{SharedClock, Timestamp},
+    proxy::{BuildError, ForwardError, Forwarder, HostField, Options, Origin, Protocol, Reserved, Terms, TimeLimits},
     server::{
-        edge::Traffic,
+        edge::{Traffic, connections_behind, source_network},
         process::keep_without_length,
         settings::{Error, Setting, Values, boolean, duration, number, path, setting},
     },
@@ -21,6 +23,9 @@ use crate::{
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The name under which a WebSocket sleeps until its token expires.
+const UNTIL_EXPIRY: &str = "websocket";
 
 /// What a caller can claim about its connection, and only a trusted proxy may.
 const ABOUT_THE_CALLER: [&str; 10] = [
@@ -107,11 +112,10 @@ impl UpstreamPolicy {
         let extra_ca = values.parse_if_any("upstream_ca", path)?;
         let concurrent = values.parse("upstream_requests", number(1, 100_000))?;
         let between = |name, most| values.parse(name, duration(Duration::from_secs(1), Duration::from_secs(most)));
-        let limits = TimeLimits {
-            connect: between("upstream_connect_timeout", 60)?,
-            answer: between("upstream_answer_timeout", 3600)?,
-            idle: between("upstream_idle_timeout", 24 * 3600)?,
-        };
+        let connect = between("upstream_connect_timeout", 60)?;
+        let answer = between("upstream_answer_timeout", 3600)?;
+        let idle = between("upstream_idle_timeout", 24 * 3600)?;
+        let limits = TimeLimits::new(connect, answer, idle).ok_or_else(|| values.refuse("upstream_idle_timeout", None))?;
         let pass_token = values.parse("pass_token", boolean)?;
         if pass_token && origin.is_none() {
             return Err(values
@@ -124,7 +128,7 @@ impl UpstreamPolicy {
 impl UpstreamPolicy {
     /// What requests are like that are forwarded. The forwarder's own limits end first, with an answer that says why.
     pub(super) fn traffic(&self) -> Traffic {
-        Traffic::Streams { quiet: self.limits.answer.max(self.limits.idle) + Duration::from_secs(30) }
+        Traffic::Streams { quiet: self.limits.quiet() }
     }
 }
 
@@ -132,6 +136,7 @@ impl UpstreamPolicy {
 #[derive(Debug)]
 pub(super) struct Upstream {
     forwarder: Forwarder,
+    clock: SharedClock,
     token_headers: Reserved,
     about_the_caller: Reserved,
     pass_token: bool,
@@ -141,12 +146,12 @@ pub(super) struct Upstream {
 
 impl Upstream {
     /// Reads certificates, and blocks meanwhile. `token_headers` are the names that no caller may use.
-    pub(super) fn open(policy: UpstreamPolicy, token_headers: Reserved, tls: bool) -> Result<Self, BuildError> {
+    pub(super) fn open(policy: UpstreamPolicy, token_headers: Reserved, tls: bool, clock: SharedClock) -> Result<Self, BuildError> {
         let UpstreamPolicy { origin, protocol, extra_ca, concurrent, limits, pass_token } = policy;
-        let options = Options { protocol, reserved: token_headers.clone(), extra_ca, concurrent };
+        let options = Options { protocol, reserved: token_headers.clone(), extra_ca, concurrent }.within(connections_behind());
         let forwarder = Forwarder::new(origin, limits, options)?;
         let about_the_caller = Reserved::new(ABOUT_THE_CALLER.into_iter().map(HeaderName::from_static));
-        Ok(Self { forwarder, token_headers, about_the_caller, pass_token, tls })
+        Ok(Self { forwarder, clock, token_headers, about_the_caller, pass_token, tls })
     }
 
     /// Removes from a request what the API must not believe or get, and says where it comes from. `peer` is the other side of the connection,
@@ -173,8 +178,20 @@ impl Upstream {
         }
     }
 
-    pub(super) async fn forward(&self, parts: Parts, body: Body) -> Result<Response, ForwardError> {
-        let mut answer = self.forwarder.forward(Request::from_parts(parts, body)).await?;
+    /// Forwards a request of `source`. A WebSocket that it begins ends at the time `until`, at which its token expires.
+    pub(super) async fn forward(
+        &self,
+        parts: Parts,
+        body: Body,
+        source: IpAddr,
+        until: Option<Timestamp>,
+    ) -> Result<Response, ForwardError> {
+        let expiry = |at: Timestamp| -> BoxFuture<'static, ()> {
+            let clock = Arc::clone(&self.clock);
+            Box::pin(async move { clock.sleep_until(UNTIL_EXPIRY, at).await })
+        };
+        let terms = Terms { source: Some(source_network(source)), until: until.map(expiry) };
+        let mut answer = self.forwarder.forward_on(Request::from_parts(parts, body), terms).await?;
         keep_without_length(&mut answer);
         Ok(answer)
     }
@@ -197,13 +214,15 @@ fn append_address(headers: &mut HeaderMap, peer: IpAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     fn upstream(pass_token: bool) -> Upstream {
-        let limits = TimeLimits { connect: Duration::from_secs(1), answer: Duration::from_secs(1), idle: Duration::from_secs(1) };
+        let second = Duration::from_secs(1);
+        let limits = TimeLimits::new(second, second, second).unwrap();
         let protocol = Protocol::Http1(HostField::Caller);
         let origin = "http://127.0.0.1:3000".parse().unwrap();
         let policy = UpstreamPolicy { origin, protocol, extra_ca: None, concurrent: 1, limits, pass_token };
-        Upstream::open(policy, Reserved::new([HeaderName::from_static("x-token-subject")]), true).unwrap()
+        Upstream::open(policy, Reserved::new([HeaderName::from_static("x-token-subject")]), true, Arc::new(SystemClock)).unwrap()
     }
 
     /// The headers that the API gets, in alphabetical order.

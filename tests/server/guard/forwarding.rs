@@ -1,12 +1,14 @@
 //! The guard forwards.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use super::party::{ALICE, Answer, Api, Party};
+use super::party::{ALICE, AUDIENCE, Answer, Api, Party};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gd1_vf15_what_is_admitted_reaches_the_api_and_nothing_else_does() {
@@ -134,6 +136,54 @@ async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id(
         assert!(answer.json()["error_description"].as_str().unwrap().contains(id) && !answer.body.contains("127.0.0.1"), "{answer:?}");
         assert_eq!(party.metric(&format!("sealwright_guard_requests_total{{outcome=\"{outcome}\"}}")).await, 1.0);
     }
+}
+
+/// The URL of an API that upgrades every connection to a WebSocket, and returns what arrives on it.
+async fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                read_head(&mut stream).await;
+                let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                let (mut received, mut sent) = stream.split();
+                let _ = tokio::io::copy(&mut received, &mut sent).await;
+            });
+        }
+    });
+    url
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut head).await.unwrap(), 0, "{}", String::from_utf8_lossy(&head));
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gd2_a_websocket_ends_when_its_token_expires() {
+    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let token = party.issuer.token(AUDIENCE).scope("orders:read").lifetime(Duration::from_secs(60)).sign().unwrap();
+    let mut stream = TcpStream::connect(party.addr).await.unwrap();
+    let asked = "host: x\r\nconnection: upgrade\r\nupgrade: websocket";
+    let request = format!("GET /orders HTTP/1.1\r\n{asked}\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    for seconds in [0, 59] {
+        party.issuer.clock().advance(Duration::from_secs(seconds));
+        stream.write_all(b"ping").await.unwrap();
+        let mut echoed = [0; 4];
+        stream.read_exact(&mut echoed).await.unwrap();
+        assert_eq!(&echoed, b"ping", "{seconds}");
+    }
+    party.issuer.clock().advance(Duration::from_secs(1));
+    let ended = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 1])).await;
+    assert_eq!(ended.expect("it closes the connection").unwrap_or(0), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,8 +47,6 @@ pub struct Config {
     pub(super) authorization: Authorization,
     pub(super) connections: usize,
     pub(super) time_limits: TimeLimits,
-    /// How long nothing may move on a connection of the app that has a request under way.
-    quiet: Duration,
     pub(super) management: ManagementPolicy,
     pub(super) drain: Drain,
     pub(crate) telemetry: telemetry::Policy,
@@ -153,9 +151,6 @@ impl Config {
         let connect = limit("connect_timeout", Duration::from_millis(100), Duration::from_secs(300))?;
         let answer = limit("answer_timeout", Duration::from_millis(100), Duration::from_secs(24 * 3600))?;
         let idle = limit("idle_timeout", Duration::from_secs(1), Duration::from_secs(24 * 3600))?;
-        // Longer than all that a request may wait for before a byte of its answer, twice if the origin refuses the token: each of these limits
-        // then ends its wait first, with an answer that says why.
-        let quiet = (TOKEN_TIME_LIMIT + connect + idle + answer) * 2 + Duration::from_secs(30);
         let listen = values.parse("listen", |text| text.parse::<ListenAt>().map_err(|error| Some(error.to_string())))?;
         let client = Client::read(&values)?;
         Ok(Self {
@@ -165,8 +160,7 @@ impl Config {
             client,
             authorization: values.parse("authorization", |text| Authorization::parse(text).ok_or(None))?,
             connections: values.parse("connections", number(1, 100_000))?,
-            time_limits: TimeLimits { connect, answer, idle },
-            quiet,
+            time_limits: TimeLimits::new(connect, answer, idle).ok_or_else(|| values.refuse("answer_timeout", None))?,
             management: ManagementPolicy::read(&values)?,
             drain: ListenerPolicy::read_drain(&values)?,
             telemetry: telemetry::Policy::read(&values)?,
@@ -183,13 +177,16 @@ impl Config {
     /// The limits of connections from the app, for each of so many listeners, which share the file descriptors of the process.
     pub(super) fn connection_limits(&self, listeners: usize) -> ConnectionLimits {
         let total = self.connections * listeners;
+        // Longer than all that a request may wait for before a byte of its answer, twice if the origin refuses the token: each of these limits
+        // then ends its wait first, with an answer that says why.
+        let quiet = (TOKEN_TIME_LIMIT + self.time_limits.quiet()) * 2;
         let all = ConnectionLimits {
             total,
             // Every connection comes from this machine, which is exempt: see `program`.
             per_source: total,
             idle: Duration::from_secs(75),
             age: Duration::from_secs(24 * 3600),
-            traffic: Traffic::Streams { quiet: self.quiet },
+            traffic: Traffic::Streams { quiet },
         }
         .affordable();
         ConnectionLimits { total: (all.total / listeners).max(1), ..all }

@@ -21,7 +21,7 @@ use crate::{
     clock::SharedClock,
     proxy::{self, Forwarder, Options, Origin, Protocol},
     server::{
-        edge::{ConnectionLimits, Drain, MemoryBudget, Stopping, TrustedProxies},
+        edge::{ConnectionLimits, Drain, MemoryBudget, Stopping, TrustedProxies, connections_behind},
         process::{BoundPorts, End, Hosts, Listeners, Port, Service},
     },
 };
@@ -121,13 +121,16 @@ impl Attach {
 async fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
     let (routes, limits, concurrent) = (config.routes.clone(), config.time_limits, config.connections);
     let build = move || {
+        // The origins share the file descriptors that the listeners leave them.
+        let connections = connections_behind() / routes.count_origins().max(1);
         let mut built: Vec<(Origin, Upstream)> = Vec::new();
         let upstream = |origin: &Origin| {
             if let Some((_, upstream)) = built.iter().find(|(known, _)| known == origin) {
                 return Ok(upstream.clone());
             }
             // The origin sees its own name, not that of this listener.
-            let options = Options { protocol: Protocol::Negotiated, concurrent, ..Options::default() };
+            let options = Options { protocol: Protocol::Negotiated, concurrent, ..Options::default() }.within(connections);
+            let concurrent = options.concurrent;
             let upstream = Upstream::new(Forwarder::new(origin.clone(), limits, options)?, concurrent);
             built.push((origin.clone(), upstream.clone()));
             Ok(upstream)

@@ -144,6 +144,12 @@ impl Routes {
         }
     }
 
+    /// The number of different origins.
+    pub(super) fn count_origins(&self) -> usize {
+        let all = self.0.iter().enumerate();
+        all.filter(|(at, route)| self.0[..*at].iter().all(|before| before.origin != route.origin)).count()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.0.iter()
     }

@@ -124,7 +124,7 @@ async fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
         // The origins share the file descriptors that the listeners leave them.
         let connections = connections_behind() / routes.count_origins().max(1);
         let mut built: Vec<(Origin, Upstream)> = Vec::new();
-        let upstream = |origin: &Origin| {
+        let upstream = |origin: &Origin| -> Result<Upstream, proxy::BuildError> {
             if let Some((_, upstream)) = built.iter().find(|(known, _)| known == origin) {
                 return Ok(upstream.clone());
             }
@@ -135,7 +135,7 @@ async fn upstreams(config: &Config) -> Result<Vec<Upstream>, StartError> {
             built.push((origin.clone(), upstream.clone()));
             Ok(upstream)
         };
-        routes.iter().map(|route| &route.origin).map(upstream).collect::<Result<Vec<_>, proxy::BuildError>>()
+        routes.iter().map(|route| &route.origin).map(upstream).collect::<Result<Vec<_>, _>>()
     };
     // It reads the system's trust roots.
     Ok(tokio::task::spawn_blocking(build).await??)

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -52,6 +53,11 @@ impl Cache {
         self.folder.replace(&self.token, &content)?;
         self.folder.delete_old(now);
         Ok(())
+    }
+
+    /// The file of the lock, for messages.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.folder.path(&self.lock)
     }
 
     /// Takes the lock, which lasts until the file is dropped or the process ends. `None` if another process holds it for longer than `limit`.

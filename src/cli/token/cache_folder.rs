@@ -30,7 +30,8 @@ use crate::{clock::Timestamp, entropy};
 
 /// Maximum size of a file in bytes. An access token and a refresh token have at most 16 KiB each.
 const MAX_LEN: u64 = 64 * 1024;
-/// Files that were not written for this long are deleted. No token lives longer than a day.
+/// Files that were not written for this long are deleted, in seconds. An access token does not live longer than a day; a login that no script
+/// renews for a week begins again.
 const MAX_AGE: i64 = 7 * 24 * 3600;
 /// Maximum number of files that are checked for their age.
 const MAX_FILES: usize = 10_000;

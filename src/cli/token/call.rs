@@ -42,7 +42,9 @@ impl Call<'_> {
         let lock = match (self.cache.lock(limit, self.clock).await, usable) {
             (Ok(Some(lock)), _) => Ok(lock),
             (Ok(None), Some(token)) => return Ok(token.clone()),
-            (Ok(None), None) => Err(format!("another process has held the lock of this token for {} s", LOCK_LIMIT.as_secs())),
+            (Ok(None), None) => {
+                Err(format!("another process has held the lock {} for {} s", self.cache.lock_path().display(), LOCK_LIMIT.as_secs()))
+            }
             (Err(why), _) => Err(why.to_string()),
         };
         if let Err(why) = &lock {

@@ -113,14 +113,20 @@ enum Command {
 /// Why a command failed. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", caller_text::printable_lines(&.0.to_string()))]
-pub struct Failed(#[from] Error);
+pub struct Failed(#[source] Box<Error>);
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(Box::new(error))
+    }
+}
 
 impl Failed {
     /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
     /// missing, or what `guard --check` is given is invalid, as for other errors of usage; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match &self.0 {
+        match &*self.0 {
             Error::Config(_) => 78,
             Error::Guard(error) if error.is_of_rules() => 78,
             Error::NotConfirmable | Error::NotAMethod | Error::RuleFile(_) => 2,

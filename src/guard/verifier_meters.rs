@@ -14,8 +14,11 @@ use crate::verifier::{IssuerStatus, KeyAvailability, Verifier};
 #[derive(Debug)]
 pub(super) struct VerifierMeters(pub(super) Verifier);
 
+/// The name of a metric, what it counts, and how it is read.
+type Metric<T> = (&'static str, &'static str, fn(&IssuerStatus) -> T);
+
 /// Counters of each issuer.
-const COUNTERS: [(&str, &str, fn(&IssuerStatus) -> u64); 4] = [
+const COUNTERS: [Metric<u64>; 4] = [
     ("key_fetches", "Attempts to fetch the issuer's keys", |issuer| issuer.fetches),
     ("key_fetch_failures", "Attempts that failed", |issuer| issuer.failures),
     ("status_list_fetches", "Attempts to fetch status lists of the issuer", |issuer| issuer.status_list_fetches),
@@ -23,7 +26,7 @@ const COUNTERS: [(&str, &str, fn(&IssuerStatus) -> u64); 4] = [
 ];
 
 /// Gauges of each issuer. Those that are `None` are left out.
-const GAUGES: [(&str, &str, fn(&IssuerStatus) -> Option<f64>); 7] = [
+const GAUGES: [Metric<Option<f64>>; 7] = [
     ("keys", "Keys of the issuer that are used", |issuer| Some(issuer.kids.len() as f64)),
     ("keys_skipped", "Keys of the issuer that are not used", |issuer| Some(issuer.skipped.len() as f64)),
     ("keys_usable", "Whether tokens can be checked", |issuer| Some(f64::from(u8::from(issuer.keys != KeyAvailability::Missing)))),

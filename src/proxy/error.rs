@@ -86,7 +86,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 }
 
 /// The first error of type `E` among an error and its causes.
-pub(super) fn find<E: Error + 'static>(error: &(dyn Error + 'static)) -> Option<&E> {
+pub(super) fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {

@@ -107,7 +107,8 @@ fn target(parts: &Parts, origin: &Origin) -> Result<Uri, BadRequest> {
     }
     let path = parts.uri.path_and_query().ok_or(BadRequest::Target)?;
     // HTTP/2 carries the path apart from the host, so it may begin with anything.
-    if !path.as_str().starts_with('/') && !(path.as_str() == "*" && parts.method == Method::OPTIONS) {
+    let is_of_server = path.as_str() == "*" && parts.method == Method::OPTIONS;
+    if !path.as_str().starts_with('/') && !is_of_server {
         return Err(BadRequest::Target);
     }
     // An absolute URI without a path means `*` in an OPTIONS (RFC 9112 section 3.2.4), but a rule about paths has seen `/`.

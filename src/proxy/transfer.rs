@@ -116,9 +116,12 @@ impl<B> Transfer<B> {
     }
 }
 
+/// A piece of a body, or why it is missing.
+type Piece<B> = Result<Frame<Bytes>, Missing<<B as HttpBody>::Error>>;
+
 impl<B: HttpBody<Data = Bytes> + Unpin> Transfer<B> {
     /// The next piece.
-    pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Missing<B::Error>>>> {
+    pub(super) fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Piece<B>>> {
         let mut guard = self.state();
         let state = &mut *guard;
         let Some((body, _)) = &mut state.body else {
@@ -146,7 +149,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> Transfer<B> {
 
     pub(super) fn is_end_stream(&self) -> bool {
         let state = self.state();
-        state.body.as_ref().map_or(state.turn == Turn::Over(End::Done), |(body, _)| body.is_end_stream())
+        state.body.as_ref().map_or_else(|| state.turn == Turn::Over(End::Done), |(body, _)| body.is_end_stream())
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {

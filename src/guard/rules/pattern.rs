@@ -115,7 +115,7 @@ impl FromStr for Pattern {
             return Err(format!("is longer than {MAX_LEN} bytes"));
         }
         let inner = text.strip_prefix('/').ok_or("does not begin with a slash")?;
-        let texts = inner.strip_suffix('/').or(Some(inner).filter(|inner| !inner.is_empty()));
+        let texts = inner.strip_suffix('/').or_else(|| Some(inner).filter(|inner| !inner.is_empty()));
         let segments = texts.into_iter().flat_map(|texts| texts.split('/')).map(segment).collect::<Result<Vec<_>, _>>()?;
         let mut names = BTreeSet::new();
         for (at, segment) in segments.iter().enumerate() {

@@ -50,7 +50,7 @@ fn refused(world: &World, arguments: &[&str]) -> Finished {
 }
 
 /// The line that the process writes when it serves.
-async fn serving(process: &mut Process) -> Value {
+async fn serving(process: &Process) -> Value {
     for _ in 0..6000 {
         let lines = process.stderr();
         let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -80,7 +80,7 @@ async fn gd4_a_unix_socket_is_for_its_user_alone_and_ends_with_the_process(backe
     let path = world.app.database.folder().join("orders.sock");
     let listen = format!("unix:{}", path.display());
     let mut first = Process::spawn(attach(&world, &["--listen", &listen, "--to", &api.origin]));
-    assert_eq!(serving(&mut first).await["listen"], listen);
+    assert_eq!(serving(&first).await["listen"], listen);
     let mode = |path: &Path| {
         let metadata = fs::symlink_metadata(path).unwrap();
         assert!(metadata.file_type().is_socket());
@@ -103,7 +103,7 @@ async fn gd4_a_unix_socket_is_for_its_user_alone_and_ends_with_the_process(backe
     assert!(path.exists(), "it could not remove it");
     let arguments = ["--listen", &listen, "--to", &api.origin, "--socket-mode", "0660"];
     let mut third = Process::spawn(attach(&world, &arguments));
-    serving(&mut third).await;
+    serving(&third).await;
     assert_eq!(mode(&path), 0o660, "the socket of a process that was killed is replaced");
     third.signal("TERM");
     assert!(third.wait().success());
@@ -129,7 +129,7 @@ async fn gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor(backend:
     let listen = format!("unix:{}", path.display());
     let arguments = ["--listen", &listen, "--to", &origin, "--drain-timeout", "5m"];
     let mut first = Process::spawn(attach(&world, &arguments));
-    serving(&mut first).await;
+    serving(&first).await;
     let under_way = {
         let path = path.clone();
         tokio::spawn(async move { ask_on(&path, "GET /slow HTTP/1.1\r\nHost: localhost\r\n").await })
@@ -139,7 +139,7 @@ async fn gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor(backend:
     wait_until(|| !path.exists()).await;
 
     let mut second = Process::spawn(attach(&world, &arguments));
-    serving(&mut second).await;
+    serving(&second).await;
     gate.add_permits(1);
     let answer = under_way.await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
@@ -157,7 +157,7 @@ async fn gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent(backen
     let arguments = ["--listen", "127.0.0.1:0", "--to", &api.origin, "--otlp-endpoint", &otlp];
     for (arguments, sent) in [(&arguments[..], true), (&arguments[..4], false)] {
         let mut process = Process::spawn(attach(&world, arguments));
-        let url = url_of(&serving(&mut process).await);
+        let url = url_of(&serving(&process).await);
         world.get(&url).header("traceparent", &of_the_app).header("tracestate", "app=1").send().await.unwrap();
         let seen = api.only();
         let parent = seen.header("traceparent").unwrap();
@@ -235,7 +235,7 @@ async fn hd7_no_token_and_no_secret_is_in_the_log(backend: Backend) {
     let world = World::begin(backend).await;
     let api = Api::start().await;
     let mut process = Process::spawn(attach(&world, &["--listen", "127.0.0.1:0", "--to", &api.origin, "--log", "info,sealwright=trace"]));
-    let serving = serving(&mut process).await;
+    let serving = serving(&process).await;
     let url = url_of(&serving);
     world.get(&url).send().await.unwrap();
     let token = api.only().token();
@@ -268,7 +268,7 @@ async fn hd10_a_flood_of_requests_without_a_route_hides_no_refused_page(backend:
     let api = Api::start().await;
     let to = format!("/orders={}", api.origin);
     let mut process = Process::spawn(attach(&world, &["--listen", "127.0.0.1:0", "--to", &to]));
-    let serving = serving(&mut process).await;
+    let serving = serving(&process).await;
     let url = url_of(&serving);
     let flood = (0..20).map(|_| {
         let (http, url) = (world.http.clone(), format!("{url}/nowhere"));

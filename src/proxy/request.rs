@@ -5,7 +5,7 @@ use http::{
     Extensions, HeaderValue, Method, Request, Uri, Version,
     header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, MAX_FORWARDS, TE, TRANSFER_ENCODING, UPGRADE, VIA},
     request::Parts,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{Authority, Scheme},
 };
 
 use super::{
@@ -111,8 +111,10 @@ fn target(parts: &Parts, origin: &Origin) -> Result<Uri, BadRequest> {
     if !path.as_str().starts_with('/') && !is_of_server {
         return Err(BadRequest::Target);
     }
-    // An absolute URI without a path means `*` in an OPTIONS (RFC 9112 section 3.2.4), but a rule about paths has seen `/`.
-    if parts.method == Method::OPTIONS && path.as_str() == "/" && *path != PathAndQuery::from_static("/") {
+    // In an OPTIONS, an absolute URI without a path means `*` (RFC 9112 section 3.2.4). `Uri` does not tell it from one with `/`, which is what
+    // a rule about paths has seen. HTTP/2 says which of the two is meant.
+    let is_absolute = parts.version < Version::HTTP_2 && parts.uri.authority().is_some();
+    if parts.method == Method::OPTIONS && is_absolute && path.as_str() == "/" {
         return Err(BadRequest::Target);
     }
     origin.at(path.clone()).map_err(|_| BadRequest::Target)

@@ -46,7 +46,7 @@ pub(super) enum Entry {
     Place(Place),
     /// Its source has the maximum number of connections, each with a request under way that has not stalled.
     SourceFull,
-    /// All places are taken by connections with a request under way that has not stalled, or too many connections are closing.
+    /// All places are taken by connections with a request under way that has not stalled or are spared, or too many connections are closing.
     Full,
 }
 
@@ -96,12 +96,12 @@ impl Places {
         let mut open = self.open();
         if limited
             && open.sources.get(&source).is_some_and(|count| *count >= self.0.limits.per_source)
-            && let Err(entry) = self.make_room(&mut open, Some(source), now)
+            && let Err(entry) = self.make_room(&mut open, Some(source), None, now)
         {
             return entry;
         }
         if open.connections.len() >= self.0.limits.total
-            && let Err(entry) = self.make_room(&mut open, None, now)
+            && let Err(entry) = self.make_room(&mut open, None, (!limited).then_some(source), now)
         {
             return entry;
         }
@@ -116,8 +116,9 @@ impl Places {
 
     /// Orders the connection that has been idle longest, of `source` if one is given, to make room. If none is idle, closes the longest
     /// stalled connection of the source with most connections: a client that does not read its answer keeps a request under way, and must
-    /// not keep everyone else out.
-    fn make_room(&self, open: &mut Open, source: Option<IpAddr>, now: u64) -> Result<(), Entry> {
+    /// not keep everyone else out. A new connection of `spared` stays: its source has no limit, may open many at once, and would lose the
+    /// first request of each to the next.
+    fn make_room(&self, open: &mut Open, source: Option<IpAddr>, spared: Option<IpAddr>, now: u64) -> Result<(), Entry> {
         let changed = |activity: &Activity| activity.changed.load(SeqCst);
         let candidates = || open.connections.iter().filter(|(_, activity)| source.is_none_or(|source| activity.source == source));
         let idle = candidates().filter(|(_, activity)| activity.is_idle());
@@ -128,7 +129,7 @@ impl Places {
             let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > limit);
             stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
         };
-        let idle = idle.map(|one| (one, Order::MakeRoom));
+        let idle = idle.filter(|(_, one)| Some(one.source) != spared || !one.is_new(now)).map(|one| (one, Order::MakeRoom));
         let Some(((&id, _), order)) = idle.or_else(|| stalled().map(|one| (one, Order::Close))) else {
             return Err(if source.is_some() { Entry::SourceFull } else { Entry::Full });
         };
@@ -255,6 +256,15 @@ mod tests {
     }
 
     #[test]
+    fn hd3_a_source_without_a_limit_does_not_lose_its_first_requests_to_its_own_connections() {
+        let places = Places::new(ConnectionLimits { total: 1, ..LIMITS }, ConnectionMeters::default());
+        let new = enter(&places, "192.0.2.1");
+        let again = |after: u64| places.enter_at(new.activity.changed.load(SeqCst) + after, "192.0.2.1".parse().unwrap(), false);
+        assert!(matches!((again(999), new.activity.order()), (Entry::Full, Order::Stay)));
+        assert!(matches!((again(1000), new.activity.order()), (Entry::Place(_), Order::MakeRoom)));
+    }
+
+    #[test]
     fn hd3_the_connection_that_has_been_idle_longest_is_closed_to_make_room() {
         let places = places();
         let one = enter(&places, "2001:db8::1");
@@ -289,11 +299,10 @@ mod tests {
             place.activity.changed.store(changed, SeqCst);
         }
         let orders = || [&first, &second, &other].map(|place| place.activity.order());
-        let third: IpAddr = "192.0.2.3".parse().unwrap();
-        assert!(matches!(places.enter_at(millis(STALLED_AFTER), third, true), Entry::Full), "nothing has stalled");
+        let enter_at = |now| places.enter_at(now, "192.0.2.3".parse().unwrap(), true);
+        assert!(matches!(enter_at(millis(STALLED_AFTER)), Entry::Full), "nothing has stalled");
         assert_eq!(orders(), [Order::Stay; 3]);
-        let entered = places.enter_at(stalled_at(&first), third, true);
-        assert!(matches!(entered, Entry::Place(_)), "{entered:?}");
+        assert!(matches!(enter_at(stalled_at(&first)), Entry::Place(_)));
         assert_eq!(orders(), [Order::Stay, Order::Close, Order::Stay], "the other source has stalled longer and has fewer");
         assert_eq!(places.0.meters.evicted.get(), 1);
     }
@@ -331,9 +340,9 @@ mod tests {
         for (place, changed) in [(&other, 0), (&first, 2), (&second, 1000)] {
             place.activity.changed.store(changed, SeqCst);
         }
-        let source: IpAddr = "192.0.2.1".parse().unwrap();
-        assert!(matches!(places.enter_at(stalled_at(&other), source, true), Entry::SourceFull), "only another's has stalled");
-        assert!(matches!(places.enter_at(stalled_at(&first), source, true), Entry::Place(_)));
+        let enter_at = |now| places.enter_at(now, "192.0.2.1".parse().unwrap(), true);
+        assert!(matches!(enter_at(stalled_at(&other)), Entry::SourceFull), "only another's has stalled");
+        assert!(matches!(enter_at(stalled_at(&first)), Entry::Place(_)));
         assert_eq!([&other, &first, &second].map(|place| place.activity.order()), [Order::Stay, Order::Close, Order::Stay]);
     }
 
@@ -378,17 +387,8 @@ mod tests {
         };
         let (leaves, closed, stays) = (Order::MakeRoom, Order::Close, Order::Stay);
         let orders = |closed_ones: &[usize], gone: usize| -> Vec<Order> {
-            (0..9)
-                .map(|at| {
-                    if closed_ones.contains(&at) {
-                        closed
-                    } else if at < gone {
-                        leaves
-                    } else {
-                        stays
-                    }
-                })
-                .collect()
+            let of_gone = |at: usize| if closed_ones.contains(&at) { closed } else { leaves };
+            (0..gone).map(of_gone).chain(std::iter::repeat(stays)).take(9).collect()
         };
         assert_eq!(enter_more(4), (4, orders(&[], 4)), "half of the places for leaving connections");
         assert_eq!(enter_more(5), (5, orders(&[1], 5)), "192.0.2.2 and 192.0.2.3 have two");

@@ -101,6 +101,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "e2e",
         "faults",
         "from_zero",
+        "gateways",
         "interop",
         "operation",
         "packaging",

@@ -25,6 +25,8 @@ def token_headers(received):
     names = {same_for_an_api(name): name for name in TOKEN_HEADERS}
     found = [(names[same_for_an_api(name)], value) for name, value in received["headers"] if same_for_an_api(name) in names and value]
     assert len(dict(found)) == len(found), f"a header is there twice: {found}"
+    named = [value for name, value in received["headers"] if name.lower() == "connection" and "token" in value.lower()]
+    assert not named, f"the next proxy would remove a header of the guard: {named}"
     found = dict(found)
     for name, value in received.get("names", {}).items():
         if name.removeprefix("HTTP_") in names and value:
@@ -136,7 +138,8 @@ class Drill:
                     self._refused(target, answer, received, range(400, 500))
         for method, target in METHODS:
             answer, received = self.ask(target, [bearer(self.good[0])], method=method)
-            self._refused(f"{method} {target}", answer, received, range(400, 600))
+            # `OPTIONS *` is about the gateway itself, and Caddy and Traefik answer it.
+            self._refused(f"{method} {target}", answer, received, range(400, 600) if target != "*" else [200, *range(400, 600)])
         return 2 * len(TARGETS) + len(METHODS)
 
     def a_guard_that_is_down_admits_nothing(self):

@@ -39,6 +39,7 @@ core.register_action("guard", { "http-req" }, function(txn, url)
                 txn.http:req_set_header(name, value)
             end
         end
+        txn:set_var("txn.admitted", true)
     elseif status >= 400 and status <= 599 then
         refuse(txn, status, answer.headers, answer.body)
     else

@@ -54,8 +54,10 @@ class Gateway:
     def running(self, guard_port, api_port):
         """Returns its port."""
         port = free_port()
-        replaced = {"127.0.0.1:8000": f"127.0.0.1:{port}", "127.0.0.1:9000": f"127.0.0.1:{guard_port}", "127.0.0.1:3000": f"127.0.0.1:{api_port}"}
-        replaced |= {"http://:8000": f"http://:{port}"} | {f"port_value: {old} ": f"port_value: {new} " for old, new in [(8000, port), (9000, guard_port), (3000, api_port)]}
+        replaced = {}
+        for old, new in [(8000, port), (9000, guard_port), (3000, api_port)]:
+            for form in ["127.0.0.1:{}", "http://:{}", "port_value: {} "]:
+                replaced[form.format(old)] = form.format(new)
         folder = tempfile.mkdtemp()
         # The workers of nginx are not root.
         os.chmod(folder, 0o755)

@@ -17,14 +17,9 @@ def gd1_the_page_prints_lines_of_the_tested_files(_):
     marked = len(re.findall(r"^<!-- from: ", text, re.M))
     assert marked == len(blocks), f"{marked} files are named, and {len(blocks)} blocks follow"
     for name, block in blocks:
-        # A block may leave out the indentation of the blocks around it.
-        lines = textwrap.dedent((EXAMPLES / name).read_text()).splitlines()
-        printed = block.rstrip("\n").splitlines()
-        indented = {len(line) - len(line.lstrip()) for line in lines}
-        found = any(
-            [line[depth:] for line in lines[at : at + len(printed)]] == printed and not any(line[:depth].strip() for line in lines[at : at + len(printed)])
-            for depth in indented
-            for at in range(len(lines))
-        )
-        assert found, f"{PAGE.name}: not in {name}:\n{block}"
+        lines = (EXAMPLES / name).read_text().splitlines()
+        printed = block.splitlines()
+        parts = [lines[at : at + len(printed)] for at in range(len(lines))]
+        # A block is printed without the indentation of the blocks around it.
+        assert any(textwrap.dedent("\n".join(part)).splitlines() == printed for part in parts), f"not in {name}:\n{block}"
     return f"{len(blocks)} blocks"

@@ -1,4 +1,4 @@
-"""Who takes part beside the gateway: issuers, the guard, and an API."""
+"""The parties beside the gateway: issuers, the guard, and an API."""
 # needs: node=nodejs
 
 import contextlib
@@ -58,8 +58,9 @@ class HostileIssuer:
         self.process = subprocess.Popen([command, AUDIENCE, "orders:read"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         tokens = json.loads(self.process.stdout.readline())
         self.issuer, self.good = tokens["issuer"], tokens["good"]
-        # A token that loses the spaces at its ends on the way is a good one. One with a line break is no header.
+        # A token that loses the spaces at its ends on the way is a good one. One with a line break cannot be sent.
         self.hostile = [token for token in tokens["hostile"] if token["in_header"] != "trimmed" and not set("\r\n") & set(token["token"])]
+        assert len(self.hostile) > 200, len(self.hostile)
         self.without_scope = tokens["without_scope"]
 
 

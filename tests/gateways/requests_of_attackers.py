@@ -53,6 +53,7 @@ TARGETS = [
     "/orders//1",
     "//public/1",
     "/public//1",
+    "/public/orders",
     "/public///orders",
     "//127.0.0.1/public/1",
     "/public/../orders",

@@ -86,6 +86,14 @@ class Drill:
             self._refused("a body without the scope", answer, received, [403])
         return 4
 
+    def websockets_are_checked_and_pass(self):
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+        answer, received = self.ask("/orders/1", [bearer(self.good[0]), *upgrade])
+        assert answer.status == 101 and token_headers(received[0]) == said_by(self.good[0]), answer
+        answer, received = self.ask("/orders/1", upgrade)
+        self._refused("a WebSocket without a token", answer, received, [401])
+        return 2
+
     def other_tokens_are_refused(self):
         answer, received = self.ask("/orders/1")
         self._refused("no token", answer, received, [401])
@@ -181,6 +189,8 @@ def admits(gateway, program):
                         drill = Drill(gateway, port, behind, known, good, hostile)
                         sent += drill.good_tokens_are_admitted()
                         sent += drill.bodies_pass()
+                        if gateway.websockets and language == "Node":
+                            sent += drill.websockets_are_checked_and_pass()
                         sent += drill.other_tokens_are_refused()
                         sent += drill.callers_cannot_write_what_the_guard_says()
                         sent += drill.callers_cannot_write_what_the_guard_is_asked()

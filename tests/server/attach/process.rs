@@ -138,7 +138,7 @@ async fn gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor(backend:
     first.signal("TERM");
     wait_until(|| !path.exists()).await;
 
-    let mut second = Process::spawn(attach(&world, &arguments));
+    let second = Process::spawn(attach(&world, &arguments));
     serving(&second).await;
     gate.add_permits(1);
     let answer = under_way.await.unwrap();
@@ -156,7 +156,7 @@ async fn gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent(backen
     let of_the_app = format!("{TRACE}b7ad6b7169203331-01");
     let arguments = ["--listen", "127.0.0.1:0", "--to", &api.origin, "--otlp-endpoint", &otlp];
     for (arguments, sent) in [(&arguments[..], true), (&arguments[..4], false)] {
-        let mut process = Process::spawn(attach(&world, arguments));
+        let process = Process::spawn(attach(&world, arguments));
         let url = url_of(&serving(&process).await);
         world.get(&url).header("traceparent", &of_the_app).header("tracestate", "app=1").send().await.unwrap();
         let seen = api.only();

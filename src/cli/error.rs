@@ -44,7 +44,7 @@ pub(super) enum Error {
     LastSecret { client: String, secret: String },
     #[error("the server is not ready: {0}")]
     NotReady(String),
-    #[error("{url} did not report whether the server is ready: {why}")]
+    #[error("{url} did not report its health: {why}")]
     NoHealth { url: String, why: String },
     #[error(transparent)]
     Command(#[from] commands::Error),

@@ -58,14 +58,17 @@ def image_variables():
     return dict(word.split("=", 1) for word in words)
 
 
-def mounted_by_kubelet(volume, files, mode, group):
+# In a Secret, which is in a file system in memory, others cannot replace files (the sticky bit). With fsGroup, both have the group's bit.
+SECRET, CONFIG_MAP = 0o3777, 0o2777
+
+
+def mounted_by_kubelet(volume, files, mode, group, mode_of_volume=SECRET):
     """Writes a volume as the kubelet does: links to the files in a folder of this version, which belong to root and the group of the pod. Called
     again, it replaces the version in one step."""
     if not volume.exists():
         volume.mkdir()
         os.chown(volume, 0, group)
-        # A Secret is in a file system in memory, whose root has this mode. With fsGroup, it has the group's bit too.
-        volume.chmod(0o3777)
+        volume.chmod(mode_of_volume)
     version = pathlib.Path(tempfile.mkdtemp(prefix="..", dir=volume))
     version.chmod(0o2755)
     os.chown(version, 0, group)
@@ -281,7 +284,7 @@ def volumes_of(world, manifests, deployment, contents):
             source = volume["secret"]
             mounted_by_kubelet(folder, contents[source["secretName"]], source["defaultMode"], pod["securityContext"]["fsGroup"])
         else:
-            mounted_by_kubelet(folder, contents[volume["configMap"]["name"]], 0o644, pod["securityContext"]["fsGroup"])
+            mounted_by_kubelet(folder, contents[volume["configMap"]["name"]], 0o644, pod["securityContext"]["fsGroup"], CONFIG_MAP)
         volumes[volume["name"]] = folder
     return volumes
 
@@ -296,7 +299,7 @@ def gd4_pods_as_in_the_manifests_send_a_request_through_attach_and_guard_to_the_
             "orders-tls": {"tls.crt": world.text("orders.pem"), "tls.key": world.text("orders.key")},
         })
         wrong = f"sw_{world.secret[3:]}x"
-        billing = volumes_of(world, manifests, "billing", {"billing-client": {"secret": wrong}, "orders-ca": {"ca.crt": world.text("ca.pem")}})
+        billing = volumes_of(world, manifests, "billing", {"billing-client": {"secret": wrong}, "orders-ca": {"ca.pem": world.text("ca.pem")}})
         guard = of_pod(world, manifests, "orders", "guard", GUARD, orders)
         attach = of_pod(world, manifests, "billing", "attach", ATTACH, billing)
         probes = manifests.container("billing", "attach")
@@ -355,7 +358,7 @@ def hd9_a_secret_that_is_mounted_for_everyone_refuses_the_start(program):
     """0644 is what Kubernetes makes of a Secret without defaultMode, and what a file for Compose often has."""
     manifests, world = Manifests(), World(program)
     try:
-        contents = {"billing-client": {"secret": world.secret}, "orders-ca": {"ca.crt": world.text("ca.pem")}}
+        contents = {"billing-client": {"secret": world.secret}, "orders-ca": {"ca.pem": world.text("ca.pem")}}
         volumes = volumes_of(world, manifests, "billing", contents)
         mounted_by_kubelet(volumes["secret"], contents["billing-client"], 0o644, manifests.pod("billing")["securityContext"]["fsGroup"])
         of_pod(world, manifests, "billing", "attach", ATTACH, volumes).refuses_to_start("defaultMode: 0400", "644")

@@ -17,7 +17,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 import urllib.error
 import urllib.request
 
@@ -118,7 +117,7 @@ class World:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                world.seen.append((self.path, dict(self.headers)))
+                world.seen.append((self.path, self.headers))
                 body = b'["tea"]'
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
@@ -204,12 +203,12 @@ class Container:
         done = subprocess.run([self.world.program, *command[1:]], capture_output=True, text=True, timeout=60, **self._as_its_user())
         return done.returncode, done.stdout + done.stderr
 
-    def says_yes_to(self, command):
+    def says_yes_to(self, command, seconds=60):
         def yes():
             assert self.process.poll() is None, pathlib.Path(self.log.name).read_text()
             return self.asked_by(command)[0] == 0
 
-        until(yes, 60, shlex.join(command))
+        until(yes, seconds, shlex.join(command))
 
     def ends_cleanly(self):
         self.process.terminate()
@@ -258,7 +257,7 @@ def sends_through_both(world, orders_url):
     del world.seen[:]
     assert asked(orders) == (200, '["tea"]')
     [(path, headers)] = world.seen
-    assert path == "/orders" and headers["X-Token-Client"] == "billing" and "Authorization" not in headers, headers
+    assert path == "/orders" and headers["X-Token-Client"] == "billing" and "Authorization" not in headers, headers.items()
     status, text = asked(orders, "POST")
     assert status == 403 and "insufficient_scope" in text, (status, text)
     trusting = ssl.create_default_context(cafile=world.folder / "ca.pem")
@@ -306,11 +305,12 @@ def gd4_pods_as_in_the_manifests_send_a_request_through_attach_and_guard_to_the_
         startup, liveness = (probes[name]["exec"]["command"] for name in ["startupProbe", "livenessProbe"])
         with guard, attach:
             attach.says_yes_to(liveness)
-            until(lambda: "refuses" in attach.asked_by(startup)[1], 60, "the reason why the app does not start")
+            until(lambda: "does not accept this client with this secret" in attach.asked_by(startup)[1], 60, "the reason why the app does not start")
             assert attach.asked_by(startup)[0] != 0
             group = manifests.pod("billing")["securityContext"]["fsGroup"]
             mounted_by_kubelet(billing["secret"], {"secret": world.secret + "\n"}, 0o400, group)
-            attach.says_yes_to(startup)
+            # A client asks again a minute after a refusal.
+            attach.says_yes_to(startup, 180)
 
             probes = manifests.container("orders", "guard")
             for name in ["readinessProbe", "livenessProbe"]:

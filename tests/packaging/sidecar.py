@@ -255,7 +255,8 @@ def sends_through_both(world, orders_url):
     """The app's requests: one that the rules admit, one that they refuse, and one past attach."""
     orders = f"{orders_url}/orders"
     del world.seen[:]
-    assert asked(orders) == (200, '["tea"]')
+    answer = asked(orders)
+    assert answer == (200, '["tea"]'), answer
     [(path, headers)] = world.seen
     assert path == "/orders" and headers["X-Token-Client"] == "billing" and "Authorization" not in headers, headers.items()
     status, text = asked(orders, "POST")

@@ -42,9 +42,9 @@ pub(super) enum Error {
         "the secret {secret} is the last valid one of the client {client}: add another first (`client add-secret {client}`), or drop this one anyway with --last"
     )]
     LastSecret { client: String, secret: String },
-    #[error("the server is not ready: {0}")]
+    #[error("not ready: {0}")]
     NotReady(String),
-    #[error("{url} did not report whether the server is ready: {why}")]
+    #[error("{url} did not report its health: {why}")]
     NoHealth { url: String, why: String },
     #[error(transparent)]
     Command(#[from] commands::Error),

@@ -6,9 +6,13 @@ figures or raises.
 
 import sys
 
+import exposure
 import shells
+import sidecar
 from rows import run
 
-found = [row for name, row in vars(shells).items() if name.startswith(("zsh_", "fish_", "man_")) and row.__module__ == "shells"]
+MODULES = [shells, exposure, sidecar]
+PREFIXES = ("zsh_", "fish_", "man_", "gd", "hd", "op")
+found = [row for module in MODULES for name, row in vars(module).items() if name.startswith(PREFIXES) and getattr(row, "__module__", "") == module.__name__]
 
 run("packaging", found, sys.argv[1], sys.argv[2:])

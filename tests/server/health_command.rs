@@ -16,10 +16,13 @@ async fn op15_health_succeeds_while_the_server_is_ready_and_otherwise_names_the_
     assert_eq!(health(&app, &["--listen", &listen]).succeeded().stdout, "ready\n");
     assert_eq!(health(&app, &["--url", &app.issuer, "--json"]).json()["status"], "ready");
 
+    assert_eq!(health(&app, &["--listen", &listen, "--live"]).succeeded().stdout, "live\n");
+
     app.settle().await;
     app.database.execute("ALTER TABLE epochs RENAME TO gone").await;
     app.clock.advance(Duration::from_secs(11));
     health(&app, &["--listen", &listen]).failed_saying(&["not ready", "the database has been unreachable for too long"]);
+    assert_eq!(health(&app, &["--url", &app.issuer, "--live"]).succeeded().stdout, "live\n");
     let json = health(&app, &["--url", &app.issuer, "--json"]);
     assert!(!json.status.success() && json.stdout.contains("\"reasons\""), "{json:?}");
     let url = app.issuer.clone();

@@ -25,6 +25,7 @@ use crate::{
 on_sqlite![
     gd4_a_unix_socket_is_for_its_user_alone_and_ends_with_the_process,
     gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor,
+    op15_a_process_without_a_token_is_live_and_not_ready,
     gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent,
     gd4_a_listener_that_others_could_reach_refuses_the_start,
     gd4_a_setting_that_could_send_a_token_to_the_wrong_party_refuses_the_start,
@@ -138,7 +139,7 @@ async fn gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor(backend:
     first.signal("TERM");
     wait_until(|| !path.exists()).await;
 
-    let mut second = Process::spawn(attach(&world, &arguments));
+    let second = Process::spawn(attach(&world, &arguments));
     serving(&second).await;
     gate.add_permits(1);
     let answer = under_way.await.unwrap();
@@ -146,6 +147,25 @@ async fn gd4_a_stopping_process_leaves_its_unix_socket_to_its_successor(backend:
     assert!(first.wait().success());
     let answer = ask_on(&path, "GET / HTTP/1.1\r\nHost: localhost\r\n").await;
     assert!(answer.ends_with("fine"), "the end of the first leaves the socket of the second alone: {answer}");
+}
+
+async fn op15_a_process_without_a_token_is_live_and_not_ready(backend: Backend) {
+    let world = World::begin(backend).await;
+    world.relay.goes_down();
+    let api = Api::start().await;
+    let process = Process::spawn(attach(&world, &["--listen", "127.0.0.1:0", "--to", &api.origin]));
+    let serving = serving(&process).await;
+    let management = serving["metrics"].as_str().unwrap().trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+    let health = |arguments: &[&str]| {
+        let mut command = command(world.app.database.folder());
+        command.arg("health").args(arguments).env("SEALWRIGHT_ATTACH_MANAGEMENT_LISTEN", &management);
+        finish(command)
+    };
+    assert_eq!(health(&["--attach", "--live"]).succeeded().stdout, "live\n");
+    health(&["--attach"]).failed_saying(&["not ready", "there is no token for route 1"]);
+    world.relay.comes_back();
+    wait_until(|| health(&["--attach"]).status.success()).await;
+    assert_eq!(health(&["--attach"]).succeeded().stdout, "ready\n");
 }
 
 async fn gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent(backend: Backend) {
@@ -156,7 +176,7 @@ async fn gd4_the_api_continues_the_trace_of_the_process_if_spans_are_sent(backen
     let of_the_app = format!("{TRACE}b7ad6b7169203331-01");
     let arguments = ["--listen", "127.0.0.1:0", "--to", &api.origin, "--otlp-endpoint", &otlp];
     for (arguments, sent) in [(&arguments[..], true), (&arguments[..4], false)] {
-        let mut process = Process::spawn(attach(&world, arguments));
+        let process = Process::spawn(attach(&world, arguments));
         let url = url_of(&serving(&process).await);
         world.get(&url).header("traceparent", &of_the_app).header("tracestate", "app=1").send().await.unwrap();
         let seen = api.only();

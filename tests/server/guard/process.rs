@@ -42,6 +42,14 @@ fn refused(arguments: &[&str], variables: &[(&str, &str)], words: &[&str]) -> Fi
     finished
 }
 
+/// The address of its management listener.
+fn management(process: &Process) -> String {
+    let lines = process.stderr();
+    let mut events = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let metrics = events.find_map(|event| event["metrics"].as_str().map(str::to_owned)).unwrap();
+    metrics.trim_start_matches("http://").trim_end_matches("/metrics").to_owned()
+}
+
 /// The check of a request.
 fn check(addr: impl std::fmt::Display, uri: &str) -> reqwest::RequestBuilder {
     let request = reqwest::Client::new().get(format!("http://{addr}/check"));
@@ -136,11 +144,7 @@ async fn op15_health_asks_a_guard_by_its_url_or_by_its_configuration() {
     let folder = folder(issuer.url());
     let mut process = Process::spawn(guard(folder.path(), &["--gateway", "nginx"]));
     process.addr().await;
-    let metrics = process
-        .stderr()
-        .iter()
-        .find_map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["metrics"].as_str().map(str::to_owned));
-    let management = metrics.unwrap().trim_start_matches("http://").trim_end_matches("/metrics").to_owned();
+    let management = management(&process);
     let health = |arguments: &[&str], variable: &str| {
         let mut command = command(folder.path());
         command.arg("health").args(arguments).env("SEALWRIGHT_GUARD_MANAGEMENT_LISTEN", variable);
@@ -154,6 +158,24 @@ async fn op15_health_asks_a_guard_by_its_url_or_by_its_configuration() {
     process.signal("KILL");
     process.wait();
     health(&["--guard"], &management).failed_saying(&["did not report"]);
+    health(&["--guard", "--live"], &management).failed_saying(&["did not report"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op15_a_guard_without_keys_is_live_and_not_ready() {
+    let folder = folder("http://127.0.0.1:1");
+    let mut process = Process::spawn(guard(folder.path(), &["--gateway", "nginx"]));
+    process.addr().await;
+    let management = management(&process);
+    let health = |arguments: &[&str]| {
+        let mut command = command(folder.path());
+        command.arg("health").args(arguments).env("SEALWRIGHT_GUARD_MANAGEMENT_LISTEN", &management);
+        finish(command)
+    };
+    assert_eq!(health(&["--guard", "--live"]).succeeded().stdout, "live\n");
+    assert_eq!(health(&["--guard", "--live", "--json"]).json()["status"], "live");
+    assert_eq!(health(&["--url", &format!("http://{management}"), "--live"]).succeeded().stdout, "live\n");
+    health(&["--guard"]).failed_saying(&["not ready", "the keys of http://127.0.0.1:1 are not available"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

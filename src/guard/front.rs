@@ -145,6 +145,7 @@ impl App {
                 let address = peer.map_or(pending.info.source, |peer| peer.address);
                 upstream.prepare(&mut parts, address, self.proxies.trust(address.to_canonical()));
                 pending.info.id.put_into(&mut parts.headers);
+                telemetry::pass_on_trace(&mut parts.headers);
                 let source = pending.info.source;
                 if let Some(claims) = &claims {
                     self.headers.set(claims, &mut parts.headers)?;

@@ -8,25 +8,45 @@ use axum::{
 };
 use http_body_util::BodyExt;
 
+use super::lent::Lent;
+
 /// How much of a body is read and dropped, in bytes.
 const LIMIT: usize = 4 * 1024 * 1024;
 /// Time limit for that.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads and drops the body of a refused request. Over HTTP/1, closing a connection while the caller still sends would make it lose the
-/// answer. Over HTTP/2, only the stream is reset. With `Expect: 100-continue`, the caller has not sent it (RFC 9110 section 10.1.1).
-pub(crate) async fn discard(mut body: Body, parts: &Parts) {
-    if parts.version >= Version::HTTP_2 || parts.headers.contains_key(header::EXPECT) {
-        return;
+/// The body of a request that may be refused while its caller still sends.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    body: Lent,
+    /// Whether the caller sends the body, and would lose the answer. Over HTTP/1, it does if the connection is closed meanwhile; over HTTP/2,
+    /// only the stream is reset. With `Expect: 100-continue`, it has not sent the body (RFC 9110 section 10.1.1).
+    is_sent: bool,
+}
+
+impl Unread {
+    /// The body of the request with these `parts`, to read or to forward, and the means to read its rest.
+    pub(crate) fn new(body: Body, parts: &Parts) -> (Body, Self) {
+        let is_sent = parts.version < Version::HTTP_2 && !parts.headers.contains_key(header::EXPECT);
+        let (given, body) = Lent::new(body);
+        (given, Self { body, is_sent })
     }
-    let reading = async {
-        let mut length = 0;
-        while length <= LIMIT
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            length += frame.data_ref().map_or(0, |data| data.len());
+
+    /// Reads and drops the rest of the body of a refused request.
+    pub(crate) async fn discard(&self) {
+        if !self.is_sent {
+            return;
         }
-    };
-    // The request is refused in any case.
-    let _ = tokio::time::timeout(TIME_LIMIT, reading).await;
+        let mut rest = self.body.rest();
+        let reading = async {
+            let mut length = 0;
+            while length <= LIMIT
+                && let Some(Ok(frame)) = rest.frame().await
+            {
+                length += frame.data_ref().map_or(0, |data| data.len());
+            }
+        };
+        // The request is refused in any case.
+        let _ = tokio::time::timeout(TIME_LIMIT, reading).await;
+    }
 }

@@ -125,10 +125,6 @@ async fn gd1_the_api_gets_no_token_unless_it_is_asked_for_and_learns_where_a_req
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id() {
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
     let answering = async |bytes: &'static [u8]| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +139,7 @@ async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id(
         url
     };
     for (upstream, status, outcome) in [
-        (closed, 502, "upstream_unreachable"),
+        (dead().await, 502, "upstream_unreachable"),
         (answering(b"not HTTP\r\n\r\n").await, 502, "upstream_bad_answer"),
         (answering(b"").await, 504, "upstream_timed_out"),
     ] {
@@ -154,6 +150,12 @@ async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id(
         assert!(answer.json()["error_description"].as_str().unwrap().contains(id) && !answer.body.contains("127.0.0.1"), "{answer:?}");
         assert_eq!(party.metric(&format!("sealwright_guard_requests_total{{outcome=\"{outcome}\"}}")).await, 1.0);
     }
+}
+
+/// The URL of an API that no one listens at.
+async fn dead() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// The URL of an API that upgrades every connection to a WebSocket, and returns what arrives on it.
@@ -257,9 +259,18 @@ async fn hd2_strangers_that_hold_back_their_bodies_use_up_no_more_than_their_mem
 async fn hd2_a_refused_caller_gets_its_answer_while_it_still_sends() {
     let api = Api::start().await;
     let party = Party::start(&[("upstream", &api.url)]).await;
+    let without_api = Party::start(&[("upstream", &dead().await)]).await;
     let body = vec![b'x'; 2 * 1024 * 1024];
+    let send = async |party: &Party, path: &str, own: (&str, &str)| {
+        Answer::to(party.request(Method::POST, path).header(own.0, own.1).body(body.clone())).await.status
+    };
+    let (bearer, of_without) = (format!("Bearer {}", party.token("orders:read")), format!("Bearer {}", without_api.token("orders:read")));
     for _ in 0..5 {
-        assert_eq!(Answer::to(party.request(Method::POST, "/orders").body(body.clone())).await.status, 401);
+        assert_eq!(send(&party, "/orders", ("x-own", "1")).await, 401);
+        assert_eq!(send(&party, "/orders", ("authorization", &bearer[..bearer.len() - 4])).await, 401);
+        assert_eq!(send(&party, "/open", ("content_length", "5")).await, 400, "the forwarder refuses it");
+        assert_eq!(send(&without_api, "/open", ("x-own", "1")).await, 502);
+        assert_eq!(send(&without_api, "/orders", ("authorization", &of_without)).await, 502);
     }
     assert_eq!(api.received().len(), 0);
 }

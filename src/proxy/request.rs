@@ -137,7 +137,11 @@ fn set_length(parts: &mut Parts, body: &Body, known: Option<u64>, protocol: Prot
         Some(0) if body.is_end_stream() && [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) => {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        // The client sets it for other bodies.
+        // Without leading zeros, by which some programs take a number for an octal one.
+        Some(length) if parts.headers.contains_key(CONTENT_LENGTH) => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        // The client sets it.
         Some(_) => {}
         None => {
             parts.headers.remove(CONTENT_LENGTH);

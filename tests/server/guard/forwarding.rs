@@ -124,6 +124,17 @@ async fn gd1_the_api_gets_no_token_unless_it_is_asked_for_and_learns_where_a_req
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gd1_no_caller_removes_what_a_proxy_says_about_it() {
+    let api = Api::start().await;
+    let party = Party::start(&[("upstream", &api.url), ("behind_proxy", "127.0.0.1")]).await;
+    for name in ["x-forwarded-port", "X_Forwarded_Prefix", "client-ip", "traceparent", "tracestate", "baggage"] {
+        let answer = party.raw(&format!("GET /open HTTP/1.1\r\nhost: x\r\nconnection: close, {name}\r\n{name}: 1\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
+    }
+    assert_eq!(api.received().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id() {
     let answering = async |bytes: &'static [u8]| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

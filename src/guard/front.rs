@@ -169,7 +169,7 @@ impl App {
         if let Some(claims) = claims {
             self.headers.set(claims, &mut parts.headers)?;
             drop(charge.take());
-            let until = Timestamp::from_seconds(claims.expires_at());
+            let until = Timestamp::from_seconds(claims.accepted_until());
             return self.forward(upstream, parts, body, source, Some(until)).await;
         }
         let forwarding = self.forward(upstream, parts, body, source, None);

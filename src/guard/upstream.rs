@@ -26,6 +26,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// The name under which a WebSocket sleeps until its token expires.
 const UNTIL_EXPIRY: &str = "websocket";
+/// How often the wall clock is checked until then.
+const WALL_CLOCK_CHECK: Duration = Duration::from_secs(30);
 
 /// What a caller can claim about its connection, and only a trusted proxy may.
 const ABOUT_THE_CALLER: [&str; 15] = [
@@ -191,7 +193,7 @@ impl Upstream {
         }
     }
 
-    /// Forwards a request of `source`. A WebSocket that it begins ends at the time `until`, at which its token expires.
+    /// Forwards a request of `source`. A WebSocket that it begins ends at the time `until`, from which on its token is refused.
     pub(super) async fn forward(
         &self,
         parts: Parts,
@@ -199,14 +201,22 @@ impl Upstream {
         source: IpAddr,
         until: Option<Timestamp>,
     ) -> Result<Response, ForwardError> {
-        let expiry = |at: Timestamp| -> BoxFuture<'static, ()> {
-            let clock = Arc::clone(&self.clock);
-            Box::pin(async move { clock.sleep_until(UNTIL_EXPIRY, at).await })
-        };
+        let expiry = |end: Timestamp| -> BoxFuture<'static, ()> { Box::pin(reached(Arc::clone(&self.clock), end)) };
         let terms = Terms { source: Some(source_network(source)), until: until.map(expiry) };
         let mut answer = self.forwarder.forward_on(Request::from_parts(parts, body), terms).await?;
         keep_without_length(&mut answer);
         Ok(answer)
+    }
+}
+
+/// Returns at the time `end`. Two clocks count: the monotonic one, which measures the wait, and the wall clock, which jumps when it is set or
+/// when the machine has slept. So neither lets a WebSocket outlive its token.
+async fn reached(clock: SharedClock, end: Timestamp) {
+    let mut left = end.since(clock.now());
+    while !left.is_zero() && clock.now() < end {
+        let part = left.min(WALL_CLOCK_CHECK);
+        clock.sleep_until(UNTIL_EXPIRY, clock.now() + part).await;
+        left -= part;
     }
 }
 

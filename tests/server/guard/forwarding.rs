@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::party::{ALICE, AUDIENCE, Answer, Api, Party, rules_for};
+use crate::support::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gd1_vf15_what_is_admitted_reaches_the_api_and_nothing_else_does() {
@@ -195,9 +196,8 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn gd2_a_websocket_ends_when_its_token_expires() {
-    let party = Party::start(&[("upstream", &echo().await)]).await;
+/// A WebSocket, opened with a token that expires after a minute.
+async fn open_websocket(party: &Party) -> TcpStream {
     let token = party.issuer.token(AUDIENCE).scope("orders:read").lifetime(Duration::from_secs(60)).sign().unwrap();
     let mut stream = TcpStream::connect(party.addr).await.unwrap();
     let asked = "host: x\r\nconnection: upgrade\r\nupgrade: websocket";
@@ -205,16 +205,52 @@ async fn gd2_a_websocket_ends_when_its_token_expires() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let head = read_head(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    for seconds in [0, 59] {
-        party.issuer.clock().advance(Duration::from_secs(seconds));
-        stream.write_all(b"ping").await.unwrap();
-        let mut echoed = [0; 4];
-        stream.read_exact(&mut echoed).await.unwrap();
-        assert_eq!(&echoed, b"ping", "{seconds}");
-    }
-    party.issuer.clock().advance(Duration::from_secs(1));
+    wait_until(|| party.issuer.clock().sleepers().contains(&"websocket")).await;
+    stream
+}
+
+async fn assert_echoes(stream: &mut TcpStream) {
+    stream.write_all(b"ping").await.unwrap();
+    let mut echoed = [0; 4];
+    stream.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"ping");
+}
+
+async fn assert_ends(mut stream: TcpStream) {
     let ended = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 1])).await;
     assert_eq!(ended.expect("it closes the connection").unwrap_or(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gd2_a_websocket_ends_when_its_token_would_be_refused() {
+    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let mut stream = open_websocket(&party).await;
+    // The leeway is 30 s.
+    for seconds in [0, 59, 30] {
+        party.issuer.clock().advance(Duration::from_secs(seconds));
+        assert_echoes(&mut stream).await;
+    }
+    party.issuer.clock().advance(Duration::from_secs(1));
+    assert_ends(stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hd11_a_websocket_does_not_outlive_its_token_because_the_clock_is_set() {
+    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let (clock, hour) = (party.issuer.clock(), Duration::from_secs(3600));
+    let mut stream = open_websocket(&party).await;
+    clock.set_back(hour);
+    for _ in 0..3 {
+        wait_until(|| clock.sleepers().contains(&"websocket")).await;
+        assert_echoes(&mut stream).await;
+        clock.advance(Duration::from_secs(30));
+    }
+    assert_ends(stream).await;
+    clock.set_forward(hour);
+    let stream = open_websocket(&party).await;
+    // As after the machine was suspended.
+    clock.set_forward(hour);
+    assert_ends(stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

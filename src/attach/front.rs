@@ -159,7 +159,7 @@ impl Info {
     }
 }
 
-/// A request without an answer. If it is dropped because the app disconnected, it is counted and logged nevertheless: the origin may have
+/// A request without an answer. If it is dropped because its connection was closed, it is counted and logged nevertheless: the origin may have
 /// received it.
 struct Pending {
     front: Arc<Front>,
@@ -232,7 +232,7 @@ impl Drop for Pending {
 enum Outcome<'a> {
     /// The origin answered, whatever its status.
     Answered,
-    /// The app disconnected before.
+    /// The app disconnected before, or the drain time was over.
     Abandoned,
     Failed(&'a Failure),
 }

@@ -28,7 +28,7 @@ use crate::{
     server::{
         caller_text,
         edge::{Charge, MemoryBudget, Peer, Stopping, TrustedProxies},
-        process::{NoAnswer, RequestId, Unread, announce_last, answer_within, known_method},
+        process::{NoAnswer, RequestId, Unread, announce_last, answer_within, known_method, why_abandoned},
         telemetry::{self, ALERT, Noise},
     },
     verifier::Claims,
@@ -277,7 +277,7 @@ struct End {
     noise: Option<Noise>,
 }
 
-/// A request without an answer. If it is dropped because the caller disconnected, it is counted and logged nevertheless.
+/// A request without an answer. If it is dropped because its connection was closed, it is counted and logged nevertheless.
 #[derive(Debug)]
 struct Pending {
     app: Arc<App>,
@@ -351,7 +351,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.open {
-            let cause = Some("the caller disconnected".to_owned());
+            let cause = Some(why_abandoned(&self.app.stopping).to_owned());
             // The usual status for this in logs; it is never sent.
             self.record(499, &End { outcome: ABANDONED, cause, noise: Some(Noise::Abandoned) });
         }

@@ -22,7 +22,7 @@ pub(crate) use lent::Lent;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};
 pub(crate) use no_length::keep_without_length;
-pub(crate) use request::{NoAnswer, RequestId, announce_last, answer_or_panic, answer_within, known_method};
+pub(crate) use request::{NoAnswer, RequestId, announce_last, answer_or_panic, answer_within, known_method, why_abandoned};
 pub(crate) use settings::{ListenerPolicy, ManagementPolicy};
 pub(crate) use tasks::{Task, Tasks};
 pub(crate) use unread::Unread;

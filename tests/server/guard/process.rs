@@ -10,6 +10,7 @@ use sealwright::{
     verifier::testing::Issuer,
 };
 use tempfile::TempDir;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
 use super::party::{AUDIENCE, Answer, Api, rules_for};
 use crate::{
@@ -185,6 +186,32 @@ async fn op14_a_guard_serves_tls_and_loads_a_new_certificate_on_sighup() {
     wait_until(|| process.stderr().iter().any(|line| line.contains("new connections use the new certificate"))).await;
     assert_eq!(ask(&second).await.unwrap(), 200);
     assert!(ask(&first).await.is_err(), "the first one is not served any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gd2_a_request_that_is_cut_off_at_the_end_of_the_drain_time_is_in_the_log() {
+    // It never answers.
+    let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", api.local_addr().unwrap());
+    let folder = folder("https://auth.example");
+    let arguments = ["--upstream", &upstream, "--drain-linger", "0s", "--drain-timeout", "1s"];
+    let mut process = Process::spawn(guard(folder.path(), &arguments));
+    let url = format!("http://{}/open", process.addr().await);
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let mut held = Vec::new();
+    for http in [reqwest::Client::new(), http2] {
+        tokio::spawn(http.get(&url).send());
+        let (mut stream, _) = api.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+        held.push(stream);
+    }
+    process.signal("TERM");
+    assert!(process.wait().success());
+    let lines: Vec<serde_json::Value> = process.stderr().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stopped = lines.iter().position(|line| line["message"] == "stopped").unwrap();
+    let abandoned = lines[..stopped].iter().filter(|line| line["event"] == "request.abandoned");
+    let causes: Vec<_> = abandoned.map(|line| (line["http.status"].as_u64().unwrap(), line["cause"].as_str().unwrap())).collect();
+    assert_eq!(causes, [(499, "the caller disconnected, or the drain time was over"); 2], "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,10 +150,13 @@ impl App {
             }
             (Mode::Upstream(_), Err(refusal)) => Err(refusal),
         };
-        if let Err(refusal) = &response {
-            discard(&unread, refusal, charge.as_ref()).await;
+        match response {
+            Ok(response) => Ok((response, outcome)),
+            Err(refusal) => {
+                discard(&unread, &refusal, charge.as_ref()).await;
+                Err(refusal)
+            }
         }
-        Ok((response?, outcome))
     }
 
     /// Forwards an admitted request. Its memory is charged until it is that of a known caller.

@@ -11,28 +11,35 @@ use hyper::body::{Frame, SizeHint};
 
 /// The means to take back a body that was given to what forwards it.
 #[derive(Debug)]
-pub(crate) struct Lent(Option<Arc<Mutex<State>>>);
+pub(super) struct Lent(Option<Arc<Mutex<State>>>);
 
 #[derive(Debug)]
 struct State {
     /// What has not been read of it. `None` if it was taken back.
     body: Option<Body>,
+    /// Whether its reader has asked for any of it.
+    asked_for: bool,
     /// Wakes the reader that waits for more.
     waiting: Option<Waker>,
 }
 
 impl Lent {
     /// The body to forward, and the means to take it back.
-    pub(crate) fn new(body: Body) -> (Body, Self) {
+    pub(super) fn new(body: Body) -> (Body, Self) {
         if body.is_end_stream() {
             return (Body::empty(), Self(None));
         }
-        let state = Arc::new(Mutex::new(State { body: Some(body), waiting: None }));
+        let state = Arc::new(Mutex::new(State { body: Some(body), asked_for: false, waiting: None }));
         (Body::new(Borrowed(Arc::clone(&state))), Self(Some(state)))
     }
 
+    /// Whether its reader has asked for any of the body.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.0.as_ref().is_some_and(|state| lock(state).asked_for)
+    }
+
     /// What has not been read of the body. Its reader gets an error instead of it.
-    pub(crate) fn rest(&self) -> Body {
+    pub(super) fn rest(&self) -> Body {
         let Some(state) = &self.0 else { return Body::empty() };
         let mut state = lock(state);
         let (rest, waiting) = (state.body.take(), state.waiting.take());
@@ -58,6 +65,7 @@ impl HttpBody for Borrowed {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut state = lock(&self.0);
+        state.asked_for = true;
         let Some(body) = &mut state.body else { return Poll::Ready(Some(Err(axum::Error::new(TakenBack)))) };
         let polled = Pin::new(body).poll_frame(cx);
         if polled.is_pending() {
@@ -120,8 +128,8 @@ mod tests {
         let (none, lent) = Lent::new(Body::empty());
         assert!(none.is_end_stream() && lent.rest().is_end_stream());
         let (body, lent) = Lent::new(Body::from("tea"));
-        assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(3), false));
-        assert_eq!(read(body).await, "tea");
+        assert_eq!((body.size_hint().exact(), body.is_end_stream(), lent.is_asked_for()), (Some(3), false, false));
+        assert_eq!((read(body).await.as_str(), lent.is_asked_for()), ("tea", true));
         assert!(lent.rest().is_end_stream());
     }
 }

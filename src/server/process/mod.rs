@@ -18,7 +18,6 @@ pub use certificate_watch::Reload;
 pub(crate) use certificate_watch::CertificateWatch;
 pub(crate) use health::{live, readiness};
 pub(crate) use hosts::Hosts;
-pub(crate) use lent::Lent;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};
 pub(crate) use no_length::keep_without_length;

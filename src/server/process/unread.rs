@@ -19,22 +19,22 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Unread {
     body: Lent,
-    /// Whether the caller sends the body, and would lose the answer. Over HTTP/1, it does if the connection is closed meanwhile; over HTTP/2,
-    /// only the stream is reset. With `Expect: 100-continue`, it has not sent the body (RFC 9110 section 10.1.1).
-    is_sent: bool,
+    /// Whether the caller loses the answer if it still sends. Over HTTP/2, only the stream is reset.
+    is_http1: bool,
+    /// Whether the caller sends the body only once it is asked for (RFC 9110 section 10.1.1).
+    expects_100: bool,
 }
 
 impl Unread {
     /// The body of the request with these `parts`, to read or to forward, and the means to read its rest.
     pub(crate) fn new(body: Body, parts: &Parts) -> (Body, Self) {
-        let is_sent = parts.version < Version::HTTP_2 && !parts.headers.contains_key(header::EXPECT);
         let (given, body) = Lent::new(body);
-        (given, Self { body, is_sent })
+        (given, Self { body, is_http1: parts.version < Version::HTTP_2, expects_100: parts.headers.contains_key(header::EXPECT) })
     }
 
-    /// Reads and drops the rest of the body of a refused request.
+    /// Reads and drops the rest of the body of a refused request. Otherwise, the connection would be closed while the caller still sends.
     pub(crate) async fn discard(&self) {
-        if !self.is_sent {
+        if !self.is_http1 || self.expects_100 && !self.body.is_asked_for() {
             return;
         }
         let mut rest = self.body.rest();

@@ -178,9 +178,9 @@ impl Places {
         }
     }
 
-    /// Orders every connection to finish.
-    pub(super) fn finish_all(&self) {
-        self.open().all().for_each(|activity| activity.give_order(Order::Finish));
+    /// Gives every connection an order, and returns their activities.
+    pub(super) fn order_all(&self, order: Order) -> Vec<Arc<Activity>> {
+        self.open().all().inspect(|activity| activity.give_order(order)).cloned().collect()
     }
 
     /// Reviews every connection periodically and ends those that exceed a time limit.

@@ -81,7 +81,7 @@ pub(super) struct TokenHeaders {
 #[error("the value of {0} would be longer than 8,192 bytes: turn this header off if the API does not need it")]
 pub(super) struct Oversized(HeaderName);
 
-/// A header that only the guard may set, and that its answer does not overwrite.
+/// A header that only the guard may set, with another value than that of its answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller sent the header {0}, which only this guard sets")]
 pub(super) struct SentByCaller(HeaderName);
@@ -147,12 +147,15 @@ impl TokenHeaders {
         }
     }
 
-    /// Refuses a request with a header that only the guard may set, unless the guard's answer has a value for it: a gateway replaces the
-    /// caller's by that. Not every gateway replaces it by an empty one (Caddy did not between 2.9 and its advisory GHSA-7r4p-vjf4-gxv4), and
-    /// none replaces `X_Token_Subject`, which is the same header for an API behind CGI, WSGI or Rack.
+    /// Refuses a request with a header that only the guard may set: nothing says that the gateway replaces it. Not every gateway copies all
+    /// headers of the answer, or replaces one by an empty one (Caddy did not between 2.9 and its advisory GHSA-7r4p-vjf4-gxv4), and none
+    /// replaces `X_Token_Subject`, which is the same header for an API behind CGI, WSGI or Rack.
+    ///
+    /// A header that says what `answer` says is true, whoever sent it. It comes from a gateway that asks again about a request to which it has
+    /// already copied the answer, as Traefik does to repeat one.
     pub(super) fn refuse_copies(&self, sent: &HeaderMap, answer: &HeaderMap) -> Result<(), SentByCaller> {
-        let is_replaced = |name: &HeaderName| answer.get(name).is_some_and(|value| !value.is_empty());
-        let copy = sent.keys().find(|name| self.reserved.contains(name) && !is_replaced(name));
+        let is_true = |name: &HeaderName| answer.get(name).is_some_and(|value| sent.get_all(name).iter().eq([value]));
+        let copy = sent.keys().find(|name| self.reserved.contains(name) && !is_true(name));
         copy.map_or(Ok(()), |name| Err(SentByCaller(name.clone())))
     }
 }

@@ -21,6 +21,9 @@ use crate::clock::Stopwatch;
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// For how long a connection without a request counts as new.
 const NEW: Duration = Duration::from_secs(1);
+/// For how long it counts as just accepted, from when it is served: its first request is usually there by then, or arrives in a round trip.
+/// Short, because others may wait meanwhile.
+const JUST_ACCEPTED: Duration = Duration::from_millis(100);
 /// Time limit for the headers of an HTTP/1.1 request, from their first byte.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection that was ordered to end may take.
@@ -46,7 +49,9 @@ pub(super) struct Activity {
     pub(super) source: IpAddr,
     clock: Stopwatch,
     traffic: Traffic,
-    opened: u64,
+    pub(super) opened: u64,
+    /// When its task began to serve it; `u64::MAX` before.
+    pub(super) served_since: AtomicU64,
     /// When the last request ended, or the first of those under way began; with streams, also when one last made progress.
     pub(super) changed: AtomicU64,
     under_way: AtomicU32,
@@ -64,13 +69,13 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new(source: IpAddr, clock: Stopwatch, traffic: Traffic) -> Self {
-        let now = millis(clock.elapsed());
+    pub(super) fn new(source: IpAddr, clock: Stopwatch, now: u64, traffic: Traffic) -> Self {
         Self {
             source,
             clock,
             traffic,
             opened: now,
+            served_since: AtomicU64::new(u64::MAX),
             changed: AtomicU64::new(now),
             under_way: AtomicU32::new(0),
             partial_since: AtomicU64::new(0),
@@ -86,6 +91,11 @@ impl Activity {
 
     fn now(&self) -> u64 {
         millis(self.clock.elapsed())
+    }
+
+    /// Records that its task has begun to serve it.
+    pub(super) fn note_served(&self) {
+        self.served_since.store(self.now(), SeqCst);
     }
 
     /// Records that a request has begun: its headers are complete.
@@ -127,6 +137,11 @@ impl Activity {
     /// Whether it was opened a moment before `now` and has had no request yet: its first request is probably on its way.
     pub(super) fn is_new(&self, now: u64) -> bool {
         !self.requested.load(SeqCst) && now.saturating_sub(self.opened) < millis(NEW)
+    }
+
+    /// Whether it had no time yet to receive its first request. On a busy machine, its task may have to wait.
+    pub(super) fn is_just_accepted(&self, now: u64) -> bool {
+        self.is_new(now) && now.saturating_sub(self.served_since.load(SeqCst)) < millis(JUST_ACCEPTED)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -238,7 +253,7 @@ mod tests {
     }
 
     fn with(limits: ConnectionLimits) -> Arc<Activity> {
-        Arc::new(Activity::new("192.0.2.1".parse().unwrap(), Stopwatch::start(), limits.traffic))
+        Arc::new(Activity::new("192.0.2.1".parse().unwrap(), Stopwatch::start(), 0, limits.traffic))
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Activity {
         let (order, ordered) = (self.order(), self.ordered.load(SeqCst));
         let requested = self.requested.load(SeqCst);
         // A stream ends when it ends, however old its connection is.
-        let streams = limits.traffic.streams() && order == Order::Finish && !idle;
+        let streams = limits.traffic.streams() && matches!(order, Order::Finish | Order::MakeRoom) && !idle;
         if order != Order::Stay && over(ordered, END_LIMIT) && !streams {
             // Even if it finishes requests: a client may ignore GOAWAY.
             self.give_order(Order::Close);
@@ -359,6 +359,21 @@ mod tests {
             assert_eq!(after(began, hour * 3600 + 120), Order::Finish, "{hour}");
         }
         assert_eq!(after(began, 3 * 3600 + 121), Order::Close, "nothing moves any more");
+    }
+
+    #[test]
+    fn gd2_a_stream_that_began_while_its_connection_made_room_is_not_cut_off_while_bytes_move() {
+        let limits = ConnectionLimits { traffic: Traffic::Streams { quiet: Duration::from_secs(120) }, ..LIMITS };
+        let stream = with(limits);
+        stream.give_order(Order::MakeRoom);
+        let (_request, ordered) = (stream.begin(true), stream.ordered.load(SeqCst));
+        for minute in 1..=10 {
+            stream.changed.store(ordered + minute * 60_000, SeqCst);
+            stream.review(ordered + minute * 60_000 + 1000, limits);
+            assert_eq!(stream.order(), Order::MakeRoom, "{minute}");
+        }
+        stream.review(ordered + 10 * 60_000 + 120_001, limits);
+        assert_eq!(stream.order(), Order::Close);
     }
 
     #[test]

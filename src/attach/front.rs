@@ -24,7 +24,7 @@ use crate::{
     clock::Stopwatch,
     server::{
         caller_text,
-        edge::Stopping,
+        edge::{Peer, Stopping},
         process::{Hosts, RequestId, announce_last, answer_or_panic, discard, known_method},
         telemetry::{self, ALERT, Noise},
     },
@@ -72,6 +72,9 @@ impl Front {
         let (mut parts, body) = request.into_parts();
         match self.admit(&mut parts, route) {
             Ok(destination) => {
+                if let Some(peer) = parts.extensions.get::<Peer>() {
+                    peer.begin_stream();
+                }
                 id.put_into(&mut parts.headers);
                 telemetry::pass_on_trace(&mut parts.headers);
                 destination.send(parts, body).await

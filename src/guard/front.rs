@@ -142,6 +142,9 @@ impl App {
                         return Err(refusal);
                     }
                 };
+                if let Some(peer) = &peer {
+                    peer.begin_stream();
+                }
                 let address = peer.map_or(pending.info.source, |peer| peer.address);
                 upstream.prepare(&mut parts, address, self.proxies.trust(address.to_canonical()));
                 pending.info.id.put_into(&mut parts.headers);

@@ -80,7 +80,7 @@ impl Serving {
         if !matches!(first, Ok(Ok(true))) {
             return;
         }
-        let mut peer = Peer { address: source, share, certificate: None };
+        let mut peer = Peer { address: source, share, certificate: None, activity: Arc::clone(activity) };
         let stream = match stream {
             Stream::Tcp(stream) => stream,
             // What never leaves this machine needs no TLS.

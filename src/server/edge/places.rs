@@ -127,9 +127,9 @@ impl Places {
         let idle = candidates().filter(|(_, activity)| activity.is_idle() && (source.is_some() || !activity.is_just_accepted(now)));
         // A busy machine notices late which connections were closed: those rather than one whose first request is on its way.
         let idle = idle.min_by_key(|(_, activity)| (activity.is_new(now), changed(activity)));
-        let limit = millis(self.0.limits.traffic.eviction_limit());
+        let has_stalled = |activity: &Activity| now.saturating_sub(changed(activity)) > millis(activity.traffic().eviction_limit());
         let stalled = || {
-            let stalled = candidates().filter(|(_, activity)| now.saturating_sub(changed(activity)) > limit);
+            let stalled = candidates().filter(|(_, activity)| has_stalled(activity));
             stalled.max_by_key(|(_, activity)| (open.sources.get(&activity.source), Reverse(changed(activity))))
         };
         let idle = idle.map(|one| (one, Order::MakeRoom));

@@ -159,9 +159,21 @@ fn gd2_a_stream_is_closed_to_make_room_only_if_it_is_quiet_for_longer_than_a_hea
     let places = Places::new(ConnectionLimits { total: 1, traffic, ..LIMITS }, ConnectionMeters::default());
     let stream = enter(&places, "192.0.2.1");
     let _request = stream.activity.begin(false);
+    stream.activity.begin_stream();
     stream.activity.changed.store(0, SeqCst);
     assert!(matches!(places.enter_at(120_000, "192.0.2.2".parse().unwrap(), true), Entry::Full));
     assert!(matches!(places.enter_at(120_001, "192.0.2.2".parse().unwrap(), true), Entry::Place(_)));
+}
+
+#[test]
+fn gd2_a_refused_request_whose_answer_is_not_read_gives_way_as_early_as_a_message() {
+    let traffic = Traffic::Streams { quiet: Duration::from_secs(120) };
+    let places = Places::new(ConnectionLimits { total: 1, traffic, ..LIMITS }, ConnectionMeters::default());
+    let refused = enter(&places, "192.0.2.1");
+    let _request = refused.activity.begin(true);
+    refused.activity.changed.store(0, SeqCst);
+    assert!(matches!(places.enter_at(12_000, "192.0.2.2".parse().unwrap(), true), Entry::Full));
+    assert!(matches!(places.enter_at(12_001, "192.0.2.2".parse().unwrap(), true), Entry::Place(_)));
 }
 
 #[test]

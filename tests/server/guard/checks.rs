@@ -171,6 +171,24 @@ async fn vf18_tokens_of_several_issuers_are_accepted_each_by_its_own_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn vf18_a_guard_is_ready_while_it_has_the_keys_of_one_issuer_and_names_the_others() {
+    let (ours, partner) = (Issuer::start().await.unwrap(), Issuer::start().await.unwrap());
+    partner.go_down();
+    let rules = rules_for(&[ours.url(), partner.url()]);
+    let party = Party::with_rules(ours, &rules, &[("gateway", "haproxy")]).await;
+    party.until_ready().await;
+    let ready = party.ready().await;
+    let missing = ready.json()["missing"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let [missing] = &missing[..] else { panic!("{ready:?}") };
+    assert!(missing.starts_with(&format!("the keys of {} are not available", partner.url())), "{ready:?}");
+    let ask = async |issuer: &Issuer| {
+        let token = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
+        Answer::to(party.check("GET", "/orders").bearer_auth(token)).await.status
+    };
+    assert_eq!((ask(&party.issuer).await, ask(&partner).await), (200, 503));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn challenges_name_the_metadata_of_the_api_if_it_is_set() {
     let url = "https://orders.example/.well-known/oauth-protected-resource";
     let party = Party::start(&[("gateway", "haproxy"), ("resource_metadata", url)]).await;

@@ -96,6 +96,19 @@ async fn gd1_only_the_headers_of_the_configured_gateway_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gd1_what_a_caller_sends_is_not_taken_for_a_mistake_in_the_configuration() {
+    let party = Party::start(&[("gateway", "haproxy")]).await;
+    for description in ["x-original-method: GET\r\nx-original-uri: /caf\u{e9}", "x-original-method: G\u{e9}T\r\nx-original-uri: /open"] {
+        let answer = party.raw(&format!("GET /check HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{description}\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"invalid_request\""), "{answer}");
+    }
+    let count = async |outcome: &str| party.metric(&format!("sealwright_guard_requests_total{{outcome=\"{outcome}\"}}")).await;
+    assert_eq!((count("ambiguous").await, count("gateway_misconfigured").await), (2.0, 0.0));
+    assert_eq!(Answer::to(party.request(Method::GET, "/check")).await.status, 500);
+    assert_eq!(count("gateway_misconfigured").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gd1_envoy_may_put_a_prefix_before_the_path() {
     let party = Party::start(&[("gateway", "envoy"), ("gateway_path_prefix", "/check")]).await;
     let read = party.token("orders:read");

@@ -72,9 +72,6 @@ impl Front {
         let (mut parts, body) = request.into_parts();
         match self.admit(&mut parts, route) {
             Ok(destination) => {
-                if let Some(peer) = parts.extensions.get::<Peer>() {
-                    peer.begin_stream();
-                }
                 id.put_into(&mut parts.headers);
                 telemetry::pass_on_trace(&mut parts.headers);
                 destination.send(parts, body).await
@@ -102,6 +99,9 @@ impl Front {
         }
         let (prefix, destination) = route.ok_or_else(Failure::no_route)?;
         parts.uri = without(prefix, &parts.uri).ok_or_else(Failure::no_route)?;
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            peer.begin_stream();
+        }
         Ok(destination)
     }
 }

@@ -142,9 +142,6 @@ impl App {
                         return Err(refusal);
                     }
                 };
-                if let Some(peer) = &peer {
-                    peer.begin_stream();
-                }
                 let address = peer.map_or(pending.info.source, |peer| peer.address);
                 upstream.prepare(&mut parts, address, self.proxies.trust(address.to_canonical()));
                 pending.info.id.put_into(&mut parts.headers);
@@ -190,6 +187,9 @@ impl App {
         source: IpAddr,
         until: Option<Timestamp>,
     ) -> Result<Response, Refusal> {
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            peer.begin_stream();
+        }
         let since = Stopwatch::start();
         let answer = upstream.forward(parts, body, source, until).await;
         self.meters.answered(since.elapsed());

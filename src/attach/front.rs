@@ -24,7 +24,7 @@ use crate::{
     clock::Stopwatch,
     server::{
         caller_text,
-        edge::Stopping,
+        edge::{Peer, Stopping},
         process::{Hosts, RequestId, Unread, announce_last, answer_or_panic, known_method},
         telemetry::{self, ALERT, Noise},
     },
@@ -102,6 +102,9 @@ impl Front {
         }
         let (prefix, destination) = route.ok_or_else(Failure::no_route)?;
         parts.uri = without(prefix, &parts.uri).ok_or_else(Failure::no_route)?;
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            peer.begin_stream();
+        }
         Ok(destination)
     }
 }

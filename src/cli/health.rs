@@ -61,6 +61,9 @@ struct Answer {
     status: String,
     #[serde(default)]
     reasons: Vec<String>,
+    /// What it lacks although it is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
 }
 
 impl Health {
@@ -81,7 +84,8 @@ impl Health {
         let url = base + question.path();
         let answer = ask(question, &url, known).await.map_err(|why| Error::NoHealth { url, why })?;
         if answer.status == question.yes() {
-            return self.output.print(&answer, |answer| answer.status.clone());
+            let yes = |answer: &Answer| [std::slice::from_ref(&answer.status), &answer.missing].concat().join("; ");
+            return self.output.print(&answer, yes);
         }
         if self.output.is_json() {
             self.output.print(&answer, |_| String::new())?;

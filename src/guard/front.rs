@@ -207,6 +207,9 @@ impl App {
         source: IpAddr,
         until: Option<Timestamp>,
     ) -> Result<Response, Refusal> {
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            peer.begin_stream();
+        }
         let since = Stopwatch::start();
         let answer = upstream.forward(parts, body, source, until).await;
         self.meters.answered(since.elapsed());

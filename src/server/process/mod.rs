@@ -16,7 +16,7 @@ mod unread;
 pub use certificate_watch::Reload;
 
 pub(crate) use certificate_watch::CertificateWatch;
-pub(crate) use health::{live, readiness};
+pub(crate) use health::{live, partly_ready, readiness};
 pub(crate) use hosts::Hosts;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};

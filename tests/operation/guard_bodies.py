@@ -110,7 +110,6 @@ def gd2_bodies_of_1_gib_pass_in_both_directions_and_the_memory_stays_flat(progra
             ("HTTP/2 with TLS to HTTP/1.1", ["--http2", "--cacert", chain], "http1", tls),
         ]:
             upstream = f"http://127.0.0.1:{ports[upstream_protocol]}"
-            # Each has an issuer of its own, whose tokens are valid for ten minutes.
             with issuer(program) as tokens, guard(program, tokens, RULES, upstream, upstream_protocol=upstream_protocol, **settings) as started:
                 began = time.monotonic()
                 both_ways(started.url, tokens.token("orders:read"), sent, protocol, {"http1": "1.1", "http2": "2.0"}[upstream_protocol])

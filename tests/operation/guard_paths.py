@@ -264,7 +264,6 @@ def gd3_no_framework_reads_a_path_or_a_method_otherwise_than_the_guard(program):
         # Whether a request is forwarded does not depend on the API. So one of them gets all, and the others what was forwarded.
         asked, forwarded = [(caller, request) for caller in CALLERS for request in single] + [("nobody", request) for request in double], None
         for name, port in (of_go | of_node | of_python).items():
-            # Each has an issuer of its own, whose tokens are valid for ten minutes.
             with issuer(program) as issued, guard(program, issued, RULES, f"http://127.0.0.1:{port}") as started:
                 address, tokens = address_of(started.url), {caller: issued.token(**claims) if claims else None for caller, claims in CALLERS.items()}
                 plainly(address, tokens, issued.token("admin orders:write"), name)

@@ -12,11 +12,10 @@ import subprocess
 import tempfile
 import threading
 import time
-import urllib.parse
 
 from attach import attach
 from guarded import api, apis, guard, issuer, run_in
-from world import Server, free_port, until
+from world import Server, until
 
 GIB = 2**30
 BLOCK = 64 * 1024

@@ -1,5 +1,5 @@
 """An issuer of tokens, an API and a guard in front of it, as processes."""
-# needs: node=nodejs npm=npm
+# needs: node=nodejs npm=npm curl=curl
 
 import contextlib
 import functools
@@ -52,7 +52,7 @@ def issuer(program):
 class Guard:
     def __init__(self, process, log, event):
         self.process, self.log_path = process, log
-        self.address, self.metrics_url = event["listen"], event["metrics"]
+        self.address, self.management_url = event["listen"], event["metrics"].removesuffix("/metrics")
         self.url = f"{'https' if event['tls'] else 'http'}://{self.address}"
 
     def peak_mib(self):
@@ -67,8 +67,15 @@ class Guard:
         # The last line may be half written.
         return [json.loads(line) for line in self.log().splitlines(keepends=True) if line.endswith("\n")]
 
+    def _managed(self, path):
+        command = ["curl", "-sS", "--noproxy", "*", "-w", "\n%{http_code}", f"{self.management_url}{path}"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.rpartition("\n")
+
     def metrics(self):
-        return subprocess.run(["curl", "-sS", "--noproxy", "*", self.metrics_url], check=True, capture_output=True, text=True).stdout
+        return self._managed("/metrics")[0]
+
+    def is_ready(self):
+        return self._managed("/health/ready")[2] == "200"
 
 
 @contextlib.contextmanager
@@ -91,15 +98,11 @@ def guard(program, issuer, rules, upstream, **settings):
                 time.sleep(0.05)
             assert serving, "it does not serve"
             started = Guard(process, log.name, serving[0])
-            until(lambda: "sealwright_verifier_keys_usable" in started.metrics() and not keys_are_missing(started), 60, "it has the keys")
+            until(started.is_ready, 60, "it has the keys")
             yield started
             assert process.poll() is None, started.log()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def keys_are_missing(guard):
-    return any(re.match(r"sealwright_verifier_keys_usable(\{.*\})? 0", line) for line in guard.metrics().splitlines())
 
 
 @functools.cache

@@ -77,13 +77,12 @@ impl Forwarder {
         let Prepared { parts, body, upgrade } = Prepared::new(request, &inner.origin, inner.protocol, &inner.reserved)?;
         let (answer, relay) = inner.send(parts, body, upgrade.is_some(), &slot).await?;
         let (mut head, body) = answer.into_parts();
-        answer::check_size(&head.headers)?;
         let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let asked = upgrade.ok_or_else(upgrade::unexpected)?;
             head = asked.switch(head, inner.limits, slot, terms.until)?;
             Body::new(Absent)
         } else {
-            answer::clean(&mut head)?;
+            answer::clean(&mut head);
             inner.follow(relay, body, slot)
         };
         // The version and what else the connection to the upstream left there is not for the caller.
@@ -150,6 +149,13 @@ impl Inner {
         if answer.version() == Version::HTTP_10 {
             // The client would speak HTTP/1.0 on it from now on, in which a body of unknown length cannot be sent: it would send none.
             retire(&connection);
+        }
+        if let Err(error) = answer::check(answer.status(), answer.headers()) {
+            if answer.version() < Version::HTTP_2 {
+                // What another program reads behind its end would be taken for the answer to the next request.
+                retire(&connection);
+            }
+            return Err(Failure::Final(error));
         }
         if relay.request.progress().0 == Turn::Over(End::Unread) {
             // A request may have got the connection before it was retired.

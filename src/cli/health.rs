@@ -121,7 +121,7 @@ async fn ask(question: Question, url: &str, known: bool) -> Result<Answer, Strin
     // Status and body must agree: a proxy in between may answer with a page of its own.
     match (status.as_u16(), answer.status.as_str()) {
         (200, status) if status == question.yes() => Ok(answer),
-        (503, _) if question == Question::Ready => Ok(answer),
+        (503, status) if question == Question::Ready && status != question.yes() => Ok(answer),
         _ => Err(node::foreign(status)),
     }
 }

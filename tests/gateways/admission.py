@@ -8,7 +8,7 @@ from collections import Counter
 
 from asking import CLOSED, ask, bearer
 from gateways import CADDY, ENVOY, HAPROXY, NGINX, TRAEFIK
-from party import api, guard, hostile_issuer, rules
+from party import api, decisions, guard, guard_that_admits, hostile_issuer, rules
 from requests_of_attackers import FORGED_DESCRIPTIONS, METHODS, OTHER_REFUSED, TARGETS, TOKEN_HEADERS, spellings
 from world import Server, free_port
 
@@ -125,9 +125,24 @@ class Drill:
                             assert token_headers(received[0]) == expected, f"{lines}: {received}"
                         else:
                             self._refused(lines, answer, received, range(400, 500))
-                        assert expected == {} or lines != [f"{name}: evil"] or answer.status == 200, f"{lines}: {answer}"
+                        # The gateway lets the guard see it.
+                        assert forged not in lines or spelled.lower() != name.lower() or answer.status == 400, f"{lines}: {answer}"
+                answer, received = self.ask(target, headers)
+                passed[answer.status] += 1
+                assert answer.status == 200 and token_headers(received[0]) == expected, f"without a forged header: {answer}"
         assert passed[200] and passed[400], passed
         return passed.total()
+
+    def the_gateway_replaces_the_headers_of_the_caller(self, said):
+        """Behind a guard that refuses nothing."""
+        sent, expected = 0, {name: value for name, value in said.items() if value}
+        for name in TOKEN_HEADERS:
+            for forged in [f"{name}: evil", f"{name.lower()}: evil", f"{name.upper()}: evil"]:
+                for lines in [[forged], [forged, forged]]:
+                    answer, received = self.ask("/orders/1", lines)
+                    assert answer.status == 200 and token_headers(received[0]) == expected, f"{lines}: {received}"
+                    sent += 1
+        return sent
 
     def callers_cannot_write_what_the_guard_is_asked(self):
         for lines in FORGED_DESCRIPTIONS:
@@ -198,6 +213,9 @@ def admits(gateway, program):
                     sent += drill.a_guard_that_is_down_admits_nothing()
                     with guard(program, unknown, gateway.kind, guard_port):
                         sent += drill.a_guard_without_keys_is_a_503()
+                    for said in [dict.fromkeys(TOKEN_HEADERS, "of-the-guard"), dict.fromkeys(TOKEN_HEADERS, "")]:
+                        with guard_that_admits(said, guard_port):
+                            sent += drill.the_gateway_replaces_the_headers_of_the_caller(said)
         return f"{gateway.name} {gateway.version_text()}: {len(hostile.hostile)} hostile tokens refused before each API; {sent} requests"
     finally:
         server.remove()
@@ -234,6 +252,58 @@ def gd1_haproxy_admits_nothing_if_the_script_fails(program):
 def gd1_traefik_admits_what_the_guard_admits_and_nothing_else(program):
     """Traefik passes on good tokens' requests with what the guard says about the caller, and no other request."""
     return admits(TRAEFIK, program)
+
+
+def traefik_with(middlewares, definitions):
+    """Traefik with these middlewares, some of which are defined here."""
+    replaced = {"[guard, without-token]": f"[{middlewares}]", "  middlewares:\n": f"  middlewares:\n{definitions}"}
+    return dataclasses.replace(TRAEFIK, replaced=replaced)
+
+
+def gd1_traefik_answers_for_a_dead_api_and_asks_again_before_each_attempt(program):
+    """With `retry` before the guard, each attempt is checked, and the caller gets the answer of Traefik, not one of the guard."""
+    repeating = traefik_with("repeated, guard, without-token", "    repeated: { retry: { attempts: 3, initialInterval: 1ms } }\n")
+    management, checks = free_port(), 0
+    with hostile_issuer(program) as hostile, rules(program, [hostile.issuer]) as known:
+        good = bearer(hostile.good[0]["token"])
+        with guard(program, known, TRAEFIK.kind, management=management) as guard_port, repeating.running(guard_port, free_port()) as port:
+            for target, headers, outcome in [("/orders/1", [good], "allowed"), ("/public/1", [], "public"), ("/public/1", [good], "allowed")]:
+                before = decisions(management, outcome)
+                answer = ask(port, target, headers)
+                assert answer.status == 502, f"{target}: {answer}"
+                asked = decisions(management, outcome) - before
+                assert asked == 3, f"{target}: asked {asked} times"
+                checks += asked
+    return f"3 requests, {checks} checks"
+
+
+def gd1_a_second_guard_takes_the_headers_of_the_first_for_forged_unless_both_say_the_same(program):
+    """Traefik asks two guards in sequence. If they differ, it must remove the headers of the first before it asks the second."""
+    second = f"    second: {{ forwardAuth: {{ address: 'http://127.0.0.1:{{port}}/', authResponseHeaders: [{', '.join(TOKEN_HEADERS)}] }} }}\n"
+    removed = ", ".join(f"{name}: ''" for name in TOKEN_HEADERS)
+    definitions = f"{second}    without-headers: {{ headers: {{ customRequestHeaders: {{ {removed} }} }} }}\n"
+    sent = 0
+    with (
+        hostile_issuer(program) as hostile,
+        rules(program, [hostile.issuer]) as known,
+        guard(program, known, TRAEFIK.kind) as first,
+        api("Node") as behind,
+    ):
+        token = hostile.good[0]["token"]
+        without_claims = {name: value for name, value in said_by(token).items() if name != "X-Token-Claims"}
+        for settings, middlewares, status, expected in [
+            ([], "guard, second, without-token", 200, said_by(token)),
+            (["--claims-header", "off"], "guard, second, without-token", 400, None),
+            (["--claims-header", "off"], "guard, without-headers, second, without-token", 200, without_claims),
+        ]:
+            with guard(program, known, TRAEFIK.kind, settings=settings) as other:
+                with traefik_with(middlewares, definitions.replace("{port}", str(other))).running(first, behind.port) as port:
+                    for target, headers, said in [("/orders/1", [bearer(token)], expected), ("/public/1", [], {})]:
+                        answer, received = ask(port, target, headers), behind.received()
+                        assert answer.status == status and len(received) == (status == 200), f"{settings} {middlewares} {target}: {answer}"
+                        assert not received or token_headers(received[0]) == said, f"{middlewares}: {received}"
+                        sent += 1
+    return f"{sent} requests"
 
 
 def gd1_envoy_admits_what_the_guard_admits_and_nothing_else(program):

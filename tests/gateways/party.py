@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from gateways import EXAMPLES
 from world import free_port
@@ -113,12 +115,12 @@ def rules(program, issuers):
 
 
 @contextlib.contextmanager
-def guard(program, rules, kind, port=None):
+def guard(program, rules, kind, port=None, management=0, settings=()):
     """Returns its port."""
     port = port or free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEALWRIGHT_")}
     command = [program, "guard", "--rules", rules.file, "--gateway", kind, "--listen", f"127.0.0.1:{port}", "--behind-proxy", "127.0.0.1",
-               "--management-listen", "127.0.0.1:0", "--log-format", "json"]
+               "--management-listen", f"127.0.0.1:{management}", "--log-format", "json", *settings]
     with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
         process = subprocess.Popen(command, cwd=rules.folder, env=environment, stderr=log)
         try:
@@ -129,3 +131,36 @@ def guard(program, rules, kind, port=None):
             yield port
         finally:
             ended(process)
+
+
+def decisions(management, outcome):
+    """How many requests a guard with this management port decided in this way."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://127.0.0.1:{management}/metrics", timeout=60) as answer:
+        line = f'sealwright_guard_requests_total{{outcome="{outcome}"}} '
+        return sum(int(said.removeprefix(line)) for said in answer.read().decode().splitlines() if said.startswith(line))
+
+
+@contextlib.contextmanager
+def guard_that_admits(said, port):
+    """Admits every request, whatever it is, and says this about the caller: the gateway alone is between a forged header and the API."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            for name, value in said.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()

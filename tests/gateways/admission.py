@@ -4,7 +4,6 @@ import base64
 import contextlib
 import dataclasses
 import json
-from collections import Counter
 
 from asking import CLOSED, ask, bearer
 from gateways import CADDY, ENVOY, HAPROXY, NGINX, TRAEFIK
@@ -112,7 +111,7 @@ class Drill:
         return 1 + len(self.hostile.without_scope) + len(self.hostile.hostile)
 
     def callers_cannot_write_what_the_guard_says(self):
-        passed = Counter()
+        sent = 0
         token = self.good[0]
         for target, headers, expected in [("/orders/1", [bearer(token)], said_by(token)), ("/public/1", [], {})]:
             for name in TOKEN_HEADERS:
@@ -120,18 +119,18 @@ class Drill:
                     forged, named = f"{spelled}: evil", f"Connection: close, {spelled}"
                     for lines in [[forged], [forged, forged], [forged, named], [named, forged], [named]]:
                         answer, received = self.ask(target, [*headers, *lines])
-                        passed[answer.status] += 1
+                        sent += 1
                         if answer.status == 200:
                             assert token_headers(received[0]) == expected, f"{lines}: {received}"
                         else:
                             self._refused(lines, answer, received, range(400, 500))
                         # The gateway lets the guard see it.
                         assert forged not in lines or spelled.lower() != name.lower() or answer.status == 400, f"{lines}: {answer}"
-                answer, received = self.ask(target, headers)
-                passed[answer.status] += 1
-                assert answer.status == 200 and token_headers(received[0]) == expected, f"without a forged header: {answer}"
-        assert passed[200] and passed[400], passed
-        return passed.total()
+            # What was refused was so for these headers.
+            answer, received = self.ask(target, headers)
+            sent += 1
+            assert answer.status == 200 and token_headers(received[0]) == expected, f"{target} without them: {answer}"
+        return sent
 
     def the_gateway_replaces_the_headers_of_the_caller(self, said):
         """Behind a guard that refuses nothing."""

@@ -8,6 +8,8 @@ import re
 import socket
 import subprocess
 
+from programs import ANSWER, HOST
+
 # needs: wrk=wrk
 
 CONNECTIONS = 64
@@ -16,7 +18,7 @@ CONNECTIONS = 64
 def head(path, token):
     """A request without a body."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n"
+    return f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{authorization}\r\n"
 
 
 def first_in_line():
@@ -38,13 +40,13 @@ def at_rate(folder, address, tokens, rate, seconds):
 
 SCRIPT = """
 local requests, next = {}, 0
-local body = string.rep("x", %d)
-for line in io.lines("%s") do
-    local headers = {["Authorization"] = "Bearer " .. line}
-    if #body > 0 then headers["Content-Type"] = "application/octet-stream" end
-    requests[#requests + 1] = wrk.format("%s", "%s", headers, #body > 0 and body or nil)
+function init()
+    local body = string.rep("x", %d)
+    for token in io.lines("%s") do
+        requests[#requests + 1] = wrk.format("%s", "%s", {["Host"] = "%s", ["Authorization"] = "Bearer " .. token}, #body > 0 and body or nil)
+    end
 end
-request = function()
+function request()
     next = next %% #requests + 1
     return requests[next]
 end
@@ -55,7 +57,7 @@ def as_fast_as_answered(folder, address, tokens, seconds, path="/orders/7", uplo
     """Answers a second, and how many there were. Fails if one is not 200, or a connection breaks."""
     lines, script = pathlib.Path(folder, "tokens"), pathlib.Path(folder, "requests.lua")
     lines.write_text("".join(f"{token}\n" for token in tokens))
-    script.write_text(SCRIPT % (upload, lines, "POST" if upload else "GET", path))
+    script.write_text(SCRIPT % (upload, lines, "POST" if upload else "GET", path, HOST))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script, f"http://{address}/"]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in out and "Socket errors" not in out, out
@@ -78,11 +80,11 @@ class Idle:
         connection = self.open[number]
         connection.sendall(head("/orders/7", self.tokens[number % len(self.tokens)]).encode())
         received = b""
-        while not received.endswith(b"}"):
+        while not received.endswith(ANSWER):
             piece = connection.recv(65536)
             assert piece, f"connection {number} was closed after {received}"
             received += piece
-        assert received.startswith(b"HTTP/1.1 200 "), received
+            assert received.startswith(b"HTTP/1.1 200 "), received
 
     def close(self):
         for connection in self.open:

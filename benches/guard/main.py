@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -68,6 +69,10 @@ class Client:
             return json.load(answer)["access_token"]
 
 
+def authorization(token):
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 class World:
     """The API, and each program in front of it."""
 
@@ -78,13 +83,14 @@ class World:
         os.chmod(self.folder, 0o711)
         issuer = stack.enter_context(served(program))
         self.issuer, self.client = issuer.url, Client(issuer)
-        self.tokens, folder = self.client.tokens, self.folder
+        self.tokens, self.file, folder = self.client.tokens, os.urandom(KIB_64), self.folder
         self.rules = pathlib.Path(folder, "rules.toml")
         self.rules.write_text(RULES.format(issuer=issuer.url, audience=AUDIENCE))
-        self.api = self.add(programs.api(folder, {"64k": os.urandom(KIB_64)}))
+        self.api = self.add(programs.api(folder, {"64k": self.file}))
         self.guard = self.add_guard("guard", "--gateway=nginx", "--behind-proxy=127.0.0.1")
         self.forwarding = self.add_guard("guard-upstream", f"--upstream=http://{self.api.address}")
-        self.quiet = self.add_guard("guard-quiet", f"--upstream=http://{self.api.address}", "--log=warn")
+        # The level `warn`, except for the line that says where it listens.
+        self.quiet = self.add_guard("guard-quiet", f"--upstream=http://{self.api.address}", "--log=warn,sealwright::guard::guard=info")
         self.attach = self.add_attach("attach")
         self.pyjwt = self.add(programs.pyjwt(folder, uvicorn, issuer.url, AUDIENCE))
         self.oauth2_proxy = self.add(programs.oauth2_proxy(folder, issuer.url, AUDIENCE, self.api.address))
@@ -111,22 +117,36 @@ class World:
         values = {"api": self.api.address, "checker": checker.address, "path": path}
         return self.add(programs.nginx(self.folder, name, programs.CHECKED_FRONT, **values))
 
-    def check(self):
-        """Each program that checks tokens admits a good one and refuses a bad one and none: one that admits all would be the fastest."""
+    def check_refusing(self):
+        """Each program that checks tokens refuses a bad one and none: one that admits all would be the fastest."""
         good = self.tokens[0]
         # Another signature, of the same length.
         bad = good[:-20] + good[-20:].swapcase()
         for program in [self.nginx_guard, self.nginx_pyjwt, self.nginx_oauth2_proxy, self.oauth2_proxy, self.forwarding, self.quiet]:
-            for token, wanted in [(good, [200]), (bad, [401, 403]), (None, [401, 403])]:
-                headers = {"Authorization": f"Bearer {token}"} if token else {}
-                status, body = programs.get(program.address, "/orders/7", headers)
-                assert status in wanted, f"{program.name}: {status} {body}, wanted {wanted}"
-        assert programs.get(self.attach.address, "/orders/7")[0] == 200
+            for token in [bad, None]:
+                status, body = programs.ask(program.address, "/orders/7", authorization(token))
+                assert status in [401, 403], f"{program.name}: {status} {body} with {'a bad token' if token else 'no token'}"
+
+    def check_forwarding(self):
+        """Each program passes on what the API answers."""
+        forwarding = [self.nginx, self.nginx_guard, self.nginx_pyjwt, self.nginx_oauth2_proxy, self.caddy, self.caddy_logging, self.forwarding,
+                      self.quiet, self.oauth2_proxy]
+        for program, token in [(self.attach, None), *((program, self.tokens[0]) for program in forwarding)]:
+            requests = [("/orders/7", None, programs.ANSWER), ("/orders/7", b"x" * KIB_64, programs.ANSWER), ("/files/64k", None, self.file)]
+            for path, body, wanted in requests:
+                answer = programs.ask(program.address, path, authorization(token), body)
+                assert answer == (200, wanted), f"{program.name}, {path}: {answer[0]} {answer[1][:200]}"
 
     def versions(self):
-        commands = [[self.program, "--version"], ["/usr/sbin/nginx", "-v"], ["caddy", "version"], ["oauth2-proxy", "--version"]]
-        outputs = [subprocess.run(command, capture_output=True, text=True) for command in commands]
-        return "; ".join((output.stdout + output.stderr).split("\n")[0] for output in outputs)
+        ours, nginx = (subprocess.run(command, capture_output=True, text=True) for command in [[self.program, "--version"], [programs.NGINX, "-v"]])
+        return ", ".join([ours.stdout.strip(), nginx.stderr.strip(), *map(module_version, ["caddy", "oauth2-proxy"])])
+
+
+def module_version(program):
+    """The version of a program in Go: built from its module, some do not know their own."""
+    output = subprocess.run(["go", "version", "-m", shutil.which(program)], check=True, capture_output=True, text=True).stdout
+    fields = next(line.split() for line in output.splitlines() if line.startswith("\tmod\t"))
+    return f"{program} {fields[2]}"
 
 
 class Aims:
@@ -250,7 +270,8 @@ def main():
     rounds, seconds, aims = options.rounds, options.seconds, Aims()
     with contextlib.ExitStack() as stack:
         world = World(stack, options.program, options.uvicorn)
-        world.check()
+        world.check_refusing()
+        world.check_forwarding()
         print(world.versions(), flush=True)
         added = at_rate(world, rounds, seconds)
 
@@ -264,7 +285,7 @@ def main():
             caddy: (world.caddy, world.caddy),
             "Caddy with an access log": (world.caddy_logging, world.caddy_logging),
             forwarding: (world.forwarding, world.forwarding),
-            "guard --upstream, log = warn": (world.quiet, world.quiet),
+            "guard --upstream, which logs no requests": (world.quiet, world.quiet),
             "oauth2-proxy as the proxy": (world.oauth2_proxy, world.oauth2_proxy),
         }
         ratio = throughput(world, rounds, seconds, fronts, f"{load.CONNECTIONS} connections", forwarding)

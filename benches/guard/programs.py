@@ -12,7 +12,8 @@ import time
 
 # needs: nginx=nginx
 
-PATIENCE = 60
+PATIENCE, HOST = 60, "localhost"
+NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 
 
 def free_port():
@@ -108,27 +109,26 @@ class Sealwright(Program):
         until(serves, f"{name} serves")
         self.address = self.serving["listen"]
         self.management = self.serving["metrics"].removeprefix("http://").removesuffix("/metrics")
-        until(lambda: get(self.management, "/health/ready")[0] == 200, f"{name} is ready")
+        until(lambda: ask(self.management, "/health/ready")[0] == 200, f"{name} is ready")
 
     def metric(self, name):
-        text = get(self.management, "/metrics")[1]
+        text = ask(self.management, "/metrics")[1].decode()
         return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(f"{name} ")))
 
 
-def get(address, path, headers={}):
-    """Status and body."""
+def ask(address, path, headers={}, body=None):
+    """Status and body of a GET, or of a POST if there is a body. The callers' `Host` is sent: a program may have a site for another one alone."""
     connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     with contextlib.closing(connection):
-        connection.request("GET", path, headers=headers)
+        connection.request("POST" if body else "GET", path, body, {"Host": HOST} | headers)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return answer.status, answer.read()
 
 
 # All of nginx's files lie in one folder. Connections are kept as long as a run takes, on both sides.
 NGINX_HEAD = """
 daemon off;
 worker_processes 2;
-worker_rlimit_nofile 65536;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 16384; }}
@@ -145,11 +145,14 @@ http {{
     client_body_buffer_size 128k;
 """
 
+# The answer of the API.
+ANSWER = b'{"id":7,"item":"tea"}'
+
 # The API. It costs next to nothing, so that it is not what is measured.
 API = """
     server {{
         listen 127.0.0.1:{port} backlog=16384;
-        location / {{ default_type application/json; return 200 '{{"id":7,"item":"tea"}}'; }}
+        location / {{ default_type application/json; return 200 '{answer}'; }}
         location /files/ {{ root {folder}; sendfile on; tcp_nopush on; open_file_cache max=10; }}
     }}
 }}
@@ -204,13 +207,13 @@ def nginx(folder, name, text, **values):
     home.chmod(0o755)
     config = home / "nginx.conf"
     config.write_text((NGINX_HEAD + text).format(folder=home, port=port, **values))
-    program = Program(folder, name, [shutil.which("nginx") or "/usr/sbin/nginx", "-c", config, "-p", home])
+    program = Program(folder, name, [NGINX, "-c", config, "-p", home])
     return program.wait_for(f"127.0.0.1:{port}")
 
 
 def api(folder, files):
     """An API with these files by their names."""
-    program = nginx(folder, "api", API)
+    program = nginx(folder, "api", API, answer=ANSWER.decode())
     served = pathlib.Path(folder, "api/files")
     served.mkdir()
     for name, content in files.items():
@@ -223,7 +226,8 @@ CADDYFILE = """
     admin off
     auto_https off
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
+    bind 127.0.0.1
     {log}
     reverse_proxy {api}
 }}

@@ -162,12 +162,18 @@ FRONT = """
     upstream api {{ server {api}; keepalive 128; keepalive_requests 100000000; }}
     server {{
         listen 127.0.0.1:{port} backlog=16384;
-        location / {{ proxy_set_header Connection ""; proxy_set_header Authorization ""; proxy_pass http://api; }}
+        location / {{
+            proxy_set_header Authorization "";
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_pass http://api;
+        }}
     }}
 }}
 """
 
-# As docs/guard.md says, without what concerns refused requests.
+# As examples/gateways/nginx.conf, without what concerns refused requests.
 CHECKED_FRONT = """
     upstream api {{ server {api}; keepalive 128; keepalive_requests 100000000; }}
     upstream checker {{ server {checker}; keepalive 128; keepalive_requests 100000000; }}
@@ -178,11 +184,17 @@ CHECKED_FRONT = """
             auth_request_set $token_subject $upstream_http_x_token_subject;
             auth_request_set $token_client $upstream_http_x_token_client;
             auth_request_set $token_scope $upstream_http_x_token_scope;
+            auth_request_set $token_issuer $upstream_http_x_token_issuer;
+            auth_request_set $token_claims $upstream_http_x_token_claims;
             proxy_set_header X-Token-Subject $token_subject;
             proxy_set_header X-Token-Client $token_client;
             proxy_set_header X-Token-Scope $token_scope;
+            proxy_set_header X-Token-Issuer $token_issuer;
+            proxy_set_header X-Token-Claims $token_claims;
             proxy_set_header Authorization "";
             proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_pass http://api;
         }}
         location = /_check {{
@@ -194,6 +206,8 @@ CHECKED_FRONT = """
             proxy_set_header X-Original-Method $request_method;
             proxy_set_header X-Original-URI $request_uri;
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_buffer_size 16k;
+            proxy_buffers 4 16k;
         }}
     }}
 }}

@@ -44,6 +44,14 @@ class Program:
     def check(self):
         assert self.process.poll() is None, f"{self.name} ended:\n{self.log.read_text()[-4000:]}"
 
+    def until(self, condition, what):
+        try:
+            until(condition, f"{self.name} {what}")
+        except BaseException:
+            # Nobody else has it yet.
+            self.stop()
+            raise
+
     def empty_log(self):
         os.truncate(self.log, 0)
 
@@ -55,7 +63,7 @@ class Program:
             with socket.socket() as caller:
                 return caller.connect_ex((host, int(port))) == 0
 
-        until(listens, f"{self.name} listens")
+        self.until(listens, "listens")
         self.address = address
         return self
 
@@ -106,10 +114,10 @@ class Sealwright(Program):
             self.serving = next((event for event in events if event["message"] == "serving"), None)
             return self.serving
 
-        until(serves, f"{name} serves")
+        self.until(serves, "serves")
         self.address = self.serving["listen"]
         self.management = self.serving["metrics"].removeprefix("http://").removesuffix("/metrics")
-        until(lambda: ask(self.management, "/health/ready")[0] == 200, f"{name} is ready")
+        self.until(lambda: ask(self.management, "/health/ready")[0] == 200, "is ready")
 
     def metric(self, name):
         text = ask(self.management, "/metrics")[1].decode()

@@ -87,9 +87,9 @@ class Broken:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self.listener.accept()
-                threading.Thread(target=self._serve, args=(connection, self.answer, self.end), daemon=True).start()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection, answer, end):
+    def _serve(self, connection):
         with contextlib.suppress(OSError), connection:
             received = b""
             # Over HTTP/2, until the header of the request has come behind the preface.
@@ -98,6 +98,8 @@ class Broken:
                 if not piece:
                     return
                 received += piece
+            # The guard may have opened this connection during an earlier request.
+            answer, end = self.answer, self.end
             connection.sendall(answer)
             if end == RESET:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

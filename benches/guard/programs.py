@@ -34,7 +34,7 @@ class Program:
 
     def __init__(self, folder, name, command, environment={}):
         self.log = pathlib.Path(folder, f"{name}.log")
-        # A setting of whoever runs this must not reach them.
+        # The variables of the caller of this program must not reach them.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("SEALWRIGHT_")}
         # Appending, so that it can be emptied.
         with self.log.open("a") as log:
@@ -48,7 +48,7 @@ class Program:
         try:
             until(condition, f"{self.name} {what}")
         except BaseException:
-            # Nobody else has it yet.
+            # No other process has it yet.
             self.stop()
             raise
 
@@ -275,7 +275,7 @@ def pyjwt(folder, uvicorn, issuer, audience):
 
 
 def oauth2_proxy(folder, issuer, audience, api_address):
-    """It checks bearer tokens, and nobody signs in."""
+    """It checks bearer tokens, and no user signs in."""
     port = free_port()
     settings = {
         "provider": "oidc",

@@ -152,8 +152,8 @@ impl TokenHeaders {
     /// headers of the answer, or replaces one by an empty one (Caddy did not between 2.9 and its advisory GHSA-7r4p-vjf4-gxv4), and none
     /// replaces `X_Token_Subject`, which is the same header for an API behind CGI, WSGI or Rack.
     ///
-    /// A header that says what `answer` says is true, whoever sent it. It comes from a gateway that asks again about a request to which it has
-    /// already copied the answer, or from one before it that has a guard as well.
+    /// A header that says what `answer` says is true, no matter who sent it. It comes from a gateway that asks again about a request to which
+    /// it has already copied the answer, or from one before it that has a guard as well.
     pub(super) fn refuse_copies(&self, sent: &HeaderMap, answer: &HeaderMap) -> Result<(), SentByCaller> {
         let is_true = |name: &HeaderName| answer.get(name).is_some_and(|value| sent.get_all(name).iter().eq([value]));
         let copy = sent.keys().find(|name| self.reserved.contains(name) && !is_true(name));

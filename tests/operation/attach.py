@@ -152,7 +152,7 @@ def gd4_a_redirect_elsewhere_takes_no_token_along(program):
             assert len(seen) == 4 and all(authorization.startswith("Bearer ") for _, authorization, _ in seen), "the API gets one"
             # What names another origin does not reach it.
             before = len(seen)
-            assert by_curl("--path-as-is", f"{base}//{other.removeprefix('http://')}/") in [302, 400], "the API, or nobody"
+            assert by_curl("--path-as-is", f"{base}//{other.removeprefix('http://')}/") in [302, 400], "the API, or none"
             assert by_curl("-H", f"Host: {other.removeprefix('http://')}", "-H", f"X-Forwarded-Host: {other}", f"{base}/") in [302, 421]
             assert len(elsewhere) == 3 and len(seen) >= before
             assert "eyJ" not in open(log).read()

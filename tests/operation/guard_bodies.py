@@ -199,7 +199,7 @@ def begin(address, head):
     return connection
 
 
-def gd2_a_side_that_does_not_read_stops_the_other_and_nobody_else(program):
+def gd2_a_side_that_does_not_read_stops_its_sender_alone(program):
     """16 callers that do not read and an API that does not: each sender is stopped, others are served, the memory is flat, nothing is lost."""
     slow = 16
     with issuer(program) as tokens, api("node", "bodies.mjs") as ports:

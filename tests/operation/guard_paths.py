@@ -107,7 +107,7 @@ CHANGES = [
     before("x"), before("*"), before("?"), before("/?"), before("#"), before("//evil.example"), before("/http://localhost"),
 ]
 METHODS = ["GET", "POST", "HEAD", "DELETE", "PUT", "OPTIONS"]
-CALLERS = {"nobody": {}, "reader": {"scope": "orders:read"}, "alice": {"sub": ALICE}}
+CALLERS = {"stranger": {}, "reader": {"scope": "orders:read"}, "alice": {"sub": ALICE}}
 # With which header or query an API may take another method, or another path.
 OVERRIDES = [
     *[(method, path, {name: "DELETE"})
@@ -263,7 +263,7 @@ def gd3_no_framework_reads_a_path_or_a_method_otherwise_than_the_guard(program):
     figures = []
     with api("node", "paths.mjs") as of_node, python_apis() as of_python, go_apis() as of_go:
         # Whether a request is forwarded does not depend on the API. So one of them gets all, and the others what was forwarded.
-        asked, forwarded = [(caller, request) for caller in CALLERS for request in single] + [("nobody", request) for request in double], None
+        asked, forwarded = [(caller, request) for caller in CALLERS for request in single] + [("stranger", request) for request in double], None
         for name, port in (of_go | of_node | of_python).items():
             with issuer(program) as issued, guard(program, issued, RULES, f"http://127.0.0.1:{port}") as started:
                 address, tokens = address_of(started.url), {caller: issued.token(**claims) if claims else None for caller, claims in CALLERS.items()}
@@ -285,7 +285,7 @@ def gd3_no_framework_reads_a_path_or_a_method_otherwise_than_the_guard(program):
 
 
 def plainly(address, tokens, powerful, name):
-    """Each handler is reached by who may, and by nobody else."""
+    """Each handler is reached by the callers that may, and by no others."""
     caller = Caller(address)
     for method, path, token, expected in [
         ("GET", "/admin", powerful, "admin"),

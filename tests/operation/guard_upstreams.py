@@ -41,7 +41,7 @@ DEAD = [
     ("a negative length", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nab", SILENCE, 502),
     ("a length and chunked", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", SILENCE, 502),
     ("another coding", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", SILENCE, 502),
-    ("an upgrade that nobody asked for", b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", SILENCE, 502),
+    ("an upgrade that was not asked for", b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", SILENCE, 502),
     ("a header of 1 MiB", b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 2**20 + b"\r\n\r\n", SILENCE, 502),
     ("10,000 headers", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 10_000 + b"\r\n", SILENCE, 502),
     ("a header without end", b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 2**24, SILENCE, 502),
@@ -87,9 +87,9 @@ class Broken:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self.listener.accept()
-                threading.Thread(target=self._serve, args=(connection, self.answer, self.end), daemon=True).start()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection, answer, end):
+    def _serve(self, connection):
         with contextlib.suppress(OSError), connection:
             received = b""
             # Over HTTP/2, until the header of the request has come behind the preface.
@@ -98,6 +98,8 @@ class Broken:
                 if not piece:
                     return
                 received += piece
+            # The guard may have opened this connection during an earlier request.
+            answer, end = self.answer, self.end
             connection.sendall(answer)
             if end == RESET:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -136,7 +138,7 @@ def gd2_an_api_that_is_dead_silent_or_broken_is_502_or_504_with_a_request_id(pro
                 assert_no_token(started, token)
             gone = f"http://127.0.0.1:{free_port()}"
             with guard(program, tokens, RULES, gone, upstream_protocol=protocol) as started:
-                refused(started, token, f"{protocol}: nobody listens", 502, "--http1.1")
+                refused(started, token, f"{protocol}: without a listener", 502, "--http1.1")
                 asked += 1
                 assert_no_token(started, token)
     return f"{asked} failures"

@@ -327,10 +327,10 @@ def table(hostile, through):
     return lines + [row(f"{library.title} {library.installed}", tokens) for library, tokens in through]
 
 
-def table_of(page):
-    found = re.findall(r"^<!-- measured -->\n((?:\|.*\n)+)", page, re.MULTILINE)
+def table_of(page, mark="measured"):
+    found = re.findall(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", page, re.MULTILINE)
     if len(found) != 1:
-        raise Failure(f"the page has {len(found)} tables behind `<!-- measured -->`, and one is wanted")
+        raise Failure(f"the page has {len(found)} tables behind `<!-- {mark} -->`, and one is wanted")
     return found[0].splitlines()
 
 

@@ -10,7 +10,7 @@ import com.nimbusds.jose.jwk.source.RateLimitReachedException;
 import com.nimbusds.jose.proc.DefaultJOSEObjectTypeVerifier;
 import com.nimbusds.jose.proc.SecurityContext;
 import com.nimbusds.jose.util.DefaultResourceRetriever;
-import jakarta.servlet.http.HttpServletResponse;
+import jakarta.servlet.DispatcherType;
 import java.net.MalformedURLException;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
@@ -18,6 +18,7 @@ import java.security.Principal;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Base64;
+import java.util.Collections;
 import java.util.Deque;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedDeque;
@@ -37,13 +38,16 @@ import org.springframework.security.oauth2.jwt.JwtTimestampValidator;
 import org.springframework.security.oauth2.jwt.JwtValidators;
 import org.springframework.security.oauth2.jwt.NimbusJwtDecoder;
 import org.springframework.security.oauth2.server.resource.BearerTokenError;
+import org.springframework.security.oauth2.server.resource.BearerTokenErrors;
 import org.springframework.security.oauth2.server.resource.web.BearerTokenAuthenticationEntryPoint;
+import org.springframework.security.oauth2.server.resource.web.DefaultBearerTokenResolver;
 import org.springframework.security.web.SecurityFilterChain;
 import org.springframework.web.bind.annotation.GetMapping;
 import org.springframework.web.bind.annotation.PostMapping;
 import org.springframework.web.bind.annotation.RequestBody;
 import org.springframework.web.bind.annotation.ResponseStatus;
 import org.springframework.web.bind.annotation.RestController;
+import org.springframework.web.server.ResponseStatusException;
 import tools.jackson.core.StreamReadConstraints;
 import tools.jackson.core.StreamReadFeature;
 import tools.jackson.core.json.JsonFactory;
@@ -91,7 +95,7 @@ public class Orders {
     @ResponseStatus(HttpStatus.CREATED)
     Order create(Principal caller, @RequestBody NewOrder asked) {
         if (asked.item() == null || asked.item().isEmpty() || asked.item().length() > MAX_ITEM)
-            throw new org.springframework.web.server.ResponseStatusException(HttpStatus.UNPROCESSABLE_CONTENT);
+            throw new ResponseStatusException(HttpStatus.UNPROCESSABLE_CONTENT);
         var order = new Order(asked.item(), caller.getName());
         orders.add(order);
         if (orders.size() > MAX_ORDERS) orders.poll();
@@ -99,15 +103,26 @@ public class Orders {
     }
 
     @Bean
-    SecurityFilterChain security(HttpSecurity http) throws Exception {
+    SecurityFilterChain security(HttpSecurity http, @Value("${ISSUER}") String issuer) throws Exception {
         var challenges = new BearerTokenAuthenticationEntryPoint();
+        var tokens = new DefaultBearerTokenResolver();
         return http
             .authorizeHttpRequests(requests -> requests
+                .dispatcherTypeMatchers(DispatcherType.ERROR).permitAll() // the answer to a request that was let in
                 .requestMatchers(HttpMethod.GET, "/orders").hasAuthority("SCOPE_orders:read")
                 .requestMatchers(HttpMethod.POST, "/orders").hasAuthority("SCOPE_orders:write")
                 .anyRequest().denyAll())
             .oauth2ResourceServer(server -> server
                 .jwt(jwt -> {})
+                .bearerTokenResolver(request -> {
+                    // Spring reads the first one, and a proxy may have read the last.
+                    if (Collections.list(request.getHeaders("Authorization")).size() > 1)
+                        throw new OAuth2AuthenticationException(BearerTokenErrors.invalidRequest("two Authorization headers"));
+                    return tokens.resolve(request);
+                })
+                // What the challenges refer to (RFC 9728). By default it promises tokens that are bound to a client certificate.
+                .protectedResourceMetadata(metadata -> metadata.protectedResourceMetadataCustomizer(it -> it
+                    .authorizationServer(issuer).scope("orders:read").scope("orders:write").tlsClientCertificateBoundAccessTokens(false)))
                 .authenticationEntryPoint((request, response, error) -> {
                     if (isUnavailable(error)) response.setHeader("Retry-After", "10");
                     challenges.commence(request, response, error);

@@ -28,7 +28,7 @@ orders = deque(maxlen=MAX_ORDERS)
 
 @app.get("/orders")
 def list_orders(subject: Subject):
-    return [order for order in orders if order["owner"] == subject]
+    return [order for order in tuple(orders) if order["owner"] == subject]
 
 
 @app.post("/orders", status_code=201)

@@ -197,7 +197,8 @@ def outage_faults(api, sign):
 
     def asked(name, url, token):
         with api.serving(url) as caller:
-            return caller.fault(f"an issuer that {name}", 503, token)
+            # The second one may find another state: a fetch that has failed.
+            return [fault for turn in ["first", "second"] for fault in caller.fault(f"an issuer that {name}, {turn} token", 503, token)]
 
     with outages() as down, ThreadPoolExecutor() as pool:
         # Nothing but the keys is missing to find out whether a token is valid.

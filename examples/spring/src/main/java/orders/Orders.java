@@ -19,9 +19,9 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.Base64;
 import java.util.Collections;
-import java.util.Deque;
 import java.util.List;
-import java.util.concurrent.ConcurrentLinkedDeque;
+import java.util.concurrent.BlockingDeque;
+import java.util.concurrent.LinkedBlockingDeque;
 import org.springframework.beans.factory.annotation.Value;
 import org.springframework.boot.SpringApplication;
 import org.springframework.boot.autoconfigure.SpringBootApplication;
@@ -76,7 +76,7 @@ public class Orders {
 
     record Order(String item, String owner) {}
 
-    private final Deque<Order> orders = new ConcurrentLinkedDeque<>();
+    private final BlockingDeque<Order> orders = new LinkedBlockingDeque<>(MAX_ORDERS);
 
     public static void main(String[] arguments) {
         SpringApplication.run(Orders.class, arguments);
@@ -93,8 +93,7 @@ public class Orders {
         if (asked.item() == null || asked.item().isEmpty() || asked.item().length() > MAX_ITEM)
             throw new ResponseStatusException(HttpStatus.UNPROCESSABLE_CONTENT);
         var order = new Order(asked.item(), caller.getName());
-        orders.add(order);
-        if (orders.size() > MAX_ORDERS) orders.poll();
+        while (!orders.offer(order)) orders.poll();
         return order;
     }
 

@@ -159,7 +159,7 @@ def apis(program, work):
             go, (r"lestrrat-go/jwx/v3 v(\d+\.\d+)", "go.mod")),
         Api("spring", "Spring Boot", ["java", "mvn"], [["mvn", "-B", "-q", "package"]],
             spring, (r"<artifactId>spring-boot-starter-parent</artifactId>\s*<version>(\d+\.\d+)", "pom.xml")),
-        Api("behind_guard", "`sealwright guard`, no code", ["python3"], [], guarded),
+        Api("behind_guard", "`sealwright guard`, without code", ["python3"], [], guarded),
     ]
 
 

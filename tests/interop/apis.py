@@ -21,7 +21,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from languages import AHEAD_SECONDS, AUDIENCE, DEBIAN, OTHER_SCOPE, SCOPE, Failure, outages, table, table_of, token_of_server
+from languages import AHEAD_SECONDS, AUDIENCE, DEBIAN, SCOPE, Failure, outages, table, table_of, token_of_server
 
 # How long an API may take to start, and an answer to arrive. Both are far longer than they take.
 START_SECONDS, ANSWER_SECONDS = 120, 60

@@ -1,0 +1,218 @@
+// Stories of users of examples/express/web, in a real browser. tests/node/run runs them.
+
+import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import { after, before, test } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+
+import { Seen } from './seen.js'
+import { allowAlice, COOKIE, freePort, issued, liveLogins, PASSWORD, redis, sealwright, webApplication } from './world.js'
+
+const STATUS = (status) => `status of ${status}`
+
+let redisPort, store, web, seen
+
+before(async () => {
+  redisPort = await freePort()
+  store = await redis(redisPort)
+  web = await webApplication(redisPort)
+  seen = await Seen.open(web.origin)
+})
+
+after(async () => {
+  await seen?.close()
+  await web?.stop()
+  await store?.stop('SIGKILL') // a story may have halted it
+})
+
+/** The session's cookie, as the browser has it. */
+async function sessionCookie() {
+  return (await seen.cookies()).find((cookie) => cookie.name === COOKIE)
+}
+
+/** The page for a request with this cookie. */
+async function pageWith(value, init = {}) {
+  const answer = await fetch(web.origin, { ...init, headers: { cookie: `${COOKIE}=${value}` } })
+  return answer.text()
+}
+
+async function signIn() {
+  await seen.goto('/')
+  await seen.fill('#username', 'alice')
+  await seen.fill('#password', PASSWORD)
+  await seen.page.keyboard.press('Enter')
+  await seen.says('Signed in as alice')
+}
+
+test('after a wrong password, the form keeps the name and not the password', async () => {
+  await seen.goto('/')
+  assert.equal(await sessionCookie(), undefined, 'a visitor has no session')
+  await seen.pictures('sign-in')
+  await seen.fill('#username', 'alice')
+  await seen.fill('#password', 'not what she chose at all')
+  await seen.page.keyboard.press('Enter')
+  await seen.says('do not belong together')
+  assert.equal(await seen.page.$eval('#username', (field) => field.value), 'alice')
+  assert.equal(await seen.page.$eval('#password', (field) => field.value), '')
+  await seen.pictures('wrong-password')
+  seen.hasNoFaultsBut(STATUS(422))
+})
+
+test('a user signs in with the keyboard alone, and no script can read or set the cookie', async () => {
+  await seen.goto('/')
+  await seen.tabTo('#username')
+  await seen.page.keyboard.type('alice')
+  await seen.page.keyboard.press('Tab')
+  await seen.page.keyboard.type(PASSWORD)
+  await seen.page.keyboard.press('Tab')
+  await seen.page.keyboard.press('Enter')
+  await seen.says('Signed in as alice')
+  const cookie = await sessionCookie()
+  assert.deepEqual([cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path], [true, true, 'Strict', '/'])
+  assert.equal(await seen.page.evaluate(() => document.cookie), '')
+  await seen.page.evaluate((name) => {
+    document.cookie = `${name}=planted; Secure; Path=/`
+  }, COOKIE)
+  assert.equal((await sessionCookie()).value, cookie.value)
+  seen.hasNoFaultsBut()
+})
+
+test('a user orders, and what she types is shown as text', async () => {
+  await seen.fill('#item', 'tea & <b>biscuits</b>')
+  await seen.page.keyboard.press('Enter')
+  await seen.says('tea & <b>biscuits</b>')
+  await seen.pictures('orders')
+  seen.hasNoFaultsBut()
+})
+
+test('signing in renews the session id, and ends the login that the session had', async () => {
+  const old = await sessionCookie()
+  const form = new URLSearchParams({ username: 'alice', password: PASSWORD })
+  const headers = { cookie: `${COOKIE}=${old.value}`, origin: web.origin }
+  const answer = await fetch(`${web.origin}/sign-in`, { method: 'POST', body: form, headers, redirect: 'manual' })
+  assert.equal(answer.status, 303)
+  const [text] = answer.headers.getSetCookie()
+  assert.match(text, /; Path=\/; HttpOnly; Secure; SameSite=Strict$/)
+  const value = text.split(';')[0].split('=')[1]
+  assert.notEqual(value, old.value)
+  assert.match(await pageWith(value), /Signed in as alice/)
+  assert.match(await pageWith(old.value), /Sign in to order/, 'an id that was planted or copied before is useless')
+  assert.equal(liveLogins(), 1)
+  await seen.browser.setCookie({ ...old, value })
+})
+
+test('a form that another site sends does nothing', async () => {
+  const form = new URLSearchParams({ username: 'alice', password: PASSWORD })
+  const before = await issued('password')
+  for (const headers of [
+    { origin: 'https://evil.example' }, { origin: 'null' }, { origin: web.origin, 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, {},
+  ]) {
+    const answer = await fetch(`${web.origin}/sign-in`, { method: 'POST', body: form, headers })
+    assert.deepEqual([answer.status, answer.headers.getSetCookie()], [403, []], JSON.stringify(headers))
+  }
+  assert.equal(await issued('password'), before)
+})
+
+test('a link on another site finds her signed in, and a form there orders nothing', async () => {
+  const page = `<!doctype html><title>Elsewhere</title><a href="${web.origin}/">shop</a>
+    <form method="post" action="${web.origin}/orders"><input name="item" value="a yacht"><button>Win</button></form>`
+  const elsewhere = createServer((request, response) => response.setHeader('content-type', 'text/html').end(page))
+  await new Promise((resolve) => elsewhere.listen(0, '127.0.0.1', resolve))
+  try {
+    // `localhost` is another site than 127.0.0.1.
+    const url = `http://localhost:${elsewhere.address().port}/`
+    await seen.page.goto(url)
+    await seen.page.click('a')
+    await seen.says('Signed in as alice')
+    await seen.page.goto(url)
+    await seen.page.click('button')
+    await seen.says('not sent from a page of this shop')
+    await seen.goto('/')
+    await seen.says('Signed in as alice')
+    assert.ok(!(await seen.text()).includes('yacht'))
+    seen.hasNoFaultsBut('off the origin: http://localhost', STATUS(403), STATUS(404))
+  } finally {
+    elsewhere.close()
+  }
+})
+
+test('while Redis is away the page says so soon, and afterwards she is still signed in', async () => {
+  await store.stop('SIGKILL')
+  const gone = Date.now()
+  await seen.goto('/')
+  assert.ok(Date.now() - gone < 4000, `${Date.now() - gone} ms`)
+  await seen.says('cannot see right now who is signed in')
+  await seen.pictures('redis-down')
+  store = await redis(redisPort)
+  for (let attempt = 0; attempt < 100 && !(await seen.text()).includes('Signed in as alice'); attempt++) {
+    await pause(100)
+    await seen.goto('/')
+  }
+  await seen.says('Signed in as alice')
+  seen.hasNoFaultsBut(STATUS(503))
+
+  // It accepts connections and does not answer.
+  store.child.kill('SIGSTOP')
+  const silent = Date.now()
+  await seen.goto('/')
+  assert.ok(Date.now() - silent < 4000, `${Date.now() - silent} ms`)
+  await seen.says('cannot see right now who is signed in')
+  store.child.kill('SIGCONT')
+  await seen.goto('/')
+  await seen.says('Signed in as alice')
+  seen.hasNoFaultsBut(STATUS(503))
+})
+
+test('a right that is withdrawn goes with the next token, which four requests that race get once', async () => {
+  assert.ok(await seen.has('#item'))
+  allowAlice('orders:read')
+  const { value } = await sessionCookie()
+  const renewed = await issued('refresh_token')
+  // Her token is valid for a minute.
+  for (let second = 0; second < 90 && (await issued('refresh_token')) === renewed; second++) {
+    const pages = await Promise.all([1, 2, 3, 4].map(() => pageWith(value)))
+    for (const page of pages) assert.match(page, /Signed in as alice/)
+    await pause(1000)
+  }
+  assert.equal(await issued('refresh_token'), renewed + 1)
+  // Her page is older than the change: the API refuses, and the page says so.
+  await seen.fill('#item', 'one more')
+  await seen.page.keyboard.press('Enter')
+  await seen.says('the right was withdrawn')
+  assert.ok(!(await seen.has('#item')))
+  await seen.pictures('right-withdrawn')
+  await seen.goto('/')
+  await seen.says('Signed in as alice')
+  assert.ok(!(await seen.has('#item')) && !(await seen.text()).includes('one more'))
+  seen.hasNoFaultsBut(STATUS(403))
+})
+
+test('signing out ends the login at the issuer, and the session also for a copy of its cookie', async () => {
+  const { value } = await sessionCookie()
+  assert.match(await pageWith(value), /Signed in as alice/)
+  assert.equal(liveLogins(), 1)
+  await seen.page.click('header button')
+  await seen.says('Sign in to order')
+  assert.equal(await sessionCookie(), undefined)
+  assert.match(await pageWith(value), /Sign in to order/)
+  assert.equal(liveLogins(), 0)
+  seen.hasNoFaultsBut()
+})
+
+test('a login that the issuer ended asks her to sign in again', async () => {
+  allowAlice('orders:read', 'orders:write')
+  await signIn()
+  sealwright('user', 'disable', 'alice')
+  for (let second = 0; second < 90 && !(await seen.text()).includes('Your login has ended'); second++) {
+    await pause(1000)
+    await seen.goto('/')
+  }
+  await seen.says('Your login has ended')
+  assert.equal(await sessionCookie(), undefined)
+  await seen.pictures('login-ended')
+  seen.hasNoFaultsBut(STATUS(403))
+})
+
+test('no secret is in the log', () => {
+  assert.ok(!/eyJ|swr?_|plum trousers/.test(web.said), web.said)
+})

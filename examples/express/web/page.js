@@ -71,8 +71,8 @@ ${said(notice)}
 
 /** What the user may do, and nothing else. */
 export function orders({ name, notice, list, mayRead, mayOrder }) {
-  const right = (isGiven, what) => html`<li><span class="${isGiven ? 'yes' : 'no'}">${isGiven ? 'Yes' : 'No'}</span> ${what}</li>`
-  return whole({ title: 'Your orders', name }, html`<h1>Your orders</h1>
+  const right = (isGiven, what) => html`<li><span>${isGiven ? 'Yes' : 'No'}</span> ${what}</li>`
+  return whole({ title: 'All orders', name }, html`<h1>Orders</h1>
 ${said(notice)}
 ${mayOrder && html`<section aria-labelledby="new">
 <h2 id="new">Order something</h2>

@@ -102,6 +102,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "faults",
         "from_zero",
         "interop",
+        "node",
         "operation",
         "packaging",
         "revocation",

@@ -4,8 +4,8 @@
 import express from 'express'
 
 /**
- * `requires(scope)` returns the handlers that let a request pass only with this scope, and `callerOf(request)` returns the caller's subject. A body is
- * read only after that: a stranger cannot make the API parse anything.
+ * `requires(scope)` returns the handlers that let a request pass only with this scope, and `callerOf(request)` returns the caller's subject. A body
+ * is read only after that: a stranger cannot make the API parse anything.
  */
 export function ordersApi({ requires, callerOf }) {
   const list = [{ id: 1, item: 'a desk', by: 'billing' }]

@@ -12,6 +12,8 @@ const STATUS = (status) => `status of ${status}`
 
 let redisPort, store, web, seen
 
+const story = (name, run) => test(name, { timeout: 150_000 }, run)
+
 before(async () => {
   redisPort = await freePort()
   store = await redis(redisPort)
@@ -31,9 +33,15 @@ async function sessionCookie() {
 }
 
 /** The page for a request with this cookie. */
-async function pageWith(value, init = {}) {
-  const answer = await fetch(web.origin, { ...init, headers: { cookie: `${COOKIE}=${value}` } })
+async function pageWith(value) {
+  const answer = await fetch(web.origin, { headers: { cookie: `${COOKIE}=${value}` } })
   return answer.text()
+}
+
+/** A form of the page, as a browser sends it. */
+function post(path, fields, headers = {}) {
+  const init = { method: 'POST', body: new URLSearchParams(fields), headers: { origin: web.origin, ...headers }, redirect: 'manual' }
+  return fetch(`${web.origin}${path}`, init)
 }
 
 async function signIn() {
@@ -44,7 +52,7 @@ async function signIn() {
   await seen.says('Signed in as alice')
 }
 
-test('after a wrong password, the form keeps the name and not the password', async () => {
+story('after a wrong password, the form keeps the name and not the password', async () => {
   await seen.goto('/')
   assert.equal(await sessionCookie(), undefined, 'a visitor has no session')
   await seen.pictures('sign-in')
@@ -58,7 +66,7 @@ test('after a wrong password, the form keeps the name and not the password', asy
   seen.hasNoFaultsBut(STATUS(422))
 })
 
-test('a user signs in with the keyboard alone, and no script can read or set the cookie', async () => {
+story('a user signs in with the keyboard alone, and no script can read or set the cookie', async () => {
   await seen.goto('/')
   await seen.tabTo('#username')
   await seen.page.keyboard.type('alice')
@@ -77,7 +85,7 @@ test('a user signs in with the keyboard alone, and no script can read or set the
   seen.hasNoFaultsBut()
 })
 
-test('a user orders, and what she types is shown as text', async () => {
+story('a user orders, and what she types is shown as text', async () => {
   await seen.fill('#item', 'tea & <b>biscuits</b>')
   await seen.page.keyboard.press('Enter')
   await seen.says('tea & <b>biscuits</b>')
@@ -85,11 +93,9 @@ test('a user orders, and what she types is shown as text', async () => {
   seen.hasNoFaultsBut()
 })
 
-test('signing in renews the session id, and ends the login that the session had', async () => {
+story('signing in renews the session id, and ends the login that the session had', async () => {
   const old = await sessionCookie()
-  const form = new URLSearchParams({ username: 'alice', password: PASSWORD })
-  const headers = { cookie: `${COOKIE}=${old.value}`, origin: web.origin }
-  const answer = await fetch(`${web.origin}/sign-in`, { method: 'POST', body: form, headers, redirect: 'manual' })
+  const answer = await post('/sign-in', { username: 'alice', password: PASSWORD }, { cookie: `${COOKIE}=${old.value}` })
   assert.equal(answer.status, 303)
   const [text] = answer.headers.getSetCookie()
   assert.match(text, /; Path=\/; HttpOnly; Secure; SameSite=Strict$/)
@@ -101,19 +107,19 @@ test('signing in renews the session id, and ends the login that the session had'
   await seen.browser.setCookie({ ...old, value })
 })
 
-test('a form that another site sends does nothing', async () => {
+story('a form that another site sends does nothing', async () => {
   const form = new URLSearchParams({ username: 'alice', password: PASSWORD })
   const before = await issued('password')
-  for (const headers of [
-    { origin: 'https://evil.example' }, { origin: 'null' }, { origin: web.origin, 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, {},
-  ]) {
+  const ours = { origin: web.origin }
+  const others = [{ origin: 'https://evil.example' }, { origin: 'null' }, { ...ours, 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, {}]
+  for (const headers of others) {
     const answer = await fetch(`${web.origin}/sign-in`, { method: 'POST', body: form, headers })
     assert.deepEqual([answer.status, answer.headers.getSetCookie()], [403, []], JSON.stringify(headers))
   }
   assert.equal(await issued('password'), before)
 })
 
-test('a link on another site finds her signed in, and a form there orders nothing', async () => {
+story('a link on another site finds her signed in, and a form there orders nothing', async () => {
   const page = `<!doctype html><title>Elsewhere</title><a href="${web.origin}/">shop</a>
     <form method="post" action="${web.origin}/orders"><input name="item" value="a yacht"><button>Win</button></form>`
   const elsewhere = createServer((request, response) => response.setHeader('content-type', 'text/html').end(page))
@@ -136,7 +142,7 @@ test('a link on another site finds her signed in, and a form there orders nothin
   }
 })
 
-test('while Redis is away the page says so soon, and afterwards she is still signed in', async () => {
+story('while Redis is away the page says so soon, and afterwards she is still signed in', async () => {
   await store.stop('SIGKILL')
   const gone = Date.now()
   await seen.goto('/')
@@ -163,7 +169,7 @@ test('while Redis is away the page says so soon, and afterwards she is still sig
   seen.hasNoFaultsBut(STATUS(503))
 })
 
-test('a right that is withdrawn goes with the next token, which four requests that race get once', async () => {
+story('a right that is withdrawn goes with the next token, which four requests that race get once', async () => {
   assert.ok(await seen.has('#item'))
   allowAlice('orders:read')
   const { value } = await sessionCookie()
@@ -187,7 +193,7 @@ test('a right that is withdrawn goes with the next token, which four requests th
   seen.hasNoFaultsBut(STATUS(403))
 })
 
-test('signing out ends the login at the issuer, and the session also for a copy of its cookie', async () => {
+story('signing out ends the login at the issuer, and the session also for a copy of its cookie', async () => {
   const { value } = await sessionCookie()
   assert.match(await pageWith(value), /Signed in as alice/)
   assert.equal(liveLogins(), 1)
@@ -199,9 +205,74 @@ test('signing out ends the login at the issuer, and the session also for a copy 
   seen.hasNoFaultsBut()
 })
 
-test('a login that the issuer ended asks her to sign in again', async () => {
+story('a request that ends after the sign-out does not sign her in again', async () => {
+  // An API that refuses the first token, so that it is renewed, and then answers when the test says so.
+  await signIn()
+  let release, arrived
+  const held = new Promise((resolve) => (release = resolve))
+  const isHeld = new Promise((resolve) => (arrived = resolve))
+  let requests = 0
+  const slow = createServer(async (request, response) => {
+    requests += 1
+    if (requests === 1) return response.writeHead(401).end()
+    arrived()
+    await held
+    response.setHeader('content-type', 'application/json').end('[]')
+  })
+  await new Promise((resolve) => slow.listen(0, '127.0.0.1', resolve))
+  const other = await webApplication(redisPort, { ORDERS_URL: `http://127.0.0.1:${slow.address().port}/orders` })
+  try {
+    const { value } = await sessionCookie()
+    const renewed = await issued('refresh_token')
+    const late = fetch(other.origin, { headers: { cookie: `${COOKIE}=${value}` } }).then((answer) => answer.text())
+    await isHeld
+    assert.equal(await issued('refresh_token'), renewed + 1)
+    await seen.page.click('header button')
+    await seen.says('Sign in to order')
+    release()
+    assert.match(await late, /Signed in as alice/)
+    assert.match(await pageWith(value), /Sign in to order/)
+    assert.equal(liveLogins(), 0)
+    seen.hasNoFaultsBut()
+  } finally {
+    release()
+    await other.stop('SIGKILL')
+    slow.close()
+  }
+})
+
+story('while the issuer does not answer, a token is used to its end, and signing in gets 503', async () => {
   allowAlice('orders:read', 'orders:write')
   await signIn()
+  process.kill(Number(process.env.SERVER), 'SIGSTOP')
+  try {
+    await seen.goto('/')
+    await seen.says('Signed in as alice')
+    const answer = await post('/sign-in', { username: 'alice', password: PASSWORD })
+    assert.equal(answer.status, 503)
+    assert.match(await answer.text(), /cannot do so right now/)
+  } finally {
+    process.kill(Number(process.env.SERVER), 'SIGCONT')
+  }
+  seen.hasNoFaultsBut()
+})
+
+story('too many wrong passwords get 429 with Retry-After', async () => {
+  let answer
+  for (let attempt = 0; attempt < 11; attempt++) answer = await post('/sign-in', { username: 'mallory', password: 'guess' })
+  assert.equal(answer.status, 429)
+  assert.match(answer.headers.get('retry-after'), /^[0-9]+$/)
+})
+
+story('a user without any scope gets 403 and whom to ask', async () => {
+  const answer = await post('/sign-in', { username: 'carol', password: PASSWORD })
+  assert.equal(answer.status, 403)
+  assert.match(await answer.text(), /Ask the operator/)
+})
+
+story('a login that the issuer ended asks her to sign in again', async () => {
+  await seen.goto('/')
+  await seen.says('Signed in as alice')
   sealwright('user', 'disable', 'alice')
   for (let second = 0; second < 90 && !(await seen.text()).includes('Your login has ended'); second++) {
     await pause(1000)
@@ -213,6 +284,6 @@ test('a login that the issuer ended asks her to sign in again', async () => {
   seen.hasNoFaultsBut(STATUS(403))
 })
 
-test('no secret is in the log', () => {
+story('no secret is in the log', () => {
   assert.ok(!/eyJ|swr?_|plum trousers/.test(web.said), web.said)
 })

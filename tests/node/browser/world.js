@@ -41,9 +41,9 @@ export function redis(port) {
   return start('redis-server', args.map(String), 'Ready to accept connections')
 }
 
-export async function webApplication(redisPort) {
+export async function webApplication(redisPort, settings = {}) {
   const port = await freePort()
-  const env = { ...process.env, PORT: port, REDIS_URL: `redis://127.0.0.1:${redisPort}`, SESSION_SECRET: 'of the tests' }
+  const env = { ...process.env, PORT: port, REDIS_URL: `redis://127.0.0.1:${redisPort}`, SESSION_SECRET: 'of the tests', ...settings }
   const web = await start('node', ['web/main.js'], 'web application at', { cwd: process.env.EXPRESS, env })
   return Object.assign(web, { origin: `http://127.0.0.1:${port}` })
 }

@@ -8,12 +8,11 @@ import re
 import socket
 import subprocess
 
+from languages import outages
 from processes import AUDIENCE, ROOT, api_behind_guard, api_in_node
 
 PAGE = ROOT / "docs/node.md"
 SCOPE = "orders:read"
-# An address without a listener, as when the issuer is down.
-NO_LISTENER = "http://127.0.0.1:9"
 HEADER = "| the API with | good | without the scope | hostile | accepted |"
 
 # Titles of the page's table, and what to start.
@@ -146,8 +145,10 @@ def while_the_issuer_is_down_each_api_answers_503(program):
     """A 401 would make the caller discard a valid token."""
     with issuer_of_hostile_tokens(program) as (tokens, _):
         good = tokens["good"][0]["token"]
-        for title, start in APIS.items():
-            with start(program, NO_LISTENER) as (port, _):
-                status, headers = with_token(port, good)
-                assert status == 503 and headers.get("retry-after", "").isdigit(), f"{title}: {status} {headers}"
-    return f"{len(APIS)} APIs"
+        with outages() as down:
+            for title, start in APIS.items():
+                for outage, issuer in down.items():
+                    with start(program, issuer) as (port, _):
+                        status, headers = with_token(port, good)
+                    assert status == 503 and headers.get("retry-after", "").isdigit(), f"{title}, the issuer {outage}: {status} {headers}"
+    return f"{len(APIS)} APIs, {len(down)} outages"

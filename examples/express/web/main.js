@@ -94,7 +94,7 @@ function ownForms(request, response, next) {
 function arrivals(request, response, next) {
   const isFromElsewhere = ['cross-site', 'same-site'].includes(request.get('sec-fetch-site'))
   if (request.method !== 'GET' || !isFromElsewhere || request.session.login || 'arrived' in request.query) return next()
-  response.send(page.goOn('/?arrived'))
+  response.set('Refresh', '0; url=/?arrived').send(page.goOn('/?arrived'))
 }
 
 const app = express()

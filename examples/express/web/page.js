@@ -27,14 +27,14 @@ function html(strings, ...values) {
   return new Html(strings.reduce((text, next, at) => text + shown(values[at - 1]) + next))
 }
 
-function whole({ title, narrow = false, name, head }, content) {
+function whole({ title, narrow = false, name }, content) {
   return html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-${head}<title>${title} - Orders</title>
+<title>${title} - Orders</title>
 <link rel="icon" type="image/svg+xml" href="/icon.svg">
 <link rel="stylesheet" href="/style.css">
 </head>
@@ -102,8 +102,7 @@ export function sorry(sentence) {
 </section>`)
 }
 
-/** A page that opens another one at once. */
+/** A page that is left at once, by its `Refresh` header. */
 export function goOn(path) {
-  return whole({ title: 'Welcome', narrow: true, head: html`<meta http-equiv="refresh" content="0; url=${path}">
-` }, html`<section><p><a href="${path}">Go on to the orders</a></p></section>`)
+  return whole({ title: 'Orders', narrow: true }, html`<section><p><a href="${path}">Go on to the orders</a></p></section>`)
 }

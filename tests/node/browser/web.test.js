@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 
 import { Seen } from './seen.js'
-import { allowAlice, COOKIE, freePort, issued, liveLogins, PASSWORD, redis, sealwright, webApplication } from './world.js'
+import { allowAlice, COOKIE, freePort, issued, liveLogins, PASSWORD, redis, sealwright, sessionsInRedis, webApplication } from './world.js'
 
 const STATUS = (status) => `status of ${status}`
 
@@ -46,6 +46,8 @@ function post(path, fields, headers = {}) {
 
 async function signIn() {
   await seen.goto('/')
+  if (await seen.has('header button')) await seen.page.click('header button')
+  await seen.says('Sign in to order')
   await seen.fill('#username', 'alice')
   await seen.fill('#password', PASSWORD)
   await seen.page.keyboard.press('Enter')
@@ -231,6 +233,7 @@ story('a request that ends after the sign-out does not sign her in again', async
     await seen.says('Sign in to order')
     release()
     assert.match(await late, /Signed in as alice/)
+    assert.equal(sessionsInRedis(redisPort), '')
     assert.match(await pageWith(value), /Sign in to order/)
     assert.equal(liveLogins(), 0)
     seen.hasNoFaultsBut()
@@ -254,6 +257,13 @@ story('while the issuer does not answer, a token is used to its end, and signing
   } finally {
     process.kill(Number(process.env.SERVER), 'SIGCONT')
   }
+  // It reads its database again before it answers.
+  let status
+  for (let attempt = 0; attempt < 100 && status !== 303; attempt++) {
+    await pause(100)
+    status = (await post('/sign-in', { username: 'alice', password: PASSWORD })).status
+  }
+  assert.equal(status, 303)
   seen.hasNoFaultsBut()
 })
 

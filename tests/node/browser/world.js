@@ -41,6 +41,11 @@ export function redis(port) {
   return start('redis-server', args.map(String), 'Ready to accept connections')
 }
 
+/** The keys of all sessions. */
+export function sessionsInRedis(port) {
+  return execFileSync('redis-cli', ['-p', String(port), 'keys', 'shop:*'], { encoding: 'utf8' }).trim()
+}
+
 export async function webApplication(redisPort, settings = {}) {
   const port = await freePort()
   const env = { ...process.env, PORT: port, REDIS_URL: `redis://127.0.0.1:${redisPort}`, SESSION_SECRET: 'of the tests', ...settings }

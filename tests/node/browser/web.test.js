@@ -113,7 +113,9 @@ story('a form that another site sends does nothing', async () => {
   const form = new URLSearchParams({ username: 'alice', password: PASSWORD })
   const before = await issued('password')
   const ours = { origin: web.origin }
-  const others = [{ origin: 'https://evil.example' }, { origin: 'null' }, { ...ours, 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, {}]
+  const others = [
+    { origin: 'https://evil.example' }, { origin: 'null' }, { ...ours, 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, {},
+  ]
   for (const headers of others) {
     const answer = await fetch(`${web.origin}/sign-in`, { method: 'POST', body: form, headers })
     assert.deepEqual([answer.status, answer.headers.getSetCookie()], [403, []], JSON.stringify(headers))

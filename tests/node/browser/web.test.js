@@ -209,6 +209,15 @@ story('signing out ends the login at the issuer, and the session also for a copy
   seen.hasNoFaultsBut()
 })
 
+/** The page of an application that has just started: until it has connected to Redis, it answers 503. */
+async function textOnceConnected(origin, value) {
+  for (;;) {
+    const answer = await fetch(origin, { headers: { cookie: `${COOKIE}=${value}` } })
+    if (answer.status !== 503) return answer.text()
+    await pause(50)
+  }
+}
+
 story('a request that ends after the sign-out does not sign her in again', async () => {
   // An API that refuses the first token, so that it is renewed, and then answers when the test says so.
   await signIn()
@@ -228,7 +237,7 @@ story('a request that ends after the sign-out does not sign her in again', async
   try {
     const { value } = await sessionCookie()
     const renewed = await issued('refresh_token')
-    const late = fetch(other.origin, { headers: { cookie: `${COOKIE}=${value}` } }).then((answer) => answer.text())
+    const late = textOnceConnected(other.origin, value)
     await isHeld
     assert.equal(await issued('refresh_token'), renewed + 1)
     await seen.page.click('header button')

@@ -103,6 +103,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "from_zero",
         "gateways",
         "interop",
+        "node",
         "operation",
         "packaging",
         "revocation",

@@ -207,7 +207,7 @@ pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure 
 }
 
 /// Whether a path is that of a route, with slashes that are too many: the caller has the issuer with a slash at its end, or adds one to a route.
-/// A redirect is no answer to that: who fetches keys should follow none, and a POST would often be repeated as a GET.
+/// A redirect would not help: a program that fetches keys should follow none, and a POST would often be repeated as a GET.
 fn has_extra_slash(path: &str, issuer_path: &str) -> bool {
     let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let without = format!("/{}", segments.join("/"));

@@ -283,7 +283,7 @@ def gd1_traefik_admits_what_the_guard_admits_and_nothing_else(program):
 
 def traefik_with(middlewares, definitions):
     """Traefik with these middlewares, some of which are defined here."""
-    replaced = {"[guard, without-token]": f"[{middlewares}]", "  middlewares:\n": f"  middlewares:\n{definitions}"}
+    replaced = {"guard, without-token]": f"{middlewares}]", "  middlewares:\n": f"  middlewares:\n{definitions}"}
     return dataclasses.replace(TRAEFIK, replaced=replaced)
 
 
@@ -336,3 +336,14 @@ def gd1_a_second_guard_takes_the_headers_of_the_first_for_forged_unless_both_say
 def gd1_envoy_admits_what_the_guard_admits_and_nothing_else(program):
     """Envoy passes on good tokens' requests with what the guard says about the caller, and no other request."""
     return admits(ENVOY, program)
+
+
+def gd1_envoy_with_websockets_passes_no_other_upgrade(program):
+    """With the line that the page has for WebSockets, Envoy checks and passes them, and no other upgrade."""
+    line = "stat_prefix: api\n"
+    upgrading = dataclasses.replace(ENVOY, replaced={line: f"{line}{' ' * 16}upgrade_configs: [{{ upgrade_type: websocket }}]\n"})
+    with hostile_issuer(program) as hostile, rules(program, [hostile.issuer]) as known, api("Node") as behind:
+        with guard(program, known, ENVOY.kind) as guard_port, upgrading.running(guard_port, behind.port) as port:
+            drill = Drill(upgrading, port, behind, known, [hostile.good[0]["token"]], hostile)
+            sent = drill.websockets_are_checked_and_pass() + drill.no_other_upgrade_passes()
+    return f"{sent} requests"

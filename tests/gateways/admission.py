@@ -8,7 +8,9 @@ import json
 from asking import CLOSED, ask, bearer
 from gateways import CADDY, ENVOY, HAPROXY, NGINX, TRAEFIK
 from party import api, decisions, guard, guard_that_admits, hostile_issuer, rules
-from requests_of_attackers import FORGED_DESCRIPTIONS, METHODS, OTHER_REFUSED, TARGETS, TOKEN_HEADERS, spellings
+from requests_of_attackers import (
+    FORGED_DESCRIPTIONS, METHODS, OTHER_REFUSED, OTHER_UPGRADES, TARGETS, TOKEN_HEADERS, WEBSOCKET, spellings,
+)
 from world import Server, free_port
 
 # An address without a listener, as when the issuer is down.
@@ -86,11 +88,35 @@ class Drill:
         return 4
 
     def websockets_are_checked_and_pass(self):
-        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
-        answer, received = self.ask("/orders/1", [bearer(self.good[0]), *upgrade])
-        assert answer.status == 101 and token_headers(received[0]) == said_by(self.good[0]), answer
-        answer, received = self.ask("/orders/1", upgrade)
-        self._refused("a WebSocket without a token", answer, received, [401])
+        for spelled in ["websocket", "WebSocket"]:
+            upgrade = ["Connection: Upgrade", f"Upgrade: {spelled}", *WEBSOCKET]
+            answer, received = self.ask("/orders/1", [bearer(self.good[0]), *upgrade])
+            assert answer.status == 101 and token_headers(received[0]) == said_by(self.good[0]), answer
+            answer, received = self.ask("/orders/1", upgrade)
+            self._refused("a WebSocket without a token", answer, received, [401])
+        return 4
+
+    def no_other_upgrade_passes(self):
+        for lines in OTHER_UPGRADES:
+            for target, headers in [("/public/1", []), ("/orders/1", [bearer(self.good[0])])]:
+                answer, received = self.ask(target, [*headers, *lines])
+                for request in received:
+                    offered = [value for name, value in request["headers"] if same_for_an_api(name) == "UPGRADE"]
+                    assert offered in ([], ["websocket"]), f"{lines}: the API is offered {offered}: {answer}"
+                upgraded = answer.status == 101 and answer.headers["upgrade"] != "websocket"
+                assert not upgraded, f"{lines}: {answer}"
+        return 2 * len(OTHER_UPGRADES)
+
+    def trailers_are_not_headers(self):
+        forged = [f"{name}: evil" for name in TOKEN_HEADERS]
+        body = "\r\n".join(["3", "one", "0", *forged, "", ""]).encode()
+        for announced in [[], ["TE: trailers", f"Trailer: {', '.join(TOKEN_HEADERS)}"]]:
+            answer, received = self.ask("/public/1", ["Transfer-Encoding: chunked", *announced], method="POST", body=body)
+            assert answer.status == 200 and received[0]["body"] == "one", answer
+            assert token_headers(received[0]) == {}, received
+            arrived = [name for name, _ in received[0]["trailers"]]
+            expected = [name.lower() for name in TOKEN_HEADERS] if self.gateway.trailers else []
+            assert [name.lower() for name in arrived] == expected, f"{announced}: {arrived}"
         return 2
 
     def other_tokens_are_refused(self):
@@ -205,6 +231,8 @@ def admits(gateway, program):
                         sent += drill.bodies_pass()
                         if gateway.websockets and language == "Node":
                             sent += drill.websockets_are_checked_and_pass()
+                        sent += drill.no_other_upgrade_passes()
+                        sent += drill.trailers_are_not_headers()
                         sent += drill.other_tokens_are_refused()
                         sent += drill.callers_cannot_write_what_the_guard_says()
                         sent += drill.callers_cannot_write_what_the_guard_is_asked()
@@ -255,7 +283,7 @@ def gd1_traefik_admits_what_the_guard_admits_and_nothing_else(program):
 
 def traefik_with(middlewares, definitions):
     """Traefik with these middlewares, some of which are defined here."""
-    replaced = {"[guard, without-token]": f"[{middlewares}]", "  middlewares:\n": f"  middlewares:\n{definitions}"}
+    replaced = {"guard, without-token]": f"{middlewares}]", "  middlewares:\n": f"  middlewares:\n{definitions}"}
     return dataclasses.replace(TRAEFIK, replaced=replaced)
 
 
@@ -308,3 +336,14 @@ def gd1_a_second_guard_takes_the_headers_of_the_first_for_forged_unless_both_say
 def gd1_envoy_admits_what_the_guard_admits_and_nothing_else(program):
     """Envoy passes on good tokens' requests with what the guard says about the caller, and no other request."""
     return admits(ENVOY, program)
+
+
+def gd1_envoy_with_websockets_passes_no_other_upgrade(program):
+    """With the line that the page has for WebSockets, Envoy checks and passes them, and no other upgrade."""
+    line = "stat_prefix: api\n"
+    upgrading = dataclasses.replace(ENVOY, replaced={line: f"{line}{' ' * 16}upgrade_configs: [{{ upgrade_type: websocket }}]\n"})
+    with hostile_issuer(program) as hostile, rules(program, [hostile.issuer]) as known, api("Node") as behind:
+        with guard(program, known, ENVOY.kind) as guard_port, upgrading.running(guard_port, behind.port) as port:
+            drill = Drill(upgrading, port, behind, known, [hostile.good[0]["token"]], hostile)
+            sent = drill.websockets_are_checked_and_pass() + drill.no_other_upgrade_passes()
+    return f"{sent} requests"

@@ -1,4 +1,4 @@
-// An API in Node: it answers every request, and reports what it received.
+// An API in Node: it answers every request, and reports what it received. It upgrades to h2c if a request offers that, and otherwise to WebSocket.
 //
 // It prints the port of the API and the port of its reports.
 
@@ -10,7 +10,8 @@ let received = [];
 const report = (request, body) => {
   const raw = request.rawHeaders;
   const headers = raw.flatMap((name, at) => (at % 2 ? [] : [[name, raw[at + 1]]]));
-  received.push({ method: request.method, target: request.url, headers, body });
+  const trailers = request.rawTrailers.flatMap((name, at, all) => (at % 2 ? [] : [[name, all[at + 1]]]));
+  received.push({ method: request.method, target: request.url, headers, body, trailers });
 };
 
 const api = http.createServer(async (request, answer) => {
@@ -23,6 +24,10 @@ const api = http.createServer(async (request, answer) => {
 api.on("upgrade", (request, socket) => {
   report(request, "");
   socket.on("error", () => {});
+  if (/h2c/i.test(request.headers.upgrade)) {
+    socket.end("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+    return;
+  }
   // RFC 6455 section 1.3; HAProxy checks it.
   const accepted = createHash("sha1").update(`${request.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
   const lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket", `Sec-WebSocket-Accept: ${accepted}`];

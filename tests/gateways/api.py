@@ -13,18 +13,20 @@ received = []
 
 
 def body_of(environ):
+    """The body, and the trailers."""
     if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
-        return environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    body = b""
+        return environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)), []
+    body, trailers = b"", []
     while size := int(environ["wsgi.input"].readline(), 16):
         body += environ["wsgi.input"].read(size)
         environ["wsgi.input"].readline()
-    environ["wsgi.input"].readline()
-    return body
+    while line := environ["wsgi.input"].readline().decode().strip():
+        trailers.append([part.strip() for part in line.split(":", 1)])
+    return body, trailers
 
 
 def api(environ, start_response):
-    body = body_of(environ)
+    body, trailers = body_of(environ)
     names = {name: value for name, value in environ.items() if name.startswith("HTTP_")}
     received.append({
         "method": environ["REQUEST_METHOD"],
@@ -32,6 +34,7 @@ def api(environ, start_response):
         "headers": environ["HEADERS"],
         "names": names,
         "body": body.decode(),
+        "trailers": trailers,
     })
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return [b"in"]

@@ -39,6 +39,8 @@ class Gateway:
     replaced: dict = field(default_factory=dict)
     # Whether its file lets WebSockets pass.
     websockets: bool = True
+    # Whether it passes on the trailers of a request.
+    trailers: bool = False
 
     @property
     def program(self):
@@ -92,12 +94,12 @@ class Gateway:
 
 NGINX = Gateway(
     "nginx", "nginx", ["nginx.conf"], ["nginx", "-e", "stderr", "-p", "{folder}", "-c", "{folder}/{file}"], ["-v"],
-    {"events {}": NGINX_FOLDER, "http {\n": NGINX_PATHS}, websockets=False)
+    {"events {}": NGINX_FOLDER, "http {\n": NGINX_PATHS})
 CADDY = Gateway(
     "Caddy", "forward-auth", ["Caddyfile"], ["caddy", "run", "--adapter", "caddyfile", "--config", "{file}"], ["version"],
     # Without its own interface for operators, which has a fixed port.
     {"http://:": "{\n\tadmin off\n}\n\nhttp://:"})
-HAPROXY = Gateway("HAProxy", "haproxy", ["haproxy.cfg", "guard.lua"], ["haproxy", "-f", "{file}"], ["-v"])
+HAPROXY = Gateway("HAProxy", "haproxy", ["haproxy.cfg", "guard.lua"], ["haproxy", "-f", "{file}"], ["-v"], trailers=True)
 TRAEFIK = Gateway("Traefik", "forward-auth", ["traefik.yaml", "traefik-routes.yaml"], ["traefik", "--configFile={file}"], ["version"])
 ENVOY = Gateway(
     "Envoy", "envoy", ["envoy.yaml"], ["envoy", "-c", "{file}", "--use-dynamic-base-id", "--concurrency", "2"], ["--version"], websockets=False)

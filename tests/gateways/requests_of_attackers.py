@@ -41,6 +41,34 @@ OTHER_REFUSED = [
     ["Authorization: Bearer {token}", "Authorization: Bearer eyJ.eyJ.x"],
     ["Authorization: Bearer {token}x"],
     ["Authorization: Bearer eyJ.eyJ.x", "Connection: close"],
+    [f"X-Field-{number}: 1" for number in range(120)],
+]
+
+WEBSOCKET = ["Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+# Each offers an API something else than WebSocket, some beside it. After an upgrade, the gateway passes bytes on, and sees no more requests.
+OTHER_UPGRADES = [
+    ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"],
+    ["Connection: Upgrade", "Upgrade: h2c"],
+    ["Connection: upgrade", "upgrade: H2C"],
+    ["Connection: keep-alive", "Connection: Upgrade", "Upgrade: h2c"],
+    ["Upgrade: h2c"],
+    ["Connection: Upgrade", "Upgrade: h2c\t"],
+    ["Connection: Upgrade", "Upgrade: \"h2c\""],
+    ["Connection: Upgrade", "Upgrade: websocket/h2c"],
+    ["Connection: Upgrade", "Upgrade: my-websocket"],
+    ["Connection: Upgrade", "Upgrade: HTTP/2.0, TLS/1.2"],
+    *[
+        ["Connection: Upgrade, HTTP2-Settings", *lines, "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA", *WEBSOCKET]
+        for lines in [
+            ["Upgrade: h2c", "Upgrade: websocket"],
+            ["Upgrade: websocket", "Upgrade: h2c"],
+            ["Upgrade: WebSocket", "Upgrade: h2c"],
+            ["Upgrade: websocket", "Upgrade: h2c", "Upgrade: websocket"],
+            ["Upgrade: h2c, websocket"],
+            ["Upgrade: websocket, h2c"],
+            ["Upgrade: websocket,", "Upgrade: ,h2c"],
+        ]
+    ],
 ]
 
 # Each is sent without a token and with one that may read orders. `public` is for anyone, `orders` is not.

@@ -24,7 +24,11 @@ console.log(JSON.stringify([read.status, await read.json(), written.status]));
 """
 NODE_BY_SOCKET = """
 import http from "node:http";
-http.get({ socketPath: process.argv[1], path: "/orders" }, (answer) => console.log(answer.statusCode));
+http.get({ socketPath: process.argv[1], path: "/orders" }, (answer) => {
+  console.log(answer.statusCode);
+  // Node ends when the answer has been read.
+  answer.resume();
+});
 """
 
 

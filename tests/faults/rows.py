@@ -1,8 +1,19 @@
 """Runs rows in sequence, and prints their results and their tables."""
 
+import re
 import sys
 import time
 import traceback
+
+
+def rows_of(modules, names):
+    """The functions that these modules define and whose names begin as the pattern `names` says."""
+    return [
+        row
+        for module in modules
+        for name, row in vars(module).items()
+        if re.match(names, name) and getattr(row, "__module__", "") == module.__name__
+    ]
 
 
 def run(part, rows, program, wanted):

@@ -4,19 +4,10 @@ A row is a function named after the requirements that it covers, such as `gd1_ca
 program's path, and returns figures or raises.
 """
 
-import re
 import sys
 
 import admission
 import page
-from rows import run
+from rows import rows_of, run
 
-modules = [page, admission]
-found = [
-    row
-    for module in modules
-    for name, row in vars(module).items()
-    if re.match(r"gd\d+_", name) and row.__module__ == module.__name__
-]
-
-run("gateways", found, sys.argv[1], sys.argv[2:])
+run("gateways", rows_of([page, admission], r"gd\d+_"), sys.argv[1], sys.argv[2:])

@@ -6,18 +6,11 @@ program's path, and returns figures or raises.
 
 import importlib
 import pathlib
-import re
 import sys
 
-from rows import run
+from rows import rows_of, run
 
 HERE = pathlib.Path(__file__).parent
 modules = [importlib.import_module(path.stem) for path in sorted(HERE.glob("*.py")) if path.stem != "main"]
-found = [
-    row
-    for module in modules
-    for name, row in vars(module).items()
-    if re.match(r"(op|hd|gd)\d+_", name) and row.__module__ == module.__name__
-]
 
-run("operation", found, sys.argv[1], sys.argv[2:])
+run("operation", rows_of(modules, r"(op|hd|gd)\d+_"), sys.argv[1], sys.argv[2:])

@@ -9,10 +9,6 @@ import sys
 import exposure
 import shells
 import sidecar
-from rows import run
+from rows import rows_of, run
 
-MODULES = [shells, exposure, sidecar]
-PREFIXES = ("zsh_", "fish_", "man_", "gd", "hd", "op")
-found = [row for module in MODULES for name, row in vars(module).items() if name.startswith(PREFIXES) and getattr(row, "__module__", "") == module.__name__]
-
-run("packaging", found, sys.argv[1], sys.argv[2:])
+run("packaging", rows_of([shells, exposure, sidecar], "zsh_|fish_|man_|gd|hd|op"), sys.argv[1], sys.argv[2:])

@@ -1,4 +1,4 @@
-"""h2spec: HTTP/2 (RFC 9113, in the edition RFC 7540) and HPACK (RFC 7541)."""
+"""h2spec: HTTP/2 (RFC 7540, which RFC 9113 has replaced) and HPACK (RFC 7541)."""
 # needs: go=golang-go
 
 import http.server
@@ -29,7 +29,9 @@ def run_h2spec(port, *flags):
     with tempfile.NamedTemporaryFile() as report:
         command = [os.environ["H2SPEC"], "--strict", "--timeout", str(PATIENCE), "--junit-report", report.name, "--port", str(port), *flags]
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-        suites = xml.etree.ElementTree.parse(report.name).getroot()
+        written = report.read()
+    assert written, f"no report:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    suites = xml.etree.ElementTree.fromstring(written)
     cases = {f"{suite.get('package')}/{number}": case for suite in suites for number, case in enumerate(suite.findall("testcase"), 1)}
     skipped = [number for number, case in cases.items() if case.find("skipped") is not None]
     assert cases and not skipped, f"skipped: {skipped}\n{done.stdout[-3000:]}"
@@ -40,13 +42,14 @@ def run_h2spec(port, *flags):
 
 
 def lost_a_race(said):
-    """Whether the answer ended before the frame that it should have prevented arrived: by END_STREAM, or by RST_STREAM because the rest of the
-    request is not needed. RFC 9113 section 8.1 allows both. h2spec sends such frames after a request that is answered at once."""
+    """Whether the answer had ended when the invalid frame arrived: by END_STREAM, or by RST_STREAM because the rest of the request is not needed.
+    RFC 9113 section 8.1 allows both. h2spec expects that the invalid frame arrives first, although the server answers the request at once."""
     actual = said.splitlines()[-1]
     return actual.startswith("RST_STREAM Frame (length:4,") or actual.startswith("DATA Frame (") and "flags:0x01" in actual
 
 
 def passes_alone(number, port, *flags):
+    """Whether a case that lost the race passes when it wins it."""
     for _ in range(REPEATS):
         cases, failed = run_h2spec(port, *flags, number)
         assert len(cases) == 1, f"{number} alone runs {len(cases)} cases"

@@ -19,8 +19,8 @@ REPEATS = 30
 
 # What h2spec objects to, by its number for the case, and why it stands.
 WITHOUT_TLS = {
-    "http2/3.5/2": "Without TLS, the first bytes say which HTTP a connection is in. Those that are not the preface of HTTP/2 are a request in HTTP/1.1: "
-    "this one is answered with 400, and the connection is closed. h2spec reads the 400 as a frame, whose length is then too large for it.",
+    "http2/3.5/2": "Without TLS, the first bytes say which HTTP a connection is in. Those that are not the preface of HTTP/2 are a request in "
+    "HTTP/1.1: this one is answered with 400, and the connection is closed. h2spec expects frames, and cannot read the 400.",
 }
 
 

@@ -13,6 +13,7 @@ import tls
 from rows import run
 
 SUITES = ("h2spec_", "testssl_", "slowhttptest_")
-found = [row for module in [http2, http2_client, tls, slow_callers] for name, row in vars(module).items() if name.startswith(SUITES) and callable(row)]
+MODULES = [http2, http2_client, tls, slow_callers]
+found = [row for module in MODULES for name, row in vars(module).items() if name.startswith(SUITES) and callable(row)]
 
 run("suites", found, sys.argv[1], sys.argv[2:])

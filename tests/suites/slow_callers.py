@@ -4,7 +4,6 @@
 import base64
 import csv
 import http.client
-import pathlib
 import subprocess
 import tempfile
 import time
@@ -28,8 +27,8 @@ PER_SOURCE, LEAVING = 256, 64
 
 # The attacks in which slowhttptest finds that the service is not available to the source of the attackers, and why that stands.
 OWN_SOURCE = {
-    "slow readers, forwarded": "All connections of their source are in use: for answers of the API that are being read, however slowly. Callers behind "
-    "the same address are limited together. Every other source is served.",
+    "slow readers, forwarded": "All connections of their source are in use: for answers of the API that are being read, however slowly. "
+    "Callers behind the same address are limited together. Every other source is served.",
 }
 
 HEADERS = ["-H", "-i", "5", "-x", "24"]
@@ -39,10 +38,10 @@ READS = ["-X", "-w", "1", "-y", "1", "-n", "5", "-z", "1", "-k", "3"]
 
 
 def attack(url, *kind):
-    """Returns in how many of the seconds slowhttptest found the service available, as a caller of the attackers' source, and in how many it did not."""
+    """Returns for how many seconds slowhttptest found the service available, as a caller of the attackers' source, and for how many it did not."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["slowhttptest", *kind, "-c", str(CONNECTIONS), "-r", "200", "-l", str(DURATION), "-p", str(PATIENCE), "-g", "-o", f"{folder}/report",
-                   "-u", url]
+        command = ["slowhttptest", *kind, "-c", str(CONNECTIONS), "-r", "200", "-l", str(DURATION), "-p", str(PATIENCE), "-g",
+                   "-o", f"{folder}/report", "-u", url]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DURATION + 300)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         with open(f"{folder}/report.csv") as report:

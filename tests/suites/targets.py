@@ -43,7 +43,8 @@ class Authority:
         for command in [
             ["req", "-x509", *curve, "-days", "90", "-subj", "/CN=Root of this test", "-keyout", root_key, "-out", self.root],
             ["req", *curve, "-subj", "/CN=localhost", "-keyout", self.key, "-out", request],
-            ["x509", "-req", "-in", request, "-days", "90", "-CA", self.root, "-CAkey", root_key, "-CAcreateserial", "-extfile", extensions, "-out", self.chain],
+            ["x509", "-req", "-in", request, "-days", "90", "-CA", self.root, "-CAkey", root_key, "-CAcreateserial", "-extfile", extensions,
+             "-out", self.chain],
         ]:
             subprocess.run(["openssl", *command], check=True, capture_output=True)
         pathlib.Path(self.key).chmod(0o600)

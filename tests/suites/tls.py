@@ -17,15 +17,17 @@ CHECKS = 100
 
 # What testssl.sh objects to, by the name of its check, and why it stands.
 DEVIATIONS = {
-    "cipher_order": "HIGH. The client chooses among the cipher suites of TLS 1.2. Each of them is an AEAD with forward secrecy, so none is a weak choice, and "
-    "the client knows which one its hardware computes fastest.",
-    "cert_revocation": "HIGH. The certificate of this test names no place that says whether it was revoked. That is between operators and their authority.",
+    "cipher_order": "HIGH. The client chooses among the cipher suites of TLS 1.2. Each of them is an AEAD with forward secrecy, so none is a weak "
+    "choice, and the client knows which one its hardware computes fastest.",
+    "cert_revocation": "HIGH. The certificate of this test names no place that says whether it was revoked. Those of operators name what their "
+    "authority offers.",
     "HSTS": "LOW. The header is about a host name with all its ports, which other programs may serve. Those who operate the host decide that.",
     "engine_problem": "WARN. About the OpenSSL that testssl.sh runs with: it cannot try the ciphers of GOST.",
 }
 # The same, of checks that find this in some runs only.
 SOMETIMES = {
-    "sessionresumption_ticket": "WARN, not checked. testssl.sh may close its first connection before the session ticket arrives, and has none for its second.",
+    "sessionresumption_ticket": "WARN, not checked. testssl.sh may close its first connection before the session ticket arrives, and has then "
+    "none for its second.",
 }
 
 

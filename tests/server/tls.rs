@@ -8,7 +8,11 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sealwright::clock::{Clock, SystemClock};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 use crate::support::{Backend, Process, TestApp, TestDatabase, command, command_on, finish, on_sqlite, wait_until, write_private};
 
@@ -122,19 +126,39 @@ async fn a_new_certificate_is_served_when_its_files_change_and_an_invalid_one_ch
     assert!(kept.get(&url).send().await.is_ok(), "a connection that stands goes on");
 }
 
-/// The certificate that the server sends on a new connection.
-async fn served(authority: &Authority, app: &TestApp) -> Vec<u8> {
+/// A new connection that offers these protocols (ALPN).
+async fn handshake(authority: &Authority, app: &TestApp, protocols: &[&str]) -> TlsStream<TcpStream> {
     use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.root.pem().as_bytes()).unwrap()).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let stream = TcpStream::connect(app.addr).await.unwrap();
     let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
-    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
+}
+
+/// The certificate that the server sends on a new connection.
+async fn served(authority: &Authority, app: &TestApp) -> Vec<u8> {
+    handshake(authority, app, &[]).await.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_http2_was_chosen_in_the_handshake_http1_is_not_answered() {
+    let authority = Authority::new();
+    let app = authority.serve(Backend::Sqlite).await;
+    for (protocols, is_answered) in [(&["h2"][..], false), (&["h2", "http/1.1"], false), (&["http/1.1"], true), (&[], true)] {
+        let mut stream = handshake(&authority, &app, protocols).await;
+        stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
+        // A reset closes the connection too.
+        let _ = closed.expect("the connection is closed");
+        assert_eq!(answer.starts_with(b"HTTP/1.1 "), is_answered, "{protocols:?}: {:?}", String::from_utf8_lossy(&answer));
+    }
 }
 
 /// `serve` with these flags in a new folder; it must refuse to start.

@@ -31,7 +31,7 @@ use super::{
     control::{Control, Controlled, control},
     peer::Peer,
     socket::Stream,
-    tls::Tls,
+    tls::{self, Tls},
     traffic::Traffic,
     unreadable,
 };
@@ -45,10 +45,21 @@ const HEADER_LIMIT: usize = 32 * 1024;
 /// Maximum buffered part of an HTTP/2 stream's answer.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// Which HTTP a connection is served in.
+#[derive(Debug, Clone, Copy)]
+enum Spoken {
+    /// That of its first bytes.
+    Either,
+    /// The TLS handshake chose it. Anything else is a connection error (RFC 9113 section 3.4).
+    Http2,
+}
+
 /// The parts that all connections of a listener share.
 #[derive(Debug)]
 pub(super) struct Serving {
     builder: auto::Builder<TokioExecutor>,
+    /// The same, for [`Spoken::Http2`].
+    http2: auto::Builder<TokioExecutor>,
     router: Router,
     tls: Option<Tls>,
     traffic: Traffic,
@@ -67,7 +78,8 @@ impl Serving {
             .initial_stream_window_size(traffic.stream_window())
             .initial_connection_window_size(traffic.connection_window())
             .max_send_buf_size(SEND_BUFFER);
-        Self { builder, router, tls, traffic }
+        let http2 = builder.clone().http2_only();
+        Self { builder, http2, router, tls, traffic }
     }
 
     pub(super) async fn connection(&self, stream: Stream, source: IpAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
@@ -85,12 +97,12 @@ impl Serving {
             Stream::Tcp(stream) => stream,
             // What never leaves this machine needs no TLS.
             #[cfg(unix)]
-            Stream::Unix(stream) => return self.requests(stream, peer, activity).await,
+            Stream::Unix(stream) => return self.requests(stream, peer, activity, Spoken::Either).await,
         };
         // Answers are small, and waiting to fill a packet only delays them. A failure does not matter.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            return self.requests(stream, peer, activity).await;
+            return self.requests(stream, peer, activity, Spoken::Either).await;
         };
         let mut handshake = pin!(tokio::time::timeout(HANDSHAKE_TIME_LIMIT, tls.accept(stream)));
         let accepted = loop {
@@ -103,14 +115,15 @@ impl Serving {
             Ok(Ok(stream)) => {
                 let certificates = stream.get_ref().1.peer_certificates();
                 peer.certificate = certificates.and_then(|chain| chain.first()).map(|first| Arc::new(first.clone()));
-                self.requests(stream, peer, activity).await;
+                let spoken = if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) { Spoken::Http2 } else { Spoken::Either };
+                self.requests(stream, peer, activity, spoken).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, source = %peer.address, "a TLS handshake failed"),
             Err(_) => tracing::debug!(source = %peer.address, "a TLS handshake took too long"),
         }
     }
 
-    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, activity: &Arc<Activity>) {
+    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, activity: &Arc<Activity>, spoken: Spoken) {
         let (router, doing, address) = (self.router.clone(), Arc::clone(activity), peer.address);
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let version = request.version();
@@ -134,7 +147,11 @@ impl Serving {
         let (control, controlled) = control();
         let controlled = self.traffic.streams().then_some(controlled);
         let stream = ObservedStream { stream: Box::pin(stream), activity: Arc::clone(activity), controlled };
-        drive(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service), activity, address).await;
+        let stream = TokioIo::new(stream);
+        match spoken {
+            Spoken::Either => drive(self.builder.serve_connection_with_upgrades(stream, service), activity, address).await,
+            Spoken::Http2 => drive(self.http2.serve_connection(stream, service), activity, address).await,
+        }
         outlive(control, activity).await;
     }
 }

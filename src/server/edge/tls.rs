@@ -21,6 +21,9 @@ use crate::server::{
     meters::ConnectionMeters,
 };
 
+/// The name of HTTP/2 in a TLS handshake (RFC 9113 section 3.1).
+pub(super) const HTTP_2: &[u8] = b"h2";
+
 /// The files of the certificate and its key.
 #[derive(Debug, Clone)]
 pub(crate) struct TlsFiles {
@@ -83,7 +86,7 @@ impl Pem {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(mismatch)?;
         let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(mismatch)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         Ok((config, certificate))
     }
 }

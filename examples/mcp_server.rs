@@ -22,7 +22,7 @@ use rmcp::{
     schemars, tool, tool_router,
     transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager},
 };
-use sealwright::verifier::{Require, ResourceMetadata, Token, Verifier, scopes};
+use sealwright::verifier::{self, Require, ResourceMetadata, Token, Verifier, scopes};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
@@ -46,13 +46,16 @@ struct NewOrder {
 
 /// The caller's token, which the layer has checked, if it has the scope that the tool needs.
 fn caller<R: Require>(request: &Parts) -> Result<Token<R>, String> {
-    Token::of(&request.extensions).map_err(|error| error.to_string())
+    Token::of(&request.extensions).map_err(|error| match error {
+        verifier::Error::InsufficientScope(scope) => format!("the token does not have the scope {scope}"),
+        error => error.to_string(),
+    })
 }
 
 #[tool_router(server_handler)]
 impl Orders {
     #[tool(description = "Lists the caller's orders.")]
-    async fn list_orders(&self, Extension(request): Extension<Parts>) -> Result<String, String> {
+    fn list_orders(&self, Extension(request): Extension<Parts>) -> Result<String, String> {
         let caller = caller::<OrdersRead>(&request)?;
         let orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own: Vec<&str> = orders.iter().filter(|(owner, _)| owner == caller.subject()).map(|(_, item)| item.as_str()).collect();
@@ -60,7 +63,7 @@ impl Orders {
     }
 
     #[tool(description = "Places an order for the caller.")]
-    async fn place_order(&self, Extension(request): Extension<Parts>, Parameters(new): Parameters<NewOrder>) -> Result<String, String> {
+    fn place_order(&self, Extension(request): Extension<Parts>, Parameters(new): Parameters<NewOrder>) -> Result<String, String> {
         let caller = caller::<OrdersWrite>(&request)?;
         let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         orders.push((caller.subject().to_owned(), new.item));

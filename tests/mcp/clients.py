@@ -8,7 +8,6 @@ import pathlib
 import subprocess
 import sys
 import urllib.error
-import urllib.parse
 import urllib.request
 
 from party import HARNESS, mcp_server
@@ -28,10 +27,11 @@ def logs_in_and_calls_tools(program, command):
     with mcp_server(program) as issuer:
         done = ran(command, issuer, "assistant")
         assert (done.returncode, done.stdout) == (0, "order 1\nassistant ordered: tea\n"), (done.stdout, done.stderr)
-        # Less than every scope: the tool says which one is missing.
+        # Without a scope, the tool that needs it says which one is missing.
         done = ran(command, issuer, "reader")
-        assert "orders:write" in done.stdout + done.stderr and "reader ordered: tea" not in done.stdout, (done.stdout, done.stderr)
-        # The MCP server admits no token of another API, and the issuer gives none to a wrong secret.
+        refusal, listed = done.stdout.splitlines()
+        assert "orders:write" in refusal and listed == "reader ordered: ", (done.stdout, done.stderr)
+        # The issuer gives no token for this server to a client of another API, nor to a wrong secret.
         for client, secret in [("stranger", None), ("assistant", "wrong")]:
             done = ran(command, issuer, client, secret)
             assert done.returncode != 0 and "ordered" not in done.stdout, (client, done.stdout, done.stderr)
@@ -49,7 +49,7 @@ def gd6_the_python_client_logs_in_and_calls_tools(program):
 
 
 def gd6_the_rust_client_logs_in_and_calls_tools(program):
-    """crates.io rmcp."""
+    """The crate rmcp."""
     example = pathlib.Path(program).parent / "examples/mcp_client"
     assert example.exists(), "missing: cargo build --example mcp_client"
     return logs_in_and_calls_tools(program, [example])
@@ -74,19 +74,19 @@ def gd6_the_mcp_server_says_where_to_get_a_token(program):
         expected = {"resource": issuer.mcp, "authorization_servers": [issuer.url], "bearer_methods_supported": ["header"]}
         assert (status, json.loads(body)) == (200, expected), body
 
-        basic = base64.b64encode(f"assistant:{issuer.secrets['assistant']}".encode()).decode()
-        form = urllib.parse.urlencode({"grant_type": "client_credentials", "resource": issuer.mcp}).encode()
-        _, _, body = answer(f"{issuer.url}/oauth/token", "POST", {"Authorization": f"Basic {basic}"}, form)
         initialize = {
             "jsonrpc": "2.0", "id": 1, "method": "initialize",
             "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
         }
-        headers = {
-            "Authorization": f"Bearer {json.loads(body)['access_token']}", "Content-Type": "application/json",
-            "Accept": "application/json, text/event-stream",
-        }
-        own, other = (answer(issuer.mcp, "POST", headers | host, json.dumps(initialize).encode()) for host in [{}, {"Host": "evil.example"}])
-        assert own[0] == 200 and b"protocolVersion" in own[2], own
-        # A page that gave this machine a name of its own (DNS rebinding) gets nothing.
-        assert other[0] == 403, other
+        media = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+
+        def status_of(client, **more):
+            basic = base64.b64encode(f"{client}:{issuer.secrets[client]}".encode()).decode()
+            form = {"Authorization": f"Basic {basic}", "Content-Type": "application/x-www-form-urlencoded"}
+            token = json.loads(answer(f"{issuer.url}/oauth/token", "POST", form, b"grant_type=client_credentials")[2])["access_token"]
+            return answer(issuer.mcp, "POST", media | {"Authorization": f"Bearer {token}"} | more, json.dumps(initialize).encode())[0]
+
+        # A token for another API opens nothing, and neither does a page that gave this machine a name of its own (DNS rebinding).
+        found = status_of("assistant"), status_of("stranger"), status_of("assistant", Host="evil.example")
+        assert found[:2] == (200, 401) and found[2] in (403, 421), found
     return "the challenge leads to the issuer"

@@ -14,6 +14,8 @@ pub enum ErrorCode {
     UnauthorizedClient,
     /// RFC 6749 5.2: this server does not offer this grant type.
     UnsupportedGrantType,
+    /// RFC 6749 4.1.2.1: this server does not offer this response type. It offers none.
+    UnsupportedResponseType,
     /// RFC 6749 5.2: the scope is malformed, unknown, or exceeds what the client may have.
     InvalidScope,
     /// RFC 8707 2: the resource is malformed, unknown, or not allowed for this client.

@@ -6,16 +6,19 @@ use super::{AuthMethod, GrantType, Issuer};
 
 /// The document at `/.well-known/oauth-authorization-server`.
 ///
-/// `response_types_supported` is absent, because there is no authorization endpoint and section 3.2 forbids empty arrays.
-/// `subject_types_supported` comes from OpenID Connect: Spring Security reads the document at its OpenID path first, and
+/// No response type is supported, and the authorization endpoint refuses every request. Both stand here because clients refuse metadata without
+/// them: all official MCP clients do. `response_types_supported` is `none`, because section 3.2 forbids empty arrays. No PKCE method is named, because
+/// there is no authorization code to protect. `subject_types_supported` comes from OpenID Connect: Spring Security reads the document at its OpenID path first, and
 /// fails without it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerMetadata {
     issuer: Issuer,
+    authorization_endpoint: String,
     token_endpoint: String,
     revocation_endpoint: String,
     introspection_endpoint: String,
     jwks_uri: String,
+    response_types_supported: [&'static str; 1],
     grant_types_supported: Vec<GrantType>,
     token_endpoint_auth_methods_supported: &'static [AuthMethod],
     revocation_endpoint_auth_methods_supported: &'static [AuthMethod],
@@ -26,6 +29,8 @@ pub struct ServerMetadata {
 }
 
 impl ServerMetadata {
+    /// The path of the authorization endpoint under the issuer, which refuses every request.
+    pub const AUTHORIZATION_ROUTE: &'static str = "/oauth/authorize";
     /// The path of the token endpoint under the issuer.
     pub const TOKEN_ROUTE: &'static str = "/oauth/token";
     /// The path of the revocation endpoint under the issuer (RFC 7009).
@@ -60,11 +65,13 @@ impl ServerMetadata {
     #[must_use]
     pub fn new(issuer: Issuer, grant_types: Vec<GrantType>) -> Self {
         Self {
+            authorization_endpoint: issuer.endpoint(Self::AUTHORIZATION_ROUTE),
             token_endpoint: issuer.endpoint(Self::TOKEN_ROUTE),
             revocation_endpoint: issuer.endpoint(Self::REVOCATION_ROUTE),
             introspection_endpoint: issuer.endpoint(Self::INTROSPECTION_ROUTE),
             jwks_uri: issuer.endpoint(Self::JWKS_ROUTE),
             issuer,
+            response_types_supported: ["none"],
             grant_types_supported: grant_types,
             token_endpoint_auth_methods_supported: AuthMethod::ALL,
             revocation_endpoint_auth_methods_supported: AuthMethod::ALL,

@@ -86,7 +86,10 @@ async fn md1_the_metadata_is_at_every_path_that_libraries_try(backend: Backend) 
     let fields = document.json();
     let fields = fields.as_object().unwrap();
     assert!(fields.values().all(|value| value.as_array().is_none_or(|array| !array.is_empty())), "{fields:?}");
-    assert!(!fields.contains_key("response_types_supported"));
+    // MCP clients refuse metadata without these two.
+    assert_eq!(fields["response_types_supported"], serde_json::json!(["none"]));
+    assert!(fields["authorization_endpoint"].as_str().unwrap().ends_with("/oauth/authorize"));
+    assert!(!fields.contains_key("code_challenge_methods_supported"), "there is no authorization code to protect");
     assert_eq!(fields["subject_types_supported"], serde_json::json!(["public"]));
     app.stop().await;
 
@@ -144,11 +147,13 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     let mut names: Vec<_> = metadata.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     let known = [
+        "authorization_endpoint",
         "grant_types_supported",
         "introspection_endpoint",
         "introspection_endpoint_auth_methods_supported",
         "issuer",
         "jwks_uri",
+        "response_types_supported",
         "revocation_endpoint",
         "revocation_endpoint_auth_methods_supported",
         "status_list_aggregation_endpoint",
@@ -162,7 +167,8 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     assert_eq!(path("token_endpoint"), "/oauth/token");
     assert_eq!(app.get(&path("jwks_uri")).await.status, 200);
     assert_eq!(app.get(&path("status_list_aggregation_endpoint")).await.status, 200);
-    for unadvertised in ["/oauth/authorize", "/oauth/register", "/userinfo", "/oauth/device_authorization"] {
+    refuses_every_authorization_request(&app, &path("authorization_endpoint")).await;
+    for unadvertised in ["/oauth/register", "/userinfo", "/oauth/device_authorization"] {
         app.get(unadvertised).await.refused(404, "invalid_request");
         Answer::to(app.request(Method::POST, unadvertised)).await.refused(404, "invalid_request");
     }
@@ -201,6 +207,23 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     let by_assertion = "grant_type=client_credentials&client_id=billing&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion=a.b.c";
     Answer::to(app.token_request(by_assertion)).await.refused(401, "invalid_client");
     Answer::to(app.token_request("grant_type=client_credentials&client_id=billing")).await.refused(401, "invalid_client");
+}
+
+/// The endpoint refuses every response type, also `none`, and never redirects: an open redirect needs only one request that it believes.
+async fn refuses_every_authorization_request(app: &TestApp, path: &str) {
+    let elsewhere = "client_id=billing&redirect_uri=https%3A%2F%2Fevil.example%2Fback&state=%3Cscript%3E";
+    let page = app.get(path).await;
+    for response_type in ["code", "token", "none", "code%20id_token", ""] {
+        let answer = app.get(&format!("{path}?response_type={response_type}&{elsewhere}")).await;
+        assert_eq!((answer.status, answer.header("location")), (400, None), "{response_type}");
+        assert_eq!(answer.body, page.body, "nothing of the request is in the page");
+    }
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+    assert!(page.body.contains("<code>unsupported_response_type</code>"), "{}", page.body);
+    let head = Answer::to(app.request(Method::HEAD, path)).await;
+    assert_eq!((head.status, head.body.as_str()), (400, ""));
+    Answer::to(app.form(path, "response_type=code")).await.refused(405, "invalid_request");
 }
 
 async fn health_reports_liveness_and_readiness(backend: Backend) {

@@ -122,9 +122,17 @@ async fn ad11_a_page_of_another_origin_reads_public_documents_and_nothing_else(b
             assert!(!allowed.contains("authorization"), "{allowed}");
         }
     }
-    for path in
-        ["/oauth/token", "/oauth/revoke", "/oauth/introspect", "/health/live", "/health/ready", "/docs", "/docs/reference.js", "/nowhere"]
-    {
+    for path in [
+        "/oauth/authorize",
+        "/oauth/token",
+        "/oauth/revoke",
+        "/oauth/introspect",
+        "/health/live",
+        "/health/ready",
+        "/docs",
+        "/docs/reference.js",
+        "/nowhere",
+    ] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
             let answer = ask(method.clone(), path).await;
             assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{method} {path}: {answer:?}");

@@ -40,7 +40,7 @@ use crate::{
 pub(crate) use api_docs::{ApiDocs, Demo};
 pub(crate) use policy::Policy;
 
-use oauth::{discovery, introspection, revocation, status_lists, token};
+use oauth::{authorization, discovery, introspection, revocation, status_lists, token};
 
 /// The state of the handlers. Each layer of each request holds a reference, so it is shared and not cloned.
 #[derive(Debug)]
@@ -85,7 +85,8 @@ impl Route {
 
 /// Every route of the public listener except `API_DOCS_ROUTES`. `openapi.yaml` describes all routes of both lists except those below
 /// `/docs/`.
-const ROUTES: [Route; 10] = [
+const ROUTES: [Route; 11] = [
+    Route::get(ServerMetadata::AUTHORIZATION_ROUTE, |method| on(method, authorization::refuse)),
     Route::post(ServerMetadata::TOKEN_ROUTE, Endpoint::Token, |method| on(method, token::token)),
     Route::post(ServerMetadata::REVOCATION_ROUTE, Endpoint::Revocation, |method| on(method, revocation::revoke)),
     Route::post(ServerMetadata::INTROSPECTION_ROUTE, Endpoint::Introspection, |method| on(method, introspection::introspect)),

@@ -1,5 +1,6 @@
 //! The OAuth endpoints: each reads the request, calls the issuer and answers.
 
+pub(super) mod authorization;
 mod client_request;
 pub(super) mod discovery;
 mod form;

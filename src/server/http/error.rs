@@ -83,6 +83,11 @@ impl Failure {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.").with_cause(cause)
     }
 
+    /// A request without credentials (RFC 6749 section 5.2). It depends on the request alone, so a guesser learns nothing from it either.
+    pub(super) fn no_credentials(description: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, description)
+    }
+
     /// A transient fault of this server.
     pub(super) fn unavailable(cause: String) -> Self {
         Self::of(Fault { transient: true, cause })

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestDatabase, on_sqlite, resolved};
+use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestDatabase, as_listed, on_sqlite, resolved};
 
 on_sqlite![
     every_status_that_is_described_is_answered,
@@ -166,6 +166,7 @@ fn every_reference_resolves_and_every_example_of_an_error_is_listed() {
     walk(&DESCRIPTION, &mut errors);
     let catalogue = DESCRIPTION["x-errors"].as_array().unwrap();
     for (code, words) in &errors {
+        let words = as_listed(words, "");
         let words = words.split(" by its id, ").next().unwrap();
         let known = |entry: &Value| {
             entry["code"] == *code && entry["descriptions"].as_array().unwrap().iter().any(|text| text.as_str().unwrap().starts_with(words))

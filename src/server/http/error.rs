@@ -1,6 +1,6 @@
 //! Renders errors as responses.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -25,8 +25,8 @@ use crate::{
 pub(super) struct Failure {
     status: StatusCode,
     code: ErrorCode,
-    /// A fixed text. `None` for a fault of this server, whose text contains the request id instead.
-    description: Option<&'static str>,
+    /// A fixed text, or a refusal's. `None` for a fault of this server, whose text contains the request id instead.
+    description: Option<Cow<'static, str>>,
     /// `Retry-After`, in seconds.
     retry_after: Option<u64>,
     outcome: Outcome,
@@ -38,9 +38,10 @@ pub(super) struct Failure {
 const RETRY_AFTER: u64 = 1;
 
 impl Failure {
-    fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        let (description, cause) = (Some(description), description.to_owned());
-        Self { status, code, description, retry_after: None, outcome: Outcome::Refused, cause }
+    fn new(status: StatusCode, code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+        let description = description.into();
+        let cause = description.clone().into_owned();
+        Self { status, code, description: Some(description), retry_after: None, outcome: Outcome::Refused, cause }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -135,7 +136,7 @@ impl Failure {
     /// Renders the response. A fault of this server shows `request_id` and not its cause.
     pub(super) fn render(self, request_id: &str) -> Response {
         let description = match self.description {
-            Some(description) => description.to_owned(),
+            Some(description) => description.into_owned(),
             None if self.code == ErrorCode::TemporarilyUnavailable => {
                 format!("The server cannot answer now. Try again. The operator can find this request by its id, {request_id}.")
             }

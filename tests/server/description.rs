@@ -12,6 +12,7 @@ on_sqlite![
     every_status_that_is_described_is_answered,
     ad10_the_description_and_its_page_are_served_or_turned_off,
     the_page_works_below_the_path_of_an_issuer,
+    a_browser_that_opens_the_issuers_url_is_sent_to_the_page,
 ];
 
 /// Statuses that other tests cause, because they need a broken database or a delay: 408 in `form`, 500 and 503 in `faults`.
@@ -129,6 +130,32 @@ async fn the_page_works_below_the_path_of_an_issuer(backend: Backend) {
     let form = app.form(token_url, "grant_type=client_credentials").basic_auth(&shop.id, Some(&shop.secret));
     Answer::to(form).await.granted();
     app.get("/docs").await.refused(404, "invalid_request");
+}
+
+async fn a_browser_that_opens_the_issuers_url_is_sent_to_the_page(backend: Backend) {
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let open = async |app: &TestApp, method: Method, path: &str, accept: &str| {
+        Answer::to(app.request(method, path).header("accept", accept)).await
+    };
+    let app = TestApp::start(backend).await;
+    for method in [Method::GET, Method::HEAD] {
+        let answer = open(&app, method, "/", BROWSER).await;
+        assert_eq!((answer.status, answer.header("location"), answer.header("vary")), (307, Some("/docs"), Some("accept")));
+    }
+    for (method, path, accept) in
+        [(Method::GET, "/", "*/*"), (Method::GET, "/", "application/json"), (Method::POST, "/", BROWSER), (Method::GET, "/other", BROWSER)]
+    {
+        open(&app, method, path, accept).await.refused(404, "invalid_request");
+    }
+    let below = TestApp::start_with(TestDatabase::create(backend).await, &[("issuer", "https://example.com/auth")]).await;
+    for path in ["/auth", "/auth/"] {
+        assert_eq!(open(&below, Method::GET, path, BROWSER).await.header("location"), Some("/auth/docs"));
+    }
+    for path in ["/", "/authority", "/auth//"] {
+        open(&below, Method::GET, path, BROWSER).await.refused(404, "invalid_request");
+    }
+    let without = TestApp::start_with(TestDatabase::create(backend).await, &[("api_docs", "false")]).await;
+    open(&without, Method::GET, "/", BROWSER).await.refused(404, "invalid_request");
 }
 
 #[test]

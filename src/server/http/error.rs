@@ -5,12 +5,12 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use super::{App, ROUTES, events::Outcome, paths_of};
+use super::{App, ROUTES, events::Outcome, paths_of, root};
 use crate::{
     protocol::ErrorCode,
     server::{
@@ -200,7 +200,14 @@ fn absent(status: StatusCode, description: &'static str) -> Failure {
     Failure { outcome: Outcome::NotFound, ..Failure::new(status, ErrorCode::InvalidRequest, description) }
 }
 
-pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure {
+pub(super) async fn not_found(State(app): State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    match root::redirect(&app, &method, &uri, &headers) {
+        Some(redirect) => redirect,
+        None => why_not_found(&app, &uri).into_response(),
+    }
+}
+
+fn why_not_found(app: &App, uri: &Uri) -> Failure {
     let path = app.issuer.issuer.path();
     if has_extra_slash(uri.path(), path) {
         return absent(StatusCode::NOT_FOUND, "There is nothing at this path. Remove the extra slash.");

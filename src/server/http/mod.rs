@@ -11,6 +11,7 @@ mod health;
 mod note;
 mod oauth;
 mod policy;
+mod root;
 
 use std::sync::Arc;
 

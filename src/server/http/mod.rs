@@ -38,7 +38,7 @@ use crate::{
     },
 };
 
-pub(crate) use api_docs::{ApiDocs, Demo};
+pub(crate) use api_docs::{ApiDocs, Demo, DemoClient};
 pub(crate) use policy::Policy;
 
 use oauth::{discovery, introspection, revocation, status_lists, token};

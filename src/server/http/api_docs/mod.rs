@@ -1,5 +1,7 @@
 //! The API description, and the page on which developers read it and get their first token. Everything is served from this binary.
 
+mod demo;
+
 use std::sync::{Arc, LazyLock};
 
 use axum::{
@@ -9,8 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     conditional,
@@ -20,6 +21,8 @@ use crate::{
     protocol::{Issuer, ServerMetadata},
     server::document::Document,
 };
+
+pub(crate) use demo::{Demo, DemoClient};
 
 /// The description as written, with the URLs of an issuer without a path.
 const DESCRIPTION: &str = include_str!("../../../../openapi.yaml");
@@ -55,15 +58,6 @@ pub(crate) struct Policy {
     pub(crate) demo: Option<Demo>,
 }
 
-/// The credentials of a demo, which are public.
-#[derive(Debug, Clone)]
-pub(crate) struct Demo {
-    pub(crate) client_id: String,
-    pub(crate) client_secret: SecretString,
-    pub(crate) username: String,
-    pub(crate) password: SecretString,
-}
-
 /// The rendered documents.
 #[derive(Debug)]
 pub(crate) struct ApiDocs {
@@ -89,14 +83,7 @@ impl ApiDocs {
         let yaml = DESCRIPTION
             .replacen("  - url: /\n", &format!("  - url: {}\n", quoted(server)), 1)
             .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {}\n", quoted(&token_url)));
-        let demo = policy.demo.as_ref().map(|demo| {
-            json!({
-                "client_id": demo.client_id, "client_secret": demo.client_secret.expose_secret(),
-                "username": demo.username, "password": demo.password.expose_secret(),
-            })
-        });
-        // In a script element, `<` could end the element (HTML, section 4.12.1.3).
-        let demo = json!(demo).to_string().replace('<', "\\u003c");
+        let demo = Demo::in_a_script_element(policy.demo.as_ref());
         let page = include_str!("page.html").replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{demo}}", &demo);
         Some(Self { json: Document::new(parsed(&yaml).to_string()), yaml: Document::new(yaml), page: page.into() })
     }
@@ -203,8 +190,15 @@ mod tests {
 
     #[test]
     fn demo_credentials_cannot_end_the_script_element() {
-        let demo =
-            Demo { client_id: "</script><script>".to_owned(), client_secret: "a".into(), username: "b".to_owned(), password: "c".into() };
+        let client = |id: &str| DemoClient { id: id.to_owned(), secret: "a".into() };
+        let demo = Demo {
+            app: client("</script><script>"),
+            shop: client("b"),
+            api: "c".to_owned(),
+            username: "d".to_owned(),
+            password: "e".into(),
+            orders: "http://127.0.0.1:9000/orders".to_owned(),
+        };
         let docs = ApiDocs::render(&Policy { served: true, demo: Some(demo) }, &"https://auth.example".parse().unwrap()).unwrap();
         let page = String::from_utf8(docs.page.to_vec()).unwrap();
         assert!(!page.contains("</script><script>") && page.contains("\\u003c/script>"), "{page}");

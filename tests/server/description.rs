@@ -93,7 +93,9 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
             && !page.body.contains("https://")
     );
     assert!(page.body.contains("id=\"demo\">null<"), "no credentials but a demo's stand in it");
-    for file in ["icon.svg", "swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "reference.js"] {
+    for file in
+        ["icon.svg", "swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "protect.js", "snippets.json", "reference.js"]
+    {
         assert!(page.body.contains(&format!("docs/{file}")), "{file}");
         let answer = app.get(&format!("/docs/{file}")).await;
         assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{file}");

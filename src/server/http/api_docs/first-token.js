@@ -141,6 +141,7 @@ function show({ parts, header, claims }) {
   element('next-text').textContent = text
   element('next-command').textContent = command
   for (const id of ['copied', 'next-copied']) element(id).textContent = ''
+  document.dispatchEvent(new CustomEvent('first-token', { detail: claims }))
   element('token').hidden = false
 }
 
@@ -193,7 +194,7 @@ form.addEventListener('submit', async (event) => {
 })
 
 // Makes `button` copy the text of an element.
-function copies(button, from, said, what) {
+export function copies(button, from, said, what) {
   button.addEventListener('click', async () => {
     try {
       await navigator.clipboard.writeText(from.textContent)

@@ -1,6 +1,8 @@
-//! The API description, and the page on which developers read it and get their first token. Everything is served from this binary.
+//! The API description, and the page on which developers read it, get their first token, and see how an API checks it. Everything is served
+//! from this binary.
 
 mod demo;
+mod snippets;
 
 use std::sync::{Arc, LazyLock};
 
@@ -32,11 +34,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The files that the page loads: its own, and Swagger UI.
-static FILES: LazyLock<[(&str, &str, Document); 6]> = LazyLock::new(|| {
+/// The files that the page loads: its own, and Swagger UI. `SNIPPETS` comes on top, which contains the issuer.
+static FILES: LazyLock<[(&str, &str, Document); 7]> = LazyLock::new(|| {
     [
         ("page.css", CSS, Document::new(include_str!("page.css"))),
         ("first-token.js", SCRIPT, Document::new(include_str!("first-token.js"))),
+        ("protect.js", SCRIPT, Document::new(include_str!("protect.js"))),
         ("reference.js", SCRIPT, Document::new(include_str!("reference.js"))),
         ("icon.svg", "image/svg+xml", Document::new(include_str!("icon.svg"))),
         ("swagger-ui.css", CSS, vendored("swagger-ui.css")),
@@ -49,6 +52,9 @@ fn vendored(name: &str) -> Document {
     let file = utoipa_swagger_ui::serve(name, Arc::new(utoipa_swagger_ui::Config::from("")));
     Document::new(Bytes::from_owner(file.ok().flatten().expect("the file is built in").bytes))
 }
+
+/// The file with the snippets.
+const SNIPPETS: &str = "snippets.json";
 
 /// The settings of the description and its page.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +70,7 @@ pub(crate) struct ApiDocs {
     yaml: Document,
     json: Document,
     page: Bytes,
+    snippets: Document,
 }
 
 /// Parses a description.
@@ -85,7 +92,12 @@ impl ApiDocs {
             .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {}\n", quoted(&token_url)));
         let demo = Demo::in_a_script_element(policy.demo.as_ref());
         let page = include_str!("page.html").replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{demo}}", &demo);
-        Some(Self { json: Document::new(parsed(&yaml).to_string()), yaml: Document::new(yaml), page: page.into() })
+        Some(Self {
+            json: Document::new(parsed(&yaml).to_string()),
+            yaml: Document::new(yaml),
+            page: page.into(),
+            snippets: Document::new(snippets::with_issuer(issuer).to_string()),
+        })
     }
 }
 
@@ -126,10 +138,17 @@ pub(super) async fn without_slash() -> Redirect {
 }
 
 /// `GET /docs/{file}`: the files that the page loads.
-pub(super) async fn file(name: Result<Path<String>, PathRejection>, request: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn file(
+    Extension(docs): Extension<Arc<ApiDocs>>,
+    name: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Result<Response, Failure> {
     let is_requested = |known: &str| name.as_ref().is_ok_and(|Path(name)| name == known);
-    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| is_requested(known)) else {
-        return Err(error::nothing_here());
+    let (content_type, document) = if is_requested(SNIPPETS) {
+        ("application/json", &docs.snippets)
+    } else {
+        let file = FILES.iter().find(|(known, ..)| is_requested(known));
+        file.map(|(_, content_type, document)| (*content_type, document)).ok_or_else(error::nothing_here)?
     };
     let mut response = conditional::answer(&request, document, content_type, ALWAYS_REVALIDATE);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -210,5 +229,6 @@ mod tests {
         for (name, _, document) in FILES.iter() {
             assert!(!document.body.is_empty() && include_str!("page.html").contains(&format!("docs/{name}")), "{name}");
         }
+        assert!(include_str!("page.html").contains(&format!("docs/{SNIPPETS}")));
     }
 }

@@ -213,7 +213,7 @@ copies(element('copy-next'), element('next-command'), element('next-copied'), 'T
 function showRoles() {
   const roles = [
     [demo.app.id, ': a trusted app. It gets tokens for itself, which may read orders.'],
-    [demo.shop.id, ': a web shop. Users sign in to it; their tokens may read orders and order.'],
+    [demo.shop.id, ': a web shop. Users sign in to it; their tokens may read and place orders.'],
     [demo.username, ': a user of the web shop.'],
     [demo.api, ': the API, at ' + demo.orders + '. It checks tokens by itself; it is a client too, so that it may ask whether one was revoked.'],
   ]

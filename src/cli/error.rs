@@ -23,6 +23,8 @@ pub(super) enum Error {
     Telemetry(#[from] telemetry::Error),
     #[error("the demo needs a folder for throwaway files: {0}")]
     DemoFolder(io::Error),
+    #[error("the demo's API cannot listen: {0}")]
+    DemoApi(io::Error),
     #[error("signal handlers could not be installed: {0}")]
     Signals(io::Error),
     #[error("standard input cannot be read: {0}")]

@@ -62,7 +62,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a throwaway issuer with a demo resource, app and user, and print requests to paste
+    /// Run a throwaway issuer with an API, three clients and a user, and print requests to paste
     Demo,
     /// Run the server; the first start creates the database, the sealing key and the first signing key
     Serve(serve::Serve),

@@ -42,6 +42,14 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}{more}\"", printable(&cut))
 }
 
+/// A word that may be sent back to the caller that sent it: letters, digits, and what separates them in names. So a page that shows it
+/// unescaped is not changed by it, and a secret in the wrong place does not get into further logs.
+pub(crate) fn plain_word(text: &str) -> Option<&str> {
+    const LIMIT: usize = 64;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".,:/_-".contains(&byte);
+    (text.len() <= LIMIT && text.bytes().all(is_plain) && !may_hold_secret(text)).then_some(text)
+}
+
 /// A `User-Agent`: a text of which each word that may contain a secret is replaced, truncated. A URL with credentials hides it all.
 pub(crate) fn user_agent(text: &str) -> String {
     const LIMIT: usize = 200;
@@ -201,6 +209,19 @@ mod tests {
             assert_eq!(words(&format!("inside `{secret}` of it")), "inside [secret] of it");
         }
         assert_eq!(path(&format!("/a/%{}73w", "25".repeat(20))), (format!("/a/{HIDDEN}"), true), "encoded too often to decode");
+    }
+
+    #[test]
+    fn hd7_only_a_plain_word_is_sent_back() {
+        for plain in ["orders:read", "orders:read,orders:write", "https://orders.example/read", "Read_1.x-y"] {
+            assert_eq!(plain_word(plain), Some(plain));
+        }
+        let escape = "<img/src=x>";
+        let long = "x".repeat(65);
+        for other in [SECRET, &SECRET[..30], &SECRET.to_ascii_lowercase(), &encoded(SECRET), escape, "a'b", "a&b", "a b", "a@b", "ü", &long]
+        {
+            assert_eq!(plain_word(other), None, "{other}");
+        }
     }
 
     #[test]

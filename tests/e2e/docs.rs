@@ -10,14 +10,14 @@ use crate::{
     world::{Process, free_port, program},
 };
 
-struct Demo {
+pub(crate) struct Demo {
     process: Process,
-    origin: String,
+    pub(crate) origin: String,
     folder: TempDir,
 }
 
 impl Demo {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_at(0)
     }
 
@@ -33,7 +33,7 @@ impl Demo {
         Self { process, origin, folder }
     }
 
-    async fn open(&self, width: i64) -> Seen {
+    pub(crate) async fn open(&self, width: i64) -> Seen {
         let seen = Seen::open(&self.origin, &self.folder.path().join(width.to_string())).await;
         seen.wide(width).await;
         seen.intercept().await;
@@ -351,7 +351,7 @@ async fn deaf_to_keys(seen: &Seen) -> Vec<String> {
 }
 
 /// The visible controls that Tab does not reach. Of the choices of one group, it reaches one.
-async fn unreached_by_tab(seen: &Seen) -> Vec<String> {
+pub(crate) async fn unreached_by_tab(seen: &Seen) -> Vec<String> {
     let controls = "window.controls = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex=\"0\"]')]
         .filter(each => each.checkVisibility({ visibilityProperty: true }) && !each.disabled && each.tabIndex >= 0)
         .filter(each => each.type !== 'radio' || each.checked);
@@ -371,7 +371,7 @@ async fn unreached_by_tab(seen: &Seen) -> Vec<String> {
 }
 
 /// The serious and critical findings of axe-core.
-async fn findings_of_axe(seen: &Seen) -> Vec<String> {
+pub(crate) async fn findings_of_axe(seen: &Seen) -> Vec<String> {
     let axe = std::fs::read_to_string(env::var_os("E2E_AXE").expect("tests/e2e/run says where axe-core is")).unwrap();
     seen.evaluate(&format!("{axe}; 0")).await;
     let run = "axe.run(document, { resultTypes: ['violations'] }).then(result => result.violations

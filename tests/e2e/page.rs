@@ -183,6 +183,8 @@ impl Seen {
             "Enter" => (13, Some("\r")),
             "Escape" => (27, None),
             "Tab" => (9, None),
+            "ArrowLeft" => (37, None),
+            "ArrowRight" => (39, None),
             _ => panic!("no story presses {key} yet"),
         };
         let event = |kind| DispatchKeyEventParams::builder().r#type(kind).key(key).code(key).windows_virtual_key_code(code);

@@ -3,5 +3,6 @@
 mod algorithms;
 mod docs;
 mod page;
+mod protect;
 mod web_login;
 mod world;

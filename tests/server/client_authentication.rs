@@ -18,6 +18,7 @@ on_sqlite![
     ca2_two_methods_or_two_client_ids_in_one_request_are_refused,
     ca3_a_client_that_is_restricted_to_one_method_is_refused_with_the_other,
     ca4_a_wrong_or_missing_secret_gets_a_challenge,
+    ca4_a_request_without_credentials_gets_an_answer_that_says_what_is_missing,
     ca5_an_unknown_client_a_wrong_secret_and_a_disabled_client_get_the_same_answer_for_the_same_work,
     ca12_the_basic_header_is_read_strictly,
 ];
@@ -90,6 +91,35 @@ async fn ca4_a_wrong_or_missing_secret_gets_a_challenge(backend: Backend) {
     for answer in answers {
         answer.refused(401, "invalid_client");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic realm="), "{answer:?}");
+    }
+}
+
+/// The answer depends on the request alone: it is the same whether or not the server has a client, and no attempt is counted.
+async fn ca4_a_request_without_credentials_gets_an_answer_that_says_what_is_missing(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let none = "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body.";
+    let ask = async |more: &str| Answer::to(app.token_request(&format!("{BODY}{more}"))).await;
+    for attempt in 0..30 {
+        if attempt == 10 {
+            app.client("billing");
+            app.settle().await;
+        }
+        for (more, description) in [
+            ("", none),
+            ("&client_id=&client_secret=", none),
+            ("&client_secret=wrong", "The parameter client_id is missing."),
+            ("&client_id=&client_secret=wrong", "The parameter client_id is missing."),
+        ] {
+            let answer = ask(more).await;
+            answer.refused(401, "invalid_client");
+            assert_eq!(answer.json()["error_description"], description, "{more}");
+            assert!(answer.header("www-authenticate").unwrap().starts_with("Basic realm="), "{answer:?}");
+        }
+    }
+    // A request that names a client gets the one answer of all failures.
+    for id in ["billing", "unknown"] {
+        let answer = ask(&format!("&client_id={id}")).await;
+        assert_eq!(answer.refused(401, "invalid_client").json()["error_description"], "The client could not be authenticated.", "{id}");
     }
 }
 

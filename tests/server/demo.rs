@@ -43,14 +43,24 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     let taken = TcpListener::bind("127.0.0.1:8080");
     let (mut demo, requests) = demo(folder.path(), temporary.path()).await;
     drop(taken);
-    assert_eq!(requests.len(), 8, "the variables, and seven steps: {:?}", demo.stdout());
-    let [token, jwks, inspected, verified, signed_in, refreshed, signed_out] = &paste(&requests)[..] else { panic!("{requests:?}") };
+    assert_eq!(requests.len(), 12, "the variables, and eleven steps: {:?}", demo.stdout());
+    let [token, listed, refused, jwks, inspected, verified, signed_in, ordered, introspected, refreshed, signed_out] =
+        &paste(&requests)[..]
+    else {
+        panic!("{requests:?}")
+    };
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let kid = header_of(json(token)["access_token"].as_str().unwrap())["kid"].clone();
     assert_eq!(json(jwks)["keys"][0]["kid"], kid);
-    for said in ["https://orders.example", "billing", "orders:read orders:write", "The signature was not verified"] {
+    assert_eq!(json(listed), serde_json::json!([{ "id": 1, "item": "a desk" }]));
+    let refused: Vec<_> = refused.lines().map(|line| json(line)["status"].clone()).collect();
+    assert_eq!(refused, [401, 403]);
+    for said in ["https://orders.example", "billing", "orders:read", "The signature was not verified"] {
         assert!(inspected.contains(said), "{inspected}");
     }
+    assert_eq!(json(ordered), serde_json::json!({ "id": 2, "item": "tea" }));
+    let introspected = json(introspected);
+    assert_eq!((&introspected["active"], &introspected["username"]), (&true.into(), &"alice".into()), "{introspected}");
     assert!(verified.contains("signature") && verified.contains(" ok ") && !verified.contains("FAILED"), "{verified}");
     for answer in [json(signed_in), json(refreshed)] {
         assert!(answer["access_token"].is_string() && answer["refresh_token"].is_string(), "{answer}");
@@ -65,11 +75,41 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     demo.signal("INT");
     assert_eq!(demo.wait().code(), Some(0), "{:?}", demo.stderr());
     let lines: Vec<_> = demo.stderr().into_iter().filter(|line| line.contains("http.status=")).collect();
-    assert_eq!(lines.len(), 8, "a line per request, three of them by `token verify`: {lines:?}");
-    assert!(lines[0].contains("POST /oauth/token") && lines[1].contains("GET /.well-known/jwks.json"), "{lines:?}");
+    let (of_api, of_issuer): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.contains("the API: "));
+    assert_eq!(of_issuer.len(), 11, "a line per request, two of them by the API and three by `token verify`: {lines:?}");
+    assert_eq!(of_api.len(), 4, "{lines:?}");
+    assert!(of_issuer[0].contains("POST /oauth/token") && of_api[0].contains("the API: GET /orders"), "{lines:?}");
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demos_api_takes_a_free_port_if_9080_is_taken_and_refuses_foreign_hosts() {
+    let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    // Perhaps another program has the port already.
+    let taken = TcpListener::bind("127.0.0.1:9080");
+    let (demo, _) = demo(folder.path(), temporary.path()).await;
+    let orders = demo.stdout().iter().find_map(|line| line.strip_prefix("  ORDERS=").map(str::to_owned)).unwrap();
+    assert_ne!(orders, "http://127.0.0.1:9080/orders");
+    drop(taken);
+    let http = reqwest::Client::new();
+    let ask = async |path: &str, host: &str| http.get(format!("{orders}{path}")).header("host", host).send().await.unwrap();
+    let refused = ask("", "localhost").await;
+    assert_eq!((refused.status().as_u16(), refused.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer"));
+    let body: serde_json::Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!(body["status"], 401);
+    assert_eq!(ask("/eyJhbGciOiJub25lIn0", "localhost").await.status(), 401);
+    assert_eq!(ask("", "evil.example").await.status(), 421);
+    assert!(!demo.stderr().iter().any(|line| line.contains("eyJ")), "{:?}", demo.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_demos_that_start_together_do_not_disturb_each_other() {
+    let folders: [TempDir; 4] = std::array::from_fn(|_| TempDir::new().unwrap());
+    let (one, other) = tokio::join!(demo(folders[0].path(), folders[1].path()), demo(folders[2].path(), folders[3].path()));
+    let orders = |demo: &Process| demo.stdout().iter().find(|line| line.starts_with("  ORDERS=")).unwrap().clone();
+    assert_ne!(orders(&one.0), orders(&other.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,13 @@ use std::{collections::BTreeSet, path::Path};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestDatabase, on_sqlite, resolved};
+use crate::support::{Answer, Backend, Credential, DESCRIPTION, TestApp, TestDatabase, as_listed, on_sqlite, resolved};
 
 on_sqlite![
     every_status_that_is_described_is_answered,
     ad10_the_description_and_its_page_are_served_or_turned_off,
     the_page_works_below_the_path_of_an_issuer,
+    a_browser_that_opens_the_issuers_url_is_sent_to_the_page,
 ];
 
 /// Statuses that other tests cause, because they need a broken database or a delay: 408 in `form`, 500 and 503 in `faults`.
@@ -92,7 +93,9 @@ async fn ad10_the_description_and_its_page_are_served_or_turned_off(backend: Bac
             && !page.body.contains("https://")
     );
     assert!(page.body.contains("id=\"demo\">null<"), "no credentials but a demo's stand in it");
-    for file in ["icon.svg", "swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "reference.js"] {
+    for file in
+        ["icon.svg", "swagger-ui.css", "swagger-ui-bundle.js", "page.css", "first-token.js", "protect.js", "snippets.json", "reference.js"]
+    {
         assert!(page.body.contains(&format!("docs/{file}")), "{file}");
         let answer = app.get(&format!("/docs/{file}")).await;
         assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{file}");
@@ -131,6 +134,32 @@ async fn the_page_works_below_the_path_of_an_issuer(backend: Backend) {
     app.get("/docs").await.refused(404, "invalid_request");
 }
 
+async fn a_browser_that_opens_the_issuers_url_is_sent_to_the_page(backend: Backend) {
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let open = async |app: &TestApp, method: Method, path: &str, accept: &str| {
+        Answer::to(app.request(method, path).header("accept", accept)).await
+    };
+    let app = TestApp::start(backend).await;
+    for method in [Method::GET, Method::HEAD] {
+        let answer = open(&app, method, "/", BROWSER).await;
+        assert_eq!((answer.status, answer.header("location"), answer.header("vary")), (307, Some("/docs"), Some("accept")));
+    }
+    for (method, path, accept) in
+        [(Method::GET, "/", "*/*"), (Method::GET, "/", "application/json"), (Method::POST, "/", BROWSER), (Method::GET, "/other", BROWSER)]
+    {
+        open(&app, method, path, accept).await.refused(404, "invalid_request");
+    }
+    let below = TestApp::start_with(TestDatabase::create(backend).await, &[("issuer", "https://example.com/auth")]).await;
+    for path in ["/auth", "/auth/"] {
+        assert_eq!(open(&below, Method::GET, path, BROWSER).await.header("location"), Some("/auth/docs"));
+    }
+    for path in ["/", "/authority", "/auth//"] {
+        open(&below, Method::GET, path, BROWSER).await.refused(404, "invalid_request");
+    }
+    let without = TestApp::start_with(TestDatabase::create(backend).await, &[("api_docs", "false")]).await;
+    open(&without, Method::GET, "/", BROWSER).await.refused(404, "invalid_request");
+}
+
 #[test]
 fn every_error_text_of_the_description_is_in_the_sources() {
     fn read(folder: &Path, into: &mut String) {
@@ -166,6 +195,7 @@ fn every_reference_resolves_and_every_example_of_an_error_is_listed() {
     walk(&DESCRIPTION, &mut errors);
     let catalogue = DESCRIPTION["x-errors"].as_array().unwrap();
     for (code, words) in &errors {
+        let words = as_listed(words, "");
         let words = words.split(" by its id, ").next().unwrap();
         let known = |entry: &Value| {
             entry["code"] == *code && entry["descriptions"].as_array().unwrap().iter().any(|text| text.as_str().unwrap().starts_with(words))

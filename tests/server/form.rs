@@ -8,6 +8,7 @@ use crate::support::{Answer, Backend, TestApp, on_sqlite};
 
 on_sqlite![
     te2_a_body_that_is_not_a_form_is_refused_with_json,
+    te2_an_empty_body_gets_an_answer_that_says_what_is_missing,
     te3_the_content_type_may_have_a_charset,
     te4_a_repeated_parameter_is_refused,
     te5_a_parameter_without_a_value_is_absent,
@@ -31,6 +32,29 @@ async fn te2_a_body_that_is_not_a_form_is_refused_with_json(backend: Backend) {
     Answer::to(request.basic_auth(&client.id, Some(&client.secret))).await.refused(400, "invalid_request");
     let request = app.token_request(BODY).header("content-type", "application/json");
     Answer::to(request.basic_auth(&client.id, Some(&client.secret))).await.refused(400, "invalid_request");
+}
+
+async fn te2_an_empty_body_gets_an_answer_that_says_what_is_missing(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let empty = "The body is empty. Send the parameters in it, as application/x-www-form-urlencoded.";
+    let no_form = "The Content-Type must be application/x-www-form-urlencoded.";
+    let form = "application/x-www-form-urlencoded";
+    for path in ["/oauth/token", "/oauth/revoke", "/oauth/introspect"] {
+        let parameter = if path == "/oauth/token" { "grant_type" } else { "token" };
+        let missing = format!("The parameter {parameter} is missing.");
+        for (content_type, body, description) in
+            [(None, "", empty), (Some("application/json"), "", no_form), (None, "token=x", no_form), (Some(form), "", missing.as_str())]
+        {
+            let mut request = app.request(Method::POST, path).body(body).basic_auth(&client.id, Some(&client.secret));
+            if let Some(content_type) = content_type {
+                request = request.header("content-type", content_type);
+            }
+            let answer = Answer::to(request).await;
+            answer.refused(400, "invalid_request");
+            assert_eq!(answer.json()["error_description"], description, "{path} {content_type:?} {body:?}");
+        }
+    }
 }
 
 async fn te3_the_content_type_may_have_a_charset(backend: Backend) {

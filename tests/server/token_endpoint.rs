@@ -13,6 +13,7 @@ on_sqlite![
     te9_te13_a_success_states_the_granted_scope,
     te10_no_answer_may_be_cached,
     te11_an_error_repeats_nothing_of_the_request,
+    te11_a_scope_token_is_named_if_it_is_plain_and_whether_or_not_it_exists,
     te12_invalid_client_is_401_and_every_other_refusal_is_400,
     te14_a_scope_follows_the_grammar_and_is_case_sensitive,
     an_unknown_path_is_answered_with_json,
@@ -124,6 +125,35 @@ async fn te11_an_error_repeats_nothing_of_the_request(backend: Backend) {
             assert!(!text.contains("evil"), "{text:?}");
         }
         assert!(!format!("{:?}", answer.headers).contains("evil"), "{answer:?}");
+    }
+}
+
+async fn te11_a_scope_token_is_named_if_it_is_plain_and_whether_or_not_it_exists(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.database.resource("https://archive.example", "archive:list", None);
+    let refresh_token = app.sign_in(&shop).await.refresh_token();
+    let asks = [
+        ("grant_type=client_credentials".to_owned(), "This client is not allowed the scope token {}."),
+        (
+            "grant_type=client_credentials&resource=https://orders.example".to_owned(),
+            "This client is not allowed the scope token {} at this resource.",
+        ),
+        (format!("grant_type=refresh_token&refresh_token={refresh_token}"), "The login was not granted the scope token {}."),
+    ];
+    for (form, named) in &asks {
+        let ask = async |scope: &str| {
+            let answer = app.token(&shop, &format!("{form}&scope={scope}")).await;
+            answer.refused(400, "invalid_scope").json()["error_description"].as_str().unwrap().to_owned()
+        };
+        // The first is another resource's, and the others are of no resource: only the name differs.
+        for token in ["archive:list", "archive:none", "orders:read,orders:write"] {
+            assert_eq!(ask(&format!("orders:read+{token}")).await, named.replace("{}", token));
+        }
+        let secret = shop.secret.replace('_', "%5F");
+        for hidden in ["%3Cscript%3E", "a'b", &"x".repeat(65), &shop.secret, &shop.secret[..20], &secret, &refresh_token] {
+            let unnamed = ask(hidden).await;
+            assert!(unnamed.starts_with("The scope exceeds what"), "{hidden}: {unnamed}");
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! Renders errors as responses.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use super::{App, ROUTES, events::Outcome, paths_of};
+use super::{App, ROUTES, events::Outcome, paths_of, root};
 use crate::{
     protocol::ErrorCode,
     server::{
@@ -25,8 +25,8 @@ use crate::{
 pub(super) struct Failure {
     status: StatusCode,
     code: ErrorCode,
-    /// A fixed text. `None` for a fault of this server, whose text contains the request id instead.
-    description: Option<&'static str>,
+    /// A fixed text, or a refusal's. `None` for a fault of this server, whose text contains the request id instead.
+    description: Option<Cow<'static, str>>,
     /// `Retry-After`, in seconds.
     retry_after: Option<u64>,
     outcome: Outcome,
@@ -38,9 +38,10 @@ pub(super) struct Failure {
 const RETRY_AFTER: u64 = 1;
 
 impl Failure {
-    fn new(status: StatusCode, code: ErrorCode, description: &'static str) -> Self {
-        let (description, cause) = (Some(description), description.to_owned());
-        Self { status, code, description, retry_after: None, outcome: Outcome::Refused, cause }
+    fn new(status: StatusCode, code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+        let description = description.into();
+        let cause = description.clone().into_owned();
+        Self { status, code, description: Some(description), retry_after: None, outcome: Outcome::Refused, cause }
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -81,6 +82,11 @@ impl Failure {
     /// Failed client authentication. One answer for every cause, so that a guesser learns nothing from it.
     pub(super) fn invalid_client(cause: String) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, "The client could not be authenticated.").with_cause(cause)
+    }
+
+    /// A request without credentials (RFC 6749 section 5.2). It depends on the request alone, so a guesser learns nothing from it either.
+    pub(super) fn no_credentials(description: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, ErrorCode::InvalidClient, description)
     }
 
     /// A transient fault of this server.
@@ -130,7 +136,7 @@ impl Failure {
     /// Renders the response. A fault of this server shows `request_id` and not its cause.
     pub(super) fn render(self, request_id: &str) -> Response {
         let description = match self.description {
-            Some(description) => description.to_owned(),
+            Some(description) => description.into_owned(),
             None if self.code == ErrorCode::TemporarilyUnavailable => {
                 format!("The server cannot answer now. Try again. The operator can find this request by its id, {request_id}.")
             }
@@ -194,7 +200,14 @@ fn absent(status: StatusCode, description: &'static str) -> Failure {
     Failure { outcome: Outcome::NotFound, ..Failure::new(status, ErrorCode::InvalidRequest, description) }
 }
 
-pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure {
+pub(super) async fn not_found(State(app): State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    match root::redirect(&app, &method, &uri, &headers) {
+        Some(redirect) => redirect,
+        None => why_not_found(&app, &uri).into_response(),
+    }
+}
+
+fn why_not_found(app: &App, uri: &Uri) -> Failure {
     let path = app.issuer.issuer.path();
     if has_extra_slash(uri.path(), path) {
         return absent(StatusCode::NOT_FOUND, "There is nothing at this path. Remove the extra slash.");

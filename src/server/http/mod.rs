@@ -11,6 +11,7 @@ mod health;
 mod note;
 mod oauth;
 mod policy;
+mod root;
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ use crate::{
     },
 };
 
-pub(crate) use api_docs::{ApiDocs, Demo};
+pub(crate) use api_docs::{ApiDocs, Demo, DemoClient};
 pub(crate) use policy::Policy;
 
 use oauth::{authorization, discovery, introspection, revocation, status_lists, token};

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     protocol::ErrorCode,
@@ -30,17 +30,18 @@ pub(crate) enum Error {
 }
 
 /// The error response to a refused request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{description}")]
 pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
-    /// For the developer of the client (RFC 6749 section 5.2). A fixed text: it never repeats what was sent.
-    pub(crate) description: &'static str,
+    /// For the developer of the client (RFC 6749 section 5.2). A fixed text, in which a scope token may stand (`excess`); it repeats nothing
+    /// else of what was sent.
+    pub(crate) description: Cow<'static, str>,
 }
 
 impl Refusal {
     pub(crate) const fn new(code: ErrorCode, description: &'static str) -> Self {
-        Self { code, description }
+        Self { code, description: Cow::Borrowed(description) }
     }
 }
 

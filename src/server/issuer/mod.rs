@@ -4,6 +4,7 @@ mod access_token;
 mod client_credentials;
 mod database_turns;
 mod error;
+mod excess;
 mod introspect;
 mod mint;
 mod mistake;

@@ -3,10 +3,12 @@
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, mint::Subject, mistake, target::Target};
+use super::{
+    Error, Fault, IssuedToken, Refusal, TargetRequest, TokenIssuer, excess::refuse_excess, mint::Subject, mistake, target::Target,
+};
 use crate::{
     clock::Timestamp,
-    protocol::ErrorCode,
+    protocol::{ErrorCode, ScopeToken},
     server::{
         model::{Client, Ending, Login, LoginToken, Standing, TokensSince, User},
         telemetry,
@@ -109,8 +111,10 @@ impl TokenIssuer {
         match &request.scope {
             Some(scope) if *scope <= login.scope => {}
             Some(scope) => {
-                let refusal = Refusal::new(ErrorCode::InvalidScope, "The scope exceeds what the login was granted.");
-                return Err(Error::Explained { refusal, cause: mistake::excess_scope(scope, |token| login.scope.contains(token)) });
+                let granted = |token: &ScopeToken| login.scope.contains(token);
+                let named = |scope_token: &str| format!("The login was not granted the scope token {scope_token}.");
+                let unnamed = "The scope exceeds what the login was granted.";
+                return Err(refuse_excess(scope, granted, named, unnamed, mistake::excess_scope(scope, granted)));
             }
             None => {}
         }

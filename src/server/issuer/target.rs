@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Fault, Refusal, TokenIssuer, mistake};
+use super::{Error, Fault, Refusal, TokenIssuer, excess::refuse_excess, mistake};
 use crate::{
     protocol::{Audience, ErrorCode, Scope, ScopeToken},
     server::model::{Client, Resource},
@@ -63,7 +63,9 @@ impl TokenIssuer {
             Some(scope) if scope <= allowed => scope.clone(),
             Some(scope) => {
                 let cause = mistake::excess_scope_at(scope, allowed, &client.permissions);
-                return Err(refuse_scope("The scope exceeds what this client is allowed at this resource.", cause));
+                let named = |scope_token: &str| format!("This client is not allowed the scope token {scope_token} at this resource.");
+                let unnamed = "The scope exceeds what this client is allowed at this resource.";
+                return Err(refuse_excess(scope, |token| allowed.contains(token), named, unnamed, cause));
             }
             None => allowed.clone(),
         };
@@ -81,7 +83,9 @@ impl TokenIssuer {
 fn resource_of<'a>(client: &'a Client, scope: &Scope) -> Result<(&'a Audience, &'a Scope), Error> {
     let allowed = |token: &ScopeToken| client.permissions.values().any(|allowed| allowed.contains(token));
     if !scope.iter().all(allowed) {
-        return Err(refuse_scope("The scope exceeds what this client is allowed.", mistake::excess_scope(scope, allowed)));
+        let named = |scope_token: &str| format!("This client is not allowed the scope token {scope_token}.");
+        let unnamed = "The scope exceeds what this client is allowed.";
+        return Err(refuse_excess(scope, allowed, named, unnamed, mistake::excess_scope(scope, allowed)));
     }
     // Other resources may own scope tokens of the same names.
     let mut with_all = client.permissions.iter().filter(|(_, allowed)| scope <= *allowed);

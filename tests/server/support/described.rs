@@ -31,6 +31,18 @@ fn is_at(path: &str, described: &str) -> bool {
     described[1..].rsplit('/').all(|described| segments.next().is_some_and(|sent| sent == described || described.starts_with('{')))
 }
 
+/// An error text with a placeholder where the catalogue has one.
+pub(crate) fn as_listed(words: &str, request_id: &str) -> String {
+    let words = words.replace(&format!("by its id, {request_id}."), "by its id, {request_id}.");
+    match words.split_once(" the scope token ") {
+        Some((before, named)) => {
+            let after = if named.ends_with(" at this resource.") { " at this resource." } else { "." };
+            format!("{before} the scope token {{scope_token}}{after}")
+        }
+        None => words,
+    }
+}
+
 /// Compares an answer with the description: its status, headers, type, and error text.
 #[track_caller]
 pub(super) fn hold(method: &str, path: &str, answer: &Answer) {
@@ -54,8 +66,7 @@ pub(super) fn hold(method: &str, path: &str, answer: &Answer) {
     if let Ok(Value::Object(error)) = serde_json::from_str(&answer.body)
         && let (Some(code), Some(words)) = (error.get("error"), error.get("error_description"))
     {
-        let id = answer.header("x-request-id").unwrap_or_default();
-        let words = words.as_str().unwrap().replace(&format!("by its id, {id}."), "by its id, {request_id}.");
+        let words = as_listed(words.as_str().unwrap(), answer.header("x-request-id").unwrap_or_default());
         let catalogue = DESCRIPTION["x-errors"].as_array().unwrap();
         let known = catalogue.iter().any(|entry| {
             let statuses = entry["status"].as_array().unwrap();

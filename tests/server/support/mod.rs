@@ -13,7 +13,7 @@ mod terminal;
 
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
 pub(crate) use database::{Backend, TestDatabase};
-pub(crate) use described::{DESCRIPTION, resolved};
+pub(crate) use described::{DESCRIPTION, as_listed, resolved};
 pub(crate) use fixtures::{at_orders, lifetime};
 pub(crate) use keys::{kids, signing};
 pub(crate) use list::{List, position};

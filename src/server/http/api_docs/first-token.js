@@ -2,7 +2,7 @@
 
 const element = (id) => document.getElementById(id)
 
-// The values of the form fields in a demo; null elsewhere.
+// The clients, the user and the API of a demo; null elsewhere.
 export const demo = JSON.parse(element('demo').textContent)
 
 // The last refresh token that this page received.
@@ -12,7 +12,20 @@ const form = element('first-form')
 
 const forUser = () => form.elements.grant.value === 'password'
 
+// In a demo, the app gets tokens for itself, and users sign in to the web shop.
+let filled = null
+
+function fillClient() {
+  const [id, secret] = [element('client-id'), element('client-secret')]
+  // What the user typed stays.
+  if (filled && (id.value !== filled.id || secret.value !== filled.secret)) return
+  filled = forUser() ? demo.shop : demo.app
+  id.value = filled.id
+  secret.value = filled.secret
+}
+
 function showFields() {
+  if (demo) fillClient()
   for (const field of document.querySelectorAll('.of-user')) field.hidden = !forUser()
   for (const id of ['username', 'password']) element(id).required = forUser()
 }
@@ -102,6 +115,13 @@ function decoded(token) {
   }
 }
 
+// A command for a shell, which sends the token to the API.
+function nextStep(token, claims) {
+  const command = (url) => "curl -sS -H 'Authorization: Bearer " + token + "' " + url
+  if (demo) return ['The API of this demo is at ' + demo.orders + '. Send it the token, from a terminal of this machine:', command(demo.orders)]
+  return ['Send it to the API ' + claims.aud + ', at its own address:', command('ADDRESS_OF_THE_API')]
+}
+
 function show({ parts, header, claims }) {
   element('token-text').replaceChildren(
     ...['header', 'claims', 'signature'].flatMap((name, at) => {
@@ -117,7 +137,11 @@ function show({ parts, header, claims }) {
   element('token-times').textContent =
     'For the API ' + claims.aud + '; issued at ' + time(claims.iat) + ', valid until ' + time(claims.exp) + '.'
   say(element('token-signature'), null, 'Checking...')
-  element('copied').textContent = ''
+  const [text, command] = nextStep(parts.join('.'), claims)
+  element('next-text').textContent = text
+  element('next-command').textContent = command
+  for (const id of ['copied', 'next-copied']) element(id).textContent = ''
+  document.dispatchEvent(new CustomEvent('first-token', { detail: claims }))
   element('token').hidden = false
 }
 
@@ -168,21 +192,43 @@ form.addEventListener('submit', async (event) => {
     clearTimeout(limit)
   }
 })
-element('copy-token').addEventListener('click', async () => {
-  try {
-    await navigator.clipboard.writeText(element('token-text').textContent)
-    say(element('copied'), true, 'Copied.')
-  } catch {
-    // Over http from another machine, or when the user does not allow it.
-    getSelection().selectAllChildren(element('token-text'))
-    say(element('copied'), null, 'The token is selected; copy it now.')
-  }
-})
 
+// Makes `button` copy the text of an element.
+export function copies(button, from, said, what) {
+  button.addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(from.textContent)
+      say(said, true, 'Copied.')
+    } catch {
+      // Over http from another machine, or when the user does not allow it.
+      getSelection().selectAllChildren(from)
+      say(said, null, what + ' is selected; copy it now.')
+    }
+  })
+}
+copies(element('copy-token'), element('token-text'), element('copied'), 'The token')
+copies(element('copy-next'), element('next-command'), element('next-copied'), 'The command')
+
+// Who takes part in the demo, with the names that tokens and logs have.
+function showRoles() {
+  const roles = [
+    [demo.app.id, ': a trusted app. It gets tokens for itself, which may read orders.'],
+    [demo.shop.id, ': a web shop. Users sign in to it; their tokens may read and place orders.'],
+    [demo.username, ': a user of the web shop.'],
+    [demo.api, ': the API, at ' + demo.orders + '. It checks tokens by itself; it is a client too, so that it may ask whether one was revoked.'],
+  ]
+  for (const [name, role] of roles) {
+    const item = document.createElement('li')
+    const title = document.createElement('b')
+    title.textContent = name
+    item.append(title, role)
+    element('demo-roles').append(item)
+  }
+}
+
+element(demo ? 'demo-note' : 'client-note').hidden = false
 if (demo) {
-  element('demo-note').hidden = false
-  element('client-id').value = demo.client_id
-  element('client-secret').value = demo.client_secret
+  showRoles()
   element('username').value = demo.username
   element('password').value = demo.password
 }

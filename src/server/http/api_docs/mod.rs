@@ -1,4 +1,8 @@
-//! The API description, and the page on which developers read it and get their first token. Everything is served from this binary.
+//! The API description, and the page on which developers read it, get their first token, and see how an API checks it. Everything is served
+//! from this binary.
+
+mod demo;
+mod snippets;
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,8 +13,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
 };
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     conditional,
@@ -21,6 +24,8 @@ use crate::{
     server::document::Document,
 };
 
+pub(crate) use demo::{Demo, DemoClient};
+
 /// The description as written, with the URLs of an issuer without a path.
 const DESCRIPTION: &str = include_str!("../../../../openapi.yaml");
 /// Only scripts and styles from this server, no requests to other origins, no framing.
@@ -29,11 +34,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The files that the page loads: its own, and Swagger UI.
-static FILES: LazyLock<[(&str, &str, Document); 6]> = LazyLock::new(|| {
+/// The files that the page loads: its own, and Swagger UI. `SNIPPETS` comes on top, which contains the issuer.
+static FILES: LazyLock<[(&str, &str, Document); 7]> = LazyLock::new(|| {
     [
         ("page.css", CSS, Document::new(include_str!("page.css"))),
         ("first-token.js", SCRIPT, Document::new(include_str!("first-token.js"))),
+        ("protect.js", SCRIPT, Document::new(include_str!("protect.js"))),
         ("reference.js", SCRIPT, Document::new(include_str!("reference.js"))),
         ("icon.svg", "image/svg+xml", Document::new(include_str!("icon.svg"))),
         ("swagger-ui.css", CSS, vendored("swagger-ui.css")),
@@ -47,6 +53,9 @@ fn vendored(name: &str) -> Document {
     Document::new(Bytes::from_owner(file.ok().flatten().expect("the file is built in").bytes))
 }
 
+/// The file with the snippets.
+const SNIPPETS: &str = "snippets.json";
+
 /// The settings of the description and its page.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Policy {
@@ -55,21 +64,13 @@ pub(crate) struct Policy {
     pub(crate) demo: Option<Demo>,
 }
 
-/// The credentials of a demo, which are public.
-#[derive(Debug, Clone)]
-pub(crate) struct Demo {
-    pub(crate) client_id: String,
-    pub(crate) client_secret: SecretString,
-    pub(crate) username: String,
-    pub(crate) password: SecretString,
-}
-
 /// The rendered documents.
 #[derive(Debug)]
 pub(crate) struct ApiDocs {
     yaml: Document,
     json: Document,
     page: Bytes,
+    snippets: Document,
 }
 
 /// Parses a description.
@@ -89,16 +90,14 @@ impl ApiDocs {
         let yaml = DESCRIPTION
             .replacen("  - url: /\n", &format!("  - url: {}\n", quoted(server)), 1)
             .replace(&format!("Url: {}\n", ServerMetadata::TOKEN_ROUTE), &format!("Url: {}\n", quoted(&token_url)));
-        let demo = policy.demo.as_ref().map(|demo| {
-            json!({
-                "client_id": demo.client_id, "client_secret": demo.client_secret.expose_secret(),
-                "username": demo.username, "password": demo.password.expose_secret(),
-            })
-        });
-        // In a script element, `<` could end the element (HTML, section 4.12.1.3).
-        let demo = json!(demo).to_string().replace('<', "\\u003c");
+        let demo = Demo::in_a_script_element(policy.demo.as_ref());
         let page = include_str!("page.html").replace("{{version}}", env!("CARGO_PKG_VERSION")).replace("{{demo}}", &demo);
-        Some(Self { json: Document::new(parsed(&yaml).to_string()), yaml: Document::new(yaml), page: page.into() })
+        Some(Self {
+            json: Document::new(parsed(&yaml).to_string()),
+            yaml: Document::new(yaml),
+            page: page.into(),
+            snippets: Document::new(snippets::with_issuer(issuer).to_string()),
+        })
     }
 }
 
@@ -139,10 +138,17 @@ pub(super) async fn without_slash() -> Redirect {
 }
 
 /// `GET /docs/{file}`: the files that the page loads.
-pub(super) async fn file(name: Result<Path<String>, PathRejection>, request: HeaderMap) -> Result<Response, Failure> {
+pub(super) async fn file(
+    Extension(docs): Extension<Arc<ApiDocs>>,
+    name: Result<Path<String>, PathRejection>,
+    request: HeaderMap,
+) -> Result<Response, Failure> {
     let is_requested = |known: &str| name.as_ref().is_ok_and(|Path(name)| name == known);
-    let Some((_, content_type, document)) = FILES.iter().find(|(known, ..)| is_requested(known)) else {
-        return Err(error::nothing_here());
+    let (content_type, document) = if is_requested(SNIPPETS) {
+        ("application/json", &docs.snippets)
+    } else {
+        let file = FILES.iter().find(|(known, ..)| is_requested(known));
+        file.map(|(_, content_type, document)| (*content_type, document)).ok_or_else(error::nothing_here)?
     };
     let mut response = conditional::answer(&request, document, content_type, ALWAYS_REVALIDATE);
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -203,8 +209,15 @@ mod tests {
 
     #[test]
     fn demo_credentials_cannot_end_the_script_element() {
-        let demo =
-            Demo { client_id: "</script><script>".to_owned(), client_secret: "a".into(), username: "b".to_owned(), password: "c".into() };
+        let client = |id: &str| DemoClient { id: id.to_owned(), secret: "a".into() };
+        let demo = Demo {
+            app: client("</script><script>"),
+            shop: client("b"),
+            api: "c".to_owned(),
+            username: "d".to_owned(),
+            password: "e".into(),
+            orders: "http://127.0.0.1:9000/orders".to_owned(),
+        };
         let docs = ApiDocs::render(&Policy { served: true, demo: Some(demo) }, &"https://auth.example".parse().unwrap()).unwrap();
         let page = String::from_utf8(docs.page.to_vec()).unwrap();
         assert!(!page.contains("</script><script>") && page.contains("\\u003c/script>"), "{page}");
@@ -216,5 +229,6 @@ mod tests {
         for (name, _, document) in FILES.iter() {
             assert!(!document.body.is_empty() && include_str!("page.html").contains(&format!("docs/{name}")), "{name}");
         }
+        assert!(include_str!("page.html").contains(&format!("docs/{SNIPPETS}")));
     }
 }

@@ -142,9 +142,11 @@ async function description() {
   delete parameters.RequestId.example
   // No request of this server uses it, so a form for it would confuse.
   delete spec.components.securitySchemes.oauth2
-  // In a demo, the examples are the demo's own client and user, so that the requests work. Elsewhere there are none, so that trying a request
+  // In a demo, the examples are the web shop, which may use every grant, and its user, so that the requests work. Elsewhere there are none, so that trying a request
   // neither locks out a user who is named like an example nor requests a scope that only the example has.
-  const people = demo ?? { client_id: '', client_secret: '', username: '', password: '' }
+  const people = demo
+    ? { client_id: demo.shop.id, client_secret: demo.shop.secret, username: demo.username, password: demo.password }
+    : { client_id: '', client_secret: '', username: '', password: '' }
   const { username, password, refresh_token } = schemas.TokenRequest.properties
   schemas.ClientId.example = people.client_id
   schemas.ClientSecret.example = people.client_secret
@@ -186,7 +188,7 @@ async function render({ spec, examples }) {
     requestInterceptor: withoutStrayExamples(examples),
     responseInterceptor: rememberLogin,
     onComplete: () => {
-      if (demo) ui.preauthorizeBasic('clientBasic', demo.client_id, demo.client_secret)
+      if (demo) ui.preauthorizeBasic('clientBasic', demo.shop.id, demo.shop.secret)
     },
   })
 }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use axum::{
+    body::{Body, HttpBody},
     extract::Request,
     http::{HeaderMap, header, request::Parts},
 };
@@ -43,7 +44,7 @@ impl ClientRequest {
             // RFC 6749 section 2.3.1: URLs end up in logs, so they must not contain credentials.
             return Err(Failure::invalid_request("Parameters belong in the body, not in the URL."));
         }
-        require_form(&parts)?;
+        require_form(&parts, &body)?;
         let charge = charge(&parts, note.source())?;
         // Credentials in the header are checked before the body is read, so that a wrong secret costs no memory for a body.
         let early = match basic_credentials(&parts.headers) {
@@ -72,7 +73,10 @@ impl ClientRequest {
 }
 
 /// Requires `Content-Type: application/x-www-form-urlencoded`, with any parameters (RFC 6749 appendix B).
-fn require_form(parts: &Parts) -> Result<(), Failure> {
+fn require_form(parts: &Parts, body: &Body) -> Result<(), Failure> {
+    if body.is_end_stream() && !parts.headers.contains_key(header::CONTENT_TYPE) {
+        return Err(Failure::invalid_request("The body is empty. Send the parameters in it, as application/x-www-form-urlencoded."));
+    }
     let mut values = parts.headers.get_all(header::CONTENT_TYPE).iter();
     let essence = values.next().and_then(|value| value.to_str().ok()).and_then(|value| value.split(';').next()).unwrap_or_default();
     if essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") && values.next().is_none() {
@@ -120,7 +124,12 @@ async fn authenticate_by_form(app: &App, form: &Form, note: &RequestNote) -> Res
 /// The credentials in the form, for a request without any in its header.
 fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
     let Some(id) = form.get("client_id") else {
-        return Err(Failure::invalid_client("the request names no client".to_owned()));
+        return Err(Failure::no_credentials(match form.get("client_secret") {
+            Some(_) => "The parameter client_id is missing.",
+            None => {
+                "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body."
+            }
+        }));
     };
     let secret = |text: &str| Proof::Secret { text: text.into(), method: AuthMethod::ClientSecretPost };
     Ok(Credentials { client_id: id.to_owned(), proof: form.get("client_secret").map_or(Proof::None, secret) })

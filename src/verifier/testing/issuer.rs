@@ -63,6 +63,7 @@ impl Issuer {
         let identifier = url.parse::<protocol::Issuer>().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let published = Published {
             keys: vec![IssuerKey::generate()?],
+            signs: None,
             others: Vec::new(),
             generation: 1,
             max_age: Duration::from_secs(600),
@@ -123,8 +124,16 @@ impl Issuer {
     pub fn rotate(&self) -> io::Result<String> {
         let key = IssuerKey::generate()?;
         let kid = key.public.kid().to_owned();
-        self.change(|published| published.keys.push(key));
+        self.change(|published| {
+            published.keys.push(key);
+            published.signs = None;
+        });
         Ok(kid)
+    }
+
+    /// Signs with this one of its keys from now on, until the next [`rotate`](Self::rotate). So a key can be published before it signs.
+    pub fn sign_with(&self, kid: &str) {
+        self.published().signs = Some(kid.to_owned());
     }
 
     /// Stops publishing a key and signing with it. After the last one, the set is empty.
@@ -202,6 +211,12 @@ impl Issuer {
     #[must_use]
     pub fn other_requests(&self) -> u64 {
         self.shared.other_requests.load(Ordering::SeqCst)
+    }
+
+    /// Where the attacker of [hostile tokens](Self::hostile_tokens) publishes its key. A request below this address was caused by a token.
+    #[must_use]
+    pub fn attacker_url(&self) -> String {
+        self.shared.attacker_url("")
     }
 
     /// The paths of these requests, of the first thousand.

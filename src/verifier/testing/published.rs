@@ -81,8 +81,9 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 pub(super) struct Published {
-    /// The last one signs.
     pub(super) keys: Vec<IssuerKey>,
+    /// The id of the key that signs, if it is not the last one.
+    pub(super) signs: Option<String>,
     /// Further entries of the document.
     pub(super) others: Vec<Value>,
     /// Incremented by every change, and used as the `ETag`.
@@ -107,6 +108,13 @@ pub(super) struct IssuerKey {
     pub(super) public: PublicJwk,
 }
 
+impl Published {
+    pub(super) fn signing_key(&self) -> Option<&IssuerKey> {
+        let named = self.signs.as_deref().and_then(|kid| self.keys.iter().find(|key| key.public.kid() == kid));
+        named.or_else(|| self.keys.last())
+    }
+}
+
 impl IssuerKey {
     pub(super) fn generate() -> io::Result<Self> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
@@ -128,12 +136,12 @@ impl Shared {
 
     /// The id of the key that signs.
     pub(super) fn kid(&self) -> String {
-        self.published().keys.last().map(|key| key.public.kid().to_owned()).unwrap_or_default()
+        self.published().signing_key().map(|key| key.public.kid().to_owned()).unwrap_or_default()
     }
 
     /// The key pair that signs.
     pub(super) fn pair(&self) -> io::Result<Arc<RsaKeyPair>> {
-        let pair = self.published().keys.last().map(|key| Arc::clone(&key.pair));
+        let pair = self.published().signing_key().map(|key| Arc::clone(&key.pair));
         pair.ok_or_else(|| io::Error::other("every key of this issuer is withdrawn: `rotate` generates a new one"))
     }
 

@@ -100,6 +100,12 @@ impl<'a> TokenBuilder<'a> {
         self.issuer.sign(self.header_text(), self.claims_text())
     }
 
+    /// The parts that are signed, without a signature.
+    #[must_use]
+    pub fn unsigned(&self) -> String {
+        format!("{}.{}", encode(self.header_text()), encode(self.claims_text()))
+    }
+
     pub(super) fn header_text(&self) -> String {
         Value::Object(self.header.clone()).to_string()
     }

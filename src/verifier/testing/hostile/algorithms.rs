@@ -48,7 +48,7 @@ impl Forger<'_> {
         let pem = pem(der.as_ref(), usize::MAX);
         let lines = pem(der.as_ref(), PEM_LINE);
         let modulus = pair.public_key().modulus().big_endian_without_leading_zero();
-        let jwk = self.issuer.published().keys.last().map(|key| json!(key.public).to_string()).unwrap_or_default();
+        let jwk = self.issuer.published().signing_key().map(|key| json!(key.public).to_string()).unwrap_or_default();
         for (name, secret) in [
             ("DER", der.as_ref()),
             ("PEM", pem.as_bytes()),

@@ -78,6 +78,12 @@ impl Hostile {
     fn new(code: &'static str, name: String, token: String, made_by: MadeBy) -> Self {
         Self { name, in_header: InHeader::of(&token), token, code, made_by }
     }
+
+    /// A valid token of the issuer that lacks the scope which an operation needs.
+    #[must_use]
+    pub fn without_scope(name: String, token: String) -> Self {
+        Self::new("insufficient_scope", name, token, MadeBy::AnotherPurpose)
+    }
 }
 
 /// Collects the hostile tokens.

@@ -104,6 +104,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "interop",
         "operation",
         "packaging",
+        "probe",
         "revocation",
         "rotation",
         "server",

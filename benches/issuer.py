@@ -23,7 +23,7 @@ class Issuer:
         self.environment = {**os.environ, **listen, **settings}
         self.log = pathlib.Path(folder, "log")
         self.process = subprocess.Popen([program, "serve", "--log-format=json"], cwd=folder, env=self.environment, stderr=self.log.open("w"))
-        self.address = self.metrics = None
+        self.address = self.metrics = self.url = None
 
     def wait(self):
         while self.address is None:
@@ -31,7 +31,7 @@ class Issuer:
             events = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
             serving = next((event for event in events if event["message"] == "serving"), None)
             if serving:
-                self.address, self.metrics = serving["listen"], serving["metrics"]
+                self.address, self.metrics, self.url = serving["listen"], serving["metrics"], serving["issuer"]
 
     def run(self, *command):
         done = subprocess.run([self.program, *command], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True)

@@ -24,12 +24,11 @@ use std::{env, error::Error, net::SocketAddr, time::Duration};
 use axum::{
     Form, Router,
     extract::{ConnectInfo, DefaultBodyLimit, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use maud::Markup;
 use sealwright::client::{self, Credentials, Secret, reqwest::Url};
 use serde::Deserialize;
 use serde_json::json;
@@ -69,12 +68,17 @@ struct NewOrder {
     item: String,
 }
 
-async fn home(State(shop): State<Shop>, session: Session) -> Result<Markup, Failure> {
+async fn home(State(shop): State<Shop>, headers: HeaderMap, uri: Uri, session: Session) -> Result<Response, Failure> {
     if !shop.logins.is_signed_in(&session).await? {
-        return Ok(page::sign_in("", None));
+        // A link on another site arrives without the cookie, because that is `Strict`. This page asks again, as a page of this site.
+        let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+        if matches!(site, Some("cross-site" | "same-site")) && uri.query().is_none() {
+            return Ok(([(header::REFRESH, "0; url=/?arrived")], page::go_on("/?arrived")).into_response());
+        }
+        return Ok(page::sign_in("", None).into_response());
     }
     let orders = shop.orders;
-    shop.logins.continue_with(session, async move |user, login| Ok(page::orders(&look(&orders, &user, login).await?))).await
+    shop.logins.continue_with(session, async move |user, login| Ok(page::orders(&look(&orders, &user, login).await?).into_response())).await
 }
 
 async fn sign_in(
@@ -152,20 +156,21 @@ async fn with_headers(mut response: Response) -> Response {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     // Browsers let a `__Host-` cookie go only for one that is `Secure` as well. The session's layer leaves that out.
-    if let Some(cookie) = headers.get_mut(header::SET_COOKIE).filter(|cookie| cookie.as_bytes().starts_with(b"__Host-web-login=;")) {
-        *cookie = HeaderValue::from_static("__Host-web-login=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+    if let Some(cookie) = headers.get_mut(header::SET_COOKIE).filter(|cookie| cookie.as_bytes().starts_with(b"__Host-Http-web-login=;")) {
+        *cookie = HeaderValue::from_static("__Host-Http-web-login=; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=0");
     }
     response
 }
 
 fn app(shop: Shop, store: impl SessionStore + Clone) -> Router {
-    // `__Host-` and `Secure`: no other host, and nothing without TLS, can set or read it. Chromium and Firefox take http://127.0.0.1
-    // for secure, so that it need not be weaker for trying it out, nor behind a proxy on the same machine.
+    // `__Host-Http-` and `Secure`: no other host, no script, and nothing without TLS, can set it (RFC 10017 section 6.1). Browsers that do not know
+    // this prefix know `__Host-`. Chromium and Firefox take http://127.0.0.1 for secure, so that it need not be weaker for trying it out, nor behind
+    // a proxy on the same machine. `Strict`: no request that another site causes carries it.
     let sessions = SessionManagerLayer::new(store)
-        .with_name("__Host-web-login")
+        .with_name("__Host-Http-web-login")
         .with_secure(true)
         .with_http_only(true)
-        .with_same_site(SameSite::Lax)
+        .with_same_site(SameSite::Strict)
         // Each renewal of the token makes it last longer. `with_always_save` would write old tokens over newer ones.
         .with_expiry(Expiry::OnInactivity(time::Duration::hours(8)));
     // A form that another site makes a browser send is refused before anything reads it. Browsers state the origin of a form by

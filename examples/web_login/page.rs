@@ -114,6 +114,11 @@ pub(crate) fn orders(shown: &Orders) -> Markup {
     page("Your orders", false, Some(&shown.name), content)
 }
 
+/// A page that is left at once, by its `Refresh` header.
+pub(crate) fn go_on(path: &str) -> Markup {
+    page("Orders", true, None, html! { section { p { a href=(path) { "Go on to the orders" } } } })
+}
+
 /// A sentence, when there is nothing else to show.
 pub(crate) fn sorry(sentence: &str) -> Markup {
     let content = html! {

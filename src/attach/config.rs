@@ -154,7 +154,7 @@ impl Config {
         let listen = values.parse("listen", |text| text.parse::<ListenAt>().map_err(|error| Some(error.to_string())))?;
         let client = Client::read(&values)?;
         Ok(Self {
-            routes: routes(&values, &listen, &client)?,
+            routes: routes(&values, &listen)?,
             listen,
             socket_mode: values.parse("socket_mode", socket_mode)?,
             client,
@@ -278,14 +278,14 @@ fn socket_mode(text: &str) -> Result<u32, Option<String>> {
     }
 }
 
-fn routes(values: &Values, listen: &ListenAt, client: &Client) -> Result<Routes, Error> {
+fn routes(values: &Values, listen: &ListenAt) -> Result<Routes, Error> {
     let resource = values.parse_if_any("resource", |text| text.parse::<Audience>().map_err(by_rule))?;
     let scope = |text: &str| text.parse::<ScopeToken>().map_err(by_rule);
     let scopes = values.parse_if_any("scope", |text| text.split_ascii_whitespace().map(scope).collect::<Result<BTreeSet<_>, _>>())?;
     let unprotected: bool = values.parse("to_unprotected", boolean)?;
     let reason = |error: RouteError| Some(error.to_string());
     let routes = values.parse("to", |text| text.parse::<Routes>().map_err(reason))?;
-    let complete = routes.with_defaults(&client.id, resource.as_ref(), &scopes.unwrap_or_default());
+    let complete = routes.with_defaults(resource.as_ref(), &scopes.unwrap_or_default());
     let complete = complete.and_then(|routes| routes.protected(unprotected)?.beside(listen));
     let routes = complete.map_err(|error| values.refuse("to", reason(error)))?;
     for secret_file in routes.secret_files() {

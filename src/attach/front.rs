@@ -24,8 +24,8 @@ use crate::{
     clock::Stopwatch,
     server::{
         caller_text,
-        edge::Stopping,
-        process::{Hosts, RequestId, announce_last, answer_or_panic, discard, known_method},
+        edge::{Peer, Stopping},
+        process::{Hosts, RequestId, Unread, announce_last, answer_or_panic, known_method},
         telemetry::{self, ALERT, Noise},
     },
 };
@@ -70,17 +70,20 @@ impl Front {
 
     async fn answer(&self, request: Request, route: Found<'_>, id: &RequestId) -> Result<Response, Failure> {
         let (mut parts, body) = request.into_parts();
-        match self.admit(&mut parts, route) {
+        let (body, unread) = Unread::new(body, &parts);
+        let answer = match self.admit(&mut parts, route) {
             Ok(destination) => {
                 id.put_into(&mut parts.headers);
                 telemetry::pass_on_trace(&mut parts.headers);
                 destination.send(parts, body).await
             }
-            Err(failure) => {
-                discard(body, &parts).await;
-                Err(failure)
-            }
+            Err(failure) => Err(failure),
+        };
+        // One that has stalled sends nothing.
+        if answer.as_ref().is_err_and(|failure| failure.reason != Reason::RequestStalled) {
+            unread.discard().await;
         }
+        answer
     }
 
     /// Checks who sent a request, and makes its path that of the origin.
@@ -99,6 +102,9 @@ impl Front {
         }
         let (prefix, destination) = route.ok_or_else(Failure::no_route)?;
         parts.uri = without(prefix, &parts.uri).ok_or_else(Failure::no_route)?;
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            peer.begin_stream();
+        }
         Ok(destination)
     }
 }
@@ -156,7 +162,7 @@ impl Info {
     }
 }
 
-/// A request without an answer. If it is dropped because the app disconnected, it is counted and logged nevertheless: the origin may have
+/// A request without an answer. If it is dropped because its connection was closed, it is counted and logged nevertheless: the origin may have
 /// received it.
 struct Pending {
     front: Arc<Front>,
@@ -229,7 +235,7 @@ impl Drop for Pending {
 enum Outcome<'a> {
     /// The origin answered, whatever its status.
     Answered,
-    /// The app disconnected before.
+    /// The app disconnected before, or the drain time was over.
     Abandoned,
     Failed(&'a Failure),
 }

@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -19,14 +19,12 @@ pub(super) const MAX_KEPT: usize = 64 * 1024;
 pub(super) struct Repeatable(Option<Arc<Mutex<Arriving>>>);
 
 struct Arriving {
-    /// What has not arrived yet. `None` if it was taken from the sending.
-    rest: Option<Body>,
+    /// What has not arrived yet.
+    rest: Body,
     /// A copy of what has arrived. `None` if there is none.
     copy: Option<Vec<u8>>,
     /// Whether the body has arrived whole.
     ended: bool,
-    /// Wakes the sending that waits for more.
-    waiting: Option<Waker>,
 }
 
 impl fmt::Debug for Arriving {
@@ -42,7 +40,7 @@ impl Repeatable {
             return (Body::empty(), Self(None));
         }
         let fits = body.size_hint().lower() <= MAX_KEPT as u64;
-        let arriving = Arriving { rest: Some(body), copy: fits.then(Vec::new), ended: false, waiting: None };
+        let arriving = Arriving { rest: body, copy: fits.then(Vec::new), ended: false };
         let arriving = Arc::new(Mutex::new(arriving));
         (Body::new(Sending(Arc::clone(&arriving))), Self(Some(arriving)))
     }
@@ -51,20 +49,8 @@ impl Repeatable {
     pub(super) fn again(&self) -> Option<Body> {
         let Some(arriving) = &self.0 else { return Some(Body::empty()) };
         let mut state = lock(arriving);
-        let whole = state.ended || state.rest.as_ref().is_some_and(Body::is_end_stream);
+        let whole = state.ended || state.rest.is_end_stream();
         state.copy.take().filter(|_| whole).map(Body::from)
-    }
-
-    /// What has not arrived of a body whose sending has failed. The sending gets no more of it.
-    pub(super) fn rest(&self) -> Body {
-        let Some(arriving) = &self.0 else { return Body::empty() };
-        let mut state = lock(arriving);
-        let (rest, waiting) = (state.rest.take(), state.waiting.take());
-        drop(state);
-        if let Some(waiting) = waiting {
-            waiting.wake();
-        }
-        rest.unwrap_or_default()
     }
 }
 
@@ -95,34 +81,28 @@ impl Arriving {
 /// The sending of a body while it arrives.
 struct Sending(Arc<Mutex<Arriving>>);
 
-/// The error of a sending whose body is no longer sent.
-#[derive(Debug, thiserror::Error)]
-#[error("the request has failed")]
-struct Withdrawn;
-
 impl HttpBody for Sending {
     type Data = Bytes;
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut state = lock(&self.0);
-        let Some(rest) = &mut state.rest else { return Poll::Ready(Some(Err(axum::Error::new(Withdrawn)))) };
-        let polled = Pin::new(rest).poll_frame(cx);
+        let polled = Pin::new(&mut state.rest).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => state.copy(frame),
             Poll::Ready(Some(Err(_))) => state.copy = None,
             Poll::Ready(None) => state.ended = true,
-            Poll::Pending => state.waiting = Some(cx.waker().clone()),
+            Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.0).rest.as_ref().is_some_and(Body::is_end_stream)
+        lock(&self.0).rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.0).rest.as_ref().map(Body::size_hint).unwrap_or_default()
+        lock(&self.0).rest.size_hint()
     }
 }
 
@@ -210,20 +190,5 @@ mod tests {
         let (first, again) = Repeatable::new(whole(MAX_KEPT + 1));
         assert_eq!(first.collect().await.unwrap().to_bytes().len(), MAX_KEPT + 1, "it is sent once, whole");
         assert!(again.again().is_none());
-    }
-
-    #[tokio::test]
-    async fn gd4_the_rest_of_a_body_whose_sending_has_failed_is_taken_from_it() {
-        let (sender, body) = arrives();
-        let (mut first, again) = Repeatable::new(body);
-        let cut_off = tokio::spawn(async move { first.frame().await });
-        while lock(again.0.as_ref().unwrap()).waiting.is_none() {
-            tokio::task::yield_now().await;
-        }
-        let rest = again.rest();
-        assert!(matches!(cut_off.await.unwrap(), Some(Err(_))), "it does not wait any longer");
-        sender.send(Ok(data("tea"))).await.unwrap();
-        drop(sender);
-        assert_eq!(read(rest).await, "tea");
     }
 }

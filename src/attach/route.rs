@@ -73,9 +73,9 @@ pub(super) enum RouteError {
     )]
     NoResource(Origin),
     #[error(
-        "{one} and {other} would receive the same token, so that each could use it at the other: give them different resources, scopes or clients"
+        "{one} and {other} would receive tokens for the same resource, so that each could use its own at the other, whatever their scopes and clients: give them different resources, or run a process for each"
     )]
-    SharedToken { one: Origin, other: Origin },
+    SharedResource { one: Origin, other: Origin },
 }
 
 /// All routes; at least one.
@@ -96,14 +96,10 @@ impl Routes {
         Ok(Self(routes))
     }
 
-    /// Completes routes that name no resource or no scopes. Refuses two origins that would receive the same token, because each could use it
-    /// at the other (RFC 8707 section 3). So a default for the resource is for one origin; `client` is the client of routes that name none.
-    pub(super) fn with_defaults(
-        mut self,
-        client: &ClientId,
-        resource: Option<&Audience>,
-        scopes: &BTreeSet<ScopeToken>,
-    ) -> Result<Self, RouteError> {
+    /// Completes routes that name no resource or no scopes. Refuses two origins with the same resource, because each could use the token that
+    /// it receives at the other (RFC 8707 section 3): other scopes or another client do not make it a token for another API. So a default for
+    /// the resource is for one origin.
+    pub(super) fn with_defaults(mut self, resource: Option<&Audience>, scopes: &BTreeSet<ScopeToken>) -> Result<Self, RouteError> {
         let several = self.iter().any(|route| route.origin != self.0[0].origin);
         for route in &mut self.0 {
             match &route.resource {
@@ -116,9 +112,9 @@ impl Routes {
             }
         }
         for (at, route) in self.iter().enumerate() {
-            let shares = |other: &&Route| other.origin != route.origin && other.token(client) == route.token(client);
+            let shares = |other: &&Route| other.origin != route.origin && other.resource == route.resource;
             if let Some(other) = self.0[..at].iter().find(shares) {
-                return Err(RouteError::SharedToken { one: other.origin.clone(), other: route.origin.clone() });
+                return Err(RouteError::SharedResource { one: other.origin.clone(), other: route.origin.clone() });
             }
         }
         Ok(self)
@@ -179,14 +175,6 @@ fn is_protected(origin: &Origin) -> bool {
     Url::parse(&origin.to_string()).is_ok_and(|url| url.scheme() == "https" || on_this_machine(&url))
 }
 
-impl Route {
-    /// What decides which token it needs. `client` is the client of routes that name none.
-    fn token<'r>(&'r self, client: &'r ClientId) -> (&'r ClientId, Option<&'r Audience>, &'r BTreeSet<ScopeToken>) {
-        let client = self.client.as_ref().map_or(client, |other| &other.id);
-        (client, self.resource.as_ref(), &self.scopes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,11 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn gd4_two_origins_never_share_a_token() {
+    fn gd4_two_origins_never_share_a_resource() {
         let complete = |text: &str, resource: Option<&str>| {
             let resource: Option<Audience> = resource.map(|resource| resource.parse().unwrap());
             let scopes = ["orders:read".parse().unwrap()].into();
-            text.parse::<Routes>().unwrap().with_defaults(&"billing".parse().unwrap(), resource.as_ref(), &scopes)
+            text.parse::<Routes>().unwrap().with_defaults(resource.as_ref(), &scopes)
         };
         let no_resource = RouteError::NoResource("https://b.example".parse().unwrap());
         for resource in [None, Some("urn:a"), Some("urn:b")] {
@@ -217,15 +205,15 @@ mod tests {
         assert!(one.iter().all(|route| route.resource.as_ref().map(Audience::as_str) == Some("urn:a")), "the same origin");
 
         let a = "/a=https://a.example resource=urn:a";
-        for shared in ["resource=urn:a", "resource=urn:a scope=orders:read", "resource=urn:a client=billing secret-file=/b"] {
+        for shared in ["resource=urn:a", "resource=urn:a scope=orders:write", "resource=urn:a client=other secret-file=/b"] {
             let refused = complete(&format!("{a} /b=https://b.example {shared}"), None).unwrap_err();
-            assert!(matches!(refused, RouteError::SharedToken { .. }), "{shared}: {refused:?}");
+            assert!(matches!(refused, RouteError::SharedResource { .. }), "{shared}: {refused:?}");
         }
-        let order = "/a=https://a.example resource=urn:a scope=x scope=y /b=https://b.example resource=urn:a scope=y scope=x";
-        assert!(matches!(complete(order, None), Err(RouteError::SharedToken { .. })), "the order of scopes does not matter");
-        for different in ["resource=urn:b", "resource=urn:a scope=orders:write", "resource=urn:a client=other secret-file=/b"] {
-            assert!(complete(&format!("{a} /b=https://b.example {different}"), None).is_ok(), "{different}");
-        }
+        assert!(complete(&format!("{a} /b=https://b.example resource=urn:b"), None).is_ok());
+        assert!(
+            complete(&format!("{a} /b=https://a.example resource=urn:a scope=orders:write"), None).is_ok(),
+            "one origin has several tokens"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{failure::Failure, meters::Meters, repeatable::Repeatable};
 use crate::{
     client::{AccessToken, RefusedToken, TokenSource},
     proxy::{ForwardError, Forwarder},
-    server::process::{discard, keep_without_length},
+    server::process::keep_without_length,
 };
 
 /// The origin of a route, and the source of the tokens for it.
@@ -44,17 +44,9 @@ impl Destination {
     /// A redirect is an answer like any other. It is not followed, so the token goes nowhere else.
     pub(super) async fn send(&self, parts: Parts, body: Body) -> Result<Response, Failure> {
         let (body, repeatable) = Repeatable::new(body);
-        let answer = self.send_with_a_token(&parts, body, &repeatable).await;
-        if answer.is_err() {
-            discard(repeatable.rest(), &parts).await;
-        }
-        answer
-    }
-
-    async fn send_with_a_token(&self, parts: &Parts, body: Body, repeatable: &Repeatable) -> Result<Response, Failure> {
         let _unanswered = self.upstream.unanswered.try_acquire().map_err(|_| ForwardError::Full)?;
         let token = self.source.token().await.map_err(|error| Failure::no_token(&error))?;
-        let response = self.forward(parts, body, &token).await?;
+        let response = self.forward(&parts, body, &token).await?;
         let Some(refused) = RefusedToken::of(response.status(), response.headers()) else { return Ok(response) };
         let count = |outcome| self.meters.count_refused_token(self.route, outcome);
         if !refused.permits_repeating(&parts.method) {
@@ -73,7 +65,7 @@ impl Destination {
         };
         drop(response);
         tracing::info!(route = self.route, "the origin refused the token; the request is sent again with another one");
-        let second = self.forward(parts, body, &other).await;
+        let second = self.forward(&parts, body, &other).await;
         count(match &second {
             Ok(response) if RefusedToken::of(response.status(), response.headers()).is_some() => "refused_again",
             Ok(_) => "repeated",

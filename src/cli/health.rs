@@ -61,6 +61,9 @@ struct Answer {
     status: String,
     #[serde(default)]
     reasons: Vec<String>,
+    /// What it lacks although it is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<String>,
 }
 
 impl Health {
@@ -81,7 +84,8 @@ impl Health {
         let url = base + question.path();
         let answer = ask(question, &url, known).await.map_err(|why| Error::NoHealth { url, why })?;
         if answer.status == question.yes() {
-            return self.output.print(&answer, |answer| answer.status.clone());
+            let yes = |answer: &Answer| [std::slice::from_ref(&answer.status), &answer.missing].concat().join("; ");
+            return self.output.print(&answer, yes);
         }
         if self.output.is_json() {
             self.output.print(&answer, |_| String::new())?;
@@ -117,7 +121,7 @@ async fn ask(question: Question, url: &str, known: bool) -> Result<Answer, Strin
     // Status and body must agree: a proxy in between may answer with a page of its own.
     match (status.as_u16(), answer.status.as_str()) {
         (200, status) if status == question.yes() => Ok(answer),
-        (503, _) if question == Question::Ready => Ok(answer),
+        (503, status) if question == Question::Ready && status != question.yes() => Ok(answer),
         _ => Err(node::foreign(status)),
     }
 }

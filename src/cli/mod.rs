@@ -12,6 +12,7 @@ mod completions;
 mod confirmation;
 mod demo;
 mod error;
+mod first_line;
 mod guard;
 mod health;
 mod help;

@@ -1,11 +1,11 @@
 //! Password input of commands: from standard input, or prompted for on a terminal.
 
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::error::Error;
+use super::{error::Error, first_line::first_line};
 use crate::server::model::Password;
 
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub(super) struct PasswordInput {
 }
 
 /// More than any password needs.
-const INPUT_LIMIT: u64 = 64 * 1024;
+const INPUT_LIMIT: usize = 64 * 1024;
 
 impl PasswordInput {
     pub(super) fn read(&self) -> Result<Password, Error> {
@@ -25,13 +25,9 @@ impl PasswordInput {
 }
 
 fn from_standard_input() -> Result<Password, Error> {
-    let mut line = Zeroizing::new(Vec::new());
-    io::stdin().lock().take(INPUT_LIMIT).read_until(b'\n', &mut line).map_err(Error::Input)?;
-    if line.len() as u64 == INPUT_LIMIT {
-        return Err(Error::Password("the password is too long: it has at most 1,024 characters".to_owned()));
-    }
-    let text = std::str::from_utf8(&line).map_err(|_| Error::Password("the password is not UTF-8".to_owned()))?;
-    parse(text.trim_end_matches(['\r', '\n']))
+    let too_long = || Error::Password("the password is too long: it has at most 1,024 characters".to_owned());
+    let line = first_line(INPUT_LIMIT)?.ok_or_else(too_long)?;
+    parse(std::str::from_utf8(&line).map_err(|_| Error::Password("the password is not UTF-8".to_owned()))?)
 }
 
 /// Prompts without echo.

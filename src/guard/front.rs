@@ -28,7 +28,7 @@ use crate::{
     server::{
         caller_text,
         edge::{Charge, MemoryBudget, Peer, Stopping, TrustedProxies},
-        process::{NoAnswer, RequestId, announce_last, answer_within, known_method},
+        process::{NoAnswer, RequestId, Unread, announce_last, answer_within, known_method, why_abandoned},
         telemetry::{self, ALERT, Noise},
     },
     verifier::Claims,
@@ -121,7 +121,14 @@ impl App {
         pending: &Pending,
     ) -> Result<(Response, &'static str), Refusal> {
         let asked = asked?;
-        let charge = charge(&parts, peer.as_ref(), pending.info.source)?;
+        let (body, unread) = Unread::new(body, &parts);
+        let mut charge = match charge(&parts, peer.as_ref(), pending.info.source) {
+            Ok(charge) => Some(charge),
+            Err(refusal) => {
+                discard(&unread, &refusal, None).await;
+                return Err(refusal);
+            }
+        };
         let since = Stopwatch::start();
         let admitting = tokio::time::timeout(TIME_LIMIT, self.gate.admit(&asked, &parts.headers));
         let admitted = admitting.await.unwrap_or(Err(Refusal::NoAnswer(NoAnswer::TookTooLong)));
@@ -131,38 +138,51 @@ impl App {
             Err(refusal) => pending.identify(refusal.claims()),
         }
         let outcome = if matches!(admitted, Ok(None)) { PUBLIC } else { ALLOWED };
-        let response = match &self.mode {
+        let response = match (&self.mode, admitted) {
             // A check has no body that matters.
-            Mode::Gateway(_) => self.allow(admitted?.as_ref(), &parts)?,
-            Mode::Upstream(upstream) => {
-                let claims = match admitted {
-                    Ok(claims) => claims,
-                    Err(refusal) => {
-                        discard(body, &parts, &charge).await;
-                        return Err(refusal);
-                    }
-                };
+            (Mode::Gateway(_), admitted) => return Ok((self.allow(admitted?.as_ref(), &parts)?, outcome)),
+            (Mode::Upstream(upstream), Ok(claims)) => {
                 let address = peer.map_or(pending.info.source, |peer| peer.address);
                 upstream.prepare(&mut parts, address, self.proxies.trust(address.to_canonical()));
                 pending.info.id.put_into(&mut parts.headers);
-                let source = pending.info.source;
-                if let Some(claims) = &claims {
-                    self.headers.set(claims, &mut parts.headers)?;
-                    // From here on, the memory is that of a known caller.
-                    drop(charge);
-                    let until = Timestamp::from_seconds(claims.expires_at());
-                    self.forward(upstream, parts, body, source, Some(until)).await?
-                } else {
-                    // A stranger that holds back its body gives way when the memory is needed.
-                    let wait = charge.wait();
-                    tokio::select! {
-                        response = self.forward(upstream, parts, body, source, None) => response?,
-                        () = wait.evicted() => return Err(Refusal::Exhausted),
-                    }
-                }
+                telemetry::pass_on_trace(&mut parts.headers);
+                self.pass_on(upstream, claims.as_ref(), Request::from_parts(parts, body), pending.info.source, &mut charge).await
             }
+            (Mode::Upstream(_), Err(refusal)) => Err(refusal),
         };
-        Ok((response, outcome))
+        match response {
+            Ok(response) => Ok((response, outcome)),
+            Err(refusal) => {
+                discard(&unread, &refusal, charge.as_ref()).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Forwards an admitted request. Its memory is charged until it is that of a known caller.
+    async fn pass_on(
+        &self,
+        upstream: &Upstream,
+        claims: Option<&Claims>,
+        request: Request,
+        source: IpAddr,
+        charge: &mut Option<Charge>,
+    ) -> Result<Response, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        if let Some(claims) = claims {
+            self.headers.set(claims, &mut parts.headers)?;
+            drop(charge.take());
+            let until = Timestamp::from_seconds(claims.accepted_until());
+            return self.forward(upstream, parts, body, source, Some(until)).await;
+        }
+        let forwarding = self.forward(upstream, parts, body, source, None);
+        let Some(charge) = charge else { return forwarding.await };
+        // A stranger that holds back its body gives way when the memory is needed.
+        let wait = charge.wait();
+        tokio::select! {
+            response = forwarding => response,
+            () = wait.evicted() => Err(Refusal::Exhausted),
+        }
     }
 
     /// The answer that makes a gateway pass on the request with these `parts`. Without claims, its headers are there and empty, so that they
@@ -187,6 +207,9 @@ impl App {
         source: IpAddr,
         until: Option<Timestamp>,
     ) -> Result<Response, Refusal> {
+        if let Some(peer) = parts.extensions.get::<Peer>() {
+            peer.begin_stream();
+        }
         let since = Stopwatch::start();
         let answer = upstream.forward(parts, body, source, until).await;
         self.meters.answered(since.elapsed());
@@ -260,7 +283,7 @@ struct End {
     noise: Option<Noise>,
 }
 
-/// A request without an answer. If it is dropped because the caller disconnected, it is counted and logged nevertheless.
+/// A request without an answer. If it is dropped because its connection was closed, it is counted and logged nevertheless.
 #[derive(Debug)]
 struct Pending {
     app: Arc<App>,
@@ -334,7 +357,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.open {
-            let cause = Some("the caller disconnected".to_owned());
+            let cause = Some(why_abandoned(&self.app.stopping).to_owned());
             // The usual status for this in logs; it is never sent.
             self.record(499, &End { outcome: ABANDONED, cause, noise: Some(Noise::Abandoned) });
         }

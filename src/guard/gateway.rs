@@ -114,7 +114,12 @@ impl Gateway {
             Self::ForwardAuth => described(&mut check.headers, X_FORWARDED_METHOD, X_FORWARDED_URI, FORWARD_AUTH),
             Self::Haproxy => described(&mut check.headers, X_ORIGINAL_METHOD, X_ORIGINAL_URI, HAPROXY),
             Self::Envoy { prefix } => {
-                let path = check.uri.path().strip_prefix(prefix.as_str()).filter(|path| prefix.is_empty() || path.starts_with('/'));
+                let path = check.uri.path().strip_prefix(prefix.as_str());
+                // Of `OPTIONS *`, which any caller can send.
+                if path == Some("*") {
+                    return Err(Undescribed::Invalid);
+                }
+                let path = path.filter(|path| prefix.is_empty() || path.starts_with('/'));
                 let path = path.ok_or_else(|| Undescribed::OtherPrefix(prefix.clone()))?.to_owned();
                 Ok(Asked { method: check.method.clone(), path, query: check.uri.query().map(str::to_owned) })
             }
@@ -222,6 +227,9 @@ mod tests {
         for path in ["/orders", "/checkorders", "/check", "/"] {
             let why = asked(&envoy("/check"), path, &[]).unwrap_err().to_string();
             assert!(why.contains("path_prefix"), "{path}: {why}");
+        }
+        for (gateway, path) in [(envoy("/check"), "/check*"), (envoy(""), "*")] {
+            assert_eq!(asked(&gateway, path, &[]), Err(Undescribed::Invalid));
         }
     }
 

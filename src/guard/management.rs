@@ -38,17 +38,19 @@ async fn metrics(State(management): State<Management>) -> Response {
     process::metrics_answer(encoded)
 }
 
-/// `GET /health/ready`: tokens of every issuer can be checked. Otherwise 503 with the reasons.
+/// `GET /health/ready`: tokens of at least one issuer can be checked. Otherwise 503 with the reasons. An issuer without keys is named in either
+/// case; if one that is down took every guard out of service, the tokens of the others would be refused, too.
 async fn ready(State(Management { app, .. }): State<Management>) -> Response {
-    let mut reasons = Vec::new();
+    let issuers = app.gate.verifier().status().issuers;
+    let count = issuers.len();
+    let missing = issuers.into_iter().filter(|issuer| issuer.keys == KeyAvailability::Missing).map(|issuer| {
+        let why = issuer.last_error.map(|(why, _)| format!(": {why}")).unwrap_or_default();
+        format!("the keys of {} are not available{why}", issuer.issuer)
+    });
+    let missing: Vec<String> = missing.collect();
     if app.stopping.has_begun() {
-        reasons.push("the guard is stopping".to_owned());
+        let stopping = std::iter::once("the guard is stopping".to_owned());
+        return process::readiness(&stopping.chain(missing).collect::<Vec<_>>());
     }
-    for issuer in app.gate.verifier().status().issuers {
-        if issuer.keys == KeyAvailability::Missing {
-            let why = issuer.last_error.map(|(why, _)| format!(": {why}")).unwrap_or_default();
-            reasons.push(format!("the keys of {} are not available{why}", issuer.issuer));
-        }
-    }
-    process::readiness(&reasons)
+    if missing.is_empty() || missing.len() == count { process::readiness(&missing) } else { process::partly_ready(&missing) }
 }

@@ -64,7 +64,8 @@ impl Refusal {
         match self {
             Self::Token { error, .. } | Self::Insufficient(error, _) => error.code(),
             Self::NoRule(_) => "no_rule",
-            Self::Ambiguous(_) => "ambiguous",
+            // What is not HTTP comes from the caller, not from the configuration.
+            Self::Ambiguous(_) | Self::Undescribed(Undescribed::Invalid) => "ambiguous",
             Self::Undescribed(_) => "gateway_misconfigured",
             Self::SentByCaller(_) => "reserved_header",
             Self::Unsettable(_) => "token_too_large",

@@ -2,11 +2,12 @@
 //!
 //! Only the guard may set them. A copy that the caller sent is removed, or refused where the guard cannot remove it.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::value::RawValue;
 
+use super::rules::is_override;
 use crate::{
     proxy::Reserved,
     server::settings::{Error, Setting, Values, setting},
@@ -81,7 +82,7 @@ pub(super) struct TokenHeaders {
 #[error("the value of {0} would be longer than 8,192 bytes: turn this header off if the API does not need it")]
 pub(super) struct Oversized(HeaderName);
 
-/// A header that only the guard may set, and that its answer does not overwrite.
+/// A header that only the guard may set, with another value than that of its answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller sent the header {0}, which only this guard sets")]
 pub(super) struct SentByCaller(HeaderName);
@@ -147,12 +148,15 @@ impl TokenHeaders {
         }
     }
 
-    /// Refuses a request with a header that only the guard may set, unless the guard's answer has a value for it: a gateway replaces the
-    /// caller's by that. Not every gateway replaces it by an empty one (Caddy did not between 2.9 and its advisory GHSA-7r4p-vjf4-gxv4), and
-    /// none replaces `X_Token_Subject`, which is the same header for an API behind CGI, WSGI or Rack.
+    /// Refuses a request with a header that only the guard may set: nothing says that the gateway replaces it. Not every gateway copies all
+    /// headers of the answer, or replaces one by an empty one (Caddy did not between 2.9 and its advisory GHSA-7r4p-vjf4-gxv4), and none
+    /// replaces `X_Token_Subject`, which is the same header for an API behind CGI, WSGI or Rack.
+    ///
+    /// A header that says what `answer` says is true, no matter who sent it. It comes from a gateway that asks again about a request to which
+    /// it has already copied the answer, or from one before it that has a guard as well.
     pub(super) fn refuse_copies(&self, sent: &HeaderMap, answer: &HeaderMap) -> Result<(), SentByCaller> {
-        let is_replaced = |name: &HeaderName| answer.get(name).is_some_and(|value| !value.is_empty());
-        let copy = sent.keys().find(|name| self.reserved.contains(name) && !is_replaced(name));
+        let is_true = |name: &HeaderName| answer.get(name).is_some_and(|value| sent.get_all(name).iter().eq([value]));
+        let copy = sent.keys().find(|name| self.reserved.contains(name) && !is_true(name));
         copy.map_or(Ok(()), |name| Err(SentByCaller(name.clone())))
     }
 }
@@ -175,32 +179,100 @@ fn name(text: &str) -> Option<Option<HeaderName>> {
     (!has_meaning(&name)).then_some(Some(name))
 }
 
-/// Whether a header with this name means something to a gateway, to the guard or to HTTP.
+/// Whether a header with this name means something to a gateway, to the guard, to HTTP or to an API, in any spelling.
 fn has_meaning(name: &HeaderName) -> bool {
-    static OTHERS: [HeaderName; 22] = [
-        header::ACCEPT,
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONNECTION,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_TYPE,
-        header::COOKIE,
-        header::DATE,
-        header::EXPECT,
-        header::FORWARDED,
-        header::HOST,
-        header::LOCATION,
-        header::PROXY_AUTHORIZATION,
-        header::RETRY_AFTER,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        header::VIA,
-        header::WWW_AUTHENTICATE,
+    const NAMES: [&str; 36] = [
+        "authorization",
+        "baggage",
+        "cache-control",
+        "connection",
+        "cookie",
+        "date",
+        "dpop",
+        "early-data",
+        "expect",
+        "forwarded",
+        "from",
+        "host",
+        "keep-alive",
+        "last-event-id",
+        "location",
+        "max-forwards",
+        "origin",
+        "pragma",
+        "priority",
+        "range",
+        "referer",
+        "retry-after",
+        "set-cookie",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "true-client-ip",
+        "upgrade",
+        "user-agent",
+        "via",
+        "www-authenticate",
+        "x-csrf-token",
+        "x-real-ip",
+        "x-requested-with",
     ];
-    const FAMILIES: [&str; 7] = ["x-forwarded-", "x-original-", "x-rewrite-", "x-http-method", "x-guard-", "x-request-id", "x-real-ip"];
-    OTHERS.contains(name) || FAMILIES.iter().any(|family| name.as_str().starts_with(family)) || name.as_str() == "keep-alive"
+    /// How the names of further ones begin.
+    const FAMILIES: [&str; 13] = [
+        "accept",
+        "access-control-",
+        "content-",
+        "grpc-",
+        "if-",
+        "proxy-",
+        "sec-",
+        "x-forwarded-",
+        "x-guard-",
+        "x-http-method",
+        "x-original-",
+        "x-request-id",
+        "x-rewrite-",
+    ];
+    let plain = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte) } else { '-' };
+    let folded: String = name.as_str().bytes().map(plain).collect();
+    NAMES.contains(&folded.as_str()) || FAMILIES.iter().any(|family| folded.starts_with(family)) || is_override(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_has_another_meaning_cannot_name_the_caller() {
+        for text in [
+            "Authorization",
+            "User-Agent",
+            "user_agent",
+            "Range",
+            "Origin",
+            "traceparent",
+            "If-None-Match",
+            "Accept",
+            "Content-Type",
+            "Sec-Fetch-Site",
+            "Path-Info",
+            "SCRIPT_NAME",
+            "Daphne-Root-Path",
+            "X-Method-Override",
+            "X-Original-URL",
+            "X-Forwarded-User",
+            "X-Real-IP",
+            "X-Request-Id",
+            "a b",
+            "",
+        ] {
+            assert_eq!(name(text), None, "{text}");
+        }
+        for text in ["X-User", "X_User", "Remote-User", "X-Token-Subject", "X-Auth-Request-User"] {
+            assert_eq!(name(text), Some(Some(text.parse().unwrap())), "{text}");
+        }
+        assert_eq!(name("off"), Some(None));
+    }
 }

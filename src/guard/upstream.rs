@@ -26,10 +26,17 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// The name under which a WebSocket sleeps until its token expires.
 const UNTIL_EXPIRY: &str = "websocket";
+/// How often the wall clock is checked until then.
+const WALL_CLOCK_CHECK: Duration = Duration::from_secs(30);
 
 /// What a caller can claim about its connection, and only a trusted proxy may.
-const ABOUT_THE_CALLER: [&str; 10] = [
+const ABOUT_THE_CALLER: [&str; 15] = [
+    "cf-connecting-ip",
+    "client-ip",
     "forwarded",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
@@ -40,6 +47,10 @@ const ABOUT_THE_CALLER: [&str; 10] = [
     "x-forwarded-ssl",
     "x-real-ip",
 ];
+
+/// Behind CGI, this is the variable `HTTP_PROXY`, by which many libraries choose the proxy for their own requests (httpoxy). It has no other
+/// meaning.
+const PROXY: HeaderName = HeaderName::from_static("proxy");
 
 /// The settings of a guard that forwards.
 #[derive(Debug, Clone)]
@@ -148,9 +159,12 @@ impl Upstream {
     /// Reads certificates, and blocks meanwhile. `token_headers` are the names that no caller may use.
     pub(super) fn open(policy: UpstreamPolicy, token_headers: Reserved, tls: bool, clock: SharedClock) -> Result<Self, BuildError> {
         let UpstreamPolicy { origin, protocol, extra_ca, concurrent, limits, pass_token } = policy;
-        let options = Options { protocol, reserved: token_headers.clone(), extra_ca, concurrent }.within(connections_behind());
+        let about_the_caller = || ABOUT_THE_CALLER.into_iter().map(HeaderName::from_static);
+        // No caller removes them either, by naming them in `Connection`.
+        let reserved = token_headers.and(about_the_caller());
+        let options = Options { protocol, reserved, extra_ca, concurrent }.within(connections_behind());
         let forwarder = Forwarder::new(origin, limits, options)?;
-        let about_the_caller = Reserved::new(ABOUT_THE_CALLER.into_iter().map(HeaderName::from_static));
+        let about_the_caller = Reserved::new(about_the_caller());
         Ok(Self { forwarder, clock, token_headers, about_the_caller, pass_token, tls })
     }
 
@@ -158,6 +172,7 @@ impl Upstream {
     /// which may be a trusted proxy.
     pub(super) fn prepare(&self, parts: &mut Parts, peer: IpAddr, is_trusted: bool) {
         self.token_headers.remove_from(&mut parts.headers);
+        parts.headers.remove(PROXY);
         if !self.pass_token {
             parts.headers.remove(header::AUTHORIZATION);
         }
@@ -178,7 +193,7 @@ impl Upstream {
         }
     }
 
-    /// Forwards a request of `source`. A WebSocket that it begins ends at the time `until`, at which its token expires.
+    /// Forwards a request of `source`. A WebSocket that it begins ends at the time `until`, from which on its token is refused.
     pub(super) async fn forward(
         &self,
         parts: Parts,
@@ -186,14 +201,22 @@ impl Upstream {
         source: IpAddr,
         until: Option<Timestamp>,
     ) -> Result<Response, ForwardError> {
-        let expiry = |at: Timestamp| -> BoxFuture<'static, ()> {
-            let clock = Arc::clone(&self.clock);
-            Box::pin(async move { clock.sleep_until(UNTIL_EXPIRY, at).await })
-        };
+        let expiry = |end: Timestamp| -> BoxFuture<'static, ()> { Box::pin(reached(Arc::clone(&self.clock), end)) };
         let terms = Terms { source: Some(source_network(source)), until: until.map(expiry) };
         let mut answer = self.forwarder.forward_on(Request::from_parts(parts, body), terms).await?;
         keep_without_length(&mut answer);
         Ok(answer)
+    }
+}
+
+/// Returns at the time `end`. Two clocks count: the monotonic one, which measures the wait, and the wall clock, which jumps when it is set or
+/// when the machine has slept. So neither lets a WebSocket outlive its token.
+async fn reached(clock: SharedClock, end: Timestamp) {
+    let mut left = end.since(clock.now());
+    while !left.is_zero() && clock.now() < end {
+        let part = left.min(WALL_CLOCK_CHECK);
+        clock.sleep_until(UNTIL_EXPIRY, clock.now() + part).await;
+        left -= part;
     }
 }
 
@@ -240,7 +263,7 @@ mod tests {
         headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    const CLAIMED: [(&str, &str); 8] = [
+    const CLAIMED: [(&str, &str); 12] = [
         ("host", "orders.example"),
         ("authorization", "Bearer abc"),
         ("x-token-subject", "admin"),
@@ -249,6 +272,10 @@ mod tests {
         ("x-forwarded-proto", "gopher"),
         ("x_forwarded_for", "203.0.113.2"),
         ("forwarded", "for=203.0.113.3"),
+        ("client-ip", "203.0.113.4"),
+        ("True_Client_Ip", "203.0.113.5"),
+        ("cf-connecting-ip", "203.0.113.6"),
+        ("proxy", "http://admin"),
     ];
 
     #[tokio::test]
@@ -269,7 +296,8 @@ mod tests {
         let got = prepared(false, true, &CLAIMED);
         assert!(got.contains(&("x-forwarded-for".to_owned(), "203.0.113.1, 192.0.2.7".to_owned())), "{got:?}");
         assert!(got.contains(&("x-forwarded-proto".to_owned(), "gopher".to_owned())), "{got:?}");
-        assert!(got.iter().all(|(_, value)| value != "admin" && !value.contains("abc")), "{got:?}");
-        assert!(got.iter().all(|(name, _)| name != "x_forwarded_for"), "{got:?}");
+        assert!(got.contains(&("client-ip".to_owned(), "203.0.113.4".to_owned())), "{got:?}");
+        assert!(got.iter().all(|(_, value)| !value.contains("admin") && !value.contains("abc")), "{got:?}");
+        assert!(got.iter().all(|(name, _)| name != "x_forwarded_for" && name != "true_client_ip"), "{got:?}");
     }
 }

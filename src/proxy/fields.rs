@@ -29,7 +29,7 @@ static HOP_BY_HOP: [HeaderName; 10] = [
 
 /// Fields that `Connection` must not name, because every recipient needs them. A proxy that removed them at a caller's wish would hide from
 /// the upstream who asks, for what, or from where.
-static END_TO_END: [HeaderName; 15] = [
+static END_TO_END: [HeaderName; 17] = [
     AUTHORIZATION,
     CONTENT_ENCODING,
     CONTENT_LENGTH,
@@ -45,6 +45,8 @@ static END_TO_END: [HeaderName; 15] = [
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
 ];
 
 /// Further fields that have no meaning after the body (RFC 9110 section 6.5.1). An upstream that merges trailers into the header would

@@ -1,7 +1,7 @@
-use std::{future, io, sync::Arc};
+use std::{future, io, sync::Arc, time::Duration};
 
 use axum::body::{Body, HttpBody};
-use http::{Request, Response, StatusCode, Version, request::Parts};
+use http::{Extensions, Request, Response, StatusCode, Version, request::Parts};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{
     self,
@@ -20,10 +20,12 @@ use super::{
     request::Prepared,
     reserved::Reserved,
     slots::{Slot, Slots},
+    stream::Answered,
     terms::Terms,
     transfer::{End, Turn},
     upgrade,
 };
+use crate::clock::Stopwatch;
 
 /// Forwards requests to one origin. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -43,7 +45,7 @@ struct Inner {
 
 /// Why an attempt got no answer.
 enum Failure {
-    /// The connection was lost. Usually the upstream had closed it because it was idle, and has not seen the request.
+    /// A connection that had been used before was lost. Usually the upstream had closed it because it was idle, and has not seen the request.
     Lost(ForwardError),
     Final(ForwardError),
 }
@@ -75,13 +77,12 @@ impl Forwarder {
         let Prepared { parts, body, upgrade } = Prepared::new(request, &inner.origin, inner.protocol, &inner.reserved)?;
         let (answer, relay) = inner.send(parts, body, upgrade.is_some(), &slot).await?;
         let (mut head, body) = answer.into_parts();
-        answer::check_size(&head.headers)?;
         let body = if head.status == StatusCode::SWITCHING_PROTOCOLS {
             let asked = upgrade.ok_or_else(upgrade::unexpected)?;
             head = asked.switch(head, inner.limits, slot, terms.until)?;
             Body::new(Absent)
         } else {
-            answer::clean(&mut head)?;
+            answer::clean(&mut head);
             inner.follow(relay, body, slot)
         };
         // The version and what else the connection to the upstream left there is not for the caller.
@@ -97,14 +98,26 @@ impl Inner {
         let pool = self.http1.as_ref().filter(|_| upgrades).unwrap_or(&self.pool);
         // RFC 9110 section 9.2.2: a proxy may repeat a request whose method is safe. A body cannot be repeated, because it is not kept.
         let copy = (parts.method.is_safe() && body.is_end_stream()).then(|| parts.clone());
-        let attempt = match (self.attempt(pool, parts, body, slot).await, copy) {
-            (Err(Failure::Lost(_)), Some(parts)) => self.attempt(pool, parts, Body::empty(), slot).await,
+        let since = Stopwatch::start();
+        let attempt = match (self.attempt(pool, parts, body, slot, Duration::MAX).await, copy) {
+            (Err(Failure::Lost(_)), Some(parts)) => {
+                let left = self.limits.left_after(since.elapsed());
+                self.attempt(pool, parts, Body::empty(), slot, left).await
+            }
             (attempt, _) => attempt,
         };
         attempt.map_err(|(Failure::Lost(error) | Failure::Final(error))| error)
     }
 
-    async fn attempt(&self, pool: &Pool, parts: Parts, body: Body, slot: &Slot) -> Result<(Response<Incoming>, Arc<Relay>), Failure> {
+    /// Sends a request. The head of the answer must be there in the time that is `left`, whatever the other limits say.
+    async fn attempt(
+        &self,
+        pool: &Pool,
+        parts: Parts,
+        body: Body,
+        slot: &Slot,
+        left: Duration,
+    ) -> Result<(Response<Incoming>, Arc<Relay>), Failure> {
         let relay = Arc::new(Relay::new(body, slot.clone()));
         let mut request = Request::from_parts(parts, Upload(Arc::clone(&relay)));
         let mut connection = capture_connection(&mut request);
@@ -115,12 +128,13 @@ impl Inner {
                 Err(_) => ForwardError::TimedOut,
             }
         };
+        let late = async { tokio::time::timeout(left, late).await.unwrap_or(ForwardError::TimedOut) };
         let answered = tokio::select! {
             answer = pool.request(request) => Ok(answer),
             error = late => Err(error),
         };
         let answer = match answered {
-            Ok(answer) => answer.map_err(|error| failure(&error, relay.request.progress().0))?,
+            Ok(answer) => answer.map_err(|error| failure(&error, relay.request.progress().0, has_answered(&connection)))?,
             Err(error) => {
                 if error == ForwardError::TimedOut {
                     // Over HTTP/2, others would wait on it as well.
@@ -129,9 +143,19 @@ impl Inner {
                 return Err(Failure::Final(error));
             }
         };
+        if let Some(answered) = answer.extensions().get::<Answered>() {
+            answered.note();
+        }
         if answer.version() == Version::HTTP_10 {
             // The client would speak HTTP/1.0 on it from now on, in which a body of unknown length cannot be sent: it would send none.
             retire(&connection);
+        }
+        if let Err(error) = answer::check(answer.status(), answer.headers()) {
+            if answer.version() < Version::HTTP_2 {
+                // What another program reads behind its end would be taken for the answer to the next request.
+                retire(&connection);
+            }
+            return Err(Failure::Final(error));
         }
         if relay.request.progress().0 == Turn::Over(End::Unread) {
             // A request may have got the connection before it was retired.
@@ -170,8 +194,17 @@ fn retire(connection: &CaptureConnection) {
     }
 }
 
-/// What an error of the client says about the upstream and the caller.
-fn failure(error: &legacy::Error, request: Turn) -> Failure {
+/// Whether the upstream had answered on the connection of a request before.
+fn has_answered(connection: &CaptureConnection) -> bool {
+    let mut extras = Extensions::new();
+    if let Some(connection) = connection.connection_metadata().as_ref() {
+        connection.get_extras(&mut extras);
+    }
+    extras.get::<Answered>().is_some_and(Answered::get)
+}
+
+/// What an error of the client says about the upstream and the caller. `used` says whether the connection had been used before.
+fn failure(error: &legacy::Error, request: Turn, used: bool) -> Failure {
     if request == Turn::Over(End::Broken) {
         return Failure::Final(BadRequest::Body.into());
     }
@@ -185,7 +218,16 @@ fn failure(error: &legacy::Error, request: Turn) -> Failure {
     }
     let unusable = ForwardError::BadAnswer(chain(error).into());
     match find::<hyper::Error>(error) {
-        Some(error) if !error.is_parse() && !error.is_user() => Failure::Lost(unusable),
+        Some(error) if used && is_loss(error) => Failure::Lost(unusable),
         _ => Failure::Final(unusable),
+    }
+}
+
+/// Whether an error says that the connection has ended, and not that the answer is invalid. Over HTTP/2, the upstream may also have refused
+/// the request without looking at it (RFC 9113 section 8.7).
+fn is_loss(error: &hyper::Error) -> bool {
+    match find::<h2::Error>(error) {
+        Some(error) => error.is_io() || error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)),
+        None => !error.is_parse() && !error.is_user(),
     }
 }

@@ -24,8 +24,18 @@ impl TimeLimits {
     pub(crate) fn quiet(self) -> Duration {
         /// For what the user of this room does before a request is forwarded.
         const BEFORE: Duration = Duration::from_secs(30);
-        let head = self.connect.saturating_mul(2).saturating_add(self.answer);
-        head.max(self.idle).saturating_add(BEFORE)
+        self.head().max(self.idle).saturating_add(BEFORE)
+    }
+
+    /// How long a second attempt to send a request may take to get the head of the answer, if the first one took so long: both together take
+    /// no longer than one may.
+    pub(super) fn left_after(self, first: Duration) -> Duration {
+        self.head().saturating_sub(first)
+    }
+
+    /// For the head of the answer to a request without a body.
+    fn head(self) -> Duration {
+        self.connect.saturating_mul(2).saturating_add(self.answer)
     }
 }
 
@@ -42,6 +52,9 @@ mod tests {
         for (connect, answer, idle) in [(second, hour, second), (second, second, hour), (hour, second, second)] {
             let limits = TimeLimits::new(connect, answer, idle).unwrap();
             assert!(limits.quiet() > connect + connect + answer && limits.quiet() > idle);
+            for first in [Duration::ZERO, second, connect + answer, connect + connect + answer] {
+                assert!(limits.quiet() > first + limits.left_after(first), "a second attempt ends before, too: {first:?}");
+            }
         }
         assert_eq!(TimeLimits::new(Duration::MAX, Duration::MAX, Duration::MAX).unwrap().quiet(), Duration::MAX);
     }

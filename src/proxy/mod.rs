@@ -4,6 +4,8 @@
 //!
 //! A request passes if the upstream must read it as this program does. What two programs read differently is refused: a request whose
 //! length is ambiguous (RFC 9112 section 11.2), one with two hosts, and one whose `Connection` names a field that is for the upstream.
+//! A `Content-Length` beside `Transfer-Encoding` is an exception: the server of this program removes it before this room sees it, reads the
+//! body as chunked, and closes the connection after the answer, as RFC 9112 section 6.3 permits. The upstream gets the chunked body alone.
 //!
 //! What the user of this room does itself: it removes its [`Reserved`] fields from a request before it sets them; it sets `X-Forwarded-For`,
 //! `X-Forwarded-Proto` and `X-Forwarded-Host`, because it knows which proxies it trusts; and it says in [`Terms`] where a request comes from,
@@ -16,7 +18,8 @@
 //!
 //! - Of the trailers of a request, those pass that describe its body: `Content-Digest`, checksums and the like.
 //! - Over HTTP/1.1, trailers reach a caller or an upstream only if the message announces them in `Trailer`, and a caller only if it sent
-//!   `TE: trailers` (RFC 9110 section 6.5.1).
+//!   `TE: trailers` (RFC 9110 section 6.5.1). Where TLS negotiates the version of HTTP, `TE` is sent without `Connection: te`, because the
+//!   version is not known by then.
 //! - Interim answers (1xx) other than 101 end here, and `Expect: 100-continue` is answered by the connection to the caller, once the upstream
 //!   is connected and its body is asked for.
 //! - Connections are upgraded to WebSocket and nothing else, over HTTP/1.1 (RFC 6455), not over HTTP/2 (RFC 8441).

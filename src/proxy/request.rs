@@ -55,8 +55,14 @@ impl Prepared {
         join_cookies(&mut parts);
         set_length(&mut parts, &body, known_length, protocol);
         set_host(&mut parts, host, protocol);
+        // Whether it is sent over HTTP/1.1 in any case. If TLS negotiates the protocol, requests that ask for an upgrade are.
+        let is_http1 = match protocol {
+            Protocol::Http1(_) => true,
+            Protocol::Negotiated => !origin.is_https() || upgrade.is_some(),
+            Protocol::Http2 => false,
+        };
         // RFC 9110 section 10.1.4 wants `te` in HTTP/1.1. Where the protocol is not known yet, it is left out: in HTTP/2 it is invalid.
-        let connection = match (trailers && matches!(protocol, Protocol::Http1(_)), upgrade.is_some()) {
+        let connection = match (trailers && is_http1, upgrade.is_some()) {
             (true, true) => Some("te, upgrade"),
             (true, false) => Some("te"),
             (false, true) => Some("upgrade"),
@@ -137,7 +143,11 @@ fn set_length(parts: &mut Parts, body: &Body, known: Option<u64>, protocol: Prot
         Some(0) if body.is_end_stream() && [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) => {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        // The client sets it for other bodies.
+        // Without leading zeros, by which some programs take a number for an octal one.
+        Some(length) if parts.headers.contains_key(CONTENT_LENGTH) => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        // The client sets it.
         Some(_) => {}
         None => {
             parts.headers.remove(CONTENT_LENGTH);

@@ -11,6 +11,12 @@ impl Reserved {
         Self(names.into_iter().map(|name| name.as_str().to_owned()).collect())
     }
 
+    /// These fields and others.
+    pub(crate) fn and(&self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        let names = names.into_iter().map(|name| name.as_str().to_owned());
+        Self(self.0.iter().cloned().chain(names).collect())
+    }
+
     /// Removes these fields, in every spelling that an upstream may take for them.
     pub(crate) fn remove_from(&self, fields: &mut HeaderMap) {
         let found: Vec<HeaderName> = fields.keys().filter(|name| self.contains(name)).cloned().collect();

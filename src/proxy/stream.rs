@@ -3,6 +3,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,13 +25,28 @@ pub(super) struct UpstreamStream {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     /// Whether there is nothing more to read.
     read: bool,
+    answered: Answered,
+}
+
+/// Whether the upstream has answered a request on a connection. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answered(Arc<AtomicBool>);
+
+impl Answered {
+    pub(super) fn note(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Relaxed)
+    }
 }
 
 impl UpstreamStream {
     pub(super) fn new(stream: TcpStream, write_limit: Duration) -> Self {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_limit));
-        Self { stream: Box::pin(stream), read: false }
+        Self { stream: Box::pin(stream), read: false, answered: Answered::default() }
     }
 
     /// The outcome of writing `len` bytes. An upstream may answer before it has read the request, and close: a write then fails, although the
@@ -46,7 +65,7 @@ fn is_closed(error: &io::Error) -> bool {
 
 impl Connection for UpstreamStream {
     fn connected(&self) -> Connected {
-        TimeoutStream::get_ref(&self.stream).connected()
+        TimeoutStream::get_ref(&self.stream).connected().extra(self.answered.clone())
     }
 }
 

@@ -60,7 +60,7 @@ const fn volume(linked: bool) -> &'static str {
     if linked {
         "; for a Kubernetes volume set defaultMode: 0400, or 0440 with fsGroup"
     } else {
-        "; for a Docker secret set its mode: 0400 and uid"
+        "; Docker Compose mounts the file of a secret as it is on the host, so change it there, and for a secret of Docker Swarm set mode: 0400 and uid"
     }
 }
 

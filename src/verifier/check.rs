@@ -143,7 +143,8 @@ fn check_claims(
     let issued_at = claims.iat.ok_or(Error::MissingClaim("iat"))?;
     passed(Check::Required);
     // RFC 7519 section 4.1.4: the token has expired at `exp` itself. The leeway allows for clocks that differ.
-    if now >= expires_at.saturating_add(expected.leeway) {
+    let accepted_until = expires_at.saturating_add(expected.leeway);
+    if now >= accepted_until {
         return Err(Error::Expired);
     }
     passed(Check::Expiry);
@@ -164,7 +165,7 @@ fn check_claims(
     passed(Check::Scope);
     status(claims.status)?;
     passed(Check::Status);
-    Ok(Claims { issuer, subject, client_id, token_id, issued_at, expires_at, scope, payload })
+    Ok(Claims { issuer, subject, client_id, token_id, issued_at, expires_at, accepted_until, scope, payload })
 }
 
 /// A claim that must be present and not empty.

@@ -21,6 +21,7 @@ pub struct Claims {
     pub(super) token_id: String,
     pub(super) issued_at: i64,
     pub(super) expires_at: i64,
+    pub(super) accepted_until: i64,
     /// Empty if the token has no scope.
     pub(super) scope: String,
     /// The payload as it was signed, for [`custom`](Self::custom).
@@ -30,7 +31,7 @@ pub struct Claims {
 /// Leaves out the API's own claims, which may be personal data.
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { issuer, subject, client_id, token_id, issued_at, expires_at, scope, payload: _ } = self;
+        let Self { issuer, subject, client_id, token_id, issued_at, expires_at, accepted_until: _, scope, payload: _ } = self;
         f.debug_struct("Claims")
             .field("issuer", issuer)
             .field("subject", subject)
@@ -85,6 +86,13 @@ impl Claims {
     #[must_use]
     pub const fn expires_at(&self) -> i64 {
         self.expires_at
+    }
+
+    /// From when on the verifier would refuse the token, in seconds since 1970-01-01T00:00:00Z: its expiry, and the leeway. What goes on for
+    /// longer than a request, such as a WebSocket, should end then.
+    #[must_use]
+    pub const fn accepted_until(&self) -> i64 {
+        self.accepted_until
     }
 
     /// The scope tokens: the texts between single spaces (RFC 6749 section 3.3).

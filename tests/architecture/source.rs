@@ -37,7 +37,7 @@ pub(crate) struct Named {
     pub(crate) line: usize,
 }
 
-/// Every text file below `folder`, without what Cargo builds there.
+/// Every text file below `folder`, without what Cargo builds and npm installs there.
 pub(crate) fn files_under(folder: &str) -> Vec<File> {
     fn gather(folder: &Path, path: &str, found: &mut Vec<File>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -45,7 +45,7 @@ pub(crate) fn files_under(folder: &str) -> Vec<File> {
             let name = entry.file_name().into_string().unwrap();
             let path = format!("{path}/{name}");
             if entry.path().is_dir() {
-                if name != "target" {
+                if name != "target" && name != "node_modules" {
                     gather(&entry.path(), &path, found);
                 }
             } else if let Ok(text) = String::from_utf8(fs::read(entry.path()).unwrap()) {

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use chromiumoxide::cdp::browser_protocol::network::CookieSameSite;
+
 use crate::{
     page::Seen,
     world::{ORDERS, PASSWORD, Process, World, free_port},
@@ -47,6 +49,10 @@ async fn a_user_signs_in_orders_loses_a_permission_stays_signed_in_and_signs_out
     seen.says("Nothing yet.").await;
     seen.type_into("#item", "tea & <b>biscuits</b>").await;
     seen.press_enter_in("#item").await;
+    seen.says("tea & <b>biscuits</b>").await;
+    // A link on another site finds her signed in, although the cookie is `Strict`.
+    seen.page.goto(format!("data:text/html,<a href='{origin}/'>shop</a>")).await.unwrap();
+    seen.click("a").await;
     seen.says("tea & <b>biscuits</b>").await;
     seen.picture("orders", 1200).await;
     seen.picture("orders", 390).await;
@@ -119,15 +125,15 @@ async fn a_user_signs_in_orders_loses_a_permission_stays_signed_in_and_signs_out
 
 /// The page for a request with this cookie.
 async fn page_with(origin: &str, session: &str) -> String {
-    let request = reqwest::Client::new().get(origin).header("cookie", format!("__Host-web-login={session}"));
+    let request = reqwest::Client::new().get(origin).header("cookie", format!("__Host-Http-web-login={session}"));
     request.send().await.unwrap().text().await.unwrap()
 }
 
 /// The session id, which only the browser knows.
 async fn session_of(seen: &Seen) -> Option<String> {
     let cookies = seen.page.get_cookies().await.unwrap();
-    let cookie = cookies.into_iter().find(|cookie| cookie.name == "__Host-web-login")?;
-    assert!(cookie.http_only && cookie.secure && cookie.same_site.is_some(), "{cookie:?}");
+    let cookie = cookies.into_iter().find(|cookie| cookie.name == "__Host-Http-web-login")?;
+    assert!(cookie.http_only && cookie.secure && cookie.same_site == Some(CookieSameSite::Strict), "{cookie:?}");
     Some(cookie.value)
 }
 

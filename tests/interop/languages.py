@@ -279,12 +279,15 @@ def server_faults(library, issuer, token, narrow, other_issuer):
 
 
 def clock_faults(library, issuer, sign):
-    """What the library got wrong about a token of an issuer whose clock is ahead. The first token brings the keys."""
+    """What the library got wrong about tokens of an issuer whose clock differs from the API's. The first token brings the keys."""
     now = lambda ahead: int(time.time()) + ahead
     ahead = lambda: sign({"iat": now(AHEAD_SECONDS), "exp": now(AHEAD_SECONDS) + 600})
-    _, answer = library.ask_in_turn([lambda: sign({}), ahead], issuer)
-    if wrong := fault(answer, 200):
-        yield f"a token of an issuer that is {AHEAD_SECONDS} s ahead: {wrong}"
+    # The API's clock is ahead, or the token was on its way when it expired.
+    expired = lambda: sign({"iat": now(-AHEAD_SECONDS) - 600, "exp": now(-AHEAD_SECONDS)})
+    _, *answers = library.ask_in_turn([lambda: sign({}), ahead, expired], issuer)
+    for what, answer in zip([f"of an issuer that is {AHEAD_SECONDS} s ahead", f"that expired {AHEAD_SECONDS} s ago"], answers):
+        if wrong := fault(answer, 200):
+            yield f"a token {what}: {wrong}"
 
 
 def tally(library, tokens, answers):
@@ -321,16 +324,16 @@ def table(hostile, through):
     def row(title, tokens):
         count = Counter(token["code"] for token in tokens)
         cells = [f"{sum(count[code] for code in codes)} of {sum(total[code] for code in codes)}" for codes in COLUMNS.values()]
-        return f"| {title} | " + " | ".join(cells) + " |"
+        return f"| {title.strip()} | " + " | ".join(cells) + " |"
 
     lines = ["| let through by | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     return lines + [row(f"{library.title} {library.installed}", tokens) for library, tokens in through]
 
 
-def table_of(page):
-    found = re.findall(r"^<!-- measured -->\n((?:\|.*\n)+)", page, re.MULTILINE)
+def table_of(page, mark="measured"):
+    found = re.findall(rf"^<!-- {mark} -->\n((?:\|.*\n)+)", page, re.MULTILINE)
     if len(found) != 1:
-        raise Failure(f"the page has {len(found)} tables behind `<!-- measured -->`, and one is wanted")
+        raise Failure(f"the page has {len(found)} tables behind `<!-- {mark} -->`, and one is wanted")
     return found[0].splitlines()
 
 

@@ -33,7 +33,7 @@ async fn hd9_a_file_with_secrets_that_others_can_read_is_refused_by_every_comman
         let path = database.folder().join(name);
         for mode in [0o644, 0o604, 0o602, 0o666] {
             set_mode(&path, mode);
-            let words = [path.to_str().unwrap(), "can be read or written by others", &format!("{mode:o}"), "chmod 600"];
+            let words = [path.to_str().unwrap(), "can be read or written by others", &format!("{mode:o}"), "chmod 600", "on the host"];
             serve(&database, &[]).failed_saying(&words);
             if !name.starts_with("keys") {
                 sealwright(&database, &["client", "list"]).failed_saying(&words);

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use axum::{Router, http::StatusCode};
+use tokio::net::TcpListener;
+
 use crate::support::{Backend, Finished, Process, TestApp, TestDatabase, command, finish, on_sqlite, write_private};
 
 on_sqlite![op15_health_succeeds_while_the_server_is_ready_and_otherwise_names_the_reason];
@@ -57,4 +60,37 @@ async fn op15_health_asks_the_configured_server_over_tls_below_its_path_and_on_a
     ask(&["--url", &format!("https://127.0.0.1:{port}/issuer")]).failed_saying(&["did not report"]);
     let other_path = ["--listen", &listen, "--issuer", "https://auth.example", "--tls-cert", "tls.pem", "--tls-key", "tls.key"];
     ask(&other_path).failed_saying(&["404", "not that of a sealwright server"]);
+}
+
+/// The URL of a server that gives every request this answer.
+async fn answering(status: StatusCode, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(move || async move { (status, body) });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op15_a_server_is_ready_if_both_the_status_and_the_body_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let health = |url: &str, more: &[&str]| {
+        let mut command = command(folder.path());
+        command.args(["health", "--url", url]).args(more);
+        finish(command)
+    };
+    let (ready, live) = (r#"{"status":"ready"}"#, r#"{"status":"live"}"#);
+    health(&answering(StatusCode::OK, ready).await, &[]).succeeded();
+    health(&answering(StatusCode::OK, live).await, &["--live"]).succeeded();
+    for (status, body, more) in [
+        (StatusCode::SERVICE_UNAVAILABLE, ready, &[][..]),
+        (StatusCode::INTERNAL_SERVER_ERROR, ready, &[]),
+        (StatusCode::ACCEPTED, ready, &[]),
+        (StatusCode::OK, r#"{"status":"not ready"}"#, &[]),
+        (StatusCode::OK, live, &[]),
+        (StatusCode::OK, ready, &["--live"]),
+        (StatusCode::SERVICE_UNAVAILABLE, live, &["--live"]),
+    ] {
+        health(&answering(status, body).await, more).failed_saying(&[status.as_str(), "not that of a sealwright server"]);
+    }
 }

@@ -145,6 +145,86 @@ async fn op16_an_issuer_path_that_a_proxy_removes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn op16_a_path_with_an_extra_slash() {
+    let server = Trapped::start(&["--issuer", "http://localhost:8080/auth"]).await;
+    let missing = "There is nothing at this path.";
+    let extra = "There is nothing at this path. Remove the extra slash.";
+    let paths = [
+        ("/auth/.well-known/jwks.json/", extra),
+        ("/auth//.well-known/jwks.json", extra),
+        ("/auth/.well-known/openid-configuration/", extra),
+        ("/auth/.well-known/oauth-authorization-server//", extra),
+        ("/.well-known/oauth-authorization-server/auth/", extra),
+        ("/auth/oauth/token/", extra),
+        ("//auth//oauth//token", extra),
+        ("/auth/", missing),
+        ("/auth/oauth/tokens/", missing),
+        ("/auth/.well-known/jwks.json%2F", missing),
+    ];
+    // No answer is a redirect: who fetches keys should follow none, and a POST that is redirected often becomes a GET.
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for (path, expected) in paths {
+        for method in [reqwest::Method::GET, reqwest::Method::POST] {
+            let answer = http.request(method.clone(), format!("http://{}{path}", server.addr)).send().await.unwrap();
+            assert_eq!(answer.status(), 404, "{method} {path}");
+            let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            assert_eq!(body["error_description"], expected, "{method} {path}");
+        }
+    }
+    let expected: Vec<_> = paths.iter().flat_map(|(_, expected)| [*expected; 2]).collect();
+    assert_eq!(server.causes(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_method_that_a_path_does_not_serve() {
+    let server = Trapped::start(&[]).await;
+    let (get, post) = ("This path does not support this method. Use GET.", "This path does not support this method. Use POST.");
+    for (method, path, description, allowed) in [
+        ("POST", "/.well-known/jwks.json", get, "GET"),
+        ("PUT", "/.well-known/oauth-authorization-server", get, "GET"),
+        ("POST", "/.well-known/openid-configuration", get, "GET"),
+        ("POST", "/openapi.json", get, "GET"),
+        ("POST", "/health/ready", get, "GET"),
+        ("GET", "/oauth/token", post, "POST"),
+        ("GET", "/oauth/introspect?token=x", post, "POST"),
+        ("PUT", "/oauth/revoke", post, "POST"),
+    ] {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = server.http.request(method.clone(), format!("http://{}{path}", server.addr)).send().await.unwrap();
+        assert_eq!(answer.status(), 405, "{method} {path}");
+        let allow = answer.headers()["allow"].to_str().unwrap().to_owned();
+        assert!(allow.split(',').any(|name| name.trim() == allowed), "{method} {path}: {allow}");
+        let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        assert_eq!(body["error_description"], description, "{method} {path}");
+    }
+}
+
+/// Libraries ask for keys and metadata with other media types than theirs. None gets 406: it would look like an outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_media_type_that_a_document_does_not_have() {
+    let server = Trapped::start(&[]).await;
+    for (path, media_type) in [
+        ("/.well-known/jwks.json", "application/jwk-set+json"),
+        ("/.well-known/oauth-authorization-server", "application/json"),
+        ("/.well-known/openid-configuration", "application/json"),
+    ] {
+        let url = format!("http://{}{path}", server.addr);
+        let length = server.http.get(&url).send().await.unwrap().text().await.unwrap().len();
+        for accept in ["application/json", "application/jwk-set+json", "text/html", "*/*", "none of these"] {
+            let answer = server.http.get(&url).header("accept", accept).send().await.unwrap();
+            let served = answer.headers()["content-type"].to_str().unwrap().to_owned();
+            assert_eq!((answer.status().as_u16(), served.as_str()), (200, media_type), "{path} {accept}");
+        }
+        let head = server.http.head(&url).send().await.unwrap();
+        assert_eq!(
+            (head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()),
+            (200, length.to_string().as_str()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn op16_basic_credentials_whose_base64_is_wrapped_or_missing() {
     use base64::{Engine, prelude::BASE64_STANDARD};
 

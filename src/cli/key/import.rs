@@ -1,5 +1,5 @@
 use std::{
-    io::{self, BufRead, IsTerminal, Read},
+    io::{self, IsTerminal},
     path::PathBuf,
     time::Duration,
 };
@@ -14,6 +14,7 @@ use crate::{
         algorithm::algorithm,
         confirmation::Confirmation,
         error::Error,
+        first_line::first_line,
         output::{Output, positive_duration},
     },
     protocol::Algorithm,
@@ -63,27 +64,16 @@ impl Import {
 
     fn passphrase(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let passphrase = match self.passphrase_stdin {
-            true => first_line()?,
-            false if io::stdin().is_terminal() => from_terminal()?,
+            true => first_line(LONGEST_PASSPHRASE)?,
+            false if io::stdin().is_terminal() => Some(from_terminal()?).filter(|typed| typed.len() <= LONGEST_PASSPHRASE),
             false => return Err(Error::NoPassphrase(self.file.clone())),
         };
-        match passphrase.len() {
-            0 => Err(Error::Passphrase("is empty")),
-            length if length > LONGEST_PASSPHRASE => Err(Error::Passphrase("has more than 1,024 bytes")),
-            _ => Ok(passphrase),
+        match passphrase {
+            None => Err(Error::Passphrase("has more than 1,024 bytes")),
+            Some(passphrase) if passphrase.is_empty() => Err(Error::Passphrase("is empty")),
+            Some(passphrase) => Ok(passphrase),
         }
     }
-}
-
-/// The first line of standard input.
-fn first_line() -> Result<Zeroizing<Vec<u8>>, Error> {
-    // With room for all of it from the start: a vector that grows leaves copies behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST_PASSPHRASE + 2));
-    io::stdin().lock().take(LONGEST_PASSPHRASE as u64 + 2).read_until(b'\n', &mut line).map_err(Error::Input)?;
-    while line.last().is_some_and(|last| [b'\n', b'\r'].contains(last)) {
-        line.pop();
-    }
-    Ok(line)
 }
 
 /// Prompts without echo.

@@ -2,14 +2,14 @@
 
 use std::{
     env,
-    io::{self, BufRead, IsTerminal, Read},
+    io::{self, IsTerminal},
     path::Path,
 };
 
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::error::Error,
+    cli::{error::Error, first_line::first_line},
     client::Secret,
     server::{
         config::{CLIENT_SECRET, USER_PASSWORD},
@@ -56,20 +56,19 @@ impl Credential {
     /// Reads the first line of standard input. On a terminal, asks for it without echo.
     fn read_input(self) -> Result<Zeroizing<String>, Error> {
         let refuse = |why: &str| Err(Error::Credential { what: self.what, why: why.to_owned() });
-        let input = io::stdin();
-        let line = if input.is_terminal() {
-            Zeroizing::new(rpassword::prompt_password(format!("{}: ", self.what)).map_err(Error::Input)?.into_bytes())
+        let line = if io::stdin().is_terminal() {
+            let typed = Zeroizing::new(rpassword::prompt_password(format!("{}: ", self.what)).map_err(Error::Input)?.into_bytes());
+            (typed.len() <= MAX_LEN).then_some(typed)
         } else {
-            // With full capacity from the start, because growing would leave copies in memory.
-            let mut line = Zeroizing::new(Vec::with_capacity(MAX_LEN + 3));
-            input.lock().take(MAX_LEN as u64 + 3).read_until(b'\n', &mut line).map_err(Error::Input)?;
-            line
+            first_line(MAX_LEN)?
         };
-        let Ok(text) = std::str::from_utf8(&line) else { return refuse("standard input is not UTF-8") };
-        match text.trim_end_matches(['\r', '\n']) {
-            "" => refuse("the first line of standard input is empty"),
-            text if text.len() > MAX_LEN => refuse("the first line of standard input is longer than 4096 bytes, the maximum for a secret"),
-            text => Ok(Zeroizing::new(text.to_owned())),
+        let Some(line) = line else {
+            return refuse("the first line of standard input is longer than 4096 bytes, the maximum for a secret");
+        };
+        match std::str::from_utf8(&line) {
+            Err(_) => refuse("standard input is not UTF-8"),
+            Ok("") => refuse("the first line of standard input is empty"),
+            Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         }
     }
 }

@@ -41,4 +41,5 @@ pub(crate) use error::RuleFileError;
 pub(crate) use explanation::Explanation;
 pub(crate) use file::RuleFile;
 pub(crate) use issuer::TrustedIssuer;
+pub(crate) use overrides::is_override;
 pub(crate) use rule_set::Rules;

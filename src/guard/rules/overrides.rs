@@ -1,6 +1,6 @@
 //! Requests that ask the API to take them for other requests than they are.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
 use super::Ambiguous;
@@ -17,16 +17,23 @@ const PARAMETERS: [&str; 4] = ["_method", "x_http_method_override", "x_http_meth
 
 /// Refuses a request with such a header or parameter, whatever its value is.
 pub(super) fn refuse(query: Option<&str>, headers: &HeaderMap) -> Result<(), Ambiguous> {
-    for name in headers.keys() {
-        let is = |known: &&str| is_header(name.as_str(), known);
-        if METHOD_HEADERS.iter().any(is) {
-            return Err(Ambiguous::MethodHeader);
-        }
-        if PATH_HEADERS.iter().any(is) {
-            return Err(Ambiguous::PathHeader);
-        }
+    if let Some(why) = headers.keys().find_map(overridden) {
+        return Err(why);
     }
     query.map_or(Ok(()), check_query)
+}
+
+/// Whether a request with this header is refused.
+pub(crate) fn is_override(header: &HeaderName) -> bool {
+    overridden(header).is_some()
+}
+
+fn overridden(header: &HeaderName) -> Option<Ambiguous> {
+    let is = |known: &&str| is_header(header.as_str(), known);
+    if METHOD_HEADERS.iter().any(is) {
+        return Some(Ambiguous::MethodHeader);
+    }
+    PATH_HEADERS.iter().any(is).then_some(Ambiguous::PathHeader)
 }
 
 /// `X_HTTP_Method_Override` is the same header for an API behind CGI, WSGI or Rack, and `X.HTTP.Method.Override` for one in PHP.
@@ -70,7 +77,7 @@ fn is_parameter(name: &str, known: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
 

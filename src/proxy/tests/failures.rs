@@ -95,33 +95,55 @@ async fn gd2_an_answer_that_is_not_http_is_502() {
     }
 }
 
-#[tokio::test]
-async fn gd2_a_request_whose_connection_is_lost_is_sent_again_only_if_it_is_safe() {
-    let between = Between::new(LONG, Options::default()).await;
+/// Sends a request on a connection on which the upstream has answered another one. Returns both ends.
+async fn ask_on_a_used_connection(between: &Between, request: &str) -> (Wire, Wire) {
     let mut caller = between.ask(GET).await;
     let mut upstream = between.accept().await;
     upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    caller.head().await;
+    caller.send(request).await;
+    upstream.head().await;
+    (caller, upstream)
+}
+
+#[tokio::test]
+async fn gd2_a_request_that_is_lost_on_a_used_connection_is_sent_again_only_if_it_is_safe() {
+    let between = Between::new(LONG, Options::default()).await;
+    let (mut caller, upstream) = ask_on_a_used_connection(&between, GET).await;
     drop(upstream);
     let mut upstream = between.accept().await;
     assert!(upstream.head().await.starts_with("get / "));
     upstream.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
     assert!(caller.head().await.starts_with("http/1.1 204 "));
 
-    caller.send(GET).await;
-    for _ in 0..2 {
-        between.accept().await.head().await;
-    }
+    let (mut caller, upstream) = ask_on_a_used_connection(&between, GET).await;
+    drop(upstream);
+    between.accept().await.head().await;
     assert_eq!(refusal(&mut caller).await.0, "502", "it is sent twice at most");
+    assert!(between.is_left_alone());
 
     for request in [
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi",
         "DELETE / HTTP/1.1\r\nHost: x\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     ] {
-        let mut caller = between.ask(request).await;
-        between.accept().await.head().await;
+        let (mut caller, upstream) = ask_on_a_used_connection(&between, request).await;
+        drop(upstream);
         assert_eq!(refusal(&mut caller).await.0, "502", "{request}");
         assert!(between.is_left_alone(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn gd2_a_request_that_is_lost_on_a_new_connection_is_not_sent_again() {
+    let between = Between::new(LONG, Options::default()).await;
+    for _ in 0..2 {
+        let mut caller = between.ask(GET).await;
+        // It was not idle: the upstream has probably seen the request, and failed.
+        between.accept().await.head().await;
+        assert_eq!(refusal(&mut caller).await.0, "502");
+        assert!(between.is_left_alone());
     }
 }
 

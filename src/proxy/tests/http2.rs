@@ -1,6 +1,11 @@
 //! HTTP/2 on either side, and TLS.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
@@ -191,6 +196,35 @@ async fn gd2_a_request_for_which_an_http_2_upstream_has_no_stream_is_503() {
     }
     let refused = within_a_minute(forwarder.forward(request("POST", Body::from("hello")))).await.unwrap_err();
     assert_eq!((&refused, refused.status().as_u16()), (&ForwardError::Full, 503));
+}
+
+#[tokio::test]
+async fn gd2_an_invalid_answer_over_http_2_is_not_asked_for_twice_and_a_refused_stream_is() {
+    let Between { upstream, forwarder, .. } = Between::new(LONG, Options { protocol: Protocol::Http2, ..Options::default() }).await;
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let arrived = Arc::clone(&seen);
+    tokio::spawn(async move {
+        let mut connection = h2::server::handshake(upstream.accept().await.unwrap().0).await.unwrap();
+        while let Some(Ok((request, mut answer))) = connection.accept().await {
+            let path = request.uri().path().to_owned();
+            let before = arrived.lock().unwrap().contains(&path);
+            // The length of a body that does not follow.
+            let length = if path == "/invalid" { "20" } else { "0" };
+            if path == "/refused" && !before {
+                answer.send_reset(h2::Reason::REFUSED_STREAM);
+            } else {
+                answer.send_response(Response::builder().header("content-length", length).body(()).unwrap(), true).unwrap();
+            }
+            arrived.lock().unwrap().push(path);
+        }
+    });
+    let ask = async |path: &str| {
+        let mut request = request("GET", Body::empty());
+        *request.uri_mut() = path.parse().unwrap();
+        within_a_minute(forwarder.forward(request)).await.map_or_else(|error| error.status(), |answer| answer.status()).as_u16()
+    };
+    assert_eq!((ask("/").await, ask("/invalid").await, ask("/refused").await), (200, 502, 200));
+    assert_eq!(*seen.lock().unwrap(), ["/", "/invalid", "/refused", "/refused"]);
 }
 
 #[tokio::test]

@@ -157,10 +157,31 @@ async fn gd2_a_length_beside_chunked_does_not_reach_the_upstream() {
 }
 
 #[tokio::test]
+async fn gd2_a_length_with_leading_zeros_reaches_the_other_side_without_them() {
+    let between = between().await;
+    for (method, length, forwarded, body) in [("POST", "010", "10", "0123456789"), ("GET", "0002", "2", "{}"), ("POST", "00", "0", "")] {
+        let mut caller = between.ask(&format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}")).await;
+        let mut upstream = between.accept().await;
+        let head = upstream.head().await;
+        assert!(has(&head, &format!("content-length: {forwarded}")) && head.matches("content-length").count() == 1, "{head}");
+        if !body.is_empty() {
+            upstream.receive(body).await;
+        }
+        upstream.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 02\r\n\r\nok").await;
+        let head = caller.head().await;
+        assert!(has(&head, "content-length: 2"), "{head}");
+        caller.receive("ok").await;
+    }
+}
+
+#[tokio::test]
 async fn gd2_an_answer_that_two_programs_may_read_differently_is_502() {
     let between = between().await;
     for head in [
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        // Complete for one of the readers.
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\n",

@@ -104,6 +104,9 @@ async fn gd2_an_upgraded_connection_on_which_nothing_moves_is_closed() {
 #[tokio::test]
 async fn gd2_without_tls_a_negotiated_protocol_is_http_1_and_upgrades() {
     let between = Between::new(LONG, Options { protocol: Protocol::Negotiated, ..Options::default() }).await;
+    let _caller = between.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: TE\r\nTE: trailers\r\n\r\n").await;
+    let head = between.accept().await.head().await;
+    assert!(head.contains("\r\nte: trailers\r\n") && head.contains("\r\nconnection: te\r\n"), "{head}");
     let mut caller = between.ask(WEBSOCKET).await;
     let mut upstream = between.accept().await;
     assert!(upstream.head().await.contains("\r\nupgrade: websocket\r\n"));

@@ -21,6 +21,9 @@ use crate::clock::Stopwatch;
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(20);
 /// For how long a connection without a request counts as new.
 const NEW: Duration = Duration::from_secs(1);
+/// For how long it counts as just accepted, from when it is served: its first request is usually there by then, or arrives in a round trip.
+/// Short, because others may wait meanwhile.
+const JUST_ACCEPTED: Duration = Duration::from_millis(100);
 /// Time limit for the headers of an HTTP/1.1 request, from their first byte.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection that was ordered to end may take.
@@ -45,8 +48,11 @@ pub(super) enum Order {
 pub(super) struct Activity {
     pub(super) source: IpAddr,
     clock: Stopwatch,
-    traffic: Traffic,
-    opened: u64,
+    /// What the requests of its listener are like.
+    listener: Traffic,
+    pub(super) opened: u64,
+    /// When its task began to serve it; `u64::MAX` before.
+    pub(super) served_since: AtomicU64,
     /// When the last request ended, or the first of those under way began; with streams, also when one last made progress.
     pub(super) changed: AtomicU64,
     under_way: AtomicU32,
@@ -54,6 +60,8 @@ pub(super) struct Activity {
     partial_since: AtomicU64,
     requested: AtomicBool,
     http2: AtomicBool,
+    /// Whether one of its requests has been passed on.
+    streams: AtomicBool,
     upgraded: AtomicBool,
     /// Whether its next answer is the last one.
     last: AtomicBool,
@@ -64,18 +72,19 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new(source: IpAddr, clock: Stopwatch, traffic: Traffic) -> Self {
-        let now = millis(clock.elapsed());
+    pub(super) fn new(source: IpAddr, clock: Stopwatch, now: u64, listener: Traffic) -> Self {
         Self {
             source,
             clock,
-            traffic,
+            listener,
             opened: now,
+            served_since: AtomicU64::new(u64::MAX),
             changed: AtomicU64::new(now),
             under_way: AtomicU32::new(0),
             partial_since: AtomicU64::new(0),
             requested: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            streams: AtomicBool::new(false),
             upgraded: AtomicBool::new(false),
             last: AtomicBool::new(false),
             order: AtomicU8::new(Order::Stay as u8),
@@ -86,6 +95,11 @@ impl Activity {
 
     fn now(&self) -> u64 {
         millis(self.clock.elapsed())
+    }
+
+    /// Records that its task has begun to serve it.
+    pub(super) fn note_served(&self) {
+        self.served_since.store(self.now(), SeqCst);
     }
 
     /// Records that a request has begun: its headers are complete.
@@ -103,8 +117,21 @@ impl Activity {
         UnderWay(Arc::clone(self))
     }
 
+    /// Records that a request is passed on to what is behind the listener.
+    pub(super) fn begin_stream(&self) {
+        self.changed.store(self.now(), SeqCst);
+        self.streams.store(true, SeqCst);
+    }
+
+    /// What its requests are like. Until one is passed on, the answers are small ones of this process, which a client has to read soon: a
+    /// stranger whose requests are refused must not keep its place for as long as a stream may pause.
+    pub(super) fn traffic(&self) -> Traffic {
+        if self.streams.load(SeqCst) { self.listener } else { Traffic::Messages }
+    }
+
     /// Records that the connection has been upgraded. It is under way until its stream is closed.
     pub(super) fn upgrade(self: &Arc<Self>) -> UnderWay {
+        self.begin_stream();
         self.upgraded.store(true, SeqCst);
         self.begin(false)
     }
@@ -127,6 +154,11 @@ impl Activity {
     /// Whether it was opened a moment before `now` and has had no request yet: its first request is probably on its way.
     pub(super) fn is_new(&self, now: u64) -> bool {
         !self.requested.load(SeqCst) && now.saturating_sub(self.opened) < millis(NEW)
+    }
+
+    /// Whether it had no time yet to receive its first request. On a busy machine, its task may have to wait.
+    pub(super) fn is_just_accepted(&self, now: u64) -> bool {
+        self.is_new(now) && now.saturating_sub(self.served_since.load(SeqCst)) < millis(JUST_ACCEPTED)
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -164,12 +196,12 @@ impl Activity {
         let (order, ordered) = (self.order(), self.ordered.load(SeqCst));
         let requested = self.requested.load(SeqCst);
         // A stream ends when it ends, however old its connection is.
-        let streams = limits.traffic.streams() && order == Order::Finish && !idle;
+        let streams = self.traffic().streams() && matches!(order, Order::Finish | Order::MakeRoom) && !idle;
         if order != Order::Stay && over(ordered, END_LIMIT) && !streams {
             // Even if it finishes requests: a client may ignore GOAWAY.
             self.give_order(Order::Close);
         } else if !idle {
-            if over(changed, limits.traffic.stall_limit()) {
+            if over(changed, self.traffic().stall_limit()) {
                 self.give_order(Order::Close);
             }
         } else if !http2 && partial_since != 0 && over(partial_since, HEADER_LIMIT) {
@@ -204,7 +236,7 @@ impl UnderWay {
     /// Records that its answer has begun, or that a piece of its body or its answer's has moved. With small messages, that is not progress:
     /// each has to end soon.
     pub(super) fn note_progress(&self) {
-        if self.0.traffic.streams() {
+        if self.0.traffic().streams() {
             self.0.changed.store(self.0.now(), SeqCst);
         }
     }
@@ -222,147 +254,4 @@ pub(super) fn millis(duration: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: ConnectionLimits = ConnectionLimits {
-        total: 3,
-        per_source: 2,
-        idle: Duration::from_secs(75),
-        age: Duration::from_secs(3600),
-        traffic: Traffic::Messages,
-    };
-
-    fn activity() -> Arc<Activity> {
-        with(LIMITS)
-    }
-
-    fn with(limits: ConnectionLimits) -> Arc<Activity> {
-        Arc::new(Activity::new("192.0.2.1".parse().unwrap(), Stopwatch::start(), limits.traffic))
-    }
-
-    #[test]
-    fn hd3_idle_is_measured_by_requests() {
-        let activity = activity();
-        let after = |seconds: u64| {
-            activity.review(activity.changed.load(SeqCst) + seconds * 1000, LIMITS);
-            activity.order()
-        };
-        drop(activity.begin(true));
-        activity.note_bytes();
-        assert_eq!((after(60), after(75), after(76)), (Order::Stay, Order::Stay, Order::Finish), "received bytes do not count");
-        activity.ordered.store(0, SeqCst);
-        let request = activity.begin(true);
-        assert_eq!(after(59), Order::Finish, "a request is finished");
-        drop(request);
-        assert_eq!((after(5), after(6)), (Order::Finish, Order::Close));
-    }
-
-    #[test]
-    fn hd3_a_connection_without_a_request_and_one_that_finishes_none_are_closed() {
-        let (silent, stalled) = (activity(), activity());
-        let after = |activity: &Activity, seconds: u64| {
-            activity.review(activity.changed.load(SeqCst) + seconds * 1000, LIMITS);
-            activity.order()
-        };
-        assert_eq!((after(&silent, 20), after(&silent, 21)), (Order::Stay, Order::Close));
-        let _request = stalled.begin(true);
-        assert_eq!((after(&stalled, 60), after(&stalled, 61)), (Order::Stay, Order::Close));
-    }
-
-    #[test]
-    fn hd3_a_connection_that_has_to_go_does_not_stay_by_sending_requests() {
-        for order in [Order::Finish, Order::MakeRoom] {
-            let activity = activity();
-            let (mut request, ordered) = (activity.begin(true), activity.changed.load(SeqCst));
-            activity.give_order(order);
-            activity.ordered.store(ordered, SeqCst);
-            for seconds in 1..=61 {
-                assert_eq!(activity.order(), order, "{seconds}");
-                let next = activity.begin(true);
-                drop(std::mem::replace(&mut request, next));
-                activity.changed.store(ordered + seconds * 1000, SeqCst);
-                activity.review(ordered + seconds * 1000, LIMITS);
-            }
-            assert_eq!(activity.order(), Order::Close);
-        }
-    }
-
-    #[test]
-    fn hd3_a_connection_without_a_request_makes_room_within_5_s() {
-        let activity = activity();
-        activity.give_order(Order::MakeRoom);
-        let ordered = activity.ordered.load(SeqCst);
-        activity.review(ordered + 5_000, LIMITS);
-        assert_eq!(activity.order(), Order::MakeRoom);
-        activity.review(ordered + 5_001, LIMITS);
-        assert_eq!(activity.order(), Order::Close);
-    }
-
-    #[test]
-    fn op7_an_idle_connection_outlives_a_proxys_60_s_while_headers_are_limited_to_10_s() {
-        let activity = activity();
-        drop(activity.begin(false));
-        let began = activity.changed.load(SeqCst);
-        activity.review(began + 70_000, LIMITS);
-        assert_eq!(activity.order(), Order::Stay);
-        activity.note_bytes();
-        let partial_since = activity.partial_since.load(SeqCst);
-        activity.review(partial_since + 10_000, LIMITS);
-        assert_eq!(activity.order(), Order::Stay);
-        activity.review(partial_since + 10_001, LIMITS);
-        assert_eq!(activity.order(), Order::Close);
-    }
-
-    #[test]
-    fn hd3_an_old_connection_announces_that_its_next_answer_is_the_last() {
-        let (one, two) = (activity(), activity());
-        drop(one.begin(false));
-        let (first, second) = (one.begin(false), two.begin(true));
-        for activity in [&one, &two] {
-            activity.changed.store(3_601_000, SeqCst);
-            activity.review(activity.opened + 3_601_000, LIMITS);
-        }
-        assert!(one.is_last() && two.is_last());
-        assert_eq!((one.order(), two.order()), (Order::Stay, Order::Finish));
-        drop((first, second));
-    }
-
-    #[test]
-    fn gd2_a_stream_is_under_way_for_as_long_as_bytes_move() {
-        let limits = ConnectionLimits { traffic: Traffic::Streams { quiet: Duration::from_secs(120) }, ..LIMITS };
-        let stream = with(limits);
-        let _request = stream.begin(true);
-        let after = |since: u64, seconds: u64| {
-            stream.review(since + seconds * 1000, limits);
-            stream.order()
-        };
-        let began = stream.changed.load(SeqCst);
-        assert_eq!(after(began, 120), Order::Stay);
-        for hour in 1..=3 {
-            stream.changed.store(began + hour * 3_600_000, SeqCst);
-            assert_eq!(after(began, hour * 3600 + 120), Order::Finish, "{hour}");
-        }
-        assert_eq!(after(began, 3 * 3600 + 121), Order::Close, "nothing moves any more");
-    }
-
-    #[test]
-    fn gd2_bytes_are_progress_of_a_stream_if_they_are_of_a_body_or_of_an_upgraded_connection() {
-        let limits = ConnectionLimits { traffic: Traffic::Streams { quiet: Duration::from_secs(120) }, ..LIMITS };
-        let (stream, messages) = (with(limits), activity());
-        let progresses = |activity: &Activity, note: &dyn Fn()| {
-            activity.changed.store(u64::MAX, SeqCst);
-            note();
-            activity.changed.load(SeqCst) != u64::MAX
-        };
-        let (request, message) = (stream.begin(true), messages.begin(false));
-        assert!(!progresses(&stream, &|| stream.note_bytes()), "it may be a PING");
-        assert!(!progresses(&stream, &|| stream.note_moved()), "it may be the answer to one");
-        assert!(progresses(&stream, &|| request.note_progress()));
-        assert!(!progresses(&messages, &|| message.note_progress()), "a request that trickles has stalled");
-        drop(request);
-        let _upgraded = stream.upgrade();
-        assert!(progresses(&stream, &|| stream.note_bytes()));
-        assert!(progresses(&stream, &|| stream.note_moved()));
-    }
-}
+mod tests;

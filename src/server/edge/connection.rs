@@ -71,6 +71,7 @@ impl Serving {
     }
 
     pub(super) async fn connection(&self, stream: Stream, source: IpAddr, activity: &Arc<Activity>, share: Arc<MemoryShare>) {
+        activity.note_served();
         // A connection without a byte does not delay a shutdown.
         let first = tokio::select! {
             first = tokio::time::timeout(FIRST_BYTE_TIME_LIMIT, stream.first_byte()) => first,
@@ -79,7 +80,7 @@ impl Serving {
         if !matches!(first, Ok(Ok(true))) {
             return;
         }
-        let mut peer = Peer { address: source, share, certificate: None };
+        let mut peer = Peer { address: source, share, certificate: None, activity: Arc::clone(activity) };
         let stream = match stream {
             Stream::Tcp(stream) => stream,
             // What never leaves this machine needs no TLS.

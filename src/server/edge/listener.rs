@@ -12,6 +12,7 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::{
+    activity::Order,
     budget::MemoryBudget,
     connection::Serving,
     limits::ConnectionLimits,
@@ -40,6 +41,9 @@ pub(crate) struct Drain {
 
 /// Grace period for half-open connections to complete the TCP handshake: a round trip or two.
 const HANDSHAKE_GRACE: Duration = Duration::from_millis(200);
+
+/// How long requests may take to end whose connection has been closed: it is a matter of milliseconds.
+const CUT_OFF_LIMIT: Duration = Duration::from_secs(1);
 
 /// A listening socket and the settings of its connections.
 #[derive(Debug)]
@@ -140,10 +144,22 @@ impl Listener {
         if tokio::time::timeout(linger, places.empty()).await.is_ok() {
             return;
         }
-        places.finish_all();
+        places.order_all(Order::Finish);
         if tokio::time::timeout(drain.limit - linger, places.empty()).await.is_err() {
             tracing::warn!(drain_s = drain.limit.as_secs(), "requests were still under way at the end of the drain time");
+            // The process ends in any case.
+            let _ = tokio::time::timeout(CUT_OFF_LIMIT, cut_off(&places)).await;
         }
+    }
+}
+
+/// Closes every connection, and returns when their requests have ended, of which each writes its log line then.
+async fn cut_off(places: &Places) {
+    let closed = places.order_all(Order::Close);
+    places.empty().await;
+    // Over HTTP/2, a request has a task of its own, which ends after its connection.
+    while closed.iter().any(|activity| !activity.is_idle()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -194,10 +210,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::server::edge::{
-        activity::{Activity, Order},
-        traffic::Traffic,
-    };
+    use crate::server::edge::{activity::Activity, traffic::Traffic};
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
         total: 1,

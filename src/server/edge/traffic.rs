@@ -5,7 +5,8 @@ use std::time::Duration;
 pub(crate) enum Traffic {
     /// Small requests and answers, each of which ends within seconds.
     Messages,
-    /// Bodies of any length, answers without an end, and upgraded connections. A request is under way for as long as bytes move.
+    /// Bodies of any length, answers without an end, and upgraded connections. A request is under way for as long as bytes move. To a connection
+    /// none of whose requests was passed on, the limits of `Messages` apply (see `Peer::begin_stream`).
     Streams {
         /// How long no piece of a body and no answer may move, in either direction, while requests are under way. Longer than all that is
         /// waited for behind the listener, so that the caller gets its error instead of a closed connection.

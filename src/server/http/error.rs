@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{App, ROUTES, events::Outcome};
+use super::{App, ROUTES, events::Outcome, paths_of};
 use crate::{
     protocol::ErrorCode,
     server::{
@@ -187,20 +187,37 @@ impl IntoResponse for Failure {
 }
 
 pub(super) fn nothing_here() -> Failure {
-    let failure = Failure::new(StatusCode::NOT_FOUND, ErrorCode::InvalidRequest, "There is nothing at this path.");
-    Failure { outcome: Outcome::NotFound, ..failure }
+    absent(StatusCode::NOT_FOUND, "There is nothing at this path.")
+}
+
+fn absent(status: StatusCode, description: &'static str) -> Failure {
+    Failure { outcome: Outcome::NotFound, ..Failure::new(status, ErrorCode::InvalidRequest, description) }
 }
 
 pub(super) async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> Failure {
-    let failure = nothing_here();
     let path = app.issuer.issuer.path();
+    if has_extra_slash(uri.path(), path) {
+        return absent(StatusCode::NOT_FOUND, "There is nothing at this path. Remove the extra slash.");
+    }
+    let failure = nothing_here();
     if !path.is_empty() && ROUTES.iter().any(|route| route.path == uri.path()) {
         return failure.with_cause(format!("the issuer's path {path} is missing before this path; does a proxy remove it?"));
     }
     failure
 }
 
-pub(super) async fn method_not_allowed() -> Failure {
-    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::InvalidRequest, "This path does not support this method.");
-    Failure { outcome: Outcome::NotFound, ..failure }
+/// Whether a path is that of a route, with slashes that are too many: the caller has the issuer with a slash at its end, or adds one to a route.
+/// A redirect is no answer to that: who fetches keys should follow none, and a POST would often be repeated as a GET.
+fn has_extra_slash(path: &str, issuer_path: &str) -> bool {
+    let segments: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let without = format!("/{}", segments.join("/"));
+    without != path && ROUTES.iter().flat_map(|route| paths_of(route, issuer_path)).any(|route| route == without)
+}
+
+pub(super) async fn use_get() -> Failure {
+    absent(StatusCode::METHOD_NOT_ALLOWED, "This path does not support this method. Use GET.")
+}
+
+pub(super) async fn use_post() -> Failure {
+    absent(StatusCode::METHOD_NOT_ALLOWED, "This path does not support this method. Use POST.")
 }

@@ -28,7 +28,7 @@ use crate::{
         caller_text,
         edge::{Peer, TrustedProxies},
         meters::TokenRequest,
-        process::{NoAnswer, RequestId, announce_last, answer_within, known_method},
+        process::{NoAnswer, RequestId, announce_last, answer_within, known_method, why_abandoned},
         telemetry::{self, ALERT, Noise},
     },
 };
@@ -126,7 +126,7 @@ pub(super) async fn front(State(Front { app, endpoint }): State<Front>, mut requ
     response
 }
 
-/// A request without an answer. If it is dropped because the caller disconnected, it is counted and logged nevertheless: its effects (a
+/// A request without an answer. If it is dropped because its connection was closed, it is counted and logged nevertheless: its effects (a
 /// hash, a failed attempt, a login) may have happened.
 struct PendingRequest {
     app: Arc<App>,
@@ -146,8 +146,8 @@ impl Drop for PendingRequest {
             let mut note = self.note.take();
             // Without the refusal, the line would look like that of an authenticated client.
             note.cause = Some(match note.cause.take() {
-                Some(refusal) => format!("the caller disconnected after a refusal: {}", caller_text::words(&refusal)),
-                None => "the caller disconnected".to_owned(),
+                Some(refusal) => format!("{} after a refusal: {}", why_abandoned(&self.app.stopping), caller_text::words(&refusal)),
+                None => why_abandoned(&self.app.stopping).to_owned(),
             });
             // The usual status for this in logs; it is never sent.
             record(&self.app, info, Outcome::Abandoned, 499, "abandoned", &note);

@@ -107,15 +107,18 @@ const API_DOCS_ROUTES: [Route; 5] = [
     Route::get("/docs/{file}", |method| on(method, api_docs::file)),
 ];
 
+/// The paths at which a route stands.
+fn paths_of(route: &Route, issuer_path: &str) -> impl Iterator<Item = String> {
+    // RFC 8414 section 3.1 inserts the well-known part before the issuer's path; some libraries append it.
+    let inserted = (route.path == ServerMetadata::ROUTE && !issuer_path.is_empty()).then(|| format!("{}{issuer_path}", route.path));
+    inserted.into_iter().chain([format!("{issuer_path}{}", route.path)])
+}
+
 /// The router of the public listener, with every route below the path of `issuer`.
 pub(crate) fn router(app: Arc<App>, issuer: &Issuer) -> Router {
     let below = |route: &str| format!("{}{route}", issuer.path());
-    let mount = |router: Router<Arc<App>>, route: &Route| match route.path {
-        // RFC 8414 section 3.1 inserts the well-known part before the issuer's path; some libraries append it.
-        ServerMetadata::ROUTE if !issuer.path().is_empty() => {
-            router.route(&format!("{}{}", route.path, issuer.path()), route.handler()).route(&below(route.path), route.handler())
-        }
-        path => router.route(&below(path), route.handler()),
+    let mount = |router: Router<Arc<App>>, route: &Route| {
+        paths_of(route, issuer.path()).fold(router, |router, path| router.route(&path, route.handler()))
     };
     let routes_of = |endpoint| ROUTES.iter().filter(|route| route.endpoint == endpoint).fold(Router::new(), mount);
     let mut router = routes_of(None);
@@ -138,7 +141,11 @@ pub(crate) fn health_routes(app: Arc<App>) -> Router {
 /// Wraps routes in the layer that every request passes through.
 fn behind_the_front(routes: Router<Arc<App>>, app: Arc<App>, endpoint: Option<Endpoint>) -> Router {
     let front = Front { app: Arc::clone(&app), endpoint };
-    let routes = routes.method_not_allowed_fallback(error::method_not_allowed);
+    // The routes whose requests are security events are those of POST.
+    let routes = match endpoint {
+        Some(_) => routes.method_not_allowed_fallback(error::use_post),
+        None => routes.method_not_allowed_fallback(error::use_get),
+    };
     routes.layer(middleware::from_fn_with_state(front, front::front)).with_state(app)
 }
 

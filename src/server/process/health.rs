@@ -21,6 +21,11 @@ pub(crate) fn readiness(reasons: &[impl Serialize]) -> Response {
     }
 }
 
+/// The answer of a process that can do a part of its work: it is ready, because another one could not do more. With what is missing.
+pub(crate) fn partly_ready(missing: &[impl Serialize]) -> Response {
+    answer(StatusCode::OK, &json!({ "status": "ready", "missing": missing }))
+}
+
 fn answer(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

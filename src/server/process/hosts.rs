@@ -24,7 +24,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     pub(crate) fn new(bound: IpAddr, names: Vec<String>, advice: &'static str) -> Self {
-        Self { bound, names, advice }
+        Self { bound: bound.to_canonical(), names, advice }
     }
 
     /// Parses DNS names without ports, separated by commas.
@@ -40,9 +40,11 @@ impl Hosts {
 
     /// Whether `host`, without a port, is accepted. An IP address is not the name of a foreign site, unless the site is reached at that
     /// address.
+    ///
+    /// Loopback is 127.0.0.0/8 and ::1, as browsers count it (Secure Contexts, section 3.1). Under `[::ffff:127.0.0.1]`, this machine is
+    /// reached too, but browsers do not trust that address: they send no `Sec-Fetch-Site` there, by which `attach` recognizes pages.
     fn accept_name(&self, host: &str) -> bool {
         if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            let address = address.to_canonical();
             return address.is_loopback() || address == self.bound || !self.bound.is_loopback();
         }
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -84,6 +86,11 @@ mod tests {
         }
         for host in ["evil.example", "localhost.evil.example", "evillocalhost", "192.0.2.1", "", "0x7f000001", "127.1"] {
             assert!(!accepted("127.0.0.1", &[], host), "{host}");
+        }
+        for host in ["[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:7f08:0808]", "[::127.0.0.1]", "0.0.0.0", "[::]"] {
+            for bound in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+                assert!(!accepted(bound, &[], host), "{host} at {bound}: browsers do not count it as loopback");
+            }
         }
         assert!(accepted("0.0.0.0", &["metrics.internal"], "Metrics.Internal"));
         assert!(accepted("0.0.0.0", &[], "10.1.2.3"), "a scraper that was given an address");

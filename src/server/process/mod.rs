@@ -4,6 +4,7 @@
 mod certificate_watch;
 mod health;
 mod hosts;
+mod lent;
 mod listeners;
 mod management;
 mod no_length;
@@ -15,12 +16,12 @@ mod unread;
 pub use certificate_watch::Reload;
 
 pub(crate) use certificate_watch::CertificateWatch;
-pub(crate) use health::{live, readiness};
+pub(crate) use health::{live, partly_ready, readiness};
 pub(crate) use hosts::Hosts;
 pub(crate) use listeners::{BoundPorts, End, ListenError, Listeners, Port, Service};
 pub(crate) use management::{management, metrics_answer};
 pub(crate) use no_length::keep_without_length;
-pub(crate) use request::{NoAnswer, RequestId, announce_last, answer_or_panic, answer_within, known_method};
+pub(crate) use request::{NoAnswer, RequestId, announce_last, answer_or_panic, answer_within, known_method, why_abandoned};
 pub(crate) use settings::{ListenerPolicy, ManagementPolicy};
 pub(crate) use tasks::{Task, Tasks};
-pub(crate) use unread::discard;
+pub(crate) use unread::Unread;

@@ -81,6 +81,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
 }
 
+/// Why a request has ended without an answer, for the log.
+pub(crate) fn why_abandoned(stopping: &Stopping) -> &'static str {
+    if stopping.is_closing() { "the caller disconnected, or the drain time was over" } else { "the caller disconnected" }
+}
+
 /// Announces an answer as the last one of its connection, once the process accepts no more connections. HTTP/2 sends GOAWAY instead.
 pub(crate) fn announce_last(headers: &mut HeaderMap, version: Version, stopping: &Stopping) {
     if version < Version::HTTP_2 && stopping.is_closing() {

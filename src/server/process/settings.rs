@@ -34,7 +34,7 @@ impl ListenerPolicy {
         setting(
             "connections",
             Some("4096"),
-            "maximum number of open connections; another one closes the connection that has been idle longest",
+            "maximum number of open connections; another one closes the connection that has been idle longest, or waits if none is idle",
             "a number from 1 to 100000",
         ),
         setting(

@@ -11,18 +11,19 @@ use std::{
 use axum::{Router, body::Bytes, routing::get};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
 };
 
-use super::{Api, Pieces, World, api_with, raw};
+use super::{Api, Pieces, World, api_with, problem, raw};
 use crate::support::{Backend, Behaviour, on_sqlite, wait_until};
 
 on_sqlite![
     hd2_requests_that_wait_for_a_token_are_limited_and_further_ones_are_refused_at_once,
     hd3_a_connection_that_is_idle_makes_room_for_another,
     hd3_a_connection_for_which_there_is_no_room_waits_and_is_not_dropped,
+    hd2_an_app_that_still_sends_gets_its_answer,
     gd4_the_limits_of_several_listeners_are_reported_as_their_sum,
 ];
 
@@ -115,6 +116,23 @@ async fn hd3_a_connection_for_which_there_is_no_room_waits_and_is_not_dropped(ba
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
     }
     assert_eq!(attach.metric(&world, "sealwright_attach_connections_refused_total").await, Some(0));
+}
+
+async fn hd2_an_app_that_still_sends_gets_its_answer(backend: Backend) {
+    let world = World::begin(backend).await;
+    let origin = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    };
+    let attach = world.attach(&origin).await;
+    let body = vec![b'x'; 2 * 1024 * 1024];
+    for _ in 0..5 {
+        for (header, status, reason) in [("x-own", 502, "origin_unreachable"), ("origin", 403, "page_refused")] {
+            let request = world.http.post(&attach.url).header(header, "https://evil.example").body(body.clone());
+            let (got, problem) = problem(request).await;
+            assert_eq!((got, problem["reason"].as_str()), (status, Some(reason)));
+        }
+    }
 }
 
 async fn gd4_the_limits_of_several_listeners_are_reported_as_their_sum(backend: Backend) {

@@ -212,7 +212,11 @@ async fn gd4_a_setting_that_could_send_a_token_to_the_wrong_party_refuses_the_st
         (&["--to", "/a=https://a.example", "--to", "/b=https://b.example", "--resource", "urn:a"], &["needs a resource of its own"]),
         (
             &["--to", "/a=https://a.example resource=urn:a", "--to", "/b=https://b.example resource=urn:a"],
-            &["https://a.example", "https://b.example", "would receive the same token"],
+            &["https://a.example", "https://b.example", "would receive tokens for the same resource"],
+        ),
+        (
+            &["--to", "/a=https://a.example resource=urn:a scope=a", "--to", "/b=https://b.example resource=urn:a scope=b"],
+            &["would receive tokens for the same resource", "whatever their scopes"],
         ),
         (
             &["--listen", "localhost:9101", "--to", "https://a.example", "--to", "127.0.0.1:9101=https://a.example"],

@@ -54,7 +54,10 @@ async fn gd4_a_request_that_names_a_foreign_host_is_refused(backend: Backend) {
     let world = World::begin(backend).await;
     let api = Api::start().await;
     let attach = world.attach(&api.origin).await;
-    for host in ["evil.example", "evil.example:9100", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1"] {
+    let foreign = ["evil.example", "evil.example:9100", "localhost.evil.example", "127.0.0.1.evil.example", "192.0.2.1"];
+    // Where a browser sends no `Sec-Fetch-Site`: it does not count these as loopback, but the system does.
+    let untrusted = ["[::ffff:127.0.0.1]:9100", "[::ffff:7f00:1]", "0.0.0.0:9100"];
+    for host in foreign.into_iter().chain(untrusted) {
         let (status, problem) = problem(world.get(&attach.url).header(header::HOST, host)).await;
         assert_eq!((status, problem["reason"].as_str()), (421, Some("host_refused")), "{host}");
     }

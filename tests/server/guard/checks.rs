@@ -96,6 +96,19 @@ async fn gd1_only_the_headers_of_the_configured_gateway_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gd1_what_a_caller_sends_is_not_taken_for_a_mistake_in_the_configuration() {
+    let party = Party::start(&[("gateway", "haproxy")]).await;
+    for description in ["x-original-method: GET\r\nx-original-uri: /caf\u{e9}", "x-original-method: G\u{e9}T\r\nx-original-uri: /open"] {
+        let answer = party.raw(&format!("GET /check HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{description}\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"invalid_request\""), "{answer}");
+    }
+    let count = async |outcome: &str| party.metric(&format!("sealwright_guard_requests_total{{outcome=\"{outcome}\"}}")).await;
+    assert_eq!((count("ambiguous").await, count("gateway_misconfigured").await), (2.0, 0.0));
+    assert_eq!(Answer::to(party.request(Method::GET, "/check")).await.status, 500);
+    assert_eq!(count("gateway_misconfigured").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gd1_envoy_may_put_a_prefix_before_the_path() {
     let party = Party::start(&[("gateway", "envoy"), ("gateway_path_prefix", "/check")]).await;
     let read = party.token("orders:read");
@@ -168,6 +181,24 @@ async fn vf18_tokens_of_several_issuers_are_accepted_each_by_its_own_keys() {
     }
     let forged = party.issuer.token(AUDIENCE).scope("orders:read").claim("iss", partner.url()).sign().unwrap();
     assert_eq!(ask(forged).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vf18_a_guard_is_ready_while_it_has_the_keys_of_one_issuer_and_names_the_others() {
+    let (ours, partner) = (Issuer::start().await.unwrap(), Issuer::start().await.unwrap());
+    partner.go_down();
+    let rules = rules_for(&[ours.url(), partner.url()]);
+    let party = Party::with_rules(ours, &rules, &[("gateway", "haproxy")]).await;
+    party.until_ready().await;
+    let ready = party.ready().await;
+    let missing = ready.json()["missing"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let [missing] = &missing[..] else { panic!("{ready:?}") };
+    assert!(missing.starts_with(&format!("the keys of {} are not available", partner.url())), "{ready:?}");
+    let ask = async |issuer: &Issuer| {
+        let token = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
+        Answer::to(party.check("GET", "/orders").bearer_auth(token)).await.status
+    };
+    assert_eq!((ask(&party.issuer).await, ask(&partner).await), (200, 503));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use super::party::{ALICE, AUDIENCE, Answer, Api, Party, rules_for};
+use crate::support::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gd1_vf15_what_is_admitted_reaches_the_api_and_nothing_else_does() {
@@ -124,11 +125,18 @@ async fn gd1_the_api_gets_no_token_unless_it_is_asked_for_and_learns_where_a_req
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gd1_no_caller_removes_what_a_proxy_says_about_it() {
+    let api = Api::start().await;
+    let party = Party::start(&[("upstream", &api.url), ("behind_proxy", "127.0.0.1")]).await;
+    for name in ["x-forwarded-port", "X_Forwarded_Prefix", "client-ip", "traceparent", "tracestate", "baggage"] {
+        let answer = party.raw(&format!("GET /open HTTP/1.1\r\nhost: x\r\nconnection: close, {name}\r\n{name}: 1\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
+    }
+    assert_eq!(api.received().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id() {
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        format!("http://{}", listener.local_addr().unwrap())
-    };
     let answering = async |bytes: &'static [u8]| {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -143,7 +151,7 @@ async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id(
         url
     };
     for (upstream, status, outcome) in [
-        (closed, 502, "upstream_unreachable"),
+        (dead().await, 502, "upstream_unreachable"),
         (answering(b"not HTTP\r\n\r\n").await, 502, "upstream_bad_answer"),
         (answering(b"").await, 504, "upstream_timed_out"),
     ] {
@@ -154,6 +162,12 @@ async fn gd2_an_api_that_is_dead_slow_or_no_api_is_502_or_504_with_a_request_id(
         assert!(answer.json()["error_description"].as_str().unwrap().contains(id) && !answer.body.contains("127.0.0.1"), "{answer:?}");
         assert_eq!(party.metric(&format!("sealwright_guard_requests_total{{outcome=\"{outcome}\"}}")).await, 1.0);
     }
+}
+
+/// The URL of an API that no one listens at.
+async fn dead() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
 }
 
 /// The URL of an API that upgrades every connection to a WebSocket, and returns what arrives on it.
@@ -182,9 +196,8 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn gd2_a_websocket_ends_when_its_token_expires() {
-    let party = Party::start(&[("upstream", &echo().await)]).await;
+/// A WebSocket, opened with a token that expires after a minute.
+async fn open_websocket(party: &Party) -> TcpStream {
     let token = party.issuer.token(AUDIENCE).scope("orders:read").lifetime(Duration::from_secs(60)).sign().unwrap();
     let mut stream = TcpStream::connect(party.addr).await.unwrap();
     let asked = "host: x\r\nconnection: upgrade\r\nupgrade: websocket";
@@ -192,16 +205,52 @@ async fn gd2_a_websocket_ends_when_its_token_expires() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let head = read_head(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-    for seconds in [0, 59] {
-        party.issuer.clock().advance(Duration::from_secs(seconds));
-        stream.write_all(b"ping").await.unwrap();
-        let mut echoed = [0; 4];
-        stream.read_exact(&mut echoed).await.unwrap();
-        assert_eq!(&echoed, b"ping", "{seconds}");
-    }
-    party.issuer.clock().advance(Duration::from_secs(1));
+    wait_until(|| party.issuer.clock().sleepers().contains(&"websocket")).await;
+    stream
+}
+
+async fn assert_echoes(stream: &mut TcpStream) {
+    stream.write_all(b"ping").await.unwrap();
+    let mut echoed = [0; 4];
+    stream.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(&echoed, b"ping");
+}
+
+async fn assert_ends(mut stream: TcpStream) {
     let ended = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 1])).await;
     assert_eq!(ended.expect("it closes the connection").unwrap_or(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gd2_a_websocket_ends_when_its_token_would_be_refused() {
+    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let mut stream = open_websocket(&party).await;
+    // The leeway is 30 s.
+    for seconds in [0, 59, 30] {
+        party.issuer.clock().advance(Duration::from_secs(seconds));
+        assert_echoes(&mut stream).await;
+    }
+    party.issuer.clock().advance(Duration::from_secs(1));
+    assert_ends(stream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hd11_a_websocket_does_not_outlive_its_token_because_the_clock_is_set() {
+    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let (clock, hour) = (party.issuer.clock(), Duration::from_secs(3600));
+    let mut stream = open_websocket(&party).await;
+    clock.set_back(hour);
+    for _ in 0..3 {
+        wait_until(|| clock.sleepers().contains(&"websocket")).await;
+        assert_echoes(&mut stream).await;
+        clock.advance(Duration::from_secs(30));
+    }
+    assert_ends(stream).await;
+    clock.set_forward(hour);
+    let stream = open_websocket(&party).await;
+    // As after the machine was suspended.
+    clock.set_forward(hour);
+    assert_ends(stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,9 +306,18 @@ async fn hd2_strangers_that_hold_back_their_bodies_use_up_no_more_than_their_mem
 async fn hd2_a_refused_caller_gets_its_answer_while_it_still_sends() {
     let api = Api::start().await;
     let party = Party::start(&[("upstream", &api.url)]).await;
+    let without_api = Party::start(&[("upstream", &dead().await)]).await;
     let body = vec![b'x'; 2 * 1024 * 1024];
+    let send = async |party: &Party, path: &str, own: (&str, &str)| {
+        Answer::to(party.request(Method::POST, path).header(own.0, own.1).body(body.clone())).await.status
+    };
+    let (bearer, of_without) = (format!("Bearer {}", party.token("orders:read")), format!("Bearer {}", without_api.token("orders:read")));
     for _ in 0..5 {
-        assert_eq!(Answer::to(party.request(Method::POST, "/orders").body(body.clone())).await.status, 401);
+        assert_eq!(send(&party, "/orders", ("x-own", "1")).await, 401);
+        assert_eq!(send(&party, "/orders", ("authorization", &bearer[..bearer.len() - 4])).await, 401);
+        assert_eq!(send(&party, "/open", ("content_length", "5")).await, 400, "the forwarder refuses it");
+        assert_eq!(send(&without_api, "/open", ("x-own", "1")).await, 502);
+        assert_eq!(send(&without_api, "/orders", ("authorization", &of_without)).await, 502);
     }
     assert_eq!(api.received().len(), 0);
 }

@@ -148,6 +148,43 @@ async fn hd3_one_source_does_not_keep_more_connections_than_it_may_and_a_trusted
             stream.write_all(b"GET /check HTTP/1.1\r\n").await.unwrap();
             held.push(stream);
         }
+        // All five are open for a moment, so the number of open ones says something only once the others have had to go.
+        party.until("sealwright_guard_connections_evicted_total", |count| count == 5.0 - open).await;
         party.until("sealwright_guard_connections", |count| count == open).await;
     }
+}
+
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A request for `/orders` without a token, on a connection on which no answer may have a body: its flow-control window is 0.
+fn unread_request() -> Vec<u8> {
+    let field = |name: &str, value: &str| {
+        let lengths = [name, value].map(|text| u8::try_from(text.len()).unwrap());
+        [&[0, lengths[0]][..], name.as_bytes(), &[lengths[1]], value.as_bytes()].concat()
+    };
+    let fields =
+        [(":method", "GET"), (":scheme", "http"), (":path", "/orders"), (":authority", "x")].map(|(name, value)| field(name, value));
+    let window_of_0 = [0, 4, 0, 0, 0, 0];
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &window_of_0), frame(1, 5, 1, &fields.concat())].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hd3_a_stranger_that_does_not_read_its_refusals_keeps_no_place_for_as_long_as_a_stream_may_pause() {
+    let api = Api::start().await;
+    let party = Party::start(&[("upstream", &api.url), ("connections", "2"), ("upstream_idle_timeout", "24h")]).await;
+    let mut held = Vec::new();
+    for count in [1.0, 2.0] {
+        let mut stream = TcpStream::connect(party.addr).await.unwrap();
+        stream.write_all(&unread_request()).await.unwrap();
+        held.push(stream);
+        party.until("sealwright_guard_requests_total{outcome=\"no_token\"}", |refused| refused == count).await;
+    }
+    // A request has stalled after 12 s.
+    let asked = tokio::time::timeout(std::time::Duration::from_secs(60), Answer::to(party.request(Method::GET, "/open"))).await;
+    assert_eq!(asked.expect("it gets the place of one of the two").status, 200);
+    assert_eq!(party.metric("sealwright_guard_connections_evicted_total").await, 1.0);
 }

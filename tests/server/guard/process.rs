@@ -1,4 +1,4 @@
-//! The real binary: settings, signals, TLS.
+//! The real binary: settings, signals, TLS, traces.
 
 use std::path::Path;
 
@@ -10,9 +10,13 @@ use sealwright::{
     verifier::testing::Issuer,
 };
 use tempfile::TempDir;
+use tokio::{io::AsyncReadExt, net::TcpListener};
 
-use super::party::{AUDIENCE, Answer, rules_for};
-use crate::support::{Finished, Process, command, finish, wait_until, write_private};
+use super::party::{AUDIENCE, Answer, Api, rules_for};
+use crate::{
+    secrecy::receiver,
+    support::{Finished, Process, command, finish, wait_until, write_private},
+};
 
 const EXAMPLE: &str = include_str!("../../../examples/sealwright-guard.toml");
 
@@ -207,6 +211,32 @@ async fn op14_a_guard_serves_tls_and_loads_a_new_certificate_on_sighup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gd2_a_request_that_is_cut_off_at_the_end_of_the_drain_time_is_in_the_log() {
+    // It never answers.
+    let api = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", api.local_addr().unwrap());
+    let folder = folder("https://auth.example");
+    let arguments = ["--upstream", &upstream, "--drain-linger", "0s", "--drain-timeout", "1s"];
+    let mut process = Process::spawn(guard(folder.path(), &arguments));
+    let url = format!("http://{}/open", process.addr().await);
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let mut held = Vec::new();
+    for http in [reqwest::Client::new(), http2] {
+        tokio::spawn(http.get(&url).send());
+        let (mut stream, _) = api.accept().await.unwrap();
+        assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+        held.push(stream);
+    }
+    process.signal("TERM");
+    assert!(process.wait().success());
+    let lines: Vec<serde_json::Value> = process.stderr().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stopped = lines.iter().position(|line| line["message"] == "stopped").unwrap();
+    let abandoned = lines[..stopped].iter().filter(|line| line["event"] == "request.abandoned");
+    let causes: Vec<_> = abandoned.map(|line| (line["http.status"].as_u64().unwrap(), line["cause"].as_str().unwrap())).collect();
+    assert_eq!(causes, [(499, "the caller disconnected, or the drain time was over"); 2], "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn vf13_the_real_guard_checks_tokens_by_the_system_clock() {
     let issuer = Issuer::start().await.unwrap();
     let folder = folder(issuer.url());
@@ -216,4 +246,44 @@ async fn vf13_the_real_guard_checks_tokens_by_the_system_clock() {
     assert_eq!(Answer::to(check(addr, "/orders").bearer_auth(&token)).await.status, 200);
     assert!(issuer.last_key_request("user-agent").unwrap().ends_with("(orders-guard)"));
     assert_eq!(Answer::to(check(addr, "/orders")).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gd2_the_api_continues_the_trace_of_the_guard_if_spans_are_sent() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-";
+    let issuer = Issuer::start().await.unwrap();
+    let (folder, api) = (folder(issuer.url()), Api::start().await);
+    let (otlp, spans) = receiver().await;
+    let of_the_caller = format!("{TRACE}b7ad6b7169203331-01");
+    let token = issuer.token(AUDIENCE).scope("orders:read").sign().unwrap();
+    let arguments = ["--upstream", &api.url, "--otlp-endpoint", &otlp];
+    for (arguments, sent) in [(&arguments[..], true), (&arguments[..2], false)] {
+        let mut process = Process::spawn(guard(folder.path(), arguments));
+        let addr = process.addr().await;
+        let ask = async |path: &str| {
+            let request = reqwest::Client::new().get(format!("http://{addr}{path}")).bearer_auth(&token);
+            let answer = Answer::to(request.header("traceparent", &of_the_caller).header("tracestate", "caller=1")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let received = api.received().pop().unwrap();
+            assert_eq!(received.values("tracestate"), ["caller=1"]);
+            let [parent] = received.values("traceparent")[..] else { panic!("{received:?}") };
+            parent.to_owned()
+        };
+        let (first, second) = (ask("/orders").await, ask("/open").await);
+        for parent in [&first, &second] {
+            assert!(parent.starts_with(TRACE) && parent.len() == of_the_caller.len(), "{parent}");
+            assert_eq!(*parent == of_the_caller, !sent, "{parent}");
+        }
+        assert_eq!(first != second, sent, "each request has its span");
+        let answer = Answer::to(reqwest::Client::new().get(format!("http://{addr}/open"))).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(api.received().pop().unwrap().headers.contains_key("traceparent"), sent);
+        process.signal("TERM");
+        assert!(process.wait().success());
+        // The spans are sent as protobuf, in which an id is its bytes.
+        let id = u64::from_str_radix(&first[TRACE.len()..TRACE.len() + 16], 16).unwrap().to_be_bytes();
+        if sent {
+            wait_until(|| spans.lock().unwrap().windows(id.len()).any(|window| window == id)).await;
+        }
+    }
 }

@@ -72,29 +72,52 @@ async fn gd1_without_a_token_the_headers_are_there_and_empty_so_that_a_gateway_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gd1_a_header_of_the_caller_is_replaced_by_a_value_or_the_request_is_refused() {
-    let party = Party::start(&[("gateway", "haproxy")]).await;
+async fn gd1_a_header_of_the_caller_that_only_the_guard_sets_is_refused_whether_or_not_the_gateway_would_replace_it() {
+    let party = Party::start(&[("gateway", "haproxy"), ("issuer_header", "off")]).await;
     let read = party.token("orders:read");
+    let mut refused = 0.0;
     for name in NAMES {
-        let copy = |uri: &str, name: &str| party.check("GET", uri).header(name, "admin");
-        let answer = Answer::to(copy("/orders", name).bearer_auth(&read)).await;
-        assert_eq!(answer.status, 200, "{name}");
-        assert_ne!(answer.header(name).unwrap_or_default(), "", "the gateway replaces it");
-        assert_ne!(answer.header(name), Some("admin"));
-        // Not every gateway replaces a header by an empty one.
-        assert_eq!(Answer::to(copy("/open", name)).await.status, 400, "{name}");
-        // None replaces these, which many APIs take for the same.
-        for spelling in [name.replace('-', "_"), name.replacen('-', "_", 1), name.replace('-', ".")] {
-            let answer = Answer::to(copy("/orders", &spelling).bearer_auth(&read)).await;
-            assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_request")), "{spelling}");
+        for spelling in [name.to_owned(), name.to_uppercase(), name.replace('-', "_"), name.replacen('-', "_", 1), name.replace('-', ".")] {
+            for request in [party.check("GET", "/orders").bearer_auth(&read), party.check("GET", "/open")] {
+                let answer = Answer::to(request.header(&spelling, "admin")).await;
+                assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid_request")), "{spelling}: {answer:?}");
+                assert_eq!(answer.header(name), None, "{spelling}");
+                refused += 1.0;
+            }
         }
     }
-    // A token without a scope has an empty header for it.
+    assert_eq!(party.metric("sealwright_guard_requests_total{outcome=\"reserved_header\"}").await, refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gd1_a_gateway_that_has_copied_the_answer_may_ask_again_about_the_same_request() {
+    let party = Party::start(&[("gateway", "haproxy")]).await;
+    let read = party.token("orders:read");
+    // A token without a scope has an empty header for it, and a request without a token has nothing but empty ones.
     let own = party.issuer.token(AUDIENCE).user(ALICE).sign().unwrap();
-    let check = || party.check("GET", &format!("/users/{ALICE}")).bearer_auth(&own);
-    assert_eq!(Answer::to(check()).await.status, 200);
-    assert_eq!(Answer::to(check().header("x-token-scope", "admin")).await.status, 400);
-    assert_eq!(party.metric("sealwright_guard_requests_total{outcome=\"reserved_header\"}").await, 21.0);
+    let (of_alice, open) = (format!("/users/{ALICE}"), "/open".to_owned());
+    for (path, token) in [("/orders".to_owned(), Some(&read)), (of_alice, Some(&own)), (open, None)] {
+        let ask = || {
+            let request = party.check("GET", &path);
+            if let Some(token) = token { request.bearer_auth(token) } else { request }
+        };
+        let first = Answer::to(ask()).await;
+        let copied = |request: reqwest::RequestBuilder, except: &str, other: &str| {
+            let names = NAMES.into_iter().filter(|name| *name != except);
+            let request = names.fold(request, |request, name| request.header(name, first.header(name).unwrap()));
+            if except.is_empty() { request } else { request.header(except, other) }
+        };
+        let again = Answer::to(copied(ask(), "", "")).await;
+        assert_eq!(again.status, 200, "{path}: {again:?}");
+        for name in NAMES {
+            assert_eq!(again.header(name), first.header(name), "{path}");
+            assert_eq!(Answer::to(copied(ask(), name, "admin")).await.status, 400, "{path}: {name}");
+            let twice = copied(ask(), "", "").header(name, first.header(name).unwrap());
+            assert_eq!(Answer::to(twice).await.status, 400, "{path}: {name} is there twice");
+            let value = first.header(name).unwrap();
+            assert_eq!(Answer::to(ask().header(name.replace('-', "_"), value)).await.status, 400, "{path}: {name} in another spelling");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

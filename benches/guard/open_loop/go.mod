@@ -1,0 +1,3 @@
+module open_loop
+
+go 1.22

@@ -124,9 +124,7 @@ impl Kind {
             Self::NotBefore => "A token is usable before the issuer decided that it is. RFC 7519 section 4.1.5.",
             Self::Scope => "An app that may do less can do this too. RFC 6750 section 3.1.",
             Self::Binding => "A stolen token that is bound to a key or a certificate works without either. RFC 7800 section 3.1.",
-            Self::Critical => {
-                "The issuer says that the token must not be used without the extension. RFC 7515 section 4.1.11."
-            }
+            Self::Critical => "The issuer says that the token must not be used without the extension. RFC 7515 section 4.1.11.",
             Self::Claims => "The API cannot know who calls, or for how long. RFC 9068 section 2.2.",
             Self::Form => {
                 "Two programs can read such a token differently, and one token has several texts, which defeats lists of blocked tokens."

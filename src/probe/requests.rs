@@ -226,6 +226,8 @@ fn spellings(path: &str) -> Vec<String> {
         format!("/.;{path}"),
     ];
     spellings.extend(encoded.map(|first| format!("{before}/%{:02x}{}", u32::from(first), &last[1..])));
+    // A path without letters has no other case.
+    spellings.retain(|spelled| spelled != path);
     spellings
 }
 

@@ -45,13 +45,13 @@ impl Forger<'_> {
         self.by = MadeBy::Anyone;
         let pair = self.issuer.pair()?;
         let der: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(io::Error::other)?;
-        let pem = pem(der.as_ref(), usize::MAX);
+        let one_line = pem(der.as_ref(), usize::MAX);
         let lines = pem(der.as_ref(), PEM_LINE);
         let modulus = pair.public_key().modulus().big_endian_without_leading_zero();
         let jwk = self.issuer.published().signing_key().map(|key| json!(key.public).to_string()).unwrap_or_default();
         for (name, secret) in [
             ("DER", der.as_ref()),
-            ("PEM", pem.as_bytes()),
+            ("PEM", one_line.as_bytes()),
             ("PEM in lines", lines.as_bytes()),
             ("PEM in lines without the last line break", lines.trim_end().as_bytes()),
             ("modulus", modulus),

@@ -2,6 +2,17 @@
 
 use crate::probe::kind::Kind;
 
+/// The line of net/http, for both libraries.
+const fn net_http(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Path => Some("http.Handle(\"/\", check(mux)): around the whole mux, not by a comparison of r.URL.Path"),
+        Kind::Method => Some("http.Handle(\"/orders\", check(handler)): check for every method, before r.Method is looked at"),
+        Kind::TrustedHeader => Some("check for every caller: r.Header is what the caller writes"),
+        Kind::Crash => Some("answer 401 to every err, and verify the token before you index or decode its parts"),
+        _ => None,
+    }
+}
+
 /// coreos/go-oidc.
 pub(super) const fn go_oidc(kind: Kind) -> Option<&'static str> {
     Some(match kind {
@@ -23,7 +34,7 @@ pub(super) const fn go_oidc(kind: Kind) -> Option<&'static str> {
         Kind::KeyFetches => {
             "NewRemoteKeySet has no limit: wrap it in an oidc.KeySet whose VerifySignature fetches for an unknown kid at most once in 30 s"
         }
-        _ => return None,
+        _ => return net_http(kind),
     })
 }
 
@@ -52,6 +63,6 @@ pub(super) const fn jwx(kind: Kind) -> Option<&'static str> {
             "cache.Register(ctx, url, jwk.WithMinInterval(time.Minute), ..), and cache.Lookup instead of jwk.Fetch for each request"
         }
         Kind::Form => "jws.Verify(.., jws.WithCompact())",
-        _ => return None,
+        _ => return net_http(kind),
     })
 }

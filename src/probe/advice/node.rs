@@ -2,6 +2,17 @@
 
 use crate::probe::kind::Kind;
 
+/// The line of Express, for all four libraries.
+const fn express(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Path | Kind::Method => {
+            Some("api.get('/orders', check, handler), or api.use(check) before all routes: no comparison of request.path, which Express matches less strictly")
+        }
+        Kind::TrustedHeader => Some("call check for every caller: request.get('x-forwarded-for') and the like are what the caller writes"),
+        _ => None,
+    }
+}
+
 /// jose: the second argument of `jwtVerify` is the key set, the third the options.
 pub(super) const fn jose(kind: Kind) -> Option<&'static str> {
     Some(match kind {
@@ -23,7 +34,7 @@ pub(super) const fn jose(kind: Kind) -> Option<&'static str> {
         Kind::Scope => "if (typeof payload.scope !== 'string' || !payload.scope.split(' ').includes(SCOPE)) return 403",
         Kind::KeyFetches => "call createRemoteJWKSet once, outside of the request, with cooldownDuration: 30_000 (the default)",
         Kind::Form => "if (!protectedHeader.kid || !Number.isSafeInteger(payload.exp)) throw new Error('not an access token')",
-        _ => return None,
+        _ => return express(kind),
     })
 }
 
@@ -50,7 +61,7 @@ pub(super) const fn express_jwt(kind: Kind) -> Option<&'static str> {
         Kind::KeyFetches => "jwksRsa.expressJwtSecret({ cache: true, rateLimit: true, jwksRequestsPerMinute: 10, .. })",
         Kind::TokenPlace => "leave getToken out: the default reads the Authorization header alone",
         Kind::Status => "in the error handler: response.status(error.status), and 403 only for the scope",
-        _ => return None,
+        _ => return express(kind),
     })
 }
 
@@ -74,7 +85,7 @@ pub(super) const fn jsonwebtoken(kind: Kind) -> Option<&'static str> {
         Kind::Critical => "with complete: true: if ('crit' in header) throw ..",
         Kind::Scope => "if (!String(payload.scope).split(' ').includes(SCOPE)) return response.sendStatus(403)",
         Kind::KeyFetches => "jwksClient({ jwksUri, cache: true, rateLimit: true, jwksRequestsPerMinute: 10 }), made once",
-        _ => return None,
+        _ => return express(kind),
     })
 }
 
@@ -97,6 +108,6 @@ pub(super) const fn express_oauth2_jwt_bearer(kind: Kind) -> Option<&'static str
             "before auth(..): (request, response, next) => next(request.headers.authorization ? undefined : new UnauthorizedError())"
         }
         Kind::Status => "in the error handler: response.status(error.status).set(error.headers)",
-        _ => return None,
+        _ => return express(kind),
     })
 }

@@ -5,9 +5,9 @@ use crate::probe::kind::Kind;
 /// The line of Express, for all four libraries.
 const fn express(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::Path | Kind::Method => {
-            Some("api.get('/orders', check, handler), or api.use(check) before all routes: no comparison of request.path, which Express matches less strictly")
-        }
+        Kind::Path | Kind::Method => Some(
+            "api.get('/orders', check, handler), or api.use(check) before all routes: no comparison of request.path, which Express matches less strictly",
+        ),
         Kind::TrustedHeader => Some("call check for every caller: request.get('x-forwarded-for') and the like are what the caller writes"),
         _ => None,
     }

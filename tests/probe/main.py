@@ -5,14 +5,21 @@ A row takes the path of the program, and returns figures or raises.
 
 import json
 import os
+import pathlib
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import xml.etree.ElementTree
 
 from rows import run, table
+from world import free_port
 
 from holes import HOLES, NEW
 from small_apis import AUDIENCE, LANGUAGES, NONE, issuer_address, serving
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The most that a probe may take (GD5), and by when it has certainly hung.
 MOST_SECONDS, HUNG_SECONDS = 10, 120
 
@@ -100,9 +107,32 @@ def gd5_no_library_that_is_set_up_right_is_reported(program):
     return f"{len(rows)} libraries, 0 false alarms, the slowest in {max(row[4] for row in rows)} s"
 
 
+def gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing(program):
+    """The commands that docs/probe.md gives for CI, with the API of examples/express that uses jose, which a CI system would have copied."""
+    found = re.findall(r"^<!-- run -->\n```sh\n(.*?)^```$", (ROOT / "docs/probe.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, f"the page has {len(found)} recipes"
+    recipe = found[0].replace("9000", str(free_port())).replace("3000", str(free_port()))
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "examples/express", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
+        subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
+        path = f"{pathlib.Path(program).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", recipe], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=HUNG_SECONDS
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        suites = xml.etree.ElementTree.parse(f"{folder}/probe.xml").getroot()
+        tests = suites.findall("testsuite/testcase")
+        assert len(tests) == 27 and suites.get("failures") == "0", suites.attrib
+        sarif = json.loads(pathlib.Path(folder, "probe.sarif").read_text())
+    levels = {result["level"] for result in sarif["runs"][0]["results"]}
+    assert levels <= {"note"}, levels
+    return f"{len(tests)} tests of JUnit, {len(sarif['runs'][0]['results'])} notes"
+
+
 ROWS = [
     gd5_each_of_25_planted_holes_is_found_with_the_line_to_change,
     gd5_no_library_that_is_set_up_right_is_reported,
+    gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing,
 ]
 
 if __name__ == "__main__":

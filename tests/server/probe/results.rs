@@ -11,6 +11,8 @@ use super::{
 };
 use crate::support::{Finished, Process, command, wait_until};
 
+const PAGE: &str = include_str!("../../../docs/probe.md");
+
 /// The API was not attacked: a code of its own, a sentence, and no table.
 #[track_caller]
 fn not_probed(finished: Finished, words: &str) {
@@ -63,6 +65,13 @@ async fn gd5_people_and_ci_systems_read_the_result_with_the_line_to_change() {
     let junit = std::fs::read_to_string(&junit).unwrap();
     assert!(junit.contains(r#"failures="1""#) && junit.contains(r#"<failure message="the API accepts tokens for other APIs""#), "{junit}");
     assert!(junit.contains("aud [&quot;https://x.example&quot;]") || junit.contains("aud [\"https://x.example\"]"), "{junit}");
+
+    // Each kind is a test there, and a line of the page.
+    let kinds: Vec<&str> = junit.split("<testcase name=\"").skip(1).filter_map(|test| test.split('"').next()).collect();
+    assert_eq!(kinds.len(), 27, "{kinds:?}");
+    for kind in kinds {
+        assert!(PAGE.contains(&format!("\n| `{kind}` | ")), "docs/probe.md has no line for {kind}");
+    }
 
     let sarif: Value = serde_json::from_slice(&std::fs::read(&sarif).unwrap()).unwrap();
     let result = sarif["runs"][0]["results"].as_array().unwrap().iter().find(|result| result["level"] == "error").unwrap();

@@ -35,7 +35,7 @@ const IN_TEXT: usize = 8;
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Exit codes: 0 nothing to fix, 1 holes or weaknesses, 2 a mistake in the command line, 3 the API could not be probed: it is \
-    down, public, redirects, or is not configured for the probe's issuer."
+    down, public, redirects, is not configured for the probe's issuer, or limits requests."
 )]
 pub(super) struct Probe {
     /// The URL of a request that needs a token
@@ -169,7 +169,11 @@ impl Probe {
             report.keep_library(library);
         }
         self.output.print(&report, |report| self.for_people(report))?;
-        if report.fails(self.strict) { Err(Error::ProbeFound(verdict(&report))) } else { Ok(()) }
+        match report.limited {
+            _ if report.fails(self.strict) => Err(Error::ProbeFound(verdict(&report))),
+            0 => Ok(()),
+            count => Err(probe::Unprobed::Limited { count }.into()),
+        }
     }
 
     fn for_people(&self, report: &Report) -> Screen {

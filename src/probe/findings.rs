@@ -42,10 +42,26 @@ impl Findings {
         self.not_checked.push((what.into(), why.into()));
     }
 
+    /// Adds an answer to a request with a good token that is not a success.
+    pub(super) fn accepted(&mut self, severity: Severity, kind: Kind, name: impl Into<String>, answer: &Answer) {
+        if !answer.is_success() && !self.is_limited(answer) {
+            self.add(severity, kind, name, answer);
+        }
+    }
+
+    /// Counts the answer if the API has not looked at the request, because there were too many.
+    fn is_limited(&mut self, answer: &Answer) -> bool {
+        let is_limited = answer.status() == Some(429);
+        self.limited += usize::from(is_limited);
+        is_limited
+    }
+
     /// Adds what is wrong with an answer to a request that must be refused, whatever the reason. Returns whether the API accepted it.
     pub(super) fn refused(&mut self, name: &str, answer: &Answer) -> bool {
+        if self.is_limited(answer) {
+            return false;
+        }
         match answer {
-            Answer::Given(given) if given.status.as_u16() == 429 => self.limited += 1,
             Answer::Given(given) if given.status.as_u16() == 503 => self.add(Severity::Note, Kind::Unavailable, name, answer),
             Answer::Given(given) if given.status.is_server_error() => self.add(Severity::Weakness, Kind::Crash, name, answer),
             Answer::Given(given) => return given.status.is_success(),
@@ -54,11 +70,12 @@ impl Findings {
         false
     }
 
-    pub(super) fn into_parts(mut self) -> (BTreeMap<(Severity, Kind), Vec<Evidence>>, Vec<(String, String)>) {
-        if self.limited > 0 {
-            let what = format!("{} requests", self.limited);
-            self.leave_open(what, "the API answered 429: let it allow this address more, or set --rate");
-        }
+    /// How many requests were answered 429.
+    pub(super) const fn limited(&self) -> usize {
+        self.limited
+    }
+
+    pub(super) fn into_parts(self) -> (BTreeMap<(Severity, Kind), Vec<Evidence>>, Vec<(String, String)>) {
         (self.found, self.not_checked)
     }
 }

@@ -62,7 +62,7 @@ impl Probe {
             };
             let has_fetched = self.issuer.key_fetches() > 0;
             // An API with the keys of an earlier run fetches them again, but not at once. One that starts up may fail.
-            let may_change = !has_fetched || matches!(answer.status(), None | Some(502..=504));
+            let may_change = !has_fetched || matches!(answer.status(), None | Some(429 | 502..=504));
             match answer.status() {
                 Some(200..=299) => {
                     self.good_body = answer.given().map(|given| given.body.clone()).unwrap_or_default();
@@ -75,7 +75,7 @@ impl Probe {
                     return Err(Unprobed::Redirects { url, location });
                 }
                 _ if may_change && SystemClock.now() < until => pause().await,
-                None | Some(500..) => return Err(Unprobed::Fails { url, answer: answer.to_string() }),
+                None | Some(429 | 500..) => return Err(Unprobed::Fails { url, answer: answer.to_string() }),
                 Some(_) => {
                     let fix = format!(
                         "set its ISSUER to {} and its AUDIENCE to {}. {}",

@@ -33,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) findings: Vec<Finding>,
     pub(crate) not_checked: Vec<Open>,
+    /// Requests at which the API did not look, because there were too many: it answered 429.
+    pub(crate) limited: usize,
 }
 
 /// What the API did wrong in one way.
@@ -70,6 +72,7 @@ pub(crate) struct Open {
 
 impl Report {
     pub(super) fn new(options: &Options, counts: Counts, took: Duration, findings: Findings) -> Self {
+        let limited = findings.limited();
         let (found, not_checked) = findings.into_parts();
         let findings = found.into_iter().map(|((severity, kind), evidence)| Finding {
             severity,
@@ -89,6 +92,7 @@ impl Report {
             seconds: (took.as_secs_f64() * 100.0).round() / 100.0,
             findings: findings.collect(),
             not_checked: not_checked.into_iter().map(|(what, why)| Open { what, why }).collect(),
+            limited,
         }
     }
 

@@ -99,9 +99,7 @@ impl Probe {
         for scheme in ["bearer", "BEARER"] {
             let Some(attempt) = self.api.plain().authorization(&format!("{scheme} {token}")) else { continue };
             let answer = self.api.send(&attempt).await;
-            if !answer.is_success() {
-                self.findings.add(Severity::Note, Kind::AuthorizationHeader, format!("refused: the scheme written as {scheme}"), &answer);
-            }
+            self.findings.accepted(Severity::Note, Kind::AuthorizationHeader, format!("refused: the scheme written as {scheme}"), &answer);
         }
         Ok(())
     }

@@ -35,6 +35,10 @@ pub(crate) enum Unprobed {
     NotAllowed { url: String },
     #[error("{url} refuses the probe's good token ({answer}), so it is not configured for the probe's issuer: {fix}")]
     NotConfigured { url: String, answer: String, fix: String },
+    #[error(
+        "it answered 429 to {count} requests, and did not look at them: let it allow this address more requests for the probe, or set --rate"
+    )]
+    Limited { count: usize },
     #[error("there is no token of the name {0:?}: `--show list` lists them")]
     NoSuchToken(String),
 }

@@ -48,6 +48,8 @@ pub(super) enum Hole {
     FirstKeyOnly,
     NoUsers,
     FallsOver,
+    /// Accepts no more than 100 requests.
+    Limits,
 }
 
 /// The API: everything that its handler needs.
@@ -59,6 +61,7 @@ struct Api {
     jtis: Mutex<HashSet<String>>,
     kid: Mutex<Option<String>>,
     refused: AtomicUsize,
+    requests: AtomicUsize,
 }
 
 /// Starts it for tokens of this issuer. It ends with the runtime.
@@ -71,6 +74,7 @@ pub(super) async fn start(issuer: &str, audience: &str, hole: Hole) -> SocketAdd
         jtis: Mutex::default(),
         kid: Mutex::default(),
         refused: AtomicUsize::new(0),
+        requests: AtomicUsize::new(0),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -91,6 +95,9 @@ async fn handle(State(api): State<Arc<Api>>, request: Parts) -> Response<Body> {
 
 impl Api {
     async fn decide(&self, request: &Parts) -> u16 {
+        if self.requests.fetch_add(1, Ordering::SeqCst) > 100 && self.hole == Hole::Limits {
+            return 429;
+        }
         if let Some(status) = self.without_token(request) {
             return status;
         }

@@ -36,6 +36,15 @@ async fn gd5_an_api_that_is_down_public_redirecting_or_not_configured_is_not_att
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_limits_requests_has_not_passed() {
+    let finished = probe_of(Hole::Limits, &["--json"]).await;
+    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
+    assert!(finished.stderr.contains("it answered 429 to"), "{finished:?}");
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert!(report["limited"].as_u64().unwrap() > 100, "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_elsewhere_is_attacked_only_if_it_is_said_to_be_ones_own() {
     let issuer = IssuerAddress::reserve();
     let finished = probe("https://api.example/orders".to_owned(), &issuer.url(), &[]).await;

@@ -16,6 +16,7 @@ import xml.etree.ElementTree
 from rows import run, table
 from world import free_port
 
+from changes import CHANGES
 from holes import HOLES, NEW
 from small_apis import AUDIENCE, LANGUAGES, NONE, issuer_address, serving
 
@@ -31,11 +32,11 @@ def probe(program, url, issuer, *more):
     return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HUNG_SECONDS)
 
 
-def report_on(program, library, hole, code):
-    """The report on one API, after which the probe must exit with this code."""
-    with issuer_address() as issuer, serving(program, library, hole, issuer) as (url, said):
+def report_on(program, library, hole, codes, change=None):
+    """The report on one API, after which the probe must exit with one of these codes."""
+    with issuer_address() as issuer, serving(program, library, hole, issuer, change) as (url, said):
         done = probe(program, url, issuer, "--json")
-        assert done.returncode == code, f"exit code {done.returncode} instead of {code}: {done.stdout}{done.stderr}{said()}"
+        assert done.returncode in codes, f"exit code {done.returncode} instead of {codes}: {done.stdout}{done.stderr}{said()}"
     report = json.loads(done.stdout)
     assert report["seconds"] < MOST_SECONDS, f"it took {report['seconds']} s"
     return report
@@ -55,12 +56,17 @@ def fault_of_hole(report, hole):
     """What the report on an API with this hole got wrong; empty if nothing."""
     if sorted(kinds(report)) != sorted([hole.kind, *hole.also]):
         return f"it found {kinds(report)} instead of {[hole.kind, *hole.also]}:\n" + "\n".join(map(shown, report["findings"]))
-    finding = next(finding for finding in report["findings"] if finding["kind"] == hole.kind and finding["severity"] != "note")
-    name = {"spring": "spring-security"}.get(hole.library, hole.library)
-    lines = [line["line"] for line in finding["lines"] if line["library"] == name] or [finding["fix"]]
-    if hole.line not in lines[0]:
-        return f"the line to change is {lines[0]!r}, without {hole.line!r}"
-    return ""
+    return fault_of_line(report, hole)
+
+
+def fault_of_line(report, planted):
+    """What is wrong with the line to change for what was planted; empty if nothing."""
+    finding = next((finding for finding in report["findings"] if finding["kind"] == planted.kind), None)
+    if not finding:
+        return f"no {planted.kind} among:\n" + "\n".join(map(shown, report["findings"]))
+    name = {"spring": "spring-security"}.get(planted.library, planted.library)
+    [line] = [line["line"] for line in finding["lines"] if line["library"] == name] or [finding["fix"]]
+    return "" if planted.line in line else f"the line to change is {line!r}, without {planted.line!r}"
 
 
 def each_of(asked, names):
@@ -81,7 +87,7 @@ def gd5_each_of_25_planted_holes_is_found_with_the_line_to_change(program):
     rows = []
 
     def asked(hole):
-        report = report_on(program, hole.library, hole.name, 1)
+        report = report_on(program, hole.library, hole.name, [1])
         rows.append([hole.library, hole.name, ", ".join(kinds(report)), report["sent"], report["seconds"]])
         return fault_of_hole(report, hole)
 
@@ -96,7 +102,7 @@ def gd5_no_library_that_is_set_up_right_is_reported(program):
     rows = []
 
     def asked(library):
-        report = report_on(program, library, NONE, 0)
+        report = report_on(program, library, NONE, [0])
         notes = [shown(finding) for finding in report["findings"]]
         print(f"{library}:", *notes, sep="\n", flush=True)
         rows.append([library, len(kinds(report)), len(notes), report["sent"], report["seconds"]])
@@ -105,6 +111,16 @@ def gd5_no_library_that_is_set_up_right_is_reported(program):
     each_of(asked, LANGUAGES)
     table(["library", "to fix", "notes", "requests", "seconds"], rows)
     return f"{len(rows)} libraries, 0 false alarms, the slowest in {max(row[4] for row in rows)} s"
+
+
+def gd5_each_line_to_change_is_what_the_api_that_is_set_up_right_has(program):
+    """Without the line, the probe finds what the line is for. With it, it finds nothing: see the row before."""
+
+    def asked(change):
+        return fault_of_line(report_on(program, change.library, NONE, [0, 1], change), change)
+
+    each_of(asked, CHANGES)
+    return f"{len(CHANGES)} lines"
 
 
 def gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing(program):
@@ -132,6 +148,7 @@ def gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing(program):
 ROWS = [
     gd5_each_of_25_planted_holes_is_found_with_the_line_to_change,
     gd5_no_library_that_is_set_up_right_is_reported,
+    gd5_each_line_to_change_is_what_the_api_that_is_set_up_right_has,
     gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing,
 ]
 

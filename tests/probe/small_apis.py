@@ -45,18 +45,35 @@ LANGUAGES = {
 }
 
 
+def finish(command, folder):
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, f"`{' '.join(map(str, command))}` failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+
+
 @functools.cache
 def built(language):
     """A copy of the API of this language, ready to run."""
     folder = pathlib.Path(WORK.name) / language
     shutil.copytree(SOURCES / language, folder, ignore=shutil.ignore_patterns("target", "venv", "node_modules"))
     for command in BUILD[language]:
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        assert done.returncode == 0, f"{language}: `{' '.join(command)}` failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        finish(command, folder)
     return folder
 
 
-def command_of(program, library, hole):
+def source(folder, name, change):
+    """The source of an API: as it is, or a copy with one change."""
+    if not change:
+        return folder / name
+    text = (folder / name).read_text()
+    where = text.find(change.where)
+    at = text.find(change.right, where)
+    assert -1 not in [where, at], f"there is no {change.right!r} behind {change.where!r} in {name}"
+    copy = (folder / name).with_stem("changed")
+    copy.write_text(text[:at] + change.wrong + text[at + len(change.right) :])
+    return copy
+
+
+def command_of(program, library, hole, change):
     """The command of an API, and its folder."""
     language = LANGUAGES[library]
     if language == "rust":
@@ -64,12 +81,20 @@ def command_of(program, library, hole):
         assert example.exists(), "cargo build --example holed_api"
         return [example, library, hole], WORK.name
     folder = built(language)
-    if language == "java":
-        # Few requests: the optimizing compiler would cost more time than it saves.
-        classpath = f"target/classes:{(folder / 'classpath').read_text()}"
-        return ["java", "-XX:TieredStopAtLevel=1", "-cp", classpath, "Api", library, hole], folder
-    commands = {"python": ["venv/bin/python", "api.py", hole], "node": ["node", "api.js", library, hole], "go": ["./api", library, hole]}
-    return commands[language], folder
+    if language == "python":
+        return ["venv/bin/python", source(folder, "api.py", change), hole], folder
+    if language == "node":
+        return ["node", source(folder, "api.js", change), library, hole], folder
+    if language == "go":
+        if change:
+            finish(["go", "build", "-o", "changed", source(folder, "main.go", change)], folder)
+        return ["./changed" if change else "./api", library, hole], folder
+    classes, libraries = "target/classes", (folder / "classpath").read_text()
+    if change:
+        classes = "changed"
+        finish(["javac", "-proc:none", "-cp", libraries, "-d", classes, source(folder, "src/main/java/Api.java", change)], folder)
+    # Few requests: the optimizing compiler would cost more time than it saves.
+    return ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{classes}:{libraries}", "Api", library, hole], folder
 
 
 @contextlib.contextmanager
@@ -81,9 +106,9 @@ def issuer_address():
 
 
 @contextlib.contextmanager
-def serving(program, library, hole, issuer):
+def serving(program, library, hole, issuer, change=None):
     """The URL of an API that trusts this issuer, and its log as a function. It is killed afterwards."""
-    command, folder = command_of(program, library, hole)
+    command, folder = command_of(program, library, hole, change)
     environment = {**os.environ, "ISSUER": issuer, "AUDIENCE": AUDIENCE}
     with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True

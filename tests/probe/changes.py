@@ -25,7 +25,7 @@ def of(library, where, *changes):
 # What jsonwebtoken and express-jwt check alike.
 PLAIN = [
     ("type", "header.typ !== 'at+jwt' || ", "", "header.typ !== 'at+jwt'"),
-    ("critical", "'crit' in header || ", "", "'crit' in header"),
+    ("critical", "'crit' in header || ", "", "'crit' in"),
     ("audience", "audience: AUDIENCE, ", "", "audience: AUDIENCE"),
     ("issuer", "issuer: ISSUER, ", "", "issuer: ISSUER"),
     ("expiry", "clockTolerance: 30", "clockTolerance: 290", "clockTolerance: 30"),

@@ -9,6 +9,7 @@ const fn express(kind: Kind) -> Option<&'static str> {
             "api.get('/orders', check, handler), or api.use(check) before all routes: no comparison of request.path, which Express matches less strictly",
         ),
         Kind::TrustedHeader => Some("call check for every caller: request.get('x-forwarded-for') and the like are what the caller writes"),
+        Kind::Crash => Some("in an error handler, api.use((error, request, response, next) => ..): answer 401 to every error of the check"),
         _ => None,
     }
 }

@@ -33,6 +33,12 @@ PLAIN = [
     ("key-fetches", "rateLimit: true, jwksRequestsPerMinute: 10", "rateLimit: false", "jwksRequestsPerMinute: 10"),
 ]
 
+PART_OF_SCOPE_IN_NODE = ("scope", "granted.split(' ').includes(scope)", "granted.includes(scope)", ".split(' ').includes(SCOPE)")
+PART_OF_SCOPE_IN_GO = (
+    "scope", '!slices.Contains(strings.Split(text, " "), scope)', "!slices.Contains([]string{text}, scope) && !strings.Contains(text, scope)", "strings.Split"
+)
+AT_JWT = "JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build()"
+
 CHANGES = [
     *of(
         "pyjwt", "",
@@ -56,24 +62,33 @@ CHANGES = [
         ("form", "!protectedHeader.kid || ", "", "!protectedHeader.kid"),
         ("critical", "algorithms: ['RS256'], ", "algorithms: ['RS256'], crit: { exp: true }, ", "leave crit out"),
         ("key-fetches", "jwtVerify(token, keyOf,", "jwtVerify(token, createRemoteJWKSet(new URL(jwksUri)),", "once, outside of the request"),
-        ("second-key", "jwtVerify(token, keyOf,", "jwtVerify(token, (header, it) => keys({ ...header, kid: (globalThis.first ??= header.kid) }, it),", "createRemoteJWKSet"),
+        (
+            "second-key", "jwtVerify(token, keyOf,",
+            "jwtVerify(token, (header, it) => keys({ ...header, kid: (globalThis.first ??= header.kid) }, it),", "createRemoteJWKSet"
+        ),
     ),
-    *of("jose", "", ("scope", "granted.split(' ').includes(scope)", "granted.includes(scope)", ".split(' ').includes(SCOPE)")),
-    *of("jsonwebtoken", "", ("scope", "granted.split(' ').includes(scope)", "granted.includes(scope)", ".split(' ').includes(SCOPE)")),
-    *of("express-jwt", "", ("scope", "granted.split(' ').includes(scope)", "granted.includes(scope)", ".split(' ').includes(SCOPE)")),
+    *of("jose", "", PART_OF_SCOPE_IN_NODE),
+    *of("jsonwebtoken", "", PART_OF_SCOPE_IN_NODE),
+    *of("express-jwt", "", PART_OF_SCOPE_IN_NODE),
     *of(
         "jsonwebtoken", "function withJsonwebtoken",
         *PLAIN,
         ("binding", " || 'cnf' in payload", "", "'cnf' in payload"),
         ("claims", "!required.every((name) => payload[name])", "false", "every((name) => payload[name])"),
-        ("key", "jsonwebtoken.verify(token, keyOf, options, (error, verified) =>", "((done) => done(null, jsonwebtoken.decode(token, { complete: true })))((error, verified) =>", "jwt.decode verifies nothing"),
+        (
+            "key", "jsonwebtoken.verify(token, keyOf, options, (error, verified) =>",
+            "((done) => done(null, jsonwebtoken.decode(token, { complete: true })))((error, verified) =>", "jwt.decode verifies nothing"
+        ),
     ),
     *of(
         "express-jwt", "function withExpressJwt",
         *PLAIN,
         ("binding", "'cnf' in payload || ", "", "'cnf' in token.payload"),
         ("claims", "!required.every((name) => payload[name])", "false", "every((name) => token.payload[name])"),
-        ("token-place", "algorithms: ['RS256'], ", "algorithms: ['RS256'], getToken: (request) => request.query.access_token ?? bearer(request), ", "leave getToken out"),
+        (
+            "token-place", "algorithms: ['RS256'], ",
+            "algorithms: ['RS256'], getToken: (request) => request.query.access_token ?? bearer(request), ", "leave getToken out"
+        ),
     ),
     *of("express-jwt", "api.use((error", ("status", "response.status(error.status ?? 500)", "response.status(403)", "response.status(error.status)")),
     *of(
@@ -92,7 +107,7 @@ CHANGES = [
         ("claims", 'c["iat"] == nil || c["sub"] == nil || c["client_id"] == nil || c["jti"] == nil || ', "", 'c["jti"] is nil'),
         ("binding", ' || c["cnf"] != nil', "", 'c["cnf"] != nil'),
     ),
-    *of("go-oidc", "", ("scope", '!slices.Contains(strings.Split(text, " "), scope)', "!slices.Contains([]string{text}, scope) && !strings.Contains(text, scope)", "strings.Split")),
+    *of("go-oidc", "", PART_OF_SCOPE_IN_GO),
     *of(
         "jwx", "func withJwx",
         ("algorithm", " || alg != jwa.RS256()", " || alg.String() == \"\"", "jwa.RS256()"),
@@ -103,13 +118,13 @@ CHANGES = [
         ("claims", '"iat", "sub", "client_id", "jti"}', "}", "jwt.WithRequiredClaim"),
         ("binding", 'claims.Has("cnf")', 'claims.Has("never")', 'claims.Has("cnf")'),
     ),
-    *of("jwx", "", ("scope", '!slices.Contains(strings.Split(text, " "), scope)', "!slices.Contains([]string{text}, scope) && !strings.Contains(text, scope)", "strings.Split")),
+    *of("jwx", "", PART_OF_SCOPE_IN_GO),
     *of(
         "spring", "static Check spring",
-        ("type", "JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build()", "JwtValidators.createDefaultWithIssuer(ISSUER)", "createAtJwtValidator"),
-        ("audience", "JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build()", "JwtValidators.createDefaultWithIssuer(ISSUER)", ".audience(audience)"),
-        ("claims", "JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build()", "JwtValidators.createDefaultWithIssuer(ISSUER)", "createAtJwtValidator"),
-        ("issuer", "JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build()", "JwtValidators.createDefault()", ".issuer(issuer)"),
+        ("type", AT_JWT, "JwtValidators.createDefaultWithIssuer(ISSUER)", "createAtJwtValidator"),
+        ("audience", AT_JWT, "JwtValidators.createDefaultWithIssuer(ISSUER)", ".audience(audience)"),
+        ("claims", AT_JWT, "JwtValidators.createDefaultWithIssuer(ISSUER)", "createAtJwtValidator"),
+        ("issuer", AT_JWT, "JwtValidators.createDefault()", ".issuer(issuer)"),
         ("binding", ' || jwt.hasClaim("cnf")', "", 'jwt.hasClaim("cnf")'),
     ),
     *of("spring", "static JWKSource", ("key-fetches", ".rateLimited(true)", ".rateLimited(false)", ".rateLimited(true)")),

@@ -21,7 +21,7 @@ pub(super) const fn spring(kind: Kind) -> Option<&'static str> {
         Kind::Binding => "a validator that fails if jwt.hasClaim(\"cnf\")",
         Kind::Scope => ".requestMatchers(HttpMethod.GET, \"/orders\").hasAuthority(\"SCOPE_orders:read\")",
         Kind::KeyFetches => {
-            "NimbusJwtDecoder.withJwkSource(JWKSourceBuilder.create(url).rateLimited(true).build()): withJwkSetUri has no limit (Spring Security 7)"
+            "NimbusJwtDecoder.withJwkSource(JWKSourceBuilder.create(url).rateLimited(true).build()): withJwkSetUri has no limit (Spring Security 7). In place of validateType(false): .jwtProcessorCustomizer(processor -> processor.setJWSTypeVerifier((type, context) -> {}))"
         }
         Kind::TokenPlace => "leave setAllowUriQueryParameter and setAllowFormEncodedBodyParameter of DefaultBearerTokenResolver at false",
         Kind::Path | Kind::Method => ".anyRequest().authenticated() as the last rule, instead of a list of protected paths",

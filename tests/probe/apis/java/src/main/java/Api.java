@@ -36,7 +36,10 @@ class Api {
     }
 
     static Check spring() throws Exception {
-        var decoder = NimbusJwtDecoder.withJwkSource(keys()).jwsAlgorithm(SignatureAlgorithm.RS256).validateType(false).build();
+        var decoder = NimbusJwtDecoder.withJwkSource(keys()).jwsAlgorithm(SignatureAlgorithm.RS256)
+            // The validator below checks typ.
+            .jwtProcessorCustomizer(processor -> processor.setJWSTypeVerifier((type, context) -> {}))
+            .build();
         decoder.setJwtValidator(JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build());
         return token -> {
             Jwt jwt = decoder.decode(token);

@@ -90,6 +90,7 @@ CHANGES = [
             "algorithms: ['RS256'], getToken: (request) => request.query.access_token ?? bearer(request), ", "leave getToken out"
         ),
     ),
+    *of("express-jwt", "function withExpressJwt", ("crash", ", handleSigningKeyError: unknownKey", "", "handleSigningKeyError")),
     *of("express-jwt", "api.use((error", ("status", "response.status(error.status ?? 500)", "response.status(403)", "response.status(error.status)")),
     *of(
         "express-oauth2-jwt-bearer", "function withExpressOauth2JwtBearer",

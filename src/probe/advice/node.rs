@@ -62,6 +62,9 @@ pub(super) const fn express_jwt(kind: Kind) -> Option<&'static str> {
         Kind::KeyFetches => "jwksRsa.expressJwtSecret({ cache: true, rateLimit: true, jwksRequestsPerMinute: 10, .. })",
         Kind::TokenPlace => "leave getToken out: the default reads the Authorization header alone",
         Kind::Status => "in the error handler: response.status(error.status), and 403 only for the scope",
+        Kind::Crash => {
+            "jwksRsa.expressJwtSecret({ handleSigningKeyError: (error, done) => done(['SigningKeyNotFoundError', 'JwksRateLimitError'].includes(error.name) ? null : error), .. }): an unknown kid beyond the rate limit is a 500 otherwise"
+        }
         _ => return express(kind),
     })
 }

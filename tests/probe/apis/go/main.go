@@ -69,9 +69,15 @@ func (l *limited) keys(kid string) []jose.JSONWebKey {
 		l.fetched = time.Now()
 		if answer, err := (&http.Client{Timeout: 5 * time.Second}).Get(keysURL); err == nil {
 			defer answer.Body.Close()
-			var set jose.JSONWebKeySet
-			if json.NewDecoder(answer.Body).Decode(&set) == nil {
-				l.set = set
+			var document struct{ Keys []json.RawMessage }
+			if json.NewDecoder(answer.Body).Decode(&document) == nil {
+				l.set.Keys = nil
+				for _, each := range document.Keys {
+					var key jose.JSONWebKey
+					if json.Unmarshal(each, &key) == nil { // go-jose refuses a whole set because of one key of a type that it does not know
+						l.set.Keys = append(l.set.Keys, key)
+					}
+				}
 			}
 		}
 	}

@@ -67,8 +67,11 @@ function withJsonwebtoken() {
 }
 
 function withExpressJwt() {
+  const unknownKey = (error, done) => done(['SigningKeyNotFoundError', 'JwksRateLimitError'].includes(error.name) ? null : error)
   const check = expressjwt({
-    secret: jwksRsa.expressJwtSecret({ jwksUri, cache: true, rateLimit: true, jwksRequestsPerMinute: 10 }),
+    secret: jwksRsa.expressJwtSecret({
+      jwksUri, cache: true, rateLimit: true, jwksRequestsPerMinute: 10, handleSigningKeyError: unknownKey,
+    }),
     algorithms: ['RS256'], issuer: ISSUER, audience: AUDIENCE, clockTolerance: 30,
     isRevoked: async (request, { header, payload }) =>
       header.typ !== 'at+jwt' || 'crit' in header || 'cnf' in payload || !required.every((name) => payload[name]),

@@ -35,7 +35,11 @@ PLAIN = [
 
 PART_OF_SCOPE_IN_NODE = ("scope", "granted.split(' ').includes(scope)", "granted.includes(scope)", ".split(' ').includes(SCOPE)")
 PART_OF_SCOPE_IN_GO = (
-    "scope", '!slices.Contains(strings.Split(text, " "), scope)', "!slices.Contains([]string{text}, scope) && !strings.Contains(text, scope)", "strings.Split"
+    "scope", '!slices.Contains(strings.Split(text, " "), scope)',
+    "!slices.Contains([]string{text}, scope) && !strings.Contains(text, scope)", "strings.Split"
+)
+ONLY_ISSUER = (
+    "new org.springframework.security.oauth2.core.DelegatingOAuth2TokenValidator<>(new JwtTimestampValidator(), new JwtIssuerValidator(ISSUER))"
 )
 AT_JWT = "JwtValidators.createAtJwtValidator().issuer(ISSUER).audience(AUDIENCE).build()"
 
@@ -77,7 +81,7 @@ CHANGES = [
         ("claims", "!required.every((name) => payload[name])", "false", "every((name) => payload[name])"),
         (
             "key", "jsonwebtoken.verify(token, keyOf, options, (error, verified) =>",
-            "((done) => done(null, jsonwebtoken.decode(token, { complete: true })))((error, verified) =>", "jwt.decode verifies nothing"
+            "void ((done) => done(null, jsonwebtoken.decode(token, { complete: true })))((error, verified) =>", "jwt.decode verifies nothing"
         ),
     ),
     *of(
@@ -97,7 +101,7 @@ CHANGES = [
         ("type", "strict: true, ", "", "strict: true"),
         ("claims", "strict: true, ", "", "strict: true"),
         ("expiry", "clockTolerance: 30", "clockTolerance: 290", "clockTolerance: 30"),
-        ("binding", "validators: { cnf: (value) => value === undefined }", "", "validators: { cnf"),
+        ("binding", ", validators: { cnf: (value) => value === undefined }", "", "validators: { cnf"),
         ("scope", "[inHeader, check, requiredScopes(scope)]", "[inHeader, check]", "requiredScopes(SCOPE)"),
     ),
     *of(
@@ -111,7 +115,7 @@ CHANGES = [
     *of("go-oidc", "", PART_OF_SCOPE_IN_GO),
     *of(
         "jwx", "func withJwx",
-        ("algorithm", " || alg != jwa.RS256()", " || alg.String() == \"\"", "jwa.RS256()"),
+        ("algorithm", " || alg != jwa.RS256()", " || alg == jwa.NoSignature()", "jwa.RS256()"),
         ("type", 'typ != "at+jwt" || ', 'typ == "never" || ', 'typ != "at+jwt"'),
         ("audience", ", jwt.WithAudience(audience)", "", "jwt.WithAudience(audience)"),
         ("issuer", "jwt.WithIssuer(issuer), ", "", "jwt.WithIssuer(issuer)"),
@@ -122,10 +126,10 @@ CHANGES = [
     *of("jwx", "", PART_OF_SCOPE_IN_GO),
     *of(
         "spring", "static Check spring",
-        ("type", AT_JWT, "JwtValidators.createDefaultWithIssuer(ISSUER)", "createAtJwtValidator"),
-        ("audience", AT_JWT, "JwtValidators.createDefaultWithIssuer(ISSUER)", ".audience(audience)"),
-        ("claims", AT_JWT, "JwtValidators.createDefaultWithIssuer(ISSUER)", "createAtJwtValidator"),
-        ("issuer", AT_JWT, "JwtValidators.createDefault()", ".issuer(issuer)"),
+        ("type", AT_JWT, ONLY_ISSUER, "createAtJwtValidator"),
+        ("audience", AT_JWT, ONLY_ISSUER, ".audience(audience)"),
+        ("claims", AT_JWT, ONLY_ISSUER, "createAtJwtValidator"),
+        ("issuer", AT_JWT, "new JwtTimestampValidator()", ".issuer(issuer)"),
         ("binding", ' || jwt.hasClaim("cnf")', "", 'jwt.hasClaim("cnf")'),
     ),
     *of("spring", "static JWKSource", ("key-fetches", ".rateLimited(true)", ".rateLimited(false)", ".rateLimited(true)")),
@@ -140,6 +144,6 @@ CHANGES = [
     *of("nimbus", "static int status", ("scope", 'Arrays.asList(granted.split(" ")).contains(SCOPE)', "granted.contains(SCOPE)", '.split(" ")')),
     *of(
         "nimbus", "static int status",
-        ("crash", "catch (Exception error)", "catch (java.text.ParseException | BadJOSEException | JOSEException error)", "catch (Exception error)"),
+        ("crash", "catch (Exception error)", "catch (RuntimeException error) { throw error; } catch (Exception error)", "catch (Exception error)"),
     ),
 ]

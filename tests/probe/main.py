@@ -132,9 +132,8 @@ def gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing(program):
         shutil.copytree(ROOT / "examples/express", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
         subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
         path = f"{pathlib.Path(program).parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", recipe], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=HUNG_SECONDS
-        )
+        command, environment = ["bash", "-euo", "pipefail", "-c", recipe], {**os.environ, "PATH": path}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=HUNG_SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
         suites = xml.etree.ElementTree.parse(f"{folder}/probe.xml").getroot()
         tests = suites.findall("testsuite/testcase")

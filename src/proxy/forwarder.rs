@@ -218,16 +218,22 @@ fn failure(error: &legacy::Error, request: Turn, used: bool) -> Failure {
     }
     let unusable = ForwardError::BadAnswer(chain(error).into());
     match find::<hyper::Error>(error) {
-        Some(error) if used && is_loss(error) => Failure::Lost(unusable),
+        Some(error) if is_unprocessed(error) || used && is_loss(error) => Failure::Lost(unusable),
         _ => Failure::Final(unusable),
     }
 }
 
-/// Whether an error says that the connection has ended, and not that the answer is invalid. Over HTTP/2, the upstream may also have refused
-/// the request without looking at it (RFC 9113 section 8.7).
+/// Whether the upstream says that it has not looked at the request, as it does over HTTP/2 if more streams are opened than it permits
+/// (RFC 9113 section 8.7). That holds on a new connection, too.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    find::<h2::Error>(error)
+        .is_some_and(|error| error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)))
+}
+
+/// Whether an error says that the connection has ended, and not that the answer is invalid.
 fn is_loss(error: &hyper::Error) -> bool {
     match find::<h2::Error>(error) {
-        Some(error) => error.is_io() || error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)),
+        Some(error) => error.is_io(),
         None => !error.is_parse() && !error.is_user(),
     }
 }

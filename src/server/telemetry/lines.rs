@@ -26,6 +26,13 @@ const SECURITY_LINES: usize = 2048;
 const OTHER_LINES: usize = 6144;
 /// The interval between reports of omitted lines.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// How long lines are gathered before they are written together. To wake the thread for each line costs more than to write it.
+const GATHERED_FOR: Duration = Duration::from_millis(2);
+/// Maximum number of lines that are gathered, so that a flood does not delay security events or the end.
+const GATHERED_LINES: usize = 256;
+/// Maximum number of bytes in one write, unless one line is longer: POSIX (`PIPE_BUF`, as Linux has it) keeps so many together in a pipe that
+/// several processes write to.
+const WRITE_LEN: usize = 4096;
 /// Time limit for writing the remaining lines at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -63,7 +70,7 @@ impl Drop for LinesGuard {
 impl Lines {
     /// Starts the thread that writes to standard error.
     pub(super) fn to_stderr(json: bool) -> io::Result<(Self, LinesGuard)> {
-        Self::to(Output { file: io::stderr().as_fd().try_clone_to_owned().ok().map(File::from), json })
+        Self::to(Output::new(io::stderr().as_fd().try_clone_to_owned().ok().map(File::from), json))
     }
 
     fn to(mut output: Output) -> io::Result<(Self, LinesGuard)> {
@@ -81,7 +88,12 @@ impl Lines {
                     default(REPORT_EVERY) => None,
                 };
                 match line {
-                    Some(Ok(line)) => output.write(&line),
+                    Some(Ok(line)) => {
+                        output.add(&line);
+                        thread::sleep(GATHERED_FOR);
+                        urgent.try_iter().chain(rest.try_iter()).take(GATHERED_LINES).for_each(|line| output.add(&line));
+                        output.write();
+                    }
                     // All senders are gone.
                     Some(Err(_)) => break,
                     None => {}
@@ -92,7 +104,8 @@ impl Lines {
                 }
             }
             // At most a full queue: lines that arrive meanwhile must not prevent the thread from ending.
-            urgent.try_iter().take(SECURITY_LINES).chain(rest.try_iter().take(OTHER_LINES)).for_each(|line| output.write(&line));
+            urgent.try_iter().take(SECURITY_LINES).chain(rest.try_iter().take(OTHER_LINES)).for_each(|line| output.add(&line));
+            output.write();
             drop(done);
         })?;
         Ok((Self { security, others }, LinesGuard { stop, written }))
@@ -157,15 +170,38 @@ impl Write for Line<'_> {
 struct Output {
     file: Option<File>,
     json: bool,
+    /// Whole lines that are not written yet, and how many they are.
+    gathered: Vec<u8>,
+    lines: u64,
 }
 
 impl Output {
-    fn write(&mut self, line: &[u8]) {
+    fn new(file: Option<File>, json: bool) -> Self {
+        Self { file, json, gathered: Vec::with_capacity(WRITE_LEN), lines: 0 }
+    }
+
+    /// Adds a line to the next write. Writes what was gathered before if both do not fit.
+    fn add(&mut self, line: &[u8]) {
         let escaped = escaped(line, self.json);
-        let written = self.file.as_mut().map(|file| file.write_all(escaped.as_deref().unwrap_or(line)));
-        if !matches!(written, Some(Ok(()))) {
-            LOST.fetch_add(1, Relaxed);
+        let line = escaped.as_deref().unwrap_or(line);
+        if self.gathered.len() + line.len() > WRITE_LEN {
+            self.write();
         }
+        self.gathered.extend_from_slice(line);
+        self.lines += 1;
+    }
+
+    fn write(&mut self) {
+        if self.lines == 0 {
+            return;
+        }
+        let written = self.file.as_mut().map(|file| file.write_all(&self.gathered));
+        if !matches!(written, Some(Ok(()))) {
+            LOST.fetch_add(self.lines, Relaxed);
+        }
+        self.gathered.clear();
+        self.gathered.shrink_to(WRITE_LEN);
+        self.lines = 0;
     }
 }
 
@@ -204,7 +240,7 @@ mod tests {
     #[test]
     fn hd10_security_events_are_written_first_and_have_their_own_queue() {
         let (reader, writer) = pipe().unwrap();
-        let output = Output { file: Some(File::from(OwnedFd::from(writer))), json: false };
+        let output = Output::new(Some(File::from(OwnedFd::from(writer))), false);
         let (lines, guard) = Lines::to(output).unwrap();
         let before = lines_dropped();
         let send = |lane, text: &str| Line { lines: &lines, lane }.write(text.as_bytes()).map(drop).unwrap();

@@ -90,6 +90,8 @@ mod jwt;
 mod kept;
 #[cfg(any(feature = "client", feature = "verifier"))]
 mod outbound;
+#[cfg(feature = "server")]
+mod probe;
 pub mod protocol;
 #[cfg(feature = "server")]
 mod proxy;

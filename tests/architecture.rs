@@ -106,6 +106,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "node",
         "operation",
         "packaging",
+        "probe",
         "revocation",
         "rotation",
         "server",

@@ -1,7 +1,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
-    attach, guard,
+    attach, guard, probe,
     server::{self, commands, config, custody, telemetry},
     verifier,
 };
@@ -110,6 +110,14 @@ pub(super) enum Error {
     NotAdmitted,
     #[error("the request is not decided as --expect says; see above")]
     NotExpected,
+    #[error("the API could not be probed: {0}")]
+    Unprobed(#[from] probe::Unprobed),
+    #[error("{option} cannot be used: {why}")]
+    ProbeOption { option: &'static str, why: String },
+    #[error("{0}; see above")]
+    ProbeFound(String),
+    #[error("{} cannot be written: {why}", .file.display())]
+    ProbeFile { file: PathBuf, why: String },
     #[error("some checks failed; see above")]
     CheckFailed,
 }

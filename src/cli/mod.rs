@@ -22,6 +22,7 @@ mod man;
 mod node;
 mod output;
 mod password_input;
+mod probe;
 mod process;
 mod progress;
 mod resource;
@@ -95,6 +96,8 @@ enum Command {
     ///
     /// Each setting is also a variable, such as SEALWRIGHT_ATTACH_TO, and a line of sealwright-attach.toml.
     Attach(attach::Attach),
+    /// Attack your own API with hostile tokens, and print what it lets through and what to change
+    Probe(Box<probe::Probe>),
     /// Check configuration, database and keys without starting a server
     Check(check::Check),
     /// Ask the server whether it is ready; exit code 0 means yes
@@ -124,13 +127,14 @@ impl From<Error> for Failed {
 
 impl Failed {
     /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
-    /// missing, or what `guard --check` is given is invalid, as for other errors of usage; otherwise 1.
+    /// missing, or what `guard --check` is given is invalid, as for other errors of usage; 3 if `probe` cannot probe the API; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &*self.0 {
             Error::Config(_) => 78,
             Error::Guard(error) if error.is_of_rules() => 78,
-            Error::NotConfirmable | Error::NotAMethod | Error::RuleFile(_) => 2,
+            Error::Unprobed(error) if !error.is_of_usage() => 3,
+            Error::NotConfirmable | Error::NotAMethod | Error::ProbeOption { .. } | Error::Unprobed(_) | Error::RuleFile(_) => 2,
             _ => 1,
         }
     }
@@ -154,7 +158,7 @@ pub fn run() -> Result<(), Failed> {
     let CommandLine { settings, command } = parsed.unwrap_or_else(|error| help::end(&error.format(&mut program)));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     // These keep to time limits. Looking up a host name has none, and dropping the runtime would wait for its thread.
-    let is_limited = matches!(command, Command::Token(_) | Command::Health(_));
+    let is_limited = matches!(command, Command::Token(_) | Command::Health(_) | Command::Probe(_));
     let outcome = runtime.block_on(command.run(settings));
     if is_limited {
         runtime.shutdown_background();
@@ -173,6 +177,7 @@ impl Command {
             Self::Guard(guard) => guard.run(settings).await,
             Self::Token(command) => command.run(settings).await,
             Self::Attach(attach) => attach.run(settings).await,
+            Self::Probe(probe) => probe.run(settings).await,
             Self::Resource(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::Client(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::User(command) => Operator::with(settings, async |operator| command.run(operator).await).await,

@@ -62,7 +62,7 @@ fn shown(path: &str) -> &'static [&'static str] {
         "token verify" => &["issuer"],
         "token revoke" => &["database_url", "database_tls", "keys_dir"],
         "user create" | "user set-password" => &["database_url", "database_tls", "password_min_length"],
-        "attach" | "completions" | "guard" | "man" | "settings" | "token get" | "token inspect" => &[],
+        "attach" | "completions" | "guard" | "man" | "probe" | "settings" | "token get" | "token inspect" => &[],
         _ => &["database_url", "database_tls"],
     }
 }

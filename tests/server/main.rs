@@ -50,6 +50,7 @@ mod noise;
 mod orders_api;
 mod password_grant;
 mod positions;
+mod probe;
 mod propagation;
 mod refresh;
 mod reseal;

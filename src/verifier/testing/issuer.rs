@@ -4,14 +4,14 @@ use std::{
     collections::HashMap,
     io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use aws_lc_rs::signature::{self, RsaEncoding, RsaKeyPair};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::{net::TcpListener, task::AbortHandle};
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, ManualClock, SystemClock},
+    protocol,
     verifier::{Builder, Verifier},
 };
 
@@ -44,8 +45,25 @@ impl Issuer {
     /// Outside a tokio runtime.
     pub async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        Self::serve(listener, &url)
+    }
+
+    /// Starts an issuer with this issuer identifier, for an API that is configured with it. The keys are at `/.well-known/jwks.json` below it, and the
+    /// metadata at all well-known paths. The listener answers plain HTTP: for an `https` identifier, put what terminates TLS in front.
+    ///
+    /// # Errors
+    ///
+    /// If the identifier is invalid or no key can be generated.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn serve(listener: TcpListener, url: &str) -> io::Result<Self> {
+        let identifier = url.parse::<protocol::Issuer>().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let published = Published {
             keys: vec![IssuerKey::generate()?],
+            signs: None,
             others: Vec::new(),
             generation: 1,
             max_age: Duration::from_secs(600),
@@ -55,9 +73,12 @@ impl Issuer {
             list: ListedStatuses::new(),
             list_answer: Behavior::Normal,
             last_list_request: HashMap::new(),
+            keys_route: None,
+            claims: Map::new(),
         };
         let shared = Arc::new(Shared {
-            url: format!("http://{}", listener.local_addr()?),
+            url: url.to_owned(),
+            path: identifier.path().to_owned(),
             clock: ManualClock::at(SystemClock.now()),
             published: Mutex::new(published),
             connections: AtomicU64::new(0),
@@ -65,6 +86,8 @@ impl Issuer {
             metadata_fetches: AtomicU64::new(0),
             list_fetches: AtomicU64::new(0),
             other_requests: AtomicU64::new(0),
+            other_paths: Mutex::default(),
+            attacker: OnceLock::new(),
         });
         let listening = tokio::spawn(listener::listen(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self { shared, listening })
@@ -101,8 +124,16 @@ impl Issuer {
     pub fn rotate(&self) -> io::Result<String> {
         let key = IssuerKey::generate()?;
         let kid = key.public.kid().to_owned();
-        self.change(|published| published.keys.push(key));
+        self.change(|published| {
+            published.keys.push(key);
+            published.signs = None;
+        });
         Ok(kid)
+    }
+
+    /// Signs with this one of its keys from now on, until the next [`rotate`](Self::rotate). So a key can be published before it signs.
+    pub fn sign_with(&self, kid: &str) {
+        self.published().signs = Some(kid.to_owned());
     }
 
     /// Stops publishing a key and signing with it. After the last one, the set is empty.
@@ -116,6 +147,17 @@ impl Issuer {
     /// Publishes a further entry in the document, after the keys.
     pub fn publish(&self, jwk: Value) {
         self.change(|published| published.others.push(jwk));
+    }
+
+    /// Serves the keys at this path of its origin too, and names it in the metadata.
+    pub fn serve_keys_at(&self, path: &str) {
+        self.change(|published| published.keys_route = Some(path.to_owned()));
+    }
+
+    /// Gives every token that is built from now on a further claim, or another value of one.
+    pub fn always_claim(&self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        self.change(|published| drop(published.claims.insert(name.to_owned(), value)));
     }
 
     /// Sets how long its keys may be cached. The default is 10 min.
@@ -169,6 +211,18 @@ impl Issuer {
     #[must_use]
     pub fn other_requests(&self) -> u64 {
         self.shared.other_requests.load(Ordering::SeqCst)
+    }
+
+    /// Where the attacker of [hostile tokens](Self::hostile_tokens) publishes its key. A request below this address was caused by a token.
+    #[must_use]
+    pub fn attacker_url(&self) -> String {
+        self.shared.attacker_url("")
+    }
+
+    /// The paths of these requests, of the first thousand.
+    #[must_use]
+    pub fn other_paths(&self) -> Vec<String> {
+        self.shared.other_paths().clone()
     }
 
     /// A header of the last request for its keys.

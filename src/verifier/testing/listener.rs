@@ -43,29 +43,60 @@ pub(super) async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
+/// What a request is for.
+enum Asked {
+    Metadata,
+    Keys,
+    StatusList,
+    Other,
+}
+
+impl Asked {
+    fn at(shared: &Shared, path: &str) -> Self {
+        // The path of the metadata stands before the issuer's own (RFC 8414 section 3.1), or after it.
+        let is_at = |route: &str| path.strip_prefix(&*shared.path) == Some(route) || path.strip_suffix(&*shared.path) == Some(route);
+        if is_at(ServerMetadata::ROUTE) || is_at(ServerMetadata::ALIAS_ROUTE) {
+            Self::Metadata
+        } else if path.strip_prefix(&*shared.path) == Some(ServerMetadata::JWKS_ROUTE)
+            || shared.published().keys_route.as_deref() == Some(path)
+        {
+            Self::Keys
+        } else if path.strip_prefix(&*shared.path) == Some(LIST_ROUTE) {
+            Self::StatusList
+        } else {
+            Self::Other
+        }
+    }
+}
+
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<Response<Body>> {
     let headers = || -> HashMap<String, String> {
         let headers = request.headers().iter();
         headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
     };
-    let (document, media_type, how) = match request.uri().path() {
-        ServerMetadata::ROUTE => {
+    let (document, media_type, how) = match Asked::at(&shared, request.uri().path()) {
+        Asked::Metadata => {
             shared.metadata_fetches.fetch_add(1, Ordering::SeqCst);
             (shared.metadata(), "application/json", shared.published().metadata_answer.clone())
         }
-        ServerMetadata::JWKS_ROUTE => {
+        Asked::Keys => {
             shared.key_fetches.fetch_add(1, Ordering::SeqCst);
             shared.published().last_key_request = headers();
             (shared.jwks(), "application/jwk-set+json", shared.published().key_answer.clone())
         }
-        LIST_ROUTE => {
+        Asked::StatusList => {
             shared.list_fetches.fetch_add(1, Ordering::SeqCst);
             shared.published().last_list_request = headers();
             (shared.signed_list()?, StatusListClaims::MEDIA_TYPE, shared.published().list_answer.clone())
         }
-        _ => {
+        Asked::Other => {
             shared.other_requests.fetch_add(1, Ordering::SeqCst);
-            (String::new(), "text/plain", Behavior::Status(404))
+            let path = request.uri().path();
+            shared.record_other(path);
+            match shared.answer_of_attacker(path) {
+                Some((document, media_type)) => (document, media_type, Behavior::Normal),
+                None => (String::new(), "text/plain", Behavior::Status(404)),
+            }
         }
     };
     let response = Response::builder();

@@ -47,8 +47,11 @@
 //! | the status list is forged or repeated | [`Issuer::hostile_status_lists`]: none changes the status of a token |
 //! | the issuer sends invalid answers | [`Issuer::answer_keys`] with each [`Behavior`] |
 //!
-//! An API in another language can be tested against the same issuer: `examples/test_issuer.rs` serves it and prints the tokens.
+//! An API in another language can be tested against the same issuer: `examples/test_issuer.rs` serves it and prints the tokens, and
+//! `sealwright probe` sends them.
 
+mod attacker;
+mod certificate;
 mod hostile;
 mod hostile_list;
 mod issuer;
@@ -59,7 +62,7 @@ mod published;
 mod status_list;
 mod token;
 
-pub use hostile::{Hostile, InHeader};
+pub use hostile::{Hostile, InHeader, MadeBy};
 pub use hostile_list::HostileList;
 pub use issuer::Issuer;
 pub use published::Behavior;

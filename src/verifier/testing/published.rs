@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use aws_lc_rs::{
     signature::{self, KeyPair, RsaEncoding, RsaKeyPair},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::listed::ListedStatuses;
 use crate::{
@@ -63,6 +63,8 @@ pub(super) const LIST_ROUTE: &str = "/oauth/status-lists/testing";
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) url: String,
+    /// The path of the URL, without a slash at its end.
+    pub(super) path: String,
     pub(super) clock: ManualClock,
     pub(super) published: Mutex<Published>,
     pub(super) connections: AtomicU64,
@@ -71,12 +73,17 @@ pub(super) struct Shared {
     pub(super) list_fetches: AtomicU64,
     /// Requests for anything else. A token must not cause one.
     pub(super) other_requests: AtomicU64,
+    /// The paths of the first of these.
+    pub(super) other_paths: Mutex<Vec<String>>,
+    /// The key of an attacker, once a hostile token needs it.
+    pub(super) attacker: OnceLock<Arc<RsaKeyPair>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Published {
-    /// The last one signs.
     pub(super) keys: Vec<IssuerKey>,
+    /// The id of the key that signs, if it is not the last one.
+    pub(super) signs: Option<String>,
     /// Further entries of the document.
     pub(super) others: Vec<Value>,
     /// Incremented by every change, and used as the `ETag`.
@@ -89,12 +96,23 @@ pub(super) struct Published {
     pub(super) list: ListedStatuses,
     pub(super) list_answer: Behavior,
     pub(super) last_list_request: HashMap<String, String>,
+    /// A further path of the keys, which the metadata then names.
+    pub(super) keys_route: Option<String>,
+    /// Claims of every token.
+    pub(super) claims: Map<String, Value>,
 }
 
 #[derive(Debug)]
 pub(super) struct IssuerKey {
     pub(super) pair: Arc<RsaKeyPair>,
     pub(super) public: PublicJwk,
+}
+
+impl Published {
+    pub(super) fn signing_key(&self) -> Option<&IssuerKey> {
+        let named = self.signs.as_deref().and_then(|kid| self.keys.iter().find(|key| key.public.kid() == kid));
+        named.or_else(|| self.keys.last())
+    }
 }
 
 impl IssuerKey {
@@ -118,12 +136,12 @@ impl Shared {
 
     /// The id of the key that signs.
     pub(super) fn kid(&self) -> String {
-        self.published().keys.last().map(|key| key.public.kid().to_owned()).unwrap_or_default()
+        self.published().signing_key().map(|key| key.public.kid().to_owned()).unwrap_or_default()
     }
 
     /// The key pair that signs.
     pub(super) fn pair(&self) -> io::Result<Arc<RsaKeyPair>> {
-        let pair = self.published().keys.last().map(|key| Arc::clone(&key.pair));
+        let pair = self.published().signing_key().map(|key| Arc::clone(&key.pair));
         pair.ok_or_else(|| io::Error::other("every key of this issuer is withdrawn: `rotate` generates a new one"))
     }
 
@@ -145,18 +163,52 @@ impl Shared {
 
     /// The URI of the status list.
     pub(super) fn list_uri(&self) -> String {
-        format!("{}{LIST_ROUTE}", self.url)
+        self.endpoint(LIST_ROUTE)
+    }
+
+    /// The URL of the endpoint at `route`, under the issuer's own path.
+    pub(super) fn endpoint(&self, route: &str) -> String {
+        format!("{}{route}", self.url.trim_end_matches('/'))
+    }
+
+    /// The URL without its path.
+    fn origin(&self) -> &str {
+        let url = self.url.trim_end_matches('/');
+        url.strip_suffix(self.path.as_str()).unwrap_or(url)
     }
 
     pub(super) fn metadata(&self) -> String {
-        let keys = format!("{}{}", self.url, ServerMetadata::JWKS_ROUTE);
-        json!({ "issuer": self.url, "jwks_uri": keys }).to_string()
+        let keys = match &self.published().keys_route {
+            Some(route) => format!("{}{route}", self.origin()),
+            None => self.endpoint(ServerMetadata::JWKS_ROUTE),
+        };
+        metadata(&self.url, &keys)
     }
+}
+
+/// The metadata of an issuer. Libraries for OpenID Connect refuse metadata without these members; nothing answers at the endpoints.
+pub(super) fn metadata(issuer: &str, keys: &str) -> String {
+    let endpoint = |route: &str| format!("{}{route}", issuer.trim_end_matches('/'));
+    json!({
+        "issuer": issuer,
+        "authorization_endpoint": endpoint("/oauth/authorize"),
+        "token_endpoint": endpoint(ServerMetadata::TOKEN_ROUTE),
+        "jwks_uri": keys,
+        "response_types_supported": ["none"],
+        "grant_types_supported": ["client_credentials"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    })
+    .to_string()
 }
 
 /// Signs the text, and appends the signature to it.
 pub(super) fn sign(pair: &RsaKeyPair, padding: &'static dyn RsaEncoding, signed: &str) -> io::Result<String> {
+    Ok(format!("{signed}.{}", encode(raw_signature(pair, padding, signed.as_bytes())?)))
+}
+
+pub(super) fn raw_signature(pair: &RsaKeyPair, padding: &'static dyn RsaEncoding, signed: &[u8]) -> io::Result<Vec<u8>> {
     let mut signature = vec![0; pair.public_modulus_len()];
-    pair.sign(padding, &SystemRandom::new(), signed.as_bytes(), &mut signature).map_err(io::Error::other)?;
-    Ok(format!("{signed}.{}", encode(signature)))
+    pair.sign(padding, &SystemRandom::new(), signed, &mut signature).map_err(io::Error::other)?;
+    Ok(signature)
 }

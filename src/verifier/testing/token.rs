@@ -27,7 +27,7 @@ impl<'a> TokenBuilder<'a> {
     fn new(issuer: &'a Issuer, audience: String) -> Self {
         let now = issuer.clock().now().seconds();
         let header = members(json!({ "alg": "RS256", "kid": issuer.kid(), "typ": AccessTokenClaims::TYPE }));
-        let claims = members(json!({
+        let mut claims = members(json!({
             "iss": issuer.url(),
             "exp": now + 600,
             "aud": audience,
@@ -37,6 +37,7 @@ impl<'a> TokenBuilder<'a> {
             "jti": encode(entropy::bytes::<16>()),
             "scope": "",
         }));
+        claims.extend(issuer.published().claims.clone());
         Self { issuer, header, claims }
     }
 
@@ -97,6 +98,12 @@ impl<'a> TokenBuilder<'a> {
     /// If every key is withdrawn.
     pub fn sign(&self) -> io::Result<String> {
         self.issuer.sign(self.header_text(), self.claims_text())
+    }
+
+    /// The parts that are signed, without a signature.
+    #[must_use]
+    pub fn unsigned(&self) -> String {
+        format!("{}.{}", encode(self.header_text()), encode(self.claims_text()))
     }
 
     pub(super) fn header_text(&self) -> String {

@@ -1,0 +1,134 @@
+//! What a run found, for people and programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    Options,
+    advice::Library,
+    findings::Findings,
+    kind::{Kind, Severity},
+};
+
+/// How many requests of each sort were sent.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Counts {
+    pub(super) good: usize,
+    pub(super) without_scope: usize,
+    pub(super) hostile: usize,
+    pub(super) requests: usize,
+    pub(super) sent: usize,
+}
+
+/// The outcome of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) url: String,
+    pub(crate) method: String,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+    #[serde(flatten)]
+    counts: Counts,
+    pub(crate) seconds: f64,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) not_checked: Vec<Open>,
+    /// Requests at which the API did not look, because there were too many: it answered 429.
+    pub(crate) limited: usize,
+}
+
+/// What the API did wrong in one way.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) kind: Kind,
+    pub(crate) title: &'static str,
+    pub(crate) why: &'static str,
+    pub(crate) fix: &'static str,
+    /// The line to change, by library.
+    pub(crate) lines: Vec<Line>,
+    pub(crate) evidence: Vec<Shot>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Line {
+    pub(crate) library: Library,
+    pub(crate) line: &'static str,
+}
+
+/// A token or a request, and the answer.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shot {
+    pub(crate) name: String,
+    pub(crate) answer: String,
+}
+
+/// What the run leaves open.
+#[derive(Debug, Serialize)]
+pub(crate) struct Open {
+    pub(crate) what: String,
+    pub(crate) why: String,
+}
+
+impl Report {
+    pub(super) fn new(options: &Options, counts: Counts, took: Duration, findings: Findings) -> Self {
+        let limited = findings.limited();
+        let (found, not_checked) = findings.into_parts();
+        let findings = found.into_iter().map(|((severity, kind), evidence)| Finding {
+            severity,
+            kind,
+            title: kind.title(),
+            why: kind.why(),
+            fix: kind.fix(),
+            lines: Library::ALL.iter().filter_map(|library| Some(Line { library: *library, line: library.line(kind)? })).collect(),
+            evidence: evidence.into_iter().map(|shot| Shot { name: shot.name, answer: shot.answer }).collect(),
+        });
+        Self {
+            url: options.url.to_string(),
+            method: options.method.to_string(),
+            issuer: options.issuer.to_string(),
+            audience: options.audience.clone(),
+            counts,
+            seconds: (took.as_secs_f64() * 100.0).round() / 100.0,
+            findings: findings.collect(),
+            not_checked: not_checked.into_iter().map(|(what, why)| Open { what, why }).collect(),
+            limited,
+        }
+    }
+
+    /// Whether there is something to fix: a hole or a weakness, or, if `strict`, a note.
+    pub(crate) fn fails(&self, strict: bool) -> bool {
+        self.findings.iter().any(|finding| strict || finding.severity != Severity::Note)
+    }
+
+    /// How many findings have this severity.
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// The findings for one library: the lines of the others are left out.
+    pub(crate) fn keep_library(&mut self, library: Library) {
+        for finding in &mut self.findings {
+            finding.lines.retain(|line| line.library == library);
+        }
+    }
+
+    /// What was sent.
+    pub(crate) fn summary(&self) -> String {
+        let Counts { good, without_scope, hostile, requests, sent } = &self.counts;
+        format!(
+            "{} {}: {sent} requests in {} s: {good} good tokens, {without_scope} without the scope, {hostile} hostile ones, {requests} other requests",
+            self.method, self.url, self.seconds
+        )
+    }
+}
+
+impl Finding {
+    /// The tokens and requests, up to `most` of them by name.
+    pub(crate) fn shown(&self, most: usize) -> String {
+        let shown: Vec<String> = self.evidence.iter().take(most).map(|shot| format!("{} ({})", shot.name, shot.answer)).collect();
+        let more = self.evidence.len().saturating_sub(most);
+        let more = if more > 0 { format!("; {more} more") } else { String::new() };
+        format!("{}{more}", shown.join("; "))
+    }
+}

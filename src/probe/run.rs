@@ -1,0 +1,112 @@
+//! One run of the probe.
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+
+use super::{
+    Options, Report,
+    api::Api,
+    findings::Findings,
+    kind::{Kind, Severity},
+    report::Counts,
+    tls,
+    unprobed::Unprobed,
+};
+use crate::{
+    clock::{Clock, Stopwatch, SystemClock},
+    protocol::{ScopeToken, is_loopback},
+    verifier::testing::{Issuer, TokenBuilder},
+};
+
+/// The issuer is served and the API is known; nothing has been sent yet.
+pub(crate) struct Probe {
+    pub(super) options: Options,
+    pub(super) issuer: Issuer,
+    pub(super) api: Api,
+    pub(super) findings: Findings,
+    /// The ids of the two keys that are published. The first signs.
+    pub(super) kids: [String; 2],
+    /// The answer to the first good token.
+    pub(super) good_body: Bytes,
+}
+
+impl Probe {
+    /// Serves the issuer. `is_mine` permits an API that is not on this machine.
+    pub(crate) async fn prepare(options: Options, is_mine: bool) -> Result<Self, Unprobed> {
+        if !is_mine && !options.url.host().is_some_and(|host| is_loopback(&host)) {
+            return Err(Unprobed::NotLocal { url: options.url.to_string() });
+        }
+        let address = options.listen;
+        let listener = TcpListener::bind(address).await.map_err(|source| Unprobed::Listen { address, source })?;
+        let listener = match &options.certificate {
+            Some(certificate) => tls::in_front(listener, certificate).await?,
+            None => listener,
+        };
+        let issuer = Issuer::serve(listener, options.issuer.as_str())?;
+        if let Some(path) = &options.jwks_path {
+            issuer.serve_keys_at(path);
+        }
+        for (name, value) in &options.claims {
+            issuer.always_claim(name, value.clone());
+        }
+        // The next key is published beside the one that signs, as an issuer does that rotates its keys.
+        let first = issuer.kid();
+        let second = issuer.rotate()?;
+        issuer.sign_with(&first);
+        if !options.plain_keys {
+            for key in issuer.useless_keys()? {
+                issuer.publish(key);
+            }
+        }
+        let api = Api::new(&options).await?;
+        Ok(Self { options, issuer, api, findings: Findings::default(), kids: [first, second], good_body: Bytes::new() })
+    }
+
+    /// Probes the API.
+    pub(crate) async fn run(mut self) -> Result<Report, Unprobed> {
+        let time = Stopwatch::start();
+        self.ready().await?;
+        let mut counts = Counts { good: self.good_tokens().await?, ..Counts::default() };
+        counts.without_scope = self.tokens_without_scope().await?;
+        counts.hostile = self.hostile_tokens().await?;
+        let before = self.api.sent();
+        self.token_elsewhere().await?;
+        self.authorization_headers().await?;
+        self.requests_without_token().await;
+        self.remembered_tokens().await?;
+        counts.requests = self.api.sent() - before;
+        self.second_key().await?;
+        self.unknown_keys().await?;
+        self.provoked_requests();
+        self.good_at_the_end().await?;
+        counts.sent = self.api.sent();
+        Ok(Report::new(&self.options, counts, time.elapsed(), self.findings))
+    }
+
+    /// Begins a token that the API must accept.
+    pub(super) fn good(&self) -> TokenBuilder<'_> {
+        self.set_clock();
+        self.issuer.token(self.options.audience.as_str()).scope(self.scope())
+    }
+
+    /// The clock of the issuer stands still otherwise.
+    pub(super) fn set_clock(&self) {
+        let clock = self.issuer.clock();
+        clock.advance(SystemClock.now().since(clock.now()));
+    }
+
+    /// The scope of good tokens.
+    pub(super) fn scope(&self) -> &str {
+        self.options.scope.as_ref().map_or("", ScopeToken::as_str)
+    }
+
+    /// After all of it, the API must still work.
+    async fn good_at_the_end(&mut self) -> Result<(), Unprobed> {
+        let token = self.good().sign()?;
+        if let Some(attempt) = self.api.with_token(&token) {
+            let answer = self.api.send(&attempt).await;
+            self.findings.accepted(Severity::Weakness, Kind::FellOver, "a good token at the end", &answer);
+        }
+        Ok(())
+    }
+}

@@ -19,9 +19,11 @@ pub(super) struct Evidence {
 /// All of it, by severity and kind, and what could not be checked.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    found: BTreeMap<(Severity, Kind), Vec<Evidence>>,
-    not_checked: Vec<(String, String)>,
-    limited: usize,
+    pub(super) found: BTreeMap<(Severity, Kind), Vec<Evidence>>,
+    /// What could not be checked, and why.
+    pub(super) not_checked: Vec<(String, String)>,
+    /// How many requests were answered 429.
+    pub(super) limited: usize,
 }
 
 impl Findings {
@@ -68,14 +70,5 @@ impl Findings {
             Answer::Ended(_) | Answer::Silent => self.add(Severity::Weakness, Kind::Crash, name, answer),
         }
         false
-    }
-
-    /// How many requests were answered 429.
-    pub(super) const fn limited(&self) -> usize {
-        self.limited
-    }
-
-    pub(super) fn into_parts(self) -> (BTreeMap<(Severity, Kind), Vec<Evidence>>, Vec<(String, String)>) {
-        (self.found, self.not_checked)
     }
 }

@@ -72,8 +72,7 @@ pub(crate) struct Open {
 
 impl Report {
     pub(super) fn new(options: &Options, counts: Counts, took: Duration, findings: Findings) -> Self {
-        let limited = findings.limited();
-        let (found, not_checked) = findings.into_parts();
+        let Findings { found, not_checked, limited } = findings;
         let findings = found.into_iter().map(|((severity, kind), evidence)| Finding {
             severity,
             kind,

@@ -155,7 +155,9 @@ impl Api {
             let token = value.split("; ").find_map(|cookie| cookie.strip_prefix("jwt="))?;
             Some(token.to_owned())
         });
-        bearer.or(query.filter(|_| self.hole == Hole::TokenInQuery)).or(cookie.filter(|_| self.hole == Hole::TokenInCookie))
+        let in_query = || query.filter(|_| self.hole == Hole::TokenInQuery);
+        let in_cookie = || cookie.filter(|_| self.hole == Hole::TokenInCookie);
+        bearer.or_else(in_query).or_else(in_cookie)
     }
 
     /// What it fetches because of the token.

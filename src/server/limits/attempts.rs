@@ -11,7 +11,7 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use moka::{future::Cache, policy::EvictionPolicy};
-use tokio::{sync::Notify, time::timeout};
+use tokio::sync::Notify;
 
 use crate::clock::{SharedClock, Timestamp};
 
@@ -100,9 +100,10 @@ impl Attempts {
                 decided.await;
             }
         };
-        match timeout(Self::WAIT_LIMIT, in_turn).await {
-            Ok(outcome) => outcome,
-            Err(_) => self.try_begin(&counted),
+        tokio::select! {
+            biased;
+            outcome = in_turn => outcome,
+            () = self.clock.sleep_until("attempt", self.clock.now() + Self::WAIT_LIMIT) => self.try_begin(&counted),
         }
     }
 
@@ -299,6 +300,21 @@ mod tests {
         assert_eq!(attempts.begin_in_turn(ALICE).await.err(), Some(Limited(Duration::from_secs(10))));
         waiting.pop();
         assert!(attempts.begin_in_turn(ALICE).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn op12_an_attempt_waits_three_seconds_at_most() {
+        let (attempts, clock) = ten_then_one_in_ten_seconds();
+        let mut under_way = Vec::new();
+        for _ in 0..10 {
+            under_way.push(make(&attempts, ALICE).await.unwrap());
+        }
+        let mut next = std::pin::pin!(attempts.begin_in_turn(ALICE));
+        assert!(next.as_mut().now_or_never().is_none());
+        clock.advance(Duration::from_millis(2_999));
+        assert!(next.as_mut().now_or_never().is_none());
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(next.await.err(), Some(Limited(Duration::from_secs(7))));
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ scopes! {
 /// The path of the MCP endpoint.
 const PATH: &str = "/mcp";
 
-/// Who ordered, and what.
+/// The user who ordered, and what was ordered.
 #[derive(Debug, Clone, Default)]
 struct Orders(Arc<Mutex<Vec<(String, String)>>>);
 

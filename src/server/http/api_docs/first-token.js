@@ -209,7 +209,7 @@ export function copies(button, from, said, what) {
 copies(element('copy-token'), element('token-text'), element('copied'), 'The token')
 copies(element('copy-next'), element('next-command'), element('next-copied'), 'The command')
 
-// Who takes part in the demo, with the names that tokens and logs have.
+// The parties of the demo, by the names that tokens and logs have.
 function showRoles() {
   const roles = [
     [demo.app.id, ': a trusted app. It gets tokens for itself, which may read orders.'],

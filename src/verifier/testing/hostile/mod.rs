@@ -25,11 +25,11 @@ pub struct Hostile {
     pub code: &'static str,
     /// Whether it can be sent in an `Authorization` header as it is.
     pub in_header: InHeader,
-    /// Who can make it.
+    /// The party that can make it.
     pub made_by: MadeBy,
 }
 
-/// Who can make a hostile token: this decides what an API that accepts it gives away.
+/// The party that can make a hostile token. This decides what an API that accepts it gives away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MadeBy {
@@ -91,7 +91,7 @@ struct Forger<'a> {
     issuer: &'a Issuer,
     audience: &'a str,
     scope: &'a str,
-    /// Who can make the tokens that are added next.
+    /// The party that can make the tokens that are added next.
     by: MadeBy,
     made: Vec<Hostile>,
 }

@@ -16,6 +16,7 @@ use tokio::{net::TcpListener, sync::Mutex};
 
 /// The API and its hole.
 struct Api {
+    issuer: String,
     verifier: Verifier,
     hole: String,
     http: reqwest::Client,
@@ -25,8 +26,9 @@ struct Api {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let hole = env::args().nth(2).unwrap_or_default();
-    let verifier = Verifier::for_issuer(env::var("ISSUER")?).audience(env::var("AUDIENCE")?).build()?;
-    let api = Arc::new(Api { verifier, hole, http: reqwest::Client::new(), first_kid: Mutex::default() });
+    let issuer = env::var("ISSUER")?;
+    let verifier = Verifier::for_issuer(issuer.as_str()).audience(env::var("AUDIENCE")?).build()?;
+    let api = Arc::new(Api { issuer, verifier, hole, http: reqwest::Client::new(), first_kid: Mutex::default() });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?.port());
     axum::serve(listener, Router::new().fallback(handle).with_state(api)).await?;
@@ -76,7 +78,9 @@ impl Api {
 
     /// Whether the issuer that the token names publishes a key of that id. The hole is that anyone can be an issuer.
     async fn is_published_by_its_issuer(&self, head: &Value, claims: &Value) -> bool {
-        let Some(issuer) = claims["iss"].as_str().filter(|issuer| issuer.starts_with("http")) else { return false };
+        // The keys of its own issuer it has already.
+        let is_other = |issuer: &&str| issuer.starts_with("http") && *issuer != self.issuer;
+        let Some(issuer) = claims["iss"].as_str().filter(is_other) else { return false };
         let Ok(answer) = self.http.get(format!("{issuer}/.well-known/jwks.json")).send().await else { return false };
         let text = answer.text().await.unwrap_or_default();
         let set: Value = serde_json::from_str(&text).unwrap_or_default();

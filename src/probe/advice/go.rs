@@ -27,7 +27,9 @@ pub(super) const fn go_oidc(kind: Kind) -> Option<&'static str> {
         Kind::Audience => "&oidc.Config{ClientID: audience, ..}, without SkipClientIDCheck",
         Kind::Issuer => "oidc.NewVerifier(issuer, keys, config), without SkipIssuerCheck",
         Kind::Expiry => "leave SkipExpiryCheck out of oidc.Config: Verify then requires exp, without leeway",
-        Kind::NotBefore => "leave SkipExpiryCheck out of oidc.Config: Verify then checks nbf with a leeway of 5 minutes",
+        Kind::NotBefore => {
+            "leave SkipExpiryCheck out of oidc.Config: Verify then checks nbf with a leeway of 5 minutes; it does not check iat: refuse verified.IssuedAt after time.Now().Add(time.Minute)"
+        }
         Kind::Claims => "after verified.Claims(&c): refuse if c[\"iat\"], c[\"sub\"], c[\"client_id\"] or c[\"jti\"] is nil",
         Kind::Binding => "after verified.Claims(&c): refuse if c[\"cnf\"] != nil",
         Kind::Scope => "if granted, _ := c[\"scope\"].(string); !slices.Contains(strings.Split(granted, \" \"), scope) { answer 403 }",

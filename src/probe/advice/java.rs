@@ -42,7 +42,9 @@ pub(super) const fn nimbus(kind: Kind) -> Option<&'static str> {
             "processor.setJWTClaimsSetVerifier(new DefaultJWTClaimsVerifier<>(Set.of(audience), new JWTClaimsSet.Builder().issuer(issuer).build(), Set.of(\"exp\", \"iat\", \"sub\", \"client_id\", \"jti\"), Set.of(\"cnf\")))"
         }
         Kind::Binding => "new DefaultJWTClaimsVerifier<>(.., Set.of(\"cnf\")): the last argument lists prohibited claims",
-        Kind::NotBefore => "leave DefaultJWTClaimsVerifier in place, with at most 60 s of setMaxClockSkew",
+        Kind::NotBefore => {
+            "leave DefaultJWTClaimsVerifier in place, with at most 60 s of setMaxClockSkew; it does not check iat: refuse claims.getIssueTime() more than 60 s ahead"
+        }
         Kind::Critical => "leave processor.process in place, which refuses what crit lists",
         Kind::Scope => "if (!Arrays.asList(claims.getStringClaim(\"scope\").split(\" \")).contains(scope)) answer 403",
         Kind::KeyFetches => "JWKSourceBuilder.create(url, retriever).rateLimited(true): two fetches in 30 s, the default",

@@ -28,13 +28,19 @@ pub(super) const fn jose(kind: Kind) -> Option<&'static str> {
         Kind::Audience => "jwtVerify(token, keys, { audience: AUDIENCE, .. })",
         Kind::Issuer => "jwtVerify(token, keys, { issuer: ISSUER, .. })",
         Kind::Expiry => "jwtVerify(token, keys, { requiredClaims: ['exp', ..], clockTolerance: 30, .. })",
-        Kind::NotBefore => "use jwtVerify, which checks nbf, and set no currentDate and at most 60 s of clockTolerance",
+        Kind::NotBefore => {
+            "use jwtVerify, with at most 60 s of clockTolerance and without currentDate; it does not check iat: if (payload.iat > Date.now() / 1000 + 60) throw new Error('iat')"
+        }
         Kind::Claims => "jwtVerify(token, keys, { requiredClaims: ['exp', 'iat', 'sub', 'client_id', 'jti'], .. })",
         Kind::Binding => "if ('cnf' in payload) throw new Error('bound')",
-        Kind::Critical => "leave crit out of the options of jwtVerify",
+        Kind::Critical => {
+            "leave crit out of the options of jwtVerify; for what no crit announces: if ('zip' in protectedHeader || 'b64' in protectedHeader) throw new Error('extension')"
+        }
         Kind::Scope => "if (typeof payload.scope !== 'string' || !payload.scope.split(' ').includes(SCOPE)) return 403",
         Kind::KeyFetches => "call createRemoteJWKSet once, outside of the request, with cooldownDuration: 30_000 (the default)",
-        Kind::Form => "if (!protectedHeader.kid || !Number.isSafeInteger(payload.exp)) throw new Error('not an access token')",
+        Kind::Form => {
+            "if (!protectedHeader.kid || !Number.isSafeInteger(payload.exp)) throw new Error('not an access token'); JSON.parse hides duplicate members, so no line finds those"
+        }
         _ => return express(kind),
     })
 }
@@ -52,13 +58,17 @@ pub(super) const fn express_jwt(kind: Kind) -> Option<&'static str> {
         Kind::Expiry => {
             "expressjwt({ isRevoked: async (request, token) => typeof token.payload.exp !== 'number', clockTolerance: 30, .. })"
         }
-        Kind::NotBefore => "leave ignoreNotBefore out of the options of expressjwt",
+        Kind::NotBefore => {
+            "leave ignoreNotBefore out of the options of expressjwt; for iat: expressjwt({ isRevoked: async (request, token) => token.payload.iat > Date.now() / 1000 + 60, .. })"
+        }
         Kind::Claims => {
             "expressjwt({ isRevoked: async (request, token) => !['exp', 'iat', 'sub', 'client_id', 'jti'].every((name) => token.payload[name]), .. })"
         }
         Kind::Binding => "expressjwt({ isRevoked: async (request, token) => 'cnf' in token.payload, .. })",
         Kind::Critical => "expressjwt({ isRevoked: async (request, token) => 'crit' in token.header, .. })",
-        Kind::Scope => "if (!String(request.auth.scope).split(' ').includes(SCOPE)) return response.sendStatus(403)",
+        Kind::Scope => {
+            "const { scope } = request.auth; if (typeof scope !== 'string' || !scope.split(' ').includes(SCOPE)) return response.sendStatus(403)"
+        }
         Kind::KeyFetches => "jwksRsa.expressJwtSecret({ cache: true, rateLimit: true, jwksRequestsPerMinute: 10, .. })",
         Kind::TokenPlace => "leave getToken out: the default reads the Authorization header alone",
         Kind::Status => "in the error handler: response.status(error.status), and 403 only for the scope",
@@ -83,12 +93,19 @@ pub(super) const fn jsonwebtoken(kind: Kind) -> Option<&'static str> {
         Kind::Expiry => {
             "if (typeof payload.exp !== 'number') throw ..: jwt.verify accepts a token without exp; and clockTolerance: 30, not ignoreExpiration"
         }
-        Kind::NotBefore => "leave ignoreNotBefore out of the options of jwt.verify",
+        Kind::NotBefore => {
+            "leave ignoreNotBefore out of the options of jwt.verify; it does not check iat: if (payload.iat > Date.now() / 1000 + 60) throw .."
+        }
         Kind::Claims => "if (!['exp', 'iat', 'sub', 'client_id', 'jti'].every((name) => payload[name])) throw ..",
         Kind::Binding => "if ('cnf' in payload) throw ..",
         Kind::Critical => "with complete: true: if ('crit' in header) throw ..",
-        Kind::Scope => "if (!String(payload.scope).split(' ').includes(SCOPE)) return response.sendStatus(403)",
+        Kind::Scope => {
+            "if (typeof payload.scope !== 'string' || !payload.scope.split(' ').includes(SCOPE)) return response.sendStatus(403)"
+        }
         Kind::KeyFetches => "jwksClient({ jwksUri, cache: true, rateLimit: true, jwksRequestsPerMinute: 10 }), made once",
+        Kind::Crash => {
+            "in the callback of jwt.verify: if (error) return response.sendStatus(401), and never throw there: Express does not see it, and the process ends"
+        }
         _ => return express(kind),
     })
 }

@@ -87,7 +87,7 @@ impl Kind {
             Self::Issuer => "accepts tokens of other issuers",
             Self::Expiry => "accepts expired tokens",
             Self::NotBefore => "accepts tokens before their time",
-            Self::Scope => "does not require the scope",
+            Self::Scope => "accepts tokens without the scope",
             Self::Binding => "accepts bound tokens without proof",
             Self::Critical => "ignores what the header declares as critical",
             Self::Claims => "accepts tokens without required claims",

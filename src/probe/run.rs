@@ -67,6 +67,8 @@ impl Probe {
         let time = Stopwatch::start();
         self.ready().await?;
         let mut counts = Counts { good: self.good_tokens().await?, ..Counts::default() };
+        // Before the tokens with unknown kids, which use up what some libraries allow to fetch in a minute.
+        self.second_key().await?;
         counts.without_scope = self.tokens_without_scope().await?;
         counts.hostile = self.hostile_tokens().await?;
         let before = self.api.sent();
@@ -75,7 +77,6 @@ impl Probe {
         self.requests_without_token().await;
         self.remembered_tokens().await?;
         counts.requests = self.api.sent() - before;
-        self.second_key().await?;
         self.unknown_keys().await?;
         self.provoked_requests();
         self.good_at_the_end().await?;

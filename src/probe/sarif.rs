@@ -1,5 +1,6 @@
 //! The report in SARIF 2.1.0 (OASIS), which code scanning services read.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::{Finding, Report, kind::Severity};
@@ -7,6 +8,8 @@ use super::{Finding, Report, kind::Severity};
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 /// How many tokens and requests a result names.
 const SHOWN: usize = 20;
+/// What is encoded in a path, because SARIF requires a URI: `src/my api.js` is not one.
+const NOT_IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_').remove(b'~').remove(b'@');
 
 /// The report. A service that shows results needs a file for each: `file` is where tokens are checked.
 pub(crate) fn sarif(report: &Report, file: &str) -> Value {
@@ -28,7 +31,7 @@ pub(crate) fn sarif(report: &Report, file: &str) -> Value {
 
 /// The id of the rule: a kind can have a hole and a note.
 fn id(finding: &Finding) -> String {
-    format!("{}/{}", finding.kind, finding.severity)
+    format!("{}-{}", finding.kind, finding.severity)
 }
 
 fn rule(finding: &Finding) -> Value {
@@ -56,7 +59,7 @@ fn result(report: &Report, finding: &Finding, file: &str) -> Value {
         "level": level(finding.severity),
         "message": { "text": text },
         "locations": [{ "physicalLocation": {
-            "artifactLocation": { "uri": file },
+            "artifactLocation": { "uri": utf8_percent_encode(file, NOT_IN_PATHS).to_string() },
             "region": { "startLine": 1 },
         } }],
         "partialFingerprints": { "sealwrightProbe/v1": format!("{} {} {}", report.method, report.url, id(finding)) },

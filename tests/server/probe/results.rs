@@ -84,7 +84,7 @@ async fn gd5_people_and_ci_systems_read_the_result_with_the_line_to_change() {
 
     let sarif: Value = serde_json::from_slice(&std::fs::read(&sarif).unwrap()).unwrap();
     let result = sarif["runs"][0]["results"].as_array().unwrap().iter().find(|result| result["level"] == "error").unwrap();
-    assert_eq!((&sarif["version"], &result["ruleId"]), (&Value::from("2.1.0"), &Value::from("audience/hole")));
+    assert_eq!((&sarif["version"], &result["ruleId"]), (&Value::from("2.1.0"), &Value::from("audience-hole")));
     assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "src/api.js");
 }
 

@@ -31,6 +31,10 @@ const TRUSTED: [&[(&str, &str)]; 7] = [
     &[("x-debug", "true"), ("x-test", "true"), ("x-skip-auth", "true"), ("x-no-auth", "true")],
 ];
 
+/// The headers by which a browser asks whether another origin may send a token.
+const PREFLIGHT: [(&str, &str); 3] =
+    [("origin", "https://probe.example"), ("access-control-request-method", "GET"), ("access-control-request-headers", "authorization")];
+
 /// Headers and cookies in which an API may look for a token besides `Authorization`.
 const OTHER_HEADERS: [&str; 4] = ["x-access-token", "x-auth-token", "x-forwarded-access-token", "token"];
 const COOKIES: &str = "access_token={token}; token={token}; jwt={token}; auth={token}";
@@ -141,16 +145,18 @@ impl Probe {
                 overriding.insert(HeaderName::from_static(name), method.clone());
             }
         }
-        let attempt = Attempt { method: Method::OPTIONS, headers: overriding, body: None, ..self.api.plain() };
-        let answer = self.api.send(&attempt).await;
-        if answer.is_success() && self.is_as_good(&answer) {
-            let method = self.options.method.as_str();
-            self.findings.add(
-                Severity::Hole,
-                Kind::Method,
-                format!("no token, with OPTIONS and X-HTTP-Method-Override: {method}"),
-                &answer,
-            );
+        // Some libraries let a request pass that looks like the one by which a browser asks whether it may send a token.
+        let mut preflight = overriding.clone();
+        for (name, value) in PREFLIGHT {
+            preflight.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        for (headers, how) in [(overriding, "OPTIONS"), (preflight, "OPTIONS of a browser (preflight)")] {
+            let attempt = Attempt { method: Method::OPTIONS, headers, body: None, ..self.api.plain() };
+            let answer = self.api.send(&attempt).await;
+            if answer.is_success() && self.is_as_good(&answer) {
+                let name = format!("no token, with {how} and X-HTTP-Method-Override: {}", self.options.method);
+                self.findings.add(Severity::Hole, Kind::Method, name, &answer);
+            }
         }
     }
 

@@ -127,14 +127,20 @@ impl From<Error> for Failed {
 
 impl Failed {
     /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
-    /// missing, or what `guard --check` is given is invalid, as for other errors of usage; 3 if `probe` cannot probe the API; otherwise 1.
+    /// missing, or what `guard --check` is given is invalid, or a file of `probe` cannot be written, as for other errors of usage; 3 if `probe`
+    /// cannot probe the API; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &*self.0 {
             Error::Config(_) => 78,
             Error::Guard(error) if error.is_of_rules() => 78,
             Error::Unprobed(error) if !error.is_of_usage() => 3,
-            Error::NotConfirmable | Error::NotAMethod | Error::ProbeOption { .. } | Error::Unprobed(_) | Error::RuleFile(_) => 2,
+            Error::NotConfirmable
+            | Error::NotAMethod
+            | Error::ProbeFile { .. }
+            | Error::ProbeOption { .. }
+            | Error::RuleFile(_)
+            | Error::Unprobed(_) => 2,
             _ => 1,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Display, Write},
-    fs,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
@@ -13,18 +13,18 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use serde_json::Value;
 use url::Url;
 
 use super::{
     SettingFlags,
     error::Error,
-    output::{Output, Screen, positive_duration, say, table},
+    output::{Output, Screen, positive_duration, say, table, warn},
     process::{Stop, stop_signal},
 };
 use crate::{
-    probe::{self, Certificate, Finding, Library, Options, Report, Severity},
+    probe::{self, Certificate, Finding, Library, Options, Report, Severity, Unprobed},
     protocol::{Issuer, ScopeToken},
 };
 
@@ -80,12 +80,15 @@ pub(super) struct Probe {
     /// The media type of the body
     #[arg(long, value_name = "TYPE", default_value = "application/json")]
     content_type: HeaderValue,
-    /// A claim that the API demands of every token, as text or JSON; repeatable
+    /// A claim that every token must have for the API, as text or JSON; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = claim)]
     claim: Vec<(String, Value)>,
     /// How long to wait until the API answers and has fetched the keys
     #[arg(long, value_name = "DURATION", default_value = "35s", value_parser = positive_duration)]
     wait: Duration,
+    /// How long the API may take for an answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    time_limit: Duration,
     /// The most requests per second [default: no limit on this machine, 50 elsewhere]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: Option<u32>,
@@ -116,19 +119,34 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) async fn run(self, _: SettingFlags) -> Result<(), Error> {
-        let probe = probe::Probe::prepare(self.options()?, self.this_api_is_mine).await?;
-        match &self.show {
-            Some(name) if name == "list" => list(&probe),
-            Some(name) => show(&probe, name).await,
-            None => self.report(probe.run().await?),
+        let options = self.options()?;
+        if let Some(name) = &self.show {
+            let probe = probe::Probe::prepare(options, self.this_api_is_mine).await?;
+            return if name == "list" { list(&probe) } else { show(&probe, name).await };
         }
+        match self.attack(options).await {
+            Ok(report) => self.report(report),
+            Err(why) => {
+                self.leave_no_old_result(&why)?;
+                Err(why.into())
+            }
+        }
+    }
+
+    async fn attack(&self, options: Options) -> Result<Report, Unprobed> {
+        let probe = probe::Probe::prepare(options, self.this_api_is_mine).await?;
+        let waits = || warn(&format!("waiting for {}: it does not answer yet, or refuses the probe's token", self.url));
+        probe.run(waits).await
     }
 
     fn options(&self) -> Result<Options, Error> {
         if self.url.host_str().is_none() || !["http", "https"].contains(&self.url.scheme()) {
             return Err(invalid("URL", &"it must begin with http:// or https://"));
         }
-        // These are options of the server too, whose values are texts.
+        if !self.url.username().is_empty() || self.url.password().is_some() {
+            return Err(invalid("URL", &"it must not contain a user name or a password, which every report would show"));
+        }
+        // `serve` has options of these names too, and clap demands one type for all of a name: there they are texts.
         let issuer = self.issuer.parse::<Issuer>().map_err(|error| invalid("--issuer", &error))?;
         let certificate = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
         let certificate = certificate.map(|(chain, key)| Certificate { chain: chain.into(), key: key.into() });
@@ -152,38 +170,58 @@ impl Probe {
             other_scope: self.other_scope.clone(),
             claims: self.claim.clone(),
             wait: self.wait,
-            rate: self.rate.or_else(|| self.this_api_is_mine.then_some(50)),
+            time_limit: self.time_limit,
+            rate: self.rate,
         })
     }
 
     fn report(&self, mut report: Report) -> Result<(), Error> {
+        if let Some(library) = self.library {
+            report.keep_library(library);
+        }
+        // Before the files, so that one that cannot be written does not cost the result.
+        self.output.print(&report, |report| self.for_people(report))?;
         if let Some(file) = &self.junit {
-            let text =
-                probe::junit(&report, self.strict).map_err(|error| Error::ProbeFile { file: file.clone(), why: error.to_string() })?;
-            write(file, &text)?;
+            write(file, &probe::junit(&report, self.strict).map_err(|error| unwritten(file, &error))?)?;
         }
         if let Some(file) = &self.sarif {
             write(file, &format!("{:#}\n", probe::sarif(&report, &self.sarif_location)))?;
         }
-        if let Some(library) = self.library {
-            report.keep_library(library);
-        }
-        self.output.print(&report, |report| self.for_people(report))?;
         match report.limited {
             _ if report.fails(self.strict) => Err(Error::ProbeFound(verdict(&report))),
             0 => Ok(()),
-            count => Err(probe::Unprobed::Limited { count }.into()),
+            count => Err(Unprobed::Limited { count }.into()),
         }
+    }
+
+    /// Writes the files of a run without a result. Those of an earlier run would be taken for its own.
+    fn leave_no_old_result(&self, why: &Unprobed) -> Result<(), Error> {
+        if why.is_of_usage() {
+            return Ok(());
+        }
+        if let Some(file) = &self.junit {
+            let text = probe::junit_of_unprobed(&format!("{} {}", self.method, self.url), why);
+            write(file, &text.map_err(|error| unwritten(file, &error))?)?;
+        }
+        // Code scanning closes every alert that is not in the file, so there must be none.
+        if let Some(file) = &self.sarif
+            && let Err(error) = fs::remove_file(file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(unwritten(file, &error));
+        }
+        Ok(())
     }
 
     fn for_people(&self, report: &Report) -> Screen {
         let mut summary = report.summary();
         for open in &report.not_checked {
-            // A String takes every text.
+            // Writing to a String cannot fail.
             let _ = write!(summary, "\nNot checked: {}: {}.", open.what, open.why);
         }
         if report.findings.is_empty() {
-            return Screen::from(format!("{summary}\nEvery hostile token was refused."));
+            let refused = if report.limited == 0 { "Every hostile token was refused." } else { "Nothing was let through." };
+            return Screen::from(format!("{summary}\n{refused}"));
         }
         let rows = report.findings.iter().map(|finding| {
             let severity = finding.severity.to_string();
@@ -248,7 +286,11 @@ async fn show(probe: &probe::Probe, name: &str) -> Result<(), Error> {
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Error> {
-    fs::write(file, text).map_err(|error| Error::ProbeFile { file: file.to_owned(), why: error.to_string() })
+    fs::write(file, text).map_err(|error| unwritten(file, &error))
+}
+
+fn unwritten(file: &Path, why: &dyn Display) -> Error {
+    Error::ProbeFile { file: file.to_owned(), why: why.to_string() }
 }
 
 /// The address at which the API looks for the issuer.
@@ -276,7 +318,11 @@ fn checked<T: FromStr<Err: Display>>(text: &str) -> Result<String, String> {
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let parsed = text.split_once(':').and_then(|(name, value)| Some((name.trim().parse().ok()?, value.trim().parse().ok()?)));
-    parsed.ok_or_else(|| "expected NAME: VALUE".to_owned())
+    match parsed {
+        Some((name, _)) if name == AUTHORIZATION => Err("the probe sets Authorization itself".to_owned()),
+        Some(header) => Ok(header),
+        None => Err("expected NAME: VALUE".to_owned()),
+    }
 }
 
 fn claim(text: &str) -> Result<(String, Value), String> {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,15 +21,21 @@ use super::{Options, unprobed::Unprobed};
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     outbound::{error_chain, for_loopback},
-    protocol::is_loopback,
 };
 
-/// How long the API may take for an answer.
-const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// The most requests per second to an API that is not on this machine. One that is gets them as fast as it answers.
+const RATE_ELSEWHERE: u32 = 50;
+
+/// How long an API that a token has stopped may take to start again, if something supervises it.
+const RESTART: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+/// After so many requests in a row without an answer, the API hangs: each costs the whole time limit.
+const MOST_SILENT: usize = 8;
 /// How much of an answer is read.
 const MAX_ANSWER_LEN: usize = 64 * 1024;
-/// The name under which this room sleeps.
-const SLEEPER: &str = "probe rate";
+/// The names under which this room sleeps.
+const RATE_SLEEPER: &str = "probe rate";
+const RESTART_SLEEPER: &str = "probe restart";
 
 /// A request to the API.
 #[derive(Debug, Clone)]
@@ -63,8 +69,10 @@ pub(super) enum Answer {
     Given(Given),
     /// The connection ended without an answer.
     Ended(String),
-    /// No answer within the time limit.
-    Silent,
+    /// There was no connection, so the request was not sent.
+    Unreachable(String),
+    /// No answer within this time limit.
+    Silent(Duration),
 }
 
 #[derive(Debug, Clone)]
@@ -83,7 +91,7 @@ impl Answer {
     pub(super) const fn given(&self) -> Option<&Given> {
         match self {
             Self::Given(given) => Some(given),
-            Self::Ended(_) | Self::Silent => None,
+            Self::Ended(_) | Self::Unreachable(_) | Self::Silent(_) => None,
         }
     }
 
@@ -97,7 +105,8 @@ impl fmt::Display for Answer {
         match self {
             Self::Given(given) => write!(f, "{}", given.status.as_u16()),
             Self::Ended(_) => f.write_str("the connection ended"),
-            Self::Silent => write!(f, "no answer in {} s", TIME_LIMIT.as_secs()),
+            Self::Unreachable(_) => f.write_str("no connection"),
+            Self::Silent(limit) => write!(f, "no answer in {} s", limit.as_secs()),
         }
     }
 }
@@ -106,35 +115,67 @@ impl fmt::Display for Answer {
 #[derive(Debug)]
 pub(super) struct Api {
     client: Client,
+    /// Opens a connection for each request.
+    fresh: Client,
     plain: Attempt,
+    time_limit: Duration,
     rate: Option<u32>,
     /// When the next request may be sent.
     next: Mutex<Timestamp>,
     sent: AtomicUsize,
+    /// Whether the attack has begun, so that the API must answer.
+    must_answer: AtomicBool,
+    /// How many requests in a row got no answer.
+    silent: AtomicUsize,
+    has_stopped: AtomicBool,
 }
 
 impl Api {
     pub(super) async fn new(options: &Options) -> Result<Self, Unprobed> {
-        let is_local = options.url.host().is_some_and(|host| is_loopback(&host));
-        let build = move || {
+        let is_local = options.is_local();
+        let time_limit = options.time_limit;
+        let build = move |most_idle: usize| {
             let client = Client::builder()
                 .redirect(redirect::Policy::none())
                 .referer(false)
                 .http1_only()
-                .timeout(TIME_LIMIT)
+                .pool_max_idle_per_host(most_idle)
+                .timeout(time_limit)
                 .user_agent(concat!("sealwright-probe/", env!("CARGO_PKG_VERSION")));
             let client = if is_local { for_loopback(client) } else { client };
             client.build()
         };
+        let build_both = move || -> Result<(Client, Client), reqwest::Error> { Ok((build(usize::MAX)?, build(0)?)) };
         // Reading the system's trust roots takes tens of milliseconds.
-        let built = tokio::task::spawn_blocking(build).await.map_err(|error| Unprobed::Client(error.to_string()))?;
-        let client = built.map_err(|error| Unprobed::Client(error_chain(&error)))?;
+        let built = tokio::task::spawn_blocking(build_both).await.map_err(|error| Unprobed::Client(error.to_string()))?;
+        let (client, fresh) = built.map_err(|error| Unprobed::Client(error_chain(&error)))?;
         let mut headers: HeaderMap = options.headers.iter().cloned().collect();
         if options.body.is_some() {
             headers.insert(CONTENT_TYPE, options.content_type.clone());
         }
         let plain = Attempt { method: options.method.clone(), url: options.url.clone(), headers, body: options.body.clone() };
-        Ok(Self { client, plain, rate: options.rate, next: Mutex::new(SystemClock.now()), sent: AtomicUsize::new(0) })
+        Ok(Self {
+            client,
+            fresh,
+            plain,
+            time_limit,
+            rate: options.rate.or((!is_local).then_some(RATE_ELSEWHERE)),
+            next: Mutex::new(SystemClock.now()),
+            sent: AtomicUsize::new(0),
+            must_answer: AtomicBool::new(false),
+            silent: AtomicUsize::new(0),
+            has_stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on, an API that does not answer for a while has stopped.
+    pub(super) fn must_answer(&self) {
+        self.must_answer.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the API has stopped answering. Nothing is sent to it then.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.has_stopped.load(Ordering::Relaxed)
     }
 
     /// The request without a token.
@@ -152,51 +193,90 @@ impl Api {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Sends a request. When the connection ends, it is sent once more: an idle connection may have been closed at that moment.
+    /// Sends a request. During the attack, an API that accepts no connections is given time to start again.
     pub(super) async fn send(&self, attempt: &Attempt) -> Answer {
-        match self.send_once(attempt).await {
-            Answer::Ended(_) => self.send_once(attempt).await,
+        let mut until = None;
+        loop {
+            if self.has_stopped() {
+                return Answer::Unreachable("it has stopped".to_owned());
+            }
+            let answer = self.send_or_repeat(attempt).await;
+            if !self.must_answer.load(Ordering::Relaxed) {
+                return answer;
+            }
+            match answer {
+                Answer::Unreachable(_) if SystemClock.now() < *until.get_or_insert_with(|| SystemClock.now() + RESTART) => {
+                    SystemClock.sleep_until(RESTART_SLEEPER, SystemClock.now() + PAUSE).await;
+                }
+                Answer::Unreachable(_) => self.has_stopped.store(true, Ordering::Relaxed),
+                Answer::Silent(_) => {
+                    let silent = self.silent.fetch_add(1, Ordering::Relaxed) + 1;
+                    self.has_stopped.fetch_or(silent >= MOST_SILENT, Ordering::Relaxed);
+                    return answer;
+                }
+                answer => {
+                    self.silent.store(0, Ordering::Relaxed);
+                    return answer;
+                }
+            }
+        }
+    }
+
+    /// Sends a request, and once more if its connection ends: an idle connection may have been closed at that moment, but not a new one.
+    async fn send_or_repeat(&self, attempt: &Attempt) -> Answer {
+        match self.send_once(&self.client, attempt).await {
+            Answer::Ended(why) => match self.send_once(&self.fresh, attempt).await {
+                // The request may have stopped the API.
+                Answer::Unreachable(_) => Answer::Ended(why),
+                answer => answer,
+            },
             answer => answer,
         }
     }
 
-    async fn send_once(&self, attempt: &Attempt) -> Answer {
+    async fn send_once(&self, client: &Client, attempt: &Attempt) -> Answer {
         self.wait_for_turn().await;
+        // A server that refuses a request without reading its body takes the body for the next request on the connection.
+        let client = if attempt.body.is_some() { &self.fresh } else { client };
         let mut request = reqwest::Request::new(attempt.method.clone(), attempt.url.clone());
         *request.headers_mut() = attempt.headers.clone();
         *request.body_mut() = attempt.body.clone().map(Into::into);
-        match self.receive(request).await {
+        match receive(client, request).await {
             Ok(given) => Answer::Given(given),
-            Err(error) if error.is_timeout() => Answer::Silent,
-            Err(error) => Answer::Ended(error_chain(&error)),
+            Err(error) if error.is_timeout() => Answer::Silent(self.time_limit),
+            // The message names the URL before it.
+            Err(error) if error.is_connect() => Answer::Unreachable(error_chain(&error.without_url())),
+            Err(error) => Answer::Ended(error_chain(&error.without_url())),
         }
-    }
-
-    async fn receive(&self, request: reqwest::Request) -> Result<Given, reqwest::Error> {
-        let mut response = self.client.execute(request).await?;
-        let text = |name: HeaderName| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let (status, location, challenge) = (response.status(), text(LOCATION), text(WWW_AUTHENTICATE));
-        let mut body = BytesMut::new();
-        // The status has decided. A body that breaks off changes nothing.
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER_LEN {
-                break;
-            }
-        }
-        Ok(Given { status, location, challenge, body: body.freeze() })
     }
 
     /// Waits as long as the rate requires.
     async fn wait_for_turn(&self) {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return };
+        // Rounded up, so that there are never more.
+        let interval = Duration::from_millis(u64::from(1000_u32.div_ceil(rate)));
         let turn = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let turn = (*next).max(SystemClock.now());
-            *next = turn + Duration::from_millis(u64::from(1000 / rate.min(1000)));
+            *next = turn + interval;
             turn
         };
-        SystemClock.sleep_until(SLEEPER, turn).await;
+        SystemClock.sleep_until(RATE_SLEEPER, turn).await;
     }
+}
+
+async fn receive(client: &Client, request: reqwest::Request) -> Result<Given, reqwest::Error> {
+    let mut response = client.execute(request).await?;
+    let text = |name: HeaderName| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let (status, location, challenge) = (response.status(), text(LOCATION), text(WWW_AUTHENTICATE));
+    let mut body = BytesMut::new();
+    // The status has decided. A body that breaks off changes nothing.
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER_LEN {
+            break;
+        }
+    }
+    Ok(Given { status, location, challenge, body: body.freeze() })
 }

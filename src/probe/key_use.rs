@@ -23,9 +23,15 @@ impl Probe {
         if let Some(attempt) = self.api.with_token(&token?) {
             let answer = self.api.send(&attempt).await;
             let name = "a good token that is signed by the second key of the set";
-            self.findings.accepted(Severity::Weakness, Kind::SecondKey, name, &answer);
+            // What also refuses the first key has nothing against the second.
+            if answer.is_success() || self.accepts_good(1).await? {
+                self.findings.accepted(Severity::Weakness, Kind::SecondKey, name, &answer);
+            } else if !self.findings.is_unseen(&answer) {
+                self.findings.refused_with_all_others();
+            }
         }
         self.findings.leave_open(
+            None,
             "new and withdrawn keys",
             "libraries fetch the key set again after 30 s at the earliest, which is longer than a run",
         );
@@ -36,10 +42,16 @@ impl Probe {
     pub(super) async fn unknown_keys(&mut self) -> Result<(), Unprobed> {
         let fetches = |probe: &Self| probe.issuer.key_fetches() + probe.issuer.metadata_fetches();
         let before = fetches(self);
+        let mut has_failed = false;
         for _ in 0..UNKNOWN {
             let token = self.good().header("kid", entropy::unique_id()).sign()?;
-            if let Some(attempt) = self.api.with_token(&token) {
-                self.api.send(&attempt).await;
+            let Some(attempt) = self.api.with_token(&token) else { continue };
+            let answer = self.api.send(&attempt).await;
+            let fails = !self.findings.is_unseen(&answer) && matches!(answer.status(), None | Some(500..));
+            // One stands for all: they differ in the kid alone.
+            if fails && !has_failed {
+                self.findings.refused("a token with an unknown kid, of many", &answer);
+                has_failed = true;
             }
         }
         let caused = fetches(self) - before;

@@ -105,7 +105,7 @@ impl Kind {
             Self::Unavailable => "answers 503 to a hostile token",
             Self::Status => "answers with the wrong status or without a challenge",
             Self::GoodToken => "refuses a valid token",
-            Self::FellOver => "refuses good tokens after the attack",
+            Self::FellOver => "refuses good tokens after the attack, or has stopped",
         }
     }
 
@@ -148,7 +148,7 @@ impl Kind {
                 "Clients decide by the status and the challenge whether to get another token or another scope. RFC 6750 section 3."
             }
             Self::GoodToken => "A caller with a valid token is refused.",
-            Self::FellOver => "A few hundred invalid tokens are enough to stop the API.",
+            Self::FellOver => "A few hundred invalid tokens are enough to stop the API. What it refused after that says nothing about it.",
         }
     }
 

@@ -25,7 +25,7 @@ mod tokens;
 mod unprobed;
 
 pub(crate) use advice::Library;
-pub(crate) use junit::junit;
+pub(crate) use junit::{junit, junit_of_unprobed};
 pub(crate) use kind::Severity;
 pub(crate) use options::{Certificate, Options};
 pub(crate) use report::{Finding, Report};

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use url::Url;
 
-use crate::protocol::{Issuer, ScopeToken};
+use crate::protocol::{Issuer, ScopeToken, is_loopback};
 
 /// The request that needs a token, and what its tokens must say.
 #[derive(Debug, Clone)]
@@ -34,8 +34,17 @@ pub(crate) struct Options {
     pub(crate) claims: Vec<(String, Value)>,
     /// How long to wait until the API answers, and until it fetches the keys.
     pub(crate) wait: Duration,
-    /// Requests per second. `None`: as fast as four at once can be.
+    /// How long the API may take for an answer.
+    pub(crate) time_limit: Duration,
+    /// Requests per second, if that is decided.
     pub(crate) rate: Option<u32>,
+}
+
+impl Options {
+    /// Whether the API is on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.url.host().is_some_and(|host| is_loopback(&host))
+    }
 }
 
 /// The files with which the probe answers by TLS.

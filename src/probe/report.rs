@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Options,
     advice::Library,
-    findings::Findings,
+    findings::{Findings, Open},
     kind::{Kind, Severity},
 };
 
@@ -33,8 +33,10 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) findings: Vec<Finding>,
     pub(crate) not_checked: Vec<Open>,
-    /// Requests at which the API did not look, because there were too many: it answered 429.
+    /// Requests at which the API did not look, because there were too many: it answered 429, or refused good tokens too.
     pub(crate) limited: usize,
+    /// Whether the API stopped answering, so that the rest was not sent.
+    pub(crate) stopped: bool,
 }
 
 /// What the API did wrong in one way.
@@ -63,15 +65,8 @@ pub(crate) struct Shot {
     pub(crate) answer: String,
 }
 
-/// What the run leaves open.
-#[derive(Debug, Serialize)]
-pub(crate) struct Open {
-    pub(crate) what: String,
-    pub(crate) why: String,
-}
-
 impl Report {
-    pub(super) fn new(options: &Options, counts: Counts, took: Duration, findings: Findings) -> Self {
+    pub(super) fn new(options: &Options, counts: Counts, took: Duration, findings: Findings, stopped: bool) -> Self {
         let Findings { found, not_checked, limited } = findings;
         let findings = found.into_iter().map(|((severity, kind), evidence)| Finding {
             severity,
@@ -90,14 +85,26 @@ impl Report {
             counts,
             seconds: (took.as_secs_f64() * 100.0).round() / 100.0,
             findings: findings.collect(),
-            not_checked: not_checked.into_iter().map(|(what, why)| Open { what, why }).collect(),
+            not_checked,
             limited,
+            stopped,
         }
     }
 
     /// Whether there is something to fix: a hole or a weakness, or, if `strict`, a note.
     pub(crate) fn fails(&self, strict: bool) -> bool {
         self.findings.iter().any(|finding| strict || finding.severity != Severity::Note)
+    }
+
+    /// Why a kind without a finding is no proof that the API is right there. `None` if it is.
+    pub(super) fn doubt(&self, kind: Kind) -> Option<String> {
+        if self.stopped {
+            Some("the API stopped answering before all was sent".to_owned())
+        } else if self.limited > 0 {
+            Some(format!("the API did not look at {} requests, because there were too many", self.limited))
+        } else {
+            self.not_checked.iter().find(|open| open.kind == Some(kind)).map(|open| open.why.clone())
+        }
     }
 
     /// How many findings have this severity.

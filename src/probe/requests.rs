@@ -45,11 +45,16 @@ impl Probe {
         let token = self.good().sign()?;
         for (severity, name, attempt) in self.elsewhere(&token) {
             let answer = self.api.send(&attempt).await;
-            if answer.is_success() {
+            if self.succeeds(&answer) {
                 self.findings.add(severity, Kind::TokenPlace, name, &answer);
             }
         }
         Ok(())
+    }
+
+    /// Whether a request succeeded that may also be refused because it is unusual, with any error.
+    fn succeeds(&mut self, answer: &Answer) -> bool {
+        !self.findings.is_unseen(answer) && answer.is_success()
     }
 
     fn elsewhere(&self, token: &str) -> Vec<(Severity, String, Attempt)> {
@@ -153,7 +158,7 @@ impl Probe {
         for (headers, how) in [(overriding, "OPTIONS"), (preflight, "OPTIONS of a browser (preflight)")] {
             let attempt = Attempt { method: Method::OPTIONS, headers, body: None, ..self.api.plain() };
             let answer = self.api.send(&attempt).await;
-            if answer.is_success() && self.is_as_good(&answer) {
+            if self.succeeds(&answer) && self.is_as_good(&answer) {
                 let name = format!("no token, with {how} and X-HTTP-Method-Override: {}", self.options.method);
                 self.findings.add(Severity::Hole, Kind::Method, name, &answer);
             }
@@ -172,7 +177,7 @@ impl Probe {
                 continue;
             }
             let answer = self.api.send(&attempt).await;
-            if answer.is_success() && (!is_fallback || self.is_as_good(&answer)) {
+            if self.succeeds(&answer) && (!is_fallback || self.is_as_good(&answer)) {
                 self.findings.add(Severity::Hole, Kind::Path, format!("no token, to {}", attempt.url.path()), &answer);
             }
         }

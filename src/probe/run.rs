@@ -1,7 +1,9 @@
 //! One run of the probe.
 
+use std::{pin::pin, time::Duration};
+
 use bytes::Bytes;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
 use super::{
     Options, Report,
@@ -14,9 +16,12 @@ use super::{
 };
 use crate::{
     clock::{Clock, Stopwatch, SystemClock},
-    protocol::{ScopeToken, is_loopback},
+    protocol::ScopeToken,
     verifier::testing::{Issuer, TokenBuilder},
 };
+
+/// How long a person waits without wondering.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// The issuer is served and the API is known; nothing has been sent yet.
 pub(crate) struct Probe {
@@ -33,7 +38,7 @@ pub(crate) struct Probe {
 impl Probe {
     /// Serves the issuer. `is_mine` permits an API that is not on this machine.
     pub(crate) async fn prepare(options: Options, is_mine: bool) -> Result<Self, Unprobed> {
-        if !is_mine && !options.url.host().is_some_and(|host| is_loopback(&host)) {
+        if !is_mine && !options.is_local() {
             return Err(Unprobed::NotLocal { url: options.url.to_string() });
         }
         let address = options.listen;
@@ -62,10 +67,20 @@ impl Probe {
         Ok(Self { options, issuer, api, findings: Findings::default(), kids: [first, second], good_body: Bytes::new() })
     }
 
-    /// Probes the API.
-    pub(crate) async fn run(mut self) -> Result<Report, Unprobed> {
+    /// Probes the API. `waits` is called if that has to wait for the API for longer than a moment.
+    pub(crate) async fn run(mut self, waits: impl FnOnce()) -> Result<Report, Unprobed> {
         let time = Stopwatch::start();
-        self.ready().await?;
+        {
+            let mut ready = pin!(self.ready());
+            match timeout(MOMENT, ready.as_mut()).await {
+                Ok(outcome) => outcome?,
+                Err(_) => {
+                    waits();
+                    ready.await?;
+                }
+            }
+        }
+        self.api.must_answer();
         let mut counts = Counts { good: self.good_tokens().await?, ..Counts::default() };
         // Before the tokens with unknown kids, which use up what some libraries allow to fetch in a minute.
         self.second_key().await?;
@@ -81,7 +96,10 @@ impl Probe {
         self.provoked_requests();
         self.good_at_the_end().await?;
         counts.sent = self.api.sent();
-        Ok(Report::new(&self.options, counts, time.elapsed(), self.findings))
+        if self.api.has_stopped() {
+            self.findings.leave_open(None, "the rest", "the API stopped answering");
+        }
+        Ok(Report::new(&self.options, counts, time.elapsed(), self.findings, self.api.has_stopped()))
     }
 
     /// Begins a token that the API must accept.
@@ -106,7 +124,12 @@ impl Probe {
         let token = self.good().sign()?;
         if let Some(attempt) = self.api.with_token(&token) {
             let answer = self.api.send(&attempt).await;
-            self.findings.accepted(Severity::Weakness, Kind::FellOver, "a good token at the end", &answer);
+            let name = "a good token at the end";
+            if self.api.has_stopped() {
+                self.findings.add(Severity::Weakness, Kind::FellOver, name, &answer);
+            } else {
+                self.findings.accepted(Severity::Weakness, Kind::FellOver, name, &answer);
+            }
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ pub(crate) fn sarif(report: &Report, file: &str) -> Value {
                 "rules": rules,
             } },
             "results": results,
+            "invocations": [{ "executionSuccessful": !report.stopped && report.limited == 0 }],
         }],
     })
 }

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{
-    api::Answer,
+    api::{Answer, Attempt},
     kind::{Kind, Severity},
     run::Probe,
     unprobed::Unprobed,
@@ -14,6 +14,10 @@ use crate::verifier::testing::{Hostile, InHeader, MadeBy};
 
 /// How many requests are under way at once.
 const AT_ONCE: usize = 4;
+/// After so many hostile tokens, good ones show whether the API still looks at what it is sent.
+const BATCH: usize = 16;
+/// A header of this length is accepted by every common server.
+const COMMON_HEADER_LEN: usize = 8 * 1024;
 
 /// How bad it is if a token of this origin is accepted.
 const fn severity(made_by: MadeBy) -> Severity {
@@ -62,9 +66,9 @@ impl Probe {
     pub(super) async fn tokens_without_scope(&mut self) -> Result<usize, Unprobed> {
         let tokens = self.made_without_scope()?;
         if tokens.is_empty() {
-            self.findings.leave_open("the scope", "no --scope was given");
+            self.findings.leave_open(Some(Kind::Scope), "the scope", "no --scope was given");
         }
-        let answers = self.send_all(&tokens).await;
+        let answers = self.send_hostile(&tokens).await;
         for (token, answer) in tokens.iter().zip(answers) {
             let Some(answer) = answer else { continue };
             let accepted = self.findings.refused(&token.name, &answer);
@@ -91,22 +95,43 @@ impl Probe {
     /// Sends the hostile tokens, and returns how many.
     pub(super) async fn hostile_tokens(&mut self) -> Result<usize, Unprobed> {
         let tokens = self.made_hostile()?;
-        let answers = self.send_all(&tokens).await;
         let mut count = 0;
-        for (token, answer) in tokens.iter().zip(answers) {
-            let Some(answer) = answer else { continue };
-            count += 1;
-            // A server that ends the connection because of the size has refused it.
-            if token.in_header == InHeader::TooLong && matches!(answer, Answer::Ended(_)) {
-                continue;
-            }
-            if self.findings.refused(&token.name, &answer) {
-                let brings_key = brings_its_key(&token.token, &self.issuer.attacker_url());
-                let kind = if brings_key { Kind::KeyFromToken } else { Kind::of_code(token.code) };
-                self.findings.add(severity(token.made_by), kind, &token.name, &answer);
+        for batch in tokens.chunks(BATCH) {
+            let answers = self.send_hostile(batch).await;
+            count += answers.iter().flatten().filter(|answer| !matches!(answer, Answer::Unreachable(_))).count();
+            let busy = answers.iter().flatten().filter(|answer| answer.status() == Some(503)).count();
+            let accepts_good = self.accepts_good(busy.max(1)).await?;
+            for (token, answer) in batch.iter().zip(answers) {
+                match answer {
+                    None => {}
+                    Some(answer) if !accepts_good && matches!(answer.status(), Some(300..=428 | 430..=499 | 503)) => {
+                        self.findings.refused_with_all_others();
+                    }
+                    Some(answer) => self.add_answer(token, &answer),
+                }
             }
         }
         Ok(count)
+    }
+
+    /// Adds what the answer to a hostile token says.
+    fn add_answer(&mut self, token: &Hostile, answer: &Answer) {
+        // A server that ends the connection because of the size has refused it.
+        if token.token.len() > COMMON_HEADER_LEN && matches!(answer, Answer::Ended(_)) {
+            return;
+        }
+        if self.findings.refused(&token.name, answer) {
+            let brings_key = brings_its_key(&token.token, &self.issuer.attacker_url());
+            let kind = if brings_key { Kind::KeyFromToken } else { Kind::of_code(token.code) };
+            self.findings.add(severity(token.made_by), kind, &token.name, answer);
+        }
+    }
+
+    /// Whether so many good tokens are all accepted. Where some requests get 503 because there are too many, one alone may be accepted.
+    pub(super) async fn accepts_good(&self, count: usize) -> Result<bool, Unprobed> {
+        let tokens: Vec<String> = (0..count).map(|_| self.good().sign()).collect::<Result<_, _>>()?;
+        let answers = self.send_all(tokens.iter().map(|token| self.api.with_token(token)).collect()).await;
+        Ok(answers.iter().flatten().all(Answer::is_success))
     }
 
     pub(super) fn made_hostile(&self) -> Result<Vec<Hostile>, Unprobed> {
@@ -115,17 +140,22 @@ impl Probe {
     }
 
     /// The answers, in order. `None` for a token that cannot arrive as it is.
-    async fn send_all(&self, tokens: &[Hostile]) -> Vec<Option<Answer>> {
-        let send = |token: &Hostile| {
+    async fn send_hostile(&self, tokens: &[Hostile]) -> Vec<Option<Answer>> {
+        let attempts = tokens.iter().map(|token| {
             let arrives = matches!(token.in_header, InHeader::Unchanged | InHeader::TooLong);
-            let attempt = arrives.then(|| self.api.with_token(&token.token)).flatten();
-            async move {
-                match attempt {
-                    Some(attempt) => Some(self.api.send(&attempt).await),
-                    None => None,
-                }
+            arrives.then(|| self.api.with_token(&token.token)).flatten()
+        });
+        self.send_all(attempts.collect()).await
+    }
+
+    /// The answers, in order. `None` for what is `None`.
+    async fn send_all(&self, attempts: Vec<Option<Attempt>>) -> Vec<Option<Answer>> {
+        let send = |attempt: Option<Attempt>| async move {
+            match attempt {
+                Some(attempt) => Some(self.api.send(&attempt).await),
+                None => None,
             }
         };
-        stream::iter(tokens).map(send).buffered(AT_ONCE).collect().await
+        stream::iter(attempts).map(send).buffered(AT_ONCE).collect().await
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Unprobed {
     Client(String),
     #[error("{url} is not on this machine: a probe attacks what it is pointed at; add --this-api-is-mine if it is yours")]
     NotLocal { url: String },
-    #[error("{url} does not answer ({why}): start the API, and the probe after or before it")]
+    #[error("{url} does not answer ({why}): start the API, before the probe or within --wait")]
     Down { url: String, why: String },
     #[error("{url} redirects to {location}, and redirects are not followed: name the path of the API itself")]
     Redirects { url: String, location: String },
@@ -24,10 +24,22 @@ pub(crate) enum Unprobed {
     )]
     Public { url: String, status: u16 },
     #[error(
-        "{url} answers {status} to a request with a good token: there is no such path, or not with this method; name a request that an app with a valid token can make"
+        "{url} answers {status} to a request with a good token: there is no such path, or it has another --method; name a request that an app with a valid token can make"
     )]
     NoSuchRequest { url: String, status: u16 },
-    #[error("{url} answers {answer} to a request with a good token: see its log")]
+    #[error(
+        "{url} answers {status} to a request with a good token: the request lacks something else; complete it with --method, --header, --body and --content-type"
+    )]
+    Incomplete { url: String, status: u16 },
+    #[error(
+        "{url} answers {status} to the second request with a good token, although the first one succeeded: name a request that can be repeated"
+    )]
+    OnlyOnce { url: String, status: u16 },
+    #[error(
+        "{url} answers {status} to a good token and to a forged one, but with another body: the probe reads the status alone; name a request that is answered 401 with a forged token"
+    )]
+    SaysInBody { url: String, status: u16 },
+    #[error("{url} fails on a request with a good token ({answer}): see its log")]
     Fails { url: String, answer: String },
     #[error(
         "{url} accepts the probe's token as valid and answers 403: say with --scope which scope the request needs, and with --claim what else it demands of its callers"
@@ -36,7 +48,7 @@ pub(crate) enum Unprobed {
     #[error("{url} refuses the probe's good token ({answer}), so it is not configured for the probe's issuer: {fix}")]
     NotConfigured { url: String, answer: String, fix: String },
     #[error(
-        "it answered 429 to {count} requests, and did not look at them: let it allow this address more requests for the probe, or set --rate"
+        "it did not look at {count} requests, because there were too many: it answered 429, or refused good tokens too. Let it accept more requests from this address, or set --rate"
     )]
     Limited { count: usize },
     #[error("there is no token of the name {0:?}: `--show list` lists them")]

@@ -18,7 +18,7 @@ use axum::{
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sealwright::verifier::Verifier;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 pub(super) const AUDIENCE: &str = "https://orders.example";
 const PATH: &str = "/orders";
@@ -50,6 +50,20 @@ pub(super) enum Hole {
     FallsOver,
     /// Accepts no more than 100 requests.
     Limits,
+    /// Answers 403 to all tokens for a while after 100 that it refused.
+    Locks,
+    /// Stops after 100 requests.
+    Stops,
+    /// Knows no HEAD.
+    NoHead,
+    /// Sends a caller without a token to a page for signing in.
+    Redirects,
+    /// Accepts one token, as a request that creates something would.
+    Once,
+    /// Requires more than a token.
+    Incomplete,
+    /// Answers 200 to every token, and says in the body that it is refused.
+    SaysInBody,
 }
 
 /// The API: everything that its handler needs.
@@ -60,8 +74,10 @@ struct Api {
     http: reqwest::Client,
     jtis: Mutex<HashSet<String>>,
     kid: Mutex<Option<String>>,
+    accepted: AtomicUsize,
     refused: AtomicUsize,
     requests: AtomicUsize,
+    stopped: Notify,
 }
 
 /// Starts it for tokens of this issuer. It ends with the runtime.
@@ -73,30 +89,50 @@ pub(super) async fn start(issuer: &str, audience: &str, hole: Hole) -> SocketAdd
         http: reqwest::Client::new(),
         jtis: Mutex::default(),
         kid: Mutex::default(),
+        accepted: AtomicUsize::new(0),
         refused: AtomicUsize::new(0),
         requests: AtomicUsize::new(0),
+        stopped: Notify::new(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Router::new().fallback(handle).with_state(Arc::new(api));
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let api = Arc::new(api);
+    let router = Router::new().fallback(handle).with_state(Arc::clone(&api));
+    let stop = async move { api.stopped.notified().await };
+    tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await });
     address
 }
 
 async fn handle(State(api): State<Arc<Api>>, request: Parts) -> Response<Body> {
     let status = api.decide(&request).await;
+    let has_token = request.headers.contains_key(header::AUTHORIZATION);
+    let (status, body) = match status {
+        200 => (200, "all orders"),
+        401 if api.hole == Hole::SaysInBody && has_token => (200, "refused"),
+        401 if api.hole == Hole::Redirects => (302, ""),
+        _ => (status, ""),
+    };
     let answer = Response::builder().status(status);
     let answer = match status {
+        302 => answer.header(header::LOCATION, "/login"),
         401 if api.hole != Hole::NoChallenge => answer.header(header::WWW_AUTHENTICATE, "Bearer"),
         _ => answer,
     };
-    answer.body(Body::from(if status == 200 { "all orders" } else { "" })).unwrap()
+    answer.body(Body::from(body)).unwrap()
 }
 
 impl Api {
     async fn decide(&self, request: &Parts) -> u16 {
-        if self.requests.fetch_add(1, Ordering::SeqCst) > 100 && self.hole == Hole::Limits {
-            return 429;
+        let requests = self.requests.fetch_add(1, Ordering::SeqCst);
+        match self.hole {
+            Hole::Limits if requests > 100 => return 429,
+            Hole::Stops if requests > 100 => self.stopped.notify_one(),
+            Hole::NoHead if request.method == Method::HEAD => return 501,
+            Hole::Locks if (100..140).contains(&self.refused.load(Ordering::SeqCst)) => {
+                self.refused.fetch_add(1, Ordering::SeqCst);
+                return 403;
+            }
+            _ => {}
         }
         if let Some(status) = self.without_token(request) {
             return status;
@@ -122,6 +158,8 @@ impl Api {
                 }
             }
             Ok(_) if self.hole == Hole::FallsOver && self.refused.load(Ordering::SeqCst) > 100 => 500,
+            Ok(_) if self.hole == Hole::Incomplete => 422,
+            Ok(_) if self.hole == Hole::Once && self.accepted.fetch_add(1, Ordering::SeqCst) > 0 => 409,
             Ok(_) if self.hole == Hole::NoUsers && claims.get("auth_time").is_some() => 403,
             Ok(_) if self.hole == Hole::FirstKeyOnly && !self.is_first_key(&header) => 401,
             Ok(_) if self.hole == Hole::AnyScope => 200,

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{
     AUDIENCE, IssuerAddress,
     holed::{self, Hole},
-    orders, probe, probe_of,
+    kinds, orders, probe, probe_of,
 };
 use crate::support::{Finished, Process, command, wait_until};
 
@@ -24,24 +24,75 @@ fn not_probed(finished: Finished, words: &str) {
 async fn gd5_an_api_that_is_down_public_redirecting_or_not_configured_is_not_attacked() {
     let issuer = IssuerAddress::reserve();
     let run = async |url: String| probe(url, &issuer.url(), &["--wait", "1s"]).await;
+    let holed = async |hole| run(orders(holed::start(&issuer.url(), AUDIENCE, hole).await)).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     not_probed(run(orders(closed)).await, "does not answer");
     not_probed(run(orders(holed::start_answering(StatusCode::OK, None).await)).await, "the path is public");
     not_probed(run(orders(holed::start_answering(StatusCode::FOUND, Some("/login")).await)).await, "redirects to /login");
     not_probed(run(orders(holed::start_answering(StatusCode::NOT_FOUND, None).await)).await, "no such path");
     not_probed(run(orders(holed::start_answering(StatusCode::UNAUTHORIZED, None).await)).await, "has not fetched the probe's keys");
+    not_probed(
+        run(orders(holed::start_answering(StatusCode::BAD_GATEWAY, None).await)).await,
+        "fails on a request with a good token (502)",
+    );
+    not_probed(holed(Hole::Incomplete).await, "answers 422 to a request with a good token: the request lacks something else");
+    not_probed(holed(Hole::Once).await, "answers 409 to the second request with a good token");
+    not_probed(holed(Hole::SaysInBody).await, "but with another body");
     let other = holed::start(&issuer.url(), "https://other.example", Hole::Nothing).await;
     let finished = run(orders(other)).await;
     not_probed(finished, &format!("set its ISSUER to {} and its AUDIENCE to {AUDIENCE}. It has fetched the probe's keys", issuer.url()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_that_limits_requests_has_not_passed() {
-    let finished = probe_of(Hole::Limits, &["--json"]).await;
-    assert_eq!(finished.status.code(), Some(3), "{finished:?}");
-    assert!(finished.stderr.contains("it answered 429 to"), "{finished:?}");
+async fn an_api_that_did_not_look_at_all_requests_has_not_passed() {
+    let folder = TempDir::new().unwrap();
+    let junit = folder.path().join("junit.xml");
+    for (hole, least) in [(Hole::Limits, 100), (Hole::Locks, 16)] {
+        let finished = probe_of(hole, &["--json", "--junit", &junit.display().to_string()]).await;
+        assert_eq!(finished.status.code(), Some(3), "{hole:?}: {finished:?}");
+        assert!(finished.stderr.contains("because there were too many"), "{finished:?}");
+        let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+        assert!(report["limited"].as_u64().unwrap() >= least, "{hole:?}: {report:#}");
+        // No test passes there.
+        let junit = std::fs::read_to_string(&junit).unwrap();
+        assert_eq!(junit.matches("<skipped").count(), junit.matches("<testcase").count(), "{junit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_that_stops_is_one_weakness_and_not_one_per_token() {
+    let finished = probe_of(Hole::Stops, &["--json"]).await;
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
     let report: Value = serde_json::from_str(&finished.stdout).unwrap();
-    assert!(report["limited"].as_u64().unwrap() > 100, "{report:#}");
+    assert!(kinds(&report, "weakness").contains(&"fell-over".to_owned()) && report["stopped"] == true, "{report:#}");
+    let crashes = report["findings"].as_array().unwrap().iter().filter(|finding| finding["kind"] == "crash");
+    // The requests that were under way.
+    assert!(crashes.map(|finding| finding["evidence"].as_array().unwrap().len()).sum::<usize>() <= 4, "{report:#}");
+    assert_eq!(kinds(&report, "hole"), [""; 0], "{report:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_api_does_without_a_token_is_its_own_affair_if_it_refuses() {
+    for hole in [Hole::NoHead, Hole::Redirects] {
+        let finished = probe_of(hole, &["--json"]).await.succeeded();
+        let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+        assert_eq!(kinds(&report, "weakness"), [""; 0], "{hole:?}: {report:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_a_result_replaces_the_result_of_an_earlier_run() {
+    let (folder, issuer) = (TempDir::new().unwrap(), IssuerAddress::reserve());
+    let (junit, sarif) = (folder.path().join("junit.xml"), folder.path().join("probe.sarif"));
+    for file in [&junit, &sarif] {
+        std::fs::write(file, "of an earlier run").unwrap();
+    }
+    let (junit_name, sarif_name) = (junit.display().to_string(), sarif.display().to_string());
+    let public = orders(holed::start_answering(StatusCode::OK, None).await);
+    not_probed(probe(public, &issuer.url(), &["--junit", &junit_name, "--sarif", &sarif_name]).await, "the path is public");
+    let text = std::fs::read_to_string(&junit).unwrap();
+    assert!(text.contains(r#"errors="1""#) && text.contains("the path is public"), "{text}");
+    assert!(!sarif.exists(), "code scanning would close every alert that is not in it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +103,9 @@ async fn an_api_elsewhere_is_attacked_only_if_it_is_said_to_be_ones_own() {
     assert!(finished.stderr.contains("--this-api-is-mine"), "{finished:?}");
     let finished = probe("http://127.0.0.1:9/orders".to_owned(), "http://auth.example", &[]).await;
     assert!(finished.status.code() == Some(2) && finished.stderr.contains("invalid issuer"), "{finished:?}");
-    for wrong in [&["--rate", "0"][..], &["--library", "none"], &["--show", "no such token"]] {
+    let finished = probe("http://me:secret@127.0.0.1:9/orders".to_owned(), &issuer.url(), &[]).await;
+    assert!(finished.status.code() == Some(2) && !finished.stderr.contains("secret"), "{finished:?}");
+    for wrong in [&["--rate", "0"][..], &["--library", "none"], &["--show", "no such token"], &["--header", "Authorization: Bearer x"]] {
         let finished = probe("http://127.0.0.1:9/orders".to_owned(), &issuer.url(), wrong).await;
         assert_eq!(finished.status.code(), Some(2), "{wrong:?}: {finished:?}");
     }

@@ -72,7 +72,7 @@ async fn an_api_that_stops_is_one_weakness_and_not_one_per_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_api_does_without_a_token_is_its_own_affair_if_it_refuses() {
+async fn a_refusal_without_a_token_may_have_another_status() {
     for hole in [Hole::NoHead, Hole::Redirects] {
         let finished = probe_of(hole, &["--json"]).await.succeeded();
         let report: Value = serde_json::from_str(&finished.stdout).unwrap();

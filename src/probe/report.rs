@@ -96,7 +96,7 @@ impl Report {
         self.findings.iter().any(|finding| strict || finding.severity != Severity::Note)
     }
 
-    /// Why a kind without a finding is no proof that the API is right there. `None` if it is.
+    /// Why the absence of a finding of this kind does not show that the API is right there. `None` if it does.
     pub(super) fn doubt(&self, kind: Kind) -> Option<String> {
         if self.stopped {
             Some("the API stopped answering before all was sent".to_owned())

@@ -159,7 +159,7 @@ impl Api {
             fresh,
             plain,
             time_limit,
-            rate: options.rate.or((!is_local).then_some(RATE_ELSEWHERE)),
+            rate: if is_local { options.rate } else { Some(options.rate.unwrap_or(RATE_ELSEWHERE)) },
             next: Mutex::new(SystemClock.now()),
             sent: AtomicUsize::new(0),
             must_answer: AtomicBool::new(false),

@@ -34,7 +34,7 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     let shutdown = stop_signal(&signals, move || drop(std::fs::remove_dir_all(path)))?;
     let mut config = configure(&settings, folder.path(), None)?;
     let data = DemoData::register(&config).await?;
-    let api = OrdersApi::open(config.listener().0.ip()).await?;
+    let api = OrdersApi::open(config.listener().0).await?;
     let orders = api.url();
     config.show_in_docs(data.on_the_page(orders.clone()));
 

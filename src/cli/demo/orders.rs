@@ -2,7 +2,7 @@
 
 use std::{
     future, io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -75,10 +75,11 @@ pub(super) struct OrdersApi {
 }
 
 impl OrdersApi {
-    /// Takes its port, or a free one if another program has it. It listens at once: two demos that start together may both bind a port, and
-    /// only one of them can listen on it.
-    pub(super) async fn open(ip: IpAddr) -> Result<Self, Error> {
-        let opened = match TcpListener::bind((ip, PORT)).await {
+    /// Takes its port at the address of `issuer`, or a free one if another program has it. It listens at once: two demos that start together
+    /// may both bind a port, and only one of them can listen on it.
+    pub(super) async fn open(issuer: SocketAddr) -> Result<Self, Error> {
+        let ip = issuer.ip();
+        let opened = match TcpListener::bind((ip, preferred_port(issuer))).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((ip, 0)).await,
             opened => opened,
         };
@@ -106,6 +107,11 @@ impl OrdersApi {
         let at_once = Drain { delay: Duration::ZERO, linger: Duration::ZERO, limit: Duration::ZERO };
         Ok(listener.serve(router, future::pending(), Stopping::default(), at_once))
     }
+}
+
+/// `PORT`, or 0 for a free one if the issuer, which binds its port later, was given that one.
+const fn preferred_port(issuer: SocketAddr) -> u16 {
+    if issuer.port() == PORT { 0 } else { PORT }
 }
 
 fn router(issuer: &str, audience: &str) -> Result<Router, BuildError> {
@@ -166,4 +172,15 @@ fn hint(status: StatusCode, meaning: &str) -> Response {
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     let text = json!(body).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_leaves_the_issuer_the_port_that_it_was_given() {
+        let beside = |issuer: &str| preferred_port(issuer.parse().unwrap());
+        assert_eq!((beside("127.0.0.1:8080"), beside("127.0.0.1:9080"), beside("[::1]:9080")), (PORT, 0, 0));
+    }
 }

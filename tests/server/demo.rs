@@ -1,6 +1,6 @@
 //! `sealwright demo`: what it prints can be pasted, and it leaves nothing behind.
 
-use std::{net::TcpListener, path::Path, process::Command};
+use std::{net::TcpListener, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -110,6 +110,14 @@ async fn two_demos_that_start_together_do_not_disturb_each_other() {
     let (one, other) = tokio::join!(demo(folders[0].path(), folders[1].path()), demo(folders[2].path(), folders[3].path()));
     let orders = |demo: &Process| demo.stdout().iter().find(|line| line.starts_with("  ORDERS=")).unwrap().clone();
     assert_ne!(orders(&one.0), orders(&other.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hd9_no_one_else_has_access_to_the_folder_of_a_demo() {
+    let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let _demo = demo(folder.path(), temporary.path()).await;
+    let modes: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode()).collect();
+    assert_eq!(modes, [0o40700]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

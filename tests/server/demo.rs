@@ -141,6 +141,9 @@ async fn a_demo_refuses_what_it_would_not_do() {
         command.args(["demo", flag, value]).env("TMPDIR", temporary.path());
         crate::support::finish(command).failed_saying(&[flag, "temporary folder"]);
     }
+    let mut without_docs = command(folder.path());
+    without_docs.args(["demo", "--api-docs", "false"]).env("TMPDIR", temporary.path());
+    crate::support::finish(without_docs).failed_saying(&["--api-docs", "begins with that page"]);
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");
     }

@@ -25,6 +25,9 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     if let Some(flag) = settings.file.as_ref().map(|_| "config").or_else(|| settings.names_any(&["database_url", "keys_dir", "issuer"])) {
         return Err(Error::NotInDemo(flag.replace('_', "-")));
     }
+    if settings.names_any(&["api_docs"]).is_some() {
+        return Err(Error::InvalidOption { option: "api-docs", why: "a demo begins with that page".to_owned() });
+    }
     // With a umask of 0, everyone could write to the folder, and the server would refuse it.
     let private = Permissions::from_mode(0o700);
     // Dropping it removes the folder. A second signal, which ends the process at once, removes it too.

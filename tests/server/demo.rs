@@ -53,8 +53,9 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     let kid = header_of(json(token)["access_token"].as_str().unwrap())["kid"].clone();
     assert_eq!(json(jwks)["keys"][0]["kid"], kid);
     assert_eq!(json(listed), serde_json::json!([{ "id": 1, "item": "a desk" }]));
-    let refused: Vec<_> = refused.lines().map(|line| json(line)["status"].clone()).collect();
-    assert_eq!(refused, [401, 403]);
+    let refused: Vec<_> = refused.lines().map(json).collect();
+    assert_eq!(refused.iter().map(|answer| &answer["status"]).collect::<Vec<_>>(), [401, 403]);
+    assert!(refused[1]["www-authenticate"].as_str().unwrap().contains("scope=\"orders:write\""), "{refused:?}");
     for said in ["https://orders.example", "billing", "orders:read", "The signature was not verified"] {
         assert!(inspected.contains(said), "{inspected}");
     }

@@ -78,7 +78,7 @@ async fn every_tab_has_the_code_of_its_guide_with_this_issuer() {
     let seen = demo.open(1200).await;
     let guides =
         guide("docs/verifying-in-another-language.md") + &guide("docs/securing-an-api.md") + &guide("examples/behind_guard/rules.toml");
-    for (name, blocks) in [("Node", 2), ("Python", 2), ("Go", 4), ("Java", 2), ("Rust", 3), ("curl", 3), ("guard", 2)] {
+    for (name, blocks) in [("Node", 2), ("Python", 2), ("Go", 4), ("Java", 2), ("Rust", 4), ("curl", 3), ("guard", 2)] {
         open_tab(&seen, name).await;
         let code = code(&seen).await;
         assert_eq!(code.len(), blocks, "{name}: {code:?}");

@@ -1,6 +1,6 @@
 //! `sealwright demo`: what it prints can be pasted, and it leaves nothing behind.
 
-use std::{net::TcpListener, path::Path, process::Command};
+use std::{net::TcpListener, os::unix::fs::MetadataExt, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -53,8 +53,9 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
     let kid = header_of(json(token)["access_token"].as_str().unwrap())["kid"].clone();
     assert_eq!(json(jwks)["keys"][0]["kid"], kid);
     assert_eq!(json(listed), serde_json::json!([{ "id": 1, "item": "a desk" }]));
-    let refused: Vec<_> = refused.lines().map(|line| json(line)["status"].clone()).collect();
-    assert_eq!(refused, [401, 403]);
+    let refused: Vec<_> = refused.lines().map(json).collect();
+    assert_eq!(refused.iter().map(|answer| &answer["status"]).collect::<Vec<_>>(), [401, 403]);
+    assert!(refused[1]["www-authenticate"].as_str().unwrap().contains("scope=\"orders:write\""), "{refused:?}");
     for said in ["https://orders.example", "billing", "orders:read", "The signature was not verified"] {
         assert!(inspected.contains(said), "{inspected}");
     }
@@ -113,6 +114,14 @@ async fn two_demos_that_start_together_do_not_disturb_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hd9_no_one_else_has_access_to_the_folder_of_a_demo() {
+    let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let _demo = demo(folder.path(), temporary.path()).await;
+    let modes: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode()).collect();
+    assert_eq!(modes, [0o40700]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_demo_keeps_to_the_given_port() {
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -133,6 +142,9 @@ async fn a_demo_refuses_what_it_would_not_do() {
         command.args(["demo", flag, value]).env("TMPDIR", temporary.path());
         crate::support::finish(command).failed_saying(&[flag, "temporary folder"]);
     }
+    let mut without_docs = command(folder.path());
+    without_docs.args(["demo", "--api-docs", "false"]).env("TMPDIR", temporary.path());
+    crate::support::finish(without_docs).failed_saying(&["--api-docs", "begins with that page"]);
     for left in [folder.path(), temporary.path()] {
         assert_eq!(std::fs::read_dir(left).unwrap().count(), 0, "{left:?}");
     }

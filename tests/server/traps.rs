@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Backend, Process, TestDatabase, command_on, furnish, sealwright};
+use crate::support::{Backend, Process, SIGN_IN, TestDatabase, command_on, furnish, sealwright};
 
 /// A server process with the client `shop`, whose log is read at the end.
 struct Trapped {
@@ -90,6 +90,21 @@ async fn op16_an_unknown_scope() {
         ("scope=orders:reed&resource=https://orders.example", "the client is not allowed the scope token \"orders:reed\""),
     ];
     trap("invalid_scope", &requests).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn op16_a_refresh_for_a_scope_that_the_client_has_and_the_login_does_not() {
+    let server = Trapped::start(&[]).await;
+    server.database.resource("https://archive.example", "archive:list", None);
+    sealwright(&server.database, &["client", "update", "shop", "--allow", "https://archive.example=archive:list"]).succeeded();
+    let client = format!("client_id=shop&client_secret={}", server.secret);
+    let (status, body) = server.post(&format!("grant_type=password&{client}&{SIGN_IN}&scope=orders:read")).await;
+    assert_eq!(status, 200, "{body}");
+    let login: Value = serde_json::from_str(&body).unwrap();
+    let refresh_token = login["refresh_token"].as_str().unwrap();
+    let (status, body) = server.post(&format!("grant_type=refresh_token&{client}&refresh_token={refresh_token}&scope=archive:list")).await;
+    assert!(status == 400 && body.contains("The login was not granted the scope token archive:list."), "{body}");
+    assert_eq!(server.causes(), ["the login was not granted the scope token \"archive:list\""]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

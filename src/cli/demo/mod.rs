@@ -4,9 +4,7 @@ mod data;
 mod introduction;
 mod orders;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
-
-use tempfile::TempDir;
+use std::{fs::Permissions, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use super::{
     SettingFlags,
@@ -27,14 +25,19 @@ pub(super) async fn run(settings: SettingFlags) -> Result<(), Error> {
     if let Some(flag) = settings.file.as_ref().map(|_| "config").or_else(|| settings.names_any(&["database_url", "keys_dir", "issuer"])) {
         return Err(Error::NotInDemo(flag.replace('_', "-")));
     }
+    if settings.names_any(&["api_docs"]).is_some() {
+        return Err(Error::InvalidOption { option: "api-docs", why: "a demo begins with that page".to_owned() });
+    }
+    // With a umask of 0, everyone could write to the folder, and the server would refuse it.
+    let private = Permissions::from_mode(0o700);
     // Dropping it removes the folder. A second signal, which ends the process at once, removes it too.
-    let folder = TempDir::with_prefix("sealwright-demo-").map_err(Error::DemoFolder)?;
+    let folder = tempfile::Builder::new().prefix("sealwright-demo-").permissions(private).tempdir().map_err(Error::DemoFolder)?;
     let path = folder.path().to_owned();
     let signals = [Stop::Interrupt, Stop::Terminate, Stop::Hangup];
     let shutdown = stop_signal(&signals, move || drop(std::fs::remove_dir_all(path)))?;
     let mut config = configure(&settings, folder.path(), None)?;
     let data = DemoData::register(&config).await?;
-    let api = OrdersApi::open(config.listener().0.ip()).await?;
+    let api = OrdersApi::open(config.listener().0).await?;
     let orders = api.url();
     config.show_in_docs(data.on_the_page(orders.clone()));
 

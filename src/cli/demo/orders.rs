@@ -2,7 +2,7 @@
 
 use std::{
     future, io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -75,10 +75,11 @@ pub(super) struct OrdersApi {
 }
 
 impl OrdersApi {
-    /// Takes its port, or a free one if another program has it. It listens at once: two demos that start together may both bind a port, and
-    /// only one of them can listen on it.
-    pub(super) async fn open(ip: IpAddr) -> Result<Self, Error> {
-        let opened = match TcpListener::bind((ip, PORT)).await {
+    /// Takes its port at the address of `issuer`, or a free one if another program has it. It listens at once: two demos that start together
+    /// may both bind a port, and only one of them can listen on it.
+    pub(super) async fn open(issuer: SocketAddr) -> Result<Self, Error> {
+        let ip = issuer.ip();
+        let opened = match TcpListener::bind((ip, preferred_port(issuer))).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((ip, 0)).await,
             opened => opened,
         };
@@ -108,6 +109,11 @@ impl OrdersApi {
     }
 }
 
+/// `PORT`, or 0 for a free one if the issuer, which binds its port later, was given that one.
+const fn preferred_port(issuer: SocketAddr) -> u16 {
+    if issuer.port() == PORT { 0 } else { PORT }
+}
+
 fn router(issuer: &str, audience: &str) -> Result<Router, BuildError> {
     // With revoked tokens looked up, it would fetch their list every few seconds, and the demo's log would have a line for each.
     let verifier = Verifier::for_issuer(issuer).audience(audience).revocation(Revocation::Off).build()?;
@@ -123,7 +129,7 @@ async fn list(State(orders): State<Orders>, _: Token<OrdersRead>) -> Response {
 async fn order(State(orders): State<Orders>, _: Token<OrdersWrite>, body: Bytes) -> Response {
     let new = serde_json::from_slice::<NewOrder>(&body).ok().filter(|NewOrder { item }| item.chars().count() <= LONGEST_ITEM);
     let Some(NewOrder { item }) = new else {
-        return hint(StatusCode::BAD_REQUEST, "send JSON with a short item, such as {\"item\":\"tea\"}");
+        return hint(StatusCode::BAD_REQUEST, "send JSON with a short item, such as {\"item\":\"tea\"}", None);
     };
     let mut orders = orders.0.lock().unwrap_or_else(PoisonError::into_inner);
     let order = Order { id: orders.last().map_or(0, |last| last.id) + 1, item };
@@ -134,7 +140,7 @@ async fn order(State(orders): State<Orders>, _: Token<OrdersWrite>, body: Bytes)
     answer(StatusCode::CREATED, &order)
 }
 
-/// Adds what the status means to an answer without a body, and writes a line to the log of the demo.
+/// Adds what the status means to a refusal by the layer or the router, and writes a line to the log of the demo.
 async fn explain(request: Request, next: Next) -> Response {
     let method = known_method(request.method());
     // What a caller sends as a path may be a secret.
@@ -142,15 +148,22 @@ async fn explain(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     tracing::info!(http.status = status.as_u16(), "the API: {method} {path}");
+    // A person who uses curl does not see the headers, so the body repeats this one.
+    let challenge = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let meaning = match status {
-        StatusCode::UNAUTHORIZED => "this API needs a token of its issuer: Authorization: Bearer ...",
-        StatusCode::FORBIDDEN => "the token is valid, and it lacks the scope that WWW-Authenticate names",
+        StatusCode::BAD_REQUEST if challenge.is_some() => "send the token once: Authorization: Bearer ...",
+        StatusCode::UNAUTHORIZED if challenge.as_deref() == Some("Bearer") => {
+            "this API needs a token of its issuer: Authorization: Bearer ..."
+        }
+        StatusCode::UNAUTHORIZED => "this API does not accept the token, for the reason that www-authenticate states",
+        StatusCode::FORBIDDEN => "the token is valid, and it lacks the scope that www-authenticate names",
         StatusCode::SERVICE_UNAVAILABLE => "the issuer's keys are not available; the token may be valid, so try again",
         StatusCode::NOT_FOUND => "this API has /orders",
         StatusCode::METHOD_NOT_ALLOWED => "use GET or POST",
+        StatusCode::PAYLOAD_TOO_LARGE => "the request is too large",
         _ => return response,
     };
-    let (mut explained, plain) = (hint(status, meaning), response.into_parts().0);
+    let (mut explained, plain) = (hint(status, meaning, challenge.as_deref()), response.into_parts().0);
     for (name, value) in &plain.headers {
         if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {
             explained.headers_mut().append(name.clone(), value.clone());
@@ -159,11 +172,26 @@ async fn explain(request: Request, next: Next) -> Response {
     explained
 }
 
-fn hint(status: StatusCode, meaning: &str) -> Response {
-    answer(status, &json!({ "status": status.as_u16(), "hint": meaning }))
+fn hint(status: StatusCode, meaning: &str, challenge: Option<&str>) -> Response {
+    let mut body = json!({ "status": status.as_u16(), "hint": meaning });
+    if let Some(challenge) = challenge {
+        body["www-authenticate"] = challenge.into();
+    }
+    answer(status, &body)
 }
 
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     let text = json!(body).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_leaves_the_issuer_the_port_that_it_was_given() {
+        let beside = |issuer: &str| preferred_port(issuer.parse().unwrap());
+        assert_eq!((beside("127.0.0.1:8080"), beside("127.0.0.1:9080"), beside("[::1]:9080")), (PORT, 0, 0));
+    }
 }

@@ -30,8 +30,17 @@ pub(super) fn in_scope(text: &str) -> String {
     format!("the scope {why}: {}", quoted(text))
 }
 
-/// Names the first scope token that is not allowed.
+/// Names the first scope token that the client is not allowed.
 pub(super) fn excess_scope(asked: &Scope, is_allowed: impl Fn(&ScopeToken) -> bool) -> String {
+    excess("the client is not allowed", asked, is_allowed)
+}
+
+/// Names the first scope token that the login was not granted. The client may be allowed it.
+pub(super) fn excess_scope_of_login(asked: &Scope, is_granted: impl Fn(&ScopeToken) -> bool) -> String {
+    excess("the login was not granted", asked, is_granted)
+}
+
+fn excess(refusal: &str, asked: &Scope, is_allowed: impl Fn(&ScopeToken) -> bool) -> String {
     const NOT_SEPARATORS: [char; 3] = [',', ';', '|'];
     let Some(token) = asked.iter().find(|token| !is_allowed(token)) else { return "the scope exceeds what is allowed".to_owned() };
     let text = token.as_str();
@@ -41,7 +50,7 @@ pub(super) fn excess_scope(asked: &Scope, is_allowed: impl Fn(&ScopeToken) -> bo
             return format!("the scope tokens are separated by {separator:?} instead of a space: {}", quoted(text));
         }
     }
-    format!("the client is not allowed the scope token {}", quoted(text))
+    format!("{refusal} the scope token {}", quoted(text))
 }
 
 /// Names the first scope token that is not `allowed` at the requested resource, and where else the client is allowed it.

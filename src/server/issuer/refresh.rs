@@ -114,7 +114,7 @@ impl TokenIssuer {
                 let granted = |token: &ScopeToken| login.scope.contains(token);
                 let named = |scope_token: &str| format!("The login was not granted the scope token {scope_token}.");
                 let unnamed = "The scope exceeds what the login was granted.";
-                return Err(refuse_excess(scope, granted, named, unnamed, mistake::excess_scope(scope, granted)));
+                return Err(refuse_excess(scope, granted, named, unnamed, mistake::excess_scope_of_login(scope, granted)));
             }
             None => {}
         }

@@ -107,9 +107,11 @@ function say(where, good, text) {
 // The three parts, or null if the token is not a signed JWT in the compact form (RFC 7515 section 7.1).
 function decoded(token) {
   const parts = token.split('.')
+  // It goes into a command for a shell.
+  if (parts.length !== 3 || !parts.every((part) => /^[\w-]+$/.test(part))) return null
   try {
     const [header, claims] = parts.slice(0, 2).map(jsonOf)
-    return parts.length === 3 ? { parts, header, claims } : null
+    return { parts, header, claims }
   } catch {
     return null
   }
@@ -158,7 +160,9 @@ function successText({ scope, expires_in, refresh_token }) {
 function failureText({ status, retryAfter, body }) {
   if (!body?.error) return status + ', which is not an answer of the token endpoint: something in front of it answered.'
   const wait = /^\d+$/.test(retryAfter ?? '') ? ' (' + retryAfter + ' s)' : ''
-  return status + ' ' + [body.error, body.error_description].filter(Boolean).join(': ') + wait
+  // A demo that is started again has other clients.
+  const reload = demo && body.error === 'invalid_client' ? ' If the demo was started again, reload this page.' : ''
+  return status + ' ' + [body.error, body.error_description].filter(Boolean).join(': ') + wait + reload
 }
 
 // Only the outcome of the last request is shown.

@@ -4,9 +4,13 @@ import { copies, demo } from './first-token.js'
 const list = document.getElementById('languages')
 const panels = document.getElementById('panels')
 
-// What goes into code unquoted or between quotes of any language.
-const isPlain = (text) => /^[\w.~:\/?=%@+,-]+$/.test(text)
+// What goes into code unquoted or between quotes of any language. An IPv6 address has brackets.
+const isPlain = (text) => /^[\w.~:\/?=%@+,[\]-]+$/.test(text)
 
+// The answer of the server: its issuer, the tabs, and what the guides have in place of its values.
+let loaded = null
+// The audience of the last token, which may come before that answer.
+let audience = null
 // What stands in place of what the guides have.
 let replacements = new Map()
 // The API that the guides call.
@@ -25,14 +29,24 @@ function fill() {
   }
 }
 
-function setReplacements({ issuer, written }, audience) {
+// What of the code has the values of this server, and what the reader has to change.
+function aboutValues({ issuer, written }) {
+  const byHand = (text, what) => 'In place of ' + text + ', write ' + what + '.'
+  const quoted = ', with the quotes that the language needs'
+  const ofIssuer = isPlain(issuer) ? 'The code below has this issuer filled in.' : byHand(written.issuer, 'this issuer, ' + issuer + quoted)
+  if (!audience) return ofIssuer + ' ' + byHand(written.audience, 'the audience of your API')
+  const ofToken = 'that of the last token, ' + audience
+  return ofIssuer + ' ' + (isPlain(audience) ? 'The audience is ' + ofToken + '.' : byHand('the audience ' + written.audience, ofToken + quoted))
+}
+
+function setReplacements() {
+  if (!loaded) return
+  const { issuer, written } = loaded
   const values = [[written.issuer, issuer], [written.audience, audience ?? written.audience]]
   api = written.api
   if (demo) values.push([api, new URL(demo.orders).origin], ['{secret}', demo.app.secret])
   replacements = new Map(values.map(([written, value]) => [written, isPlain(value) ? value : written]))
-  document.getElementById('protect-audience').textContent = audience
-    ? 'The audience is that of the last token: ' + audience + '.'
-    : 'In place of ' + written.audience + ', write the audience of your API.'
+  document.getElementById('protect-values').textContent = aboutValues(loaded)
   fill()
 }
 
@@ -44,6 +58,7 @@ function element(name, properties = {}, ...children) {
 
 // A text, or code with its title and a button that copies it.
 function partOf(part, tab) {
+  if (part.notDemo && demo) return []
   if (part.text) return [element('p', { textContent: part.text })]
   if (part.onlyDemo && !demo) return []
   const code = element('pre', { className: 'code', tabIndex: 0 })
@@ -101,11 +116,16 @@ async function snippets() {
   return answer.json()
 }
 
+document.addEventListener('first-token', ({ detail }) => {
+  audience = detail.aud
+  setReplacements()
+})
+
 snippets()
   .then((snippets) => {
-    show(snippets.tabs)
-    setReplacements(snippets)
-    document.addEventListener('first-token', ({ detail }) => setReplacements(snippets, detail.aud))
+    loaded = snippets
+    show(loaded.tabs)
+    setReplacements()
   })
   .catch((failure) => {
     panels.textContent = 'The snippets cannot be shown: ' + failure.message + '. Reload this page, or read the guide.'

@@ -22,6 +22,8 @@ struct Tab {
 /// A part of a tab, from top to bottom.
 enum Part {
     Text(&'static str),
+    /// A text that a demo does not show.
+    TextOfServer(&'static str),
     /// Commands for a terminal.
     Commands(&'static str),
     /// Commands that only a demo shows.
@@ -34,7 +36,7 @@ enum Part {
     File(&'static str, &'static str),
 }
 
-use Part::{Block, Calls, Commands, DemoCommands, File, Text};
+use Part::{Block, Calls, Commands, DemoCommands, File, Text, TextOfServer};
 
 static TABS: [Tab; 7] = [
     Tab {
@@ -44,7 +46,7 @@ static TABS: [Tab; 7] = [
             Block("tokens.mjs", LANGUAGES, "<!-- check: jose -->", 0),
             Text(
                 "For each request: await check(token, 'orders:read'), with what follows Bearer in Authorization and the scope of the \
-                 operation. When it throws, answer with refusal(error, scope).",
+                 operation. When it throws, answer with refusal(error, scope). Without a token, answer 401 with WWW-Authenticate: Bearer.",
             ),
         ],
     },
@@ -55,50 +57,59 @@ static TABS: [Tab; 7] = [
             Block("tokens.py", LANGUAGES, "<!-- check: pyjwt -->", 0),
             Text(
                 "For each request: check(token, \"orders:read\"), with what follows Bearer in Authorization and the scope of the \
-                 operation. When it raises, answer with refusal(error, scope).",
+                 operation. When it raises, answer with refusal(error, scope). Without a token, answer 401 with WWW-Authenticate: Bearer.",
             ),
         ],
     },
     Tab {
         name: "Go",
         parts: &[
+            Text("In the folder of a module, which go mod init makes:"),
             Commands(
                 "go get github.com/lestrrat-go/jwx/v3 github.com/lestrrat-go/httprc/v3\nexport ISSUER=http://localhost:8080 \
                  AUDIENCE=https://orders.example",
             ),
             Block("tokens.go", LANGUAGES, "<!-- check: jwx -->", 0),
             Block("answers.go", LANGUAGES, "<!-- answers: go -->", 0),
-            Text("Each route names the scope that it requires:"),
+            Text("Each route names the scope that it requires. list and create are handlers of your API (http.Handler):"),
             Block("main.go, in main()", LANGUAGES, "## Go: the answers", 0),
         ],
     },
     Tab {
         name: "Java",
         parts: &[
-            Text("The dependency is org.springframework.security:spring-security-oauth2-jose."),
+            Text("The dependency is org.springframework.security:spring-security-oauth2-jose, version 7."),
             Commands("export ISSUER=http://localhost:8080 AUDIENCE=https://orders.example"),
             Block("AccessTokens.java", LANGUAGES, "<!-- check: spring -->", 0),
             Text(
                 "For each request: AccessTokens.check(token, \"orders:read\"), with what follows Bearer in Authorization and the scope \
-                 of the operation. When it throws, answer with AccessTokens.refusal(error, scope).",
+                 of the operation. When it throws, answer with AccessTokens.refusal(error, scope). Without a token, answer 401 with \
+                 WWW-Authenticate: Bearer.",
             ),
         ],
     },
     Tab {
         name: "Rust",
         parts: &[
-            Text("For axum; hyper and tonic take the same layer. The folder sealwright holds this server's repository."),
+            Text(
+                "For axum; hyper and tonic take the same layer. Run this in a folder that holds the repository of Sealwright as sealwright:",
+            ),
             Block("Terminal", FROM_ZERO, "## 1. An open API", 0),
             Block("Terminal", FROM_ZERO, "## 4. Require tokens", 0),
             Block("orders/src/main.rs", FROM_ZERO, "## 4. Require tokens", 1),
+            Block("Terminal", FROM_ZERO, "## 4. Require tokens", 2),
         ],
     },
     Tab {
         name: "curl",
         parts: &[
-            Text("To see what an API answers. Without a token:"),
+            TextOfServer("In place of http://127.0.0.1:9000, write the address of your API."),
+            Text("An API answers a request without a token with 401:"),
             Calls(FROM_ZERO, "A request without a token is now refused:"),
-            Text("With a token that may only read, an order is refused. The file billing.secret has the secret of the client billing:"),
+            Text(
+                "With a token that may only read, an order gets 403. The file billing.secret has the secret of the client billing, and jq \
+                 is installed:",
+            ),
             DemoCommands("(umask 077; printf '%s\\n' '{secret}' > billing.secret)"),
             Calls(FROM_ZERO, "## 7. Scopes limit what the app can do"),
         ],
@@ -108,6 +119,7 @@ static TABS: [Tab; 7] = [
         parts: &[
             Text("For an API in any language, without code for tokens: sealwright guard checks them in front of it, by a file of rules."),
             File("rules.toml", RULES),
+            Text("Start it with the program of this server, by its path if that is not in PATH:"),
             Commands("sealwright guard --rules rules.toml --upstream http://127.0.0.1:3000 --listen 127.0.0.1:8090"),
             Text(
                 "Your API listens on port 3000 of this machine, where only the guard reaches it. It reads who calls from \
@@ -134,6 +146,7 @@ fn in_json(part: &Part) -> Value {
     let code = |title: &str, code: &str| json!({ "title": title, "code": code.trim_end() });
     match *part {
         Text(text) => json!({ "text": text }),
+        TextOfServer(text) => json!({ "text": text, "notDemo": true }),
         Commands(commands) => code(TERMINAL, commands),
         DemoCommands(commands) => json!({ "title": TERMINAL, "code": commands, "onlyDemo": true }),
         Block(title, guide, after, between) => code(title, found(guide, after, between)),

@@ -13,7 +13,7 @@ FOLDER = HARNESS / "conformance"
 
 
 def checks(program, *arguments):
-    """What the suite found: whether it is content, and each check that is not information, as (id, status, complaint)."""
+    """What the suite found: whether it passes, and each check that is not information, as (id, status, complaint)."""
     with tempfile.TemporaryDirectory() as results:
         # The suite needs Node 22, which is among its packages.
         environment = os.environ | {"SEALWRIGHT": str(program), "NO_PROXY": "127.0.0.1,localhost", "PATH": f"{FOLDER}/node_modules/.bin:{os.environ['PATH']}"}
@@ -42,8 +42,8 @@ def gd6_the_metadata_lacks_what_codes_need_and_nothing_else(program):
 
 def passes(program, scenario, check):
     """Runs a scenario for clients; this check must be among those that succeeded, and none may fail. Neither may the client, unless it should."""
-    is_content, found = checks(program, "client", "--command", f"node {FOLDER}/client.mjs", "--scenario", scenario)
-    assert is_content and all(status == "SUCCESS" for _, status, _ in found), found
+    passed, found = checks(program, "client", "--command", f"node {FOLDER}/client.mjs", "--scenario", scenario)
+    assert passed and all(status == "SUCCESS" for _, status, _ in found), found
     assert check in [name for name, *_ in found], found
     return f"{len(found)} checks"
 

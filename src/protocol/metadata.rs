@@ -7,9 +7,9 @@ use super::{AuthMethod, GrantType, Issuer};
 /// The document at `/.well-known/oauth-authorization-server`.
 ///
 /// No response type is supported, and the authorization endpoint refuses every request. Both stand here because clients refuse metadata without
-/// them: all official MCP clients do. `response_types_supported` is `none`, because section 3.2 forbids empty arrays. No PKCE method is named, because
-/// there is no authorization code to protect. `subject_types_supported` comes from OpenID Connect: Spring Security reads the document at its OpenID path first, and
-/// fails without it.
+/// them: all official MCP clients want the endpoint, and the one in TypeScript the response types too. They are `none`, because section 3.2 forbids
+/// empty arrays. No PKCE method is named, because there is no authorization code to protect. `subject_types_supported` comes from OpenID Connect:
+/// Spring Security reads the document at its OpenID path first, and fails without it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerMetadata {
     issuer: Issuer,

@@ -86,7 +86,7 @@ async fn md1_the_metadata_is_at_every_path_that_libraries_try(backend: Backend) 
     let fields = document.json();
     let fields = fields.as_object().unwrap();
     assert!(fields.values().all(|value| value.as_array().is_none_or(|array| !array.is_empty())), "{fields:?}");
-    // MCP clients refuse metadata without these two.
+    // All MCP clients refuse metadata without the second, and the one in TypeScript without the first.
     assert_eq!(fields["response_types_supported"], serde_json::json!(["none"]));
     assert!(fields["authorization_endpoint"].as_str().unwrap().ends_with("/oauth/authorize"));
     assert!(!fields.contains_key("code_challenge_methods_supported"), "there is no authorization code to protect");
@@ -213,16 +213,21 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
 async fn refuses_every_authorization_request(app: &TestApp, path: &str) {
     let elsewhere = "client_id=billing&redirect_uri=https%3A%2F%2Fevil.example%2Fback&state=%3Cscript%3E";
     let page = app.get(path).await;
-    for response_type in ["code", "token", "none", "code%20id_token", ""] {
+    for response_type in ["code", "token", "none", "none&prompt=none", "code&response_mode=form_post", "code%20id_token", ""] {
         let answer = app.get(&format!("{path}?response_type={response_type}&{elsewhere}")).await;
-        assert_eq!((answer.status, answer.header("location")), (400, None), "{response_type}");
+        assert_eq!(answer.status, 400, "{response_type}");
         assert_eq!(answer.body, page.body, "nothing of the request is in the page");
+        for header in ["location", "refresh", "link", "set-cookie"] {
+            assert_eq!(answer.header(header), None, "{response_type}: {header}");
+        }
     }
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.header("cache-control"), Some("no-store"));
     assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
     assert!(page.body.contains("<code>unsupported_response_type</code>"), "{}", page.body);
     let head = Answer::to(app.request(Method::HEAD, path)).await;
     assert_eq!((head.status, head.body.as_str()), (400, ""));
+    assert_eq!(head.header("content-length"), page.header("content-length"));
     Answer::to(app.form(path, "response_type=code")).await.refused(405, "invalid_request");
 }
 

@@ -1,18 +1,20 @@
 //! The authorization endpoint: RFC 6749 section 3.1. It exists because clients refuse metadata without one; it grants nothing.
 
 use axum::{
+    extract::Request,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use crate::protocol::ErrorCode;
+use crate::{protocol::ErrorCode, server::http::note::RequestNote};
 
-/// What the page says, and what `openapi.yaml` lists among the errors.
+/// What the page and the log say, and what `openapi.yaml` lists among the errors.
 const DESCRIPTION: &str = "This server has no sign-in page and issues no authorization codes.";
 
-/// `GET /oauth/authorize`: refuses every request with `unsupported_response_type`. It reads nothing of the request and never redirects: no
-/// client has a registered `redirect_uri`, so section 4.1.2.1 requires that the person is informed here.
-pub(crate) async fn refuse() -> Response {
+/// `GET /oauth/authorize`: refuses every request with `unsupported_response_type`. It reads no parameter and never redirects: no client has a
+/// registered `redirect_uri`, so section 4.1.2.1 requires that the person is informed here.
+pub(crate) async fn refuse(request: Request) -> Response {
+    RequestNote::of(request.extensions()).write(|note| note.cause = Some(DESCRIPTION.to_owned()));
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),

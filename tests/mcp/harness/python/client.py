@@ -1,7 +1,8 @@
-"""The official Python client, as its documentation says. Prints what the tools answer, one line each."""
+"""The official Python client, as its documentation says. Prints what the tools answer, one line each. With `PAUSE`, it waits for a line between."""
 
 import asyncio
 import os
+import sys
 
 import httpx2
 from mcp import Client
@@ -36,7 +37,9 @@ async def main():
     async with httpx2.AsyncClient(auth=login) as http, Client(streamable_http_client(url, http_client=http)) as client:
         for tool, arguments in [("place_order", {"item": "tea"}), ("list_orders", {})]:
             answer = await client.call_tool(tool, arguments)
-            print("".join(part.text for part in answer.content))
+            print("".join(part.text for part in answer.content), flush=True)
+            if tool == "place_order" and "PAUSE" in os.environ:
+                await asyncio.to_thread(sys.stdin.readline)
 
 
 asyncio.run(main())

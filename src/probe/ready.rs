@@ -52,8 +52,8 @@ impl Probe {
         }
         let answer = Answer::Given(answer.clone());
         match status.as_u16() {
-            // To a page for signing in, perhaps. If a good token is redirected too, there is nothing to probe.
-            300..=399 => self.findings.add(Severity::Note, Kind::Status, "no token: 401 is right", &answer),
+            // A redirect may be to a page for signing in. If a good token is redirected too, there is nothing to probe.
+            300..=399 | 403 => self.findings.add(Severity::Note, Kind::Status, "no token: 401 is right", &answer),
             401 if challenge.is_none() => self.findings.add(Severity::Note, Kind::Status, "no token: no WWW-Authenticate", &answer),
             500 | 501 | 502 | 504.. => self.findings.add(Severity::Weakness, Kind::Crash, "no token", &answer),
             _ => {}

@@ -37,13 +37,13 @@ NEW = [
 
 HOLES = [
     Hole("pyjwt", "jku", "key-from-token", "jwt.PyJWKClient", ("fetch",)),
-    Hole("pyjwt", "not-verified", "key", "verify_signature", ("algorithm", "key-from-token")),
-    Hole("pyjwt", "no-audience", "audience", "audience=AUDIENCE"),
+    Hole("pyjwt", "not-verified", "key", "verify_signature", ("algorithm", "key-from-token", "form")),
+    Hole("pyjwt", "no-audience", "audience", "audience=AUDIENCE", ("claims",)),
     Hole("pyjwt", "no-expiry", "expiry", "verify_exp"),
     Hole("pyjwt", "part-of-scope", "scope", ".split("),
     Hole("jose", "embedded-key", "key-from-token", "not EmbeddedJWK"),
     Hole("jose", "no-type", "type", "typ: 'at+jwt'"),
-    Hole("go-oidc", "any-issuer", "issuer", "without SkipIssuerCheck"),
+    Hole("go-oidc", "any-issuer", "issuer", "without SkipIssuerCheck", ("claims",)),
     Hole("jwx", "no-crit", "critical", "jws.WithCritValidation(true)"),
     Hole("nimbus", "bound", "binding", "prohibited"),
     Hole("sealwright", "unsigned", "algorithm", "list of algorithms"),

@@ -89,7 +89,7 @@ pub(super) struct Probe {
     /// How long the API may take for an answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
     time_limit: Duration,
-    /// The most requests per second [default: no limit on this machine, 50 elsewhere]
+    /// The most requests per second [default: 500 on this machine, 50 elsewhere]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rate: Option<u32>,
     /// Probe an API that is not on this machine; only your own

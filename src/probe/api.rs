@@ -23,8 +23,9 @@ use crate::{
     outbound::{error_chain, for_loopback},
 };
 
-/// The most requests per second to an API that is not on this machine. One that is gets them as fast as it answers.
+/// The most requests per second to an API that is not on this machine, and to one that is.
 const RATE_ELSEWHERE: u32 = 50;
+const RATE_HERE: u32 = 500;
 
 /// How long an API that a token has stopped may take to start again, if something supervises it.
 const RESTART: Duration = Duration::from_secs(5);
@@ -119,7 +120,7 @@ pub(super) struct Api {
     fresh: Client,
     plain: Attempt,
     time_limit: Duration,
-    rate: Option<u32>,
+    rate: u32,
     /// When the next request may be sent.
     next: Mutex<Timestamp>,
     sent: AtomicUsize,
@@ -159,7 +160,7 @@ impl Api {
             fresh,
             plain,
             time_limit,
-            rate: if is_local { options.rate } else { Some(options.rate.unwrap_or(RATE_ELSEWHERE)) },
+            rate: options.rate.unwrap_or(if is_local { RATE_HERE } else { RATE_ELSEWHERE }),
             next: Mutex::new(SystemClock.now()),
             sent: AtomicUsize::new(0),
             must_answer: AtomicBool::new(false),
@@ -253,9 +254,8 @@ impl Api {
     /// Waits as long as the rate requires.
     async fn wait_for_turn(&self) {
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return };
         // Rounded up, so that there are never more.
-        let interval = Duration::from_millis(u64::from(1000_u32.div_ceil(rate)));
+        let interval = Duration::from_millis(u64::from(1000_u32.div_ceil(self.rate.max(1))));
         let turn = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let turn = (*next).max(SystemClock.now());

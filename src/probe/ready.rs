@@ -116,7 +116,7 @@ impl Probe {
         }
     }
 
-    /// An API that answers 200 to everything, and says in the body what went wrong, cannot be told from one that accepts everything.
+    /// An API that answers 200 to everything, and says in the body what went wrong, looks the same as one that accepts everything.
     async fn says_by_status(&self) -> Result<(), Unprobed> {
         let token = self.good().sign()?;
         let forged = format!("{}AAAA", &token[..token.len() - 4]);

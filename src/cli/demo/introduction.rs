@@ -103,8 +103,7 @@ They sign out:
   curl -sS -u "$SHOP" -d "token=$REFRESH" -w '%{{http_code}}\n' $ISSUER{revocation}
 
 200 means that the login has ended: no refresh token of it gets a token any more, and its access
-tokens are revoked. Introspection reports that at once, `token verify` within 12 s. The API of this
-demo does not look up revoked tokens, to keep the log short: it accepts them until exp.
+tokens are revoked. Introspection reports that at once, and the API refuses them within 12 s.
 
 Ctrl-C ends the demo and removes its files. Until then, each request logs one line:
 "#

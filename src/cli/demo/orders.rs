@@ -27,7 +27,7 @@ use crate::{
         meters::ConnectionMeters,
         process::{Hosts, known_method},
     },
-    verifier::{BuildError, Revocation, Token, Verifier, scopes},
+    verifier::{BuildError, Token, Verifier, scopes},
 };
 
 /// The port, unless another program has it. In the guides, 9000 is that of the reader's own API.
@@ -115,8 +115,7 @@ const fn preferred_port(issuer: SocketAddr) -> u16 {
 }
 
 fn router(issuer: &str, audience: &str) -> Result<Router, BuildError> {
-    // With revoked tokens looked up, it would fetch their list every few seconds, and the demo's log would have a line for each.
-    let verifier = Verifier::for_issuer(issuer).audience(audience).revocation(Revocation::Off).build()?;
+    let verifier = Verifier::for_issuer(issuer).audience(audience).build()?;
     let orders = Orders(Arc::new(Mutex::new(vec![Order { id: 1, item: "a desk".to_owned() }])));
     Ok(Router::new().route("/orders", get(list).post(order)).with_state(orders).layer(verifier.layer()).layer(middleware::from_fn(explain)))
 }

@@ -6,6 +6,9 @@ use tempfile::TempDir;
 
 use crate::support::{Process, command, header_of};
 
+/// Demos that run at the same time want the same port, so a test that is about this port waits for the others.
+static ALONE: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 /// A demo in an empty folder, whose temporary files go into another.
 async fn demo(folder: &Path, temporary: &Path) -> (Process, Vec<String>) {
     let mut command = command(folder);
@@ -38,6 +41,7 @@ fn paste(steps: &[String]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
+    let _alone = ALONE.read().await;
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     // With 8080 taken, by whomever, it takes a free port.
     let taken = TcpListener::bind("127.0.0.1:8080");
@@ -89,6 +93,7 @@ async fn the_demos_requests_run_as_printed_and_ctrl_c_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demos_api_takes_a_free_port_if_9080_is_taken_and_refuses_foreign_hosts() {
+    let _alone = ALONE.write().await;
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     // Perhaps another program has the port already.
     let taken = TcpListener::bind("127.0.0.1:9080");
@@ -109,6 +114,7 @@ async fn the_demos_api_takes_a_free_port_if_9080_is_taken_and_refuses_foreign_ho
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_demos_that_start_together_do_not_disturb_each_other() {
+    let _alone = ALONE.read().await;
     let folders: [TempDir; 4] = std::array::from_fn(|_| TempDir::new().unwrap());
     let (one, other) = tokio::join!(demo(folders[0].path(), folders[1].path()), demo(folders[2].path(), folders[3].path()));
     let orders = |demo: &Process| demo.stdout().iter().find(|line| line.starts_with("  ORDERS=")).unwrap().clone();
@@ -117,6 +123,7 @@ async fn two_demos_that_start_together_do_not_disturb_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hd9_no_one_else_has_access_to_the_folder_of_a_demo() {
+    let _alone = ALONE.read().await;
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let _demo = demo(folder.path(), temporary.path()).await;
     let modes: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().mode()).collect();
@@ -125,6 +132,7 @@ async fn hd9_no_one_else_has_access_to_the_folder_of_a_demo() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_keeps_to_the_given_port() {
+    let _alone = ALONE.read().await;
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
@@ -136,6 +144,7 @@ async fn a_demo_keeps_to_the_given_port() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demo_refuses_what_it_would_not_do() {
+    let _alone = ALONE.read().await;
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     for [flag, value] in
         [["--database-url", "sqlite://x.db"], ["--keys-dir", "x"], ["--issuer", "https://auth.example"], ["--config", "x.toml"]]
@@ -154,6 +163,7 @@ async fn a_demo_refuses_what_it_would_not_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_that_is_closed_and_a_second_ctrl_c_leave_nothing_behind_either() {
+    let _alone = ALONE.read().await;
     for signals in [&["HUP"][..], &["INT", "INT"]] {
         let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let (mut demo, _) = demo(folder.path(), temporary.path()).await;
@@ -167,6 +177,7 @@ async fn a_terminal_that_is_closed_and_a_second_ctrl_c_leave_nothing_behind_eith
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hd14_a_demo_asked_by_a_foreign_host_refuses() {
+    let _alone = ALONE.read().await;
     let (folder, temporary) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (demo, _) = demo(folder.path(), temporary.path()).await;
     let docs = demo.stdout().iter().find_map(|line| line.strip_prefix("Open ")?.split(' ').next().map(str::to_owned)).unwrap();

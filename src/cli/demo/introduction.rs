@@ -28,7 +28,7 @@ Three clients, each with an id and a secret:
 
 And a user of the web shop: {USER} may have both scopes.
 
-Open {docs} for a button that gets your first token, and for all requests of the issuer.
+Open {docs} in a browser: a button there gets your first token.
 
 Or paste these into another terminal, from top to bottom. First what all of them use:
 

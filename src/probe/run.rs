@@ -47,7 +47,7 @@ impl Probe {
             Some(certificate) => tls::in_front(listener, certificate).await?,
             None => listener,
         };
-        let issuer = Issuer::serve(listener, options.issuer.as_str())?;
+        let mut issuer = Issuer::closed(options.issuer.as_str())?;
         if let Some(path) = &options.jwks_path {
             issuer.serve_keys_at(path);
         }
@@ -63,6 +63,8 @@ impl Probe {
                 issuer.publish(key);
             }
         }
+        // An API that fetched the keys before all of them were published would refuse the second one.
+        issuer.listen(listener);
         let api = Api::new(&options).await?;
         Ok(Self { options, issuer, api, findings: Findings::default(), kids: [first, second], good_body: Bytes::new() })
     }

@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Issuer {
     shared: Arc<Shared>,
-    listening: AbortHandle,
+    listening: Option<AbortHandle>,
 }
 
 impl Issuer {
@@ -60,6 +60,13 @@ impl Issuer {
     ///
     /// Outside a tokio runtime.
     pub fn serve(listener: TcpListener, url: &str) -> io::Result<Self> {
+        let mut issuer = Self::closed(url)?;
+        issuer.listen(listener);
+        Ok(issuer)
+    }
+
+    /// An issuer that answers once it [listens](Self::listen). What it publishes can be changed before.
+    pub(crate) fn closed(url: &str) -> io::Result<Self> {
         let identifier = url.parse::<protocol::Issuer>().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let published = Published {
             keys: vec![IssuerKey::generate()?],
@@ -89,8 +96,13 @@ impl Issuer {
             other_paths: Mutex::default(),
             attacker: OnceLock::new(),
         });
-        let listening = tokio::spawn(listener::listen(listener, Arc::clone(&shared))).abort_handle();
-        Ok(Self { shared, listening })
+        Ok(Self { shared, listening: None })
+    }
+
+    /// Answers at `listener` from now on.
+    pub(crate) fn listen(&mut self, listener: TcpListener) {
+        let listening = tokio::spawn(listener::listen(listener, Arc::clone(&self.shared)));
+        self.listening = Some(listening.abort_handle());
     }
 
     /// Its issuer identifier.
@@ -277,6 +289,8 @@ impl Issuer {
 
 impl Drop for Issuer {
     fn drop(&mut self) {
-        self.listening.abort();
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
     }
 }

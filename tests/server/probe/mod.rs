@@ -22,7 +22,7 @@ impl IssuerAddress {
     }
 
     fn url(&self) -> String {
-        format!("http://127.0.0.2:{}", self.reserved.local_addr().unwrap().port())
+        format!("http://127.0.99.1:{}", self.reserved.local_addr().unwrap().port())
     }
 }
 

@@ -44,6 +44,25 @@ async fn gd5_an_api_that_is_down_public_redirecting_or_not_configured_is_not_att
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn gd5_an_api_that_asks_for_the_keys_again_and_again_gets_all_of_them_in_the_first_answer() {
+    let issuer = IssuerAddress::reserve();
+    let api = holed::start(&issuer.url(), AUDIENCE, Hole::Nothing).await;
+    let keys = format!("{}/.well-known/jwks.json", issuer.url());
+    let first_answer = tokio::spawn(async move {
+        let http = reqwest::Client::new();
+        loop {
+            match http.get(&keys).send().await {
+                Ok(answer) => break answer.json::<Value>().await.unwrap(),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    });
+    probe(orders(api), &issuer.url(), &["--json"]).await.succeeded();
+    let keys = first_answer.await.unwrap();
+    assert!(keys["keys"].as_array().unwrap().len() > 2, "two that sign, and others: {keys:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_did_not_look_at_all_requests_has_not_passed() {
     let folder = TempDir::new().unwrap();
     let junit = folder.path().join("junit.xml");

@@ -39,7 +39,7 @@ HOLES = [
     Hole("pyjwt", "jku", "key-from-token", "jwt.PyJWKClient", ("fetch",)),
     Hole("pyjwt", "not-verified", "key", "verify_signature", ("algorithm", "key-from-token", "form")),
     Hole("pyjwt", "no-audience", "audience", "audience=AUDIENCE", ("claims",)),
-    Hole("pyjwt", "no-expiry", "expiry", "verify_exp"),
+    Hole("pyjwt", "no-expiry", "expiry", "verify_exp", ("claims",)),
     Hole("pyjwt", "part-of-scope", "scope", ".split("),
     Hole("jose", "embedded-key", "key-from-token", "not EmbeddedJWK"),
     Hole("jose", "no-type", "type", "typ: 'at+jwt'"),

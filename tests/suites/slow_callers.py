@@ -20,6 +20,9 @@ GOOD_SOURCE = ("127.0.0.2", 0)
 PACE = 0.05
 # How many good callers there are.
 GOOD = 2
+# Within what time 90 % of the good callers must have their answers, in seconds. Without an attack, it is some hundredths. The slowest depend on
+# the machine: where other programs take both cores at a higher priority, they take 20 s.
+LIMIT = 2
 # How long slowhttptest waits for the answer to its own good request before it takes the service for unavailable, in seconds.
 PATIENCE = 20
 # How many connections one source may have by default, and how many more may be closing.
@@ -52,8 +55,8 @@ def attack(url, *kind):
 
 
 def during(open_connections, ask, what, attacked, *kind):
-    """Attacks, and requires that a caller of another source gets all its answers, that the source of the attackers has no more than its share of the
-    connections, and that none of them stays."""
+    """Attacks, and requires that a caller of another source gets all its answers, most of them at once, that the source of the attackers has no more
+    than its share of the connections, and that none of them stays."""
 
     def work():
         began = time.monotonic()
@@ -71,8 +74,9 @@ def during(open_connections, ask, what, attacked, *kind):
     # Both sources, and those that are closing.
     assert max(most) <= 2 * PER_SOURCE + LEAVING, f"{max(most):.0f} connections"
     until(lambda: open_connections() == 0, 300, "no connection stays")
-    assert not_available == 0 or what in OWN_SOURCE, f"{what}: to their own source, {not_available} s not available"
+    assert bool(not_available) == (what in OWN_SOURCE), f"{what}: to their own source, {not_available} s not available"
     took = [took for _, took in answers]
+    assert percentile(took, 0.9) < LIMIT, f"{what}: p90 {ms(percentile(took, 0.9))}"
     own = f"; to the attackers' own source not available for {not_available} of {available + not_available} s" if not_available else ""
     return f"{what}: {len(took)} good requests, p99 {ms(percentile(took, 0.99))}, at most {max(most):.0f} connections{own}"
 

@@ -1,5 +1,5 @@
 """What the suites are run against: the public listener, and a guard in front of an API. Both on loopback, with TLS and without."""
-# needs: openssl=openssl
+# needs: openssl=openssl curl=curl
 
 import contextlib
 import http.server

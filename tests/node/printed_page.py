@@ -9,7 +9,7 @@ import sys
 
 from printed import Failure, Page, require_programs
 
-PAGE = Page("node.md", ports=(3000, 4000, 6379, 8080, 8081, 9000, 9001, 9100, 9190), least=20)
+PAGE = Page("node.md", ports=(3000, 4000, 6380, 8080, 8081, 8090, 9000, 9001, 9002, 9003, 9100, 9190), least=26)
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 

@@ -34,7 +34,7 @@ async fn a_client_is_created_listed_shown_updated_and_deleted(backend: Backend) 
     assert!(!app.run(&["client", "show", "billing"]).succeeded().stdout.contains("introspects"), "it introspects no tokens");
     let table = app.run(&["client", "list"]).succeeded().stdout;
     assert!(table.starts_with(" CLIENT") && table.contains("billing") && table.contains("orders:read orders:write"), "{table}");
-    app.run(&["client", "create", "billing"]).failed_saying(&["the client billing already exists"]);
+    app.run(&["client", "create", "billing"]).failed_saying(&["the client billing already exists; `sealwright client update` changes it"]);
 
     let updated = app.run_json(&[
         "client",

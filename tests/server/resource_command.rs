@@ -26,7 +26,8 @@ async fn a_resource_is_created_listed_shown_updated_and_deleted(backend: Backend
     assert_eq!(app.run_json(&["resource", "list"]), json!([created]));
     let table = app.run(&["resource", "list"]).succeeded().stdout;
     assert!(table.starts_with(" RESOURCE") && table.contains(" orders:read orders:write ") && table.contains("5m"), "{table}");
-    app.run(&["resource", "create", ORDERS, "--scope", "other"]).failed_saying(&["the resource https://orders.example already exists"]);
+    app.run(&["resource", "create", ORDERS, "--scope", "other"])
+        .failed_saying(&["the resource https://orders.example already exists; `sealwright resource update` changes it"]);
 
     let updated = app.run_json(&[
         "resource",

@@ -133,7 +133,7 @@ app.post('/orders', async (request, response) => {
   const answer = await logins.call(request, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ item }) })
   // The API decides whether the user may order: the page may be older than the user's rights.
   if (answer.status === 403) {
-    const notice = 'You may not place orders any more: the right was withdrawn. Nothing was ordered.'
+    const notice = 'You may not place orders. Nothing was ordered.'
     return response.status(403).send(page.orders({ ...(await logins.look(request)), mayOrder: false, notice }))
   }
   if (!answer.ok) throw new OrdersFailed(answer.status)

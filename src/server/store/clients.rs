@@ -36,7 +36,7 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
-                    return Err(Error::Exists(format!("the client {}", client.id)));
+                    return Err(Error::Exists { kind: "client", name: client.id.to_string() });
                 }
                 save(connection, &client).await?;
                 for secret in &client.secrets {

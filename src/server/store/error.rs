@@ -42,9 +42,9 @@ pub(crate) enum Missing {
 /// Why a database operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Error {
-    /// The name is taken.
-    #[error("{0} already exists")]
-    Exists(String),
+    /// The name is taken. Each kind has a command that changes what is there.
+    #[error("the {kind} {name} already exists; `sealwright {kind} update` changes it")]
+    Exists { kind: &'static str, name: String },
     /// The name does not exist.
     #[error("there is no {0}")]
     Missing(Missing),

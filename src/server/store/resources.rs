@@ -34,7 +34,7 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
-                    return Err(Error::Exists(format!("the resource {}", resource.audience)));
+                    return Err(Error::Exists { kind: "resource", name: resource.audience.to_string() });
                 }
                 insert_scopes(connection, &resource.audience, &resource.scope).await?;
                 Ok(((), Detail::added(resource.facts())))

@@ -64,7 +64,7 @@ impl Store {
                 .execute(&mut *connection)
                 .await?;
                 if inserted.rows_affected() == 0 {
-                    return Err(Error::Exists(format!("the user {}", user.username)));
+                    return Err(Error::Exists { kind: "user", name: user.username.to_string() });
                 }
                 save_permissions(connection, &user).await?;
                 Ok(((), Detail::added(user.facts())))

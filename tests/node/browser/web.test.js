@@ -188,7 +188,7 @@ story('a right that is withdrawn goes with the next token, which four requests t
   // Her page is older than the change: the API refuses, and the page says so.
   await seen.fill('#item', 'one more')
   await seen.page.keyboard.press('Enter')
-  await seen.says('the right was withdrawn')
+  await seen.says('You may not place orders')
   assert.ok(!(await seen.has('#item')))
   await seen.pictures('right-withdrawn')
   await seen.goto('/')

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{
     Args,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser},
 };
 use http::{HeaderName, HeaderValue, Method, header::AUTHORIZATION};
 use serde_json::Value;
@@ -33,16 +33,15 @@ const IN_TABLE: usize = 2;
 const IN_TEXT: usize = 8;
 
 #[derive(Debug, Args)]
-#[command(
-    after_long_help = "Exit codes: 0 nothing to fix, 1 holes or weaknesses, 2 a mistake in the command line, 3 the API could not be probed: it is \
-    down, public, redirects, is not configured for the probe's issuer, or limits requests."
-)]
+#[command(after_long_help = "Exit codes: 0 nothing to fix, 1 holes or weaknesses, 2 a mistake in the command line, or a file that \
+    cannot be written, 3 the API could not be probed, or not in full: for example, it is down, public, redirects, is not configured for the \
+    probe's issuer, or limits requests; or the probe cannot answer for the issuer.")]
 pub(super) struct Probe {
     /// The URL of a request that needs a token
     #[arg(value_name = "URL")]
     url: Url,
     /// The audience that the API requires
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", value_parser = NonEmptyStringValueParser::new())]
     audience: String,
     /// The scope token that the request needs
     #[arg(long, value_name = "SCOPE")]
@@ -124,18 +123,20 @@ impl Probe {
             let probe = probe::Probe::prepare(options, self.this_api_is_mine).await?;
             return if name == "list" { list(&probe) } else { show(&probe, name).await };
         }
+        let name = format!("{} {}", self.method, options.shown_url());
         match self.attack(options).await {
             Ok(report) => self.report(report),
             Err(why) => {
-                self.leave_no_old_result(&why)?;
+                self.leave_no_old_result(&name, &why)?;
                 Err(why.into())
             }
         }
     }
 
     async fn attack(&self, options: Options) -> Result<Report, Unprobed> {
+        let url = options.shown_url();
         let probe = probe::Probe::prepare(options, self.this_api_is_mine).await?;
-        let waits = || warn(&format!("waiting for {}: it does not answer yet, or refuses the probe's token", self.url));
+        let waits = || warn(&format!("waiting for {url}: it does not answer yet, or refuses the probe's token"));
         probe.run(waits).await
     }
 
@@ -145,6 +146,9 @@ impl Probe {
         }
         if !self.url.username().is_empty() || self.url.password().is_some() {
             return Err(invalid("URL", &"it must not contain a user name or a password, which every report would show"));
+        }
+        if self.other_scope.is_some() && self.other_scope == self.scope {
+            return Err(invalid("--other-scope", &"it must be another one than --scope"));
         }
         // `serve` has options of these names too, and clap demands one type for all of a name: there they are texts.
         let issuer = self.issuer.parse::<Issuer>().map_err(|error| invalid("--issuer", &error))?;
@@ -181,36 +185,46 @@ impl Probe {
         }
         // Before the files, so that one that cannot be written does not cost the result.
         self.output.print(&report, |report| self.for_people(report))?;
-        if let Some(file) = &self.junit {
-            write(file, &probe::junit(&report, self.strict).map_err(|error| unwritten(file, &error))?)?;
+        // Both are tried.
+        let (junit, sarif) = (self.write_junit(&report), self.write_sarif(&report));
+        let written = junit.and(sarif);
+        if report.fails(self.strict) {
+            if let Err(error) = written {
+                warn(&error.to_string());
+            }
+            return Err(Error::ProbeFound(verdict(&report)));
         }
-        if let Some(file) = &self.sarif {
-            write(file, &format!("{:#}\n", probe::sarif(&report, &self.sarif_location)))?;
-        }
+        written?;
         match report.limited {
-            _ if report.fails(self.strict) => Err(Error::ProbeFound(verdict(&report))),
             0 => Ok(()),
             count => Err(Unprobed::Limited { count }.into()),
         }
     }
 
+    fn write_junit(&self, report: &Report) -> Result<(), Error> {
+        let Some(file) = &self.junit else { return Ok(()) };
+        write(file, &probe::junit(report, self.strict).map_err(|error| unwritten(file, &error))?)
+    }
+
+    fn write_sarif(&self, report: &Report) -> Result<(), Error> {
+        let Some(file) = &self.sarif else { return Ok(()) };
+        // Code scanning closes every alert that is not in the file, so it must not be there unless the run was complete.
+        if report.stopped || report.limited > 0 {
+            return remove(file);
+        }
+        write(file, &format!("{:#}\n", probe::sarif(report, &self.sarif_location)))
+    }
+
     /// Writes the files of a run without a result. Those of an earlier run would be taken for its own.
-    fn leave_no_old_result(&self, why: &Unprobed) -> Result<(), Error> {
+    fn leave_no_old_result(&self, name: &str, why: &Unprobed) -> Result<(), Error> {
         if why.is_of_usage() {
             return Ok(());
         }
         if let Some(file) = &self.junit {
-            let text = probe::junit_of_unprobed(&format!("{} {}", self.method, self.url), why);
+            let text = probe::junit_of_unprobed(name, why);
             write(file, &text.map_err(|error| unwritten(file, &error))?)?;
         }
-        // Code scanning closes every alert that is not in the file, so there must be none.
-        if let Some(file) = &self.sarif
-            && let Err(error) = fs::remove_file(file)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(unwritten(file, &error));
-        }
-        Ok(())
+        self.sarif.as_deref().map_or(Ok(()), remove)
     }
 
     fn for_people(&self, report: &Report) -> Screen {
@@ -289,17 +303,25 @@ fn write(file: &Path, text: &str) -> Result<(), Error> {
     fs::write(file, text).map_err(|error| unwritten(file, &error))
 }
 
+fn remove(file: &Path) -> Result<(), Error> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritten(file, &error)),
+        _ => Ok(()),
+    }
+}
+
 fn unwritten(file: &Path, why: &dyn Display) -> Error {
     Error::ProbeFile { file: file.to_owned(), why: why.to_string() }
 }
 
 /// The address at which the API looks for the issuer.
 fn address_of(issuer: &Issuer, has_certificate: bool) -> Result<SocketAddr, Error> {
-    let refuse = |why: &str| invalid("--listen", &format_args!("it is missing: {why}"));
+    let refuse = |why: &str| invalid("--listen", &format_args!("it is needed, because {why}"));
     let url = Url::parse(issuer.as_str()).map_err(|_| refuse("--issuer names no address"))?;
     if url.scheme() == "https" && !has_certificate {
         return Err(refuse(
-            "the issuer begins with https://. Configure the API with an issuer such as http://127.0.0.1:9000 for the probe, or give a certificate that the API trusts (--tls-cert, --tls-key), or put what terminates TLS in front and say with --listen where it forwards to",
+            "the issuer begins with https://. Configure the API with an issuer such as http://127.0.0.1:9000 for the probe, or give a \
+             certificate that the API trusts (--tls-cert, --tls-key), or put what terminates TLS in front and say here where it forwards to",
         ));
     }
     let port = url.port_or_known_default().unwrap_or(80);
@@ -307,7 +329,7 @@ fn address_of(issuer: &Issuer, has_certificate: bool) -> Result<SocketAddr, Erro
         Some(url::Host::Ipv4(ip)) if ip.is_loopback() => Ok((ip, port).into()),
         Some(url::Host::Ipv6(ip)) if ip.is_loopback() => Ok((ip, port).into()),
         Some(url::Host::Domain("localhost")) => Ok((Ipv4Addr::LOCALHOST, port).into()),
-        _ => Err(refuse("the issuer is not at an address of this machine; say where the probe answers for it, such as 127.0.0.1:9000")),
+        _ => Err(refuse("the issuer is not at an address of this machine: say where the probe answers for it, such as 127.0.0.1:9000")),
     }
 }
 

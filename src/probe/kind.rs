@@ -125,7 +125,7 @@ impl Kind {
             Self::Scope => "An app that may do less can do this too. RFC 6750 section 3.1.",
             Self::Binding => "A stolen token that is bound to a key or a certificate works without either. RFC 7800 section 3.1.",
             Self::Critical => "The issuer says that the token must not be used without the extension. RFC 7515 section 4.1.11.",
-            Self::Claims => "The API cannot know who calls, or for how long. RFC 9068 section 2.2.",
+            Self::Claims => "The API cannot know who issued the token, for which API, for whom, or for how long. RFC 9068 section 2.2.",
             Self::Form => {
                 "Two programs can read such a token differently, and one token has several texts, which defeats lists of blocked tokens."
             }
@@ -170,7 +170,7 @@ impl Kind {
             Self::Scope => "Split scope at spaces, and require the scope token of the operation as one of its words; answer 403 otherwise.",
             Self::Binding => "Refuse a token with cnf unless the API checks the proof.",
             Self::Critical => "Refuse a token whose header has crit, unless the API implements each extension that it lists.",
-            Self::Claims => "Require exp, iat, sub, client_id and jti to be present, and not empty.",
+            Self::Claims => "Require iss, aud, exp, iat, sub, client_id and jti to be present, and not empty.",
             Self::Form => {
                 "Accept three parts in base64url without padding, and JSON objects with unique members. `sealwright guard` in front does."
             }

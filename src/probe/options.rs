@@ -41,6 +41,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The URL without its query, which may contain a secret: the result is stored and uploaded.
+    pub(crate) fn shown_url(&self) -> String {
+        let mut url = self.url.clone();
+        url.set_query(None);
+        if self.url.query().is_some() { format!("{url}?..") } else { url.into() }
+    }
+
     /// Whether the API is on this machine.
     pub(super) fn is_local(&self) -> bool {
         self.url.host().is_some_and(|host| is_loopback(&host))

@@ -27,7 +27,7 @@ impl Probe {
     }
 
     fn url(&self) -> String {
-        self.options.url.to_string()
+        self.options.shown_url()
     }
 
     async fn refuses_no_token(&mut self, until: Timestamp) -> Result<(), Unprobed> {

@@ -78,7 +78,7 @@ impl Report {
             evidence: evidence.into_iter().map(|shot| Shot { name: shot.name, answer: shot.answer }).collect(),
         });
         Self {
-            url: options.url.to_string(),
+            url: options.shown_url(),
             method: options.method.to_string(),
             issuer: options.issuer.to_string(),
             audience: options.audience.clone(),

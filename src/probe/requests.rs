@@ -2,7 +2,7 @@
 
 use http::{
     HeaderName, HeaderValue, Method,
-    header::{CONTENT_TYPE, COOKIE, HeaderMap},
+    header::{CONTENT_TYPE, COOKIE},
 };
 
 use super::{
@@ -144,7 +144,7 @@ impl Probe {
             self.open(Severity::Hole, Kind::Method, "no token, with HEAD".to_owned(), &answer);
         }
         // OPTIONS is answered without a token where CORS is allowed. What the good token got is not.
-        let mut overriding = HeaderMap::new();
+        let mut overriding = self.api.plain().headers;
         if let Ok(method) = HeaderValue::from_str(self.options.method.as_str()) {
             for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
                 overriding.insert(HeaderName::from_static(name), method.clone());

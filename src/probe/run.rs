@@ -39,7 +39,7 @@ impl Probe {
     /// Serves the issuer. `is_mine` permits an API that is not on this machine.
     pub(crate) async fn prepare(options: Options, is_mine: bool) -> Result<Self, Unprobed> {
         if !is_mine && !options.is_local() {
-            return Err(Unprobed::NotLocal { url: options.url.to_string() });
+            return Err(Unprobed::NotLocal { url: options.shown_url() });
         }
         let address = options.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| Unprobed::Listen { address, source })?;

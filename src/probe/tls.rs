@@ -1,6 +1,6 @@
 //! TLS in front of the probe's issuer, for an API that trusts an `https` issuer.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use rustls::{
     ServerConfig,
@@ -13,7 +13,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{options::Certificate, unprobed::Unprobed};
-use crate::server::custody::{self, SecretFile};
+use crate::{
+    clock::{Clock, SystemClock},
+    server::custody::{self, SecretFile},
+};
 
 /// Answers TLS at `listener` until the process ends, and passes on what arrives to the listener that it returns, on this machine.
 pub(super) async fn in_front(listener: TcpListener, certificate: &Certificate) -> Result<TcpListener, Unprobed> {
@@ -21,7 +24,12 @@ pub(super) async fn in_front(listener: TcpListener, certificate: &Certificate) -
     let behind = TcpListener::bind("127.0.0.1:0").await?;
     let address = behind.local_addr()?;
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            // No file descriptors left, or a client that disconnected: both are temporary.
+            let Ok((stream, _)) = listener.accept().await else {
+                SystemClock.sleep_until("probe accept", SystemClock.now() + Duration::from_millis(10)).await;
+                continue;
+            };
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 // The API sees a failed handshake or a broken connection, and says so in its log.

@@ -1,8 +1,8 @@
-//! Why an API is not attacked.
+//! Why an API is not attacked, or not in full.
 
 use std::{io, net::SocketAddr};
 
-/// Why the API was not attacked.
+/// Why the API was not attacked, or not in full.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unprobed {
     #[error("the probe cannot answer for the issuer at {address}: {source}")]

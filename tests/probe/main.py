@@ -70,7 +70,7 @@ def fault_of_line(report, planted):
 
 
 def each_of(asked, names):
-    """Calls `asked` for each, prints a line for each, and fails with all that failed."""
+    """Calls `asked` for each, and fails with all that failed."""
     faults = []
     for name in names:
         try:
@@ -127,7 +127,8 @@ def gd5_the_recipe_of_the_page_runs_as_printed_and_finds_nothing(program):
     """The commands that docs/probe.md gives for CI, with the API of examples/express that uses jose, which a CI system would have copied."""
     found = re.findall(r"^<!-- run -->\n```sh\n(.*?)^```$", (ROOT / "docs/probe.md").read_text(), re.MULTILINE | re.DOTALL)
     assert len(found) == 1, f"the page has {len(found)} recipes"
-    recipe = found[0].replace("9000", str(free_port())).replace("3000", str(free_port()))
+    ports = {"9000": str(free_port()), "3000": str(free_port())}
+    recipe = re.sub("|".join(ports), lambda port: ports[port[0]], found[0])
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "examples/express", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
         subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)

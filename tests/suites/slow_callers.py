@@ -71,8 +71,8 @@ def during(open_connections, ask, what, attacked, *kind):
         available, not_available = attack(attacked, *kind)
     assert not errors, (len(errors), errors[:3])
     assert {status for status, _ in answers} == {200}, {status for status, _ in answers}
-    # Both sources, and those that are closing.
-    assert max(most) <= 2 * PER_SOURCE + LEAVING, f"{max(most):.0f} connections"
+    # The attackers, the good callers, and those that are closing.
+    assert max(most) <= PER_SOURCE + GOOD + LEAVING, f"{max(most):.0f} connections"
     until(lambda: open_connections() == 0, 300, "no connection stays")
     assert bool(not_available) == (what in OWN_SOURCE), f"{what}: to their own source, {not_available} s not available"
     took = [took for _, took in answers]

@@ -22,10 +22,10 @@ DEVIATIONS = {
     "cert_revocation": "HIGH. The certificate of this test names no place that says whether it was revoked. Those of operators name what their "
     "authority offers.",
     "HSTS": "LOW. The header is about a host name with all its ports, which other programs may serve. Those who operate the host decide that.",
-    "engine_problem": "WARN. About the OpenSSL that testssl.sh runs with: it cannot try the ciphers of GOST.",
 }
-# The same, of checks that find this in some runs only.
+# The same, of checks that find this in some runs or on some machines only.
 SOMETIMES = {
+    "engine_problem": "WARN. About the OpenSSL that testssl.sh runs with: it cannot try the ciphers of GOST.",
     "sessionresumption_ticket": "WARN, not checked. testssl.sh may close its first connection before the session ticket arrives, and has then "
     "none for its second.",
 }

@@ -29,12 +29,15 @@ async fn vf7_every_hostile_token_is_refused_for_its_own_reason_and_causes_no_req
     );
     assert_eq!((issuer.metadata_fetches(), issuer.key_fetches(), issuer.other_requests()), (1, 2, 0));
 
-    let scoped = issuer.verifier(AUDIENCE).require_scope("orders:read").build().unwrap();
-    for hostile in issuer.tokens_without_scope(AUDIENCE, "orders:read").unwrap() {
-        assert!(verifier.verify(&hostile.token).await.is_ok(), "{}", hostile.name);
-        let refused = scoped.verify(&hostile.token).await.unwrap_err();
-        assert_eq!((refused.code(), refused.status()), (hostile.code, 403), "{}", hostile.name);
+    for scope in ["orders:read", "READ"] {
+        let scoped = issuer.verifier(AUDIENCE).require_scope(scope).build().unwrap();
+        for hostile in issuer.tokens_without_scope(AUDIENCE, scope).unwrap() {
+            assert!(verifier.verify(&hostile.token).await.is_ok(), "{}", hostile.name);
+            let refused = scoped.verify(&hostile.token).await.unwrap_err();
+            assert_eq!((refused.code(), refused.status()), (hostile.code, 403), "{}", hostile.name);
+        }
     }
+    let scoped = issuer.verifier(AUDIENCE).require_scope("orders:read").build().unwrap();
     assert!(scoped.verify(&issuer.token(AUDIENCE).scope("a orders:read b").sign().unwrap()).await.is_ok());
 }
 

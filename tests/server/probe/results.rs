@@ -65,13 +65,16 @@ async fn gd5_an_api_that_asks_for_the_keys_again_and_again_gets_all_of_them_in_t
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_did_not_look_at_all_requests_has_not_passed() {
     let folder = TempDir::new().unwrap();
-    let junit = folder.path().join("junit.xml");
+    let (junit, sarif) = (folder.path().join("junit.xml"), folder.path().join("probe.sarif"));
     for (hole, least) in [(Hole::Limits, 100), (Hole::Locks, 16)] {
-        let finished = probe_of(hole, &["--json", "--junit", &junit.display().to_string()]).await;
+        std::fs::write(&sarif, "of an earlier run").unwrap();
+        let files = [&junit, &sarif].map(|file| file.display().to_string());
+        let finished = probe_of(hole, &["--json", "--junit", &files[0], "--sarif", &files[1]]).await;
         assert_eq!(finished.status.code(), Some(3), "{hole:?}: {finished:?}");
         assert!(finished.stderr.contains("because there were too many"), "{finished:?}");
         let report: Value = serde_json::from_str(&finished.stdout).unwrap();
         assert!(report["limited"].as_u64().unwrap() >= least, "{hole:?}: {report:#}");
+        assert!(!sarif.exists(), "code scanning would close every alert that is not in it");
         // No test passes there.
         let junit = std::fs::read_to_string(&junit).unwrap();
         assert_eq!(junit.matches("<skipped").count(), junit.matches("<testcase").count(), "{junit}");

@@ -134,10 +134,11 @@ impl Issuer {
             (MadeBy::IssuerMistake, format!("{scope},b")),
             (MadeBy::IssuerMistake, format!("\"{scope}\"")),
         ];
+        // That of an upper-case scope is the scope itself.
+        let lookalikes = lookalikes.into_iter().filter(|(_, text)| text != scope);
         let refused = |made_by, name, token: TokenBuilder<'_>| Ok(Hostile::new("insufficient_scope", name, token.sign()?, made_by));
         let mut made = lookalikes
-            .iter()
-            .map(|(by, text)| refused(*by, format!("scope {text:?} where {scope} is required"), self.token(audience).scope(text)))
+            .map(|(by, text)| refused(by, format!("scope {text:?} where {scope} is required"), self.token(audience).scope(&text)))
             .collect::<io::Result<Vec<_>>>()?;
         made.push(refused(MadeBy::AnotherPurpose, "no scope at all".to_owned(), self.token(audience).without("scope"))?);
         Ok(made)

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use super::{
     api::{Answer, Given},
     kind::{Kind, Severity},
-    run::Probe,
+    run::{Probe, forged},
     unprobed::Unprobed,
 };
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -119,7 +119,7 @@ impl Probe {
     /// An API that answers 200 to everything, and says in the body what went wrong, looks the same as one that accepts everything.
     async fn says_by_status(&self) -> Result<(), Unprobed> {
         let token = self.good().sign()?;
-        let forged = format!("{}AAAA", &token[..token.len() - 4]);
+        let forged = forged(&token);
         let Some(attempt) = self.api.with_token(&forged) else { return Ok(()) };
         let answer = self.api.send(&attempt).await;
         let (good, again) = (self.good_body.clone(), self.send_good().await?);

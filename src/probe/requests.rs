@@ -8,7 +8,7 @@ use http::{
 use super::{
     api::{Answer, Attempt},
     kind::{Kind, Severity},
-    run::Probe,
+    run::{Probe, forged},
     unprobed::Unprobed,
 };
 use crate::entropy;
@@ -87,7 +87,7 @@ impl Probe {
     /// A good token in an `Authorization` header that is not right, and in one that is.
     pub(super) async fn authorization_headers(&mut self) -> Result<(), Unprobed> {
         let token = self.good().sign()?;
-        let forged = format!("{}AAAA", &token[..token.len() - 4]);
+        let forged = forged(&token);
         for (name, values) in [
             ("no scheme", vec![token.clone()]),
             ("the scheme Basic", vec![format!("Basic {token}")]),

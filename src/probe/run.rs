@@ -20,6 +20,11 @@ use crate::{
     verifier::testing::{Issuer, TokenBuilder},
 };
 
+/// The token with another signature of the same length.
+pub(super) fn forged(token: &str) -> String {
+    format!("{}AAAA", &token[..token.len() - 4])
+}
+
 /// How long a person waits without wondering.
 const MOMENT: Duration = Duration::from_secs(2);
 

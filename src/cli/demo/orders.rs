@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use crate::{
     cli::error::Error,
     server::{
-        edge::{ConnectionLimits, Drain, Listener, MemoryBudget, Socket, Stopping, Traffic},
+        edge::{ConnectionLimits, Drain, Listener, MemoryBudget, Socket, Stopping},
         meters::ConnectionMeters,
         process::{Hosts, known_method},
     },
@@ -36,14 +36,6 @@ const PORT: u16 = 9080;
 const MOST_ORDERS: usize = 1000;
 const LONGEST_ITEM: usize = 200;
 
-/// For a person who tries requests.
-const LIMITS: ConnectionLimits = ConnectionLimits {
-    total: 64,
-    per_source: 64,
-    idle: Duration::from_secs(75),
-    age: Duration::from_secs(3600),
-    traffic: Traffic::Messages,
-};
 const MEMORY: usize = 1024 * 1024;
 
 scopes! {
@@ -99,7 +91,7 @@ impl OrdersApi {
         let listener = Listener {
             socket: Socket::Tcp(self.socket),
             tls: None,
-            limits: LIMITS,
+            limits: ConnectionLimits::FEW_CALLERS,
             proxies: Arc::default(),
             meters: ConnectionMeters::default(),
             budget: MemoryBudget::new(MEMORY, Default::default()),

@@ -22,6 +22,10 @@ pub(crate) struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
+    /// For a listener with a few callers: scrapers, health checks and operators, or a person who tries requests.
+    pub(crate) const FEW_CALLERS: Self =
+        Self { total: 64, per_source: 64, idle: Duration::from_secs(75), age: Duration::from_secs(3600), traffic: Traffic::Messages };
+
     /// How many connections may be open beyond `total`: those that were ordered to make room and are not closed yet.
     pub(super) fn leaving(self) -> usize {
         (self.total / 8).clamp(8, LEAVING_LIMIT)

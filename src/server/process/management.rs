@@ -1,6 +1,6 @@
 //! The management listener, for operators: metrics and health, on a separate listener.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -13,17 +13,8 @@ use super::{
     listeners::{End, Service},
 };
 use crate::server::{
-    edge::{ConnectionLimits, MemoryBudget, Traffic},
+    edge::{ConnectionLimits, MemoryBudget},
     meters::ConnectionMeters,
-};
-
-/// For a few scrapers, health checks and operators.
-const LIMITS: ConnectionLimits = ConnectionLimits {
-    total: 64,
-    per_source: 64,
-    idle: Duration::from_secs(75),
-    age: Duration::from_secs(3600),
-    traffic: Traffic::Messages,
 };
 
 /// The listener for metrics and health checks at `addr`, which requests may name by `names` too.
@@ -32,7 +23,7 @@ pub(crate) fn management(router: Router, addr: SocketAddr, names: Vec<String>) -
     Service {
         router: hosts.guard(router),
         tls: None,
-        limits: LIMITS,
+        limits: ConnectionLimits::FEW_CALLERS,
         proxies: Arc::default(),
         meters: ConnectionMeters::default(),
         // It reads no request bodies.

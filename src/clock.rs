@@ -92,6 +92,24 @@ pub trait Clock: fmt::Debug + Send + Sync {
 /// A shared clock.
 pub type SharedClock = Arc<dyn Clock>;
 
+/// How often [`reached`] checks the wall clock.
+const WALL_CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// Returns at the time `end`. Two clocks count: the monotonic one, which measures the wait, and the wall clock, which jumps when it is set
+/// or when the machine has slept. So a jump forward is noticed within 30 s, and a jump back prolongs nothing.
+pub(crate) async fn reached(clock: &dyn Clock, sleeper: &'static str, end: Timestamp) {
+    let mut left = end.since(clock.now());
+    loop {
+        let now = clock.now();
+        let part = left.min(end.since(now)).min(WALL_CLOCK_CHECK);
+        if part.is_zero() {
+            return;
+        }
+        clock.sleep_until(sleeper, now + part).await;
+        left -= part;
+    }
+}
+
 /// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 
 use crate::{
-    clock::{SharedClock, Timestamp},
+    clock::{SharedClock, Timestamp, reached},
     proxy::{BuildError, ForwardError, Forwarder, HostField, Options, Origin, Protocol, Reserved, Terms, TimeLimits},
     server::{
         edge::{Traffic, connections_behind, source_network},
@@ -26,8 +26,6 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// The name under which a WebSocket sleeps until its token expires.
 const UNTIL_EXPIRY: &str = "websocket";
-/// How often the wall clock is checked until then.
-const WALL_CLOCK_CHECK: Duration = Duration::from_secs(30);
 
 /// What a caller can claim about its connection, and only a trusted proxy may.
 const ABOUT_THE_CALLER: [&str; 15] = [
@@ -201,22 +199,14 @@ impl Upstream {
         source: IpAddr,
         until: Option<Timestamp>,
     ) -> Result<Response, ForwardError> {
-        let expiry = |end: Timestamp| -> BoxFuture<'static, ()> { Box::pin(reached(Arc::clone(&self.clock), end)) };
+        let expiry = |end: Timestamp| -> BoxFuture<'static, ()> {
+            let clock = Arc::clone(&self.clock);
+            Box::pin(async move { reached(&*clock, UNTIL_EXPIRY, end).await })
+        };
         let terms = Terms { source: Some(source_network(source)), until: until.map(expiry) };
         let mut answer = self.forwarder.forward_on(Request::from_parts(parts, body), terms).await?;
         keep_without_length(&mut answer);
         Ok(answer)
-    }
-}
-
-/// Returns at the time `end`. Two clocks count: the monotonic one, which measures the wait, and the wall clock, which jumps when it is set or
-/// when the machine has slept. So neither lets a WebSocket outlive its token.
-async fn reached(clock: SharedClock, end: Timestamp) {
-    let mut left = end.since(clock.now());
-    while !left.is_zero() && clock.now() < end {
-        let part = left.min(WALL_CLOCK_CHECK);
-        clock.sleep_until(UNTIL_EXPIRY, clock.now() + part).await;
-        left -= part;
     }
 }
 

@@ -23,11 +23,9 @@ pub(crate) use cached::Cached;
 pub(crate) use fetch::{Fetch, FetchError, Fetched};
 pub(crate) use schedule::{Demand, Outcome, Prefetch, RefreshPolicy};
 
-use crate::clock::{SharedClock, Timestamp};
+use crate::clock::{SharedClock, Timestamp, reached};
 use schedule::Schedule;
 
-/// How often the wall clock is checked while the task waits for the next planned attempt.
-const WALL_CLOCK_CHECK: Duration = Duration::from_secs(30);
 /// Consecutive failures after which a value that is not used is no longer fetched.
 const UNUSED_ATTEMPTS: u32 = 5;
 /// The task number that means "no task".
@@ -294,18 +292,13 @@ impl<F: Fetch> Shared<F> {
         }
     }
 
-    /// Waits until an attempt is due or demanded. Two clocks count: the monotonic one, which measures the wait, and the wall clock, which
-    /// jumps when it is set or when the machine has slept.
+    /// Waits until an attempt is due or demanded.
     async fn wait_for_next_attempt(&self) {
         let mut schedule = self.schedule.subscribe();
         let next_at = schedule.borrow().next_at();
-        let mut left = next_at.since(self.clock.now());
-        while !left.is_zero() && self.clock.now() < next_at {
-            let part = left.min(WALL_CLOCK_CHECK);
-            tokio::select! {
-                () = self.clock.sleep_until(BETWEEN_FETCHES, self.clock.now() + part) => left -= part,
-                _ = schedule.wait_for(Schedule::is_demanded) => return,
-            }
+        tokio::select! {
+            () = reached(&*self.clock, BETWEEN_FETCHES, next_at) => {}
+            _ = schedule.wait_for(Schedule::is_demanded) => return,
         }
         if !self.wants_planned_attempt() {
             let _ = schedule.wait_for(Schedule::is_demanded).await;

@@ -196,6 +196,11 @@ async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// A guard before an API of WebSockets. It ends none for being idle, so that only the token can be the reason.
+async fn start_before_websockets() -> Party {
+    Party::start(&[("upstream", &echo().await), ("upstream_idle_timeout", "24h")]).await
+}
+
 /// A WebSocket, opened with a token that expires after a minute.
 async fn open_websocket(party: &Party) -> TcpStream {
     let token = party.issuer.token(AUDIENCE).scope("orders:read").lifetime(Duration::from_secs(60)).sign().unwrap();
@@ -223,7 +228,7 @@ async fn assert_ends(mut stream: TcpStream) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gd2_a_websocket_ends_when_its_token_would_be_refused() {
-    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let party = start_before_websockets().await;
     let mut stream = open_websocket(&party).await;
     // The leeway is 30 s.
     for seconds in [0, 59, 30] {
@@ -236,7 +241,7 @@ async fn gd2_a_websocket_ends_when_its_token_would_be_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hd11_a_websocket_does_not_outlive_its_token_because_the_clock_is_set() {
-    let party = Party::start(&[("upstream", &echo().await)]).await;
+    let party = start_before_websockets().await;
     let (clock, hour) = (party.issuer.clock(), Duration::from_secs(3600));
     let mut stream = open_websocket(&party).await;
     clock.set_back(hour);

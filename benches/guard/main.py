@@ -22,6 +22,7 @@ AUDIENCE, SCOPE = "https://orders.example", "orders:read"
 # A cache by token would have to hold all of them.
 TOKENS, RATE, IDLE = 200, 2000, 10_000
 KIB_64 = 64 * 1024
+NOTHING = "nginx and a checker that checks nothing"
 
 RULES = """
 [[issuer]]
@@ -97,6 +98,8 @@ class World:
         self.caddy = self.add(programs.caddy(folder, "caddy", self.api.address))
         self.caddy_logging = self.add(programs.caddy(folder, "caddy-logging", self.api.address, "log"))
         self.nginx = self.add(programs.nginx(folder, "nginx", programs.FRONT, api=self.api.address))
+        self.admitting = self.add(programs.nginx(folder, "admitting", programs.ADMITTING))
+        self.nginx_admitting = self.add_checked("nginx-admitting", self.admitting)
         self.nginx_guard = self.add_checked("nginx-guard", self.guard)
         self.nginx_pyjwt = self.add_checked("nginx-pyjwt", self.pyjwt)
         self.nginx_oauth2_proxy = self.add_checked("nginx-oauth2-proxy", self.oauth2_proxy, "/oauth2/auth")
@@ -175,11 +178,13 @@ def median(figures, key):
 
 
 def at_rate(world, rounds, seconds):
-    """The latency that the guard and attach add."""
+    """The latency that the guard and attach add, and what nginx adds in the place of each when it only passes on."""
     places = {
         "nginx": (world.nginx, world.tokens, world.nginx),
+        NOTHING: (world.nginx_admitting, world.tokens, world.admitting),
         "nginx and the guard": (world.nginx_guard, world.tokens, world.guard),
         "the API directly": (world.api, world.tokens, world.api),
+        "nginx before the API": (world.nginx, world.tokens, world.nginx),
         "attach": (world.attach, [None], world.attach),
     }
 
@@ -192,8 +197,8 @@ def at_rate(world, rounds, seconds):
 
     names = list(places)
     figures = {}
-    for pair in names[:2], names[2:]:
-        figures |= in_turn(pair, rounds, measure)
+    for compared in names[:3], names[3:]:
+        figures |= in_turn(compared, rounds, measure)
     print(f"\n| at {RATE:,} requests a second | median | 99 % |\n|---|---|---|")
     for name in names:
         print(f"| {name} | {median(figures[name], 'p50'):.2f} ms | {median(figures[name], 'p99'):.2f} ms |")
@@ -203,13 +208,14 @@ def at_rate(world, rounds, seconds):
     def added(base, name, key):
         return statistics.median(one[key] - other[key] for one, other in zip(figures[name], figures[base]))
 
-    for base, name, program in [(names[0], names[1], world.guard), (names[2], names[3], world.attach)]:
+    for base, name, program in [(names[0], names[1], world.admitting), (names[0], names[2], world.guard),
+                                (names[3], names[4], world.nginx), (names[3], names[5], world.attach)]:
         print(
             f"{name}: {added(base, name, 'p50'):.2f} ms more than {base} (median), {added(base, name, 'p99'):.2f} ms (99 %), "
             f"{median(figures[name], 'cpu'):.0f} us of CPU time per request, {program.resident_mib('VmHWM'):.1f} MiB of memory at most")
     return {
-        "guard": (added(names[0], names[1], "p99"), world.guard.resident_mib("VmHWM")),
-        "attach": (added(names[2], names[3], "p99"), world.attach.resident_mib("VmHWM")),
+        "guard": (added(names[0], names[2], "p99"), world.guard.resident_mib("VmHWM")),
+        "attach": (added(names[3], names[5], "p99"), world.attach.resident_mib("VmHWM")),
     }
 
 
@@ -279,6 +285,7 @@ def main():
         behind_nginx, pyjwt, oauth2_proxy = "nginx and the guard", "nginx and a checker with PyJWT", "nginx and oauth2-proxy"
         fronts = {
             "nginx, which checks nothing": (world.nginx, world.nginx),
+            NOTHING: (world.nginx_admitting, world.nginx_admitting, world.admitting),
             behind_nginx: (world.nginx_guard, world.nginx_guard, world.guard),
             pyjwt: (world.nginx_pyjwt, world.nginx_pyjwt, world.pyjwt),
             oauth2_proxy: (world.nginx_oauth2_proxy, world.nginx_oauth2_proxy, world.oauth2_proxy),

@@ -28,7 +28,7 @@ use crate::{
     server::{
         caller_text,
         edge::{Charge, MemoryBudget, Peer, Stopping, TrustedProxies},
-        process::{NoAnswer, RequestId, Unread, announce_last, answer_within, known_method, why_abandoned},
+        process::{NoAnswer, RequestId, Unread, announce_last, answer_or_panic, known_method, why_abandoned},
         telemetry::{self, ALERT, Noise},
     },
     verifier::Claims,
@@ -94,7 +94,7 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
 
     let answering = app.answer(asked, parts, body, peer, &pending);
     // What may take how long is limited within.
-    let answer = answer_within(Duration::MAX, answering).instrument(span.clone()).await;
+    let answer = answer_or_panic(answering).instrument(span.clone()).await.map_err(NoAnswer::Panicked);
     let (mut response, outcome) = match answer.map_err(Refusal::from).flatten() {
         Ok((response, outcome)) => (response, End { outcome, cause: None, noise: (outcome == PUBLIC).then_some(Noise::Served) }),
         Err(refusal) => app.refuse(refusal, &pending.info),

@@ -28,7 +28,13 @@ use opentelemetry_sdk::{
 };
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use super::{
     caller_text,
@@ -47,6 +53,9 @@ const LAST_SPANS: Duration = Duration::from_secs(3);
 const EXPORT_TIME_LIMIT: Duration = Duration::from_secs(5);
 /// The filter for spans: our own, including database statements.
 const TRACED: &str = "off,sealwright=debug";
+
+/// The span of each check of a token. No line names it: what it says is known when the check is over, and the line of the request says it, too.
+const CHECK_OF_A_TOKEN: &str = "verify_token";
 
 /// The settings of logging.
 #[derive(Debug, Clone)]
@@ -169,8 +178,9 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
         TRACING.store(true, Relaxed);
         tracing_opentelemetry::layer().with_tracer(traces.tracer("sealwright")).with_filter(EnvFilter::new(TRACED))
     });
+    let filter = EnvFilter::new(&policy.filter.0).and(filter_fn(|metadata| metadata.is_event() || metadata.name() != CHECK_OF_A_TOKEN));
     // A program that embeds us may have set up logging already; it keeps its own.
-    let registry = tracing_subscriber::registry().with(events.with_filter(EnvFilter::new(&policy.filter.0))).with(spans);
+    let registry = tracing_subscriber::registry().with(events.with_filter(filter)).with(spans);
     let _ = registry.try_init();
     panic::set_hook(Box::new(log_panic));
     Ok(Telemetry { traces, _lines: guard })

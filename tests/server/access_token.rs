@@ -22,6 +22,7 @@ on_sqlite![
     at1_a_token_has_the_form_of_rfc_9068,
     at2_the_issuer_is_the_same_text_in_metadata_and_token,
     openssl_verifies_the_signature,
+    only_signatures_that_take_long_wait_for_a_signing_thread,
     ky4_ed25519_has_the_name_that_the_setting_chooses_and_both_names_are_verified,
     the_verifier_module_accepts_the_token_and_no_changed_one,
     every_token_has_a_unique_id,
@@ -158,6 +159,22 @@ async fn ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_i
         let by_default = ours().build().unwrap().verify_cached(&token).map_err(|error| error.code()).map(drop);
         let expected = if algorithm == Algorithm::Rs256 { Ok(()) } else { Err("algorithm_not_allowed") };
         assert_eq!(by_default, expected, "the default is RS256 alone");
+    }
+}
+
+async fn only_signatures_that_take_long_wait_for_a_signing_thread(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    let waited = async || {
+        let metrics = app.metrics().await;
+        let sum = metrics.lines().find_map(|line| line.strip_prefix("sealwright_signing_queue_seconds_sum "));
+        sum.unwrap().parse::<f64>().unwrap()
+    };
+    for (algorithm, waits) in [(Algorithm::Rs256, true), (Algorithm::Es256, false), (Algorithm::Ps256, true), (Algorithm::EdDsa, false)] {
+        sign_with(&app, algorithm).await;
+        let before = waited().await;
+        app.plain_token(&client).await.granted();
+        assert_eq!(waited().await > before, waits, "{algorithm}");
     }
 }
 

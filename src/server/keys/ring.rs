@@ -136,7 +136,7 @@ impl KeyRing {
         self.0.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
     }
 
-    /// Signs `claims` with the key of `algorithm` that is active at `now`, on a signing thread.
+    /// Signs `claims` with the key of `algorithm` that is active at `now`, on a signing thread if that takes long.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: TokenClaims, algorithm: Algorithm, now: Timestamp) -> Result<String, SignError> {
         let signer = {
@@ -147,7 +147,9 @@ impl KeyRing {
             view.keys.active(algorithm, now).or_else(fallback).cloned().ok_or(SignError::NoActiveKey)?
         };
         let ed25519 = self.0.policy.ed25519_alg;
-        let signed = self.0.signing.run(move || signer.sign_token(&claims, ed25519)).await?;
+        let slow = signer.is_slow();
+        let sign = move || signer.sign_token(&claims, ed25519);
+        let signed = if slow { self.0.signing.run(sign).await? } else { self.0.signing.run_here(sign) };
         signed.map_err(|error| SignError::Failed(error.to_string()))
     }
 

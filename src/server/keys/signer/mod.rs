@@ -90,7 +90,14 @@ impl SigningKey {
         }
     }
 
-    /// Signs a token, whose `alg` is `ed25519` if the key is for Ed25519. Takes a quarter of a millisecond to one: call it on the signing threads.
+    /// Whether a signature takes a quarter of a millisecond to one, which would hold up a runtime's thread, and not tens of microseconds.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::Software(signer) => matches!(signer.inner.pair, KeyPair::Rs256(_) | KeyPair::Ps256(_)),
+        }
+    }
+
+    /// Signs a token, whose `alg` is `ed25519` if the key is for Ed25519.
     pub(super) fn sign_token(self, claims: &TokenClaims, ed25519: Ed25519Name) -> Result<String, JoseError> {
         self.sign(AccessTokenClaims::TYPE, claims, ed25519)
     }

@@ -93,7 +93,7 @@ pub(super) async fn serve(State(app): State<Arc<App>>, request: Request) -> Resp
     let pending = Pending { app: Arc::clone(&app), info, note: Mutex::default(), open: true };
 
     let answering = app.answer(asked, parts, body, peer, &pending);
-    // What may take how long is limited within.
+    // Each step has its own time limit.
     let answer = answer_or_panic(answering).instrument(span.clone()).await.map_err(NoAnswer::Panicked);
     let (mut response, outcome) = match answer.map_err(Refusal::from).flatten() {
         Ok((response, outcome)) => (response, End { outcome, cause: None, noise: (outcome == PUBLIC).then_some(Noise::Served) }),

@@ -30,7 +30,7 @@ use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    filter::{FilterExt, LevelFilter, filter_fn},
     fmt,
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -54,7 +54,7 @@ const EXPORT_TIME_LIMIT: Duration = Duration::from_secs(5);
 /// The filter for spans: our own, including database statements.
 const TRACED: &str = "off,sealwright=debug";
 
-/// The span of each check of a token. No line names it: what it says is known when the check is over, and the line of the request says it, too.
+/// The span of each check of a token. It is left out of log lines: its outcome is known only at its end, and the line of the request has it, too.
 const CHECK_OF_A_TOKEN: &str = "verify_token";
 
 /// The settings of logging.
@@ -178,7 +178,8 @@ pub(crate) fn init(policy: &Policy) -> Result<Telemetry, Error> {
         TRACING.store(true, Relaxed);
         tracing_opentelemetry::layer().with_tracer(traces.tracer("sealwright")).with_filter(EnvFilter::new(TRACED))
     });
-    let filter = EnvFilter::new(&policy.filter.0).and(filter_fn(|metadata| metadata.is_event() || metadata.name() != CHECK_OF_A_TOKEN));
+    let shown = filter_fn(|metadata| metadata.is_event() || metadata.name() != CHECK_OF_A_TOKEN).with_max_level_hint(LevelFilter::TRACE);
+    let filter = EnvFilter::new(&policy.filter.0).and(shown);
     // A program that embeds us may have set up logging already; it keeps its own.
     let registry = tracing_subscriber::registry().with(events.with_filter(filter)).with(spans);
     let _ = registry.try_init();

@@ -118,11 +118,11 @@ impl Policy {
             "the alg of Ed25519 in tokens and published keys; EdDSA, its name before RFC 9864, is for libraries that know no other",
             "Ed25519 or EdDSA",
         ),
-        setting("signing_threads", None, "number of signing threads; by default one per core", "a number from 1 to 256"),
+        setting("signing_threads", None, "number of threads for signatures by RSA; by default one per core", "a number from 1 to 256"),
         setting(
             "signing_queue",
             Some("1024"),
-            "maximum number of queued signatures; further requests are answered with 503",
+            "maximum number of queued signatures by RSA; further requests are answered with 503",
             "a number from 1 to 100000",
         ),
     ];

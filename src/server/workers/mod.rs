@@ -74,9 +74,10 @@ impl Workers {
         answered.await.map_err(|_| WorkError::Failed)?
     }
 
-    /// Runs a job that takes no longer than to hand it over, on the thread of the caller. It counts as one that did not wait.
+    /// Runs a job that is shorter than passing it to another thread, on the thread of the caller. It counts as one that did not wait.
     pub(crate) fn run_here<T>(&self, job: impl FnOnce() -> T) -> T {
         self.meters.queued.observe(0.0);
+        Span::current().record("queued_us", 0_i64);
         let working = Stopwatch::start();
         let done = job();
         self.meters.worked.observe(working.elapsed().as_secs_f64());

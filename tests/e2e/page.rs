@@ -129,6 +129,11 @@ impl Seen {
         assert!(others.is_empty(), "{others:#?}");
     }
 
+    /// Leaves the server. On a page of it that is not HTML, a browser would ask for an icon, and there is none.
+    pub(crate) async fn leave(&self) {
+        self.page.goto("about:blank").await.unwrap();
+    }
+
     pub(crate) async fn goto(&self, path: &str) {
         self.page.goto(format!("{}{path}", self.origin)).await.unwrap();
     }

@@ -132,7 +132,7 @@ class World:
 
     def check_forwarding(self):
         """Each program passes on what the API answers."""
-        forwarding = [self.nginx, self.nginx_guard, self.nginx_pyjwt, self.nginx_oauth2_proxy, self.caddy, self.caddy_logging, self.forwarding,
+        forwarding = [self.nginx, self.nginx_admitting, self.nginx_guard, self.nginx_pyjwt, self.nginx_oauth2_proxy, self.caddy, self.caddy_logging, self.forwarding,
                       self.quiet, self.oauth2_proxy]
         for program, token in [(self.attach, None), *((program, self.tokens[0]) for program in forwarding)]:
             requests = [("/orders/7", None, programs.ANSWER), ("/orders/7", b"x" * KIB_64, programs.ANSWER), ("/files/64k", None, self.file)]
@@ -168,7 +168,8 @@ def in_turn(names, rounds, measure):
     figures = {name: [] for name in names}
     for number in range(rounds):
         start = number % len(names)
-        for name in names[start:] + names[:start]:
+        order = names[start:] + names[:start]
+        for name in order if number % 2 else reversed(order):
             figures[name].append(measure(name))
     return figures
 

@@ -222,7 +222,7 @@ CHECKED_FRONT = """
 """
 
 
-# A checker that admits all. No process behind nginx can cost less than another nginx that does nothing.
+# A checker that admits everything: about the least that a check by `auth_request` costs.
 ADMITTING = """
     server {{
         listen 127.0.0.1:{port} backlog=16384;

@@ -27,6 +27,7 @@ class Issuer:
 
     def wait(self):
         while self.address is None:
+            assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
             events = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
             serving = next((event for event in events if event["message"] == "serving"), None)

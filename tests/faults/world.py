@@ -28,7 +28,9 @@ def free_port():
 class Postgres:
     """A separate cluster, run by an unprivileged user."""
 
-    def __init__(self):
+    def __init__(self, durable=False):
+        # Without it, a commit does not wait for the disk.
+        self.fsync = "on" if durable else "off"
         self.bin = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
         self.folder = tempfile.mkdtemp()
         shutil.chown(self.folder, "postgres")
@@ -42,7 +44,7 @@ class Postgres:
         subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
     def start(self):
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync={self.fsync} -c max_connections=200"
         self._as("pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-s", "-o", options, "start")
 
     def stop(self):

@@ -1,0 +1,322 @@
+"""What the server answers under load, and what that costs: see `run`, which prepares it."""
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+
+import chart
+import driver
+from driver import Request
+from issuer import Issuer, basic
+from world import Postgres
+
+ALGORITHMS, CLIENT, PASSWORD = ["RS256", "PS256", "ES256", "Ed25519"], "shop", "plum trousers at the gate"
+# Two, because each sign-in of one may end an older login of the same one.
+SIGNING_IN, REFRESHING = "alice", "bob"
+CONNECTIONS = 32
+# Each hash takes a core for tens of milliseconds.
+PASSWORD_CONNECTIONS = 4
+# More than connections: each is used once.
+LOGINS = 2 * CONNECTIONS
+PATIENCE = 60
+# The row that the others are compared with.
+REFERENCE = "client credentials, RS256"
+# Only that row is measured without them.
+WITHOUT_LISTS = "SQLite, without status lists"
+
+
+def resource(algorithm):
+    return f"https://{algorithm.lower()}.example"
+
+
+def form(**fields):
+    return urllib.parse.urlencode(fields)
+
+
+class Server:
+    """A server on its own database, with a resource for each algorithm, a client and two users."""
+
+    def __init__(self, stack, name, program, settings={}):
+        self.name, self.program, self.settings = name, program, settings
+        self.folder = stack.enter_context(tempfile.TemporaryDirectory())
+        self.start()
+        stack.callback(lambda: self.stop())
+        self.issuer.wait()
+        self.address = self.issuer.address
+        self.furnish()
+        self.restart()
+
+    def start(self):
+        self.issuer = Issuer(self.program, self.folder, self.settings)
+
+    def stop(self):
+        self.issuer.process.terminate()
+        self.issuer.process.wait()
+
+    def restart(self):
+        """Starts it once more, and measures when the first token is there. The address stays, as that of a deployed server does."""
+        self.stop()
+        self.settings = self.settings | {"SEALWRIGHT_LISTEN": self.address}
+        begun = time.perf_counter()
+        self.start()
+        while True:
+            with contextlib.suppress(OSError):
+                self.token(grant_type="client_credentials", resource=resource("RS256"))
+                break
+            assert self.issuer.process.poll() is None and time.perf_counter() - begun < PATIENCE, self.issuer.log.read_text()
+            time.sleep(0.002)
+        self.until_first_token = time.perf_counter() - begun
+        self.issuer.wait()
+        self.idle_mib = self.resident_mib()
+
+    def furnish(self):
+        run, allowed = self.issuer.run, []
+        for algorithm in ALGORITHMS:
+            run("resource", "create", resource(algorithm), "--scope", "orders:read", "--alg", algorithm)
+            allowed += ["--allow", f"{resource(algorithm)}=orders:read"]
+        grants = [flag for grant in ["client_credentials", "password", "refresh_token"] for flag in ["--grant", grant]]
+        introspects = ["--introspects", resource("RS256")]
+        created = json.loads(run("client", "create", CLIENT, *grants, *allowed, *introspects, "--json"))
+        self.authorization = basic(CLIENT, created["secret"]["value"])
+        for user in SIGNING_IN, REFRESHING:
+            create = [self.program, "user", "create", user, "--password-stdin", *allowed]
+            subprocess.run(create, cwd=self.folder, env=self.issuer.environment, input=f"{PASSWORD}\n", text=True, check=True, capture_output=True)
+        for algorithm in ALGORITHMS:
+            self.issuer.wait_for_key(self.authorization, resource(algorithm), algorithm)
+
+    def token(self, **fields):
+        """The answer of the token endpoint."""
+        request = urllib.request.Request(f"http://{self.address}/oauth/token", form(**fields).encode(), {"Authorization": self.authorization})
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def access_token(self):
+        return self.token(grant_type="client_credentials", resource=resource("RS256"))["access_token"]
+
+    def sign_in(self):
+        return self.token(grant_type="password", username=REFRESHING, password=PASSWORD, resource=resource("RS256"))
+
+    def cpu_seconds(self):
+        return self.issuer.cpu_seconds()
+
+    def resident_mib(self, field="VmRSS"):
+        status = pathlib.Path(f"/proc/{self.issuer.process.pid}/status").read_text()
+        return int(re.search(rf"^{field}:\s+(\d+)", status, re.M)[1]) / 1024
+
+    def requests(self):
+        """The rows, by their names: the script that sends them, and on how many connections."""
+        def post(path, **fields):
+            return Request("POST", path, self.authorization, form(**fields))
+
+        def in_turn(*requests):
+            return lambda: driver.in_turn(self.folder, requests)
+
+        def refreshing():
+            return driver.refreshing(self.folder, self.authorization, [self.sign_in()["refresh_token"] for _ in range(LOGINS)])
+
+        def introspecting():
+            # One that is valid throughout.
+            return driver.in_turn(self.folder, [post("/oauth/introspect", token=self.access_token())])
+
+        claims = json.loads(base64.urlsafe_b64decode(self.access_token().split(".")[1] + "=="))
+        rows = {
+            f"client credentials, {algorithm}": in_turn(post("/oauth/token", grant_type="client_credentials", resource=resource(algorithm)))
+            for algorithm in ALGORITHMS
+        }
+        rows["password"] = in_turn(post("/oauth/token", grant_type="password", username=SIGNING_IN, password=PASSWORD, resource=resource("RS256")))
+        rows["refresh token"] = refreshing
+        rows["introspection"] = introspecting
+        rows["JWKS"] = in_turn(Request("GET", "/.well-known/jwks.json"))
+        rows["metadata"] = in_turn(Request("GET", "/.well-known/oauth-authorization-server"))
+        if "status" in claims:
+            rows["status list"] = in_turn(Request("GET", urllib.parse.urlsplit(claims["status"]["status_list"]["uri"]).path))
+        return {name: (script, PASSWORD_CONNECTIONS if name == "password" else CONNECTIONS) for name, script in rows.items()}
+
+
+class Peer:
+    """npm's oidc-provider, with a process for each core."""
+
+    name = "oidc-provider"
+
+    def __init__(self, stack, module):
+        self.folder = stack.enter_context(tempfile.TemporaryDirectory())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        secret, port = base64.urlsafe_b64encode(os.urandom(24)).decode(), self.address.split(":")[1]
+        log = pathlib.Path(self.folder, "log")
+        command = ["node", pathlib.Path(module, "peer.mjs"), port, str(os.cpu_count()), CLIENT, secret]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "NODE_ENV": "production"})
+        stack.callback(self.stop)
+        self.authorization = basic(CLIENT, secret)
+        self.request = Request("POST", "/token", self.authorization, form(grant_type="client_credentials", scope="orders:read"))
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            assert self.process.poll() is None and time.monotonic() < deadline, log.read_text()
+            with contextlib.suppress(OSError):
+                data = form(grant_type="client_credentials", scope="orders:read").encode()
+                request = urllib.request.Request(f"http://{self.address}/token", data, {"Authorization": self.authorization})
+                token = json.load(urllib.request.urlopen(request, timeout=PATIENCE))["access_token"]
+                break
+            time.sleep(0.1)
+        assert json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))["alg"] == "RS256"
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def processes(self):
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def cpu_seconds(self):
+        total = 0
+        for process in self.processes():
+            fields = open(f"/proc/{process}/stat").read().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / os.sysconf("SC_CLK_TCK")
+
+    def requests(self):
+        return {REFERENCE: (lambda: driver.in_turn(self.folder, [self.request]), CONNECTIONS)}
+
+
+def measure(server, script, connections, seconds):
+    """Rate, latencies, and microseconds of the server's CPU time per answer."""
+    script = script()
+    before = server.cpu_seconds()
+    figure = driver.drive(server.address, script, seconds, connections)
+    return figure | {"cpu": (server.cpu_seconds() - before) * 1e6 / figure["answers"]}
+
+
+def raw_costs(program, seconds):
+    """Microseconds of CPU time per signature and hash, on all cores at once."""
+    return json.loads(subprocess.run([program, str(seconds)], check=True, capture_output=True, text=True).stdout)
+
+
+class Aims:
+    def __init__(self):
+        self.missed = 0
+
+    def check(self, what, figure, unit, most=None, least=None):
+        met = figure <= most if least is None else figure >= least
+        bound = f"at most {most}" if least is None else f"at least {least}"
+        self.missed += not met
+        print(f"- {'met' if met else 'MISSED'}: {what}: {figure:.3g}{unit}; {bound}{unit} is wanted", flush=True)
+
+
+class Run:
+    """The figures of one run: those of each row of each server by round, and the raw costs by round."""
+
+    def __init__(self, servers, raw, seconds, rounds):
+        self.servers, self.raw = servers, []
+        places = {(server.name, row): (server, *how) for server in servers for row, how in server.requests().items()
+                  if row == REFERENCE or server.name != WITHOUT_LISTS}
+        # Connections, caches and code pages become warm.
+        for server, script, connections in places.values():
+            measure(server, script, connections, 1)
+        self.figures = {place: [] for place in places}
+        for number in range(rounds):
+            self.raw.append(raw_costs(raw, seconds / 4))
+            # The order changes, so that none always comes after the same one.
+            order = list(places)[number % len(places) :] + list(places)[: number % len(places)]
+            for place in order if number % 2 else reversed(order):
+                server, script, connections = places[place]
+                self.figures[place].append(measure(server, script, connections, seconds))
+
+    def median(self, place, key):
+        return statistics.median(figure[key] for figure in self.figures[place])
+
+    def raw_cost(self, name):
+        return statistics.median(costs[name] for costs in self.raw)
+
+    def ratio(self, place, other, key):
+        """Of the two in the same round."""
+        return statistics.median(one[key] / two[key] for one, two in zip(self.figures[place], self.figures[other]))
+
+    def print_tables(self):
+        print("| | answers a second | 50 % | 99 % | 99.9 % | CPU time per answer |\n|---|---|---|---|---|---|")
+        for place in self.figures:
+            times = " | ".join(f"{self.median(place, key):.1f} ms" for key in ["p50", "p99", "p999"])
+            print(f"| {place[0]}: {place[1]} | {self.median(place, 'rate'):,.0f} | {times} | {self.median(place, 'cpu'):,.0f} µs |")
+        print("\n| raw, on all cores | CPU time |\n|---|---|")
+        for name in self.raw[0]:
+            print(f"| {name} | {self.raw_cost(name):,.0f} µs |")
+        print("\n| | from the start to the first token | memory, idle | memory, at most |\n|---|---|---|---|")
+        for server in self.servers:
+            if isinstance(server, Server):
+                first, most = server.until_first_token * 1e3, server.resident_mib("VmHWM")
+                print(f"| {server.name} | {first:.0f} ms | {server.idle_mib:.1f} MiB | {most:.1f} MiB |")
+
+    def check_aims(self):
+        """How many are missed."""
+        reference, aims = ("SQLite", REFERENCE), Aims()
+        of_raw = statistics.median(figure["cpu"] / costs["RS256"] for figure, costs in zip(self.figures[reference], self.raw))
+        aims.check("a token by RS256 relative to its raw signature", of_raw, " times the CPU", most=1.2)
+        for algorithm in ["ES256", "Ed25519"]:
+            place = ("SQLite", f"client credentials, {algorithm}")
+            aims.check(f"tokens by {algorithm} relative to RS256", self.ratio(place, reference, "rate"), " times the rate", least=8)
+        spread = statistics.median(figure["p99"] / figure["p50"] for figure in self.figures[reference])
+        aims.check("99 % relative to 50 %", spread, "", most=2)
+        if (Peer.name, REFERENCE) in self.figures:
+            faster = self.ratio(reference, (Peer.name, REFERENCE), "rate")
+            aims.check(f"tokens relative to {Peer.name}", faster, " times the rate", least=2.1)
+        password = self.median(("SQLite", "password"), "cpu") - self.raw_cost("argon2id")
+        aims.check("a token for a password beside its raw hash", password / 1e3, " ms more CPU", most=2)
+        return aims.missed
+
+    def chart(self):
+        # A password costs a hundred times as much, by design.
+        costs = {f"{server}: {row}": self.median((server, row), "cpu") for server, row in self.figures if row != "password"}
+        return chart.bars("CPU time of the server per answer", "µs", costs)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", type=os.path.abspath)
+    parser.add_argument("raw", type=os.path.abspath)
+    parser.add_argument("--peer", help="the folder with peer.mjs and its modules; without it, no peer is measured")
+    parser.add_argument("--chart", type=pathlib.Path, help="the SVG file to write")
+    parser.add_argument("seconds", type=int, nargs="?", default=4)
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    options = parser.parse_intermixed_args()
+    with contextlib.ExitStack() as stack:
+        postgres = Postgres(durable=True)
+        stack.callback(postgres.remove)
+        servers = [
+            Server(stack, "SQLite", options.program),
+            Server(stack, "PostgreSQL", options.program, {"SEALWRIGHT_DATABASE_URL": postgres.url}),
+            Server(stack, WITHOUT_LISTS, options.program, {"SEALWRIGHT_STATUS_LISTS": "false"}),
+        ]
+        if options.peer:
+            servers.append(Peer(stack, options.peer))
+        run = Run(servers, options.raw, options.seconds, options.rounds)
+        version = subprocess.run([options.program, "--version"], capture_output=True, text=True).stdout.strip()
+        print(f"{version}, {machine()}\n")
+        run.print_tables()
+        print()
+        missed = run.check_aims()
+        if options.chart:
+            options.chart.write_text(run.chart())
+    print(f"{missed} aims are missed")
+    return missed > 0
+
+
+def machine():
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return f"{os.cpu_count()} cores of {model[1] if model else 'an unnamed processor'}"
+
+
+sys.exit(main())

@@ -90,6 +90,11 @@ async fn a_key_that_verifiers_must_not_trust_is_not_exported(backend: Backend) {
     app.database.execute(&format!("UPDATE signing_keys SET revoked_at = 1 WHERE kid = '{es256}'")).await;
     app.run(&["key", "export", &es256]).failed_saying(&[&es256, "is revoked"]);
     app.run(&["key", "export", "nonesuch"]).failed_saying(&["no signing key nonesuch", "key list"]);
+    // A kid is base64url, so one of 64 begins like an option.
+    for kid in ["-_nonesuch", "--nonesuch", "-h-nonesuch"] {
+        app.run(&["key", "export", kid]).failed_saying(&[&format!("no signing key {kid}")]);
+        app.run(&["key", "revoke", kid, "--yes"]).failed_saying(&[&format!("no signing key {kid}")]);
+    }
     // Someone who can write to the database must not be able to publish a key.
     app.database.execute(&format!("UPDATE signing_keys SET public_jwk = replace(public_jwk, 'AQAB', 'Aw') WHERE kid = '{rs256}'")).await;
     app.run(&["key", "export", &rs256]).failed_saying(&[&rs256, "is damaged", "cannot be trusted"]);

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Export {
     /// The ids of the keys; without any, all that are published
-    #[arg(value_name = "KID")]
+    #[arg(value_name = "KID", allow_hyphen_values = true)]
     kids: Vec<String>,
     /// The JWK set as the server serves it, or a block of PEM for each key
     #[arg(long, value_enum, default_value_t = Format::Jwks)]

@@ -20,6 +20,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Revoke {
     /// The kid of the key
+    #[arg(allow_hyphen_values = true)]
     kid: String,
     #[command(flatten)]
     confirmation: Confirmation,

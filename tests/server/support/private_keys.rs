@@ -1,5 +1,7 @@
 //! Private keys from elsewhere: good ones, and ones that are weak in a known way.
 
+use std::iter;
+
 use openssl::{
     bn::{BigNum, BigNumContext, BigNumRef},
     pkey::{PKey, Private},
@@ -61,7 +63,8 @@ pub(crate) fn rsa(bits: u32) -> Rsa<Private> {
 pub(crate) fn weak() -> Vec<(&'static str, Rsa<Private>)> {
     let (p, q, two) = (prime(1024), prime(1024), number(2));
     let close = next_prime(&(&p + &power_of_two(900)) + &two, &two);
-    let composite = &prime(512) * &prime(512);
+    // As long as a prime: the product of two that begin with 11 may begin with 10, and that with `p` would be too short.
+    let composite = iter::repeat_with(|| &prime(512) * &prime(512)).find(|composite| (&p * composite).num_bits() == 2048).unwrap();
     let good = key_of(&p, &q, 65537);
     let with = |n: BigNum, d: BigNum| {
         let part = |part: Option<&BigNumRef>| part.unwrap().to_owned().unwrap();

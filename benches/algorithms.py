@@ -14,6 +14,7 @@ import sys
 import urllib.parse
 
 from issuer import basic, issuer as served
+from rounds import order_of_round
 
 ALGORITHMS, SECONDS = ["RS256", "PS256", "ES256", "Ed25519"], 5
 rounds = int((sys.argv[2:] or [5])[0])
@@ -47,8 +48,7 @@ with served(sys.argv[1]) as issuer:
     measure(issuer, scripts["RS256"])
     figures = {algorithm: [] for algorithm in ALGORITHMS}
     for number in range(rounds):
-        # The order changes, so that none always comes after the same one.
-        for algorithm in ALGORITHMS[number % len(ALGORITHMS) :] + ALGORITHMS[: number % len(ALGORITHMS)]:
+        for algorithm in order_of_round(ALGORITHMS, number):
             figures[algorithm].append(measure(issuer, scripts[algorithm]))
 
 medians = {algorithm: [statistics.median(column) for column in zip(*figures[algorithm])] for algorithm in ALGORITHMS}

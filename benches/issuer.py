@@ -15,6 +15,8 @@ import urllib.parse
 import urllib.request
 import zlib
 
+import processes
+
 
 class Issuer:
     def __init__(self, program, folder, settings):
@@ -39,9 +41,7 @@ class Issuer:
         return done.stdout
 
     def cpu_seconds(self):
-        """User and system time of all threads of the server: proc(5), the fields utime and stime of stat."""
-        fields = open(f"/proc/{self.process.pid}/stat").read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processes.cpu_seconds(self.process.pid)
 
     def wait_for_key(self, authorization, resource, algorithm):
         """The first key of an algorithm of a new issuer signs after seconds."""

@@ -18,6 +18,7 @@ import urllib.parse
 import urllib.request
 
 from issuer import basic, issuer as served
+from rounds import order_of_round
 
 ALGORITHMS, SECONDS, WANTED = ["RS256", "ES256"], 4, 1.02
 # The first is the one that the others are compared with.
@@ -70,8 +71,7 @@ with contextlib.ExitStack() as stack:
             measure(servers[name], scripts[name][algorithm])
         figures = []
         for number in range(rounds):
-            # The order changes, so that none always comes after the same one.
-            order = names[number % len(names) :] + names[: number % len(names)]
+            order = order_of_round(names, number)
             figures.append({name: measure(servers[name], scripts[name][algorithm]) for name in order})
         for name in names:
             cpu = statistics.median(figure[name] for figure in figures)

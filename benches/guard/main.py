@@ -16,7 +16,9 @@ import urllib.request
 
 import load
 import programs
+from aims import Aims
 from issuer import basic, issuer as served
+from rounds import order_of_round
 
 AUDIENCE, SCOPE = "https://orders.example", "orders:read"
 # A cache by token would have to hold all of them.
@@ -152,24 +154,11 @@ def module_version(program):
     return f"{program} {fields[2]}"
 
 
-class Aims:
-    def __init__(self):
-        self.missed = 0
-
-    def check(self, what, figure, unit, most=None, least=None):
-        met = figure <= most if least is None else figure >= least
-        bound = f"at most {most}" if least is None else f"at least {least}"
-        self.missed += not met
-        print(f"- {'met' if met else 'MISSED'}: {what}: {figure:.3g}{unit}; {bound}{unit} is wanted", flush=True)
-
-
-def in_turn(names, rounds, measure):
-    """`rounds` figures of each name. The order changes, so that none always comes after the same one."""
+def in_turn(names, count, measure):
+    """`count` figures of each name."""
     figures = {name: [] for name in names}
-    for number in range(rounds):
-        start = number % len(names)
-        order = names[start:] + names[:start]
-        for name in order if number % 2 else reversed(order):
+    for number in range(count):
+        for name in order_of_round(names, number):
             figures[name].append(measure(name))
     return figures
 

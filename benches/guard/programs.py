@@ -10,6 +10,8 @@ import socket
 import subprocess
 import time
 
+import processes
+
 # needs: nginx=nginx
 
 PATIENCE, HOST = 60, "localhost"
@@ -67,25 +69,13 @@ class Program:
         self.address = address
         return self
 
-    def processes(self):
-        found = [self.process.pid]
-        for process in found:
-            for task in pathlib.Path(f"/proc/{process}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
-
     def cpu_seconds(self):
-        """User and system time: proc(5), the fields utime and stime of stat."""
-        total = 0
-        for process in self.processes():
-            fields = open(f"/proc/{process}/stat").read().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / os.sysconf("SC_CLK_TCK")
+        return processes.cpu_seconds(self.process.pid)
 
     def resident_mib(self, field="VmRSS"):
         """Resident memory; `VmHWM` is its maximum so far."""
         total = 0
-        for process in self.processes():
+        for process in processes.with_descendants(self.process.pid):
             lines = pathlib.Path(f"/proc/{process}/status").read_text().splitlines()
             total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
         return total / 1024

@@ -18,8 +18,11 @@ import urllib.request
 
 import chart
 import driver
+import processes
+from aims import Aims
 from driver import Request
 from issuer import Issuer, basic
+from rounds import order_of_round
 from world import Postgres
 
 ALGORITHMS, CLIENT, PASSWORD = ["RS256", "PS256", "ES256", "Ed25519"], "shop", "plum trousers at the gate"
@@ -178,16 +181,8 @@ class Peer:
         self.process.terminate()
         self.process.wait()
 
-    def processes(self):
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [self.process.pid, *map(int, children)]
-
     def cpu_seconds(self):
-        total = 0
-        for process in self.processes():
-            fields = open(f"/proc/{process}/stat").read().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / os.sysconf("SC_CLK_TCK")
+        return processes.cpu_seconds(self.process.pid)
 
     def requests(self):
         return {REFERENCE: (lambda: driver.in_turn(self.folder, [self.request]), CONNECTIONS)}
@@ -206,21 +201,10 @@ def raw_costs(program, seconds):
     return json.loads(subprocess.run([program, str(seconds)], check=True, capture_output=True, text=True).stdout)
 
 
-class Aims:
-    def __init__(self):
-        self.missed = 0
-
-    def check(self, what, figure, unit, most=None, least=None):
-        met = figure <= most if least is None else figure >= least
-        bound = f"at most {most}" if least is None else f"at least {least}"
-        self.missed += not met
-        print(f"- {'met' if met else 'MISSED'}: {what}: {figure:.3g}{unit}; {bound}{unit} is wanted", flush=True)
-
-
 class Run:
     """The figures of one run: those of each row of each server by round, and the raw costs by round."""
 
-    def __init__(self, servers, raw, seconds, rounds):
+    def __init__(self, servers, raw, seconds, count):
         self.servers, self.raw = servers, []
         places = {(server.name, row): (server, *how) for server in servers for row, how in server.requests().items()
                   if row == REFERENCE or server.name != WITHOUT_LISTS}
@@ -228,11 +212,9 @@ class Run:
         for server, script, connections in places.values():
             measure(server, script, connections, 1)
         self.figures = {place: [] for place in places}
-        for number in range(rounds):
+        for number in range(count):
             self.raw.append(raw_costs(raw, seconds / 4))
-            # The order changes, so that none always comes after the same one.
-            order = list(places)[number % len(places) :] + list(places)[: number % len(places)]
-            for place in order if number % 2 else reversed(order):
+            for place in order_of_round(places, number):
                 server, script, connections = places[place]
                 self.figures[place].append(measure(server, script, connections, seconds))
 

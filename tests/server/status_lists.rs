@@ -18,6 +18,7 @@ on_sqlite![
     sl1_a_list_that_has_not_changed_is_not_sent_again,
     sl1_the_metadata_leads_to_all_lists,
     sl3_a_list_that_does_not_exist_is_not_found,
+    sl3_a_list_that_was_signed_just_before_its_end_is_not_found,
     without_status_lists_no_token_names_one_and_known_lists_are_still_served,
 ];
 
@@ -212,6 +213,20 @@ async fn sl3_a_list_that_does_not_exist_is_not_found(backend: Backend) {
     app.publish().await;
     app.get(path).await.refused(404, "invalid_request");
     assert_eq!(app.get("/oauth/status-lists").await.json()["status_lists"], Value::Array(Vec::new()));
+}
+
+async fn sl3_a_list_that_was_signed_just_before_its_end_is_not_found(backend: Backend) {
+    let (app, client) = TestApp::for_users(backend).await;
+    let ((uri, _), _) = sign_in(&app, &client).await;
+    app.publish().await;
+    // The publisher has looked, and sleeps longer than the epoch watch: that learns of the end first.
+    app.pass(Duration::from_millis(300)).await;
+    List::get(&app, &uri).await;
+    app.database.execute("DELETE FROM status_lists").await;
+    app.database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'revocations'").await;
+    app.pass(Duration::from_millis(200)).await;
+    app.pass(SECOND).await;
+    app.get(app.list_path(&uri)).await.refused(404, "invalid_request");
 }
 
 async fn without_status_lists_no_token_names_one_and_known_lists_are_still_served(backend: Backend) {

@@ -179,7 +179,9 @@ impl Publisher {
     /// Signs a list that was not held, and holds it.
     async fn begin(&self, id: &StatusListId) -> Result<Option<Arc<Rendered>>, NotPublished> {
         let revocations = &self.0.revocations;
-        let snapshot = match revocations.snapshot(id) {
+        let in_view = revocations.snapshot(id);
+        let was_in_view = in_view.is_some();
+        let snapshot = match in_view {
             Some(snapshot) => snapshot,
             None => match revocations.look_up(id).await? {
                 Some(snapshot) => snapshot,
@@ -190,6 +192,8 @@ impl Publisher {
             let requested_at = self.0.clock.steady();
             Arc::clone(&self.entries().entry(id.clone()).or_insert_with(|| Entry { requested_at, list: Arc::default() }).list)
         };
+        // The next view may show that it is gone.
+        list.was_in_view.fetch_or(was_in_view, Relaxed);
         let turn = Arc::clone(&list.turn).lock_owned().await;
         if let Some(rendered) = list.rendered.load_full() {
             return Ok(Some(rendered));

@@ -49,7 +49,8 @@ def no_path_of_the_build_is_in_the_binary(packages):
     with tempfile.TemporaryDirectory() as folder:
         program = binary(packages, folder).read_bytes()
     folders = {ROOT, pathlib.Path.home(), os.environ.get("CARGO_HOME", ROOT), os.environ.get("CARGO_TARGET_DIR", ROOT)}
-    found = [text for path in folders for text in re.findall(rb"[\x20-\x7e]*" + re.escape(os.fsencode(f"{path}/")) + rb"[\x20-\x7e]*", program)]
+    places = [match.start() for path in folders for match in re.finditer(re.escape(os.fsencode(f"{path}/")), program)]
+    found = [program[place - 40:place + 120] for place in places]
     assert not found, found[:10]
     return f"{len(program) / 2**20:.0f} MiB searched"
 
@@ -100,7 +101,7 @@ def the_archive_holds_what_a_person_installs(packages):
 
 def the_debian_package_is_clean_for_lintian(packages):
     """Without overrides that are not needed."""
-    done = subprocess.run(["lintian", "--fail-on", "error,warning", only(packages, "*.deb")], capture_output=True, text=True)
+    done = subprocess.run(["lintian", "--display-info", "--fail-on", "error,warning", only(packages, "*.deb")], capture_output=True, text=True)
     assert done.returncode == 0 and "unused-override" not in done.stdout, done.stdout + done.stderr
     return "no errors and no warnings"
 

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// The static binary is built with musl, whose own allocator lets one thread allocate at a time.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match sealwright::cli::run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -105,6 +105,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "interop",
         "node",
         "operation",
+        "packages",
         "packaging",
         "probe",
         "revocation",
@@ -114,7 +115,7 @@ fn what_a_person_reads_is_in_plain_english() {
         "verifier",
     ];
     files.extend(tested.iter().flat_map(|folder| files_under(&format!("tests/{folder}"))));
-    files.extend(files_under("benches"));
+    files.extend(["benches", "packaging"].into_iter().flat_map(files_under));
     files.extend([".ci/run", "Cargo.toml", "openapi.yaml", "tests/run"].map(source::file));
     // What people choose as passwords is not ours to write.
     files.retain(|file| !file.path.ends_with("common_passwords.txt"));

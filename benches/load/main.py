@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 
 import chart
@@ -21,52 +20,30 @@ import driver
 import processes
 from aims import Aims
 from driver import Request
-from issuer import Issuer, basic
+from issuer import basic
+from loaded_server import ALGORITHMS, CLIENT, PATIENCE, LoadedServer, form, resource
+from machine import measured_on
 from rounds import order_of_round
 from world import Postgres
 
-ALGORITHMS, CLIENT, PASSWORD = ["RS256", "PS256", "ES256", "Ed25519"], "shop", "plum trousers at the gate"
-# Two, because each sign-in of one may end an older login of the same one.
-SIGNING_IN, REFRESHING = "alice", "bob"
+# needs: initdb=postgresql
+
 CONNECTIONS = 32
 # Each hash takes a core for tens of milliseconds.
 PASSWORD_CONNECTIONS = 4
-# More than connections: each is used once.
-LOGINS = 2 * CONNECTIONS
-PATIENCE = 60
 # The row that the others are compared with.
 REFERENCE = "client credentials, RS256"
 # Only that row is measured without them.
 WITHOUT_LISTS = "SQLite, without status lists"
 
 
-def resource(algorithm):
-    return f"https://{algorithm.lower()}.example"
-
-
-def form(**fields):
-    return urllib.parse.urlencode(fields)
-
-
-class Server:
-    """A server on its own database, with a resource for each algorithm, a client and two users."""
+class Server(LoadedServer):
+    """A server on its own database, whose start and memory are measured."""
 
     def __init__(self, stack, name, program, settings={}):
-        self.name, self.program, self.settings = name, program, settings
-        self.folder = stack.enter_context(tempfile.TemporaryDirectory())
-        self.start()
-        stack.callback(lambda: self.stop())
-        self.issuer.wait()
-        self.address = self.issuer.address
+        super().__init__(stack, name, program, settings)
         self.furnish()
         self.restart()
-
-    def start(self):
-        self.issuer = Issuer(self.program, self.folder, self.settings)
-
-    def stop(self):
-        self.issuer.process.terminate()
-        self.issuer.process.wait()
 
     def restart(self):
         """Starts it once more, and measures when the first token is there. The address stays, as that of a deployed server does."""
@@ -81,70 +58,16 @@ class Server:
             assert self.issuer.process.poll() is None and time.perf_counter() - begun < PATIENCE, self.issuer.log.read_text()
             time.sleep(0.002)
         self.until_first_token = time.perf_counter() - begun
-        self.issuer.wait()
+        self.wait()
         self.idle_mib = self.resident_mib()
-
-    def furnish(self):
-        run, allowed = self.issuer.run, []
-        for algorithm in ALGORITHMS:
-            run("resource", "create", resource(algorithm), "--scope", "orders:read", "--alg", algorithm)
-            allowed += ["--allow", f"{resource(algorithm)}=orders:read"]
-        grants = [flag for grant in ["client_credentials", "password", "refresh_token"] for flag in ["--grant", grant]]
-        introspects = ["--introspects", resource("RS256")]
-        created = json.loads(run("client", "create", CLIENT, *grants, *allowed, *introspects, "--json"))
-        self.authorization = basic(CLIENT, created["secret"]["value"])
-        for user in SIGNING_IN, REFRESHING:
-            create = [self.program, "user", "create", user, "--password-stdin", *allowed]
-            subprocess.run(create, cwd=self.folder, env=self.issuer.environment, input=f"{PASSWORD}\n", text=True, check=True, capture_output=True)
-        for algorithm in ALGORITHMS:
-            self.issuer.wait_for_key(self.authorization, resource(algorithm), algorithm)
-
-    def token(self, **fields):
-        """The answer of the token endpoint."""
-        request = urllib.request.Request(f"http://{self.address}/oauth/token", form(**fields).encode(), {"Authorization": self.authorization})
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.load(answer)
-
-    def access_token(self):
-        return self.token(grant_type="client_credentials", resource=resource("RS256"))["access_token"]
-
-    def sign_in(self):
-        return self.token(grant_type="password", username=REFRESHING, password=PASSWORD, resource=resource("RS256"))
-
-    def cpu_seconds(self):
-        return self.issuer.cpu_seconds()
 
     def resident_mib(self, field="VmRSS"):
         status = pathlib.Path(f"/proc/{self.issuer.process.pid}/status").read_text()
         return int(re.search(rf"^{field}:\s+(\d+)", status, re.M)[1]) / 1024
 
     def requests(self):
-        """The rows, by their names: the script that sends them, and on how many connections."""
-        def post(path, **fields):
-            return Request("POST", path, self.authorization, form(**fields))
-
-        def in_turn(*requests):
-            return lambda: driver.in_turn(self.folder, requests)
-
-        def refreshing():
-            return driver.refreshing(self.folder, self.authorization, [self.sign_in()["refresh_token"] for _ in range(LOGINS)])
-
-        def introspecting():
-            # One that is valid throughout.
-            return driver.in_turn(self.folder, [post("/oauth/introspect", token=self.access_token())])
-
-        claims = json.loads(base64.urlsafe_b64decode(self.access_token().split(".")[1] + "=="))
-        rows = {
-            f"client credentials, {algorithm}": in_turn(post("/oauth/token", grant_type="client_credentials", resource=resource(algorithm)))
-            for algorithm in ALGORITHMS
-        }
-        rows["password"] = in_turn(post("/oauth/token", grant_type="password", username=SIGNING_IN, password=PASSWORD, resource=resource("RS256")))
-        rows["refresh token"] = refreshing
-        rows["introspection"] = introspecting
-        rows["JWKS"] = in_turn(Request("GET", "/.well-known/jwks.json"))
-        rows["metadata"] = in_turn(Request("GET", "/.well-known/oauth-authorization-server"))
-        if "status" in claims:
-            rows["status list"] = in_turn(Request("GET", urllib.parse.urlsplit(claims["status"]["status_list"]["uri"]).path))
+        """The rows, by their names: what makes the script, and on how many connections."""
+        rows = super().requests()
         return {name: (script, PASSWORD_CONNECTIONS if name == "password" else CONNECTIONS) for name, script in rows.items()}
 
 
@@ -285,8 +208,7 @@ def main():
         if options.peer:
             servers.append(Peer(stack, options.peer))
         run = Run(servers, options.raw, options.seconds, options.rounds)
-        version = subprocess.run([options.program, "--version"], capture_output=True, text=True).stdout.strip()
-        print(f"{version}, {machine()}\n")
+        print(f"{measured_on(options.program)}\n")
         run.print_tables()
         print()
         missed = run.check_aims()
@@ -294,11 +216,6 @@ def main():
             options.chart.write_text(run.chart())
     print(f"{missed} aims are missed")
     return missed > 0
-
-
-def machine():
-    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    return f"{os.cpu_count()} cores of {model[1] if model else 'an unnamed processor'}"
 
 
 sys.exit(main())

@@ -28,9 +28,9 @@ def free_port():
 class Postgres:
     """A separate cluster, run by an unprivileged user."""
 
-    def __init__(self, durable=False):
+    def __init__(self, durable=False, **settings):
         # Without it, a commit does not wait for the disk.
-        self.fsync = "on" if durable else "off"
+        self.settings = {"fsync": "on" if durable else "off", "max_connections": 200, **settings}
         self.bin = sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1]
         self.folder = tempfile.mkdtemp()
         shutil.chown(self.folder, "postgres")
@@ -44,14 +44,18 @@ class Postgres:
         subprocess.run(command, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
     def start(self):
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync={self.fsync} -c max_connections=200"
+        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self.settings}
+        options = " ".join([f"-p {self.port}", *(f"-c {name}={value}" for name, value in settings.items())])
         self._as("pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-s", "-o", options, "start")
 
     def stop(self):
         self._as("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-s", "stop")
 
+    def leader(self):
+        return int(open(f"{self.folder}/data/postmaster.pid").readline())
+
     def processes(self):
-        leader = int(open(f"{self.folder}/data/postmaster.pid").readline())
+        leader = self.leader()
         children = subprocess.run(["pgrep", "-P", str(leader)], capture_output=True, text=True).stdout.split()
         return [leader, *map(int, children)]
 

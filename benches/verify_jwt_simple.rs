@@ -1,5 +1,5 @@
-//! The same for jwt-simple. Separate from josekit, because its BoringSSL and josekit's OpenSSL define the same symbols, so that no
-//! program can link both.
+//! What verify/verify.rs measures, for jwt-simple. Separate from josekit, because its BoringSSL and josekit's OpenSSL define the same symbols, so
+//! that no program can link both.
 
 use std::{collections::HashSet, hint::black_box};
 

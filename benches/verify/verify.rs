@@ -1,8 +1,13 @@
-//! A complete verification on one thread by this crate, jsonwebtoken and josekit, compared with the bare check of the signature.
+//! A complete verification on one thread by this crate, jsonwebtoken, josekit and huskarl, compared with the bare check of the signature.
 
-use std::{hint::black_box, time::SystemTime};
+use std::{
+    hint::black_box,
+    time::{Instant, SystemTime},
+};
 
+use huskarl::{Huskarl, bearer};
 use sealwright_benches::{AUDIENCE, Claims, ISSUER, Signed, criterion, print_ratios};
+use serde_json::json;
 
 fn main() {
     let signed = Signed::new();
@@ -33,7 +38,23 @@ fn main() {
             payload
         });
     });
+
+    // It is asynchronous. Its future is never pending here, so all iterations are one run of the executor.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let huskarl = runtime.block_on(Huskarl::new(ISSUER, AUDIENCE, json!({ "keys": [signed.jwk] }).to_string()));
+    let headers = bearer(&signed.token).expect("text");
+    group.bench_function("huskarl", |b| {
+        b.iter_custom(|times| {
+            runtime.block_on(async {
+                let begun = Instant::now();
+                for _ in 0..times {
+                    assert!(huskarl.accepts(black_box(&headers)).await, "genuine");
+                }
+                begun.elapsed()
+            })
+        });
+    });
     group.finish();
     criterion.final_summary();
-    print_ratios("verify", &["jsonwebtoken", "josekit"]);
+    print_ratios("verify", &["jsonwebtoken", "josekit", "huskarl"]);
 }

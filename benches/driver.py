@@ -46,6 +46,13 @@ function response(status, headers, body)
 end
 """
 
+# Each connection pauses after each answer.
+PAUSE = """
+function delay()
+    return %d
+end
+"""
+
 DONE = """
 function done(summary, latency)
     local bad = summary.errors
@@ -64,11 +71,11 @@ class Request:
         self.line = f"{method} {path} {authorization}\t{form}\n"
 
 
-def in_turn(folder, requests):
+def in_turn(folder, requests, pause_ms=0):
     """The script that sends these requests in turn."""
     file, script = pathlib.Path(folder, "requests"), pathlib.Path(folder, "in-turn.lua")
     file.write_text("".join(request.line for request in requests))
-    script.write_text(IN_TURN % {"file": file} + DONE)
+    script.write_text(IN_TURN % {"file": file} + (PAUSE % pause_ms if pause_ms else "") + DONE)
     return script
 
 
@@ -80,11 +87,11 @@ def refreshing(folder, authorization, tokens):
     return script
 
 
-def drive(address, script, seconds, connections):
-    """Answers a second, and latencies in ms. Fails if a connection breaks, or if an answer is neither 2xx nor 3xx."""
+def drive(address, script, seconds, connections, may_refuse=False):
+    """Answers a second, and latencies in ms. Fails if a connection breaks, or if an answer is neither 2xx nor 3xx and refusals are not expected."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", script, f"http://{address}/"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{script}: {done.stderr}"
     figure = json.loads(done.stderr.strip().splitlines()[-1])
-    assert figure["refused"] == figure["broken"] == 0, f"{script}: {done.stderr}"
+    assert figure["broken"] == 0 and (may_refuse or figure["refused"] == 0), f"{script}: {done.stderr}"
     return figure | {"rate": figure["answers"] * 1e6 / figure["microseconds"]}

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import pathlib
+import re
 import subprocess
 import tempfile
 import urllib.parse
@@ -79,6 +81,10 @@ class LoadedServer:
 
     def cpu_seconds(self):
         return self.issuer.cpu_seconds()
+
+    def resident_mib(self, field="VmRSS"):
+        status = pathlib.Path(f"/proc/{self.issuer.process.pid}/status").read_text()
+        return int(re.search(rf"^{field}:\s+(\d+)", status, re.M)[1]) / 1024
 
     def requests(self):
         """The rows, by their names: each makes the script that sends its requests."""

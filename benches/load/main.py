@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import socket
 import statistics
 import subprocess
@@ -60,10 +59,6 @@ class Server(LoadedServer):
         self.until_first_token = time.perf_counter() - begun
         self.wait()
         self.idle_mib = self.resident_mib()
-
-    def resident_mib(self, field="VmRSS"):
-        status = pathlib.Path(f"/proc/{self.issuer.process.pid}/status").read_text()
-        return int(re.search(rf"^{field}:\s+(\d+)", status, re.M)[1]) / 1024
 
     def requests(self):
         """The rows, by their names: what makes the script, and on how many connections."""

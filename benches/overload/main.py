@@ -1,0 +1,138 @@
+"""What the server does with three times as many requests as it can sign: see `run`, which prepares it."""
+
+import argparse
+import contextlib
+import http.client
+import math
+import os
+import statistics
+import sys
+import threading
+import time
+
+import driver
+from aims import Aims
+from driver import Request
+from loaded_server import LoadedServer, form, resource
+from machine import measured_on
+
+# How many times its capacity is requested.
+SURPLUS = 3
+# A caller's pause after each answer. Longer ones need more connections for the same rate.
+PAUSE_MS = 200
+# As in the default settings.
+QUEUE = 1024
+
+
+class Watch(threading.Thread):
+    """One request after another, a few at a time each second: their statuses, their latencies in ms, and the headers of refusals."""
+
+    def __init__(self, address, method, path, body=None, headers={}):
+        super().__init__(daemon=True)
+        self.address, self.request, self.done = address, (method, path, body, headers), threading.Event()
+        self.answers = []
+
+    def run(self):
+        # It stands for a caller on another machine, whose wait for a core is not the server's.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        connection = http.client.HTTPConnection(self.address, timeout=30)
+        while not self.done.wait(0.02):
+            begun = time.perf_counter()
+            connection.request(*self.request)
+            answer = connection.getresponse()
+            answer.read()
+            self.answers.append((answer.status, (time.perf_counter() - begun) * 1e3, answer.getheader("Retry-After")))
+
+    def end(self):
+        self.done.set()
+        self.join()
+        return self
+
+    def latencies(self, status):
+        return sorted(latency for answered, latency, _ in self.answers if answered == status)
+
+    def p99(self, status=200):
+        latencies = self.latencies(status)
+        return latencies[math.ceil(len(latencies) * 0.99) - 1] if latencies else math.inf
+
+
+def measure(server, seconds):
+    """The peak, and then three times as much."""
+    body = form(grant_type="client_credentials", resource=resource("RS256"))
+    request = Request("POST", "/oauth/token", server.authorization, body)
+    peak = driver.drive(server.address, driver.in_turn(server.folder, [request]), seconds, 64)["rate"]
+    # A third of the callers waits for the whole queue, the others for their pause alone.
+    connections = round(SURPLUS * peak * (PAUSE_MS / 1e3 + QUEUE / peak / SURPLUS))
+    headers = {"Authorization": server.authorization, "Content-Type": "application/x-www-form-urlencoded"}
+    token = Watch(server.address, "POST", "/oauth/token", body, headers)
+    others = {"JWKS": Watch(server.address, "GET", "/.well-known/jwks.json"), "readiness": Watch(server.address, "GET", "/health/ready")}
+    paced, memory = driver.in_turn(server.folder, [request], pause_ms=PAUSE_MS), []
+    # The queue fills.
+    driver.drive(server.address, paced, 2, connections, may_refuse=True)
+    for watch in [token, *others.values()]:
+        watch.start()
+    sampled = threading.Event()
+
+    def sample():
+        while not sampled.wait(0.5):
+            memory.append(server.resident_mib())
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    figure = driver.drive(server.address, paced, seconds, connections, may_refuse=True)
+    sampled.set()
+    sampler.join()
+    for watch in [token, *others.values()]:
+        watch.end()
+    requested = figure["rate"]
+    granted = requested * (1 - figure["refused"] / figure["answers"])
+    assert all(retry for status, _, retry in token.answers if status == 503), "each refusal has a Retry-After"
+    assert {status for status, *_ in token.answers} <= {200, 503}, token.answers
+    assert all(status == 200 for watch in others.values() for status, *_ in watch.answers), "keys and readiness are answered throughout"
+    half = len(memory) // 2
+    return {
+        "peak": peak, "connections": connections, "requested": requested, "granted": granted, "kept": granted / peak,
+        "refusal_p99": token.p99(503), "jwks_p99": others["JWKS"].p99(), "ready_p99": others["readiness"].p99(),
+        "growth": max(memory[half:]) / max(memory[:half]), "memory": max(memory),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", type=os.path.abspath)
+    parser.add_argument("seconds", type=int, nargs="?", default=10)
+    parser.add_argument("rounds", type=int, nargs="?", default=3)
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    assert half, "two cores are needed: one for the server, and one for the callers"
+    with contextlib.ExitStack() as stack:
+        # The server and its callers must not take cores from each other.
+        os.sched_setaffinity(0, cores[:half])
+        bounds = {"SEALWRIGHT_CONNECTIONS": "16384", "SEALWRIGHT_CONNECTIONS_PER_SOURCE": "16384", "SEALWRIGHT_SIGNING_QUEUE": str(QUEUE)}
+        server = LoadedServer(stack, "overloaded", options.program, bounds)
+        os.sched_setaffinity(0, cores[half:])
+        server.furnish()
+        rounds = [measure(server, options.seconds) for _ in range(options.rounds)]
+    figure = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+    print(f"{measured_on(options.program)}, {half} of them for the server\n")
+    print("| | |\n|---|---|")
+    print(f"| tokens a second, as many as can be signed | {figure['peak']:,.0f} |")
+    print(f"| requests a second, on {figure['connections']:,.0f} connections | {figure['requested']:,.0f} |")
+    print(f"| tokens a second, meanwhile | {figure['granted']:,.0f} |")
+    print(f"| a refusal (503, `Retry-After`), 99 % | {figure['refusal_p99']:.1f} ms |")
+    print(f"| the JWKS, 99 % | {figure['jwks_p99']:.1f} ms |")
+    print(f"| readiness, 99 % | {figure['ready_p99']:.1f} ms |")
+    print(f"| memory | {figure['memory']:.0f} MiB |\n")
+    aims = Aims()
+    aims.check("requests relative to the peak", figure["requested"] / figure["peak"], " times", least=0.95 * SURPLUS)
+    aims.check("tokens relative to the peak", figure["kept"], "", least=0.9)
+    aims.check("a refusal, 99 %", figure["refusal_p99"], " ms", most=5)
+    aims.check("the JWKS, 99 %", figure["jwks_p99"], " ms", most=5)
+    aims.check("readiness, 99 %", figure["ready_p99"], " ms", most=5)
+    aims.check("memory, second half relative to the first", figure["growth"], "", most=1.05)
+    print(f"{aims.missed} aims are missed")
+    return aims.missed > 0
+
+
+sys.exit(main())

@@ -123,7 +123,9 @@ impl Connection {
         self.stream.write_all(request).unwrap();
         let mut length = 0;
         loop {
-            length += self.stream.read(&mut self.answer[length..]).unwrap();
+            let read = self.stream.read(&mut self.answer[length..]).unwrap();
+            assert!(read > 0, "the answer is incomplete, or too long");
+            length += read;
             let answer = &self.answer[..length];
             assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(answer));
             // The end of the JSON.

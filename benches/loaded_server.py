@@ -33,6 +33,7 @@ class LoadedServer:
 
     # Each sign-in of a user may end an older login of the same one, so none of these users refreshes.
     signing_in = ["alice"]
+    algorithms = ALGORITHMS
 
     def __init__(self, stack, name, program, settings={}):
         self.name, self.program, self.settings = name, program, settings
@@ -54,7 +55,7 @@ class LoadedServer:
 
     def furnish(self):
         run, allowed = self.issuer.run, []
-        for algorithm in ALGORITHMS:
+        for algorithm in self.algorithms:
             run("resource", "create", resource(algorithm), "--scope", "orders:read", "--alg", algorithm)
             allowed += ["--allow", f"{resource(algorithm)}=orders:read"]
         grants = [flag for grant in ["client_credentials", "password", "refresh_token"] for flag in ["--grant", grant]]
@@ -64,7 +65,7 @@ class LoadedServer:
         for user in [*self.signing_in, REFRESHING]:
             create = [self.program, "user", "create", user, "--password-stdin", *allowed]
             subprocess.run(create, cwd=self.folder, env=self.issuer.environment, input=f"{PASSWORD}\n", text=True, check=True, capture_output=True)
-        for algorithm in ALGORITHMS:
+        for algorithm in self.algorithms:
             self.issuer.wait_for_key(self.authorization, resource(algorithm), algorithm)
 
     def token(self, **fields):
@@ -104,7 +105,7 @@ class LoadedServer:
         claims = json.loads(base64.urlsafe_b64decode(self.access_token().split(".")[1] + "=="))
         rows = {
             f"client credentials, {algorithm}": in_turn(post("/oauth/token", grant_type="client_credentials", resource=resource(algorithm)))
-            for algorithm in ALGORITHMS
+            for algorithm in self.algorithms
         }
         signing_in = {"grant_type": "password", "password": PASSWORD, "resource": resource("RS256")}
         rows["password"] = in_turn(*(post("/oauth/token", username=user, **signing_in) for user in self.signing_in))

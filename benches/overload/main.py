@@ -90,7 +90,9 @@ def measure(server, seconds):
         watch.end()
     requested, refused = figure["rate"], figure["refused"]
     granted = requested * (1 - refused / figure["answers"])
-    # By CPU time, which depends less on what else the machine does than the rates, measured one after the other, do.
+    assert refused, "nothing was refused"
+    # By CPU time, which depends less on what else the machine does than rates that are measured one after the other. What a token costs more on
+    # thousands of connections is in it, too.
     refusal_cost = (used - (figure["answers"] - refused) * token_cost) / refused
     assert all(retry for status, _, retry in token.answers if status == 503), "each refusal has a Retry-After"
     assert {status for status, *_ in token.answers} <= {200, 503}, token.answers
@@ -119,6 +121,8 @@ def main():
         bounds = {"SEALWRIGHT_CONNECTIONS": "16384", "SEALWRIGHT_CONNECTIONS_PER_SOURCE": "16384", "SEALWRIGHT_SIGNING_QUEUE": str(QUEUE)}
         server = LoadedServer(stack, "overloaded", options.program, bounds)
         os.sched_setaffinity(0, cores[half:])
+        # As on most servers: no key signs without the queue.
+        server.algorithms = ["RS256"]
         server.furnish()
         rounds = [measure(server, options.seconds) for _ in range(options.rounds)]
     figure = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
@@ -127,12 +131,13 @@ def main():
     print(f"| tokens a second, as many as can be signed | {figure['peak']:,.0f} |")
     print(f"| requests a second, on {figure['connections']:,.0f} connections | {figure['requested']:,.0f} |")
     print(f"| tokens a second, meanwhile | {figure['granted']:,.0f} |")
+    print(f"| CPU time of a token, and of a refusal | {figure['token_cost']:,.0f} µs, {figure['refusal_cost']:,.0f} µs |")
     print(f"| a refusal (503, `Retry-After`), 99 % | {figure['refusal_p99']:.1f} ms |")
     print(f"| the JWKS, 99 % | {figure['jwks_p99']:.1f} ms |")
     print(f"| readiness, 99 % | {figure['ready_p99']:.1f} ms |")
     print(f"| memory | {figure['memory']:.0f} MiB |\n")
     aims = Aims()
-    aims.check("requests relative to the peak", figure["requested"] / figure["peak"], " times", least=0.95 * SURPLUS)
+    aims.check("requests relative to the peak", figure["requested"] / figure["peak"], " times", least=2.8)
     aims.check("tokens relative to the peak", figure["kept"], "", least=0.9)
     aims.check("a refusal, 99 %", figure["refusal_p99"], " ms", most=5)
     aims.check("the JWKS, 99 %", figure["jwks_p99"], " ms", most=5)

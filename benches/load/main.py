@@ -20,7 +20,7 @@ import processes
 from aims import Aims
 from driver import Request
 from issuer import basic
-from loaded_server import ALGORITHMS, CLIENT, PATIENCE, LoadedServer, form, resource
+from loaded_server import CLIENT, PATIENCE, LoadedServer, form, resource
 from machine import measured_on
 from rounds import order_of_round
 from world import Postgres

@@ -6,9 +6,17 @@ import subprocess
 
 # needs: wrk=wrk
 
+# Sends the requests that a script has built, one after the other, again and again.
+ROUND_ROBIN = """
+local requests, next = {}, 0
+function request()
+    next = next % #requests + 1
+    return requests[next]
+end
+"""
+
 # All requests are built before the first is sent, and sent in turn.
 IN_TURN = """
-local requests, next = {}, 0
 function init()
     for line in io.lines("%(file)s") do
         local method, path, authorization, form = line:match("^(%%S+) (%%S+) ([^\\t]*)\\t(.*)$")
@@ -17,10 +25,6 @@ function init()
         if form ~= "" then headers["Content-Type"] = "application/x-www-form-urlencoded" end
         requests[#requests + 1] = wrk.format(method, path, headers, form ~= "" and form or nil)
     end
-end
-function request()
-    next = next %% #requests + 1
-    return requests[next]
 end
 """
 
@@ -75,7 +79,7 @@ def in_turn(folder, requests, pause_ms=0):
     """The script that sends these requests in turn."""
     file, script = pathlib.Path(folder, "requests"), pathlib.Path(folder, "in-turn.lua")
     file.write_text("".join(request.line for request in requests))
-    script.write_text(IN_TURN % {"file": file} + (PAUSE % pause_ms if pause_ms else "") + DONE)
+    script.write_text(ROUND_ROBIN + IN_TURN % {"file": file} + (PAUSE % pause_ms if pause_ms else "") + DONE)
     return script
 
 

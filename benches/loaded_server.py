@@ -2,14 +2,13 @@
 
 import base64
 import json
-import pathlib
-import re
 import subprocess
 import tempfile
 import urllib.parse
 import urllib.request
 
 import driver
+import processes
 from driver import Request
 from issuer import Issuer, basic
 
@@ -84,8 +83,7 @@ class LoadedServer:
         return self.issuer.cpu_seconds()
 
     def resident_mib(self, field="VmRSS"):
-        status = pathlib.Path(f"/proc/{self.issuer.process.pid}/status").read_text()
-        return int(re.search(rf"^{field}:\s+(\d+)", status, re.M)[1]) / 1024
+        return processes.resident_mib(self.issuer.process.pid, field)
 
     def requests(self):
         """The rows, by their names: each makes the script that sends its requests."""

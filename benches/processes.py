@@ -32,3 +32,12 @@ def own_cpu_seconds(process):
         return 0
     # The fields cutime and cstime of stat.
     return own + (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(process, field="VmRSS"):
+    """Resident memory of a process and its descendants; `VmHWM` is its maximum so far."""
+    total = 0
+    for each in with_descendants(process):
+        lines = pathlib.Path(f"/proc/{each}/status").read_text().splitlines()
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    return total / 1024

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 
+from driver import ROUND_ROBIN
 from programs import ANSWER, HOST
 
 # needs: wrk=wrk
@@ -39,16 +40,11 @@ def at_rate(folder, address, tokens, rate, seconds):
 
 
 SCRIPT = """
-local requests, next = {}, 0
 function init()
     local body = string.rep("x", %d)
     for token in io.lines("%s") do
         requests[#requests + 1] = wrk.format("%s", "%s", {["Host"] = "%s", ["Authorization"] = "Bearer " .. token}, #body > 0 and body or nil)
     end
-end
-function request()
-    next = next %% #requests + 1
-    return requests[next]
 end
 """
 
@@ -57,7 +53,7 @@ def as_fast_as_answered(folder, address, tokens, seconds, path="/orders/7", uplo
     """Answers a second, and how many there were. Fails if one is not 200, or a connection breaks."""
     lines, script = pathlib.Path(folder, "tokens"), pathlib.Path(folder, "requests.lua")
     lines.write_text("".join(f"{token}\n" for token in tokens))
-    script.write_text(SCRIPT % (upload, lines, "POST" if upload else "GET", path, HOST))
+    script.write_text(ROUND_ROBIN + SCRIPT % (upload, lines, "POST" if upload else "GET", path, HOST))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", script, f"http://{address}/"]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in out and "Socket errors" not in out, out

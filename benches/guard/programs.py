@@ -73,12 +73,7 @@ class Program:
         return processes.cpu_seconds(self.process.pid)
 
     def resident_mib(self, field="VmRSS"):
-        """Resident memory; `VmHWM` is its maximum so far."""
-        total = 0
-        for process in processes.with_descendants(self.process.pid):
-            lines = pathlib.Path(f"/proc/{process}/status").read_text().splitlines()
-            total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
-        return total / 1024
+        return processes.resident_mib(self.process.pid, field)
 
     def stop(self):
         self.process.terminate()

@@ -22,7 +22,7 @@ on_sqlite![
     at1_a_token_has_the_form_of_rfc_9068,
     at2_the_issuer_is_the_same_text_in_metadata_and_token,
     openssl_verifies_the_signature,
-    only_signatures_that_take_long_wait_for_a_signing_thread,
+    only_signatures_that_take_long_wait_for_their_turn,
     ky4_ed25519_has_the_name_that_the_setting_chooses_and_both_names_are_verified,
     the_verifier_module_accepts_the_token_and_no_changed_one,
     every_token_has_a_unique_id,
@@ -162,7 +162,7 @@ async fn ky4_a_resource_that_gets_another_algorithm_has_its_tokens_signed_with_i
     }
 }
 
-async fn only_signatures_that_take_long_wait_for_a_signing_thread(backend: Backend) {
+async fn only_signatures_that_take_long_wait_for_their_turn(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let client = app.client("billing");
     let waited = async || {

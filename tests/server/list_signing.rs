@@ -1,13 +1,6 @@
 //! When status lists are signed: after a change, before they expire, and never more often than needed.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     revocation::join_all,
@@ -21,7 +14,6 @@ on_sqlite![
     sl1_a_node_that_cannot_sign_a_change_does_not_say_that_nothing_has_changed,
     sl5_a_list_that_no_one_requests_is_not_signed,
     many_first_requests_for_a_list_share_one_signature,
-    a_full_queue_of_tokens_delays_no_list,
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -168,42 +160,4 @@ async fn many_first_requests_for_a_list_share_one_signature(backend: Backend) {
     let answers = join_all((0..30).map(|_| app.get(path))).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body == answers[0].body));
     assert_eq!(app.meters.status_lists_signed.get(), 1);
-}
-
-async fn a_full_queue_of_tokens_delays_no_list(backend: Backend) {
-    let settings = [("signing_threads", "1"), ("signing_queue", "1")];
-    let app = TestApp::start_with(TestDatabase::create(backend).await, &settings).await.with_orders();
-    let client = app.client("billing");
-    let (uri, position) = position(&app.plain_token(&client).await.access_token());
-    app.publish().await;
-    let (refused, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let load: Vec<_> = (0..16)
-        .map(|_| {
-            let request = app.token_request("grant_type=client_credentials").basic_auth(&client.id, Some(&client.secret));
-            let (refused, over) = (Arc::clone(&refused), Arc::clone(&over));
-            tokio::spawn(async move {
-                while !over.load(Relaxed) {
-                    let answer = request.try_clone().unwrap().send().await.unwrap();
-                    refused.fetch_add(u64::from(answer.status() == 503), Relaxed);
-                }
-            })
-        })
-        .collect();
-    // Each is answered while tokens are refused.
-    let (path, mut served) = (app.list_path(&uri), 0);
-    while served < 20 {
-        let before = refused.load(Relaxed);
-        assert_eq!(app.get(path).await.status, 200);
-        served += u32::from(refused.load(Relaxed) > before);
-    }
-    app.set_position(&uri, position).await;
-    let (before, signed) = (refused.load(Relaxed), app.meters.status_lists_signed.get());
-    app.publish().await;
-    assert_eq!(List::get(&app, &uri).await.set, BTreeSet::from([position]));
-    assert_eq!(app.meters.status_lists_signed.get(), signed + 1);
-    assert!(refused.load(Relaxed) > before, "tokens were refused while it was signed");
-    over.store(true, Relaxed);
-    for task in load {
-        task.await.unwrap();
-    }
 }

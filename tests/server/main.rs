@@ -62,6 +62,7 @@ mod revoked_tokens;
 mod rotation;
 mod scopes_per_resource;
 mod secrecy;
+mod signing_queue;
 mod spans;
 mod start;
 mod status_lists;

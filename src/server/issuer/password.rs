@@ -36,6 +36,8 @@ impl TokenIssuer {
     pub(super) async fn password(&self, client: &Client, request: &PasswordGrant, now: Timestamp) -> Result<IssuedToken, Error> {
         // Checked first, because it does not depend on the user: it costs no hash and does not count as a failed attempt.
         let target = self.target(client, &request.target).await?;
+        // A hash takes 50 times as long as a signature.
+        self.keys.require_place(target.resource.algorithm, now)?;
         let audience = &target.resource.audience;
         let network = Network::of(request.source);
         let sign_in = SignIn { client: &client.id, username: &request.username, password: &request.password, network: &network };

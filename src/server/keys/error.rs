@@ -66,8 +66,6 @@ pub(crate) enum Error {
     NotCreated,
     #[error("a signing key could not be generated: {0}")]
     Generation(String),
-    #[error("the signing threads could not be started: {0}")]
-    Threads(Arc<io::Error>),
     #[error(transparent)]
     Store(#[from] store::Error),
 }

@@ -68,6 +68,7 @@ pub(crate) struct Policy {
     pub(crate) rsa_bits: usize,
     /// The `alg` of Ed25519 in tokens and in the JWKS.
     pub(crate) ed25519_alg: Ed25519Name,
+    /// Maximum number of threads that sign by RSA at the same time.
     pub(crate) signing_threads: usize,
     /// Maximum number of signatures that wait.
     pub(crate) signing_queue: usize,
@@ -118,7 +119,12 @@ impl Policy {
             "the alg of Ed25519 in tokens and published keys; EdDSA, its name before RFC 9864, is for libraries that know no other",
             "Ed25519 or EdDSA",
         ),
-        setting("signing_threads", None, "number of threads for signatures by RSA; by default one per core", "a number from 1 to 256"),
+        setting(
+            "signing_threads",
+            None,
+            "maximum number of threads that sign by RSA at the same time; by default one per core",
+            "a number from 1 to 256",
+        ),
         setting(
             "signing_queue",
             Some("1024"),

@@ -20,7 +20,7 @@ use crate::{
         meters::WorkMeters,
         model::{KeyState, TokenClaims, TokenLifetime},
         store::Store,
-        workers::{WorkError, Workers},
+        workers::{BoundedWork, WorkError},
     },
 };
 
@@ -32,7 +32,7 @@ struct Inner {
     policy: Policy,
     sealing: SealingKeys,
     store: Store,
-    signing: Workers,
+    signing: BoundedWork,
     view: ArcSwap<View>,
 }
 
@@ -86,8 +86,7 @@ impl KeyRing {
         meters: WorkMeters,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let started = Workers::start("sign", policy.signing_threads, policy.signing_queue, meters);
-        let signing = started.map_err(|e| Error::Threads(Arc::new(e)))?;
+        let signing = BoundedWork::new(policy.signing_threads, policy.signing_queue, meters);
         if let Some(speed) = policy.rehearsal() {
             tracing::warn!(speed, "signing keys are rotated faster, to rehearse it: this is not for production");
         }
@@ -136,21 +135,33 @@ impl KeyRing {
         self.0.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
     }
 
-    /// Signs `claims` with the key of `algorithm` that is active at `now`, on a signing thread if that takes long.
+    /// Signs `claims` with the key of `algorithm` that is active at `now`, when it is their turn if that takes long.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: TokenClaims, algorithm: Algorithm, now: Timestamp) -> Result<String, SignError> {
-        let signer = {
-            let view = self.0.view.load();
-            // The first key of an algorithm waits until verifiers can know it. A lost one has no substitute: once it has signed, verifiers may
-            // accept nothing else.
-            let fallback = || view.keys.active(FALLBACK, now).filter(|_| !view.keys.has_lost(algorithm, now));
-            view.keys.active(algorithm, now).or_else(fallback).cloned().ok_or(SignError::NoActiveKey)?
-        };
+        let signer = self.signer(algorithm, now)?;
         let ed25519 = self.0.policy.ed25519_alg;
         let slow = signer.is_slow();
         let sign = move || signer.sign_token(&claims, ed25519);
-        let signed = if slow { self.0.signing.run(sign).await? } else { self.0.signing.run_here(sign) };
+        let signed = if slow { self.0.signing.run(sign).await? } else { self.0.signing.run_now(sign) };
         signed.map_err(|error| SignError::Failed(error.to_string()))
+    }
+
+    /// Fails if [`Self::sign`] would fail now, because no key is active or too many tokens wait for their turn. For a caller that would do other work
+    /// first.
+    pub(crate) fn require_place(&self, algorithm: Algorithm, now: Timestamp) -> Result<(), SignError> {
+        if self.signer(algorithm, now)?.is_slow() {
+            self.0.signing.require_place()?;
+        }
+        Ok(())
+    }
+
+    /// The key that signs for `algorithm` at `now`.
+    fn signer(&self, algorithm: Algorithm, now: Timestamp) -> Result<SigningKey, SignError> {
+        let view = self.0.view.load();
+        // The first key of an algorithm waits until verifiers can know it. A lost one has no substitute: once it has signed, verifiers may
+        // accept nothing else.
+        let fallback = || view.keys.active(FALLBACK, now).filter(|_| !view.keys.has_lost(algorithm, now));
+        view.keys.active(algorithm, now).or_else(fallback).cloned().ok_or(SignError::NoActiveKey)
     }
 
     /// Checks the signature of a token with the published key that the token names. `None` if the signature is invalid or there is no such key.

@@ -253,8 +253,8 @@ impl Publisher {
         (age >= SIGN_EVERY && (is_old || has_changed)).then_some(snapshot)
     }
 
-    /// Begins to sign a list, as soon as few others are being signed: on a blocking thread, and not on the signing threads, whose queue may be full of
-    /// tokens.
+    /// Begins to sign a list, as soon as few others are being signed: on a blocking thread, and not in the queue of the tokens, which
+    /// may be full.
     async fn sign(
         &self,
         id: &StatusListId,

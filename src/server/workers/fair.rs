@@ -2,18 +2,27 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
-use super::{
-    Job, WorkError,
-    fair_queue::{FairQueue, Pushed, QueueShare},
-    job_of, work,
-};
-use crate::server::meters::WorkMeters;
+use tokio::sync::oneshot;
+use tracing::Span;
 
-/// Like [`Workers`](super::Workers), with a queue that no client, and no source of a client, can fill at the expense of others.
+use super::{
+    WorkError,
+    fair_queue::{FairQueue, Pushed, QueueShare},
+};
+use crate::{clock::Stopwatch, server::meters::WorkMeters};
+
+/// A job that reports its result to the caller. It gets the state of its thread, or the reason why it does not run.
+type Job<W> = Box<dyn FnOnce(Result<&mut W, WorkError>) + Send>;
+
+type Outcome<T> = oneshot::Receiver<Result<T, WorkError>>;
+
+/// Threads that run one job at a time. No client, and no source of a client, can fill their queue at the expense of others. The threads end when the
+/// last handle is dropped and the queue is empty.
 #[derive(Debug)]
 pub(crate) struct FairWorkers<W> {
     last: Arc<Closing<W>>,
@@ -91,7 +100,8 @@ impl<W: Default + 'static> FairWorkers<W> {
         self.last.0.queue().jobs.len()
     }
 
-    /// Runs `job` on one of the threads, like [`Workers::run`](super::Workers::run), queued for `share`.
+    /// Runs `job` on one of the threads, queued for `share`, in the caller's span, whose field `queued_us` records the time in the queue. Fails at once
+    /// if the queue is full and no other share has more in it. If the caller is dropped meanwhile, the job does not run.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         share: &QueueShare,
@@ -140,6 +150,56 @@ impl<W: Default + 'static> FairWorkers<W> {
     }
 }
 
+/// Wraps `work` into a job that runs in the caller's span, and returns the receiver of its outcome.
+fn job_of<W, T: Send + 'static>(work: impl FnOnce(&mut W) -> T + Send + 'static, meters: WorkMeters) -> (Job<W>, Outcome<T>) {
+    let (answer, answered) = oneshot::channel();
+    let (span, queueing) = (Span::current(), Stopwatch::start());
+    let job = move |own: Result<&mut W, WorkError>| {
+        let done = match own {
+            Ok(own) => {
+                let queued = queueing.elapsed();
+                meters.queued.observe(queued.as_secs_f64());
+                if answer.is_closed() {
+                    return;
+                }
+                span.record("queued_us", i64::try_from(queued.as_micros()).unwrap_or(i64::MAX));
+                let working = Stopwatch::start();
+                let done = span.in_scope(|| work(own));
+                meters.worked.observe(working.elapsed().as_secs_f64());
+                Ok(done)
+            }
+            Err(error) => Err(error),
+        };
+        // The caller may have been dropped while the job ran.
+        let _ = answer.send(done);
+    };
+    (Box::new(job), answered)
+}
+
+fn work<W: Default>(jobs: impl Iterator<Item = Job<W>>) {
+    let_others_run_first();
+    let mut own = W::default();
+    for job in jobs {
+        // A panic ends only its own job. The panic hook has reported it, and the dropped sender notifies the caller. The thread's state
+        // may be inconsistent, so it is replaced.
+        if catch_unwind(AssertUnwindSafe(|| job(Ok(&mut own)))).is_err() {
+            own = W::default();
+        }
+    }
+}
+
+/// Lowers the priority of this thread below that of the threads that answer requests.
+#[cfg(target_os = "linux")]
+fn let_others_run_first() {
+    const NICE: i32 = 10;
+    // On Linux, it is the priority of the calling thread alone. If it stays as it is, answers take longer.
+    let _ = rustix::process::nice(NICE);
+}
+
+/// Elsewhere, a priority is one of the whole process.
+#[cfg(not(target_os = "linux"))]
+fn let_others_run_first() {}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -148,6 +208,14 @@ mod tests {
 
     fn share(client: &str) -> QueueShare {
         QueueShare { client: client.to_owned(), ..QueueShare::default() }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn threads_that_compute_have_a_lower_priority_than_those_that_answer() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let workers = FairWorkers::<()>::start("test", 1, 1, WorkMeters::default()).unwrap();
+        assert_eq!(workers.run(&share("any"), move |()| nice()).await, Ok((nice() + 10).min(19)));
     }
 
     #[tokio::test]

@@ -90,8 +90,8 @@ impl SigningKey {
         }
     }
 
-    /// Whether a signature takes too long for a runtime's thread: one by RSA takes a third of a millisecond with 2048 bits, and about six times
-    /// that with 4096; the others take tens of microseconds.
+    /// Whether a signature takes so long that other requests must go first: one by RSA takes a third of a millisecond with 2048 bits, and about six
+    /// times that with 4096; the others take tens of microseconds.
     pub(super) fn is_slow(&self) -> bool {
         match self {
             Self::Software(signer) => matches!(signer.inner.pair, KeyPair::Rs256(_) | KeyPair::Ps256(_)),

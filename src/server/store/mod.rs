@@ -175,6 +175,8 @@ impl Store {
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Self::ACQUIRE_TIMEOUT)
+                // A server may have hung up since. A file does not, and to ask the thread of its connection takes as long as a statement.
+                .test_before_acquire(!sqlite)
                 .after_connect(move |connection, _| Box::pin(configure(connection, settings)))
         };
         let reserved = pool(1).connect_lazy(&url)?;

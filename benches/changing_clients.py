@@ -12,9 +12,7 @@ import re
 import statistics
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 
 from issuer import issuer as served
 
@@ -33,11 +31,6 @@ end
 """
 
 
-def reads(issuer):
-    text = urllib.request.urlopen(issuer.metrics).read().decode()
-    return int(re.search(r"^sealwright_client_reads_total (\d+)", text, re.M)[1])
-
-
 def milliseconds(text):
     number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()
     return float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
@@ -45,23 +38,13 @@ def milliseconds(text):
 
 def measure(issuer, script, command):
     """Tokens per second, p99 in ms, and reads of a client, while `command` runs every 0.4 s."""
-    done, runs = threading.Event(), []
-
-    def repeat():
-        while not done.wait(EVERY):
-            runs.append(issuer.run(*command(len(runs))))
-
-    worker, before = threading.Thread(target=repeat), reads(issuer)
-    worker.start()
-    try:
+    before = issuer.client_reads()
+    with issuer.repeating(command, EVERY):
         wrk = ["wrk", "-t1", "-c32", f"-d{SECONDS}s", "--latency", "-s", script, f"http://{issuer.address}/oauth/token"]
         out = subprocess.run(wrk, check=True, capture_output=True, text=True).stdout
-    finally:
-        done.set()
-        worker.join()
     assert "Non-2xx" not in out, out
     p99 = milliseconds(re.search(r"^\s+99%\s+(\S+)$", out, re.M)[1])
-    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), p99, reads(issuer) - before
+    return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), p99, issuer.client_reads() - before
 
 
 with served(sys.argv[1]) as issuer:

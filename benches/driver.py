@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import random
 import subprocess
 
 # needs: wrk=wrk
@@ -50,6 +51,23 @@ function response(status, headers, body)
 end
 """
 
+# One of so many lines of the file, each time another one at random: the `Authorization` of each request. All lines have the same length.
+AT_RANDOM = """
+local lines, before, after
+function init()
+    local file = io.open("%(file)s")
+    lines = file:read("*a")
+    file:close()
+    math.randomseed(%(seed)d)
+    local headers = {["Authorization"] = "@", ["Content-Type"] = "application/x-www-form-urlencoded"}
+    before, after = wrk.format("POST", "%(path)s", headers, "%(form)s"):match("^(.-)@(.*)$")
+end
+function request()
+    local at = math.random(0, %(count)d - 1) * %(step)d
+    return before .. lines:sub(at + 1, at + %(length)d) .. after
+end
+"""
+
 # Each connection pauses after each answer.
 PAUSE = """
 function delay()
@@ -91,6 +109,19 @@ def refreshing(folder, authorization, tokens):
     return script
 
 
+def at_random(folder, path, form, file, count):
+    """The script that sends this form with the `Authorization` of `count` lines of a file, which are as far from each other as possible."""
+    with file.open() as all_lines:
+        line = len(next(all_lines))
+    step = file.stat().st_size // line // count * line
+    assert step, f"{file} has fewer lines than {count}"
+    script = pathlib.Path(folder, "at-random.lua")
+    values = {"path": path, "form": form, "file": file, "count": count, "length": line - 1, "step": step}
+    # Another order each time.
+    script.write_text(AT_RANDOM % (values | {"seed": random.getrandbits(31)}) + DONE)
+    return script
+
+
 def drive(address, script, seconds, connections, may_refuse=False):
     """Answers a second, and latencies in ms. Fails if a connection breaks, or if an answer is neither 2xx nor 3xx and refusals are not expected."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", script, f"http://{address}/"]
@@ -99,3 +130,10 @@ def drive(address, script, seconds, connections, may_refuse=False):
     figure = json.loads(done.stderr.strip().splitlines()[-1])
     assert figure["broken"] == 0 and (may_refuse or figure["refused"] == 0), f"{script}: {done.stderr}"
     return figure | {"rate": figure["answers"] * 1e6 / figure["microseconds"]}
+
+
+def measure(server, script, seconds, connections):
+    """The same, and microseconds of the server's CPU time per answer."""
+    before = server.cpu_seconds()
+    figure = drive(server.address, script, seconds, connections)
+    return figure | {"cpu": (server.cpu_seconds() - before) * 1e6 / figure["answers"]}

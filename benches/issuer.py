@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -39,6 +41,28 @@ class Issuer:
     def run(self, *command):
         done = subprocess.run([self.program, *command], cwd=self.folder, env=self.environment, check=True, capture_output=True, text=True)
         return done.stdout
+
+    @contextlib.contextmanager
+    def repeating(self, command, every):
+        """Runs the command that `command` makes of a number every so many seconds. Yields what the runs have printed."""
+        done, runs, begun = threading.Event(), [], time.monotonic()
+
+        def repeat():
+            while not done.wait(max(0, begun + (len(runs) + 1) * every - time.monotonic())):
+                runs.append(self.run(*command(len(runs))))
+
+        worker = threading.Thread(target=repeat)
+        worker.start()
+        try:
+            yield runs
+        finally:
+            done.set()
+            worker.join()
+
+    def client_reads(self):
+        """How often it has read a client from the database."""
+        text = urllib.request.urlopen(self.metrics).read().decode()
+        return int(re.search(r"^sealwright_client_reads_total (\d+)", text, re.M)[1])
 
     def cpu_seconds(self):
         return processes.cpu_seconds(self.process.pid)
@@ -81,7 +105,7 @@ class Issuer:
                     [name])
                 database.execute(
                     "INSERT INTO client_secrets (id, client_id, digest, created_at) SELECT ?, ?, ?, created_at FROM clients WHERE id = 'first'",
-                    [id, name, base64url(hashlib.sha256(secret.encode()).digest())])
+                    [id, name, secret_digest(secret)])
                 secrets[name] = secret
             database.execute("UPDATE epochs SET n = n + 1 WHERE kind = 'registry'")
         database.close()
@@ -93,15 +117,20 @@ def base64url(data):
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
+def secret_digest(secret):
+    """What the database has of a secret."""
+    return base64url(hashlib.sha256(secret.encode()).digest())
+
+
 def basic(client, secret):
     """The `Authorization` of a client."""
     return "Basic " + base64.b64encode(f"{client}:{secret}".encode()).decode()
 
 
-def client_secret(number):
-    """The id of a secret, and the secret: prefix, id, 256 random bits, CRC-32."""
+def client_secret(number, key=None):
+    """The id of a secret, and the secret: prefix, id, 256 random bits or these, CRC-32."""
     id = f"{number:016x}"
-    body = f"sw_{id}{base64url(os.urandom(32))}"
+    body = f"sw_{id}{base64url(key or os.urandom(32))}"
     return id, body + base64url(zlib.crc32(body.encode()).to_bytes(4, "big"))
 
 

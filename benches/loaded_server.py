@@ -1,9 +1,11 @@
 """A server with what the load on it needs, and the requests of that load."""
 
 import base64
+import contextlib
 import json
 import subprocess
 import tempfile
+import time
 import urllib.parse
 import urllib.request
 
@@ -52,13 +54,29 @@ class LoadedServer:
         self.issuer.process.terminate()
         self.issuer.process.wait()
 
+    def restart(self):
+        """Starts it once more, and measures when the first token is there. The address stays, as that of a deployed server does."""
+        self.stop()
+        self.settings = self.settings | {"SEALWRIGHT_LISTEN": self.address}
+        begun = time.perf_counter()
+        self.start()
+        while True:
+            with contextlib.suppress(OSError):
+                self.access_token()
+                break
+            assert self.issuer.process.poll() is None and time.perf_counter() - begun < PATIENCE, self.issuer.log.read_text()
+            time.sleep(0.002)
+        self.until_first_token = time.perf_counter() - begun
+        self.wait()
+        self.idle_mib = self.resident_mib()
+
     def furnish(self):
         run, allowed = self.issuer.run, []
         for algorithm in self.algorithms:
             run("resource", "create", resource(algorithm), "--scope", "orders:read", "--alg", algorithm)
             allowed += ["--allow", f"{resource(algorithm)}=orders:read"]
         grants = [flag for grant in ["client_credentials", "password", "refresh_token"] for flag in ["--grant", grant]]
-        introspects = ["--introspects", resource("RS256")]
+        introspects = ["--introspects", self.first_resource]
         created = json.loads(run("client", "create", CLIENT, *grants, *allowed, *introspects, "--json"))
         self.authorization = basic(CLIENT, created["secret"]["value"])
         for user in [*self.signing_in, REFRESHING]:
@@ -67,6 +85,11 @@ class LoadedServer:
         for algorithm in self.algorithms:
             self.issuer.wait_for_key(self.authorization, resource(algorithm), algorithm)
 
+    @property
+    def first_resource(self):
+        """The resource of the tokens whose algorithm does not matter."""
+        return resource(self.algorithms[0])
+
     def token(self, **fields):
         """The answer of the token endpoint."""
         request = urllib.request.Request(f"http://{self.address}/oauth/token", form(**fields).encode(), {"Authorization": self.authorization})
@@ -74,10 +97,14 @@ class LoadedServer:
             return json.load(answer)
 
     def access_token(self):
-        return self.token(grant_type="client_credentials", resource=resource("RS256"))["access_token"]
+        return self.token(grant_type="client_credentials", resource=self.first_resource)["access_token"]
 
     def sign_in(self):
-        return self.token(grant_type="password", username=REFRESHING, password=PASSWORD, resource=resource("RS256"))
+        return self.token(grant_type="password", username=REFRESHING, password=PASSWORD, resource=self.first_resource)
+
+    def refreshing(self):
+        """The script that uses refresh tokens."""
+        return driver.refreshing(self.folder, self.authorization, [self.sign_in()["refresh_token"] for _ in range(LOGINS)])
 
     def cpu_seconds(self):
         return self.issuer.cpu_seconds()
@@ -93,9 +120,6 @@ class LoadedServer:
         def in_turn(*requests):
             return lambda: driver.in_turn(self.folder, requests)
 
-        def refreshing():
-            return driver.refreshing(self.folder, self.authorization, [self.sign_in()["refresh_token"] for _ in range(LOGINS)])
-
         def introspecting():
             # One that is valid throughout.
             return driver.in_turn(self.folder, [post("/oauth/introspect", token=self.access_token())])
@@ -105,9 +129,9 @@ class LoadedServer:
             f"client credentials, {algorithm}": in_turn(post("/oauth/token", grant_type="client_credentials", resource=resource(algorithm)))
             for algorithm in self.algorithms
         }
-        signing_in = {"grant_type": "password", "password": PASSWORD, "resource": resource("RS256")}
+        signing_in = {"grant_type": "password", "password": PASSWORD, "resource": self.first_resource}
         rows["password"] = in_turn(*(post("/oauth/token", username=user, **signing_in) for user in self.signing_in))
-        rows["refresh token"] = refreshing
+        rows["refresh token"] = self.refreshing
         rows["introspection"] = introspecting
         rows["JWKS"] = in_turn(Request("GET", "/.well-known/jwks.json"))
         rows["metadata"] = in_turn(Request("GET", "/.well-known/oauth-authorization-server"))

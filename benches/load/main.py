@@ -20,7 +20,7 @@ import processes
 from aims import Aims
 from driver import Request
 from issuer import basic
-from loaded_server import CLIENT, PATIENCE, LoadedServer, form, resource
+from loaded_server import CLIENT, PATIENCE, LoadedServer, form
 from machine import measured_on
 from rounds import order_of_round
 from world import Postgres
@@ -43,22 +43,6 @@ class Server(LoadedServer):
         super().__init__(stack, name, program, settings)
         self.furnish()
         self.restart()
-
-    def restart(self):
-        """Starts it once more, and measures when the first token is there. The address stays, as that of a deployed server does."""
-        self.stop()
-        self.settings = self.settings | {"SEALWRIGHT_LISTEN": self.address}
-        begun = time.perf_counter()
-        self.start()
-        while True:
-            with contextlib.suppress(OSError):
-                self.token(grant_type="client_credentials", resource=resource("RS256"))
-                break
-            assert self.issuer.process.poll() is None and time.perf_counter() - begun < PATIENCE, self.issuer.log.read_text()
-            time.sleep(0.002)
-        self.until_first_token = time.perf_counter() - begun
-        self.wait()
-        self.idle_mib = self.resident_mib()
 
     def requests(self):
         """The rows, by their names: what makes the script, and on how many connections."""
@@ -106,14 +90,6 @@ class Peer:
         return {REFERENCE: (lambda: driver.in_turn(self.folder, [self.request]), CONNECTIONS)}
 
 
-def measure(server, script, connections, seconds):
-    """Rate, latencies, and microseconds of the server's CPU time per answer."""
-    script = script()
-    before = server.cpu_seconds()
-    figure = driver.drive(server.address, script, seconds, connections)
-    return figure | {"cpu": (server.cpu_seconds() - before) * 1e6 / figure["answers"]}
-
-
 def raw_costs(program, seconds):
     """Microseconds of CPU time per signature and hash, on all cores at once."""
     return json.loads(subprocess.run([program, str(seconds)], check=True, capture_output=True, text=True).stdout)
@@ -128,13 +104,13 @@ class Run:
                   if row == REFERENCE or server.name != WITHOUT_LISTS}
         # Connections, caches and code pages become warm.
         for server, script, connections in places.values():
-            measure(server, script, connections, 1)
+            driver.measure(server, script(), 1, connections)
         self.figures = {place: [] for place in places}
         for number in range(count):
             self.raw.append(raw_costs(raw, seconds / 4))
             for place in order_of_round(places, number):
                 server, script, connections = places[place]
-                self.figures[place].append(measure(server, script, connections, seconds))
+                self.figures[place].append(driver.measure(server, script(), seconds, connections))
 
     def median(self, place, key):
         return statistics.median(figure[key] for figure in self.figures[place])

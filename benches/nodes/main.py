@@ -9,14 +9,12 @@ import sys
 import time
 
 import driver
-import processes
 from aims import Aims
+from database import Database
 from loaded_server import LoadedServer
 from machine import measured_on
 from rounds import order_of_round
-from world import Postgres, free_port
-
-# needs: initdb=postgresql psql=postgresql-client
+from world import free_port
 
 COUNTS = [1, 2, 3]
 # Of each node, as its callers would be: with fewer, a node answers fewer requests each time that it wakes, and each costs more.
@@ -29,31 +27,6 @@ FLAT, SHARE = 1.15, 0.01
 class Node(LoadedServer):
     # As many that each has few logins: a sign-in reads those of its user, and waits for other sign-ins of the same one.
     signing_in = [f"user-{number}" for number in range(64)]
-
-
-class Database:
-    """A PostgreSQL whose commits wait for the disk, and what it has done."""
-
-    def __init__(self, stack):
-        self.postgres = Postgres(durable=True, shared_preload_libraries="pg_stat_statements")
-        stack.callback(self.postgres.remove)
-        self.postgres.sql("CREATE EXTENSION pg_stat_statements")
-
-    def counts(self):
-        """Statements, and bytes of WAL, since its start."""
-        query = "SELECT sum(calls), pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') FROM pg_stat_statements"
-        return map(float, self.postgres.sql(query).split("|"))
-
-    def measure(self, work):
-        """What `work` returns, and what the database did meanwhile: seconds, seconds of CPU time, statements, and bytes of WAL."""
-        statements, wal = self.counts()
-        # The session that counts ends, and is not measured.
-        time.sleep(0.2)
-        begun, cpu = time.perf_counter(), processes.cpu_seconds(self.postgres.leader())
-        result = work()
-        seconds, cpu = time.perf_counter() - begun, processes.cpu_seconds(self.postgres.leader()) - cpu
-        statements_after, wal_after = self.counts()
-        return result, {"seconds": seconds, "cpu": cpu, "statements": statements_after - statements, "wal": wal_after - wal}
 
 
 class Cluster:

@@ -51,7 +51,7 @@ function response(status, headers, body)
 end
 """
 
-# One of so many lines of the file, each time another one at random: the `Authorization` of each request. All lines have the same length.
+# The `Authorization` of each request is one of the lines of the file at random. All lines have the same length.
 AT_RANDOM = """
 local lines, before, after
 function init()
@@ -63,8 +63,8 @@ function init()
     before, after = wrk.format("POST", "%(path)s", headers, "%(form)s"):match("^(.-)@(.*)$")
 end
 function request()
-    local at = math.random(0, %(count)d - 1) * %(step)d
-    return before .. lines:sub(at + 1, at + %(length)d) .. after
+    local at = math.random(0, #lines / %(line)d - 1) * %(line)d
+    return before .. lines:sub(at + 1, at + %(line)d - 1) .. after
 end
 """
 
@@ -109,16 +109,13 @@ def refreshing(folder, authorization, tokens):
     return script
 
 
-def at_random(folder, path, form, file, count):
-    """The script that sends this form with the `Authorization` of `count` lines of a file, which are as far from each other as possible."""
+def at_random(folder, path, form, file):
+    """The script that sends this form, each time with another of the lines of a file as the `Authorization`."""
     with file.open() as all_lines:
         line = len(next(all_lines))
-    step = file.stat().st_size // line // count * line
-    assert step, f"{file} has fewer lines than {count}"
     script = pathlib.Path(folder, "at-random.lua")
-    values = {"path": path, "form": form, "file": file, "count": count, "length": line - 1, "step": step}
     # Another order each time.
-    script.write_text(AT_RANDOM % (values | {"seed": random.getrandbits(31)}) + DONE)
+    script.write_text(AT_RANDOM % {"path": path, "form": form, "file": file, "line": line, "seed": random.getrandbits(31)} + DONE)
     return script
 
 

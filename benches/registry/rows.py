@@ -28,10 +28,10 @@ def user_sub(number):
     return str(uuid.UUID(bytes=bits(f"user {number}", 16), version=4))
 
 
-def write_authorizations(file, count):
-    """Writes the `Authorization` of each client on a line of its own."""
+def write_authorizations(file, numbers):
+    """Writes the `Authorization` of each of these clients on a line of its own."""
     with file.open("w") as lines:
-        lines.writelines(basic(client_id(number), secret_of_client(number)[1]) + "\n" for number in range(count))
+        lines.writelines(basic(client_id(number), secret_of_client(number)[1]) + "\n" for number in numbers)
 
 
 def places(count, of_list, width):

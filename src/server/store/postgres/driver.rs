@@ -3,7 +3,7 @@
 //!
 //! sqlx's own driver takes only a URL, which can neither omit a startup parameter nor name several hosts.
 
-use std::borrow::Cow;
+use std::task::Poll;
 
 use futures_util::{
     FutureExt, StreamExt, TryStreamExt,
@@ -12,22 +12,26 @@ use futures_util::{
 };
 use log::LevelFilter;
 use sqlx::{
-    Arguments, Column, ColumnIndex, ConnectOptions, Connection, Database, Either, Error, FromRow, IntoArguments, PgConnection, Row,
-    SqlSafeStr, SqlStr, Statement, Value, ValueRef,
+    ConnectOptions, Connection, Database, Either, Error, PgConnection, SqlSafeStr, SqlStr,
     any::{AnyArguments, AnyConnectOptions, AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     postgres::{PgQueryResult, PgTypeInfo},
-    query::{Query, QueryAs, QueryScalar},
 };
 use sqlx_core::{any::AnyConnectionBackend, transaction::TransactionManager};
 use url::Url;
 
-use super::connect::{BEGIN_POOLED, Targets, require_writable};
+use super::{
+    connect::{BEGIN_POOLED, Targets, require_writable},
+    never::{Never, NoArguments},
+};
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: PgConnection,
     pooled: bool,
+    /// Whether the last thing that was asked of the server was answered without an error, since the last [`ping`](AnyConnectionBackend::ping). The rest of
+    /// the answer may not have been read: that is done before the next statement.
+    answered: bool,
 }
 
 type Step = Either<AnyQueryResult, AnyRow>;
@@ -38,12 +42,24 @@ impl Session {
         self.pooled && self.connection.get_transaction_depth() == 0
     }
 
+    /// Notes that an answer has come if it is one without an error. While it is awaited, none has come: the caller may be dropped.
+    async fn noting<T>(answered: &mut bool, asked: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        *answered = false;
+        let outcome = asked.await;
+        *answered = outcome.is_ok();
+        outcome
+    }
+
     /// Runs one statement in its own transaction.
     async fn run_alone(&mut self, query: SqlStr, arguments: Option<AnyArguments>) -> sqlx::Result<Vec<Step>> {
-        let mut transaction = self.connection.begin_with(BEGIN_POOLED).await?;
-        let steps = transaction.as_mut().fetch_many_unnamed(query, arguments).try_collect().await?;
-        transaction.commit().await?;
-        Ok(steps)
+        let Self { connection, answered, .. } = self;
+        let run = async {
+            let mut transaction = connection.begin_with(BEGIN_POOLED).await?;
+            let steps = transaction.as_mut().fetch_many_unnamed(query, arguments).try_collect().await?;
+            transaction.commit().await?;
+            Ok(steps)
+        };
+        Self::noting(answered, run).await
     }
 }
 
@@ -71,25 +87,32 @@ impl AnyConnectionBackend for Session {
         Connection::close_hard(self.connection).boxed()
     }
 
-    /// The pool calls it before it lends a connection and when one is returned.
+    /// The pool calls it before it lends a connection and when one is returned. One that is returned after an answer is not asked: the pool will ask it
+    /// before it lends it again (`test_before_acquire`). One that is returned in the middle of something is.
     fn ping(&mut self) -> BoxFuture<'_, sqlx::Result<()>> {
+        if std::mem::take(&mut self.answered) {
+            return std::future::ready(Ok(())).boxed();
+        }
         require_writable(&mut self.connection).boxed()
     }
 
     fn begin(&mut self, statement: Option<SqlStr>) -> BoxFuture<'_, sqlx::Result<()>> {
         let statement = if self.needs_transaction() { Some(BEGIN_POOLED.into_sql_str()) } else { statement };
+        self.answered = false;
         AnyConnectionBackend::begin(&mut self.connection, statement)
     }
 
     fn commit(&mut self) -> BoxFuture<'_, sqlx::Result<()>> {
-        self.connection.commit()
+        Self::noting(&mut self.answered, self.connection.commit()).boxed()
     }
 
     fn rollback(&mut self) -> BoxFuture<'_, sqlx::Result<()>> {
+        self.answered = false;
         self.connection.rollback()
     }
 
     fn start_rollback(&mut self) {
+        self.answered = false;
         self.connection.start_rollback();
     }
 
@@ -114,7 +137,14 @@ impl AnyConnectionBackend for Session {
             let steps = stream::once(self.run_alone(query, arguments));
             return steps.map_ok(|steps| stream::iter(steps).map(Ok)).try_flatten().boxed();
         }
-        AnyConnectionBackend::fetch_many(&mut self.connection, query, persistent && !self.pooled, arguments)
+        self.answered = false;
+        let Self { connection, pooled, answered } = self;
+        let answers = AnyConnectionBackend::fetch_many(connection, query, persistent && !*pooled, arguments);
+        let end = stream::poll_fn(|_| {
+            *answered = true;
+            Poll::Ready(None)
+        });
+        answers.chain(end).boxed()
     }
 
     fn fetch_optional(
@@ -127,10 +157,12 @@ impl AnyConnectionBackend for Session {
             let steps = self.run_alone(query, arguments);
             return async move { Ok(steps.await?.into_iter().find_map(Either::right)) }.boxed();
         }
-        AnyConnectionBackend::fetch_optional(&mut self.connection, query, persistent && !self.pooled, arguments)
+        let Self { connection, pooled, answered } = self;
+        Self::noting(answered, AnyConnectionBackend::fetch_optional(connection, query, persistent && !*pooled, arguments)).boxed()
     }
 
     fn prepare_with<'c, 'q: 'c>(&'c mut self, sql: SqlStr, parameters: &[AnyTypeInfo]) -> BoxFuture<'c, sqlx::Result<AnyStatement>> {
+        self.answered = false;
         AnyConnectionBackend::prepare_with(&mut self.connection, sql, parameters)
     }
 }
@@ -144,7 +176,7 @@ impl ConnectOptions for Targets {
 
     async fn connect(&self) -> sqlx::Result<Session> {
         let connected = self.connect().await?;
-        Ok(Session { connection: connected.connection, pooled: connected.pooled })
+        Ok(Session { connection: connected.connection, pooled: connected.pooled, answered: false })
     }
 
     fn log_statements(self, level: LevelFilter) -> Self {
@@ -166,15 +198,9 @@ impl TryFrom<&AnyConnectOptions> for Targets {
     }
 }
 
-/// The driver's type for sqlx. Its rows, values and statements are those of `Any`; the uninhabited types below only satisfy sqlx's traits.
+/// The driver's type for sqlx. Its rows, values and statements are those of `Any`; the uninhabited types of `never` only satisfy sqlx's traits.
 #[derive(Debug)]
 pub(crate) struct Postgres;
-
-#[derive(Debug, Clone)]
-pub(crate) enum Never {}
-
-#[derive(Debug, Default)]
-pub(crate) struct NoArguments;
 
 impl Database for Postgres {
     type Connection = Session;
@@ -247,129 +273,5 @@ impl TransactionManager for Postgres {
 
     fn get_transaction_depth(session: &Session) -> usize {
         AnyConnectionBackend::get_transaction_depth(session)
-    }
-}
-
-impl Row for Never {
-    type Database = Postgres;
-
-    fn columns(&self) -> &[Self] {
-        match *self {}
-    }
-
-    fn try_get_raw<I: ColumnIndex<Self>>(&self, _: I) -> sqlx::Result<Self> {
-        match *self {}
-    }
-}
-
-impl Column for Never {
-    type Database = Postgres;
-
-    fn ordinal(&self) -> usize {
-        match *self {}
-    }
-
-    fn name(&self) -> &str {
-        match *self {}
-    }
-
-    fn type_info(&self) -> &PgTypeInfo {
-        match *self {}
-    }
-}
-
-impl Value for Never {
-    type Database = Postgres;
-
-    fn as_ref(&self) -> Self {
-        match *self {}
-    }
-
-    fn type_info(&self) -> Cow<'_, PgTypeInfo> {
-        match *self {}
-    }
-
-    fn is_null(&self) -> bool {
-        match *self {}
-    }
-}
-
-impl ValueRef<'_> for Never {
-    type Database = Postgres;
-
-    fn to_owned(&self) -> Self {
-        match *self {}
-    }
-
-    fn type_info(&self) -> Cow<'_, PgTypeInfo> {
-        match *self {}
-    }
-
-    fn is_null(&self) -> bool {
-        match *self {}
-    }
-}
-
-impl Arguments for NoArguments {
-    type Database = Postgres;
-
-    fn reserve(&mut self, _: usize, _: usize) {}
-
-    fn add<'t, T: sqlx::Encode<'t, Postgres> + sqlx::Type<Postgres>>(&mut self, _: T) -> Result<(), sqlx::error::BoxDynError> {
-        Err("statements take arguments of sqlx's Any".into())
-    }
-
-    fn len(&self) -> usize {
-        0
-    }
-}
-
-impl Statement for Never {
-    type Database = Postgres;
-
-    fn into_sql(self) -> SqlStr {
-        match self {}
-    }
-
-    fn sql(&self) -> &SqlStr {
-        match *self {}
-    }
-
-    fn parameters(&self) -> Option<Either<&[PgTypeInfo], usize>> {
-        match *self {}
-    }
-
-    fn columns(&self) -> &[Self] {
-        match *self {}
-    }
-
-    fn query(&self) -> Query<'_, Postgres, NoArguments> {
-        match *self {}
-    }
-
-    fn query_with<A: IntoArguments<Postgres>>(&self, _: A) -> Query<'_, Postgres, A> {
-        match *self {}
-    }
-
-    fn query_as<O: for<'r> FromRow<'r, Self>>(&self) -> QueryAs<'_, Postgres, O, NoArguments> {
-        match *self {}
-    }
-
-    fn query_as_with<'s, O: for<'r> FromRow<'r, Self>, A: IntoArguments<Postgres>>(&'s self, _: A) -> QueryAs<'s, Postgres, O, A> {
-        match *self {}
-    }
-
-    fn query_scalar<O>(&self) -> QueryScalar<'_, Postgres, O, NoArguments>
-    where
-        (O,): for<'r> FromRow<'r, Self>,
-    {
-        match *self {}
-    }
-
-    fn query_scalar_with<'s, O, A: IntoArguments<Postgres>>(&'s self, _: A) -> QueryScalar<'s, Postgres, O, A>
-    where
-        (O,): for<'r> FromRow<'r, Self>,
-    {
-        match *self {}
     }
 }

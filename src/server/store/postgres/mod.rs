@@ -2,6 +2,7 @@
 
 mod connect;
 mod driver;
+mod never;
 mod tls;
 mod url;
 

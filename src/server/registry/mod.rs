@@ -247,15 +247,14 @@ impl Registry {
         if age > self.0.policy.stale_for { Err(Error::Stale(age)) } else { Ok(last) }
     }
 
-    /// Writes to the database when secrets were last used, in batches.
+    /// Writes to the database when secrets were last used, in batches. What is not written, even because the caller stopped waiting, is left for
+    /// the next run.
     pub(crate) async fn stamp_last_use(&self) {
-        const AT_ONCE: usize = 500;
-        let used = self.0.last_use.take();
-        for (index, batch) in used.chunks(AT_ONCE).enumerate() {
-            if let Err(error) = self.0.store.stamp_secrets_used(batch.to_vec()).await {
-                tracing::warn!(%error, "the last use of client secrets could not be recorded; the next run tries again");
-                return self.0.last_use.put_back(&used[index * AT_ONCE..]);
+        for batch in self.0.last_use.batches() {
+            if let Err(error) = self.0.store.stamp_secrets_used(batch.used().to_vec()).await {
+                return tracing::warn!(%error, "the last use of client secrets could not be recorded; the next run tries again");
             }
+            batch.was_written();
         }
     }
 }

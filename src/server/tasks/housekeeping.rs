@@ -65,7 +65,7 @@ impl Task for Housekeeping {
             self.purges.round(&self.store, cautious_now, steady).await;
             self.clock.sleep_until(Self::NAME, now + ROUND_EVERY).await;
             if timeout(TIME_LIMIT, self.registry.stamp_last_use()).await.is_err() {
-                tracing::warn!("the last use of client secrets could not be recorded in time");
+                tracing::warn!("the last use of client secrets could not be recorded in time; the next run goes on");
             }
         }
     }

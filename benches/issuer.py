@@ -1,6 +1,7 @@
 """A server on SQLite with many clients, for the benchmarks beside it."""
 
 import base64
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -51,18 +52,19 @@ class Issuer:
             while not done.wait(max(0, begun + (len(runs) + 1) * every - time.monotonic())):
                 runs.append(self.run(*command(len(runs))))
 
-        worker = threading.Thread(target=repeat)
-        worker.start()
-        try:
-            yield runs
-        finally:
-            done.set()
-            worker.join()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            repeated = pool.submit(repeat)
+            try:
+                yield runs
+            finally:
+                done.set()
+                # Fails if a run has.
+                repeated.result()
 
-    def client_reads(self):
-        """How often it has read a client from the database."""
+    def metric(self, name):
+        """The value of a metric without labels."""
         text = urllib.request.urlopen(self.metrics).read().decode()
-        return int(re.search(r"^sealwright_client_reads_total (\d+)", text, re.M)[1])
+        return float(re.search(rf"^sealwright_{name} (\S+)", text, re.M)[1])
 
     def cpu_seconds(self):
         return processes.cpu_seconds(self.process.pid)

@@ -1,6 +1,7 @@
-"""What the server does with three times as many requests as it can sign: see `run`, which prepares it."""
+"""What the server does with three times as many requests as it can sign, and while passwords wait: see `run`, which prepares it."""
 
 import argparse
+import concurrent.futures
 import contextlib
 import http.client
 import math
@@ -21,7 +22,7 @@ SURPLUS = 3
 # A caller's pause after each answer. Longer ones need more connections for the same rate.
 PAUSE_MS = 200
 # As in the default settings.
-QUEUE = 1024
+QUEUE, PASSWORD_QUEUE = 1024, 64
 
 
 class Watch(threading.Thread):
@@ -106,6 +107,41 @@ def measure(server, seconds):
     }
 
 
+def beside_passwords(server, seconds):
+    """Latencies (99 %) without load, and while one password is hashed and as many wait as may."""
+    headers = {"Authorization": server.authorization, "Content-Type": "application/x-www-form-urlencoded"}
+    body, waiting = form(grant_type="client_credentials", resource=resource("RS256")), []
+
+    def watch():
+        watches = {
+            "a token by client credentials": Watch(server.address, "POST", "/oauth/token", body, headers),
+            "the keys": Watch(server.address, "GET", "/.well-known/jwks.json"),
+            "readiness": Watch(server.address, "GET", "/health/ready"),
+        }
+        for one in watches.values():
+            one.start()
+        for _ in range(seconds * 4):
+            time.sleep(0.25)
+            waiting.append(server.issuer.metric("password_hashing_waiting"))
+        for one in watches.values():
+            one.end()
+        assert all(status == 200 for one in watches.values() for status, *_ in one.answers), "all are answered"
+        return {name: one.p99() for name, one in watches.items()}
+
+    alone, script = watch(), server.requests()["password"]()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        # The first ones may come all at once, before one of them is being hashed, and one is refused.
+        load = pool.submit(driver.drive, server.address, script, seconds + 2, PASSWORD_QUEUE + 1, may_refuse=True)
+        # The queue fills.
+        time.sleep(1)
+        waiting.clear()
+        beside = watch()
+        load.result()
+    # Those that have their answer are about to wait again.
+    assert statistics.median(waiting) > PASSWORD_QUEUE * 0.9, f"passwords that wait: {waiting}"
+    return {name: (alone[name], beside[name]) for name in alone}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=os.path.abspath)
@@ -119,11 +155,16 @@ def main():
         # The server and its callers must not take cores from each other.
         os.sched_setaffinity(0, cores[:half])
         bounds = {"SEALWRIGHT_CONNECTIONS": "16384", "SEALWRIGHT_CONNECTIONS_PER_SOURCE": "16384", "SEALWRIGHT_SIGNING_QUEUE": str(QUEUE)}
+        # Sign-ins that a round breaks off count as failed.
+        bounds |= {"SEALWRIGHT_FAILED_ATTEMPTS_PER_SOURCE": "10000", "SEALWRIGHT_FAILED_ATTEMPTS_BURST": "1000"}
         server = LoadedServer(stack, "overloaded", options.program, bounds)
         os.sched_setaffinity(0, cores[half:])
         # As on most servers: no key signs without the queue.
         server.algorithms = ["RS256"]
+        # One for each connection, so that their sign-ins do not end each other's logins.
+        server.signing_in = [f"user-{number}" for number in range(PASSWORD_QUEUE + 1)]
         server.furnish()
+        passwords = [beside_passwords(server, options.seconds) for _ in range(options.rounds)]
         rounds = [measure(server, options.seconds) for _ in range(options.rounds)]
     figure = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
     print(f"{measured_on(options.program)}, {half} of them for the server\n")
@@ -133,15 +174,22 @@ def main():
     print(f"| tokens a second, meanwhile | {figure['granted']:,.0f} |")
     print(f"| CPU time of a token, and of a refusal | {figure['token_cost']:,.0f} µs, {figure['refusal_cost']:,.0f} µs |")
     print(f"| a refusal (503, `Retry-After`), 99 % | {figure['refusal_p99']:.1f} ms |")
-    print(f"| the JWKS, 99 % | {figure['jwks_p99']:.1f} ms |")
+    print(f"| the keys, 99 % | {figure['jwks_p99']:.1f} ms |")
     print(f"| readiness, 99 % | {figure['ready_p99']:.1f} ms |")
     print(f"| memory | {figure['memory']:.0f} MiB |\n")
+    print(f"| 99 % | without load | while {PASSWORD_QUEUE} passwords wait |\n|---|---|---|")
+    beside = {name: [statistics.median(one[name][which] for one in passwords) for which in [0, 1]] for name in passwords[0]}
+    for name, (without, waiting) in beside.items():
+        print(f"| {name} | {without:.1f} ms | {waiting:.1f} ms |")
+    print()
     aims = Aims()
     aims.check("requests relative to the peak", figure["requested"] / figure["peak"], " times", least=2.8)
     aims.check("tokens relative to the peak", figure["kept"], "", least=0.9)
     aims.check("a refusal, 99 %", figure["refusal_p99"], " ms", most=5)
-    aims.check("the JWKS, 99 %", figure["jwks_p99"], " ms", most=5)
+    aims.check("the keys, 99 %", figure["jwks_p99"], " ms", most=5)
     aims.check("readiness, 99 %", figure["ready_p99"], " ms", most=5)
+    for name, (_, waiting) in beside.items():
+        aims.check(f"{name}, 99 %, while passwords wait", waiting, " ms", most=5)
     aims.check("memory, second half relative to the first", figure["growth"], "", most=1.05)
     print(f"{aims.missed} aims are missed")
     return aims.missed > 0

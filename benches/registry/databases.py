@@ -98,8 +98,9 @@ class Postgres:
 
     def plan(self, query):
         """How it runs a statement, whatever its parameters are."""
-        parameters = ", ".join(["NULL"] * len(set(re.findall(r"\$\d+", query))))
-        explain = [f"PREPARE measured AS {query}", f"EXPLAIN (COSTS OFF) EXECUTE measured ({parameters})"]
+        count = len(set(re.findall(r"\$\d+", query)))
+        parameters = f"({', '.join(['NULL'] * count)})" if count else ""
+        explain = [f"PREPARE measured AS {query}", f"EXPLAIN (COSTS OFF) EXECUTE measured {parameters}"]
         text = self.ask("SET plan_cache_mode = force_generic_plan", *explain)
         # A table of one page has nothing to gain from an index.
         scanned = [name for name in re.findall(r"Seq Scan on (\w+)", text) if int(self.ask(f"SELECT pg_relation_size('{name}')")) > PAGE]

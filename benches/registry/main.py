@@ -84,13 +84,13 @@ class Server(LoadedServer):
 
     def measure(self, row, seconds):
         """What `driver.measure` returns, how often it read a client per answer, and how many commands ran in a second."""
-        script, reads = self.script(row), self.issuer.client_reads()
+        script, reads = self.script(row), self.issuer.metric("client_reads_total")
         seconds = max(seconds, HOUSEKEEPING) if row == ALL else seconds
         begun = time.perf_counter()
         with self.beside(row) as runs:
             figure = driver.measure(self, script, seconds, CONNECTIONS)
             commands = len(runs) / (time.perf_counter() - begun)
-        return figure | {"reads": (self.issuer.client_reads() - reads) / figure["answers"], "commands": commands}
+        return figure | {"reads": (self.issuer.metric("client_reads_total") - reads) / figure["answers"], "commands": commands}
 
 
 class Run:

@@ -227,7 +227,7 @@ impl Meters {
         self.signing.register(registry, "signing", "a signature");
         self.hashing.register(registry, "password_hashing", "the hash of a password");
         let sampled = &self.sampled;
-        registry.register("signing_waiting", "Signatures waiting for a thread", sampled.signing_waiting.clone());
+        registry.register("signing_waiting", "Signatures waiting for their turn", sampled.signing_waiting.clone());
         registry.register("password_hashing_waiting", "Password hashes waiting for a thread", sampled.hashing_waiting.clone());
         registry.register("database_connections", "Connections to the database", sampled.database_connections.clone());
         registry.register("database_connections_idle", "Idle connections to the database", sampled.database_idle.clone());

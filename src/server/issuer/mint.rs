@@ -18,7 +18,7 @@ pub(super) enum Subject<'a> {
 }
 
 impl TokenIssuer {
-    /// Signs a token for `subject`, issued at `now`. When too many tokens wait for their signature, nothing is done for another one.
+    /// Signs a token for `subject`, issued at `now`. When too many tokens wait for their signature, it fails before it does anything for another one.
     pub(super) async fn mint(&self, client: &Client, subject: Subject<'_>, target: Target, now: Timestamp) -> Result<IssuedToken, Error> {
         self.keys.require_place(target.resource.algorithm, now)?;
         // The shorter lifetime applies: a resource's limit holds for every client, and a client's for every resource.

@@ -122,7 +122,7 @@ impl Policy {
         setting(
             "signing_threads",
             None,
-            "maximum number of threads that sign by RSA at the same time; by default one per core",
+            "maximum number of threads that sign by RSA at the same time; by default, and at most, one per core",
             "a number from 1 to 256",
         ),
         setting(

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
+use tokio::runtime::Handle;
 
 use super::{
     ClockFault, Error, Policy, SealingKeys,
@@ -86,7 +87,9 @@ impl KeyRing {
         meters: WorkMeters,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let signing = BoundedWork::new(policy.signing_threads, policy.signing_queue, meters);
+        // More at once would not be faster, and what arrives would wait for all of them.
+        let at_once = policy.signing_threads.min(Handle::current().metrics().num_workers());
+        let signing = BoundedWork::new(at_once, policy.signing_queue, meters);
         if let Some(speed) = policy.rehearsal() {
             tracing::warn!(speed, "signing keys are rotated faster, to rehearse it: this is not for production");
         }
@@ -135,7 +138,7 @@ impl KeyRing {
         self.0.view.store(Arc::new(View { keys: Arc::clone(&view.keys), jwks, read_at }));
     }
 
-    /// Signs `claims` with the key of `algorithm` that is active at `now`, when it is their turn if that takes long.
+    /// Signs `claims` with the key of `algorithm` that is active at `now`. If the signature takes long, it waits for its turn.
     #[tracing::instrument(level = "debug", skip_all, fields(queued_us))]
     pub(crate) async fn sign(&self, claims: TokenClaims, algorithm: Algorithm, now: Timestamp) -> Result<String, SignError> {
         let signer = self.signer(algorithm, now)?;
@@ -185,7 +188,7 @@ impl KeyRing {
         Ok(PublicationKey { key, ed25519: self.0.policy.ed25519_alg })
     }
 
-    /// The number of signatures that wait for a thread.
+    /// The number of signatures that wait for their turn.
     pub(crate) fn waiting(&self) -> usize {
         self.0.signing.waiting()
     }
@@ -254,7 +257,7 @@ impl PublicationKey {
         self.key.kid()
     }
 
-    /// Signs claims under this `typ`. Takes about a millisecond: do not call it on the runtime's threads.
+    /// Signs claims under this `typ`. Takes about a millisecond, and does not wait for its turn as tokens do: call it where it delays no request.
     pub(crate) fn sign(self, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
         self.key.sign(typ, claims, self.ed25519).map_err(|error| SignError::Failed(error.to_string()))
     }

@@ -90,7 +90,7 @@ impl SigningKey {
         }
     }
 
-    /// Whether a signature takes so long that other requests must go first: one by RSA takes a third of a millisecond with 2048 bits, and about six
+    /// Whether a signature takes so long that other requests must go first: one by RSA takes a quarter of a millisecond with 2048 bits, and about six
     /// times that with 4096; the others take tens of microseconds.
     pub(super) fn is_slow(&self) -> bool {
         match self {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     revocation::join_all,
-    support::{Backend, List, TestApp, TestDatabase, header_of, kids, on_sqlite, position},
+    support::{Backend, List, TestApp, header_of, kids, on_sqlite, position},
 };
 
 on_sqlite![

@@ -2,7 +2,7 @@
 
 mod connect;
 mod driver;
-mod never;
+mod session;
 mod tls;
 mod url;
 

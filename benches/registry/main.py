@@ -153,14 +153,15 @@ class Run:
             print(f"{kind}: {changes:.1f} changes a second, or {reads:.1f} reads")
 
     def print_statements(self):
-        """The statements of a token of one of all clients, and by which indexes both databases run them. Returns the tables that are read from their
-        beginning to their end."""
-        count, whole_tables = self.counts[-1], []
+        """The statements of a token of one of all clients, and by which indexes both databases run them. Returns how many of them read tables, and the
+        tables that are read from their beginning to their end."""
+        count, reads, whole_tables = self.counts[-1], 0, []
         indexes = " | ".join(f"indexes, {kind}" for kind in self.kinds)
         print(f"\n| statement, for one of {count:,} clients | per token | {indexes} |\n|---|---|---|---|")
         self.database.postgres.sql("SELECT pg_stat_statements_reset()")
         answers = self.servers[POSTGRES, count].measure(ALL, HOUSEKEEPING)["answers"]
         for calls, query in self.database.statements():
+            reads += calls / answers if re.match("SELECT|WITH", query) else 0
             if calls / answers < OFTEN:
                 continue
             # Others read no table.
@@ -169,9 +170,9 @@ class Run:
             whole_tables += [table for plan in plans for table in plan.whole_tables]
             indexes = " | ".join(", ".join(f"`{index}`" for index in plan.indexes) for plan in plans) or " | "
             print(f"| `{textwrap.shorten(query, 60, placeholder=' ...')}` | {calls / answers:.2f} | {indexes} |")
-        return whole_tables
+        return reads, whole_tables
 
-    def check_aims(self, whole_tables):
+    def check_aims(self, reads, whole_tables):
         """How many are missed."""
         aims, fewest, most = Aims(), self.counts[0], self.counts[-1]
         for kind in self.kinds:
@@ -181,8 +182,8 @@ class Run:
                     aims.check(f"{kind}, {row}: the cost with {count:,} clients relative to {fewest}", ratio, " times the CPU", most=FLAT)
             ratio = self.ratio((kind, CHANGED, most), (kind, READ, most))
             aims.check(f"{kind}: the cost beside changes relative to reads", ratio, " times the CPU", most=STILL)
-        for count in self.counts[1:]:
-            aims.check(f"one of {count:,} clients", self.median((POSTGRES, ALL, count), "statements"), " statements", most=ONE_STATEMENT)
+        # With what PostgreSQL does besides.
+        aims.check(f"one of {most:,} clients", reads, " statements that read tables", most=ONE_STATEMENT)
         aims.check(" ".join(["tables that a token reads from their beginning to their end", *whole_tables]), len(whole_tables), "", most=0)
         return aims.missed
 
@@ -201,9 +202,9 @@ def main():
         run = Run(servers, database, options.seconds, options.rounds)
         print(f"{measured_on(options.program)}\n")
         run.print_tables()
-        whole_tables = run.print_statements()
+        reads, whole_tables = run.print_statements()
         print()
-        missed = run.check_aims(whole_tables)
+        missed = run.check_aims(reads, whole_tables)
     print(f"{missed} aims are missed")
     return missed > 0
 

@@ -97,6 +97,7 @@ impl Clients<'_> {
             disabled_at: None,
             tokens_since: 0,
             secrets: vec![stored],
+            span: None,
         };
         or_nearest(self.store, self.store.insert_client(act, client.clone()).await).await?;
         Ok((client, secret))

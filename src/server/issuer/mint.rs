@@ -31,7 +31,7 @@ impl TokenIssuer {
             Subject::User { user, auth_time, .. } => (user.id.to_string(), Some(user.id), Some(auth_time.seconds())),
         };
         let status = match subject {
-            Subject::Client => self.revocations.of_client(&client.id, client.tokens_since, now).await.map_err(Fault::from)?,
+            Subject::Client => self.revocations.of_client(client, now).await.map_err(Fault::from)?,
             Subject::User { login, .. } => login.map(|index| self.revocations.claim(index)),
         };
         let custom = custom_claims(client, &target.resource, subject);

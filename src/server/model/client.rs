@@ -7,7 +7,7 @@ use crate::{
 };
 
 use super::{
-    ClaimName, CustomClaims, TokenLifetime,
+    ClaimName, CustomClaims, ReadSpan, TokenLifetime,
     change::{Facts, facts, texts},
     rfc3339,
 };
@@ -31,6 +31,8 @@ pub struct Client {
     /// Another number after each revocation of its tokens, and after each withdrawal of a right.
     pub(crate) tokens_since: i64,
     pub(crate) secrets: Vec<StoredSecret>,
+    /// The span for its next tokens, if it has one and the registry has read it in the same moment.
+    pub(crate) span: Option<ReadSpan>,
 }
 
 impl Client {

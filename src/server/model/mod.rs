@@ -34,7 +34,7 @@ pub(crate) use login::{Ending, Login, LoginFilter, LoginToken, Standing, TokensS
 pub use password::Password;
 pub use resource::{Resource, ResourceChange};
 pub(crate) use signing_key::{KeyState, SigningKeyRow};
-pub(crate) use status::{Revocation, StatusIndex, StatusListId, StatusSpan};
+pub(crate) use status::{ReadSpan, Revocation, StatusIndex, StatusListId, StatusSpan};
 pub use taken_back::TakenBack;
 pub(crate) use time_text::rfc3339;
 pub use token_lifetime::TokenLifetime;

@@ -83,6 +83,14 @@ impl StatusSpan {
     }
 }
 
+/// The span of a client for its next tokens, as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadSpan {
+    pub(crate) span: StatusSpan,
+    /// Before the read, by the steady clock.
+    pub(crate) read_at: Timestamp,
+}
+
 /// The positions that a change set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Revocation {

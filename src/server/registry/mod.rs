@@ -30,7 +30,7 @@ use crate::{
         keys::MacKey,
         limits::{self, Attempts, KnownSources, LookUpError, PasswordLimits},
         meters::{Guess, Meters},
-        model::{Client, Resource},
+        model::{Client, ReadSpan, Resource},
         passwords::{HashingPolicy, PasswordHasher},
         settings::{self, Setting, Values, duration, number, setting},
         store::{self, Store},
@@ -229,7 +229,9 @@ impl Registry {
         let version = self.fresh()?.versions.client(id);
         let read = async {
             self.0.meters.client_reads.inc();
-            self.0.store.find_client(id).await
+            let read_at = self.0.clock.steady();
+            let found = self.0.store.find_client_and_span(id).await?;
+            Ok(found.map(|(client, span)| Client { span: span.map(|span| ReadSpan { span, read_at }), ..client }))
         };
         self.0.clients.find(version, id, read).await.map_err(Error::Store)
     }

@@ -30,9 +30,9 @@ use view::View;
 
 use crate::{
     clock::{SharedClock, Timestamp},
-    protocol::{ClientId, Issuer, ServerMetadata, Status, StatusReference},
+    protocol::{Issuer, ServerMetadata, Status, StatusReference},
     server::{
-        model::{Login, StatusIndex, StatusListId, StatusSpan, TokensSince},
+        model::{Client, Login, StatusIndex, StatusListId, StatusSpan, TokensSince},
         settings::{self, Setting, Values, boolean, setting},
         store::{self, Store, within},
     },
@@ -147,11 +147,11 @@ impl Revocations {
     /// Records what a look at the database found, and reads the revocations that are new. If there are many, it reads a part of them, and the next
     /// looks go on; until the last is read, nothing is confirmed.
     pub(crate) async fn confirm(&self, look: Look) -> Result<(), store::Error> {
-        let Inner { store, spans, view, known, .. } = &*self.0;
+        let Inner { store, spans, view, known, clock, .. } = &*self.0;
         let mut known = known.lock().await;
         if known.may_differ(&look) {
             known.read_again();
-            spans.invalidate_all();
+            spans.forget(clock.steady());
         }
         let outcome = known.follow(store, &look).await;
         known.drop_expired(&look, &view.load().sets);
@@ -164,14 +164,14 @@ impl Revocations {
         self.0.clock.steady().since(self.0.view.load().read_at)
     }
 
-    /// The claim for a token that a client gets for itself. `tokens_since` is that of the client by whose rights the request was decided.
-    pub(crate) async fn of_client(&self, client: &ClientId, tokens_since: i64, now: Timestamp) -> Result<Option<Status>, Error> {
+    /// The claim for a token that a client gets for itself. `client` is as it was when the request was decided.
+    pub(crate) async fn of_client(&self, client: &Client, now: Timestamp) -> Result<Option<Status>, Error> {
         if !self.0.policy.lists {
             return Ok(None);
         }
         let Inner { spans, store, view, policy, clock, .. } = &*self.0;
         let view = view.load();
-        let walk = spans.find(store, (client, tokens_since), &view, policy.span, now, clock.steady()).await?;
+        let walk = spans.find(store, client, &view, policy.span, now, clock.steady()).await?;
         Ok(Some(self.claim(&walk.next(&view))))
     }
 

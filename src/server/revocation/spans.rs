@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwapOption;
 use moka::future::Cache;
 
 use super::{Error, view::View};
@@ -16,13 +17,18 @@ use crate::{
     entropy,
     protocol::ClientId,
     server::{
-        model::{StatusIndex, StatusSpan},
+        model::{Client, ReadSpan, StatusIndex, StatusSpan},
         store::Store,
     },
 };
 
-/// The cached spans, by client and its `tokens_since`: a client whose tokens were revoked has another number.
-pub(super) struct Spans(Cache<(ClientId, i64), Arc<Walk>>);
+/// The spans that are in use.
+pub(super) struct Spans {
+    /// By client and its `tokens_since`: a client whose tokens were revoked has another number.
+    walks: Cache<(ClientId, i64), Arc<Walk>>,
+    /// Those that were read until then, by the steady clock, are not used: they may be of a database that another one has replaced.
+    forgotten: ArcSwapOption<Timestamp>,
+}
 
 impl fmt::Debug for Spans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,9 +40,9 @@ impl fmt::Debug for Spans {
 pub(super) struct Walk {
     span: StatusSpan,
     order: Arc<Order>,
-    /// The epoch of revocations when the span was read.
+    /// The epoch of revocations when the span was read, or an earlier one.
     read_in: i64,
-    /// When it was read, by the steady clock.
+    /// Before it was read, by the steady clock.
     read_at: Timestamp,
 }
 
@@ -51,47 +57,58 @@ struct Order {
 impl Spans {
     /// For at most `cached` clients.
     pub(super) fn new(cached: u64) -> Self {
-        Self(Cache::builder().max_capacity(cached).build())
+        Self { walks: Cache::builder().max_capacity(cached).build(), forgotten: ArcSwapOption::empty() }
     }
 
-    /// Forgets all: another database may have taken the place of the one from which they were read.
-    pub(super) fn invalidate_all(&self) {
-        self.0.invalidate_all();
+    /// Forgets all: another database may have taken the place of the one from which they were read. `steady` is the time by the steady clock.
+    pub(super) fn forget(&self, steady: Timestamp) {
+        self.forgotten.store(Some(Arc::new(steady)));
     }
 
-    /// The span of a client, from the cache, the database, or made. [`Error::Gone`] if the client was disabled or deleted, or a right was
-    /// withdrawn from it, since it was read: with an earlier state of the client, no token gets a position that is not revoked. That is not
-    /// cached.
+    /// The span of a client: from the cache, as it was read with the client, from the database, or made. [`Error::Gone`] if the client was disabled
+    /// or deleted, or a right was withdrawn from it, since it was read: with an earlier state of the client, no token gets a position that is not
+    /// revoked. That is not cached.
     pub(super) async fn find(
         &self,
         store: &Store,
-        (client, tokens_since): (&ClientId, i64),
+        client: &Client,
         view: &View,
         width: u32,
         now: Timestamp,
         steady: Timestamp,
     ) -> Result<Arc<Walk>, Error> {
-        let key = (client.clone(), tokens_since);
-        let known = self.0.get(&key).await;
+        let (id, tokens_since) = (&client.id, client.tokens_since);
+        let key = (id.clone(), tokens_since);
+        let known = self.walks.get(&key).await;
         if let Some(walk) = &known {
-            if !walk.is_outdated(view, steady) {
+            if self.is_usable(walk, view, steady) {
                 return Ok(Arc::clone(walk));
             }
-            self.0.invalidate(&key).await;
+            self.walks.invalidate(&key).await;
         }
-        let read_in = view.epoch;
+        let walk = |ReadSpan { span, read_at }, read_in| Walk::new(span, known.as_deref(), read_in, read_at);
         let find = async {
-            let span = match store.find_status_span(client, tokens_since).await? {
+            // The epoch in which the client was read is not known, so its span is taken for one of the first.
+            let with_client = client.span.clone().map(|read| walk(read, i64::MIN)).filter(|walk| self.is_usable(walk, view, steady));
+            if let Some(walk) = with_client {
+                return Ok(Arc::new(walk));
+            }
+            let span = match store.find_status_span(id, tokens_since).await? {
                 Some(span) => Some(span),
-                None => store.create_status_span(client, tokens_since, width, now).await?,
+                None => store.create_status_span(id, tokens_since, width, now).await?,
             };
-            span.map(|span| Arc::new(Walk::new(span, known.as_deref(), read_in, steady))).ok_or(Error::Gone)
+            span.map(|span| Arc::new(walk(ReadSpan { span, read_at: steady }, view.epoch))).ok_or(Error::Gone)
         };
         // Concurrent callers share the outcome.
-        self.0.try_get_with(key, find).await.map_err(|error| match &*error {
+        self.walks.try_get_with(key, find).await.map_err(|error| match &*error {
             Error::Store(error) => Error::Store(error.clone()),
             Error::Gone => Error::Gone,
         })
+    }
+
+    fn is_usable(&self, walk: &Walk, view: &View, steady: Timestamp) -> bool {
+        let is_forgotten = self.forgotten.load().as_deref().is_some_and(|forgotten| walk.read_at <= *forgotten);
+        !is_forgotten && !walk.is_outdated(view, steady)
     }
 }
 
@@ -147,12 +164,16 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use std::{
-        collections::{BTreeSet, HashSet},
+        collections::{BTreeMap, BTreeSet, HashSet},
         time::Duration,
     };
 
     use super::*;
-    use crate::server::{model::StatusListId, revocation::resting::Positions};
+    use crate::server::{
+        model::{CustomClaims, StatusListId},
+        revocation::resting::Positions,
+        store::{self, Opening},
+    };
 
     const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
 
@@ -222,6 +243,67 @@ mod tests {
         assert_eq!(visited, (256..512).collect());
         let replaced = Walk::new(span(1024, 1024), Some(&again), 2, NOON);
         assert!((1024..2048).contains(&replaced.next(&view).index));
+    }
+
+    /// A client that was read at noon, with this span.
+    fn client(span: StatusSpan) -> Client {
+        Client {
+            id: "billing".parse().unwrap(),
+            auth_methods: BTreeSet::new(),
+            grants: BTreeSet::new(),
+            permissions: BTreeMap::new(),
+            introspects: BTreeSet::new(),
+            token_lifetime: None,
+            fixed_claims: CustomClaims::default(),
+            created_at: NOON,
+            disabled_at: None,
+            tokens_since: 0,
+            secrets: Vec::new(),
+            span: Some(ReadSpan { span, read_at: NOON }),
+        }
+    }
+
+    /// A database, in a folder of its own. Who looks there for the span of a client learns that the client is gone.
+    async fn without_clients() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
+        let store = Store::open(&store::Policy { url, connections: 1 }, Opening::CreateIfMissing).await.unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn a_span_that_was_read_with_its_client_is_used_unless_it_would_have_to_be_read_again() {
+        let (_folder, store) = without_clients().await;
+        let client = client(span(16, 16));
+        let find = async |view: View, forgotten: Option<Timestamp>, later: Duration| {
+            let spans = Spans::new(10);
+            forgotten.into_iter().for_each(|at| spans.forget(at));
+            spans.find(&store, &client, &view, 16, NOON, NOON + later).await.map(|walk| walk.next(&view).index)
+        };
+        let millisecond = Duration::from_millis(1);
+        let almost = StatusSpan::READ_EVERY - millisecond;
+        for forgotten in [None, Some(NOON - millisecond)] {
+            let index = find(view(16..19, 19..23), forgotten, almost).await.unwrap();
+            assert!((23..32).contains(&index), "{index}");
+        }
+        let unknown_list = View { sets: Arc::default(), ..view([], []) };
+        for (why, view, forgotten, later) in [
+            ("five minutes later", view([], []), None, StatusSpan::READ_EVERY),
+            ("half of it is taken", view(16..19, 19..24), None, Duration::ZERO),
+            ("its list is gone, or not known yet", unknown_list, None, Duration::ZERO),
+            ("another database may have taken the place of the one it was read from", view([], []), Some(NOON), Duration::ZERO),
+        ] {
+            assert!(matches!(find(view, forgotten, later).await, Err(Error::Gone)), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_span_that_is_in_use_is_used_after_another_database_may_have_taken_the_place() {
+        let (_folder, store) = without_clients().await;
+        let (client, view, spans) = (client(span(16, 16)), view([], []), Spans::new(10));
+        assert!(spans.find(&store, &client, &view, 16, NOON, NOON).await.is_ok());
+        spans.forget(NOON);
+        assert!(matches!(spans.find(&store, &client, &view, 16, NOON, NOON).await, Err(Error::Gone)));
     }
 
     #[test]

@@ -9,31 +9,34 @@ use super::{
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
     row::{self, lifetime_if_any, parsed, parsed_if_any, readable, text, time, time_if_any, words},
+    status_spans,
 };
 use crate::{
     protocol::ClientId,
-    server::model::{Client, ClientFilter, Facts, Listed, StoredSecret},
+    server::model::{Client, ClientFilter, Facts, Listed, StatusSpan, StoredSecret},
 };
 
-/// Selects all data of one client, or of several, in one statement. Columns that a branch does not have are NULL; the first branch
+/// Selects all data of one client with its span, or of several clients, in one statement. Columns that a branch does not have are NULL; the first branch
 /// determines the types.
 macro_rules! select {
-    ($with:literal, $client:literal, $others:literal, $end:literal) => {
+    ($with:literal, $client:literal, $others:literal, $spans:literal, $end:literal) => {
         concat!(
             $with,
             "SELECT 'client' AS part, id AS client_id, auth_methods, grants, token_lifetime, created_at, disabled_at, fixed_claims, tokens_since, \
              CAST(NULL AS TEXT) AS scope, CAST(NULL AS TEXT) AS audience, CAST(NULL AS TEXT) AS id, CAST(NULL AS TEXT) AS digest, \
-             CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at FROM clients ",
+             CAST(NULL AS BIGINT) AS expires_at, CAST(NULL AS BIGINT) AS last_used_at, \
+             CAST(NULL AS TEXT) AS list_id, CAST(NULL AS BIGINT) AS start, CAST(NULL AS BIGINT) AS width FROM clients ",
             $client,
-            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL \
-             FROM client_permissions ",
+            " UNION ALL SELECT 'scope', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, scope, audience, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL FROM client_permissions ",
             $others,
-            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL \
-             FROM client_introspects ",
+            " UNION ALL SELECT 'introspects', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, audience, NULL, NULL, NULL, NULL, \
+             NULL, NULL, NULL FROM client_introspects ",
             $others,
-            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, NULL, id, digest, expires_at, last_used_at \
-             FROM client_secrets ",
+            " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, NULL, id, digest, expires_at, last_used_at, \
+             NULL, NULL, NULL FROM client_secrets ",
             $others,
+            $spans,
             $end
         )
     };
@@ -45,6 +48,8 @@ const SELECT_ONE: &str = select!(
     "WITH chosen AS (SELECT COALESCE((SELECT id FROM clients WHERE id >= $1 ORDER BY id LIMIT 1), (SELECT MIN(id) FROM clients)) AS id) ",
     "WHERE id = (SELECT id FROM chosen)",
     "WHERE client_id = (SELECT id FROM chosen)",
+    " UNION ALL SELECT 'span', client_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, list_id, start, width \
+     FROM status_spans WHERE client_id = (SELECT id FROM chosen) AND ends_at IS NULL",
     ""
 );
 
@@ -61,14 +66,20 @@ const SELECT_PAGE: &str = select!(
      ORDER BY id LIMIT $2) ",
     "WHERE id IN (SELECT id FROM chosen)",
     "WHERE client_id IN (SELECT id FROM chosen)",
+    "",
     " ORDER BY client_id"
 );
 
 impl Store {
-    #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, Error> {
+        Ok(self.find_client_and_span(id).await?.map(|(client, _)| client))
+    }
+
+    /// A client, and the span for its next tokens, both as of one moment. Without a span if it has none, or if that is damaged.
+    #[tracing::instrument(level = "debug", skip_all)]
+    pub(crate) async fn find_client_and_span(&self, id: &ClientId) -> Result<Option<(Client, Option<StatusSpan>)>, Error> {
         let mut connection = self.pool.acquire().await?;
-        find(&mut connection, id).await
+        find_with_span(&mut connection, id).await
     }
 
     /// The page of clients after the name `after`, in the database's order.
@@ -96,13 +107,17 @@ impl Store {
 }
 
 pub(super) async fn find(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<Client>, Error> {
+    Ok(find_with_span(connection, id).await?.map(|(client, _)| client))
+}
+
+async fn find_with_span(connection: &mut AnyConnection, id: &ClientId) -> Result<Option<(Client, Option<StatusSpan>)>, Error> {
     let rows = sqlx::query(SELECT_ONE).bind(id.to_string()).fetch_all(connection).await?;
     let mut found = None;
     for (name, rows) in Rows::split(rows)? {
         // If the rows belong to another client, they are parsed all the same, and a damaged one among them does not matter.
-        let client = rows.read();
+        let (client, span) = (rows.read(), rows.read_span());
         if name == id.as_str() {
-            found = client?;
+            found = client?.map(|client| (client, span));
         }
     }
     Ok(found)
@@ -138,6 +153,7 @@ struct Rows {
     scopes: Vec<AnyRow>,
     introspects: Vec<AnyRow>,
     secrets: Vec<AnyRow>,
+    span: Option<AnyRow>,
 }
 
 impl Rows {
@@ -156,6 +172,7 @@ impl Rows {
                 "client" => rows.client = Some(row),
                 "scope" => rows.scopes.push(row),
                 "introspects" => rows.introspects.push(row),
+                "span" => rows.span = Some(row),
                 _ => rows.secrets.push(row),
             }
         }
@@ -176,8 +193,14 @@ impl Rows {
             disabled_at: time_if_any(row, "disabled_at")?,
             tokens_since: row.try_get("tokens_since")?,
             secrets: self.secrets.iter().map(read_secret).collect::<Result<_, Error>>()?,
+            span: None,
         };
         client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
         Ok(Some(client))
+    }
+
+    /// The span, unless its row is damaged: that is reported when it is read alone, for a token.
+    fn read_span(&self) -> Option<StatusSpan> {
+        self.span.as_ref().and_then(|row| status_spans::read(row).ok())
     }
 }

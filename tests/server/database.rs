@@ -21,6 +21,7 @@ on_both_databases![
     hd4_a_secret_may_come_from_a_file,
     hd8_the_same_statements_run_for_a_client_that_exists_and_for_one_that_does_not,
     op2_a_later_start_changes_nothing_and_reports_nothing,
+    a_token_of_a_client_that_is_not_in_memory_takes_one_statement,
 ];
 
 /// A server that refuses TLS, as an attacker in between could, and the bytes that it received.
@@ -168,42 +169,69 @@ async fn op2_a_later_start_changes_nothing_and_reports_nothing(backend: Backend)
     let database = TestDatabase::create(backend).await;
     Process::serve(&database).addr().await;
     let before = database.contents().await;
-    let mut serve = command_on(&database);
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--log", "info,sqlx=debug"]);
-    let mut server = Process::spawn(serve);
+    let mut server = logging_statements(&database);
     server.addr().await;
     let logged = server.stderr().join("\n");
     assert!(!logged.contains("already exists") && !logged.contains("CREATE TABLE"), "{logged}");
     assert_eq!(database.contents().await, before);
 }
 
+/// `serve`, which logs its statements.
+fn logging_statements(database: &TestDatabase) -> Process {
+    let mut serve = command_on(database);
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--log", "info,sqlx=debug"]);
+    Process::spawn(serve)
+}
+
+/// The statements so far that read clients or their spans. Other tables are read all the time, and old rows are deleted.
+fn reads_of_clients(server: &Process) -> Vec<String> {
+    let lines = server.stderr();
+    let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter_map(|event| event["db.statement"].as_str().or_else(|| event["summary"].as_str()).map(str::to_owned))
+        .filter(|sql| ["SELECT", "WITH"].iter().any(|verb| sql.trim_start().starts_with(verb)))
+        .filter(|sql| ["clients", "status_spans"].iter().any(|table| sql.contains(table)))
+        .collect()
+}
+
+async fn request_token(server: &mut Process, id: &str, secret: &str) -> Answer {
+    let url = format!("http://{}/oauth/token", server.addr().await);
+    let request = reqwest::Client::new().post(url).basic_auth(id, Some(secret));
+    Answer::to(request.header("content-type", "application/x-www-form-urlencoded").body("grant_type=client_credentials")).await
+}
+
 async fn hd8_the_same_statements_run_for_a_client_that_exists_and_for_one_that_does_not(backend: Backend) {
     let database = TestDatabase::create(backend).await;
-    let mut serve = command_on(&database);
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--log", "info,sqlx=debug"]);
-    let mut server = Process::spawn(serve);
-    let url = format!("http://{}/oauth/token", server.addr().await);
+    let mut server = logging_statements(&database);
+    server.addr().await;
     furnish(&database);
-    // Only the statements on the tables of clients; epochs are read in parallel.
-    let statements = |server: &Process| -> Vec<String> {
-        let lines = server.stderr();
-        let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events
-            .filter_map(|event| event["db.statement"].as_str().or_else(|| event["summary"].as_str()).map(str::to_owned))
-            .filter(|sql| sql.contains("client"))
-            .collect()
-    };
-    let http = reqwest::Client::new();
     let mut seen = Vec::new();
     for id in ["shop", "unknown"] {
-        let before = statements(&server).len();
-        let request = http.post(&url).basic_auth(id, Some("wrong")).header("content-type", "application/x-www-form-urlencoded");
-        Answer::to(request.body("grant_type=client_credentials")).await.refused(401, "invalid_client");
-        wait_until(|| statements(&server).len() > before).await;
-        seen.push(statements(&server).split_off(before));
+        let before = reads_of_clients(&server).len();
+        request_token(&mut server, id, "wrong").await.refused(401, "invalid_client");
+        wait_until(|| reads_of_clients(&server).len() > before).await;
+        seen.push(reads_of_clients(&server).split_off(before));
     }
     assert_eq!(seen[0].len(), 1, "{seen:?}");
     assert_eq!(seen[0], seen[1]);
+}
+
+async fn a_token_of_a_client_that_is_not_in_memory_takes_one_statement(backend: Backend) {
+    let database = TestDatabase::create(backend).await;
+    let mut earlier = Process::serve(&database);
+    earlier.addr().await;
+    let secret = furnish(&database);
+    // Its first token gives it a span of a status list.
+    request_token(&mut earlier, "shop", &secret).await.granted();
+    drop(earlier);
+
+    let mut server = logging_statements(&database);
+    request_token(&mut server, "shop", &secret).await.granted();
+    // Then it has written all lines of the log.
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let reads = reads_of_clients(&server);
+    assert_eq!(reads.len(), 1, "{reads:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,8 @@ on_both_databases![
     a_client_that_has_sixteen_spans_loses_the_oldest_when_it_gets_another,
     a_list_is_followed_by_another_when_all_places_that_are_tried_are_taken,
     a_token_whose_span_is_missing_is_revoked_nevertheless,
+    a_node_that_reads_a_client_takes_its_current_span_and_none_that_has_ended,
+    a_damaged_span_harms_only_the_tokens_that_its_client_gets_for_itself,
 ];
 
 on_sqlite![the_positions_of_as_many_clients_are_cached_as_clients_are];
@@ -238,4 +240,30 @@ async fn a_token_whose_span_is_missing_is_revoked_nevertheless(backend: Backend)
     app.publish().await;
     assert_eq!(List::get(&app, &uri).await.set, BTreeSet::from([place]));
     assert_eq!(app.database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM revocations").await, ["1"]);
+}
+
+async fn a_node_that_reads_a_client_takes_its_current_span_and_none_that_has_ended(backend: Backend) {
+    let app = TestApp::start(backend).await.with_orders();
+    let client = app.client("billing");
+    app.plain_token(&client).await.granted();
+    for spans in [1, 2] {
+        let node = app.second_node().await;
+        let (_, index) = position(&node.plain_token(&client).await.access_token());
+        let count = app.database.texts("SELECT CAST(COUNT(*) AS TEXT) FROM status_spans").await;
+        assert_eq!(count, [spans.to_string()]);
+        let current = app.database.texts("SELECT CAST(start AS TEXT) FROM status_spans WHERE ends_at IS NULL").await;
+        let [start] = &current[..] else { panic!("{current:?}") };
+        assert_eq!(index / 256 * 256, start.parse::<u64>().unwrap());
+        app.database.execute("UPDATE status_spans SET ends_at = created_at + 90000").await;
+    }
+}
+
+async fn a_damaged_span_harms_only_the_tokens_that_its_client_gets_for_itself(backend: Backend) {
+    let (app, shop) = TestApp::for_users(backend).await;
+    app.plain_token(&shop).await.granted();
+    app.database.execute("UPDATE status_spans SET width = -1").await;
+    let node = app.second_node().await;
+    node.plain_token(&shop).await.refused(500, "server_error");
+    node.sign_in(&shop).await.granted();
+    app.run(&["client", "show", "shop"]).succeeded();
 }

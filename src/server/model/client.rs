@@ -31,7 +31,8 @@ pub struct Client {
     /// Another number after each revocation of its tokens, and after each withdrawal of a right.
     pub(crate) tokens_since: i64,
     pub(crate) secrets: Vec<StoredSecret>,
-    /// The span for its next tokens, if it has one and the registry has read it in the same moment.
+    /// The span for its next tokens as of the same moment, if the registry read the client and found one. It may have been replaced since: unlike other
+    /// changes, that gives the client no new version, so the age of the span is checked when it is used.
     pub(crate) span: Option<ReadSpan>,
 }
 

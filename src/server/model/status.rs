@@ -87,7 +87,7 @@ impl StatusSpan {
 #[derive(Debug, Clone)]
 pub(crate) struct ReadSpan {
     pub(crate) span: StatusSpan,
-    /// Before the read, by the steady clock.
+    /// The time just before it was read, by the steady clock.
     pub(crate) read_at: Timestamp,
 }
 

@@ -69,7 +69,7 @@ impl Policy {
     }
 }
 
-/// The cached clients and resources, as of the last read of the epochs. Clones share them.
+/// The cached clients and resources, as of the last read of the epochs except for [`Client::span`]. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry(Arc<Inner>);
 

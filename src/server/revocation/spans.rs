@@ -26,8 +26,8 @@ use crate::{
 pub(super) struct Spans {
     /// By client and its `tokens_since`: a client whose tokens were revoked has another number.
     walks: Cache<(ClientId, i64), Arc<Walk>>,
-    /// Those that were read until then, by the steady clock, are not used: they may be of a database that another one has replaced.
-    forgotten: ArcSwapOption<Timestamp>,
+    /// Those that were read until this time, by the steady clock, are not used: they may be of a database that another one has replaced.
+    forgotten_until: ArcSwapOption<Timestamp>,
 }
 
 impl fmt::Debug for Spans {
@@ -40,9 +40,9 @@ impl fmt::Debug for Spans {
 pub(super) struct Walk {
     span: StatusSpan,
     order: Arc<Order>,
-    /// The epoch of revocations when the span was read, or an earlier one.
+    /// The epoch of revocations when the span was read, or a later one in which it was usable.
     read_in: i64,
-    /// Before it was read, by the steady clock.
+    /// The time just before it was read, by the steady clock.
     read_at: Timestamp,
 }
 
@@ -57,17 +57,17 @@ struct Order {
 impl Spans {
     /// For at most `cached` clients.
     pub(super) fn new(cached: u64) -> Self {
-        Self { walks: Cache::builder().max_capacity(cached).build(), forgotten: ArcSwapOption::empty() }
+        Self { walks: Cache::builder().max_capacity(cached).build(), forgotten_until: ArcSwapOption::empty() }
     }
 
     /// Forgets all: another database may have taken the place of the one from which they were read. `steady` is the time by the steady clock.
     pub(super) fn forget(&self, steady: Timestamp) {
-        self.forgotten.store(Some(Arc::new(steady)));
+        self.forgotten_until.store(Some(Arc::new(steady)));
     }
 
-    /// The span of a client: from the cache, as it was read with the client, from the database, or made. [`Error::Gone`] if the client was disabled
-    /// or deleted, or a right was withdrawn from it, since it was read: with an earlier state of the client, no token gets a position that is not
-    /// revoked. That is not cached.
+    /// The span of a client: from the cache, as it was read with the client, from the database, or made. If the client was disabled or deleted, or a
+    /// right was withdrawn from it, since it was read, no token gets a position that is not revoked: the span has ended as revoked, or if the database
+    /// is asked, [`Error::Gone`]. That is not cached.
     pub(super) async fn find(
         &self,
         store: &Store,
@@ -86,18 +86,19 @@ impl Spans {
             }
             self.walks.invalidate(&key).await;
         }
-        let walk = |ReadSpan { span, read_at }, read_in| Walk::new(span, known.as_deref(), read_in, read_at);
+        let begin = |ReadSpan { span, read_at }, read_in| Walk::new(span, known.as_deref(), read_in, read_at);
         let find = async {
-            // The epoch in which the client was read is not known, so its span is taken for one of the first.
-            let with_client = client.span.clone().map(|read| walk(read, i64::MIN)).filter(|walk| self.is_usable(walk, view, steady));
+            // The epoch in which the client was read is not known, so its span counts as read before all of them. If it is usable in this one, it is
+            // checked again in the next.
+            let with_client = client.span.clone().map(|read| begin(read, i64::MIN)).filter(|walk| self.is_usable(walk, view, steady));
             if let Some(walk) = with_client {
-                return Ok(Arc::new(walk));
+                return Ok(Arc::new(Walk { read_in: view.epoch, ..walk }));
             }
             let span = match store.find_status_span(id, tokens_since).await? {
                 Some(span) => Some(span),
                 None => store.create_status_span(id, tokens_since, width, now).await?,
             };
-            span.map(|span| Arc::new(walk(ReadSpan { span, read_at: steady }, view.epoch))).ok_or(Error::Gone)
+            span.map(|span| Arc::new(begin(ReadSpan { span, read_at: steady }, view.epoch))).ok_or(Error::Gone)
         };
         // Concurrent callers share the outcome.
         self.walks.try_get_with(key, find).await.map_err(|error| match &*error {
@@ -107,7 +108,7 @@ impl Spans {
     }
 
     fn is_usable(&self, walk: &Walk, view: &View, steady: Timestamp) -> bool {
-        let is_forgotten = self.forgotten.load().as_deref().is_some_and(|forgotten| walk.read_at <= *forgotten);
+        let is_forgotten = self.forgotten_until.load().as_deref().is_some_and(|until| walk.read_at <= *until);
         !is_forgotten && !walk.is_outdated(view, steady)
     }
 }
@@ -170,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::server::{
+        act::Act,
         model::{CustomClaims, StatusListId},
         revocation::resting::Positions,
         store::{self, Opening},
@@ -245,7 +247,7 @@ mod tests {
         assert!((1024..2048).contains(&replaced.next(&view).index));
     }
 
-    /// A client that was read at noon, with this span.
+    /// A client that was read at noon, with this span, and is not in the database.
     fn client(span: StatusSpan) -> Client {
         Client {
             id: "billing".parse().unwrap(),
@@ -263,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A database, in a folder of its own. Who looks there for the span of a client learns that the client is gone.
+    /// A database, in a folder of its own. A look there for the span of a client finds that the client is gone.
     async fn without_clients() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
@@ -304,6 +306,22 @@ mod tests {
         assert!(spans.find(&store, &client, &view, 16, NOON, NOON).await.is_ok());
         spans.forget(NOON);
         assert!(matches!(spans.find(&store, &client, &view, 16, NOON, NOON).await, Err(Error::Gone)));
+    }
+
+    #[tokio::test]
+    async fn a_walk_goes_on_after_an_outage_of_the_database() {
+        let (_folder, store) = without_clients().await;
+        let unread = Client { span: None, ..client(span(16, 16)) };
+        store.insert_client(&Act::new("test", None, NOON), unread).await.unwrap();
+        let (client, _) = store.find_client_and_span(&"billing".parse().unwrap()).await.unwrap().unwrap();
+        let span = store.create_status_span(&client.id, client.tokens_since, 256, NOON).await.unwrap().unwrap();
+        let (view, spans, mut visited) = (View { sets: Arc::default(), ..view([], []) }, Spans::new(10), BTreeSet::new());
+        for _ in 0..256 {
+            let walk = spans.find(&store, &client, &view, 256, NOON, NOON).await.unwrap();
+            visited.insert(walk.next(&view).index);
+            spans.forget(NOON);
+        }
+        assert_eq!(visited, span.positions().collect());
     }
 
     #[test]

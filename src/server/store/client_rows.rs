@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// A client, and the span for its next tokens, both as of one moment. Without a span if it has none, or if that is damaged.
-    #[tracing::instrument(level = "debug", skip_all)]
+    #[tracing::instrument(name = "find_client", level = "debug", skip_all)]
     pub(crate) async fn find_client_and_span(&self, id: &ClientId) -> Result<Option<(Client, Option<StatusSpan>)>, Error> {
         let mut connection = self.pool.acquire().await?;
         find_with_span(&mut connection, id).await

@@ -33,7 +33,9 @@ class Database:
         statements_after, wal_after = self.counts()
         return result, {"seconds": seconds, "cpu": cpu, "statements": statements_after - statements, "wal": wal_after - wal}
 
-    def statements(self):
-        """How often each statement was run, most often first."""
-        rows = self.postgres.sql("SELECT json_build_array(calls, query) FROM pg_stat_statements ORDER BY calls DESC")
+    def statements(self, name):
+        """How often each statement was run in the database of this name, most often first."""
+        rows = self.postgres.sql(
+            "SELECT json_build_array(calls, query) FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid"
+            f" WHERE d.datname = '{name}' ORDER BY calls DESC")
         return [json.loads(row) for row in rows.splitlines()]

@@ -153,14 +153,14 @@ class Run:
             print(f"{kind}: {changes:.1f} changes a second, or {reads:.1f} reads")
 
     def print_statements(self):
-        """The statements of a token of one of all clients, and by which indexes both databases run them. Returns how many of them read tables, and the
-        tables that are read from their beginning to their end."""
+        """The statements of a token of one of all clients, and by which indexes both databases run them. Returns how many of them only read,
+        and the tables that are read from their beginning to their end."""
         count, reads, whole_tables = self.counts[-1], 0, []
         indexes = " | ".join(f"indexes, {kind}" for kind in self.kinds)
         print(f"\n| statement, for one of {count:,} clients | per token | {indexes} |\n|---|---|---|---|")
         self.database.postgres.sql("SELECT pg_stat_statements_reset()")
         answers = self.servers[POSTGRES, count].measure(ALL, HOUSEKEEPING)["answers"]
-        for calls, query in self.database.statements():
+        for calls, query in self.database.statements(self.servers[POSTGRES, count].database.name):
             reads += calls / answers if re.match("SELECT|WITH", query) else 0
             if calls / answers < OFTEN:
                 continue
@@ -183,7 +183,7 @@ class Run:
             ratio = self.ratio((kind, CHANGED, most), (kind, READ, most))
             aims.check(f"{kind}: the cost beside changes relative to reads", ratio, " times the CPU", most=STILL)
         # With what PostgreSQL does besides.
-        aims.check(f"one of {most:,} clients", reads, " statements that read tables", most=ONE_STATEMENT)
+        aims.check(f"one of {most:,} clients", reads, " statements that only read", most=ONE_STATEMENT)
         aims.check(" ".join(["tables that a token reads from their beginning to their end", *whole_tables]), len(whole_tables), "", most=0)
         return aims.missed
 

@@ -2,6 +2,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     attach, guard, probe,
+    protocol::Audience,
     server::{self, commands, config, custody, telemetry},
     verifier,
 };
@@ -33,6 +34,11 @@ pub(super) enum Error {
     Password(String),
     #[error("standard input is not a terminal, so the password cannot be prompted for: use --password-stdin")]
     NoTerminal,
+    #[error(
+        "\"{0}\" is not a URI: name the resource by an absolute URI such as https://orders.example. If its tokens must have this audience, as clouds \
+         require, add --not-a-uri; nothing was changed"
+    )]
+    NotAUri(Audience),
     #[error("the passphrase {0}; nothing was changed")]
     Passphrase(&'static str),
     #[error(

@@ -29,6 +29,9 @@ pub(super) enum Command {
     Create {
         /// The audience of the resource: an absolute URI such as https://orders.example
         audience: Audience,
+        /// Accept an audience that is not a URI: clouds, Vault and Kubernetes want tokens for names of their own, such as sts.amazonaws.com
+        #[arg(long)]
+        not_a_uri: bool,
         /// A scope token that it owns, such as orders:read; repeatable
         #[arg(long = "scope", required = true, value_name = "SCOPE", value_parser = scope_token)]
         scopes: Vec<ScopeToken>,
@@ -116,7 +119,11 @@ impl Command {
         let (resources, act) = (operator.commands.resources(), &operator.act);
         let now = act.now;
         match self {
-            Self::Create { audience, scopes, token_lifetime, algorithm, fixed_claims, claims, output } => {
+            Self::Create { audience, not_a_uri, scopes, token_lifetime, algorithm, fixed_claims, claims, output } => {
+                // Rather the scheme is missing.
+                if !audience.is_uri() && !not_a_uri {
+                    return Err(Error::NotAUri(audience));
+                }
                 let new = NewResource {
                     audience,
                     scope: scopes.into_iter().collect(),

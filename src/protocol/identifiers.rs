@@ -100,8 +100,21 @@ pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// The name of a resource (a protected API) in the `aud` of its tokens and the `resource` parameter: an absolute URI
-/// without a fragment (RFC 8707 section 2), kept and compared byte by byte. At most 255 characters.
+/// The name of a resource (a protected API) in the `aud` of its tokens and the `resource` parameter, kept and compared byte by byte. At most 255
+/// characters.
+///
+/// It is an absolute URI without a fragment (RFC 8707 section 2), or another text without a colon (RFC 7519 section 2): clouds, Vault and
+/// Kubernetes accept only tokens for names of their own.
+///
+/// ```
+/// use sealwright::protocol::Audience;
+///
+/// let audience: Audience = "https://orders.example".parse().unwrap();
+/// assert!(audience.is_uri());
+/// let audience: Audience = "sts.amazonaws.com".parse().unwrap();
+/// assert!(!audience.is_uri());
+/// assert!("the orders".parse::<Audience>().is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Audience(String);
 
@@ -112,14 +125,24 @@ impl FromStr for Audience {
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "resource", rule };
-        if text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
+        if text.is_empty() || text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
             return Err(refuse("it must be a URI of at most 255 printable ASCII characters"));
         }
-        let url = Url::parse(text).map_err(|_| refuse("it must be an absolute URI such as https://orders.example"))?;
-        if url.fragment().is_some() {
+        if text.contains('#') {
             return Err(refuse("it must not have a fragment (RFC 8707 section 2)"));
         }
+        if text.contains(':') && Url::parse(text).is_err() {
+            return Err(refuse("with a colon, it must be an absolute URI such as https://orders.example (RFC 7519 section 2)"));
+        }
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl Audience {
+    /// Whether it is an absolute URI, as RFC 8707 wants.
+    #[must_use]
+    pub fn is_uri(&self) -> bool {
+        self.0.contains(':')
     }
 }
 
@@ -288,13 +311,17 @@ mod tests {
     }
 
     #[test]
-    fn an_audience_is_an_absolute_uri_without_fragment() {
-        for valid in ["https://orders.example", "https://orders.example/", "urn:example:orders", "https://orders.example/v1?x=y"] {
-            assert!(valid.parse::<Audience>().is_ok(), "{valid:?}");
+    fn wi3_an_audience_is_an_absolute_uri_without_fragment_or_another_name_without_a_colon() {
+        for uri in ["https://orders.example", "https://orders.example/", "urn:example:orders", "https://orders.example/v1?x=y", "api://x"] {
+            assert!(uri.parse::<Audience>().unwrap().is_uri(), "{uri:?}");
         }
-        for invalid in
-            ["", "orders", "/orders", "https://orders.example#x", "https://a b", "https://a\n.example", "https://\"", "https://é.example"]
-        {
+        let google = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/sealwright";
+        for name in ["sts.amazonaws.com", "vault", google, &"x".repeat(255)] {
+            assert!(!name.parse::<Audience>().unwrap().is_uri(), "{name:?}");
+        }
+        let texts =
+            ["", "https://orders.example#x", "orders#x", "https://a b", "a b", "https://a\n.example", "https://\"", "https://é.example"];
+        for invalid in texts.into_iter().chain(["1:x", ":", "https:///", "https://", &"x".repeat(256)]) {
             assert!(invalid.parse::<Audience>().is_err(), "{invalid:?}");
         }
     }

@@ -8,8 +8,9 @@ use super::{AuthMethod, GrantType, Issuer};
 ///
 /// No response type is supported, and the authorization endpoint refuses every request. Both stand here because clients refuse metadata without
 /// them: all official MCP clients want the endpoint, and the one in TypeScript the response types too. They are `none`, because section 3.2 forbids
-/// empty arrays. No PKCE method is named, because there is no authorization code to protect. `subject_types_supported` comes from OpenID Connect:
-/// Spring Security reads the document at its OpenID path first, and fails without it.
+/// empty arrays. No PKCE method is named, because there is no authorization code to protect. The two members of OpenID Connect are there for
+/// libraries that read the document at its OpenID path: Spring Security fails without `subject_types_supported`, clouds without
+/// `id_token_signing_alg_values_supported`, and go-oidc accepts only tokens of the algorithms in the latter, or of RS256 alone. No ID token is issued.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerMetadata {
     issuer: Issuer,
@@ -24,6 +25,7 @@ pub struct ServerMetadata {
     revocation_endpoint_auth_methods_supported: &'static [AuthMethod],
     introspection_endpoint_auth_methods_supported: &'static [AuthMethod],
     subject_types_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status_list_aggregation_endpoint: Option<String>,
 }
@@ -61,9 +63,9 @@ impl ServerMetadata {
         format!("{origin}{}{path}", Self::ROUTE)
     }
 
-    /// The metadata of the server at `issuer` that offers `grant_types`.
+    /// The metadata of the server at `issuer` that offers `grant_types` and signs its tokens by these algorithms, by their published names.
     #[must_use]
-    pub fn new(issuer: Issuer, grant_types: Vec<GrantType>) -> Self {
+    pub fn new(issuer: Issuer, grant_types: Vec<GrantType>, algorithms: Vec<&'static str>) -> Self {
         Self {
             authorization_endpoint: issuer.endpoint(Self::AUTHORIZATION_ROUTE),
             token_endpoint: issuer.endpoint(Self::TOKEN_ROUTE),
@@ -77,6 +79,7 @@ impl ServerMetadata {
             revocation_endpoint_auth_methods_supported: AuthMethod::ALL,
             introspection_endpoint_auth_methods_supported: AuthMethod::ALL,
             subject_types_supported: ["public"],
+            id_token_signing_alg_values_supported: algorithms,
             status_list_aggregation_endpoint: None,
         }
     }

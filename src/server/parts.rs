@@ -12,7 +12,7 @@ use super::{
     error::StartError,
     http::{ApiDocs, App},
     issuer::{DatabaseTurns, TokenIssuer},
-    keys::{ClockCheck, JwksFetchers, KeyRing, MacKey, SealingKeys, refuse_beside_later_servers},
+    keys::{ALGORITHMS, ClockCheck, JwksFetchers, KeyRing, MacKey, SealingKeys, refuse_beside_later_servers},
     logins::Logins,
     meters::Meters,
     registry::Registry,
@@ -99,7 +99,8 @@ impl Parts {
         let (policy, cached) = (config.revocation, config.registry.cached_clients);
         let revocations = Revocations::open(policy, cached, store.clone(), &clock, &issuer, look, seen).await?;
         let publisher = Publisher::new(revocations.clone(), keys.clone(), Arc::clone(&clock), Arc::clone(&meters));
-        let mut metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect());
+        let algorithms = ALGORITHMS.map(|algorithm| algorithm.published_as(config.keys.ed25519_alg)).to_vec();
+        let mut metadata = ServerMetadata::new(issuer.clone(), config.tokens.served().collect(), algorithms);
         if revocations.are_published() {
             metadata = metadata.with_status_lists();
         }

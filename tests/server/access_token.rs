@@ -210,6 +210,8 @@ async fn ky4_ed25519_has_the_name_that_the_setting_chooses_and_both_names_are_ve
             algorithms
         };
         assert_eq!(header["alg"], name);
+        let advertised = &app.get("/.well-known/openid-configuration").await.json()["id_token_signing_alg_values_supported"];
+        assert_eq!(*advertised, serde_json::json!(["RS256", "PS256", "ES256", name]));
         assert_eq!(published(&jwks)[0], (name.to_owned(), header["kid"].clone()));
         assert_eq!(published(&jwks)[1].0, "RS256");
         both_verify(&app, &token, &jwks);

@@ -149,6 +149,7 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     let known = [
         "authorization_endpoint",
         "grant_types_supported",
+        "id_token_signing_alg_values_supported",
         "introspection_endpoint",
         "introspection_endpoint_auth_methods_supported",
         "issuer",
@@ -173,6 +174,8 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
         Answer::to(app.request(Method::POST, unadvertised)).await.refused(404, "invalid_request");
     }
 
+    // Each signs (`access_token::ky4_...`).
+    assert_eq!(metadata["id_token_signing_alg_values_supported"], serde_json::json!(["RS256", "PS256", "ES256", "Ed25519"]));
     let words = |name: &str| metadata[name].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>();
     let grants = words("grant_types_supported");
     assert_eq!(grants, ["client_credentials", "password", "refresh_token"]);

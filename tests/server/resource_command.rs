@@ -8,6 +8,7 @@ on_both_databases![
     a_resource_is_created_listed_shown_updated_and_deleted,
     what_is_in_use_is_not_deleted_and_its_users_are_named,
     invalid_input_is_refused_before_anything_is_written,
+    wi3_an_audience_that_is_not_a_uri_is_registered_on_demand_and_gets_tokens,
 ];
 
 const ORDERS: &str = "https://orders.example";
@@ -73,7 +74,7 @@ async fn what_is_in_use_is_not_deleted_and_its_users_are_named(backend: Backend)
 async fn invalid_input_is_refused_before_anything_is_written(backend: Backend) {
     let app = TestApp::start(backend).await;
     for (audience, scope, lifetime) in [
-        ("orders", "a", "5m"),
+        ("the orders", "a", "5m"),
         ("https://orders.example#x", "a", "5m"),
         (ORDERS, "a b", "5m"),
         (ORDERS, "a,b", "5m"),
@@ -92,4 +93,23 @@ async fn invalid_input_is_refused_before_anything_is_written(backend: Backend) {
     let create: Vec<&str> = ["resource", "create", ORDERS].into_iter().chain(many.iter().map(String::as_str)).collect();
     app.run(&create).failed_saying(&["at most 100 scopes"]);
     assert_eq!(app.run_json(&["resource", "list"]), json!([]));
+}
+
+async fn wi3_an_audience_that_is_not_a_uri_is_registered_on_demand_and_gets_tokens(backend: Backend) {
+    const AWS: &str = "sts.amazonaws.com";
+    let app = TestApp::start(backend).await.with_orders();
+    let refused = app.run(&["resource", "create", AWS, "--scope", "assume"]);
+    refused.failed_saying(&["\"sts.amazonaws.com\" is not a URI", "--not-a-uri", "nothing was changed"]);
+    assert_eq!(app.run_json(&["resource", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(app.run_json(&["resource", "create", AWS, "--not-a-uri", "--scope", "assume"])["audience"], AWS);
+
+    let allow = ["--grant", "client_credentials", "--allow", "sts.amazonaws.com=assume", "--allow", "https://orders.example=orders:read"];
+    let client = app.client_with("billing", &allow);
+    for named in ["resource=sts.amazonaws.com", "audience=sts.amazonaws.com", "scope=assume"] {
+        let answer = app.token(&client, &format!("grant_type=client_credentials&{named}")).await;
+        assert_eq!((&answer.claims()["aud"], &answer.claims()["sub"]), (&json!(AWS), &json!("billing")), "{named}");
+    }
+    app.token(&client, "grant_type=client_credentials&resource=sts.amazonaws").await.refused(400, "invalid_target");
+    app.run(&["client", "create", "stock", "--grant", "client_credentials", "--allow", "sts.amazonaws=assume"])
+        .failed_saying(&["there is no resource sts.amazonaws", AWS]);
 }

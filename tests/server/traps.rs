@@ -137,7 +137,7 @@ async fn op16_a_resource_with_an_extra_slash() {
         ("resource=https://stock.example", "the client is not allowed at the resource \"https://stock.example\""),
         (
             "resource=orders.example",
-            "the resource \"orders.example\" is malformed: it must be an absolute URI such as https://orders.example",
+            "the resource \"orders.example\" lacks its scheme; the client is allowed at \"https://orders.example\"",
         ),
         (
             "resource=%20https://orders.example",

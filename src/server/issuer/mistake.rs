@@ -92,6 +92,9 @@ pub(super) fn other_resource<'a>(asked: &Audience, mut allowed: impl Iterator<It
         let what = if text.len() > same.as_str().len() { "has an extra slash" } else { "lacks a slash" };
         return format!("the resource {shown} {what} at its end; the client is allowed at {}", quoted(same.as_str()));
     }
+    if let Some(same) = allowed.clone().find(|audience| audience.as_str().split_once("://").is_some_and(|(_, rest)| rest == text)) {
+        return format!("the resource {shown} lacks its scheme; the client is allowed at {}", quoted(same.as_str()));
+    }
     if let Some(same) = allowed.find(|audience| audience.as_str().eq_ignore_ascii_case(text)) {
         return format!("the resource {shown} differs in case; the client is allowed at {}", quoted(same.as_str()));
     }

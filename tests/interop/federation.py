@@ -1,0 +1,119 @@
+"""WI3: Kubernetes' own authenticator, HashiCorp's cap (as in Vault) and go-oidc sign in the clients of the server by their tokens, unmodified.
+
+usage: federation.py PROGRAM WORK_FOLDER
+
+Each reads the metadata and the keys over TLS, accepts the tokens for its audience, which is not a URI, and refuses others. Tokens are signed with RS256,
+and with ES256.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from algorithms import KEY_SECONDS, Server, header, tampered
+from languages import SCOPE, Failure, token_of_server
+
+HARNESS = Path(__file__).parent / "harness/federation"
+STRANGERS = ["kubernetes", "go-oidc", "cap"]
+# What each calls the client billing.
+BILLING = {"kubernetes": "sealwright:billing", "go-oidc": "billing", "cap": "billing"}
+AUDIENCES = {"kubernetes": "RS256", "sts.amazonaws.com": "ES256"}
+CLIENTS = ["billing", "stock"]
+
+
+def run(folder, *command):
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise Failure(f"{' '.join(map(str, command))}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def build(work):
+    """Builds the program that asks the strangers."""
+    folder = work / "strangers"
+    shutil.copytree(HARNESS, folder)
+    run(folder, "go", "build", "-o", "harness", ".")
+    return folder / "harness"
+
+
+def certificate(work):
+    run(work, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", "tls.key", "-out", "tls.pem")
+    (work / "tls.key").chmod(0o600)
+    return work / "tls.key", work / "tls.pem"
+
+
+@contextlib.contextmanager
+def serving(program, folder, key, chain):
+    """A server with its clients, which may both have tokens for each audience."""
+    folder.mkdir()
+    server = Server(program, folder)
+    with server.running("--tls-key", key, "--tls-cert", chain) as issuer:
+        for audience, algorithm in AUDIENCES.items():
+            server.run("resource", "create", audience, "--not-a-uri", "--scope", SCOPE, "--alg", algorithm)
+        allowed = [flag for audience in AUDIENCES for flag in ["--allow", f"{audience}={SCOPE}"]]
+        create = ["client", "create", "--grant", "client_credentials", *allowed, "--json"]
+        yield issuer, {client: json.loads(server.run(*create, client)) for client in CLIENTS}
+
+
+def token(issuer, client, audience):
+    """A token, once it is signed with the algorithm of its resource."""
+    until = time.monotonic() + KEY_SECONDS
+    while True:
+        token = token_of_server(issuer, client, resource=audience)
+        if header(token)["alg"] == AUDIENCES[audience]:
+            return token
+        if time.monotonic() > until:
+            raise Failure(f"no token for {audience} is signed with {AUDIENCES[audience]}: {header(token)}")
+        time.sleep(0.5)
+
+
+def faults(issuer, clients, others, harness, chain, audience):
+    """`others` are another issuer, and its client of the same id."""
+    other = next(each for each in AUDIENCES if each != audience)
+    own = token(issuer, clients["billing"], audience)
+    cases = [
+        ("a token of billing", own, BILLING),
+        ("a token of stock", token(issuer, clients["stock"], audience), {name: BILLING[name].replace("billing", "stock") for name in STRANGERS}),
+        ("a token for another audience", token(issuer, clients["billing"], other), None),
+        ("a changed signature", tampered(own)[0], None),
+        ("another subject", tampered(own)[1], None),
+        ("a token of another issuer", token(*others, audience), None),
+    ]
+    asked = "".join(json.dumps(token) + "\n" for _, token, _ in cases)
+    done = subprocess.run([harness, issuer, audience, chain], input=asked, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise Failure(f"the strangers: {done.stderr[-2000:]}")
+    for (what, _, subjects), line in zip(cases, done.stdout.splitlines(), strict=True):
+        verdicts = json.loads(line)
+        for name in STRANGERS:
+            subject = verdicts[name].get("subject")
+            if subject != (subjects and subjects[name]):
+                yield f"{audience}, {name}: {what}: {verdicts[name]}"
+
+
+def main():
+    program, work = sys.argv[1], Path(sys.argv[2])
+    work.mkdir()
+    harness = build(work)
+    key, chain = certificate(work)
+    # Python trusts the server's certificate, too.
+    os.environ["SSL_CERT_FILE"] = str(chain)
+    found = []
+    with serving(program, work / "issuer", key, chain) as (issuer, clients), serving(program, work / "other", key, chain) as (other, theirs):
+        for audience in AUDIENCES:
+            found += faults(issuer, clients, (other, theirs["billing"]), harness, chain, audience)
+            print(f"federation: {', '.join(STRANGERS)}: {audience}, {AUDIENCES[audience]}", flush=True)
+    if found:
+        raise Failure("\n".join(found))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"federation.py: {failure}")

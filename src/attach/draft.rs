@@ -176,7 +176,7 @@ mod tests {
             assert!(!refused.to_string().contains("hunter2"), "{refused}");
         }
         assert!(matches!(refused("0.0.0.0:9101=https://a.example"), RouteError::Listener { .. }));
-        assert!(matches!(refused("https://a.example resource=orders"), RouteError::Value(_)));
+        assert!(matches!(refused("https://a.example resource=orders#1"), RouteError::Value(_)));
         assert!(matches!(refused("https://a.example scope=\"a\""), RouteError::Value(_)));
         assert_eq!(refused("https://a.example resource=urn:a resource=urn:b"), RouteError::Twice("resource"));
         assert_eq!(refused("https://a.example client=a client=b"), RouteError::Twice("client"));

@@ -100,7 +100,8 @@ async fn gd4_an_authorization_of_the_app_is_refused_or_replaced_and_never_mixed(
         assert!(api.only().token().starts_with("eyJ"));
     }
     // What a proxy would read is not for the API.
-    world.get(&refuses.url).header(header::PROXY_AUTHORIZATION, "Basic YTpi").send().await.unwrap();
+    let answer = world.get(&refuses.url).header(header::PROXY_AUTHORIZATION, "Basic YTpi").send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     assert_eq!(api.only().header("proxy-authorization"), None);
     // The token cannot be removed on the way.
     let (status, _) = problem(world.get(&refuses.url).header(header::CONNECTION, "authorization")).await;

@@ -109,7 +109,7 @@ impl Config {
             "the file of the user's password; by default, the password is in the variable SEALWRIGHT_USER_PASSWORD",
             "a path",
         ),
-        setting("resource", None, "the resource, if there is one origin; by default, the issuer chooses it by the scopes", "a URI"),
+        setting("resource", None, "the resource, if there is one origin; by default, the issuer chooses it by the scopes", "the audience of an API"),
         setting("scope", None, "the scopes of routes that name none; by default, all that the client may have", "scope tokens").list(),
         setting(
             "authorization",

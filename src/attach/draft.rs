@@ -4,10 +4,10 @@
 //! to     = route *( SP route )
 //! route  = [ place "=" ] origin *( SP option )
 //! place  = path / listener
-//! option = "resource=" URI / "scope=" scope-token / "client=" client-id / "secret-file=" file
+//! option = "resource=" audience / "scope=" scope-token / "client=" client-id / "secret-file=" file
 //! ```
 //!
-//! No part contains a space: neither a URI nor a scope token may (RFC 6749 section 3.3).
+//! No part contains a space: neither an audience nor a scope token may (RFC 6749 section 3.3).
 
 use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 

@@ -69,7 +69,7 @@ pub(super) enum RouteError {
     #[error("{0} is `listen` as well, which the other routes use: give one of the two another place")]
     ListenTaken(Place),
     #[error(
-        "{0} needs a resource of its own, because there are several origins: without one, each could use the token that it receives at the other; add resource=URI after it (the setting resource is for one origin)"
+        "{0} needs a resource of its own, because there are several origins: without one, each could use the token that it receives at the other; add resource=AUDIENCE after it (the setting resource is for one origin)"
     )]
     NoResource(Origin),
     #[error(

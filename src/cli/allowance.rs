@@ -11,7 +11,7 @@ pub(super) struct Allowance {
     scope: Scope,
 }
 
-/// Parses `RESOURCE=SCOPE,SCOPE`. A URI may contain an equals sign and scope tokens may not, so the last one separates the two.
+/// Parses `RESOURCE=SCOPE,SCOPE`. An audience may contain an equals sign and scope tokens may not, so the last one separates the two.
 pub(super) fn allowance(text: &str) -> Result<Allowance, String> {
     let (audience, scopes) = text.rsplit_once('=').ok_or("the form is RESOURCE=SCOPE,SCOPE")?;
     let audience = audience.parse().map_err(|malformed: Malformed| malformed.to_string())?;

@@ -35,8 +35,8 @@ pub(super) enum Error {
     #[error("standard input is not a terminal, so the password cannot be prompted for: use --password-stdin")]
     NoTerminal,
     #[error(
-        "\"{0}\" is not a URI: name the resource by an absolute URI such as https://orders.example. If its tokens must have this audience, as clouds \
-         require, add --not-a-uri; nothing was changed"
+        "\"{0}\" is not a URI: name the resource by an absolute URI such as https://orders.example. If its tokens must have this audience, because \
+         a cloud prescribes it, add --not-a-uri; nothing was changed"
     )]
     NotAUri(Audience),
     #[error("the passphrase {0}; nothing was changed")]

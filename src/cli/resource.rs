@@ -27,9 +27,9 @@ use crate::{
 pub(super) enum Command {
     /// Register a resource and its scopes
     Create {
-        /// The audience of the resource: an absolute URI such as https://orders.example
+        /// The audience of the resource: an absolute URI such as https://orders.example; other names need --not-a-uri
         audience: Audience,
-        /// Accept an audience that is not a URI: clouds, Vault and Kubernetes want tokens for names of their own, such as sts.amazonaws.com
+        /// Accept an audience that is not a URI, for what demands such a name, such as sts.amazonaws.com
         #[arg(long)]
         not_a_uri: bool,
         /// A scope token that it owns, such as orders:read; repeatable
@@ -120,7 +120,7 @@ impl Command {
         let now = act.now;
         match self {
             Self::Create { audience, not_a_uri, scopes, token_lifetime, algorithm, fixed_claims, claims, output } => {
-                // Rather the scheme is missing.
+                // Usually its scheme was forgotten.
                 if !audience.is_uri() && !not_a_uri {
                     return Err(Error::NotAUri(audience));
                 }

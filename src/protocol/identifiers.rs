@@ -103,8 +103,9 @@ pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
 /// The name of a resource (a protected API) in the `aud` of its tokens and the `resource` parameter, kept and compared byte by byte. At most 255
 /// characters.
 ///
-/// It is an absolute URI without a fragment (RFC 8707 section 2), or another text without a colon (RFC 7519 section 2): clouds, Vault and
-/// Kubernetes accept only tokens for names of their own.
+/// It is an absolute URI without a fragment (RFC 8707 section 2), or another text without a colon (RFC 7519 section 2): some clouds prescribe an
+/// audience that is not a URI, and Vault and Kubernetes are often configured with one. A name never looks like a secret or a
+/// token: audiences are logged.
 ///
 /// ```
 /// use sealwright::protocol::Audience;
@@ -126,13 +127,16 @@ impl FromStr for Audience {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let refuse = |rule| Malformed { what: "resource", rule };
         if text.is_empty() || text.len() > MAX_URI_LEN || !is_plain_uri_text(text) {
-            return Err(refuse("it must be a URI of at most 255 printable ASCII characters"));
+            return Err(refuse("it must be 1 to 255 printable ASCII characters without spaces and without any of \"<>\\^`{|}"));
         }
         if text.contains('#') {
-            return Err(refuse("it must not have a fragment (RFC 8707 section 2)"));
+            return Err(refuse("it must not contain # (RFC 8707 section 2)"));
         }
-        if text.contains(':') && Url::parse(text).is_err() {
-            return Err(refuse("with a colon, it must be an absolute URI such as https://orders.example (RFC 7519 section 2)"));
+        if text.contains(':') {
+            Url::parse(text)
+                .map_err(|_| refuse("with a colon, it must be an absolute URI such as https://orders.example (RFC 7519 section 2)"))?;
+        } else if contains_secret(text) {
+            return Err(refuse("it must not look like a secret or a token, because audiences are logged"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -321,7 +325,8 @@ mod tests {
         }
         let texts =
             ["", "https://orders.example#x", "orders#x", "https://a b", "a b", "https://a\n.example", "https://\"", "https://é.example"];
-        for invalid in texts.into_iter().chain(["1:x", ":", "https:///", "https://", &"x".repeat(256)]) {
+        let secret = "sw_09a27efed3ca36aeZ4Scn9TjQsubFyZ4fFxZahelin3z9J-GvXnxYbRaywS";
+        for invalid in texts.into_iter().chain([secret, "1:x", ":", "https:///", "https://", &"x".repeat(256)]) {
             assert!(invalid.parse::<Audience>().is_err(), "{invalid:?}");
         }
     }

@@ -72,7 +72,7 @@ def token(issuer, client, audience):
         time.sleep(0.5)
 
 
-def faults(issuer, clients, others, harness, chain, audience):
+def wi3_faults(issuer, clients, others, harness, chain, audience):
     """`others` are another issuer, and its client of the same id."""
     other = next(each for each in AUDIENCES if each != audience)
     own = token(issuer, clients["billing"], audience)
@@ -106,7 +106,7 @@ def main():
     found = []
     with serving(program, work / "issuer", key, chain) as (issuer, clients), serving(program, work / "other", key, chain) as (other, theirs):
         for audience in AUDIENCES:
-            found += faults(issuer, clients, (other, theirs["billing"]), harness, chain, audience)
+            found += wi3_faults(issuer, clients, (other, theirs["billing"]), harness, chain, audience)
             print(f"federation: {', '.join(STRANGERS)}: {audience}, {AUDIENCES[audience]}", flush=True)
     if found:
         raise Failure("\n".join(found))

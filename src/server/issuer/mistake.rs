@@ -88,12 +88,19 @@ pub(super) fn other_resource<'a>(asked: &Audience, mut allowed: impl Iterator<It
     let without_slash = |audience: &'a Audience| audience.as_str().trim_end_matches('/');
     let text = asked.as_str();
     let shown = quoted(text);
+    if is_in_quotes(text) {
+        return format!("the resource {shown} is in quotes");
+    }
     if let Some(same) = allowed.clone().find(|audience| without_slash(audience) == text.trim_end_matches('/')) {
         let what = if text.len() > same.as_str().len() { "has an extra slash" } else { "lacks a slash" };
         return format!("the resource {shown} {what} at its end; the client is allowed at {}", quoted(same.as_str()));
     }
-    if let Some(same) = allowed.clone().find(|audience| audience.as_str().split_once("://").is_some_and(|(_, rest)| rest == text)) {
+    let has_scheme = |long: &str, short: &str| long.split_once("://").is_some_and(|(_, rest)| rest == short);
+    if let Some(same) = allowed.clone().find(|audience| has_scheme(audience.as_str(), text)) {
         return format!("the resource {shown} lacks its scheme; the client is allowed at {}", quoted(same.as_str()));
+    }
+    if let Some(same) = allowed.clone().find(|audience| has_scheme(text, audience.as_str())) {
+        return format!("the resource {shown} has a scheme; the client is allowed at {}", quoted(same.as_str()));
     }
     if let Some(same) = allowed.find(|audience| audience.as_str().eq_ignore_ascii_case(text)) {
         return format!("the resource {shown} differs in case; the client is allowed at {}", quoted(same.as_str()));

@@ -33,7 +33,7 @@ impl TargetRequest {
             text.parse().map_err(|_| refuse_scope(description, mistake::in_scope(text)))
         });
         let resource = resource.map(|text| {
-            let description = "The resource is malformed: it must be its name, an absolute URI without a fragment.";
+            let description = "The resource is malformed: it must be an absolute URI without a fragment, or a name without a colon.";
             text.parse().map_err(|_| refuse_target(description, mistake::in_resource(text)))
         });
         Ok(Self { scope: scope.transpose()?, resource: resource.transpose()? })

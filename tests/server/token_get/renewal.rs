@@ -211,7 +211,8 @@ async fn a_command_that_gets_no_token_says_whose_fault_it_is(backend: Backend) {
     let issuer = world.relay.url.as_str();
     request(issuer, "unknown", ORDERS).failed_saying(&["no token", "whether the client of --client exists"]);
     request(issuer, "shop", "https://stock.example").failed_saying(&["no token", "invalid_target"]);
-    request(issuer, "shop", "orders").failed_saying(&["invalid resource"]);
+    request(issuer, "shop", "orders").failed_saying(&["no token", "invalid_target"]);
+    request(issuer, "shop", "orders#1").failed_saying(&["invalid resource"]);
     request("http://auth.example", "shop", ORDERS).failed_saying(&["invalid issuer", "https://"]);
     request(&format!("{issuer}/other"), "shop", ORDERS).failed_saying(&["no token", "does not answer as an issuer"]);
     let mut command = world.bare();

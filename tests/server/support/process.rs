@@ -70,9 +70,14 @@ pub(crate) fn command(folder: &Path) -> Command {
 pub(crate) fn write_private(path: impl AsRef<Path>, text: &str) {
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
-    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
+    let path = path.as_ref();
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new).unwrap();
     file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+    // A process that reads it meanwhile finds the earlier text or this one.
+    std::fs::rename(new, path).unwrap();
 }
 
 pub(crate) fn finish(mut command: Command) -> Finished {

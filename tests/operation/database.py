@@ -26,7 +26,7 @@ class Cluster(Postgres):
             super().__init__()
             self._settle()
             return
-        self.bin = primary.bin
+        self.bin, self.settings = primary.bin, primary.settings
         self.folder = tempfile.mkdtemp()
         shutil.chown(self.folder, "postgres")
         self._as("pg_basebackup", "-D", f"{self.folder}/data", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres", "-R", "-c", "fast")

@@ -127,7 +127,7 @@ impl From<Error> for Failed {
 
 impl Failed {
     /// The exit code: 78 (`EX_CONFIG` of sysexits.h) if the configuration is invalid, so that a supervisor does not retry; 2 if `--yes` is
-    /// missing, or what `guard --check` is given is invalid, or a file of `probe` cannot be written, as for other errors of usage; 3 if `probe`
+    /// missing, or what `guard --check` is given is invalid, or a resource is named by no URI without `--not-a-uri`, or a file of `probe` cannot be written, as for other errors of usage; 3 if `probe`
     /// cannot probe the API; otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -137,6 +137,7 @@ impl Failed {
             Error::Unprobed(error) if !error.is_of_usage() => 3,
             Error::NotConfirmable
             | Error::NotAMethod
+            | Error::NotAUri(_)
             | Error::ProbeFile { .. }
             | Error::ProbeOption { .. }
             | Error::RuleFile(_)

@@ -84,7 +84,7 @@ pub(super) fn in_resource(text: &str) -> String {
 }
 
 /// Describes how a resource that is not allowed differs from those that are.
-pub(super) fn other_resource<'a>(asked: &Audience, mut allowed: impl Iterator<Item = &'a Audience> + Clone) -> String {
+pub(super) fn other_resource<'a>(asked: &Audience, allowed: impl Iterator<Item = &'a Audience> + Clone) -> String {
     let without_slash = |audience: &'a Audience| audience.as_str().trim_end_matches('/');
     let text = asked.as_str();
     let shown = quoted(text);
@@ -96,16 +96,14 @@ pub(super) fn other_resource<'a>(asked: &Audience, mut allowed: impl Iterator<It
         return format!("the resource {shown} {what} at its end; the client is allowed at {}", quoted(same.as_str()));
     }
     let has_scheme = |long: &str, short: &str| long.split_once("://").is_some_and(|(_, rest)| rest == short);
-    if let Some(same) = allowed.clone().find(|audience| has_scheme(audience.as_str(), text)) {
-        return format!("the resource {shown} lacks its scheme; the client is allowed at {}", quoted(same.as_str()));
-    }
-    if let Some(same) = allowed.clone().find(|audience| has_scheme(text, audience.as_str())) {
-        return format!("the resource {shown} has a scheme; the client is allowed at {}", quoted(same.as_str()));
-    }
-    if let Some(same) = allowed.find(|audience| audience.as_str().eq_ignore_ascii_case(text)) {
-        return format!("the resource {shown} differs in case; the client is allowed at {}", quoted(same.as_str()));
-    }
-    format!("the client is not allowed at the resource {shown}")
+    let hint = |difference: &str, is: &dyn Fn(&str) -> bool| {
+        let same = allowed.clone().find(|audience| is(audience.as_str()))?;
+        Some(format!("the resource {shown} {difference}; the client is allowed at {}", quoted(same.as_str())))
+    };
+    hint("lacks its scheme", &|same| has_scheme(same, text))
+        .or_else(|| hint("has a scheme", &|same| has_scheme(text, same)))
+        .or_else(|| hint("differs in case", &|same| same.eq_ignore_ascii_case(text)))
+        .unwrap_or_else(|| format!("the client is not allowed at the resource {shown}"))
 }
 
 fn is_in_quotes(text: &str) -> bool {

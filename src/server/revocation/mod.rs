@@ -254,11 +254,17 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
 
-    #[tokio::test]
-    async fn a_list_that_is_read_while_a_look_up_waits_for_its_turn_is_not_taken_for_a_new_one() {
+    /// A database without clients, in a folder of its own.
+    pub(super) async fn new_database() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
         let store = Store::open(&store::Policy { url, connections: 2 }, Opening::CreateIfMissing).await.unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_read_while_a_look_up_waits_for_its_turn_is_not_taken_for_a_new_one() {
+        let (_folder, store) = new_database().await;
         let clock: SharedClock = Arc::new(ManualClock::at(NOON));
         let look = Look { epoch: 1, read_at: NOON, now: NOON, monotonic: Duration::ZERO, cautious_now: NOON, was_blind: false };
         let (policy, issuer) = (Policy { lists: true, span: 16 }, "https://issuer.example".parse().unwrap());

@@ -173,8 +173,7 @@ mod tests {
     use crate::server::{
         act::Act,
         model::{CustomClaims, StatusListId},
-        revocation::resting::Positions,
-        store::{self, Opening},
+        revocation::{resting::Positions, tests::new_database},
     };
 
     const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
@@ -265,17 +264,10 @@ mod tests {
         }
     }
 
-    /// A database, in a folder of its own. A look there for the span of a client finds that the client is gone.
-    async fn without_clients() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("test.db").display()).parse().unwrap();
-        let store = Store::open(&store::Policy { url, connections: 1 }, Opening::CreateIfMissing).await.unwrap();
-        (folder, store)
-    }
-
     #[tokio::test]
     async fn a_span_that_was_read_with_its_client_is_used_unless_it_would_have_to_be_read_again() {
-        let (_folder, store) = without_clients().await;
+        // A look there for the client's span finds that the client is gone.
+        let (_folder, store) = new_database().await;
         let client = client(span(16, 16));
         let find = async |view: View, forgotten: Option<Timestamp>, later: Duration| {
             let spans = Spans::new(10);
@@ -301,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_span_that_is_in_use_is_used_after_another_database_may_have_taken_the_place() {
-        let (_folder, store) = without_clients().await;
+        let (_folder, store) = new_database().await;
         let (client, view, spans) = (client(span(16, 16)), view([], []), Spans::new(10));
         assert!(spans.find(&store, &client, &view, 16, NOON, NOON).await.is_ok());
         spans.forget(NOON);
@@ -310,7 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_walk_goes_on_after_an_outage_of_the_database() {
-        let (_folder, store) = without_clients().await;
+        let (_folder, store) = new_database().await;
         let unread = Client { span: None, ..client(span(16, 16)) };
         store.insert_client(&Act::new("test", None, NOON), unread).await.unwrap();
         let (client, _) = store.find_client_and_span(&"billing".parse().unwrap()).await.unwrap().unwrap();

@@ -64,15 +64,15 @@ def header(token):
     return json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
 
 
-def token_with(algorithm, issuer, client):
-    """A token for the algorithm's resource, once it is signed with it."""
+def token_with(algorithm, issuer, client, resource):
+    """A token for a resource of this algorithm, once it is signed with it."""
     until = time.monotonic() + KEY_SECONDS
     while True:
-        token = token_of_server(issuer, client, resource=audience(algorithm))
+        token = token_of_server(issuer, client, resource=resource)
         if header(token)["alg"] == algorithm:
             return token
         if time.monotonic() > until:
-            raise Failure(f"no token is signed with {algorithm}: {header(token)}")
+            raise Failure(f"no token for {resource} is signed with {algorithm}: {header(token)}")
         time.sleep(0.5)
 
 
@@ -179,7 +179,7 @@ def main():
                 by_rs256 = {algorithm: token_of_server(issuer, client, resource=audience(algorithm)) for algorithm in COLUMNS}
                 for resource, algorithm in resources.items():
                     server.run("resource", "update", resource, "--alg", algorithm)
-            tokens = {algorithm: token_with(algorithm, issuer, client) for algorithm in algorithms}
+            tokens = {algorithm: token_with(algorithm, issuer, client, audience(algorithm)) for algorithm in algorithms}
             for written in all_written:
                 title = f"{written.library.title} {written.library.installed}"
                 try:

@@ -12,11 +12,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from algorithms import KEY_SECONDS, Server, header, tampered
-from languages import SCOPE, Failure, token_of_server
+from algorithms import Server, tampered, token_with
+from languages import SCOPE, Failure
 
 HARNESS = Path(__file__).parent / "harness/federation"
 STRANGERS = ["kubernetes", "go-oidc", "cap"]
@@ -61,15 +60,7 @@ def serving(program, folder, key, chain):
 
 
 def token(issuer, client, audience):
-    """A token, once it is signed with the algorithm of its resource."""
-    until = time.monotonic() + KEY_SECONDS
-    while True:
-        token = token_of_server(issuer, client, resource=audience)
-        if header(token)["alg"] == AUDIENCES[audience]:
-            return token
-        if time.monotonic() > until:
-            raise Failure(f"no token for {audience} is signed with {AUDIENCES[audience]}: {header(token)}")
-        time.sleep(0.5)
+    return token_with(AUDIENCES[audience], issuer, client, audience)
 
 
 def wi3_faults(issuer, clients, others, harness, chain, audience):

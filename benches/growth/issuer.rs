@@ -212,7 +212,7 @@ async fn create_app(commands: &Commands, act: &Act) -> String {
         introspects: [].into(),
         token_lifetime: None,
         fixed_claims: CustomClaims::default(),
-        secret_lifetime: None,
+        credential_lifetime: None,
     };
     let (_, secret) = commands.clients().create(act, app).await.expect("an app");
     let (username, password) = ("alice".parse().expect("a user name"), Password::parse(PASSWORD).expect("a password"));

@@ -2,8 +2,12 @@ use std::{io, path::PathBuf};
 
 use crate::{
     attach, guard, probe,
-    protocol::Audience,
-    server::{self, commands, config, custody, telemetry},
+    protocol::{Audience, ClientId},
+    server::{
+        self,
+        commands::{self, CredentialId, NotAClientKey},
+        config, custody, telemetry,
+    },
     verifier,
 };
 
@@ -47,9 +51,19 @@ pub(super) enum Error {
     )]
     NoPassphrase(PathBuf),
     #[error(
-        "the secret {secret} is the last valid one of the client {client}: add another first (`client add-secret {client}`), or drop this one anyway with --last"
+        "without the {credential}, the client {client} could not authenticate: add another {} first (`client add-{} {client}`), or drop this one anyway with --last",
+        credential.noun(),
+        credential.noun()
     )]
-    LastSecret { client: String, secret: String },
+    LastCredential { client: ClientId, credential: CredentialId },
+    #[error("{} cannot be read: {why}", file.display())]
+    PublicKeyFile { file: PathBuf, why: String },
+    #[error("{} is not the public key of a client: {why}", file.display())]
+    NotAClientKey { file: PathBuf, why: NotAClientKey },
+    #[error("--alg is for the key of --key or --public-key: add one of them")]
+    AlgorithmWithoutKey,
+    #[error("the private key was not written to {}: {why}; nothing was changed", file.display())]
+    PrivateKeyFile { file: PathBuf, why: String },
     #[error("not ready: {0}")]
     NotReady(String),
     #[error("{url} did not report its health: {why}")]
@@ -129,10 +143,10 @@ pub(super) enum Error {
 }
 
 impl Error {
-    /// The error of `client drop-secret`: names the options of the command line.
-    pub(super) fn of_drop_secret(error: commands::Error) -> Self {
-        match error.last_secret() {
-            Some((client, secret)) => Self::LastSecret { client, secret },
+    /// The error of `client drop-secret` and `drop-key`: names the options of the command line.
+    pub(super) fn of_drop(error: commands::Error) -> Self {
+        match error.last_credential() {
+            Some((client, credential)) => Self::LastCredential { client, credential },
             None => error.into(),
         }
     }

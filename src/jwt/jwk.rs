@@ -79,8 +79,21 @@ impl Jwk {
         KeyMembers { kty, crv, n, e, x, y }.read().map_err(|refused| refused.rule)
     }
 
+    /// The public key and its one algorithm, if it may check signatures.
+    pub(super) fn for_signatures(&self) -> Result<(PublicKey, Algorithm), &'static str> {
+        if self.used_for.as_ref().is_some_and(|used_for| used_for.as_str() != Some("sig")) {
+            return Err("its use is not sig");
+        }
+        if self.key_ops.as_ref().is_some_and(|operations| !operations.contain("verify")) {
+            return Err("its key_ops do not include verify");
+        }
+        let key = self.public_key()?;
+        let algorithm = self.algorithm(&key)?;
+        Ok((key, algorithm))
+    }
+
     /// The one algorithm of `key`, which is this key: the usual one of its type, unless `alg` names another.
-    pub(super) fn algorithm(&self, key: &PublicKey) -> Result<Algorithm, &'static str> {
+    fn algorithm(&self, key: &PublicKey) -> Result<Algorithm, &'static str> {
         let allowed = key.algorithms();
         let named = match &self.alg {
             None => allowed.first().copied(),
@@ -140,7 +153,7 @@ pub(super) fn read_set(document: &[u8]) -> Result<Vec<Entry>, &'static str> {
 }
 
 impl Entry {
-    fn read(json: &str) -> Self {
+    pub(super) fn read(json: &str) -> Self {
         let jwk = members::read::<Jwk>(json.as_bytes());
         let kid = match &jwk {
             Ok(jwk) => jwk.kid().map(str::to_owned),

@@ -174,15 +174,8 @@ fn encoded(jwk: &Jwk) -> Result<Encoded, &'static str> {
 /// Reads one key, ignoring unneeded members.
 fn read_key(jwk: &Jwk) -> Result<(String, VerificationKey), &'static str> {
     let kid = jwk.kid().filter(|kid| !kid.is_empty()).ok_or("it has no kid")?;
-    if jwk.used_for.as_ref().is_some_and(|used_for| used_for.as_str() != Some("sig")) {
-        return Err("its use is not sig");
-    }
-    if jwk.key_ops.as_ref().is_some_and(|operations| !operations.contain("verify")) {
-        return Err("its key_ops do not include verify");
-    }
-    let key = jwk.public_key()?;
-    let encoded = Encoded::of(&key)?;
-    Ok((kid.to_owned(), VerificationKey::new(encoded, jwk.algorithm(&key)?)?))
+    let (key, algorithm) = jwk.for_signatures()?;
+    Ok((kid.to_owned(), VerificationKey::of(&key, algorithm)?))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod leak;
 mod loose;
 mod members;
 mod signed;
+#[cfg(feature = "server")]
+mod single_key;
 #[cfg(any(feature = "server", feature = "testing"))]
 mod thumbprint;
 mod verification_key;
@@ -23,6 +25,8 @@ pub(crate) use members::{Members, Unwanted, next};
 #[cfg(feature = "server")]
 pub(crate) use signed::Verified;
 pub(crate) use signed::{Accepted, Unverified, unverified_claims};
+#[cfg(feature = "server")]
+pub(crate) use single_key::{NotPublic, SingleKey};
 #[cfg(any(feature = "server", feature = "testing"))]
 pub(crate) use thumbprint::thumbprint;
 pub(crate) use verification_key::VerificationKey;

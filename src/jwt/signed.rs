@@ -148,7 +148,7 @@ impl<'t> Unverified<'t> {
     }
 
     /// Checks the signature. `key` must be for the token's algorithm.
-    pub(crate) fn verify(self, key: &VerificationKey) -> Result<Verified<'t>, Error> {
+    pub(crate) fn verify(&self, key: &VerificationKey) -> Result<Verified<'t>, Error> {
         if key.algorithm() != self.algorithm {
             return Err(Error::UnknownKey);
         }

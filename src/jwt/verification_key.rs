@@ -47,7 +47,11 @@ impl Encoded {
 
 impl VerificationKey {
     /// `algorithm` must be one of those for the key's type.
-    pub(super) fn new(Encoded(encoded): Encoded, algorithm: Algorithm) -> Result<Self, &'static str> {
+    pub(crate) fn of(key: &PublicKey, algorithm: Algorithm) -> Result<Self, &'static str> {
+        Self::new(Encoded::of(key)?, algorithm)
+    }
+
+    fn new(Encoded(encoded): Encoded, algorithm: Algorithm) -> Result<Self, &'static str> {
         let key = match algorithm {
             Algorithm::Rs256 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &encoded),
             Algorithm::Rs384 => ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA384, &encoded),
@@ -59,7 +63,7 @@ impl VerificationKey {
         Ok(Self { algorithm, key: key.map_err(|_| INVALID)?, encoded })
     }
 
-    pub(super) const fn algorithm(&self) -> Algorithm {
+    pub(crate) const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 

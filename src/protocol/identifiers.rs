@@ -222,20 +222,24 @@ fn not_a_grant_type(_: &str) -> Malformed {
     Malformed { what: "grant type", rule: "it must be client_credentials, password or refresh_token" }
 }
 
-/// How a client sends its secret (RFC 6749 section 2.3.1, registered by RFC 7591 section 2).
+/// How a client authenticates (registered by RFC 7591 section 2, and OpenID Connect Core 1.0 section 9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumString, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_ty = Malformed, parse_err_fn = not_an_auth_method)]
 pub enum AuthMethod {
-    /// In the `Authorization` header.
+    /// By a secret in the `Authorization` header (RFC 6749 section 2.3.1).
     ClientSecretBasic,
-    /// In the body of the request.
+    /// By a secret in the body of the request (RFC 6749 section 2.3.1).
     ClientSecretPost,
+    /// By a JWT that it signs with a key of its own (RFC 7523 section 2.2).
+    PrivateKeyJwt,
 }
 
 impl AuthMethod {
     /// All values.
     pub const ALL: &'static [Self] = Self::VARIANTS;
+    /// Those by which a client sends a secret.
+    pub const BY_SECRET: &'static [Self] = &[Self::ClientSecretBasic, Self::ClientSecretPost];
 
     /// The registered name.
     #[must_use]
@@ -245,7 +249,7 @@ impl AuthMethod {
 }
 
 fn not_an_auth_method(_: &str) -> Malformed {
-    Malformed { what: "authentication method", rule: "it must be client_secret_basic or client_secret_post" }
+    Malformed { what: "authentication method", rule: "it must be client_secret_basic, client_secret_post or private_key_jwt" }
 }
 
 #[cfg(test)]

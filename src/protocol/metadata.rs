@@ -22,8 +22,11 @@ pub struct ServerMetadata {
     response_types_supported: [&'static str; 1],
     grant_types_supported: Vec<GrantType>,
     token_endpoint_auth_methods_supported: &'static [AuthMethod],
+    token_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
     revocation_endpoint_auth_methods_supported: &'static [AuthMethod],
+    revocation_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
     introspection_endpoint_auth_methods_supported: &'static [AuthMethod],
+    introspection_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,6 +34,9 @@ pub struct ServerMetadata {
 }
 
 impl ServerMetadata {
+    /// The algorithms by which clients may sign their assertions. Ed25519 has two names, and libraries know one or the other.
+    const ASSERTION_ALGORITHMS: &'static [&'static str] = &["RS256", "PS256", "ES256", "Ed25519", "EdDSA"];
+
     /// The path of the authorization endpoint under the issuer, which refuses every request.
     pub const AUTHORIZATION_ROUTE: &'static str = "/oauth/authorize";
     /// The path of the token endpoint under the issuer.
@@ -76,8 +82,11 @@ impl ServerMetadata {
             response_types_supported: ["none"],
             grant_types_supported: grant_types,
             token_endpoint_auth_methods_supported: AuthMethod::ALL,
+            token_endpoint_auth_signing_alg_values_supported: Self::ASSERTION_ALGORITHMS,
             revocation_endpoint_auth_methods_supported: AuthMethod::ALL,
+            revocation_endpoint_auth_signing_alg_values_supported: Self::ASSERTION_ALGORITHMS,
             introspection_endpoint_auth_methods_supported: AuthMethod::ALL,
+            introspection_endpoint_auth_signing_alg_values_supported: Self::ASSERTION_ALGORITHMS,
             subject_types_supported: ["public"],
             id_token_signing_alg_values_supported: algorithms,
             status_list_aggregation_endpoint: None,

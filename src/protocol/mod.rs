@@ -8,6 +8,8 @@ mod claims;
 mod error_code;
 mod identifiers;
 mod jwk;
+#[cfg(feature = "server")]
+mod key_id;
 mod metadata;
 mod scope;
 mod secret_forms;
@@ -29,6 +31,8 @@ pub use identifiers::{Audience, AuthMethod, ClientId, GrantType, Issuer};
 #[cfg(feature = "verifier")]
 pub(crate) use jwk::KeyMembers;
 pub use jwk::{JwkSet, PublicJwk, PublicKey, RsaPublicKey};
+#[cfg(feature = "server")]
+pub use key_id::KeyId;
 pub use metadata::ServerMetadata;
 pub use scope::{Scope, ScopeToken};
 #[cfg(feature = "server")]

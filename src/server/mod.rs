@@ -2,6 +2,7 @@
 
 mod act;
 pub(crate) mod caller_text;
+mod client_key;
 #[doc(hidden)]
 pub mod commands;
 pub mod config;

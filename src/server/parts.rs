@@ -85,9 +85,10 @@ impl Parts {
         let seen = record.as_ref().map_or(0, Record::newest_revocations);
         let witness = Witness::open(record_file, record, &store, store.read_epochs().await?, keys.live_kids(opened)).await?;
         let policy = config.registry.clone();
-        let registry = Registry::open(policy, store.clone(), Arc::clone(&meters), sources.clone(), &clock, epochs.registry, opened);
-        let registry = registry.map_err(StartError::Threads)?;
         let issuer = config.issuer.clone().unwrap_or_else(|| loopback_issuer(public, tls.is_some()));
+        let read = (epochs.registry, opened);
+        let registry = Registry::open(policy, store.clone(), Arc::clone(&meters), sources.clone(), &clock, issuer.clone(), read);
+        let registry = registry.map_err(StartError::Threads)?;
         let look = Look {
             epoch: epochs.revocations,
             read_at: clock.steady(),

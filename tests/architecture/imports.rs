@@ -39,6 +39,7 @@ const STOREYS: &[&[Room]] = &[
         &[
             "server::act",
             "server::caller_text",
+            "server::client_key",
             "server::custody",
             "server::document",
             "server::meters",

@@ -97,7 +97,8 @@ async fn ca4_a_wrong_or_missing_secret_gets_a_challenge(backend: Backend) {
 /// The answer depends on the request alone: it is the same whether or not the server has a client, and no attempt is counted.
 async fn ca4_a_request_without_credentials_gets_an_answer_that_says_what_is_missing(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    let none = "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body.";
+    let none = "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body, or \
+         a client_assertion.";
     let ask = async |more: &str| Answer::to(app.token_request(&format!("{BODY}{more}"))).await;
     for attempt in 0..30 {
         if attempt == 10 {

@@ -154,14 +154,18 @@ async fn a_client_that_cannot_get_a_token_yet_causes_a_warning(backend: Backend)
 async fn the_last_secret_of_a_client_is_dropped_only_with_an_option(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
     let first = app.client("billing").secret[3..19].to_owned();
-    app.run(&["client", "drop-secret", "billing", &first, "--yes"]).failed_saying(&["the last valid one", "add-secret billing", "--last"]);
+    app.run(&["client", "drop-secret", "billing", &first, "--yes"]).failed_saying(&[
+        "could not authenticate",
+        "add-secret billing",
+        "--last",
+    ]);
     let added = app.run_json(&["client", "add-secret", "billing"]);
     let second = added["secret"]["id"].as_str().unwrap_or_else(|| panic!("{added}")).to_owned();
     app.run(&["client", "drop-secret", "billing", &first, "--yes"]).succeeded();
     // One that has expired does not count.
     app.database.execute(&format!("UPDATE client_secrets SET expires_at = 1 WHERE id = '{second}'")).await;
     let third = app.run_json(&["client", "add-secret", "billing"])["secret"]["id"].as_str().unwrap().to_owned();
-    app.run(&["client", "drop-secret", "billing", &third, "--yes"]).failed_saying(&["the last valid one"]);
+    app.run(&["client", "drop-secret", "billing", &third, "--yes"]).failed_saying(&["could not authenticate"]);
     app.run(&["client", "drop-secret", "billing", &third, "--last", "--yes"]).succeeded();
     app.run(&["client", "drop-secret", "billing", &second, "--yes"]).succeeded();
 
@@ -169,10 +173,10 @@ async fn the_last_secret_of_a_client_is_dropped_only_with_an_option(backend: Bac
     let added = || app.run_json(&["client", "add-secret", "billing"])["secret"]["id"].as_str().unwrap().to_owned();
     let (fourth, fifth) = (added(), added());
     app.database.execute(&format!("UPDATE client_secrets SET digest = 'damaged' WHERE id = '{fifth}'")).await;
-    app.run(&["client", "drop-secret", "billing", &fourth, "--yes"]).failed_saying(&["the last valid one"]);
+    app.run(&["client", "drop-secret", "billing", &fourth, "--yes"]).failed_saying(&["could not authenticate"]);
     app.run(&["client", "drop-secret", "billing", &fifth, "--yes"]).succeeded();
     app.database.execute("UPDATE clients SET grants = 'no_such_grant'").await;
-    app.run(&["client", "drop-secret", "billing", &fourth, "--yes"]).failed_saying(&["the last valid one"]);
+    app.run(&["client", "drop-secret", "billing", &fourth, "--yes"]).failed_saying(&["could not authenticate"]);
     app.run(&["client", "drop-secret", "billing", &fourth, "--last", "--yes"]).succeeded();
 }
 

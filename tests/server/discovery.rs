@@ -6,7 +6,9 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::{Answer, Backend, SIGN_IN, TestApp, TestDatabase, on_both_databases, on_sqlite};
+use crate::support::{
+    Answer, AppKey, Backend, SIGN_IN, TestApp, TestDatabase, assertion_claims, by_assertion, on_both_databases, on_sqlite,
+};
 
 on_both_databases![health_reports_liveness_and_readiness];
 
@@ -152,15 +154,18 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
         "id_token_signing_alg_values_supported",
         "introspection_endpoint",
         "introspection_endpoint_auth_methods_supported",
+        "introspection_endpoint_auth_signing_alg_values_supported",
         "issuer",
         "jwks_uri",
         "response_types_supported",
         "revocation_endpoint",
         "revocation_endpoint_auth_methods_supported",
+        "revocation_endpoint_auth_signing_alg_values_supported",
         "status_list_aggregation_endpoint",
         "subject_types_supported",
         "token_endpoint",
         "token_endpoint_auth_methods_supported",
+        "token_endpoint_auth_signing_alg_values_supported",
     ];
     assert_eq!(names, known, "test each newly advertised value here");
 
@@ -201,9 +206,19 @@ async fn md4_what_is_advertised_works_and_what_is_not_is_refused(backend: Backen
     }
 
     for endpoint in ["revocation", "introspection"] {
-        assert_eq!(words(&format!("{endpoint}_endpoint_auth_methods_supported")), words("token_endpoint_auth_methods_supported"));
+        for what in ["methods", "signing_alg_values"] {
+            let of_token = words(&format!("token_endpoint_auth_{what}_supported"));
+            assert_eq!(words(&format!("{endpoint}_endpoint_auth_{what}_supported")), of_token);
+        }
     }
-    assert_eq!(words("token_endpoint_auth_methods_supported"), ["client_secret_basic", "client_secret_post"]);
+    assert_eq!(words("token_endpoint_auth_methods_supported"), ["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    assert_eq!(words("token_endpoint_auth_signing_alg_values_supported"), ["RS256", "PS256", "ES256", "Ed25519", "EdDSA"]);
+    for algorithm in ["RS256", "PS256", "ES256", "Ed25519"] {
+        let (key, id) = (AppKey::new(algorithm), algorithm.to_lowercase());
+        app.database.client_with_key(&id, key.public(), |_| ());
+        let assertion = key.assertion(&assertion_claims(&id, &app.issuer, app.now().seconds(), "1"));
+        Answer::to(app.token_request(&format!("grant_type=client_credentials&{}", by_assertion(&assertion)))).await.granted();
+    }
     app.plain_token(&client).await.granted();
     let by_body = format!("grant_type=client_credentials&client_id={}&client_secret={}", client.id, client.secret);
     Answer::to(app.token_request(&by_body)).await.granted();

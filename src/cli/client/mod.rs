@@ -1,5 +1,6 @@
 //! `sealwright client`: trusted apps that get tokens.
 
+mod keys;
 mod revocation;
 mod view;
 
@@ -30,7 +31,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a client and show its first secret, once
+    /// Register a client and show its first secret, once; or give it a key instead
     Create {
         /// The id of the client: 1 to 64 characters of a-z, 0-9, dot, underscore and hyphen
         id: ClientId,
@@ -43,7 +44,7 @@ pub(super) enum Command {
         /// A resource whose tokens it may introspect; repeatable
         #[arg(long, value_name = "RESOURCE")]
         introspects: Vec<Audience>,
-        /// The only method by which it may authenticate, client_secret_basic or client_secret_post; without it, both
+        /// A method by which it may authenticate; without it, client_secret_basic and client_secret_post, or private_key_jwt with a key; repeatable
         #[arg(long = "auth-method", value_name = "METHOD")]
         auth_methods: Vec<AuthMethod>,
         /// Maximum lifetime of its tokens; without it, the server's default applies
@@ -52,7 +53,9 @@ pub(super) enum Command {
         /// A claim of all tokens that it gets: its name, and JSON or a text; repeatable
         #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim)]
         fixed_claims: Vec<Claim>,
-        /// Lifetime of its first secret; without it, the secret does not expire
+        #[command(flatten)]
+        first_key: keys::FirstKey,
+        /// Lifetime of its first secret or key; without it, that does not expire
         #[arg(long, alias = "secret-expires-in", value_name = "DURATION", value_parser = positive_duration)]
         expires_in: Option<Duration>,
         #[command(flatten)]
@@ -65,8 +68,8 @@ pub(super) enum Command {
         resource: Option<Audience>,
         #[command(flatten)]
         state: State,
-        /// Only those none of whose secrets was used for this long, such as 30days; a secret that was dropped does not count; leaves out
-        /// newer clients
+        /// Only those none of whose secrets and keys was used for this long, such as 30days; one that was dropped does not count; leaves
+        /// out newer clients
         #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
         unused_for: Option<Duration>,
         /// Only those that may use this grant type
@@ -110,7 +113,8 @@ pub(super) enum Command {
         /// A resource whose tokens it may no longer introspect; repeatable
         #[arg(long, value_name = "RESOURCE", group = "change")]
         remove_introspects: Vec<Audience>,
-        /// The methods by which it may authenticate, replacing the current ones; repeat for both
+        /// A method by which it may authenticate, client_secret_basic, client_secret_post or private_key_jwt; replaces the current ones;
+        /// repeatable
         #[arg(long = "auth-method", value_name = "METHOD", group = "change")]
         auth_methods: Vec<AuthMethod>,
         /// Maximum lifetime of its tokens, or `default`
@@ -137,7 +141,7 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Delete a client and its secrets, revoke its tokens, and end its logins
+    /// Delete a client with its secrets and keys, revoke its tokens, and end its logins
     Delete {
         id: ClientId,
         #[command(flatten)]
@@ -154,6 +158,9 @@ pub(super) enum Command {
     },
     /// Remove a secret of a client; tokens that were obtained with it are valid until they expire, unless --compromised is given
     DropSecret(revocation::DropSecret),
+    AddKey(keys::AddKey),
+    /// Remove a key of a client; tokens that were obtained with it are valid until they expire, unless --compromised is given
+    DropKey(revocation::DropKey),
     /// Revoke all tokens that a client got for itself; it goes on and gets new ones. Logins of users go on: `login end --client` ends them
     RevokeTokens(revocation::RevokeTokens),
 }
@@ -165,12 +172,12 @@ impl Command {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let (clients, act) = (operator.commands.clients(), &operator.act);
         let now = act.now;
-        let print = |client: &Client, output: Output| output.print(&client.view(now), view::client_with_secrets);
+        let print = |client: &Client, output: Output| output.print(&client.view(now), view::client_with_credentials);
         let print_changed = |id: &ClientId, changed: Result<Client, Damaged>, output: Output| {
-            output.print_changed(&EntityView::of(id.as_str(), &changed, now), view::client_with_secrets)
+            output.print_changed(&EntityView::of(id.as_str(), &changed, now), view::client_with_credentials)
         };
         match self {
-            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, fixed_claims, expires_in, output } => {
+            Self::Create { id, grants, allow, introspects, auth_methods, token_lifetime, fixed_claims, first_key, expires_in, output } => {
                 let new = NewClient {
                     id,
                     auth_methods: auth_methods.into_iter().collect(),
@@ -179,10 +186,20 @@ impl Command {
                     introspects: introspects.into_iter().collect(),
                     token_lifetime,
                     fixed_claims: fixed_claims.into_iter().collect(),
-                    secret_lifetime: expires_in,
+                    credential_lifetime: expires_in,
                 };
-                let (client, secret) = clients.create(act, new).await?;
-                output.print_secret(&client.view(now).with_secret(&secret), &client.id, view::client)?;
+                let client = if let Some(to_add) = first_key.to_add()? {
+                    let created = clients.create_with_key(act, new, to_add.key.clone()).await;
+                    let note = to_add.keep_if(&created);
+                    let client = created?;
+                    print(&client, output)?;
+                    note.map_or(Ok(()), |note| output.print_ended(&note))?;
+                    client
+                } else {
+                    let (client, secret) = clients.create(act, new).await?;
+                    output.print_secret(&client.view(now).with_secret(&secret), &client.id, view::client)?;
+                    client
+                };
                 if let Some(lacking) = lacking(&client) {
                     warn(&lacking);
                 }
@@ -252,6 +269,8 @@ impl Command {
                 output.print_secret(&NewSecretView::new(&id, &secret), &id, view::new_secret)
             }
             Self::DropSecret(command) => command.run(operator).await,
+            Self::AddKey(command) => command.run(operator).await,
+            Self::DropKey(command) => command.run(operator).await,
             Self::RevokeTokens(command) => command.run(operator).await,
         }
     }

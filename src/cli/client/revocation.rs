@@ -1,4 +1,4 @@
-//! `sealwright client drop-secret` and `revoke-tokens`.
+//! `sealwright client drop-secret`, `drop-key` and `revoke-tokens`.
 
 use clap::Args;
 
@@ -10,10 +10,10 @@ use crate::{
         error::Error,
         output::{Output, logins, refused_soon, revoked_none, warn},
     },
-    protocol::ClientId,
+    protocol::{ClientId, KeyId},
     server::{
         commands::{
-            SecretDrop,
+            CredentialDrop, CredentialId,
             view::{EntityView, RevokedTokensView, RevokedView},
         },
         secret::SecretId,
@@ -26,10 +26,28 @@ pub(in crate::cli) struct DropSecret {
     /// The secret's id, as `client show` prints it
     #[arg(value_name = "SECRET_ID")]
     secret: SecretId,
-    /// Drop it even if it is the last valid secret of the client
+    /// Drop it even if the client cannot authenticate without it
     #[arg(long)]
     last: bool,
-    /// Others may know it: also revoke all tokens that the client got for itself; it goes on with its other secrets
+    /// Others may know it: also revoke all tokens that the client got for itself; it goes on with its other secrets and keys
+    #[arg(long)]
+    compromised: bool,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct DropKey {
+    id: ClientId,
+    /// The key's id, as `client show` prints it
+    #[arg(value_name = "KID", allow_hyphen_values = true)]
+    key: KeyId,
+    /// Drop it even if the client cannot authenticate without it
+    #[arg(long)]
+    last: bool,
+    /// Others may have the private key: also revoke all tokens that the client got for itself; it goes on with its other keys and secrets
     #[arg(long)]
     compromised: bool,
     #[command(flatten)]
@@ -47,36 +65,63 @@ pub(in crate::cli) struct RevokeTokens {
     output: Output,
 }
 
-/// What happens to tokens when the secret by which they were obtained is dropped.
-const LIVE_ON: &str = "Tokens that were obtained with it are valid until they expire, in 10 minutes unless another lifetime is set. If others may \
-    know the secret, revoke them";
+/// What happens to tokens when the secret or key by which they were obtained is dropped.
+fn live_on(credential: &CredentialId) -> String {
+    let stolen = match credential {
+        CredentialId::Secret(_) => "know the secret",
+        CredentialId::Key(_) => "have the private key",
+    };
+    format!(
+        "Tokens that were obtained with it are valid until they expire, in 10 minutes unless another lifetime is set. If others may {stolen}, \
+         revoke them"
+    )
+}
 
 impl DropSecret {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let Self { id, secret, last, compromised, confirmation, output } = self;
-        let clients = operator.commands.clients();
-        let question = async {
-            clients.require_secret(&id, &secret).await?;
-            let tokens = if compromised { revocation(&id) } else { format!("{LIVE_ON} with --compromised.") };
-            Ok(format!("{tokens}\nDrop secret \"{secret}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
-        };
-        confirmation.require(question).await?;
-        let act = operator.act_now();
-        let dropped = clients.drop_secret(&act, id.clone(), SecretDrop { secret, allow_last: last, compromised }).await;
-        let (dropped, revoked) = dropped.map_err(Error::of_drop_secret)?;
-        output.print_changed(&EntityView::of(id.as_str(), &dropped, act.now), view::client_with_secrets)?;
-        if compromised {
-            return output.print_ended(&match revoked {
-                true => format!("revoked all tokens that {id} got for itself; {}", refused_soon("them")),
-                false => revoked_none(&format!("that {id} got for itself")),
-            });
-        }
-        // The question says so too.
-        if !confirmation.asks() {
-            warn(&format!("{LIVE_ON}: `sealwright client revoke-tokens {id}`, or --compromised when it is dropped"));
-        }
-        Ok(())
+        let dropped = CredentialDrop { credential: CredentialId::Secret(secret), allow_last: last, compromised };
+        drop_credential(operator, id, dropped, confirmation, output).await
     }
+}
+
+impl DropKey {
+    pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
+        let Self { id, key, last, compromised, confirmation, output } = self;
+        let dropped = CredentialDrop { credential: CredentialId::Key(key), allow_last: last, compromised };
+        drop_credential(operator, id, dropped, confirmation, output).await
+    }
+}
+
+async fn drop_credential(
+    operator: &Operator,
+    id: ClientId,
+    dropped: CredentialDrop,
+    confirmation: Confirmation,
+    output: Output,
+) -> Result<(), Error> {
+    let (clients, compromised, live_on) = (operator.commands.clients(), dropped.compromised, live_on(&dropped.credential));
+    let question = async {
+        clients.require_credential(&id, &dropped.credential).await?;
+        let tokens = if compromised { revocation(&id) } else { format!("{live_on} with --compromised.") };
+        let (noun, name) = (dropped.credential.noun(), dropped.credential.as_str());
+        Ok(format!("{tokens}\nDrop {noun} \"{name}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
+    };
+    confirmation.require(question).await?;
+    let act = operator.act_now();
+    let (changed, revoked) = clients.drop_credential(&act, id.clone(), dropped).await.map_err(Error::of_drop)?;
+    output.print_changed(&EntityView::of(id.as_str(), &changed, act.now), view::client_with_credentials)?;
+    if compromised {
+        return output.print_ended(&match revoked {
+            true => format!("revoked all tokens that {id} got for itself; {}", refused_soon("them")),
+            false => revoked_none(&format!("that {id} got for itself")),
+        });
+    }
+    // The question says so too.
+    if !confirmation.asks() {
+        warn(&format!("{live_on}: `sealwright client revoke-tokens {id}`, or --compromised when it is dropped"));
+    }
+    Ok(())
 }
 
 impl RevokeTokens {

@@ -7,7 +7,7 @@ use crate::{
         error::Error,
         output::{Output, Screen, facts, lifetime_for_people, or_dash, or_never, table},
     },
-    server::commands::view::{ClientView, EntityView, NewSecretView, SecretView},
+    server::commands::view::{ClientView, EntityView, KeyOfClientView, NewSecretView, SecretView},
 };
 
 const SHOWN_ONCE: &str = "The secret is shown only once; store it where the app reads its secrets.";
@@ -37,25 +37,34 @@ pub(super) fn client(view: &ClientView) -> String {
     text
 }
 
-/// A client with a table of its secrets.
-pub(super) fn client_with_secrets(view: &ClientView) -> Screen {
-    let row = |secret: &SecretView| {
-        let state = if secret.live { "active" } else { "expired" };
+/// A client with tables of its secrets and its keys.
+pub(super) fn client_with_credentials(view: &ClientView) -> Screen {
+    let state = |live: bool| if live { "active" } else { "expired" }.to_owned();
+    let secret = |secret: &SecretView| {
         let expires = or_never(secret.expires_at.clone());
-        [secret.id.clone(), state.to_owned(), secret.created_at.clone(), expires, or_never(secret.last_used_at.clone())]
+        [secret.id.clone(), state(secret.live), secret.created_at.clone(), expires, or_never(secret.last_used_at.clone())]
     };
-    let text = Screen::from(client(view));
-    if view.secrets.is_empty() {
-        return text;
+    let key = |key: &KeyOfClientView| {
+        let (expires, last_used) = (or_never(key.expires_at.clone()), or_never(key.last_used_at.clone()));
+        [key.kid.clone(), key.algorithm.clone(), state(key.live), key.created_at.clone(), expires, last_used]
+    };
+    let mut screen = Screen::from(client(view));
+    if !view.secrets.is_empty() {
+        let secrets = table(["SECRET", "STATE", "CREATED", "EXPIRES", "LAST USED"], view.secrets.iter().map(secret));
+        screen = screen.above(String::new()).above(secrets);
     }
-    let secrets = table(["SECRET", "STATE", "CREATED", "EXPIRES", "LAST USED"], view.secrets.iter().map(row));
-    text.above(String::new()).above(secrets)
+    if !view.keys.is_empty() {
+        let keys = table(["KEY", "ALG", "STATE", "CREATED", "EXPIRES", "LAST USED"], view.keys.iter().map(key));
+        screen = screen.above(String::new()).above(keys);
+    }
+    screen
 }
 
 pub(super) fn print_list(output: Output, views: &[EntityView<ClientView>]) -> Result<(), Error> {
-    output.print_list(views, ["CLIENT", "STATE", "GRANTS", "ALLOWED", "LAST USED", "SECRETS"], |view| {
+    output.print_list(views, ["CLIENT", "STATE", "GRANTS", "ALLOWED", "LAST USED", "SECRETS", "KEYS"], |view| {
         let state = if view.disabled_at.is_some() { "disabled" } else { "enabled" };
-        let live = view.secrets.iter().filter(|secret| secret.live).count();
+        let secrets = view.secrets.iter().filter(|secret| secret.live).count();
+        let keys = view.keys.iter().filter(|key| key.live).count();
         let grants = or_dash(view.grant_types.join(" "));
         [
             view.client_id.clone(),
@@ -63,7 +72,8 @@ pub(super) fn print_list(output: Output, views: &[EntityView<ClientView>]) -> Re
             grants,
             or_dash(lines(&view.allow)),
             or_never(view.last_used_at.clone()),
-            live.to_string(),
+            secrets.to_string(),
+            keys.to_string(),
         ]
     })
 }

@@ -99,6 +99,6 @@ fn client(id: &str, grants: &[GrantType]) -> NewClient {
         introspects: [].into(),
         token_lifetime: None,
         fixed_claims: Default::default(),
-        secret_lifetime: None,
+        credential_lifetime: None,
     }
 }

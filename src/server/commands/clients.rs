@@ -12,9 +12,10 @@ use crate::{
     clock::Timestamp,
     protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
     server::{
+        client_key::ClientKey,
         model::{
-            Client, ClientChange, ClientFilter, CustomClaims, Damaged, Listed, LoginFilter, SecretDrop, StoredSecret, TakenBack,
-            TokenLifetime,
+            Client, ClientChange, ClientFilter, CredentialDrop, CredentialId, CustomClaims, Damaged, Listed, LoginFilter, StoredKey,
+            StoredSecret, TakenBack, TokenLifetime,
         },
         secret::{ClientSecret, SecretId},
         store::{Error as StoreError, Missing, Store},
@@ -32,7 +33,7 @@ pub struct Clients<'a> {
 pub struct NewClient {
     /// Its id.
     pub id: ClientId,
-    /// The methods by which it may authenticate; empty means all.
+    /// The methods by which it may authenticate; empty means all those by a secret, or by a key.
     pub auth_methods: BTreeSet<AuthMethod>,
     /// The grant types that it may use.
     pub grants: BTreeSet<GrantType>,
@@ -44,8 +45,8 @@ pub struct NewClient {
     pub token_lifetime: Option<TokenLifetime>,
     /// Claims of all tokens that it gets.
     pub fixed_claims: CustomClaims,
-    /// Lifetime of its first secret, if it expires.
-    pub secret_lifetime: Option<Duration>,
+    /// Lifetime of its first secret or key, if it expires.
+    pub credential_lifetime: Option<Duration>,
 }
 
 /// A secret that was just created: the only time that it can be shown.
@@ -76,31 +77,66 @@ impl NewSecret {
     }
 }
 
+fn stored_key(act: &Act, key: ClientKey, lifetime: Option<Duration>) -> StoredKey {
+    StoredKey { key, created_at: act.now, expires_at: lifetime.map(|lifetime| act.now + lifetime), last_used_at: None }
+}
+
+impl NewClient {
+    /// The client without a secret or a key.
+    fn client(self, act: &Act, methods: &[AuthMethod]) -> Client {
+        Client {
+            id: self.id,
+            auth_methods: if self.auth_methods.is_empty() { methods.iter().copied().collect() } else { self.auth_methods },
+            grants: self.grants,
+            permissions: self.permissions,
+            introspects: self.introspects,
+            token_lifetime: self.token_lifetime,
+            fixed_claims: self.fixed_claims,
+            created_at: act.now,
+            disabled_at: None,
+            tokens_since: 0,
+            secrets: Vec::new(),
+            keys: Vec::new(),
+            span: None,
+        }
+    }
+}
+
 impl Clients<'_> {
     /// Creates a client with a first secret.
     ///
     /// # Errors
     ///
-    /// If the id is taken, a resource or scope does not exist, or the database fails.
+    /// If the id is taken, a resource or scope does not exist, no method by a secret is allowed, or the database fails.
     pub async fn create(&self, act: &Act, new: NewClient) -> Result<(Client, NewSecret), Error> {
-        let (secret, stored) = NewSecret::generate(act.now, new.secret_lifetime);
-        let all_methods = || AuthMethod::ALL.iter().copied().collect();
-        let client = Client {
-            id: new.id,
-            auth_methods: if new.auth_methods.is_empty() { all_methods() } else { new.auth_methods },
-            grants: new.grants,
-            permissions: new.permissions,
-            introspects: new.introspects,
-            token_lifetime: new.token_lifetime,
-            fixed_claims: new.fixed_claims,
-            created_at: act.now,
-            disabled_at: None,
-            tokens_since: 0,
-            secrets: vec![stored],
-            span: None,
-        };
+        let (secret, stored) = NewSecret::generate(act.now, new.credential_lifetime);
+        let client = Client { secrets: vec![stored], ..new.client(act, AuthMethod::BY_SECRET) };
+        Ok((self.insert(act, client).await?, secret))
+    }
+
+    /// Creates a client that has a key and no secret.
+    ///
+    /// # Errors
+    ///
+    /// As for [`create`](Self::create), if `private_key_jwt` is not allowed.
+    pub async fn create_with_key(&self, act: &Act, new: NewClient, key: ClientKey) -> Result<Client, Error> {
+        let stored = stored_key(act, key, new.credential_lifetime);
+        let client = Client { keys: vec![stored], ..new.client(act, &[AuthMethod::PrivateKeyJwt]) };
+        self.insert(act, client).await
+    }
+
+    async fn insert(&self, act: &Act, client: Client) -> Result<Client, Error> {
+        if !client.can_authenticate(act.now) {
+            let methods = client.auth_methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(" and ");
+            let why = if client.keys.is_empty() {
+                "its secret is for client_secret_basic and client_secret_post"
+            } else {
+                "its key is for private_key_jwt"
+            };
+            return Err(StoreError::Refused(format!("with {methods} alone, the client could not authenticate: {why}")).into());
+        }
         or_nearest(self.store, self.store.insert_client(act, client.clone()).await).await?;
-        Ok((client, secret))
+        Ok(client)
     }
 
     /// The selected clients, in alphabetical order.
@@ -120,9 +156,9 @@ impl Clients<'_> {
         Ok(self.store.count_valid_logins(LoginFilter::Client(id.clone()), now).await?)
     }
 
-    /// Requires that the client has the secret.
-    pub(crate) async fn require_secret(&self, id: &ClientId, secret: &SecretId) -> Result<(), Error> {
-        or_nearest(self.store, self.store.require_secret(id, secret).await).await
+    /// Requires that the client has the secret or the key.
+    pub(crate) async fn require_credential(&self, id: &ClientId, credential: &CredentialId) -> Result<(), Error> {
+        or_nearest(self.store, self.store.require_credential(id, credential).await).await
     }
 
     /// Applies a change. Returns the changed client, and what that took back. Withdrawing a permission or a grant type revokes its tokens.
@@ -173,14 +209,29 @@ impl Clients<'_> {
         Ok(secret)
     }
 
-    /// Deletes a secret. If it is compromised, also revokes the tokens that the client got for itself, and returns whether there were any that were not
-    /// revoked yet.
+    /// Adds a public key, and allows the client to authenticate by it. Its other keys and its secrets stay valid.
     ///
     /// # Errors
     ///
-    /// If there is no such client or secret, it is the last valid one, or the database fails.
-    pub async fn drop_secret(&self, act: &Act, id: ClientId, dropped: SecretDrop) -> Result<(Result<Client, Damaged>, bool), Error> {
-        or_nearest(self.store, self.store.delete_client_secret(act, id, dropped).await).await
+    /// If there is no such client, it has the key already or too many, or the database fails.
+    pub async fn add_key(&self, act: &Act, id: ClientId, key: ClientKey, lifetime: Option<Duration>) -> Result<(), Error> {
+        let stored = stored_key(act, key, lifetime);
+        or_nearest(self.store, self.store.insert_client_key(act, id, stored).await).await
+    }
+
+    /// Deletes a secret or a key. If it is compromised, also revokes the tokens that the client got for itself, and returns whether there were any that
+    /// were not revoked yet.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such client, secret or key, the client could not authenticate without it, or the database fails.
+    pub async fn drop_credential(
+        &self,
+        act: &Act,
+        id: ClientId,
+        dropped: CredentialDrop,
+    ) -> Result<(Result<Client, Damaged>, bool), Error> {
+        or_nearest(self.store, self.store.delete_client_credential(act, id, dropped).await).await
     }
 
     /// Revokes all tokens that a client got for itself. The client goes on, and so do the logins of users. Returns whether there were any that were not

@@ -1,7 +1,10 @@
 use std::{io, path::PathBuf};
 
 use super::NotRevoked;
-use crate::server::{keys, restore, store, workers::WorkError};
+use crate::{
+    protocol::ClientId,
+    server::{keys, model::CredentialId, restore, store, workers::WorkError},
+};
 
 /// Why a command failed. The text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -9,10 +12,10 @@ use crate::server::{keys, restore, store, workers::WorkError};
 pub struct Error(Cause);
 
 impl Error {
-    /// The client and its last valid secret, if the command was refused for that reason.
-    pub(crate) fn last_secret(&self) -> Option<(String, String)> {
+    /// The client and the last secret or key by which it can authenticate, if the command was refused for that reason.
+    pub(crate) fn last_credential(&self) -> Option<(ClientId, CredentialId)> {
         match &self.0 {
-            Cause::Store(store::Error::LastSecret { client, secret }) => Some((client.to_string(), secret.to_string())),
+            Cause::Store(store::Error::LastCredential { client, credential }) => Some((client.clone(), credential.clone())),
             _ => None,
         }
     }

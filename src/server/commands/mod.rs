@@ -29,9 +29,10 @@ pub use users::{NewUser, Users};
 
 pub use super::{
     act::Act,
+    client_key::{ClientKey, GeneratedKey, NotAClientKey},
     model::{
-        ClaimName, ClaimValue, Client, ClientChange, CustomClaims, Damaged, LoginId, Password, Resource, ResourceChange, SecretDrop,
-        TakenBack, TokenLifetime, User, UserChange, Username,
+        ClaimName, ClaimValue, Client, ClientChange, CredentialDrop, CredentialId, CustomClaims, Damaged, LoginId, Password, Resource,
+        ResourceChange, TakenBack, TokenLifetime, User, UserChange, Username,
     },
     secret::SecretId,
 };

@@ -29,7 +29,7 @@ async fn nearest(store: &Store, missing: &Missing) -> Option<String> {
             return most_similar(token.as_str(), resource.scope.iter().map(ToString::to_string));
         }
         Missing::ScopeOwner(token) => (NameOf::Scope, token.to_string()),
-        Missing::Login(_) | Missing::Secret { .. } => return None,
+        Missing::Login(_) | Missing::Credential { .. } => return None,
     };
     // The error of the command matters more than one of this query.
     let known = store.list_neighbors(of, &name).await.unwrap_or_default();

@@ -89,6 +89,8 @@ pub(super) enum RequestPart {
     RefreshToken,
     Token,
     TokenTypeHint,
+    ClientAssertion,
+    ClientAssertionType,
     #[strum(to_string = "the name of a parameter")]
     ParameterName,
 }

@@ -1,9 +1,15 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
     clock::Timestamp,
-    protocol::{Audience, AuthMethod, ClientId, GrantType, Scope},
-    server::secret::{SecretDigest, SecretId},
+    protocol::{Audience, AuthMethod, ClientId, GrantType, KeyId, Scope},
+    server::{
+        client_key::ClientKey,
+        secret::{SecretDigest, SecretId},
+    },
 };
 
 use super::{
@@ -31,15 +37,22 @@ pub struct Client {
     /// Another number after each revocation of its tokens, and after each withdrawal of a right.
     pub(crate) tokens_since: i64,
     pub(crate) secrets: Vec<StoredSecret>,
+    /// Its public keys, in the order in which they were added.
+    pub(crate) keys: Vec<StoredKey>,
     /// The span for its next tokens as of the same moment, if the registry read the client and found one. It may have been replaced since: unlike other
     /// changes, that gives the client no new version, so the age of the span is checked when it is used.
     pub(crate) span: Option<ReadSpan>,
 }
 
 impl Client {
-    /// When one of its secrets was last used. Recorded within ten seconds; a secret that was dropped does not count.
+    /// When one of its secrets or keys was last used. Recorded within ten seconds; one that was dropped does not count.
     pub(crate) fn last_used_at(&self) -> Option<Timestamp> {
-        self.secrets.iter().filter_map(|secret| secret.last_used_at).max()
+        self.secrets.iter().map(|secret| secret.last_used_at).chain(self.keys.iter().map(|key| key.last_used_at)).max().flatten()
+    }
+
+    /// Whether it can authenticate now by a secret or a key that it has, disabled or not.
+    pub(crate) fn can_authenticate(&self, now: Timestamp) -> bool {
+        can_authenticate(&self.auth_methods, &self.secrets, &self.keys, now)
     }
 
     /// Refuses fixed claims that cannot be stored.
@@ -48,11 +61,13 @@ impl Client {
         Ok(self)
     }
 
-    /// Its properties for the change log when it is created, with the end of its first secret.
+    /// Its properties for the change log when it is created, with the end of its first secret or key.
     pub(crate) fn facts_at_creation(&self) -> Facts {
         let mut facts = self.facts();
         let end = self.secrets.first().and_then(|secret| secret.expires_at);
         facts.insert("secret_expires_at".to_owned(), end.map(rfc3339).into());
+        let end = self.keys.first().and_then(|key| key.expires_at);
+        facts.insert("key_expires_at".to_owned(), end.map(rfc3339).into());
         facts
     }
 
@@ -68,8 +83,16 @@ impl Client {
             ("fixed_claims", self.fixed_claims.fact()),
             ("disabled_at", self.disabled_at.map(rfc3339).into()),
             ("secrets", texts(self.secrets.iter().map(|secret| &secret.id))),
+            ("keys", texts(self.keys.iter().map(|key| key.key.id()))),
         ])
     }
+}
+
+/// Whether a client of these methods can authenticate now by one of these secrets and keys.
+pub(crate) fn can_authenticate(methods: &BTreeSet<AuthMethod>, secrets: &[StoredSecret], keys: &[StoredKey], now: Timestamp) -> bool {
+    let by_secret = AuthMethod::BY_SECRET.iter().any(|method| methods.contains(method));
+    let by_key = methods.contains(&AuthMethod::PrivateKeyJwt);
+    (by_secret && secrets.iter().any(|secret| secret.is_live(now))) || (by_key && keys.iter().any(|key| key.is_live(now)))
 }
 
 /// The stored part of a client secret: enough to recognize the secret, not enough to restore it.
@@ -93,14 +116,78 @@ impl StoredSecret {
     }
 }
 
-/// A secret to drop.
+/// A public key of a client, as it is stored.
 #[derive(Debug, Clone)]
-pub struct SecretDrop {
+pub(crate) struct StoredKey {
+    pub(crate) key: ClientKey,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) last_used_at: Option<Timestamp>,
+}
+
+impl StoredKey {
+    /// Maximum number of keys of a client.
+    pub(crate) const MAX: usize = 8;
+
+    /// Its properties for the change log. The thumbprint says which key it was after it is gone.
+    pub(crate) fn facts(&self) -> Facts {
+        facts([
+            ("key", self.key.id().to_string().into()),
+            ("algorithm", self.key.algorithm().to_string().into()),
+            ("thumbprint", self.key.thumbprint().into()),
+            ("expires_at", self.expires_at.map(rfc3339).into()),
+        ])
+    }
+
+    pub(crate) fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// What a client authenticates with, by its id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CredentialId {
+    /// A secret.
+    Secret(SecretId),
+    /// A public key, which is unique only within its client.
+    Key(KeyId),
+}
+
+impl CredentialId {
+    /// `secret` or `key`.
+    #[must_use]
+    pub const fn noun(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "secret",
+            Self::Key(_) => "key",
+        }
+    }
+
+    /// The id alone.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Secret(id) => id.as_str(),
+            Self::Key(id) => id.as_str(),
+        }
+    }
+}
+
+/// `secret 09a27efed3ca36ae`.
+impl fmt::Display for CredentialId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.noun(), self.as_str())
+    }
+}
+
+/// A secret or a key to drop.
+#[derive(Debug, Clone)]
+pub struct CredentialDrop {
     /// Its id.
-    pub secret: SecretId,
-    /// Whether it may be the last valid one.
+    pub credential: CredentialId,
+    /// Whether the client may be left without a valid one.
     pub allow_last: bool,
-    /// Whether others may know it: then the tokens that the client got for itself are revoked.
+    /// Whether others may know the secret or the private key: then the tokens that the client got for itself are revoked.
     pub compromised: bool,
 }
 

@@ -5,38 +5,41 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{clock::Timestamp, server::secret::SecretId};
+use crate::{clock::Timestamp, protocol::ClientId, server::model::CredentialId};
 
-/// When secrets were last used. Collected here until it is written to the database in batches.
+/// A secret or a key of a client.
+pub(super) type Used = (ClientId, CredentialId);
+
+/// When secrets and keys were last used. Collected here until it is written to the database in batches.
 #[derive(Debug, Default)]
 pub(super) struct LastUse(Mutex<Collected>);
 
 #[derive(Debug, Default)]
 struct Collected {
-    used: BTreeMap<SecretId, Timestamp>,
-    /// The last secret of the last batch. The next one begins after it, so that all have their turn if not all can be written.
-    last: Option<SecretId>,
+    used: BTreeMap<Used, Timestamp>,
+    /// The last one of the last batch. The next one begins after it, so that all have their turn if not all can be written.
+    last: Option<Used>,
 }
 
 /// Some of them, which are being written. If that fails or takes too long, they are dropped, and so put back.
 #[derive(Debug)]
 pub(super) struct Batch<'l> {
     of: &'l LastUse,
-    used: Vec<(SecretId, Timestamp)>,
+    used: Vec<(Used, Timestamp)>,
 }
 
 impl LastUse {
-    /// Maximum number of secrets that are collected. Uses beyond it are not recorded: the time is informative only.
+    /// Maximum number of them that are collected. Uses beyond it are not recorded: the time is informative only.
     const MAX: usize = 10_000;
-    /// The number of secrets in a batch.
+    /// The number of them in a batch.
     const AT_ONCE: usize = 500;
 
-    pub(super) fn note(&self, id: &SecretId, at: Timestamp) {
+    pub(super) fn note(&self, used: Used, at: Timestamp) {
         let mut collected = self.collected();
-        if let Some(last) = collected.used.get_mut(id) {
+        if let Some(last) = collected.used.get_mut(&used) {
             *last = at.max(*last);
         } else if collected.used.len() < Self::MAX {
-            collected.used.insert(id.clone(), at);
+            collected.used.insert(used, at);
         }
     }
 
@@ -52,7 +55,7 @@ impl LastUse {
 }
 
 impl Collected {
-    fn take(&mut self, count: usize) -> Vec<(SecretId, Timestamp)> {
+    fn take(&mut self, count: usize) -> Vec<(Used, Timestamp)> {
         let after = self.last.as_ref().map_or(Unbounded, Excluded);
         let ids = self.used.range((after, Unbounded)).chain(&self.used).map(|(id, _)| id.clone()).take(count.min(self.used.len()));
         // The second time that one comes, it is gone.
@@ -63,7 +66,7 @@ impl Collected {
 }
 
 impl Batch<'_> {
-    pub(super) fn used(&self) -> &[(SecretId, Timestamp)] {
+    pub(super) fn used(&self) -> &[(Used, Timestamp)] {
         &self.used
     }
 
@@ -91,25 +94,25 @@ mod tests {
 
     const NOON: Timestamp = Timestamp::from_seconds(1_795_500_000);
 
-    fn id(number: usize) -> SecretId {
-        format!("{number:016x}").parse().unwrap()
+    fn id(number: usize) -> Used {
+        ("billing".parse().unwrap(), CredentialId::Secret(format!("{number:016x}").parse().unwrap()))
     }
 
-    fn ids(batches: &[Batch<'_>]) -> Vec<SecretId> {
+    fn ids(batches: &[Batch<'_>]) -> Vec<Used> {
         batches.iter().flat_map(|batch| batch.used()).map(|(id, _)| id.clone()).collect()
     }
 
     #[test]
     fn a_batch_that_was_not_written_is_written_after_the_others_with_what_was_used_since() {
         let last_use = LastUse::default();
-        (0..LastUse::MAX).for_each(|number| last_use.note(&id(number), NOON));
-        last_use.note(&id(LastUse::MAX), NOON);
+        (0..LastUse::MAX).for_each(|number| last_use.note(id(number), NOON));
+        last_use.note(id(LastUse::MAX), NOON);
         let mut batches = last_use.batches();
         batches.next().unwrap().was_written();
         let failed = batches.next().unwrap();
-        last_use.note(&id(600), NOON + Duration::from_secs(1));
+        last_use.note(id(600), NOON + Duration::from_secs(1));
         // Others take the places of those that are being written.
-        (LastUse::MAX..LastUse::MAX + 2000).for_each(|number| last_use.note(&id(number), NOON));
+        (LastUse::MAX..LastUse::MAX + 2000).for_each(|number| last_use.note(id(number), NOON));
         drop((failed, batches));
 
         let rest: Vec<_> = last_use.batches().collect();

@@ -25,7 +25,7 @@ use versions::{VersionedCache, Versions};
 
 use crate::{
     clock::{SharedClock, Timestamp},
-    protocol::{Audience, ClientId},
+    protocol::{Audience, ClientId, Issuer},
     server::{
         keys::MacKey,
         limits::{self, Attempts, KnownSources, LookUpError, PasswordLimits},
@@ -86,8 +86,10 @@ struct Inner {
     /// Whether the database was replaced by an older one.
     set_back: AtomicBool,
     last_use: LastUse,
-    /// Failed secrets, per client and source.
-    failed_secrets: Attempts,
+    /// Failed proofs of clients, per client and source.
+    failed_proofs: Attempts,
+    /// The audience of assertions.
+    issuer: Issuer,
     passwords: Passwords,
 }
 
@@ -150,15 +152,15 @@ impl Registry {
     /// Maximum number of cached resources.
     const CACHED_RESOURCES: u64 = 10_000;
 
-    /// Opens a registry. `epoch` was read at `now`.
+    /// Opens a registry of the clients of `issuer`. `epoch` was read at `read_at`.
     pub(crate) fn open(
         policy: Policy,
         store: Store,
         meters: Arc<Meters>,
         source_key: MacKey,
         clock: &SharedClock,
-        epoch: i64,
-        now: Timestamp,
+        issuer: Issuer,
+        (epoch, read_at): (i64, Timestamp),
     ) -> io::Result<Self> {
         let known = KnownSources::new(store.clone(), source_key, Arc::clone(clock));
         let hasher = PasswordHasher::start(policy.hashing, Arc::clone(&meters))?;
@@ -166,12 +168,13 @@ impl Registry {
             store,
             clients: VersionedCache::new(policy.cached_clients),
             resources: VersionedCache::new(Self::CACHED_RESOURCES),
-            last_read: ArcSwap::from_pointee(LastRead { epoch, versions: Versions::new(epoch), read_at: now }),
+            last_read: ArcSwap::from_pointee(LastRead { epoch, versions: Versions::new(epoch), read_at }),
             set_back: AtomicBool::default(),
             last_use: LastUse::default(),
-            failed_secrets: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
+            failed_proofs: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
             passwords: Passwords { hasher, limits: PasswordLimits::new(policy.limits, known, clock) },
             clock: Arc::clone(clock),
+            issuer,
             policy,
             meters,
         })))
@@ -249,12 +252,12 @@ impl Registry {
         if age > self.0.policy.stale_for { Err(Error::Stale(age)) } else { Ok(last) }
     }
 
-    /// Writes to the database when secrets were last used, in batches. What is not written, even because the caller stopped waiting, is left for
+    /// Writes to the database when secrets and keys were last used, in batches. What is not written, even because the caller stopped waiting, is left for
     /// the next run.
     pub(crate) async fn stamp_last_use(&self) {
         for batch in self.0.last_use.batches() {
-            if let Err(error) = self.0.store.stamp_secrets_used(batch.used().to_vec()).await {
-                return tracing::warn!(%error, "the last use of client secrets could not be recorded; the next run tries again");
+            if let Err(error) = self.0.store.stamp_credentials_used(batch.used().to_vec()).await {
+                return tracing::warn!(%error, "the last use of secrets and keys of clients could not be recorded; the next run tries again");
             }
             batch.was_written();
         }

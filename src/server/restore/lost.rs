@@ -28,6 +28,8 @@ impl LostChange {
             "client.delete" => "the client and its secrets are valid again: delete it again",
             "client.add_secret" => "the secret is gone: add another, and give it to the app",
             "client.drop_secret" => "the secret is valid again: drop it again",
+            "client.add_key" => "the key is gone: add it again",
+            "client.drop_key" => "the key is valid again: drop it again",
             "user.create" => "the user is gone: create them again",
             "user.update" => "the user has their earlier permissions: check `user show`, and update them again",
             "user.disable" => "the user is enabled: disable them again",

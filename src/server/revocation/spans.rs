@@ -260,6 +260,7 @@ mod tests {
             disabled_at: None,
             tokens_since: 0,
             secrets: Vec::new(),
+            keys: Vec::new(),
             span: Some(ReadSpan { span, read_at: NOON }),
         }
     }

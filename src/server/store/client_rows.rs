@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
 use super::{
-    Error, Store,
+    Error, Missing, Store,
     page::{PAGE, Page, disabled_number, text_or_empty, time_or_zero},
     permissions,
     row::{self, lifetime_if_any, parsed, parsed_if_any, readable, text, time, time_if_any, words},
     status_spans,
 };
 use crate::{
-    protocol::ClientId,
-    server::model::{Client, ClientFilter, Facts, Listed, StatusSpan, StoredSecret},
+    protocol::{ClientId, KeyId},
+    server::{
+        client_key::ClientKey,
+        model::{Client, ClientFilter, Damaged, Facts, Listed, StatusSpan, StoredKey, StoredSecret},
+    },
 };
 
 /// Selects all data of one client with its span, or of several clients, in one statement. Columns that a branch does not have are NULL; the first branch
@@ -35,6 +38,9 @@ macro_rules! select {
             $others,
             " UNION ALL SELECT 'secret', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, NULL, id, digest, expires_at, last_used_at, \
              NULL, NULL, NULL FROM client_secrets ",
+            $others,
+            " UNION ALL SELECT 'key', client_id, NULL, NULL, NULL, created_at, NULL, NULL, NULL, NULL, NULL, id, jwk, expires_at, last_used_at, \
+             NULL, NULL, NULL FROM client_keys ",
             $others,
             $spans,
             $end
@@ -61,7 +67,8 @@ const SELECT_PAGE: &str = select!(
        AND ($4 = '' OR REPLACE(' ' || grants || ' ', ' ' || $4 || ' ', '') <> ' ' || grants || ' ')
        AND ($5 = 0 OR ($5 = 1 AND disabled_at IS NOT NULL) OR ($5 = 2 AND disabled_at IS NULL))
        AND ($6 = 0 OR (created_at <= $6
-           AND NOT EXISTS (SELECT 1 FROM client_secrets u WHERE u.client_id = c.id AND u.last_used_at > $6)))
+           AND NOT EXISTS (SELECT 1 FROM client_secrets u WHERE u.client_id = c.id AND u.last_used_at > $6)
+           AND NOT EXISTS (SELECT 1 FROM client_keys k WHERE k.client_id = c.id AND k.last_used_at > $6)))
        AND ($8 = 0 OR EXISTS (SELECT 1 FROM client_secrets e WHERE e.client_id = c.id AND e.expires_at > $7 AND e.expires_at <= $8))
      ORDER BY id LIMIT $2) ",
     "WHERE id IN (SELECT id FROM chosen)",
@@ -128,6 +135,21 @@ pub(super) async fn facts(connection: &mut AnyConnection, id: &ClientId) -> Resu
     Ok(readable(find(connection, id).await)?.unwrap_or_default().map(|client| client.facts()))
 }
 
+/// Whether the client exists, even if it is damaged.
+pub(super) async fn require(connection: &mut AnyConnection, id: &ClientId) -> Result<(), Error> {
+    let row = sqlx::query("SELECT id FROM clients WHERE id = $1").bind(id.to_string()).fetch_optional(connection).await?;
+    row.map(drop).ok_or_else(|| missing(id))
+}
+
+/// The client after a change, unless it is damaged.
+pub(super) async fn reread(connection: &mut AnyConnection, id: &ClientId) -> Result<Result<Client, Damaged>, Error> {
+    readable(find(connection, id).await.and_then(|client| client.ok_or_else(|| missing(id))))
+}
+
+pub(super) fn missing(id: &ClientId) -> Error {
+    Error::Missing(Missing::Client(id.clone()))
+}
+
 /// The secrets of a client that are not damaged, even if other data of the client is. A damaged one is of no use to an app.
 pub(super) async fn readable_secrets(connection: &mut AnyConnection, id: &ClientId) -> Result<Vec<StoredSecret>, Error> {
     let rows = sqlx::query("SELECT id, digest, created_at, expires_at, last_used_at FROM client_secrets WHERE client_id = $1");
@@ -146,6 +168,29 @@ fn read_secret(row: &AnyRow) -> Result<StoredSecret, Error> {
     })
 }
 
+/// The keys of a client that are not damaged.
+pub(super) async fn readable_keys(connection: &mut AnyConnection, id: &ClientId) -> Result<Vec<StoredKey>, Error> {
+    let rows = sqlx::query("SELECT id, jwk AS digest, created_at, expires_at, last_used_at FROM client_keys WHERE client_id = $1");
+    let rows = rows.bind(id.to_string()).fetch_all(connection).await?;
+    let read = rows.iter().map(|row| readable(read_key(row))).collect::<Result<Vec<_>, Error>>()?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+/// The JWK stands in the column of the digests.
+fn read_key(row: &AnyRow) -> Result<StoredKey, Error> {
+    let key: ClientKey = text(row, "digest")?.parse().map_err(Error::corrupt("key of a client"))?;
+    let id: KeyId = parsed(row, "id")?;
+    if *key.id() != id {
+        return Err(Error::Corrupt { what: "key of a client", why: format!("the row of {id} has the key {}", key.id()) });
+    }
+    Ok(StoredKey {
+        key,
+        created_at: time(row, "created_at")?,
+        expires_at: time_if_any(row, "expires_at")?,
+        last_used_at: time_if_any(row, "last_used_at")?,
+    })
+}
+
 /// The rows that make up one client.
 #[derive(Default)]
 struct Rows {
@@ -153,6 +198,7 @@ struct Rows {
     scopes: Vec<AnyRow>,
     introspects: Vec<AnyRow>,
     secrets: Vec<AnyRow>,
+    keys: Vec<AnyRow>,
     span: Option<AnyRow>,
 }
 
@@ -173,6 +219,7 @@ impl Rows {
                 "scope" => rows.scopes.push(row),
                 "introspects" => rows.introspects.push(row),
                 "span" => rows.span = Some(row),
+                "key" => rows.keys.push(row),
                 _ => rows.secrets.push(row),
             }
         }
@@ -193,9 +240,11 @@ impl Rows {
             disabled_at: time_if_any(row, "disabled_at")?,
             tokens_since: row.try_get("tokens_since")?,
             secrets: self.secrets.iter().map(read_secret).collect::<Result<_, Error>>()?,
+            keys: self.keys.iter().map(read_key).collect::<Result<_, Error>>()?,
             span: None,
         };
         client.secrets.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        client.keys.sort_by(|one, other| (one.created_at, one.key.id()).cmp(&(other.created_at, other.key.id())));
         Ok(Some(client))
     }
 

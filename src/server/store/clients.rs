@@ -2,10 +2,11 @@ use sqlx::AnyConnection;
 
 use super::{
     Error, Missing, Store,
-    client_rows::{facts, find, readable_secrets},
+    client_rows::{facts, find, missing, require, reread},
+    credentials,
     epochs::{self, Kind},
     permissions, resources,
-    revocations::Revoking,
+    revocations::{Revoking, revoke_own_tokens},
     row::{claims_or_null, joined, lifetime_seconds, readable},
     withdrawals::{self, Owner},
 };
@@ -14,8 +15,7 @@ use crate::{
     protocol::{ClientId, GrantType},
     server::{
         act::Act,
-        model::{self, Client, ClientChange, Damaged, Detail, Ending, SecretDrop, StoredSecret, TakenBack},
-        secret::SecretId,
+        model::{self, Client, ClientChange, Damaged, Detail, Ending, TakenBack},
     },
 };
 
@@ -40,7 +40,10 @@ impl Store {
                 }
                 save(connection, &client).await?;
                 for secret in &client.secrets {
-                    insert_secret(connection, &client.id, secret).await?;
+                    credentials::insert_secret(connection, &client.id, secret).await?;
+                }
+                for key in &client.keys {
+                    credentials::insert_key(connection, &client.id, key).await?;
                 }
                 Ok(((), Detail::added(client.facts_at_creation())))
             })
@@ -132,7 +135,7 @@ impl Store {
         .await
     }
 
-    /// Deletes a client and its secrets, revokes its tokens, and ends its logins.
+    /// Deletes a client, its secrets and its keys, revokes its tokens, and ends its logins.
     pub(crate) async fn delete_client(&self, act: &Act, id: ClientId) -> Result<TakenBack, Error> {
         let (now, owner) = (act.now, Owner::Client(id.to_string()));
         let open = self.count_open(&owner, now).await?;
@@ -144,6 +147,7 @@ impl Store {
                     "DELETE FROM client_permissions WHERE client_id = $1",
                     "DELETE FROM client_introspects WHERE client_id = $1",
                     "DELETE FROM client_secrets WHERE client_id = $1",
+                    "DELETE FROM client_keys WHERE client_id = $1",
                 ] {
                     sqlx::query(sql).bind(id.to_string()).execute(&mut *connection).await?;
                 }
@@ -158,95 +162,10 @@ impl Store {
         .await
     }
 
-    pub(crate) async fn insert_client_secret(&self, act: &Act, id: ClientId, secret: StoredSecret) -> Result<(), Error> {
-        self.change(act, "client.add_secret", format!("{id} {}", secret.id), move |connection| {
-            Box::pin(async move {
-                epochs::raise(connection, Kind::Registry).await?;
-                require(connection, &id).await?;
-                insert_secret(connection, &id, &secret).await?;
-                Ok(((), Detail::added(secret.facts())))
-            })
-        })
-        .await
-    }
-
-    /// Deletes a secret, and if it is compromised, revokes the client's tokens. Returns the changed client, unless it is damaged, and whether tokens were
-    /// revoked.
-    pub(crate) async fn delete_client_secret(
-        &self,
-        act: &Act,
-        id: ClientId,
-        SecretDrop { secret, allow_last, compromised }: SecretDrop,
-    ) -> Result<(Result<Client, Damaged>, bool), Error> {
-        let now = act.now;
-        self.change(act, "client.drop_secret", format!("{id} {secret}"), move |connection| {
-            Box::pin(async move {
-                epochs::raise(connection, Kind::Registry).await?;
-                require(connection, &id).await?;
-                let (dropped, others): (Vec<_>, Vec<_>) =
-                    readable_secrets(connection, &id).await?.into_iter().partition(|stored| stored.id == secret);
-                let valid = |secrets: &[StoredSecret]| secrets.iter().any(|stored| stored.is_live(now));
-                if !allow_last && valid(&dropped) && !valid(&others) {
-                    return Err(Error::LastSecret { client: id, secret });
-                }
-                let before = dropped.first().map(StoredSecret::facts);
-                let deleted = sqlx::query("DELETE FROM client_secrets WHERE client_id = $1 AND id = $2")
-                    .bind(id.to_string())
-                    .bind(secret.to_string())
-                    .execute(&mut *connection)
-                    .await?;
-                if deleted.rows_affected() == 0 {
-                    return Err(Error::Missing(Missing::Secret { client: id, secret }));
-                }
-                let revoked = compromised && revoke_own_tokens(connection, &id, now).await?;
-                let after = reread(connection, &id).await?;
-                Ok(((after, revoked), Detail::between(before, None)))
-            })
-        })
-        .await
-    }
-
     /// Whether the client exists, even if it is damaged.
     pub(crate) async fn require_client(&self, id: &ClientId) -> Result<(), Error> {
         require(&mut *self.pool.acquire().await?, id).await
     }
-
-    /// Whether the client has the secret.
-    pub(crate) async fn require_secret(&self, id: &ClientId, secret: &SecretId) -> Result<(), Error> {
-        self.require_client(id).await?;
-        let row =
-            sqlx::query("SELECT id FROM client_secrets WHERE client_id = $1 AND id = $2").bind(id.to_string()).bind(secret.to_string());
-        let missing = || Error::Missing(Missing::Secret { client: id.clone(), secret: secret.clone() });
-        row.fetch_optional(&self.pool).await?.map(drop).ok_or_else(missing)
-    }
-
-    /// Records when secrets were last used. No decision depends on it, so it raises no epoch.
-    pub(crate) async fn stamp_secrets_used(&self, used: Vec<(SecretId, Timestamp)>) -> Result<(), Error> {
-        self.write(move |connection| {
-            Box::pin(async move {
-                for (id, at) in used {
-                    // Several nodes may stamp the same secret, out of order.
-                    sqlx::query(
-                        "UPDATE client_secrets SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-                    )
-                    .bind(id.to_string())
-                    .bind(at.seconds())
-                    .execute(&mut *connection)
-                    .await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-}
-
-/// Revokes all tokens that a client got for itself. Returns whether there were any.
-async fn revoke_own_tokens(connection: &mut AnyConnection, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
-    let mut revoking = Revoking::at(now);
-    let revoked = revoking.tokens_of_client(connection, id.as_str()).await?;
-    revoking.finish(connection).await?;
-    Ok(revoked)
 }
 
 /// Revokes all tokens of a client, which is locked or deleted, and ends its logins.
@@ -264,22 +183,7 @@ async fn end_client(
     Ok(TakenBack { own_tokens, ..taken })
 }
 
-/// Whether the client exists, even if it is damaged.
-async fn require(connection: &mut AnyConnection, id: &ClientId) -> Result<(), Error> {
-    let row = sqlx::query("SELECT id FROM clients WHERE id = $1").bind(id.to_string()).fetch_optional(connection).await?;
-    row.map(drop).ok_or_else(|| missing(id))
-}
-
-/// The client after a change, unless it is damaged.
-async fn reread(connection: &mut AnyConnection, id: &ClientId) -> Result<Result<Client, Damaged>, Error> {
-    readable(find(connection, id).await.and_then(|client| client.ok_or_else(|| missing(id))))
-}
-
-fn missing(id: &ClientId) -> Error {
-    Error::Missing(Missing::Client(id.clone()))
-}
-
-/// Overwrites all data of a client except its secrets.
+/// Overwrites all data of a client except its secrets and keys.
 async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Error> {
     let id = client.id.as_str();
     sqlx::query(
@@ -316,19 +220,5 @@ async fn save(connection: &mut AnyConnection, client: &Client) -> Result<(), Err
             .execute(&mut *connection)
             .await?;
     }
-    Ok(())
-}
-
-async fn insert_secret(connection: &mut AnyConnection, client: &ClientId, secret: &StoredSecret) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO client_secrets (id, client_id, digest, created_at, expires_at, last_used_at) VALUES ($1, $2, $3, $4, $5, NULL)",
-    )
-    .bind(secret.id.to_string())
-    .bind(client.to_string())
-    .bind(secret.digest.to_text())
-    .bind(secret.created_at.seconds())
-    .bind(secret.expires_at.map(Timestamp::seconds))
-    .execute(connection)
-    .await?;
     Ok(())
 }

@@ -5,8 +5,7 @@ use crate::{
     protocol::{Audience, ClientId, Malformed, ScopeToken},
     server::{
         custody,
-        model::{LoginId, Resource, Username},
-        secret::SecretId,
+        model::{CredentialId, LoginId, Resource, Username},
     },
 };
 
@@ -35,8 +34,8 @@ pub(crate) enum Missing {
     ScopeOwner(ScopeToken),
     #[error("login {0}")]
     Login(LoginId),
-    #[error("secret {secret} of the client {client}")]
-    Secret { client: ClientId, secret: SecretId },
+    #[error("{credential} of the client {client}")]
+    Credential { client: ClientId, credential: CredentialId },
 }
 
 /// Why a database operation failed.
@@ -49,8 +48,8 @@ pub(crate) enum Error {
     #[error("there is no {0}")]
     Missing(Missing),
     /// Without it, the client could not authenticate.
-    #[error("the secret {secret} is the last valid one of the client {client}")]
-    LastSecret { client: ClientId, secret: SecretId },
+    #[error("without the {credential}, the client {client} could not authenticate")]
+    LastCredential { client: ClientId, credential: CredentialId },
     /// It is still referenced.
     #[error("{what} is in use by {}", join_and(&[named("client", .clients), named("user", .users)]))]
     InUse { what: String, clients: Vec<String>, users: Vec<String> },

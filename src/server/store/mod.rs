@@ -8,6 +8,7 @@ mod changes;
 mod client_claims;
 mod client_rows;
 mod clients;
+mod credentials;
 mod epochs;
 mod error;
 mod login_ends;
@@ -34,6 +35,7 @@ mod time_limit;
 mod token_states;
 mod tokens;
 mod url;
+mod used_assertions;
 mod users;
 mod withdrawals;
 mod write;
@@ -48,6 +50,7 @@ use sqlx::{
 use sqlx_core::any::driver::AnyDriver;
 
 use super::custody;
+use used_assertions::UsedAssertions;
 use write_health::WriteHealth;
 
 pub(crate) use canary::{Canary, Successor};
@@ -132,6 +135,7 @@ pub(crate) struct Store {
     reserved: AnyPool,
     writer: write::Writer,
     write_health: WriteHealth,
+    used_assertions: UsedAssertions,
     /// `None` for PostgreSQL.
     file: Option<url::FileIdentity>,
 }
@@ -181,9 +185,11 @@ impl Store {
         };
         let reserved = pool(1).connect_lazy(&url)?;
         let pool = pool(policy.connections).connect(&url).await?;
-        let writer = write::Writer::new(pool.clone(), sqlite);
+        let write_health = WriteHealth::default();
+        let writer = write::Writer::new(pool.clone(), sqlite, write_health.clone());
         let file = policy.url.sqlite_path().map(url::FileIdentity::of).transpose()?;
-        let store = Self { pool, reserved, writer, write_health: WriteHealth::default(), file };
+        let used_assertions = UsedAssertions::new(writer.clone());
+        let store = Self { pool, reserved, writer, write_health, used_assertions, file };
         match opening {
             Opening::CreateIfMissing => store.migrate().await?,
             Opening::Existing => store.require_schema().await?,

@@ -21,6 +21,8 @@ pub(crate) enum OldRows {
     StatusSpans,
     #[strum(to_string = "status lists")]
     StatusLists,
+    #[strum(to_string = "used assertions")]
+    UsedAssertions,
 }
 
 /// Those that have ended, or have expired without that.
@@ -60,6 +62,9 @@ const STATUS_LISTS: &[&str] = &["DELETE FROM status_lists WHERE id IN
         AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.list_id = l.id)
       LIMIT $2)"];
 
+const USED_ASSERTIONS: &[&str] = &["DELETE FROM used_assertions WHERE digest IN
+     (SELECT digest FROM used_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)"];
+
 impl OldRows {
     /// Each deletes at most `$2` rows that ended before `$1`, by an index.
     const fn statements(self) -> &'static [&'static str] {
@@ -71,6 +76,7 @@ impl OldRows {
             Self::CoveredRevocations => COVERED_REVOCATIONS,
             Self::StatusSpans => STATUS_SPANS,
             Self::StatusLists => STATUS_LISTS,
+            Self::UsedAssertions => USED_ASSERTIONS,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    protocol::ClientId,
     server::model::{Damaged, Revocation, StatusIndex, StatusListId, StatusSpan},
 };
 
@@ -185,4 +186,12 @@ pub(super) fn position_if_any(row: &AnyRow) -> Result<Option<StatusIndex>, Error
     let Some(index) = row.try_get::<Option<i64>, _>("status_index")? else { return Ok(None) };
     let list: StatusListId = parsed(row, "status_list")?;
     Ok(Some(StatusIndex { list, index: status_spans::number("status_index", index)? }))
+}
+
+/// Revokes all tokens that a client got for itself. Returns whether there were any.
+pub(super) async fn revoke_own_tokens(connection: &mut AnyConnection, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
+    let mut revoking = Revoking::at(now);
+    let revoked = revoking.tokens_of_client(connection, id.as_str()).await?;
+    revoking.finish(connection).await?;
+    Ok(revoked)
 }

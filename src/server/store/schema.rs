@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "claims", include_str!("../../../migrations/0008_claims.sql")),
     (9, "reseal", include_str!("../../../migrations/0009_reseal.sql")),
     (10, "revocation", include_str!("../../../migrations/0010_revocation.sql")),
+    (11, "client_keys", include_str!("../../../migrations/0011_client_keys.sql")),
 ];
 
 /// The migrations applied to a database: numbers and checksums.

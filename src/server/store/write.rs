@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Error, Store};
+use super::{Error, Store, write_health::WriteHealth};
 
 /// A queued write.
 trait Queued: Send {
@@ -75,6 +75,7 @@ pub(super) struct Writer {
     pool: AnyPool,
     /// `None` for PostgreSQL. The task that serves it stops when the last `Store` is dropped.
     queue: Option<mpsc::Sender<Box<dyn Queued>>>,
+    health: WriteHealth,
 }
 
 impl Writer {
@@ -90,13 +91,13 @@ impl Writer {
         self.queue.is_some()
     }
 
-    pub(super) fn new(pool: AnyPool, sqlite: bool) -> Self {
+    pub(super) fn new(pool: AnyPool, sqlite: bool, health: WriteHealth) -> Self {
         let queue = sqlite.then(|| {
             let (queue, waiting) = mpsc::channel(Self::QUEUE);
             tokio::spawn(Self::serve(pool.clone(), waiting));
             queue
         });
-        Self { pool, queue }
+        Self { pool, queue, health }
     }
 
     async fn serve(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Queued>>) {
@@ -161,6 +162,16 @@ fn rolls_back_everything(error: &Error) -> bool {
 }
 
 impl Store {
+    /// See [`Writer::write`].
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
+    ) -> Result<T, Error> {
+        self.writer.write(write).await
+    }
+}
+
+impl Writer {
     /// Runs `write` in a transaction that is on disk when this returns. If `write` fails, its own effects are rolled back, and no others.
     ///
     /// `write` blocks all other writers: it must await nothing but its own statements.
@@ -169,11 +180,11 @@ impl Store {
         &self,
         write: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, Error>> + Clone + Send + 'static,
     ) -> Result<T, Error> {
-        let outcome = match &self.writer.queue {
+        let outcome = match &self.queue {
             Some(queue) => Self::write_queued(queue, write).await,
             None => self.write_with_retries(write).await,
         };
-        self.write_health.note_write(&outcome);
+        self.health.note_write(&outcome);
         outcome
     }
 
@@ -195,13 +206,13 @@ impl Store {
         loop {
             let write = write.clone();
             let attempt = async {
-                let mut transaction = self.writer.pool.begin().await?;
+                let mut transaction = self.pool.begin().await?;
                 let done = write(&mut transaction).await?;
                 transaction.commit().await?;
                 Ok::<_, Error>(done)
             };
             match attempt.await {
-                Err(error) if error.is_conflict() && retries < Writer::RETRIES => retries += 1,
+                Err(error) if error.is_conflict() && retries < Self::RETRIES => retries += 1,
                 outcome => return outcome,
             }
         }

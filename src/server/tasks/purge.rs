@@ -13,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How long rows are kept after their end, and how long they are left alone once none is left to delete.
-const ALL: [(OldRows, Duration, Duration); 7] = [
+const ALL: [(OldRows, Duration, Duration); 8] = [
     // Longer than the lifetime of any token that a login issued.
     (OldRows::Logins, DAY.saturating_mul(7), HOUR),
     // Audits cover a year.
@@ -26,6 +26,8 @@ const ALL: [(OldRows, Duration, Duration); 7] = [
     (OldRows::StatusSpans, MINUTE.saturating_mul(10), MINUTE),
     // Longer than the lifetime of any token that names them.
     (OldRows::StatusLists, HOUR.saturating_mul(25), MINUTE),
+    // The clocks of nodes differ by up to two minutes.
+    (OldRows::UsedAssertions, MINUTE.saturating_mul(3), MINUTE),
 ];
 
 /// How long rows of one kind are deleted in one round. It is a small part of a round, so that requests hardly notice a backlog.

@@ -8,8 +8,8 @@ use sealwright::{
     server::{
         Config,
         commands::{
-            Act, ClientChange, Commands, LoginsOf, NewClient, NewResource, NewUser, Password, ResourceChange, SecretDrop, TokenLifetime,
-            UserChange,
+            Act, ClientChange, ClientKey, Commands, CredentialDrop, CredentialId, LoginsOf, NewClient, NewResource, NewUser, Password,
+            ResourceChange, TokenLifetime, UserChange,
         },
         config::Sources,
     },
@@ -79,19 +79,22 @@ impl TestDatabase {
 
     /// A client that may have `orders:read` at `https://orders.example` by client credentials, except for what `adjust` changes.
     pub(crate) fn client_with(&self, id: &str, adjust: impl FnOnce(&mut NewClient)) -> Credential {
-        let mut new = NewClient {
-            id: id.parse().unwrap(),
-            auth_methods: [].into(),
-            grants: [GrantType::ClientCredentials].into(),
-            permissions: at_orders("orders:read"),
-            introspects: [].into(),
-            token_lifetime: None,
-            fixed_claims: Default::default(),
-            secret_lifetime: None,
-        };
+        let mut new = new_client(id);
         adjust(&mut new);
         let (_, secret) = self.operate(async |operator| operator.commands.clients().create(&operator.act, new).await.unwrap());
         Credential { id: id.to_owned(), secret: secret.expose().to_owned() }
+    }
+
+    /// The same client with a key and without a secret.
+    pub(crate) fn client_with_key(&self, id: &str, key: ClientKey, adjust: impl FnOnce(&mut NewClient)) {
+        let mut new = new_client(id);
+        adjust(&mut new);
+        self.operate(async |operator| operator.commands.clients().create_with_key(&operator.act, new, key).await.map(drop).unwrap());
+    }
+
+    pub(crate) fn add_key(&self, id: &str, key: ClientKey, lifetime: Option<Duration>) {
+        let id = id.parse().unwrap();
+        self.operate(async |operator| operator.commands.clients().add_key(&operator.act, id, key, lifetime).await.unwrap());
     }
 
     /// A client for users, with all grants.
@@ -138,8 +141,9 @@ impl TestDatabase {
     /// Deletes this secret of the client, even if it is the last one.
     pub(crate) fn drop_secret(&self, client: &Credential) {
         let id = client.id.parse().unwrap();
-        let dropped = SecretDrop { secret: client.secret[3..19].parse().unwrap(), allow_last: true, compromised: false };
-        self.operate(async |operator| operator.commands.clients().drop_secret(&operator.act, id, dropped).await.map(drop).unwrap());
+        let credential = CredentialId::Secret(client.secret[3..19].parse().unwrap());
+        let dropped = CredentialDrop { credential, allow_last: true, compromised: false };
+        self.operate(async |operator| operator.commands.clients().drop_credential(&operator.act, id, dropped).await.map(drop).unwrap());
     }
 
     /// A user who may have `scope` at `https://orders.example`.
@@ -200,4 +204,17 @@ pub(crate) fn lifetime(seconds: u64) -> Option<TokenLifetime> {
 fn on_a_thread<T: Send, F: Future<Output = T>>(job: impl FnOnce() -> F + Send) -> T {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
     std::thread::scope(|scope| scope.spawn(|| RUNTIME.block_on(job())).join().unwrap())
+}
+
+fn new_client(id: &str) -> NewClient {
+    NewClient {
+        id: id.parse().unwrap(),
+        auth_methods: [].into(),
+        grants: [GrantType::ClientCredentials].into(),
+        permissions: at_orders("orders:read"),
+        introspects: [].into(),
+        token_lifetime: None,
+        fixed_claims: Default::default(),
+        credential_lifetime: None,
+    }
 }

@@ -1,9 +1,11 @@
 //! Helpers of the tests.
 
 mod app;
+mod assertion;
 mod database;
 mod described;
 mod fixtures;
+mod hostile_assertions;
 mod keys;
 mod list;
 pub(crate) mod private_keys;
@@ -12,9 +14,11 @@ mod relay;
 mod terminal;
 
 pub(crate) use app::{Answer, Credential, ORDERS, PASSWORD, SIGN_IN, TestApp, claims_of, header_of, wait_until};
+pub(crate) use assertion::{AppKey, assertion_claims, by_assertion};
 pub(crate) use database::{Backend, TestDatabase};
 pub(crate) use described::{DESCRIPTION, as_listed, resolved};
 pub(crate) use fixtures::{at_orders, lifetime};
+pub(crate) use hostile_assertions::{hostile_assertions, merged, without};
 pub(crate) use keys::{kids, signing};
 pub(crate) use list::{List, position};
 pub(crate) use process::Finished;

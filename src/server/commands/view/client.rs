@@ -32,6 +32,21 @@ pub(crate) struct ClientView {
     /// Recorded within ten seconds.
     pub(crate) last_used_at: Option<String>,
     pub(crate) secrets: Vec<SecretView>,
+    pub(crate) keys: Vec<KeyOfClientView>,
+}
+
+/// A public key of a client.
+#[derive(Debug, Serialize)]
+pub(crate) struct KeyOfClientView {
+    pub(crate) kid: String,
+    pub(crate) algorithm: String,
+    /// RFC 7638.
+    pub(crate) thumbprint: String,
+    pub(crate) created_at: String,
+    pub(crate) expires_at: Option<String>,
+    /// Recorded within ten seconds.
+    pub(crate) last_used_at: Option<String>,
+    pub(crate) live: bool,
 }
 
 /// A stored secret: what can be shown at any time.
@@ -78,6 +93,15 @@ impl Viewed for Client {
             last_used_at: rfc3339_if_any(secret.last_used_at),
             live: secret.is_live(now),
         });
+        let keys = self.keys.iter().map(|stored| KeyOfClientView {
+            kid: stored.key.id().to_string(),
+            algorithm: stored.key.algorithm().to_string(),
+            thumbprint: stored.key.thumbprint(),
+            created_at: rfc3339(stored.created_at),
+            expires_at: rfc3339_if_any(stored.expires_at),
+            last_used_at: rfc3339_if_any(stored.last_used_at),
+            live: stored.is_live(now),
+        });
         ClientView {
             client_id: self.id.to_string(),
             secret: None,
@@ -91,6 +115,7 @@ impl Viewed for Client {
             disabled_at: rfc3339_if_any(self.disabled_at),
             last_used_at: rfc3339_if_any(self.last_used_at()),
             secrets: secrets.collect(),
+            keys: keys.collect(),
         }
     }
 }

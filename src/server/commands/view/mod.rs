@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub(crate) use change::ChangeView;
-pub(crate) use client::{ClientView, NewSecretView, SecretView};
+pub(crate) use client::{ClientView, KeyOfClientView, NewSecretView, SecretView};
 pub(crate) use fetcher::{FetcherView, FetchersView, PublishedKeyView};
 pub(crate) use key::ListedKeyView;
 pub(crate) use key_plan::{KeyEventView, KeyPlanView};

@@ -121,14 +121,31 @@ async fn authenticate_by_form(app: &App, form: &Form, note: &RequestNote) -> Res
     authenticate(app, &form_credentials(form)?, note).await
 }
 
+/// The only type of assertion by which a client may authenticate (RFC 7523 section 2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+const NO_CREDENTIALS: &str = "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body, or a client_assertion.";
+
 /// The credentials in the form, for a request without any in its header.
 fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
+    let assertion = form.get("client_assertion");
+    if assertion.is_some() && form.get("client_secret").is_some() {
+        return Err(Failure::invalid_request("The client authenticates by a secret and by an assertion. Use one of them."));
+    }
+    match (assertion, form.get("client_assertion_type")) {
+        (Some(assertion), Some(ASSERTION_TYPE)) => return Ok(Credentials::by_assertion(form.get("client_id"), assertion)),
+        (Some(_), _) => {
+            return Err(Failure::no_credentials(
+                "The client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer.",
+            ));
+        }
+        (None, Some(_)) => return Err(Failure::no_credentials("The parameter client_assertion is missing.")),
+        (None, None) => {}
+    }
     let Some(id) = form.get("client_id") else {
         return Err(Failure::no_credentials(match form.get("client_secret") {
             Some(_) => "The parameter client_id is missing.",
-            None => {
-                "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body."
-            }
+            None => NO_CREDENTIALS,
         }));
     };
     let secret = |text: &str| Proof::Secret { text: text.into(), method: AuthMethod::ClientSecretPost };
@@ -137,7 +154,7 @@ fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
 
 /// Refuses a form that authenticates as well: a request must use one method only (RFC 6749 section 2.3).
 fn require_one_method(basic: &Credentials, form: &Form) -> Result<(), Failure> {
-    if form.get("client_secret").is_some() {
+    if ["client_secret", "client_assertion", "client_assertion_type"].iter().any(|name| form.get(name).is_some()) {
         return Err(Failure::invalid_request("The client authenticates both in the header and in the body. Use one of them."));
     }
     if form.get("client_id").is_some_and(|id| id != basic.client_id) {

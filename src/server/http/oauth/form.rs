@@ -51,7 +51,7 @@ impl Form {
 
     /// The first parameter that contains a secret or a token of a kind that does not belong there.
     pub(super) fn misplaced_secret(&self) -> Option<RequestPart> {
-        const IN_PLACE: [(RequestPart, &[SecretForm]); 11] = [
+        const IN_PLACE: [(RequestPart, &[SecretForm]); 13] = [
             (RequestPart::ClientId, &[]),
             (RequestPart::ClientSecret, &[SecretForm::ClientSecret]),
             (RequestPart::GrantType, &[]),
@@ -63,6 +63,8 @@ impl Form {
             (RequestPart::RefreshToken, &[SecretForm::RefreshToken]),
             (RequestPart::Token, &[SecretForm::RefreshToken, SecretForm::Jwt]),
             (RequestPart::TokenTypeHint, &[]),
+            (RequestPart::ClientAssertion, &[SecretForm::Jwt]),
+            (RequestPart::ClientAssertionType, &[]),
         ];
         let misplaced = |(place, in_place): &&(RequestPart, &[SecretForm])| {
             self.get(place.as_str()).is_some_and(|value| caller_text::holds_other_secret(value, in_place))

@@ -1,8 +1,10 @@
-//! Client authentication: RFC 6749 section 2.3.1.
+//! Client authentication: RFC 6749 section 2.3.
 
+mod assertion;
+mod decoy;
 mod secret;
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -13,10 +15,16 @@ use crate::{
     server::{
         caller_text,
         limits::{Limited, Network},
-        model::Client,
-        secret::{SecretDigest, SecretId},
+        model::{Client, CredentialId},
+        secret::SecretDigest,
+        store::within,
     },
 };
+
+use assertion::{Genuine, Once};
+
+/// How long the database may take to note that an assertion was used.
+const USE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The client credentials of a request.
 #[derive(Debug)]
@@ -36,6 +44,16 @@ pub(crate) enum Proof {
         /// How it was sent.
         method: AuthMethod,
     },
+    /// A JWT that the client has signed (RFC 7523 section 2.2).
+    Assertion(SecretString),
+}
+
+/// A proof that is right.
+struct Checked<'a> {
+    client: &'a Arc<Client>,
+    used: CredentialId,
+    /// Set if the proof may be used once.
+    once: Option<Once>,
 }
 
 /// Why a client was not authenticated.
@@ -56,8 +74,8 @@ pub(crate) enum AuthenticationError {
 pub(crate) enum Rejection {
     #[error("unknown client")]
     UnknownClient,
-    #[error("no secret was sent")]
-    NoSecret,
+    #[error("neither a secret nor an assertion was sent")]
+    NoProof,
     #[error("unknown secret")]
     UnknownSecret,
     #[error("wrong secret")]
@@ -68,6 +86,8 @@ pub(crate) enum Rejection {
     DisabledClient,
     #[error("the client is not allowed to use this authentication method")]
     MethodNotAllowed,
+    #[error("the assertion is refused: {0}")]
+    Assertion(&'static str),
 }
 
 impl fmt::Display for Credentials {
@@ -82,6 +102,12 @@ impl fmt::Display for Credentials {
 }
 
 impl Credentials {
+    /// The credentials of a request with an assertion. `named` is the client id in the request, which may be missing (RFC 7521 section 4.2).
+    pub(crate) fn by_assertion(named: Option<&str>, assertion: &str) -> Self {
+        let client_id = named.map(str::to_owned).or_else(|| assertion::subject(assertion)).unwrap_or_default();
+        Self { client_id, proof: Proof::Assertion(assertion.into()) }
+    }
+
     /// Whether a secret or a token was sent as the client id.
     pub(crate) fn holds_secret_as_id(&self) -> bool {
         caller_text::holds_secret(&self.client_id)
@@ -96,11 +122,13 @@ impl Credentials {
             Some("the client id has leading or trailing white space")
         } else if is_in_quotes(id) {
             Some("the client id is in quotes")
+        } else if id.is_empty() && matches!(self.proof, Proof::Assertion(_)) {
+            Some("neither the request nor the assertion names a client")
         } else if id.parse::<ClientId>().is_err() {
             Some("the client id is malformed")
         } else {
             match &self.proof {
-                Proof::None => None,
+                Proof::None | Proof::Assertion(_) => None,
                 Proof::Secret { text, .. } => secret::mistake(text.expose_secret()),
             }
         }
@@ -114,8 +142,10 @@ fn is_in_quotes(text: &str) -> bool {
 impl Registry {
     /// Authenticates a client. `now` is the wall clock time; the expiry of secrets is checked by the steady clock.
     ///
-    /// Every attempt costs one look-up (none if the client id is malformed) and one digest of a secret, whether the client exists or not.
-    /// Failures are counted per client and `source`. They never block a correct secret, because 256 random bits cannot be guessed.
+    /// Every attempt costs one look-up (none if the client id is malformed), and one digest of a secret or one check of a signature, whether the client
+    /// exists or not. A genuine assertion costs a write: it is accepted once, on all nodes.
+    /// Failures are counted per client and `source`. They never block a correct proof, because neither 256 random bits nor a signature can be
+    /// guessed.
     #[tracing::instrument(level = "debug", skip_all)]
     pub(crate) async fn authenticate(
         &self,
@@ -127,41 +157,56 @@ impl Registry {
             Ok(id) => self.find_client(&id).await?,
             Err(_) => None,
         };
-        match self.check(client.as_ref(), credentials) {
-            Ok((client, secret)) => {
-                self.0.last_use.note(secret, now);
-                Ok(Arc::clone(client))
+        let rejection = match self.check(client.as_ref(), credentials) {
+            Ok(Checked { client, used, once }) => {
+                if self.is_first_use(once).await? {
+                    self.0.last_use.note((client.id.clone(), used), now);
+                    return Ok(Arc::clone(client));
+                }
+                Rejection::Assertion("its jti was used before")
             }
-            Err(rejection) => match self.0.failed_secrets.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
-                Ok(mut failure) => {
-                    failure.made();
-                    Err(AuthenticationError::Rejected(rejection))
-                }
-                Err(limited) => {
-                    self.count_limited("client_secret");
-                    Err(AuthenticationError::Limited(limited))
-                }
-            },
+            Err(rejection) => rejection,
+        };
+        match self.0.failed_proofs.begin(&[&credentials.client_id, Network::of(source).as_str()]).await {
+            Ok(mut failure) => {
+                failure.made();
+                Err(AuthenticationError::Rejected(rejection))
+            }
+            Err(limited) => {
+                self.count_limited("client_secret");
+                Err(AuthenticationError::Limited(limited))
+            }
         }
     }
 
     /// Checks the proof, and whether the client may use it.
-    fn check<'a>(&self, client: Option<&'a Arc<Client>>, credentials: &Credentials) -> Result<(&'a Arc<Client>, &'a SecretId), Rejection> {
-        let (verified, method) = match &credentials.proof {
-            Proof::None => return Err(client.map_or(Rejection::UnknownClient, |_| Rejection::NoSecret)),
+    fn check<'a>(&self, client: Option<&'a Arc<Client>>, credentials: &Credentials) -> Result<Checked<'a>, Rejection> {
+        let now = self.0.clock.steady();
+        let (checked, method) = match &credentials.proof {
+            Proof::None => return Err(client.map_or(Rejection::UnknownClient, |_| Rejection::NoProof)),
             Proof::Secret { text, method } => {
                 let digest = self.digest(text.expose_secret());
-                (secret::check(client, text.expose_secret(), &digest, self.0.clock.steady()), method)
+                let (client, secret) = secret::check(client, text.expose_secret(), &digest, now)?;
+                (Checked { client, used: CredentialId::Secret(secret.clone()), once: None }, *method)
+            }
+            Proof::Assertion(text) => {
+                let Genuine { client, key, once } = assertion::check(client, text.expose_secret(), &self.0.issuer, now)?;
+                (Checked { client, used: CredentialId::Key(key.clone()), once: Some(once) }, AuthMethod::PrivateKeyJwt)
             }
         };
-        let (client, secret) = verified?;
-        if client.disabled_at.is_some() {
+        if checked.client.disabled_at.is_some() {
             return Err(Rejection::DisabledClient);
         }
-        if !client.auth_methods.contains(method) {
+        if !checked.client.auth_methods.contains(&method) {
             return Err(Rejection::MethodNotAllowed);
         }
-        Ok((client, secret))
+        Ok(checked)
+    }
+
+    /// Whether a proof that may be used once is used for the first time.
+    async fn is_first_use(&self, once: Option<Once>) -> Result<bool, Error> {
+        let Some(Once { digest, expires_at }) = once else { return Ok(true) };
+        Ok(within(USE_WITHIN, self.0.store.use_assertion(digest, expires_at)).await?)
     }
 
     /// Computes and counts a digest of the sent secret.

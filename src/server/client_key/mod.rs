@@ -1,0 +1,83 @@
+//! The public keys by which clients authenticate (RFC 7523 section 2.2): how they are read and generated, and what is stored of them.
+
+mod generated;
+mod pem;
+mod reading;
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+pub use generated::GeneratedKey;
+pub use reading::NotAClientKey;
+
+use crate::{
+    jwt::{VerificationKey, thumbprint},
+    protocol::{Algorithm, KeyId, Malformed, PublicJwk, PublicKey},
+};
+
+/// A public key by which a client authenticates, with its one algorithm. Clones share it.
+#[derive(Clone)]
+pub struct ClientKey {
+    id: KeyId,
+    jwk: PublicJwk,
+    verification: Arc<VerificationKey>,
+}
+
+impl fmt::Debug for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClientKey({} for {})", self.id, self.jwk.algorithm())
+    }
+}
+
+impl ClientKey {
+    /// The algorithms of assertions: those of signing keys.
+    pub(crate) const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+
+    /// Without an id, the key gets its thumbprint as one.
+    fn new(id: Option<KeyId>, algorithm: Algorithm, key: PublicKey) -> Result<Self, Malformed> {
+        let malformed = |rule| Malformed { what: "key of a client", rule };
+        if !Self::ALGORITHMS.contains(&algorithm) {
+            return Err(malformed("its algorithm must be RS256, PS256, ES256 or Ed25519"));
+        }
+        let id = id.map_or_else(|| thumbprint(&key).parse(), Ok)?;
+        let verification = VerificationKey::of(&key, algorithm).map_err(malformed)?;
+        let jwk = PublicJwk::new(id.to_string(), algorithm, key)?;
+        Ok(Self { id, jwk, verification: Arc::new(verification) })
+    }
+
+    /// Its `kid` at the client.
+    #[must_use]
+    pub const fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// Its algorithm.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.jwk.algorithm()
+    }
+
+    pub(crate) fn verification(&self) -> &VerificationKey {
+        &self.verification
+    }
+
+    /// The thumbprint of the key (RFC 7638).
+    pub(crate) fn thumbprint(&self) -> String {
+        thumbprint(self.jwk.key())
+    }
+
+    /// Its JWK, which [`FromStr`] reads.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::json!(self.jwk).to_string()
+    }
+}
+
+impl FromStr for ClientKey {
+    type Err = Malformed;
+
+    fn from_str(json: &str) -> Result<Self, Malformed> {
+        let unreadable = |_| Malformed { what: "key of a client", rule: "it must be a public JWK" };
+        let jwk: PublicJwk = serde_json::from_str(json).map_err(unreadable)?;
+        Self::new(Some(jwk.kid().parse()?), jwk.algorithm(), jwk.key().clone())
+    }
+}

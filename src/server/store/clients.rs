@@ -1,13 +1,13 @@
 use sqlx::AnyConnection;
 
 use super::{
-    Error, Missing, Store,
+    Error, Store,
     client_rows::{facts, find, missing, require, reread},
     credentials,
     epochs::{self, Kind},
     permissions, resources,
     revocations::{Revoking, revoke_own_tokens},
-    row::{claims_or_null, joined, lifetime_seconds, readable},
+    row::{claims_or_null, joined, lifetime_seconds},
     withdrawals::{self, Owner},
 };
 use crate::{

@@ -97,5 +97,7 @@ pub mod protocol;
 mod proxy;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "client", feature = "server", feature = "testing"))]
+mod signing;
 #[cfg(feature = "verifier")]
 pub mod verifier;

@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use super::{
     listen::ListenAt,
-    route::{OtherClient, RouteError, Routes},
+    route::{OtherClient, OtherProof, RouteError, Routes},
 };
 use crate::{
-    client::{Builder, Credentials, Secret},
+    client::{Builder, Credentials, PrivateKey, Proof, Secret},
     protocol::{Audience, ClientId, Issuer, ScopeToken},
     proxy::TimeLimits,
     server::{
@@ -66,9 +66,17 @@ pub(super) enum Authorization {
 pub(super) struct Client {
     issuer: Issuer,
     id: ClientId,
-    secret: SecretAt,
+    proof: ProofAt,
     /// The name and the password of the user whom it signs in.
     user: Option<(String, SecretAt)>,
+}
+
+/// What the client proves its identity with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ProofAt {
+    Secret(SecretAt),
+    /// The file of a private key.
+    Key(PathBuf),
 }
 
 /// Where a secret is. It is read for every token request.
@@ -101,6 +109,12 @@ impl Config {
             None,
             "the file of the client's secret, read for every token request; by default, the secret is in the variable SEALWRIGHT_CLIENT_SECRET",
             "a path",
+        ),
+        setting(
+            "key_file",
+            None,
+            "the file of the client's private key, with which it authenticates instead of a secret; read for every token request",
+            "a path to a file in PEM that others cannot read",
         ),
         setting("username", None, "the user to sign in; by default, tokens are the client's own", "a user name"),
         setting(
@@ -217,17 +231,33 @@ impl Client {
         if username.is_none() && matches!(password, SecretAt::File(_)) {
             return Err(values.refuse("password_file", Some("it requires username too".to_owned())));
         }
+        let key_file = values.parse_if_any("key_file", path)?;
+        if let Some(file) = &key_file {
+            if values.parse_if_any("secret_file", path)?.is_some() {
+                return Err(values.refuse("key_file", Some("secret_file is set too: the client has a key or a secret".to_owned())));
+            }
+            let exposed = custody::require_private(SecretFile::PrivateKey, file);
+            exposed.map_err(|exposed| values.refuse("key_file", Some(exposed.to_string())))?;
+        }
+        let proof = match key_file {
+            Some(file) => ProofAt::Key(file),
+            None => ProofAt::Secret(secret("secret_file", CLIENT_SECRET)?),
+        };
         Ok(Self {
             issuer: values.parse("issuer", |text| text.parse::<Issuer>().map_err(by_rule))?,
             id: values.parse("client", |text| text.parse::<ClientId>().map_err(by_rule))?,
-            secret: secret("secret_file", CLIENT_SECRET)?,
+            proof,
             user: username.map(|name| (name, password)),
         })
     }
 
     /// The client that a route names, of the same issuer. It acts for itself.
     pub(super) fn replaced_by(&self, other: &OtherClient) -> Self {
-        Self { issuer: self.issuer.clone(), id: other.id.clone(), secret: SecretAt::File(other.secret_file.clone()), user: None }
+        let proof = match &other.proof {
+            OtherProof::Secret(file) => ProofAt::Secret(SecretAt::File(file.clone())),
+            OtherProof::Key(file) => ProofAt::Key(file.clone()),
+        };
+        Self { issuer: self.issuer.clone(), id: other.id.clone(), proof, user: None }
     }
 
     pub(super) const fn issuer(&self) -> &Issuer {
@@ -235,10 +265,13 @@ impl Client {
     }
 
     pub(super) fn builder(&self) -> Builder {
-        let secret = self.secret.secret();
+        let proof: Proof = match &self.proof {
+            ProofAt::Secret(secret) => secret.secret().into(),
+            ProofAt::Key(file) => PrivateKey::file(file).into(),
+        };
         let builder = match &self.user {
-            Some((name, password)) => Credentials::password(self.id.as_str(), secret, name, password.secret()),
-            None => Credentials::client(self.id.as_str(), secret),
+            Some((name, password)) => Credentials::password(self.id.as_str(), proof, name, password.secret()),
+            None => Credentials::client(self.id.as_str(), proof),
         };
         builder.issuer(self.issuer.as_str()).fetch_timeout(TOKEN_TIME_LIMIT)
     }
@@ -288,8 +321,11 @@ fn routes(values: &Values, listen: &ListenAt) -> Result<Routes, Error> {
     let complete = routes.with_defaults(resource.as_ref(), &scopes.unwrap_or_default());
     let complete = complete.and_then(|routes| routes.protected(unprotected)?.beside(listen));
     let routes = complete.map_err(|error| values.refuse("to", reason(error)))?;
-    for secret_file in routes.secret_files() {
-        let exposed = custody::require_private(SecretFile::Value, secret_file);
+    for proof in routes.proofs() {
+        let exposed = match proof {
+            OtherProof::Secret(file) => custody::require_private(SecretFile::Value, file),
+            OtherProof::Key(file) => custody::require_private(SecretFile::PrivateKey, file),
+        };
         exposed.map_err(|exposed| values.refuse("to", Some(exposed.to_string())))?;
     }
     Ok(routes)

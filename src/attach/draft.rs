@@ -4,7 +4,7 @@
 //! to     = route *( SP route )
 //! route  = [ place "=" ] origin *( SP option )
 //! place  = path / listener
-//! option = "resource=" audience / "scope=" scope-token / "client=" client-id / "secret-file=" file
+//! option = "resource=" audience / "scope=" scope-token / "client=" client-id / "secret-file=" file / "key-file=" file
 //! ```
 //!
 //! No part contains a space: neither an audience nor a scope token may (RFC 6749 section 3.3).
@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 use super::{
     listen::ListenError,
     place::{InvalidPath, Place, Prefix},
-    route::{MAX_ROUTES, OtherClient, Route, RouteError, Routes},
+    route::{MAX_ROUTES, OtherClient, OtherProof, Route, RouteError, Routes},
 };
 use crate::{
     protocol::{Audience, ClientId, ScopeToken},
@@ -49,6 +49,7 @@ enum RouteOption {
     Scope,
     Client,
     SecretFile,
+    KeyFile,
 }
 
 impl RouteOption {
@@ -71,6 +72,7 @@ struct Draft {
     scopes: BTreeSet<ScopeToken>,
     client: Option<ClientId>,
     secret_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
 }
 
 impl Draft {
@@ -82,7 +84,7 @@ impl Draft {
             _ => return Err(RouteError::Form(shown(word))),
         };
         let origin = origin.parse().map_err(|_| RouteError::Origin(shown(origin)))?;
-        Ok(Self { place, origin, resource: None, scopes: BTreeSet::new(), client: None, secret_file: None })
+        Ok(Self { place, origin, resource: None, scopes: BTreeSet::new(), client: None, secret_file: None, key_file: None })
     }
 
     fn set(&mut self, option: RouteOption, value: &str) -> Result<(), RouteError> {
@@ -94,15 +96,22 @@ impl Draft {
             }
             RouteOption::Client => self.client.replace(value.parse().map_err(RouteError::Value)?).is_some(),
             RouteOption::SecretFile => self.secret_file.replace(PathBuf::from(value)).is_some(),
+            RouteOption::KeyFile => self.key_file.replace(PathBuf::from(value)).is_some(),
         };
         if twice { Err(RouteError::Twice(option.name())) } else { Ok(()) }
     }
 
     fn finish(self) -> Result<Route, RouteError> {
-        let Self { place, origin, resource, scopes, client, secret_file } = self;
-        let client = match (client, secret_file) {
+        let Self { place, origin, resource, scopes, client, secret_file, key_file } = self;
+        let proof = match (secret_file, key_file) {
             (None, None) => None,
-            (Some(id), Some(secret_file)) if !secret_file.as_os_str().is_empty() => Some(OtherClient { id, secret_file }),
+            (Some(file), None) if !file.as_os_str().is_empty() => Some(OtherProof::Secret(file)),
+            (None, Some(file)) if !file.as_os_str().is_empty() => Some(OtherProof::Key(file)),
+            _ => return Err(RouteError::HalfAClient),
+        };
+        let client = match (client, proof) {
+            (None, None) => None,
+            (Some(id), Some(proof)) => Some(OtherClient { id, proof }),
             _ => return Err(RouteError::HalfAClient),
         };
         Ok(Route { place, origin, resource, scopes, client })
@@ -145,7 +154,9 @@ mod tests {
         assert_eq!((stock.place.to_string(), stock.scopes.len()), ("127.0.0.1:9101".to_owned(), 0));
         assert_eq!(stock.resource.as_ref().map(Audience::as_str), Some("urn:stock"));
         let client = stock.client.as_ref().unwrap();
-        assert_eq!((client.id.as_str(), client.secret_file.to_str()), ("warehouse", Some("/run/secrets/warehouse")));
+        assert_eq!((client.id.as_str(), &client.proof), ("warehouse", &OtherProof::Secret("/run/secrets/warehouse".into())));
+        let by_key: Routes = "https://a.example client=a key-file=/run/secrets/a.pem".parse().unwrap();
+        assert_eq!(by_key.proofs().collect::<Vec<_>>(), [&OtherProof::Key("/run/secrets/a.pem".into())]);
 
         let one: Routes = "https://orders.example".parse().unwrap();
         let one = one.iter().next().unwrap();
@@ -181,7 +192,14 @@ mod tests {
         assert_eq!(refused("https://a.example resource=urn:a resource=urn:b"), RouteError::Twice("resource"));
         assert_eq!(refused("https://a.example client=a client=b"), RouteError::Twice("client"));
         assert_eq!(refused("https://a.example secret-file=/a secret-file=/b"), RouteError::Twice("secret-file"));
-        for half in ["client=a", "secret-file=/a", "client=a secret-file="] {
+        for half in [
+            "client=a",
+            "secret-file=/a",
+            "client=a secret-file=",
+            "key-file=/a",
+            "client=a key-file=",
+            "client=a key-file=/a secret-file=/a",
+        ] {
             assert_eq!(refused(&format!("https://a.example {half}")), RouteError::HalfAClient);
         }
         for client in ["", "Billing", "0197a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"] {

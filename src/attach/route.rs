@@ -1,9 +1,6 @@
 //! Where requests go.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use url::Url;
 
@@ -36,7 +33,14 @@ pub(super) struct Route {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OtherClient {
     pub(super) id: ClientId,
-    pub(super) secret_file: PathBuf,
+    pub(super) proof: OtherProof,
+}
+
+/// The file of what it proves its identity with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OtherProof {
+    Secret(PathBuf),
+    Key(PathBuf),
 }
 
 /// Why a text is not a list of routes. Each text says what to write instead. No part with a user name is shown.
@@ -48,7 +52,9 @@ pub(super) enum RouteError {
     TooMany,
     #[error("{0} stands before the first route")]
     OptionFirst(&'static str),
-    #[error("{0:?} is neither an origin, PATH=ORIGIN, LISTENER=ORIGIN, nor one of the options resource, scope, client and secret-file")]
+    #[error(
+        "{0:?} is neither an origin, PATH=ORIGIN, LISTENER=ORIGIN, nor one of the options resource, scope, client, secret-file and key-file"
+    )]
     Form(String),
     #[error("{0:?} is not a path: it begins with a slash, has no empty segment and none of one or two dots, and no query")]
     Path(String),
@@ -62,7 +68,7 @@ pub(super) enum RouteError {
     Value(Malformed),
     #[error("{0} is given twice for one route")]
     Twice(&'static str),
-    #[error("client and secret-file belong together: give both for a route, or neither")]
+    #[error("client and secret-file or key-file belong together: give both for a route, or neither")]
     HalfAClient,
     #[error("two routes have the place {0}")]
     SamePlace(Place),
@@ -165,8 +171,8 @@ impl Routes {
         all
     }
 
-    pub(super) fn secret_files(&self) -> impl Iterator<Item = &Path> {
-        self.iter().filter_map(|route| route.client.as_ref()).map(|client| client.secret_file.as_path())
+    pub(super) fn proofs(&self) -> impl Iterator<Item = &OtherProof> {
+        self.iter().filter_map(|route| route.client.as_ref()).map(|client| &client.proof)
     }
 }
 

@@ -60,8 +60,6 @@ pub(super) enum Error {
     PublicKeyFile { file: PathBuf, why: String },
     #[error("{} is not the public key of a client: {why}", file.display())]
     NotAClientKey { file: PathBuf, why: NotAClientKey },
-    #[error("--alg is for the key of --key or --public-key: add one of them")]
-    AlgorithmWithoutKey,
     #[error("the private key was not written to {}: {why}; nothing was changed", file.display())]
     PrivateKeyFile { file: PathBuf, why: String },
     #[error("not ready: {0}")]

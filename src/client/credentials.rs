@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use reqwest::ClientBuilder;
 
 use super::{
-    BuildError, Client, Secret, TokenSource, Users,
+    BuildError, Client, Proof, Secret, TokenSource, Users,
     connection::{Configure, Connection},
     exchange::{Exchange, Grant},
     origins::{Origin, Origins},
@@ -23,15 +23,15 @@ use crate::{
 pub struct Credentials(());
 
 impl Credentials {
-    /// A trusted app that acts for itself (RFC 6749 section 4.4).
-    pub fn client(client_id: impl Into<String>, secret: Secret) -> Builder {
-        Builder::new(client_id.into(), secret, Grant::ClientCredentials)
+    /// A trusted app that acts for itself (RFC 6749 section 4.4). It proves its identity by a [`Secret`] or by a [`PrivateKey`](super::PrivateKey).
+    pub fn client(client_id: impl Into<String>, proof: impl Into<Proof>) -> Builder {
+        Builder::new(client_id.into(), proof.into(), Grant::ClientCredentials)
     }
 
     /// A trusted app that acts for one user whose password it holds (RFC 6749 section 4.3). It refreshes the login, and signs in again when
     /// the login has ended. For users who type their password, see [`Builder::users`].
-    pub fn password(client_id: impl Into<String>, secret: Secret, username: impl Into<String>, password: Secret) -> Builder {
-        Builder::new(client_id.into(), secret, Grant::Password { username: username.into(), password, address: None })
+    pub fn password(client_id: impl Into<String>, proof: impl Into<Proof>, username: impl Into<String>, password: Secret) -> Builder {
+        Builder::new(client_id.into(), proof.into(), Grant::Password { username: username.into(), password, address: None })
     }
 }
 
@@ -50,7 +50,7 @@ impl Credentials {
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
     client_id: String,
-    secret: Secret,
+    proof: Proof,
     grant: Grant,
     issuer: Option<String>,
     scopes: Vec<String>,
@@ -65,7 +65,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("client_id", &self.client_id)
-            .field("secret", &self.secret)
+            .field("proof", &self.proof)
             .field("grant", &self.grant)
             .field("issuer", &self.issuer)
             .field("scopes", &self.scopes)
@@ -76,10 +76,10 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    fn new(client_id: String, secret: Secret, grant: Grant) -> Self {
+    fn new(client_id: String, proof: Proof, grant: Grant) -> Self {
         Self {
             client_id,
-            secret,
+            proof,
             grant,
             issuer: None,
             scopes: Vec::new(),
@@ -213,7 +213,7 @@ impl Builder {
         Ok(Exchange {
             connection: Arc::new(Connection::new(issuer, self.http)),
             client_id: self.client_id,
-            secret: self.secret,
+            proof: self.proof,
             grant: self.grant,
             scopes: scopes.into(),
             resource,

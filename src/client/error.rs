@@ -11,6 +11,9 @@ pub enum Error {
     /// The app's secret cannot be read.
     #[error("the secret cannot be read ({0}): make it available and readable to this app")]
     Secret(String),
+    /// The app's private key cannot be read or used.
+    #[error("the private key cannot be used ({0}): make it available and readable to this app, as PEM without a passphrase")]
+    PrivateKey(String),
     /// No complete answer arrived from the issuer.
     #[error("the issuer cannot be reached ({reason}): check that it runs, and the network between it and this app")]
     Unreachable {
@@ -50,6 +53,12 @@ pub enum Error {
         "the issuer does not accept this client with this secret: ask its operator whether `client_id` exists and is enabled, or for a new secret"
     )]
     WrongSecret,
+    /// The issuer does not accept this client with this key (`invalid_client`).
+    #[error(
+        "the issuer does not accept this client with this key: ask its operator whether `client_id` exists and is enabled, and whether it has the \
+         public half of this key; and check the clock of this machine"
+    )]
+    WrongKey,
     /// The user name or the password is wrong (`invalid_grant` for a password).
     #[error("the user name or the password is wrong, or the user may not sign in: ask the user again")]
     WrongPassword,
@@ -93,8 +102,8 @@ impl Error {
     #[must_use]
     pub fn party(&self) -> Party {
         match self {
-            Self::Secret(_) | Self::NotAnIssuer(_) | Self::OtherIssuer { .. } | Self::Limited { .. } => Party::App,
-            Self::WrongSecret | Self::Refused { .. } | Self::Unavailable { .. } => Party::Issuer,
+            Self::Secret(_) | Self::PrivateKey(_) | Self::NotAnIssuer(_) | Self::OtherIssuer { .. } | Self::Limited { .. } => Party::App,
+            Self::WrongSecret | Self::WrongKey | Self::Refused { .. } | Self::Unavailable { .. } => Party::Issuer,
             Self::Unreachable { .. } => Party::Network,
             Self::WrongPassword | Self::LoginEnded => Party::User,
             Self::NoRuntime => Party::App,

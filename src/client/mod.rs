@@ -32,8 +32,8 @@
 //!
 //! - **While the issuer is down**, the cached token is used to its end. A failed attempt never discards a valid token. The pauses between
 //!   attempts grow from 1 to 30 s; `Retry-After` is respected up to an hour.
-//! - **A secret in a file or a variable is read for each token request**, so it can be replaced while the app runs. If the issuer refuses the
-//!   secret, the next attempt is a minute later.
+//! - **A secret or a private key in a file or a variable is read for each token request**, so it can be replaced while the app runs. If the issuer
+//!   refuses it, the next attempt is a minute later.
 //! - **When an API answers 401** and says `invalid_token`, the request is sent once more with another token, unless the body is a stream or the
 //!   token is less than 10 s old. If it gives no reason, only a request with an idempotent method is sent again, so that no write happens twice.
 //! - **A user's refresh token is never used twice at once.** If an answer is lost, the same refresh token is sent again, and the issuer
@@ -62,6 +62,9 @@ mod error;
 mod exchange;
 mod issued;
 mod origins;
+mod place;
+mod private_key;
+mod proof;
 mod refused_token;
 mod request;
 mod secret;
@@ -78,6 +81,8 @@ pub use attach::{AttachLayer, AttachService};
 pub use client::Client;
 pub use credentials::{Builder, Credentials};
 pub use error::{BuildError, Error, Party};
+pub use private_key::PrivateKey;
+pub use proof::Proof;
 #[cfg(feature = "server")]
 pub(crate) use refused_token::RefusedToken;
 pub use request::RequestBuilder;

@@ -14,8 +14,6 @@ mod members;
 mod signed;
 #[cfg(feature = "server")]
 mod single_key;
-#[cfg(any(feature = "server", feature = "testing"))]
-mod thumbprint;
 mod verification_key;
 
 pub(crate) use error::Error;
@@ -27,6 +25,4 @@ pub(crate) use signed::Verified;
 pub(crate) use signed::{Accepted, Unverified, unverified_claims};
 #[cfg(feature = "server")]
 pub(crate) use single_key::{NotPublic, SingleKey};
-#[cfg(any(feature = "server", feature = "testing"))]
-pub(crate) use thumbprint::thumbprint;
 pub(crate) use verification_key::VerificationKey;

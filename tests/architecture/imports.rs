@@ -51,6 +51,8 @@ const STOREYS: &[&[Room]] = &[
     ],
     // What the verifier and the client share, the one reader of JWTs, and the forwarder of requests, which knows no token.
     &[&["jwt"], &["kept"], &["outbound"], &["proxy"]],
+    // Beside the reader, because the client has no reader.
+    &[&["signing"]],
     &[&["protocol"]],
     &[&["clock"], &["entropy"]],
 ];

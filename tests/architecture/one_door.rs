@@ -52,7 +52,8 @@ pub(crate) fn randomness(source: &Source) -> Vec<Finding> {
     // and a nonce, and aws-lc takes these, like new keys of its own types, only from its own generator, whatever the parameter.
     let for_signing = |path: &Named| {
         let path: Vec<&str> = path.segments.iter().map(String::as_str).collect();
-        ["src/server/keys/signer/key_pair.rs", "src/verifier/testing/published.rs"].contains(&source.path.as_str())
+        ["src/server/keys/signer/generate.rs", "src/signing/key_pair.rs", "src/verifier/testing/published.rs"]
+            .contains(&source.path.as_str())
             && matches!(path[..], ["aws_lc_rs", "rand", "SystemRandom"] | ["SystemRandom"] | ["SystemRandom", "new"])
     };
     // Version 4 of IP, and not of UUIDs.
@@ -114,10 +115,10 @@ fn a_second_source_of_randomness_is_caught() {
         "m!(SysRng);",
         "fn f() { SystemRandom::new().fill(&mut b); rand::fill(&mut b) }",
     ] {
-        assert_eq!(caught(randomness, "src/server/keys/signer/key_pair.rs", text), [1], "{text}");
+        assert_eq!(caught(randomness, "src/signing/key_pair.rs", text), [1], "{text}");
         assert_eq!(caught(randomness, "src/entropy/mod.rs", text), [], "{text}");
     }
-    assert_eq!(caught(randomness, "src/server/keys/signer/key_pair.rs", signing), []);
+    assert_eq!(caught(randomness, "src/signing/key_pair.rs", signing), []);
     assert_eq!(caught(randomness, "src/server/keys/sealing.rs", signing), [1, 1]);
     assert_eq!(caught(randomness, "src/server/secret.rs", "use crate::entropy::{self, SystemRng}; // rand::random()"), []);
 }

@@ -75,24 +75,32 @@ async fn pk2_a_key_is_added_shown_and_dropped(backend: Backend) {
 
 async fn a_client_is_created_with_a_new_key_and_no_secret(backend: Backend) {
     let app = TestApp::start(backend).await.with_orders();
-    for algorithm in ["ES256", "RS256", "PS256", "Ed25519"] {
-        let path = app.database.folder().join(format!("{algorithm}.pem"));
-        let created = run_json(&app, &client(&CREATE, &["--key", path.to_str().unwrap(), "--alg", algorithm]));
-        assert_eq!((&created["auth_methods"], &created["secrets"]), (&json!(["private_key_jwt"]), &json!([])));
-        assert!(created.get("secret").is_none(), "{created}");
-        let private = fs::read(&path).unwrap();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-        let key = AppKey::from_pem(algorithm, &private);
-        assert_eq!(created["keys"][0]["kid"], json!(key.kid()));
-        app.settle().await;
-        let assertion = key.assertion(&assertion_claims("billing", &app.issuer, app.now().seconds(), algorithm));
-        Answer::to(app.token_request(&format!("grant_type=client_credentials&{}", by_assertion(&assertion)))).await.granted();
-        app.run(&["client", "delete", "billing", "--yes"]).succeeded();
+    let new_file = |name: &str| app.database.folder().join(name);
+    let path = new_file("first.pem");
+    let created = run_json(&app, &client(&CREATE, &["--key", path.to_str().unwrap()]));
+    assert_eq!((&created["auth_methods"], &created["secrets"]), (&json!(["private_key_jwt"]), &json!([])));
+    assert!(created.get("secret").is_none(), "{created}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
+    let mut files = vec![("ES256", path)];
+    for algorithm in ["ES256", "RS256", "PS256", "Ed25519"] {
+        let path = new_file(algorithm);
+        app.run(&["client", "add-key", "billing", path.to_str().unwrap(), "--generate", "--alg", algorithm]).succeeded();
+        files.push((algorithm, path));
+    }
+    app.settle().await;
+    let shown = app.run_json(&["client", "show", "billing"]);
+    let known: Vec<_> = shown["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
+    for (number, (algorithm, path)) in files.into_iter().enumerate() {
+        let key = AppKey::from_pem(algorithm, &fs::read(&path).unwrap());
+        assert!(known.contains(&json!(key.kid())), "{algorithm}: {shown}");
+        let assertion = key.assertion(&assertion_claims("billing", &app.issuer, app.now().seconds(), &number.to_string()));
+        Answer::to(app.token_request(&format!("grant_type=client_credentials&{}", by_assertion(&assertion)))).await.granted();
+    }
+    app.run(&["client", "delete", "billing", "--yes"]).succeeded();
     // The app's owner has made the key.
     let key = AppKey::new("ES256");
     let path = app.database.folder().join("public.pem");
@@ -145,7 +153,6 @@ async fn pk2_a_file_that_is_not_a_public_key_is_refused(backend: Backend) {
     }
     app.run(&["client", "add-key", "billing", &file(&key.public_pem()), "--alg", "RS256"])
         .failed_saying(&["a key of this type is not for RS256"]);
-    app.run(&["client", "create", "new", "--alg", "ES256"]).failed_saying(&["--alg is for the key of --key or --public-key"]);
     let both = ["client", "create", "new", "--public-key", &file(&key.public_pem()), "--auth-method", "client_secret_basic"];
     app.run(&both).failed_saying(&["with client_secret_basic alone, the client could not authenticate: its key is for private_key_jwt"]);
     let none = ["client", "create", "new", "--auth-method", "private_key_jwt"];

@@ -148,7 +148,7 @@ fn completed_by_bash(words: &[&str]) -> String {
 #[test]
 fn bash_completes_commands_their_options_and_for_serve_all_settings() {
     assert_eq!(completed_by_bash(&["sealwright", "he"]), "health help");
-    assert_eq!(completed_by_bash(&["sealwright", "client", "add"]), "add-secret");
+    assert_eq!(completed_by_bash(&["sealwright", "client", "add"]), "add-secret add-key");
     assert_eq!(completed_by_bash(&["sealwright", "client", "create", "--al"]), "--allow");
     assert_eq!(completed_by_bash(&["sealwright", "serve", "--drain-t"]), "--drain-timeout");
     assert_eq!(completed_by_bash(&["sealwright", "client", "create", "--drain-t"]), "", "only what its help shows");

@@ -32,8 +32,7 @@ pub(in crate::cli) struct AddKey {
     /// Generate a key pair: the private key is written to FILE, for the app, and its public key is added
     #[arg(long)]
     generate: bool,
-    /// The algorithm of the key, by which alone it may sign: RS256, PS256, ES256 or Ed25519 [default: that of the JWK, or the usual one of its type; with
-    /// --generate ES256]
+    /// The algorithm of the key, by which alone it may sign [default: that of its JWK or its type; with --generate ES256]
     #[arg(long = "alg", value_name = "ALGORITHM", value_parser = algorithm())]
     algorithm: Option<Algorithm>,
     /// The id of the key, which the app names in the header of what it signs [default: the `kid` of the JWK, or the thumbprint of RFC 7638]
@@ -49,15 +48,12 @@ pub(in crate::cli) struct AddKey {
 /// The key of a new client.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FirstKey {
-    /// Generate a key by which it authenticates, instead of a secret: the private key is written to the new file FILE, for the app
+    /// Generate a key instead of a secret, and write its private half to FILE
     #[arg(long = "key", value_name = "FILE", conflicts_with = "public_key")]
     generate: Option<PathBuf>,
-    /// The public key by which it authenticates, instead of a secret: a file with a JWK or in PEM, - for standard input
+    /// Its public key instead of a secret: the file of a JWK or in PEM
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// The algorithm of the key: RS256, PS256, ES256 or Ed25519 [default: ES256 for a new key, otherwise that of its JWK or its type]
-    #[arg(long = "alg", value_name = "ALGORITHM", value_parser = algorithm())]
-    algorithm: Option<Algorithm>,
 }
 
 /// A key to add. A private key that was just written is removed unless its public half was added.
@@ -82,11 +78,10 @@ impl AddKey {
 impl FirstKey {
     /// The key that the options name, if any.
     pub(super) fn to_add(&self) -> Result<Option<KeyToAdd>, Error> {
-        match (&self.generate, &self.public_key, self.algorithm) {
-            (Some(file), _, algorithm) => KeyToAdd::generate(file, algorithm).map(Some),
-            (None, Some(file), algorithm) => KeyToAdd::read(file, None, algorithm).map(Some),
-            (None, None, Some(_)) => Err(Error::AlgorithmWithoutKey),
-            (None, None, None) => Ok(None),
+        match (&self.generate, &self.public_key) {
+            (Some(file), _) => KeyToAdd::generate(file, None).map(Some),
+            (None, Some(file)) => KeyToAdd::read(file, None, None).map(Some),
+            (None, None) => Ok(None),
         }
     }
 }

@@ -31,11 +31,11 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a client and show its first secret, once; or give it a key instead
+    /// Register a client; show its first secret, once, or give it a key instead
     Create {
         /// The id of the client: 1 to 64 characters of a-z, 0-9, dot, underscore and hyphen
         id: ClientId,
-        /// A grant type that it may use: client_credentials, password or refresh_token; repeatable
+        /// client_credentials, password or refresh_token; repeatable
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<GrantType>,
         /// Scopes that it may have at a resource; repeatable
@@ -44,18 +44,18 @@ pub(super) enum Command {
         /// A resource whose tokens it may introspect; repeatable
         #[arg(long, value_name = "RESOURCE")]
         introspects: Vec<Audience>,
-        /// A method by which it may authenticate; without it, client_secret_basic and client_secret_post, or private_key_jwt with a key; repeatable
+        /// A method by which it may authenticate; without it, all for what it has
         #[arg(long = "auth-method", value_name = "METHOD")]
         auth_methods: Vec<AuthMethod>,
-        /// Maximum lifetime of its tokens; without it, the server's default applies
+        /// Maximum lifetime of its tokens; without it, the server's default
         #[arg(long, value_name = "DURATION", value_parser = token_lifetime)]
         token_lifetime: Option<TokenLifetime>,
-        /// A claim of all tokens that it gets: its name, and JSON or a text; repeatable
+        /// A claim of its tokens: the name, and JSON or a text; repeatable
         #[arg(long = "fixed-claim", value_name = "NAME=VALUE", value_parser = claim)]
         fixed_claims: Vec<Claim>,
         #[command(flatten)]
         first_key: keys::FirstKey,
-        /// Lifetime of its first secret or key; without it, that does not expire
+        /// Lifetime of its first secret or key; without it, unlimited
         #[arg(long, alias = "secret-expires-in", value_name = "DURATION", value_parser = positive_duration)]
         expires_in: Option<Duration>,
         #[command(flatten)]

@@ -83,11 +83,18 @@ impl Cache {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::*;
+    use super::{super::wanted::WantedProof, *};
     use crate::clock::ManualClock;
 
     fn cache(folder: &Path) -> Cache {
-        let wanted = Wanted { issuer: "https://auth.example", client: "billing", secret: "sw_1", resource: None, scopes: &[], user: None };
+        let wanted = Wanted {
+            issuer: "https://auth.example",
+            client: "billing",
+            proof: WantedProof::Secret("sw_1"),
+            resource: None,
+            scopes: &[],
+            user: None,
+        };
         Cache::within(Folder::at(&folder.join("tokens")).unwrap(), &wanted)
     }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     cli::{error::Error, first_line::first_line},
-    client::Secret,
+    client::{PrivateKey, Secret},
     server::{
         config::{CLIENT_SECRET, USER_PASSWORD},
         custody::{self, SecretFile},
@@ -75,4 +75,10 @@ impl Credential {
 
 pub(super) fn is_standard_input(file: &Path) -> bool {
     file == Path::new(STANDARD_INPUT)
+}
+
+/// Reads the file of a private key.
+pub(super) async fn read_key(file: &Path) -> Result<Zeroizing<String>, Error> {
+    custody::require_private(SecretFile::PrivateKey, file)?;
+    PrivateKey::file(file).read().await.map_err(|why| Error::Credential { what: "the client's private key", why })
 }

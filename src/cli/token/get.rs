@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::{
     cache::Cache,
     call::{Call, REQUEST_LIMIT},
-    credentials::{Credential, is_standard_input},
-    wanted::Wanted,
+    credentials::{Credential, is_standard_input, read_key},
+    wanted::{Wanted, WantedProof},
 };
 use crate::{
     cli::{
@@ -35,6 +35,9 @@ pub(in crate::cli) struct Get {
     /// The file of the client's secret; - is standard input; by default, the secret is in the variable SEALWRIGHT_CLIENT_SECRET
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     secret_file: Option<PathBuf>,
+    /// The file of the client's private key, in PEM, for a client that has one instead of a secret
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "secret_file")]
+    key_file: Option<PathBuf>,
     /// The API for which the token is; by default, the only one at which the client may have the scopes
     #[arg(long, value_name = "AUDIENCE")]
     resource: Option<String>,
@@ -77,7 +80,10 @@ impl Get {
         if [&self.secret_file, &self.password_file].into_iter().all(|file| file.as_deref().is_some_and(is_standard_input)) {
             return Err(Error::OneInput);
         }
-        let secret = Credential::OF_CLIENT.read(self.secret_file.as_deref()).await?;
+        let proof = match &self.key_file {
+            Some(file) => read_key(file).await?,
+            None => Credential::OF_CLIENT.read(self.secret_file.as_deref()).await?,
+        };
         let password = match &self.username {
             Some(_) => Some(Credential::OF_USER.read(self.password_file.as_deref()).await?),
             None => None,
@@ -86,7 +92,7 @@ impl Get {
         let wanted = Wanted {
             issuer: &issuer,
             client: &self.client,
-            secret: &secret,
+            proof: if self.key_file.is_some() { WantedProof::Key(&proof) } else { WantedProof::Secret(&proof) },
             resource: self.resource.as_deref(),
             scopes: &self.scope,
             user,
@@ -110,6 +116,7 @@ impl Get {
             ("issuer", text(&self.issuer)),
             ("client", self.client.clone()),
             ("secret-file", path(&self.secret_file)),
+            ("key-file", path(&self.key_file)),
             ("resource", text(&self.resource)),
             ("scope", self.scope.join(" ")),
             ("username", text(&self.username)),

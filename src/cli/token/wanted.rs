@@ -7,7 +7,7 @@ use url::form_urlencoded::byte_serialize;
 
 use crate::{
     cli::error::Error,
-    client::{self, Credentials, Secret, SingleFetch},
+    client::{self, Credentials, PrivateKey, Proof, Secret, SingleFetch},
     server::caller_text::{self, HIDDEN},
 };
 
@@ -16,11 +16,27 @@ use crate::{
 pub(super) struct Wanted<'a> {
     pub(super) issuer: &'a str,
     pub(super) client: &'a str,
-    pub(super) secret: &'a str,
+    pub(super) proof: WantedProof<'a>,
     pub(super) resource: Option<&'a str>,
     pub(super) scopes: &'a [String],
     /// The name and the password of a user.
     pub(super) user: Option<(&'a str, &'a str)>,
+}
+
+/// What the client proves its identity with.
+#[derive(Clone, Copy)]
+pub(super) enum WantedProof<'a> {
+    Secret(&'a str),
+    /// A private key, in PEM.
+    Key(&'a str),
+}
+
+impl<'a> WantedProof<'a> {
+    const fn text(self) -> &'a str {
+        match self {
+            Self::Secret(text) | Self::Key(text) => text,
+        }
+    }
 }
 
 impl fmt::Debug for Wanted<'_> {
@@ -32,11 +48,11 @@ impl fmt::Debug for Wanted<'_> {
 impl Wanted<'_> {
     /// A digest of all of it: a token is found only with the secret and the password with which it was requested.
     ///
-    /// The digest is the name of a file. A password could be guessed from a plain digest. The client's secret, which is random and not
+    /// The digest is the name of a file. A password could be guessed from a plain digest. The client's secret or private key, which is random and not
     /// stored here, is the key, so that only those who have it can try.
     pub(super) fn digest(&self) -> [u8; 32] {
         const FORMAT: &str = "sealwright token get 1";
-        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.secret.as_bytes()));
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, self.proof.text().as_bytes()));
         let mut add = |name: &str, value: &str| {
             // With their lengths, so that no two lists of parts look the same.
             for part in [name, value] {
@@ -65,10 +81,13 @@ impl Wanted<'_> {
 
     /// Prepares the requests for it.
     pub(super) fn fetch(&self) -> Result<SingleFetch, Error> {
-        let secret = Secret::value(self.secret);
+        let proof: Proof = match self.proof {
+            WantedProof::Secret(secret) => Secret::value(secret).into(),
+            WantedProof::Key(pem) => PrivateKey::pem(pem).into(),
+        };
         let builder = match self.user {
-            Some((username, password)) => Credentials::password(self.client, secret, username, Secret::value(password)),
-            None => Credentials::client(self.client, secret),
+            Some((username, password)) => Credentials::password(self.client, proof, username, Secret::value(password)),
+            None => Credentials::client(self.client, proof),
         };
         let builder = builder.issuer(self.issuer).scopes(self.scopes);
         let builder = match self.resource {
@@ -111,6 +130,11 @@ impl Wanted<'_> {
                  --client exists and is enabled, or for a new secret"
                     .to_owned()
             }
+            client::Error::WrongKey => {
+                "the issuer does not accept this client with this key: ask its operator whether the client of --client exists and is enabled, \
+                 and whether it has the public half of this key; and check the clock of this machine"
+                    .to_owned()
+            }
             client::Error::WrongPassword => {
                 "the user name or the password is wrong, or the user may not sign in: check --username and the password".to_owned()
             }
@@ -130,7 +154,7 @@ impl Wanted<'_> {
         /// What is shorter is not a secret, and would be found in other words.
         const LEAST: usize = 4;
         let mut text = text.to_owned();
-        let secrets = [Some(self.secret), self.user.map(|(_, password)| password)];
+        let secrets = [Some(self.proof.text()), self.user.map(|(_, password)| password)];
         for secret in secrets.into_iter().flatten().filter(|secret| secret.len() >= LEAST) {
             // In a form, a space is a plus sign or %20.
             let encoded: String = byte_serialize(secret.as_bytes()).collect();
@@ -148,8 +172,14 @@ mod tests {
 
     use super::*;
 
-    const WANTED: Wanted<'_> =
-        Wanted { issuer: "https://auth.example", client: "billing", secret: "sw_1", resource: None, scopes: &[], user: None };
+    const WANTED: Wanted<'_> = Wanted {
+        issuer: "https://auth.example",
+        client: "billing",
+        proof: WantedProof::Secret("sw_1"),
+        resource: None,
+        scopes: &[],
+        user: None,
+    };
 
     #[test]
     fn the_name_of_a_cached_token_depends_on_all_that_decides_which_token_it_is() {
@@ -159,7 +189,7 @@ mod tests {
             WANTED,
             Wanted { issuer: "https://auth.example/", ..WANTED },
             Wanted { client: "billing2", ..WANTED },
-            Wanted { secret: "sw_2", ..WANTED },
+            Wanted { proof: WantedProof::Secret("sw_2"), ..WANTED },
             Wanted { resource: Some("https://orders.example"), ..WANTED },
             Wanted { resource: Some("read"), ..WANTED },
             Wanted { scopes: &read, ..WANTED },
@@ -179,7 +209,7 @@ mod tests {
 
     #[test]
     fn hd7_what_an_issuer_repeats_of_the_credentials_is_hidden() {
-        let wanted = Wanted { secret: "x9-wrong-credential", user: Some(("alice", "plum trousers")), ..WANTED };
+        let wanted = Wanted { proof: WantedProof::Secret("x9-wrong-credential"), user: Some(("alice", "plum trousers")), ..WANTED };
         for echo in [
             "the password plum trousers is wrong",
             "the body was username=alice&password=plum+trousers",

@@ -10,15 +10,17 @@ pub use generated::GeneratedKey;
 pub use reading::NotAClientKey;
 
 use crate::{
-    jwt::{VerificationKey, thumbprint},
+    jwt::VerificationKey,
     protocol::{Algorithm, KeyId, Malformed, PublicJwk, PublicKey},
+    signing::thumbprint,
 };
 
 /// A public key by which a client authenticates, with its one algorithm. Clones share it.
 #[derive(Clone)]
 pub struct ClientKey {
     id: KeyId,
-    jwk: PublicJwk,
+    thumbprint: Arc<str>,
+    jwk: Arc<PublicJwk>,
     verification: Arc<VerificationKey>,
 }
 
@@ -38,10 +40,11 @@ impl ClientKey {
         if !Self::ALGORITHMS.contains(&algorithm) {
             return Err(malformed("its algorithm must be RS256, PS256, ES256 or Ed25519"));
         }
-        let id = id.map_or_else(|| thumbprint(&key).parse(), Ok)?;
+        let thumbprint = thumbprint(&key);
+        let id = id.map_or_else(|| thumbprint.parse(), Ok)?;
         let verification = VerificationKey::of(&key, algorithm).map_err(malformed)?;
         let jwk = PublicJwk::new(id.to_string(), algorithm, key)?;
-        Ok(Self { id, jwk, verification: Arc::new(verification) })
+        Ok(Self { id, thumbprint: thumbprint.into(), jwk: jwk.into(), verification: verification.into() })
     }
 
     /// Its `kid` at the client.
@@ -52,7 +55,7 @@ impl ClientKey {
 
     /// Its algorithm.
     #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> Algorithm {
         self.jwk.algorithm()
     }
 
@@ -61,14 +64,19 @@ impl ClientKey {
     }
 
     /// The thumbprint of the key (RFC 7638).
-    pub(crate) fn thumbprint(&self) -> String {
-        thumbprint(self.jwk.key())
+    pub(crate) fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    /// Whether a `kid` names it: by its id, or by its thumbprint, which an app knows that has the private key alone.
+    pub(crate) fn is_named(&self, kid: &str) -> bool {
+        kid == self.id.as_str() || kid == &*self.thumbprint
     }
 
     /// Its JWK, which [`FromStr`] reads.
     #[must_use]
     pub fn to_json(&self) -> String {
-        serde_json::json!(self.jwk).to_string()
+        serde_json::json!(*self.jwk).to_string()
     }
 }
 

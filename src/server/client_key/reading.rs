@@ -127,7 +127,7 @@ mod tests {
             (pem(&PKey::generate_ed25519().unwrap()), Algorithm::EdDsa),
         ] {
             let key = read(&format!("\n{text}\n")).unwrap();
-            assert_eq!((key.algorithm(), key.id().as_str()), (algorithm, key.thumbprint().as_str()));
+            assert_eq!((key.algorithm(), key.id().as_str()), (algorithm, key.thumbprint()));
             let of_jwk = read(&key.to_json()).unwrap();
             assert_eq!(of_jwk.to_json(), key.to_json());
             assert_eq!(key.to_json().parse::<ClientKey>().unwrap().to_json(), key.to_json());

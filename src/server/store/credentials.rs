@@ -40,8 +40,7 @@ impl Store {
                 epochs::raise(connection, Kind::Registry).await?;
                 require(connection, &id).await?;
                 let present = readable_keys(connection, &id).await?;
-                let thumbprint = key.key.thumbprint();
-                if let Some(same) = present.iter().find(|other| other.key.thumbprint() == thumbprint) {
+                if let Some(same) = present.iter().find(|other| other.key.thumbprint() == key.key.thumbprint()) {
                     return Err(Error::Refused(format!("the client {id} has this key already, as {}", same.key.id())));
                 }
                 if present.len() >= StoredKey::MAX {

@@ -18,8 +18,8 @@ use serde_json::{Map, Value, json};
 use super::listed::ListedStatuses;
 use crate::{
     clock::ManualClock,
-    jwt::thumbprint,
     protocol::{Algorithm, PublicJwk, PublicKey, ServerMetadata},
+    signing::thumbprint,
 };
 
 /// How the issuer answers a request for its metadata, its keys or its status list.

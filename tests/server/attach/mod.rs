@@ -84,7 +84,9 @@ impl World {
             ("secret_file", secret_file.as_str()),
             ("drain_linger", "0s"),
         ];
-        let given = own.iter().filter(|(name, _)| settings.iter().all(|(other, _)| other != name)).chain(settings);
+        let has = |name: &str| settings.iter().any(|(other, _)| *other == name);
+        let own = own.iter().filter(|(name, _)| !has(name) && (*name != "secret_file" || !has("key_file")));
+        let given = own.chain(settings);
         let flags = given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = Config::load(Sources { flags, ..Sources::default() }).unwrap();
         let attach = Attach::build(config, Arc::new(self.clock.clone())).await.unwrap();

@@ -1,13 +1,14 @@
 //! An issuer that is away, or that refuses the client: what the app learns, and when it works again.
 
 use super::{Api, World, problem};
-use crate::support::{Backend, Behaviour, PASSWORD, claims_of, on_sqlite, wait_until, write_private};
+use crate::support::{AppKey, Backend, Behaviour, PASSWORD, claims_of, on_sqlite, wait_until, write_private};
 
 on_sqlite![
     gd4_a_process_that_starts_while_the_issuer_is_away_becomes_ready_when_it_is_back,
     gd4_a_token_is_used_to_its_end_while_the_issuer_is_away_and_renewed_ahead_of_it_otherwise,
     gd4_an_issuer_that_says_when_to_come_back_is_quoted,
     gd4_a_refused_client_is_reported_as_such_and_a_replaced_secret_is_read,
+    pk1_a_client_with_a_private_key_is_attached_and_its_replaced_key_is_read,
     gd4_a_wrong_password_is_for_the_operator_of_the_process_to_correct,
     gd4_an_origin_that_is_dead_or_silent_is_reported_as_such,
 ];
@@ -112,6 +113,31 @@ async fn gd4_a_refused_client_is_reported_as_such_and_a_replaced_secret_is_read(
         (502, Some("client_misconfigured"), Some("attach")),
         "{problem}"
     );
+}
+
+async fn pk1_a_client_with_a_private_key_is_attached_and_its_replaced_key_is_read(backend: Backend) {
+    let world = World::begin(backend).await;
+    let api = Api::start().await;
+    let (old, new) = (AppKey::new("ES256"), AppKey::new("Ed25519"));
+    world.app.database.add_key("shop", old.public(), None);
+    world.app.settle().await;
+    let key_file = world.secret_file("key.pem", &old.private_pem());
+    let attach = world.attach_with(&[("to", &api.origin), ("key_file", &key_file)]).await;
+    assert_eq!(world.get(&attach.url).send().await.unwrap().status(), 200);
+    // A route with another client.
+    let other = format!("{} client=shop key-file={key_file}", api.origin);
+    let routed = world.attach_with(&[("to", &other)]).await;
+    assert_eq!(world.get(&routed.url).send().await.unwrap().status(), 200);
+
+    write_private(&key_file, &new.private_pem());
+    let replaced = world.attach_with(&[("to", &api.origin), ("key_file", &key_file)]).await;
+    let (status, problem) = problem(world.get(&replaced.url)).await;
+    assert_eq!((status, problem["reason"].as_str()), (502, Some("client_refused")), "{problem}");
+    assert!(replaced.readiness(&world).await.1.contains("the issuer does not accept this client with this key"));
+    world.app.database.add_key("shop", new.public(), None);
+    // The issuer's time passes too: it refuses an assertion of the future.
+    world.pass(61).await;
+    world.becomes_ready(&replaced).await;
 }
 
 async fn gd4_a_wrong_password_is_for_the_operator_of_the_process_to_correct(backend: Backend) {

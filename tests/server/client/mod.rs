@@ -1,5 +1,6 @@
 //! The `client` module against the running server, with a relay between them that counts requests and fails like a network.
 
+mod keys;
 mod logins;
 mod requests;
 mod tokens;

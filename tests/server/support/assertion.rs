@@ -36,6 +36,20 @@ impl AppKey {
         Self { algorithm, private: PKey::private_key_from_pem(pem).unwrap() }
     }
 
+    /// PKCS#8 in PEM.
+    pub(crate) fn private_pem(&self) -> String {
+        String::from_utf8(self.private.private_key_to_pem_pkcs8().unwrap()).unwrap()
+    }
+
+    /// PKCS#1 or SEC 1 in PEM, as older programs write keys.
+    pub(crate) fn private_pem_in_older_form(&self) -> String {
+        let pem = match self.algorithm {
+            "ES256" => self.private.ec_key().unwrap().private_key_to_pem(),
+            _ => self.private.rsa().unwrap().private_key_to_pem(),
+        };
+        String::from_utf8(pem.unwrap()).unwrap()
+    }
+
     pub(crate) fn public_pem(&self) -> String {
         String::from_utf8(self.private.public_key_to_pem().unwrap()).unwrap()
     }

@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{World, run, token_of};
-use crate::support::{Backend, Behaviour, Finished, PASSWORD, claims_of, command_on, finish, on_sqlite, write_private};
+use crate::support::{AppKey, Backend, Behaviour, Finished, PASSWORD, claims_of, command_on, finish, on_sqlite, write_private};
 
 on_sqlite![
     hd7_secrets_come_from_files_standard_input_and_variables,
     hd7_a_secret_that_others_can_see_is_refused_before_anything_is_sent,
+    pk1_a_script_authenticates_by_a_private_key_in_a_file,
     hd7_no_secret_and_no_token_is_in_an_error,
     the_variables_of_secrets_are_not_taken_for_settings,
 ];
@@ -73,7 +74,7 @@ async fn hd7_secrets_come_from_files_standard_input_and_variables(backend: Backe
 async fn hd7_a_secret_that_others_can_see_is_refused_before_anything_is_sent(backend: Backend) {
     let world = World::begin(backend).await;
     let secret = world.shop.secret.as_str();
-    for option in ["--client", "--secret-file", "--resource", "--scope", "--username", "--password-file", "--issuer"] {
+    for option in ["--client", "--secret-file", "--key-file", "--resource", "--scope", "--username", "--password-file", "--issuer"] {
         let mut command = world.bare();
         for (name, value) in [("--client", "shop"), ("--username", "alice"), ("--issuer", world.relay.url.as_str())] {
             if name != option {
@@ -165,4 +166,29 @@ async fn the_variables_of_secrets_are_not_taken_for_settings(backend: Backend) {
     };
     list("SEALWRIGHT_USER_PASSWORD").succeeded();
     list("SEALWRIGHT_USER_PASSWROD").failed_saying(&["unknown setting user_passwrod"]);
+}
+
+async fn pk1_a_script_authenticates_by_a_private_key_in_a_file(backend: Backend) {
+    let world = World::begin(backend).await;
+    let (key, other) = (AppKey::new("ES256"), AppKey::new("ES256"));
+    world.app.database.add_key("shop", key.public(), None);
+    world.app.settle().await;
+    let file = |name: &str, key: &AppKey| {
+        let path = world.runtime.path().join(name);
+        write_private(&path, &key.private_pem());
+        path.to_str().unwrap().to_owned()
+    };
+    let (right, wrong) = (file("right.pem", &key), file("wrong.pem", &other));
+    let token = token_of(run(world.without_secret(&["--key-file", &right])));
+    assert_eq!(claims_of(&token)["sub"], "shop");
+    assert_eq!(token_of(run(world.without_secret(&["--key-file", &right]))), token, "it is in the cache");
+    assert_eq!(world.relay.token_requests(), 1);
+    let failed = run(world.without_secret(&["--key-file", &wrong]));
+    failed.failed_saying(&["does not accept this client with this key", "the public half of this key"]);
+    let failed = run(world.without_secret(&["--key-file", "none.pem"]));
+    failed.failed_saying(&["the client's private key cannot be read", "none.pem"]);
+    fs::set_permissions(&right, fs::Permissions::from_mode(0o644)).unwrap();
+    run(world.without_secret(&["--key-file", &right])).failed_saying(&["the private key", "can be read or written by others", "chmod"]);
+    let both = world.without_secret(&["--key-file", &right, "--secret-file", &wrong]);
+    assert_eq!(run(both).status.code(), Some(2));
 }

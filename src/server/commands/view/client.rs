@@ -96,7 +96,7 @@ impl Viewed for Client {
         let keys = self.keys.iter().map(|stored| KeyOfClientView {
             kid: stored.key.id().to_string(),
             algorithm: stored.key.algorithm().to_string(),
-            thumbprint: stored.key.thumbprint(),
+            thumbprint: stored.key.thumbprint().to_owned(),
             created_at: rfc3339(stored.created_at),
             expires_at: rfc3339_if_any(stored.expires_at),
             last_used_at: rfc3339_if_any(stored.last_used_at),

@@ -1,6 +1,6 @@
 //! A signing key that is ready to sign.
 
-mod key_pair;
+mod generate;
 
 use std::{io, sync::Arc};
 
@@ -13,11 +13,10 @@ use zeroize::Zeroizing;
 
 use super::Error;
 use crate::{
-    jwt::thumbprint,
     protocol::{AccessTokenClaims, Algorithm, Ed25519Name, PublicJwk},
     server::model::TokenClaims,
+    signing::{KeyPair, thumbprint},
 };
-use key_pair::KeyPair;
 
 /// A key pair whose private half is in the memory of this process. Clones share it.
 #[derive(Debug, Clone)]
@@ -43,12 +42,12 @@ pub(super) struct NewKey {
 /// Generates a key pair. An RSA key has `rsa_bits` bits and takes a tenth of a second to several seconds: do not call it on the runtime's
 /// threads.
 pub(super) fn generate(algorithm: Algorithm, rsa_bits: usize) -> Result<NewKey, Error> {
-    read(algorithm, key_pair::generate_pkcs8(algorithm, rsa_bits)?)
+    read(algorithm, generate::generate_pkcs8(algorithm, rsa_bits)?)
 }
 
 /// Reads a key pair from PKCS#8 (DER).
 pub(super) fn read(algorithm: Algorithm, pkcs8: Zeroizing<Vec<u8>>) -> Result<NewKey, Error> {
-    let public_jwk = public_jwk(algorithm, &KeyPair::from_pkcs8(algorithm, &pkcs8)?);
+    let public_jwk = public_jwk(algorithm, &KeyPair::from_pkcs8(algorithm, &pkcs8).map_err(Error::Unopened)?);
     Ok(NewKey { public_jwk: public_jwk.ok_or_else(|| Error::Generation("its public key is out of range".to_owned()))?, pkcs8 })
 }
 
@@ -117,7 +116,7 @@ impl SigningKey {
 
 impl SoftwareSigner {
     fn from_pkcs8(pkcs8: &[u8], public_jwk: &PublicJwk) -> Result<Self, Error> {
-        let pair = KeyPair::from_pkcs8(public_jwk.algorithm(), pkcs8)?;
+        let pair = KeyPair::from_pkcs8(public_jwk.algorithm(), pkcs8).map_err(Error::Unopened)?;
         if self::public_jwk(public_jwk.algorithm(), &pair).as_ref() != Some(public_jwk) {
             return Err(Error::Unopened("the private key does not belong to the public key beside it".to_owned()));
         }
@@ -143,7 +142,10 @@ impl JwsSigner for SoftwareSigner {
     }
 
     fn signature_len(&self) -> usize {
-        self.inner.pair.signature_len()
+        match &self.inner.pair {
+            KeyPair::Rs256(pair) | KeyPair::Ps256(pair) => pair.public_modulus_len(),
+            KeyPair::Es256(_) | KeyPair::Ed25519(_) => 64,
+        }
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, JoseError> {

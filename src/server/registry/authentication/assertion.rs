@@ -131,7 +131,7 @@ fn verify<'a, 't>(
     now: Timestamp,
 ) -> Result<(Verified<'t>, &'a KeyId), Rejection> {
     let kid = assertion.kid().ok();
-    let named = |key: &ClientKey| key.algorithm() == assertion.algorithm() && kid.is_none_or(|kid| kid == key.id().as_str());
+    let named = |key: &ClientKey| key.algorithm() == assertion.algorithm() && kid.is_none_or(|kid| key.is_named(kid));
     let keys: Vec<_> = client.into_iter().flat_map(|client| &client.keys).filter(|stored| named(&stored.key)).collect();
     if keys.is_empty() {
         let _ = assertion.verify(decoy::key(assertion.algorithm()));

@@ -1,5 +1,3 @@
-//! The key pairs of the algorithms: how they are generated and read, and how they sign.
-
 use aws_lc_rs::{
     error::{KeyRejected, Unspecified},
     rand::SystemRandom,
@@ -8,14 +6,8 @@ use aws_lc_rs::{
         RsaKeyPair,
     },
 };
-use rsa::pkcs8::EncodePrivateKey;
-use zeroize::Zeroizing;
 
-use crate::{
-    entropy::SystemRng,
-    protocol::{Algorithm, PublicKey},
-    server::keys::Error,
-};
+use crate::protocol::{Algorithm, PublicKey};
 
 /// A private key for one algorithm.
 ///
@@ -23,47 +15,38 @@ use crate::{
 /// `rsa_default_private_transform` (crypto/fipsmodule/rsa/rsa_impl.c) raises the result to the public exponent and fails if that is not the
 /// input. Both paddings, PKCS #1 v1.5 and PSS, sign by this function.
 #[derive(Debug)]
-pub(super) enum KeyPair {
+pub(crate) enum KeyPair {
     Rs256(RsaKeyPair),
     Ps256(RsaKeyPair),
     Es256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
-/// Generates a private key as PKCS#8. An RSA key has `rsa_bits` bits and e = 65537.
-pub(super) fn generate_pkcs8(algorithm: Algorithm, rsa_bits: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let failed = |error: String| Error::Generation(error);
-    match algorithm {
-        Algorithm::Rs256 | Algorithm::Ps256 => {
-            let key = rsa::PrivateKey::new(&mut SystemRng, rsa_bits).map_err(|e| failed(e.to_string()))?;
-            let document = key.to_pkcs8_der().map_err(|e| failed(e.to_string()))?;
-            Ok(Zeroizing::new(document.as_bytes().to_vec()))
-        }
-        Algorithm::Es256 => copied(EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())),
-        Algorithm::EdDsa => copied(Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())),
-        other => Err(failed(format!("the server does not sign with {other}"))),
-    }
-}
-
-fn copied(document: Result<impl AsRef<[u8]>, Unspecified>) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let document = document.map_err(|e| Error::Generation(e.to_string()))?;
-    Ok(Zeroizing::new(document.as_ref().to_vec()))
-}
-
 impl KeyPair {
-    pub(super) fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, Error> {
-        let unusable = |error: KeyRejected| Error::Unopened(format!("it does not contain a key for {algorithm}: {error}"));
+    /// Reads a private key from PKCS#8 (DER). The error says why that failed, without the key.
+    pub(crate) fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Result<Self, String> {
+        let unusable = |error: KeyRejected| format!("it does not contain a key for {algorithm}: {error}");
         match algorithm {
             Algorithm::Rs256 => RsaKeyPair::from_pkcs8(pkcs8).map(Self::Rs256).map_err(unusable),
             Algorithm::Ps256 => RsaKeyPair::from_pkcs8(pkcs8).map(Self::Ps256).map_err(unusable),
             Algorithm::Es256 => EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map(Self::Es256).map_err(unusable),
             Algorithm::EdDsa => Ed25519KeyPair::from_pkcs8(pkcs8).map(Self::Ed25519).map_err(unusable),
-            other => Err(Error::Unopened(format!("the server does not sign with {other}"))),
+            other => Err(format!("nothing is signed with {other} here")),
+        }
+    }
+
+    /// Its algorithm.
+    pub(crate) const fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Rs256(_) => Algorithm::Rs256,
+            Self::Ps256(_) => Algorithm::Ps256,
+            Self::Es256(_) => Algorithm::Es256,
+            Self::Ed25519(_) => Algorithm::EdDsa,
         }
     }
 
     /// Its public half; `None` if that is not acceptable.
-    pub(super) fn public_key(&self) -> Option<PublicKey> {
+    pub(crate) fn public_key(&self) -> Option<PublicKey> {
         match self {
             Self::Rs256(pair) | Self::Ps256(pair) => {
                 let public = pair.public_key();
@@ -80,15 +63,8 @@ impl KeyPair {
         }
     }
 
-    pub(super) fn signature_len(&self) -> usize {
-        match self {
-            Self::Rs256(pair) | Self::Ps256(pair) => pair.public_modulus_len(),
-            Self::Es256(_) | Self::Ed25519(_) => 64,
-        }
-    }
-
     /// Signs in the form of a JWS: an ECDSA signature is r and s, and not DER (RFC 7518 section 3.4).
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let rsa = |pair: &RsaKeyPair, padding: &'static dyn RsaEncoding| {
             let mut signature = vec![0; pair.public_modulus_len()];
             pair.sign(padding, &SystemRandom::new(), message, &mut signature).map(|()| signature)

@@ -1,0 +1,9 @@
+//! Private keys: the pairs by which the server signs tokens and apps sign assertions, and the thumbprints that name them.
+
+#[cfg(any(feature = "client", feature = "server"))]
+mod key_pair;
+mod thumbprint;
+
+#[cfg(any(feature = "client", feature = "server"))]
+pub(crate) use key_pair::KeyPair;
+pub(crate) use thumbprint::thumbprint;

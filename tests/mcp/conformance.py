@@ -53,6 +53,11 @@ def gd6_our_client_gets_a_token_by_client_credentials(program):
     return passes(program, "auth/client-credentials-basic", "client-credentials-basic-auth")
 
 
+def gd6_our_client_gets_a_token_by_a_private_key(program):
+    """`sealwright attach` signs an assertion whose audience is the issuer, and has no secret."""
+    return passes(program, "auth/client-credentials-jwt", "client-credentials-jwt-verified")
+
+
 def gd6_our_client_needs_no_registration(program):
     """At an issuer that registers no clients by itself, it uses the id and the secret that it was given."""
     return passes(program, "auth/pre-registration", "pre-registration-auth")

@@ -1,11 +1,19 @@
 // Our client as an MCP client, for the conformance scenarios: `sealwright attach` gets and attaches the token, and an MCP client without any
 // OAuth code speaks through it. What attach is configured with, an operator would know; here it is read from the server under test.
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
 
 const url = new URL(process.argv[2]);
-const { client_id = "app", client_secret = "secret" } = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? "{}");
+const { client_id = "app", client_secret = "secret", private_key_pem } = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? "{}");
+// A secret or a private key, as the scenario has it.
+const folder = mkdtempSync(join(tmpdir(), "sealwright-"));
+const keyFile = join(folder, "key.pem");
+if (private_key_pem) writeFileSync(keyFile, private_key_pem, { mode: 0o600 });
+const proof = private_key_pem ? { SEALWRIGHT_ATTACH_KEY_FILE: keyFile } : { SEALWRIGHT_CLIENT_SECRET: client_secret };
 
 const refusal = await fetch(url, { method: "POST", headers: { "content-type": "application/json", accept: "application/json, text/event-stream" }, body: "{}" });
 const [, metadataUrl] = /resource_metadata="([^"]+)"/.exec(refusal.headers.get("www-authenticate") ?? "") ?? [];
@@ -21,7 +29,7 @@ const attach = spawn(process.env.SEALWRIGHT, ["attach", "--to", `${url.origin} r
     SEALWRIGHT_ATTACH_LOG_FORMAT: "json",
     SEALWRIGHT_ATTACH_ISSUER: metadata.authorization_servers[0],
     SEALWRIGHT_ATTACH_CLIENT: client_id,
-    SEALWRIGHT_CLIENT_SECRET: client_secret,
+    ...proof,
   },
   stdio: ["ignore", "ignore", "pipe"],
 });
@@ -38,4 +46,5 @@ try {
   await client.close();
 } finally {
   attach.kill();
+  rmSync(folder, { recursive: true });
 }

@@ -2,7 +2,7 @@
 
 usage: assertions.py PROGRAM ISSUER WORK_FOLDER
 
-Authlib and requests-oauth2client take the token endpoint as the audience unless they are told the issuer: as they stand, they are refused (RFC 7523bis). The
+Authlib and requests-oauth2client take the token endpoint as the audience unless they are given the issuer: as they stand, they are refused (RFC 7523bis). The
 private keys are those of `client create --key`, and of `client add-key --generate` for the other algorithms.
 """
 

@@ -9,9 +9,10 @@ CREATE TABLE client_keys (
     PRIMARY KEY (client_id, id)
 );
 
--- The assertions that were used, until none of them would be accepted any more. Of each, only the SHA-256 of its client and its `jti`.
+-- The assertions that were used, until none of them would be accepted any more. Of each, only the SHA-256 of its client and its `jti`. The key begins
+-- with the time, so that rows that come and go together are side by side.
 CREATE TABLE used_assertions (
-    digest     TEXT PRIMARY KEY,
-    expires_at BIGINT NOT NULL
+    expires_at BIGINT NOT NULL,
+    digest     TEXT NOT NULL,
+    PRIMARY KEY (expires_at, digest)
 );
-CREATE INDEX used_assertions_by_end ON used_assertions (expires_at);

@@ -2,7 +2,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     attach, guard, probe,
-    protocol::{Audience, ClientId},
+    protocol::{Audience, ClientId, Issuer, Malformed},
     server::{
         self,
         commands::{self, CredentialId, NotAClientKey},
@@ -51,17 +51,42 @@ pub(super) enum Error {
     )]
     NoPassphrase(PathBuf),
     #[error(
-        "without the {credential}, the client {client} could not authenticate: add another {} first (`client add-{} {client}`), or drop this one anyway with --last",
+        "without the {credential}, the client {client} could not authenticate: add another {} first (`client add-{} {client}{}`), or drop this one anyway with --last",
         credential.noun(),
-        credential.noun()
+        credential.noun(),
+        if matches!(credential, CredentialId::Key(_)) { " FILE" } else { "" }
     )]
     LastCredential { client: ClientId, credential: CredentialId },
     #[error("{} cannot be read: {why}", file.display())]
     PublicKeyFile { file: PathBuf, why: String },
     #[error("{} is not the public key of a client: {why}", file.display())]
     NotAClientKey { file: PathBuf, why: NotAClientKey },
+    #[error(
+        "{source}; the key of {} may have been added all the same, so the file is kept: `sealwright client show` says whether it was",
+        file.display()
+    )]
+    KeyPerhapsAdded { file: PathBuf, source: Box<commands::Error> },
     #[error("the private key was not written to {}: {why}; nothing was changed", file.display())]
     PrivateKeyFile { file: PathBuf, why: String },
+    #[error("the issuer is missing: a cloud, Vault and Kubernetes accept tokens of one issuer; give the server's setting with --issuer")]
+    NoIssuerToFederate,
+    #[error(
+        "the issuer {0} is on this machine or without TLS, where no one else can read its keys: set `issuer` to the https URL that others reach"
+    )]
+    IssuerOnThisMachine(Issuer),
+    #[error(
+        "the client {client} gets no tokens for {audience}: {}",
+        match is_resource {
+            true => format!("allow it there with `sealwright client update {client} --allow {audience}=SCOPE`"),
+            false => format!(
+                "there is no such resource; create it with `sealwright resource create {audience}{} --scope SCOPE`, and allow the client there with `sealwright client update {client} --allow {audience}=SCOPE`",
+                if audience.is_uri() { "" } else { " --not-a-uri" }
+            ),
+        }
+    )]
+    NotFederated { client: ClientId, audience: Audience, is_resource: bool },
+    #[error("{0}")]
+    Malformed(Malformed),
     #[error("not ready: {0}")]
     NotReady(String),
     #[error("{url} did not report its health: {why}")]
@@ -97,7 +122,7 @@ pub(super) enum Error {
          add --no-cache to begin a login all the same"
     )]
     NeedsCache(String),
-    #[error("{what} is missing: name its file with --{option} (- for standard input), or set {variable}")]
+    #[error("{what} is missing: name its file with --{option} (- for standard input), or set {variable}{other}", other = if *option == "secret-file" { "; or name the file of a private key with --key-file" } else { "" })]
     NoCredential { what: &'static str, option: &'static str, variable: &'static str },
     #[error("{what} cannot be read: {why}")]
     Credential { what: &'static str, why: String },

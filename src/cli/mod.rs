@@ -12,6 +12,7 @@ mod completions;
 mod confirmation;
 mod demo;
 mod error;
+mod federate;
 mod first_line;
 mod guard;
 mod health;
@@ -88,6 +89,9 @@ enum Command {
     /// Access tokens: get, inspect, verify or revoke one
     #[command(subcommand)]
     Token(token::Command),
+    /// Print what makes a cloud, Vault or Kubernetes accept the tokens of a client
+    #[command(subcommand)]
+    Federate(federate::Command),
     /// Run in front of an API in any language: check tokens by the rules of a file, and answer a gateway or forward
     ///
     /// Each setting is also a variable, such as SEALWRIGHT_GUARD_RULES, and a line of sealwright-guard.toml.
@@ -191,6 +195,7 @@ impl Command {
             Self::Login(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::Backup(backup) => Operator::with(settings, async |operator| backup.run(operator).await).await,
             Self::Change(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
+            Self::Federate(command) => Operator::with(settings, async |operator| command.run(operator).await).await,
             Self::Settings => output::say(&settings::list(terminal::width_of_stdout()).to_string()),
             Self::Completions(completions) => completions.run(help::to_complete(&help::prepare(CommandLine::command()))),
             Self::Man(man) => man.run(help::prepare(CommandLine::command())),

@@ -104,9 +104,10 @@ fn key_pair(pem: &str, algorithm: Option<Algorithm>) -> Result<KeyPair, String> 
         return Err("it is encrypted: store it without a passphrase, readable to this app alone".to_owned());
     }
     let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| "it contains no private key in PEM".to_owned())?;
+    let der = Zeroizing::new(der);
     let unusable = || "it is not an RSA key of at least 2,048 bits, a key on the curve P-256, or an Ed25519 key".to_owned();
     let rsa = |pair: RsaKeyPair| if algorithm == Some(Algorithm::Ps256) { KeyPair::Ps256(pair) } else { KeyPair::Rs256(pair) };
-    let pair = match &der {
+    let pair = match &*der {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).map(rsa).map_err(|_| unusable())?,
         PrivateKeyDer::Sec1(der) => {
             let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_sec1_der());

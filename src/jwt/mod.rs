@@ -11,6 +11,8 @@ mod key_set;
 mod leak;
 mod loose;
 mod members;
+#[cfg(feature = "server")]
+mod signature_len;
 mod signed;
 #[cfg(feature = "server")]
 mod single_key;

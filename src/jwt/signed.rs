@@ -61,12 +61,12 @@ impl Members for Header {
 }
 
 /// The three parts of a token, each still in base64url.
-struct Parts<'t> {
+pub(super) struct Parts<'t> {
     /// The signed text: header, dot, payload.
     signed: &'t str,
     header: &'t str,
     payload: &'t str,
-    signature: &'t str,
+    pub(super) signature: &'t str,
 }
 
 impl<'t> Parts<'t> {
@@ -98,7 +98,7 @@ pub(crate) fn unverified_claims<C: Members>(token: &str, max_len: usize) -> Resu
 
 /// A token whose size, form and header are checked, and whose signature is not.
 pub(crate) struct Unverified<'t> {
-    parts: Parts<'t>,
+    pub(super) parts: Parts<'t>,
     algorithm: Algorithm,
     kid: Option<String>,
 }

@@ -25,7 +25,7 @@ pub(crate) enum SecretFile {
     Database,
     #[strum(to_string = "the TLS key")]
     TlsKey,
-    /// The file of a signing key that is imported.
+    /// The file of a signing key that is imported, or of the key of a client.
     #[strum(to_string = "the private key")]
     PrivateKey,
     #[strum(to_string = "the configuration file")]

@@ -139,6 +139,16 @@ async fn pk2_a_client_replaces_its_key_while_both_are_valid(backend: Backend) {
     by(&app, &third.anonymous_assertion(&claims(&app, "billing", "c"))).await.granted();
     by(&app, &new.anonymous_assertion(&claims(&app, "billing", "d"))).await.granted();
 
+    // Of three, the two newest.
+    let fourth = AppKey::new("RS256");
+    app.database.add_key("billing", fourth.public(), None);
+    app.database.execute(&format!("UPDATE client_keys SET created_at = created_at - 60 WHERE id = '{}'", new.kid())).await;
+    app.database.add_key("billing", AppKey::new("ES256").public(), None);
+    app.settle().await;
+    by(&app, &fourth.anonymous_assertion(&claims(&app, "billing", "e"))).await.granted();
+    by(&app, &new.anonymous_assertion(&claims(&app, "billing", "f"))).await.refused(401, "invalid_client");
+    by(&app, &new.assertion(&claims(&app, "billing", "g"))).await.granted();
+
     // Well beyond the hour, because the command uses the system clock.
     app.pass(Duration::from_secs(2 * 3600)).await;
     by(&app, &old.assertion(&claims(&app, "billing", "3"))).await.refused(401, "invalid_client");
@@ -323,7 +333,10 @@ async fn pk1_used_assertions_that_cannot_be_remembered_are_not_accepted(backend:
     let app = start(backend).await;
     let key = AppKey::new("ES256");
     app.database.client_with_key("billing", key.public(), |_| ());
+    let used = key.assertion(&claims(&app, "billing", "0"));
+    by(&app, &used).await.granted();
     app.database.execute("ALTER TABLE used_assertions RENAME TO elsewhere").await;
+    by(&app, &used).await.refused(401, "invalid_client");
     let assertion = key.assertion(&claims(&app, "billing", "1"));
     let answer = by(&app, &assertion).await;
     answer.refused(503, "temporarily_unavailable");

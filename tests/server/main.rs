@@ -25,6 +25,7 @@ mod discovery;
 mod edge;
 mod ended_revocations;
 mod faults;
+mod federate_command;
 mod foreign_tokens;
 mod form;
 mod growth;

@@ -18,8 +18,11 @@ use crate::{
         output::{Output, positive_duration},
     },
     protocol::{Algorithm, ClientId, KeyId},
-    server::commands::{ClientKey, GeneratedKey, view::Viewed},
+    server::commands::{self, ClientKey, GeneratedKey, view::Viewed},
 };
+
+/// The name of standard input as a file.
+const STANDARD_INPUT: &str = "-";
 
 /// Add a public key to a client, by which it authenticates without a secret (private_key_jwt); its other keys and its secrets stay valid
 ///
@@ -68,8 +71,7 @@ impl AddKey {
         let to_add = if generate { KeyToAdd::generate(&file, algorithm)? } else { KeyToAdd::read(&file, kid, algorithm)? };
         let (clients, act) = (operator.commands.clients(), &operator.act);
         let added = clients.add_key(act, id.clone(), to_add.key.clone(), expires_in).await;
-        let note = to_add.keep_if(&added);
-        added?;
+        let ((), note) = to_add.outcome(added)?;
         output.print(&clients.find(&id).await?.view(act.now), view::client_with_credentials)?;
         note.map_or(Ok(()), |note| output.print_ended(&note))
     }
@@ -89,6 +91,9 @@ impl FirstKey {
 impl KeyToAdd {
     fn generate(file: &Path, algorithm: Option<Algorithm>) -> Result<Self, Error> {
         let failed = |why| Error::PrivateKeyFile { file: file.to_owned(), why };
+        if file == Path::new(STANDARD_INPUT) {
+            return Err(failed("- is standard input; name a file".to_owned()));
+        }
         let generated = GeneratedKey::new(algorithm.unwrap_or(Algorithm::Es256)).map_err(failed)?;
         generated.write(file).map_err(|error| failed(error.to_string()))?;
         Ok(Self { key: generated.public, written: Some(file.to_owned()) })
@@ -100,15 +105,21 @@ impl KeyToAdd {
         Ok(Self { key, written: None })
     }
 
-    /// Keeps a written private key if its public half was added, and says where it is.
-    pub(super) fn keep_if<T, E>(&self, added: &Result<T, E>) -> Option<String> {
-        let file = self.written.as_deref()?;
-        if added.is_err() {
-            // It has never been used.
-            let _ = fs::remove_file(file);
-            return None;
+    /// Says where the written private key is, if its public half was added. If it certainly was not, the file is removed.
+    pub(super) fn outcome<T>(self, added: Result<T, commands::Error>) -> Result<(T, Option<String>), Error> {
+        let Some(file) = self.written else { return Ok((added?, None)) };
+        match added {
+            Ok(added) => {
+                let note = format!("The private key is in {}, for the app alone: move it there, and keep no copy.", file.display());
+                Ok((added, Some(note)))
+            }
+            Err(error) if error.has_changed_nothing() => {
+                // It has never been used.
+                let _ = fs::remove_file(file);
+                Err(error.into())
+            }
+            Err(source) => Err(Error::KeyPerhapsAdded { file, source: source.into() }),
         }
-        Some(format!("The private key is in {}, for the app alone: move it there, and keep no copy.", file.display()))
     }
 }
 
@@ -116,7 +127,7 @@ impl KeyToAdd {
 fn read(file: &Path) -> io::Result<String> {
     let limit = ClientKey::LONGEST_FILE as u64 + 1;
     let mut text = String::new();
-    if file == Path::new("-") {
+    if file == Path::new(STANDARD_INPUT) {
         io::stdin().lock().take(limit).read_to_string(&mut text)?;
     } else {
         fs::File::open(file)?.take(limit).read_to_string(&mut text)?;

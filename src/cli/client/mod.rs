@@ -75,9 +75,9 @@ pub(super) enum Command {
         /// Only those that may use this grant type
         #[arg(long, value_name = "GRANT")]
         grant: Option<GrantType>,
-        /// Only those with a valid secret that expires within this time, such as 14days
-        #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-        secret_expires_within: Option<Duration>,
+        /// Only those with a valid secret or key that expires within this time, such as 14days
+        #[arg(long, alias = "secret-expires-within", value_name = "DURATION", value_parser = positive_duration)]
+        expires_within: Option<Duration>,
         #[command(flatten)]
         at_most: AtMost,
         #[command(flatten)]
@@ -190,8 +190,7 @@ impl Command {
                 };
                 let client = if let Some(to_add) = first_key.to_add()? {
                     let created = clients.create_with_key(act, new, to_add.key.clone()).await;
-                    let note = to_add.keep_if(&created);
-                    let client = created?;
+                    let (client, note) = to_add.outcome(created)?;
                     print(&client, output)?;
                     note.map_or(Ok(()), |note| output.print_ended(&note))?;
                     client
@@ -205,14 +204,14 @@ impl Command {
                 }
                 Ok(())
             }
-            Self::List { resource, state, unused_for, grant, secret_expires_within, at_most, output } => {
+            Self::List { resource, state, unused_for, grant, expires_within, at_most, output } => {
                 let filter = ClientFilter {
                     disabled: state.disabled(),
                     unused_since: unused_for.map(|duration| now - duration),
                     resource,
                     limit: at_most.limit,
                     grant,
-                    secret_expires: secret_expires_within.map(|duration| (now, now + duration)),
+                    expires: expires_within.map(|duration| (now, now + duration)),
                 };
                 let listed = progress::shown("reading the clients", clients.list(&filter)).await?;
                 view::print_list(output, &EntityView::list(listed, now))

@@ -135,6 +135,10 @@ impl Wanted<'_> {
                  and whether it has the public half of this key; and check the clock of this machine"
                     .to_owned()
             }
+            client::Error::PrivateKey(why) => {
+                let why = why.strip_prefix("value: ").unwrap_or(why);
+                format!("the private key of --key-file cannot be used ({why})")
+            }
             client::Error::WrongPassword => {
                 "the user name or the password is wrong, or the user may not sign in: check --username and the password".to_owned()
             }

@@ -52,12 +52,14 @@ impl GeneratedKey {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let target = std::path::absolute(path)?;
         let folder = target.parent().ok_or(io::ErrorKind::NotFound)?;
+        let opened = fs::File::open(folder)?;
         // It appears under its name complete or not at all, and has mode 0600 from the start.
         let mut file = tempfile::Builder::new().prefix(".sealwright-key-").tempfile_in(folder)?;
         file.write_all(&self.private)?;
         file.as_file().sync_all()?;
         file.persist_noclobber(&target).map_err(|error| error.error)?;
-        fs::File::open(folder)?.sync_all()
+        // Its public half is not stored yet: without a file that stays, there must be none.
+        opened.sync_all().inspect_err(|_| drop(fs::remove_file(&target)))
     }
 }
 

@@ -34,11 +34,20 @@ impl ClientKey {
     /// The algorithms of assertions: those of signing keys.
     pub(crate) const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
 
+    /// The lengths of RSA keys and of their signatures, in bytes: 2,048, 3,072 and 4,096 bits. Few, so that a check of a signature takes as long
+    /// whether or not the client exists.
+    pub(crate) const RSA_LENGTHS: [usize; 3] = [256, 384, 512];
+
     /// Without an id, the key gets its thumbprint as one.
     fn new(id: Option<KeyId>, algorithm: Algorithm, key: PublicKey) -> Result<Self, Malformed> {
         let malformed = |rule| Malformed { what: "key of a client", rule };
         if !Self::ALGORITHMS.contains(&algorithm) {
             return Err(malformed("its algorithm must be RS256, PS256, ES256 or Ed25519"));
+        }
+        if let PublicKey::Rsa(rsa) = &key
+            && !(Self::RSA_LENGTHS.contains(&rsa.n().len()) && rsa.n().first().is_some_and(|first| *first >= 0x80))
+        {
+            return Err(malformed("an RSA key must have 2,048, 3,072 or 4,096 bits"));
         }
         let thumbprint = thumbprint(&key);
         let id = id.map_or_else(|| thumbprint.parse(), Ok)?;
@@ -61,6 +70,14 @@ impl ClientKey {
 
     pub(crate) fn verification(&self) -> &VerificationKey {
         &self.verification
+    }
+
+    /// The length of its signatures in bytes.
+    pub(crate) fn signature_len(&self) -> usize {
+        match self.jwk.key() {
+            PublicKey::Rsa(key) => key.n().len(),
+            PublicKey::Ec { .. } | PublicKey::Okp { .. } => 64,
+        }
     }
 
     /// The thumbprint of the key (RFC 7638).

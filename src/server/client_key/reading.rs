@@ -26,7 +26,7 @@ pub enum NotAClientKey {
     #[error("it is neither a JWK nor a public key or certificate in PEM")]
     NoKey,
     /// It is a key of another type or size.
-    #[error("its type or size is not supported: use an RSA key of 2,048 to 8,192 bits, a key on the curve P-256, or an Ed25519 key")]
+    #[error("its type or size is not supported: use an RSA key of 2,048, 3,072 or 4,096 bits, a key on the curve P-256, or an Ed25519 key")]
     Unsupported,
     /// It is a JWK that cannot be used.
     #[error("this JWK cannot be used: {0}")]

@@ -12,6 +12,15 @@ use crate::{
 pub struct Error(Cause);
 
 impl Error {
+    /// Whether it is certain that nothing was changed. Otherwise the database may have committed the change without saying so.
+    pub(crate) fn has_changed_nothing(&self) -> bool {
+        match &self.0 {
+            Cause::Missing { .. } | Cause::Open(_) => true,
+            Cause::Store(error) => matches!(error, store::Error::Exists { .. } | store::Error::Missing(_) | store::Error::Refused(_)),
+            _ => false,
+        }
+    }
+
     /// The client and the last secret or key by which it can authenticate, if the command was refused for that reason.
     pub(crate) fn last_credential(&self) -> Option<(ClientId, CredentialId)> {
         match &self.0 {

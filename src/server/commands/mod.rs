@@ -94,6 +94,11 @@ impl Commands {
         self.store.close().await;
     }
 
+    /// The issuer, if the settings name it.
+    pub(crate) const fn issuer(&self) -> Option<&Issuer> {
+        self.policy.issuer.as_ref()
+    }
+
     /// The commands on resources.
     #[must_use]
     pub const fn resources(&self) -> Resources<'_> {
@@ -127,6 +132,6 @@ impl Commands {
     /// The commands on access tokens.
     #[must_use]
     pub const fn tokens(&self) -> Tokens<'_> {
-        Tokens { store: &self.store, keys: &self.policy.keys, issuer: self.policy.issuer.as_ref() }
+        Tokens { store: &self.store, keys: &self.policy.keys, issuer: self.issuer() }
     }
 }

@@ -58,6 +58,11 @@ impl Resources<'_> {
         or_nearest(self.store, resource.ok_or_else(|| StoreError::Missing(Missing::Resource(audience.clone())))).await
     }
 
+    /// The resource, or `None` if there is no such one.
+    pub(crate) async fn find_if_any(&self, audience: &Audience) -> Result<Option<Resource>, Error> {
+        Ok(self.store.find_resource(audience).await?)
+    }
+
     /// Requires that the resource exists.
     pub(crate) async fn require(&self, audience: &Audience) -> Result<(), Error> {
         or_nearest(self.store, self.store.require_resource(audience).await).await

@@ -12,10 +12,10 @@ pub(crate) struct ClientFilter {
     pub(crate) resource: Option<Audience>,
     pub(crate) grant: Option<GrantType>,
     pub(crate) disabled: Option<bool>,
-    /// They existed then, and no secret of theirs was used since.
+    /// They existed then, and no secret or key of theirs was used since.
     pub(crate) unused_since: Option<Timestamp>,
-    /// A secret of theirs is valid at the first of these times and no longer at the second.
-    pub(crate) secret_expires: Option<(Timestamp, Timestamp)>,
+    /// A secret or a key of theirs is valid at the first of these times and no longer at the second.
+    pub(crate) expires: Option<(Timestamp, Timestamp)>,
     pub(crate) limit: Option<u32>,
 }
 

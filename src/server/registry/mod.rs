@@ -20,6 +20,7 @@ pub(crate) use authentication::{AuthenticationError, Credentials, Proof};
 pub(crate) use sign_in::{SignIn, SignInError};
 pub(crate) use versions::Changed;
 
+use authentication::FirstUses;
 use last_use::LastUse;
 use versions::{VersionedCache, Versions};
 
@@ -88,6 +89,7 @@ struct Inner {
     last_use: LastUse,
     /// Failed proofs of clients, per client and source.
     failed_proofs: Attempts,
+    first_uses: FirstUses,
     /// The audience of assertions.
     issuer: Issuer,
     passwords: Passwords,
@@ -171,6 +173,7 @@ impl Registry {
             last_read: ArcSwap::from_pointee(LastRead { epoch, versions: Versions::new(epoch), read_at }),
             set_back: AtomicBool::default(),
             last_use: LastUse::default(),
+            first_uses: FirstUses::new(),
             failed_proofs: Attempts::new(policy.limits.attempts, Arc::clone(clock)),
             passwords: Passwords { hasher, limits: PasswordLimits::new(policy.limits, known, clock) },
             clock: Arc::clone(clock),

@@ -21,11 +21,11 @@ impl LostChange {
     /// What the loss means and what to do about it.
     pub(crate) fn advice(&self) -> &'static str {
         match self.action.as_str() {
-            "client.create" => "the client is gone: create it again, and give its app the new secret",
+            "client.create" => "the client is gone: create it again, and give its app the new secret, or add its key again",
             "client.update" => "the client has its earlier permissions: check `client show`, and update it again",
             "client.disable" => "the client is enabled: disable it again",
             "client.enable" => "the client is disabled: enable it again",
-            "client.delete" => "the client and its secrets are valid again: delete it again",
+            "client.delete" => "the client with its secrets and keys is valid again: delete it again",
             "client.add_secret" => "the secret is gone: add another, and give it to the app",
             "client.drop_secret" => "the secret is valid again: drop it again",
             "client.add_key" => "the key is gone: add it again",

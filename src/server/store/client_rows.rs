@@ -69,7 +69,8 @@ const SELECT_PAGE: &str = select!(
        AND ($6 = 0 OR (created_at <= $6
            AND NOT EXISTS (SELECT 1 FROM client_secrets u WHERE u.client_id = c.id AND u.last_used_at > $6)
            AND NOT EXISTS (SELECT 1 FROM client_keys k WHERE k.client_id = c.id AND k.last_used_at > $6)))
-       AND ($8 = 0 OR EXISTS (SELECT 1 FROM client_secrets e WHERE e.client_id = c.id AND e.expires_at > $7 AND e.expires_at <= $8))
+       AND ($8 = 0 OR EXISTS (SELECT 1 FROM client_secrets e WHERE e.client_id = c.id AND e.expires_at > $7 AND e.expires_at <= $8)
+                   OR EXISTS (SELECT 1 FROM client_keys y WHERE y.client_id = c.id AND y.expires_at > $7 AND y.expires_at <= $8))
      ORDER BY id LIMIT $2) ",
     "WHERE id IN (SELECT id FROM chosen)",
     "WHERE client_id IN (SELECT id FROM chosen)",
@@ -91,7 +92,7 @@ impl Store {
 
     /// The page of clients after the name `after`, in the database's order.
     pub(crate) async fn list_clients(&self, filter: &ClientFilter, after: &str) -> Result<Page<Client>, Error> {
-        let (valid_at, expires_by) = filter.secret_expires.unzip();
+        let (valid_at, expires_by) = filter.expires.unzip();
         let rows = sqlx::query(SELECT_PAGE)
             .bind(after.to_owned())
             .bind(PAGE)

@@ -63,8 +63,14 @@ impl Store {
                 epochs::raise(connection, Kind::Registry).await?;
                 let before = find(connection, &id).await?.ok_or_else(|| missing(&id))?;
                 let facts = before.facts();
-                let (grants, allowed) = (before.grants.clone(), before.permissions.clone());
+                let (grants, allowed, could) = (before.grants.clone(), before.permissions.clone(), before.can_authenticate(now));
                 let after = change.apply(before).map_err(Error::Refused)?;
+                if could && !after.can_authenticate(now) {
+                    let methods = joined(after.auth_methods.iter().map(|method| method.as_str()));
+                    return Err(Error::Refused(format!(
+                        "by {methods} alone, the client {id} could not authenticate with what it has: add a secret or a key for that first"
+                    )));
+                }
                 save(connection, &after).await?;
                 let mut detail = Detail::between(Some(facts), Some(after.facts()));
                 let (mut taken, mut revoking) = (TakenBack::default(), Revoking::at(now));

@@ -26,6 +26,11 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 require(connection, &id).await?;
+                if methods(connection, &id).await?.iter().eq([&AuthMethod::PrivateKeyJwt]) {
+                    return Err(Error::Refused(format!(
+                        "the client {id} may authenticate by private_key_jwt alone, so a secret would be of no use: allow a method with `sealwright client update {id} --auth-method METHOD` first"
+                    )));
+                }
                 insert_secret(connection, &id, &secret).await?;
                 Ok(((), Detail::added(secret.facts())))
             })
@@ -33,7 +38,7 @@ impl Store {
         .await
     }
 
-    /// Adds a key, and the method by which the client uses it.
+    /// Adds a key, and the method by which the client uses it. A key that is there gets the new end.
     pub(crate) async fn insert_client_key(&self, act: &Act, id: ClientId, key: StoredKey) -> Result<(), Error> {
         self.change(act, "client.add_key", format!("{id} {}", key.key.id()), move |connection| {
             Box::pin(async move {
@@ -41,7 +46,15 @@ impl Store {
                 require(connection, &id).await?;
                 let present = readable_keys(connection, &id).await?;
                 if let Some(same) = present.iter().find(|other| other.key.thumbprint() == key.key.thumbprint()) {
-                    return Err(Error::Refused(format!("the client {id} has this key already, as {}", same.key.id())));
+                    if same.key.to_json() != key.key.to_json() {
+                        return Err(Error::Refused(format!(
+                            "the client {id} has this key already, as {} for {}: drop that one first",
+                            same.key.id(),
+                            same.key.algorithm()
+                        )));
+                    }
+                    set_end(connection, &id, &key).await?;
+                    return Ok(((), Detail::between(Some(same.facts()), Some(key.facts()))));
                 }
                 if present.len() >= StoredKey::MAX {
                     return Err(Error::Refused(format!("the client {id} has {} keys, the maximum: drop one first", StoredKey::MAX)));
@@ -181,6 +194,17 @@ pub(super) async fn insert_secret(connection: &mut AnyConnection, client: &Clien
     .bind(secret.expires_at.map(Timestamp::seconds))
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Sets when a key ends that is there already.
+async fn set_end(connection: &mut AnyConnection, client: &ClientId, key: &StoredKey) -> Result<(), Error> {
+    sqlx::query("UPDATE client_keys SET expires_at = $3 WHERE client_id = $1 AND id = $2")
+        .bind(client.to_string())
+        .bind(key.key.id().to_string())
+        .bind(key.expires_at.map(Timestamp::seconds))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

@@ -62,8 +62,8 @@ const STATUS_LISTS: &[&str] = &["DELETE FROM status_lists WHERE id IN
         AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.list_id = l.id)
       LIMIT $2)"];
 
-const USED_ASSERTIONS: &[&str] = &["DELETE FROM used_assertions WHERE digest IN
-     (SELECT digest FROM used_assertions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)"];
+const USED_ASSERTIONS: &[&str] = &["DELETE FROM used_assertions WHERE (expires_at, digest) IN
+     (SELECT expires_at, digest FROM used_assertions WHERE expires_at < $1 ORDER BY expires_at, digest LIMIT $2)"];
 
 impl OldRows {
     /// Each deletes at most `$2` rows that ended before `$1`, by an index.

@@ -26,7 +26,7 @@ pub(crate) fn hostile_assertions(
     mut claims: impl FnMut() -> Value,
 ) -> Vec<(&'static str, String)> {
     const AUD: &str = "its aud is not the issuer alone, as a text";
-    const KEY: &str = "none of the client's keys has its kid and its algorithm";
+    const KEY: &str = "none of the client's keys has its kid, its algorithm and the length of its signature";
     const TYPES: &str = "its claims are not an object with unique members of the right types";
     const FORM: &str = "it does not have three parts";
     const ALGORITHM: &str = "its algorithm is none of RS256, PS256, ES256 and Ed25519";
@@ -106,10 +106,10 @@ pub(crate) fn hostile_assertions(
     // Forms.
     let good = key.assertion(&claims());
     let (signed, signature) = good.rsplit_once('.').unwrap();
-    list.push(("it has no signature", format!("{signed}.")));
-    list.push(("its signature is wrong", format!("{signed}.AAAA")));
+    list.push((KEY, format!("{signed}.")));
+    list.push((KEY, format!("{signed}.AAAA")));
     list.push(("its signature is wrong", format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode([0; 64]))));
-    list.push(("a part is not base64url", format!("{signed}.{signature}%3D")));
+    list.push(("a part is not base64url", format!("{signed}.{}%21", &signature[..85])));
     list.push((FORM, "e30".to_owned()));
     list.push(("it has more than three parts", format!("{good}.e30")));
     let twice = claims().to_string().replacen('{', r#"{"sub":"other","#, 1);

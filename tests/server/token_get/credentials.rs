@@ -185,6 +185,10 @@ async fn pk1_a_script_authenticates_by_a_private_key_in_a_file(backend: Backend)
     assert_eq!(world.relay.token_requests(), 1);
     let failed = run(world.without_secret(&["--key-file", &wrong]));
     failed.failed_saying(&["does not accept this client with this key", "the public half of this key"]);
+    let public = world.runtime.path().join("public.pem");
+    write_private(&public, &key.public_pem());
+    let failed = run(world.without_secret(&["--key-file", public.to_str().unwrap()]));
+    failed.failed_saying(&["the private key of --key-file cannot be used (it contains no private key in PEM)"]);
     let failed = run(world.without_secret(&["--key-file", "none.pem"]));
     failed.failed_saying(&["the client's private key cannot be read", "none.pem"]);
     fs::set_permissions(&right, fs::Permissions::from_mode(0o644)).unwrap();

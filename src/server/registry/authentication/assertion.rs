@@ -124,28 +124,36 @@ pub(super) fn check<'a>(
     Ok(Genuine { client, key, once })
 }
 
-/// Checks the signature by the client's keys for the algorithm: by the one that the header names, or by each if it names none.
+/// Checks the signature by the key that the header names, or, if it names none, by the two newest ones for the algorithm: one may be replacing the
+/// other. Each time, as many signatures are checked, and as long ones: if the client is unknown or lacks such a key, by keys that have no owner.
 fn verify<'a, 't>(
     client: Option<&'a Arc<Client>>,
     assertion: &Unverified<'t>,
     now: Timestamp,
 ) -> Result<(Verified<'t>, &'a KeyId), Rejection> {
     let kid = assertion.kid().ok();
-    let named = |key: &ClientKey| key.algorithm() == assertion.algorithm() && kid.is_none_or(|kid| key.is_named(kid));
-    let keys: Vec<_> = client.into_iter().flat_map(|client| &client.keys).filter(|stored| named(&stored.key)).collect();
-    if keys.is_empty() {
-        let _ = assertion.verify(decoy::key(assertion.algorithm()));
-        return Err(refused("none of the client's keys has its kid and its algorithm"));
-    }
-    let mut why = "its signature is wrong";
-    for stored in keys {
+    let (algorithm, signature_len) = (assertion.algorithm(), assertion.signature_len());
+    let fits = |key: &ClientKey| key.algorithm() == algorithm && key.signature_len() == signature_len;
+    let named = |key: &ClientKey| fits(key) && kid.is_none_or(|kid| key.is_named(kid));
+    let keys = client.into_iter().flat_map(|client| client.keys.iter().rev()).filter(|stored| named(&stored.key));
+    let checks = if kid.is_some() { 1 } else { 2 };
+    let (mut signer, mut checked, mut why) =
+        (None, 0, "none of the client's keys has its kid, its algorithm and the length of its signature");
+    for stored in keys.take(checks) {
+        checked += 1;
         match assertion.verify(stored.key.verification()) {
-            Ok(verified) if stored.is_live(now) => return Ok((verified, stored.key.id())),
-            Ok(_) => return Err(refused("the key that signed it has expired")),
+            Ok(verified) => signer = Some((verified, stored)),
             Err(error) => why = reason(error),
         }
     }
-    Err(refused(why))
+    for _ in checked..checks {
+        let _ = assertion.verify(decoy::key(algorithm, signature_len));
+    }
+    match signer {
+        Some((verified, stored)) if stored.is_live(now) => Ok((verified, stored.key.id())),
+        Some(_) => Err(refused("the key that signed it has expired")),
+        None => Err(refused(why)),
+    }
 }
 
 impl Claims {

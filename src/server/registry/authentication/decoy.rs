@@ -5,13 +5,10 @@ use std::sync::LazyLock;
 
 use crate::{
     jwt::VerificationKey,
-    protocol::{Algorithm, KeyMembers},
+    protocol::{Algorithm, KeyMembers, PublicKey},
+    server::client_key::ClientKey,
 };
 
-/// The modulus of RFC 7638 section 3.1.
-const N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs\
-     tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n9\
-     1CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
 /// The keys of RFC 9449 section 4.1 and of RFC 8037 appendix A.2.
 const EC: KeyMembers<'_> = KeyMembers {
     kty: Some("EC"),
@@ -29,37 +26,51 @@ const OKP: KeyMembers<'_> = KeyMembers {
     x: Some("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
     y: None,
 };
-const RSA: KeyMembers<'_> = KeyMembers { kty: Some("RSA"), crv: None, n: Some(N), e: Some("AQAB"), x: None, y: None };
-
-static RS256: LazyLock<VerificationKey> = LazyLock::new(|| read(RSA, Algorithm::Rs256));
-static PS256: LazyLock<VerificationKey> = LazyLock::new(|| read(RSA, Algorithm::Ps256));
+/// Of each length that the RSA key of a client may have, in bytes.
+static RSA: LazyLock<[(usize, [VerificationKey; 2]); 3]> = LazyLock::new(|| {
+    ClientKey::RSA_LENGTHS.map(|length| {
+        // Odd, and of full length: that is all that a check of a signature asks of a modulus.
+        let key = PublicKey::rsa(&vec![0xff; length], &[1, 0, 1]).expect("the length is valid");
+        (length, [Algorithm::Rs256, Algorithm::Ps256].map(|algorithm| of(&key, algorithm)))
+    })
+});
 static ES256: LazyLock<VerificationKey> = LazyLock::new(|| read(EC, Algorithm::Es256));
 static ED25519: LazyLock<VerificationKey> = LazyLock::new(|| read(OKP, Algorithm::EdDsa));
 
-/// The key for an algorithm of assertions.
-pub(super) fn key(algorithm: Algorithm) -> &'static VerificationKey {
+/// The key for an algorithm of assertions, and for signatures of this length in bytes. No key has signatures of another length, which are refused without
+/// a check.
+pub(super) fn key(algorithm: Algorithm, signature_len: usize) -> &'static VerificationKey {
     match algorithm {
         Algorithm::Es256 => &ES256,
         Algorithm::EdDsa => &ED25519,
-        Algorithm::Ps256 => &PS256,
-        _ => &RS256,
+        _ => {
+            let [rs256, ps256] = &RSA.iter().find(|(length, _)| *length == signature_len).unwrap_or(&RSA[0]).1;
+            if algorithm == Algorithm::Ps256 { ps256 } else { rs256 }
+        }
     }
 }
 
 fn read(members: KeyMembers<'_>, algorithm: Algorithm) -> VerificationKey {
-    let key = members.read().expect("the keys of the RFCs are valid");
-    VerificationKey::of(&key, algorithm).expect("the keys of the RFCs are valid")
+    of(&members.read().expect("the keys of the RFCs are valid"), algorithm)
+}
+
+fn of(key: &PublicKey, algorithm: Algorithm) -> VerificationKey {
+    VerificationKey::of(key, algorithm).expect("the keys above are valid")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::client_key::ClientKey;
 
     #[test]
-    fn pk1_there_is_a_decoy_for_each_algorithm_of_assertions() {
+    fn pk1_there_is_a_decoy_for_each_algorithm_and_length_of_an_assertion() {
         for algorithm in ClientKey::ALGORITHMS {
-            assert_eq!(key(algorithm).algorithm(), algorithm);
+            for length in ClientKey::RSA_LENGTHS.into_iter().chain([64, 1]) {
+                assert_eq!(key(algorithm, length).algorithm(), algorithm);
+            }
+        }
+        for (length, keys) in RSA.iter() {
+            assert!(keys.iter().all(|decoy| std::ptr::eq(key(decoy.algorithm(), *length), decoy)), "{length}");
         }
     }
 }

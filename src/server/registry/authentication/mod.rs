@@ -2,9 +2,10 @@
 
 mod assertion;
 mod decoy;
+mod first_use;
 mod secret;
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -17,14 +18,11 @@ use crate::{
         limits::{Limited, Network},
         model::{Client, CredentialId},
         secret::SecretDigest,
-        store::within,
     },
 };
 
 use assertion::{Genuine, Once};
-
-/// How long the database may take to note that an assertion was used.
-const USE_WITHIN: Duration = Duration::from_secs(5);
+pub(super) use first_use::FirstUses;
 
 /// The client credentials of a request.
 #[derive(Debug)]
@@ -142,7 +140,7 @@ fn is_in_quotes(text: &str) -> bool {
 impl Registry {
     /// Authenticates a client. `now` is the wall clock time; the expiry of secrets is checked by the steady clock.
     ///
-    /// Every attempt costs one look-up (none if the client id is malformed), and one digest of a secret or one check of a signature, whether the client
+    /// Every attempt costs one look-up (none if the client id is malformed), and one digest of a secret or the same checks of a signature, whether the client
     /// exists or not. A genuine assertion costs a write: it is accepted once, on all nodes.
     /// Failures are counted per client and `source`. They never block a correct proof, because neither 256 random bits nor a signature can be
     /// guessed.
@@ -159,7 +157,7 @@ impl Registry {
         };
         let rejection = match self.check(client.as_ref(), credentials) {
             Ok(Checked { client, used, once }) => {
-                if self.is_first_use(once).await? {
+                if self.is_first_use(client, once, source).await? {
                     self.0.last_use.note((client.id.clone(), used), now);
                     return Ok(Arc::clone(client));
                 }
@@ -173,7 +171,10 @@ impl Registry {
                 Err(AuthenticationError::Rejected(rejection))
             }
             Err(limited) => {
-                self.count_limited("client_secret");
+                self.count_limited(match credentials.proof {
+                    Proof::Assertion(_) => "client_assertion",
+                    Proof::None | Proof::Secret { .. } => "client_secret",
+                });
                 Err(AuthenticationError::Limited(limited))
             }
         }
@@ -201,12 +202,6 @@ impl Registry {
             return Err(Rejection::MethodNotAllowed);
         }
         Ok(checked)
-    }
-
-    /// Whether a proof that may be used once is used for the first time.
-    async fn is_first_use(&self, once: Option<Once>) -> Result<bool, Error> {
-        let Some(Once { digest, expires_at }) = once else { return Ok(true) };
-        Ok(within(USE_WITHIN, self.0.store.use_assertion(digest, expires_at)).await?)
     }
 
     /// Computes and counts a digest of the sent secret.

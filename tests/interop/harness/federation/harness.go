@@ -15,8 +15,13 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/hashicorp/cap/jwt"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/apis/apiserver/install"
+	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/cel"
 	kubernetes "k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
 )
 
@@ -31,21 +36,31 @@ func must[T any](value T, err error) T {
 	return value
 }
 
+// The authenticator that a configuration describes, read and checked as the API server does.
+func authentication(configuration []byte) apiserver.JWTAuthenticator {
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
+	codecs := serializer.NewCodecFactory(scheme, serializer.EnableStrict)
+	read := must(runtime.Decode(codecs.UniversalDecoder(), configuration)).(*apiserver.AuthenticationConfiguration)
+	if wrong := validation.ValidateAuthenticationConfiguration(cel.NewDefaultCompiler(), read, nil); len(wrong) > 0 {
+		log.Fatal(wrong.ToAggregate())
+	}
+	return read.JWT[0]
+}
+
 func main() {
 	issuer, audience := os.Args[1], os.Args[2]
 	pem := must(os.ReadFile(os.Args[3]))
+	// As `sealwright federate kubernetes` prints it.
+	configuration := must(os.ReadFile(os.Args[4]))
 	ctx := context.Background()
 
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(pem)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 
-	prefix := "sealwright:"
 	cluster := must(kubernetes.New(ctx, kubernetes.Options{
-		JWTAuthenticator: apiserver.JWTAuthenticator{
-			Issuer:        apiserver.Issuer{URL: issuer, Audiences: []string{audience}},
-			ClaimMappings: apiserver.ClaimMappings{Username: apiserver.PrefixedClaimOrExpression{Claim: "sub", Prefix: &prefix}},
-		},
+		JWTAuthenticator:     authentication(configuration),
 		CAContentProvider:    roots{pem},
 		SupportedSigningAlgs: []string{"RS256", "ES256"},
 	}))

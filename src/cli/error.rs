@@ -2,7 +2,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     attach, guard, probe,
-    protocol::{Audience, ClientId, Issuer, Malformed},
+    protocol::{Algorithm, Audience, ClientId, Issuer, Malformed},
     server::{
         self,
         commands::{self, CredentialId, NotAClientKey},
@@ -85,6 +85,22 @@ pub(super) enum Error {
         }
     )]
     NotFederated { client: ClientId, audience: Audience, is_resource: bool },
+    #[error("AWS accepts no issuer with a port, and this one is {0}: serve it at port 443")]
+    IssuerWithPort(Issuer),
+    #[error(
+        "the audience {0} would not reach the other side as one value: use one without a comma that does not begin with @ and is not a hyphen"
+    )]
+    AudienceNotOneValue(Audience),
+    #[error(
+        "the client {0} gets no tokens for itself, of which it would be the subject: `sealwright client update {0} --add-grant client_credentials` allows it"
+    )]
+    NotForItself(ClientId),
+    #[error("the client {0} is disabled: `sealwright client enable {0}`")]
+    ClientDisabled(ClientId),
+    #[error(
+        "the tokens for {audience} are signed with {algorithm}, which none of these accepts: `sealwright resource update {audience} --alg RS256` changes it"
+    )]
+    NotFederatedBy { audience: Audience, algorithm: Algorithm },
     #[error("{0}")]
     Malformed(Malformed),
     #[error("not ready: {0}")]

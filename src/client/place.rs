@@ -55,10 +55,10 @@ fn read_file(path: &Path, longest: usize) -> Result<Zeroizing<String>, String> {
     text.truncate(len);
     match text.len() {
         len if len <= longest && text.starts_with('\u{feff}') => {
-            Err("it begins with a byte order mark, which cannot be part of a secret".to_owned())
+            Err("it begins with a byte order mark, which cannot be part of it".to_owned())
         }
         len if len <= longest => Ok(text),
-        _ => Err(format!("it is longer than {longest} bytes, the maximum for a secret")),
+        _ => Err(format!("it is longer than {longest} bytes, the maximum")),
     }
 }
 

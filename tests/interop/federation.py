@@ -23,6 +23,7 @@ STRANGERS = ["kubernetes", "go-oidc", "cap"]
 BILLING = {"kubernetes": "sealwright:billing", "go-oidc": "billing", "cap": "billing"}
 AUDIENCES = {"kubernetes": "RS256", "sts.amazonaws.com": "ES256"}
 CLIENTS = ["billing", "stock"]
+ELSEWHERE = "https://auth.example"
 
 
 def run(folder, *command):
@@ -56,27 +57,40 @@ def serving(program, folder, key, chain):
             server.run("resource", "create", audience, "--not-a-uri", "--scope", SCOPE, "--alg", algorithm)
         allowed = [flag for audience in AUDIENCES for flag in ["--allow", f"{audience}={SCOPE}"]]
         create = ["client", "create", "--grant", "client_credentials", *allowed, "--json"]
-        yield issuer, {client: json.loads(server.run(*create, client)) for client in CLIENTS}
+        clients = {client: json.loads(server.run(*create, client)) for client in CLIENTS}
+        for audience in AUDIENCES:
+            configuration(folder, audience).write_text(printed(server, audience).replace(ELSEWHERE, issuer))
+        yield issuer, clients
+
+
+def printed(server, audience):
+    """What makes Kubernetes accept the tokens of billing alone. It is printed only for an issuer that others reach."""
+    return server.run("federate", "kubernetes", "--client", "billing", "--audience", audience, "--issuer", ELSEWHERE)
+
+
+def configuration(folder, audience):
+    return folder / f"{audience}.yaml"
 
 
 def token(issuer, client, audience):
     return token_with(AUDIENCES[audience], issuer, client, audience)
 
 
-def wi3_faults(issuer, clients, others, harness, chain, audience):
-    """`others` are another issuer, and its client of the same id."""
+def wi3_faults(issuer, clients, others, harness, chain, audience, folder):
+    """`others` are another issuer, and its client of the same id. What Kubernetes was given is for billing alone."""
     other = next(each for each in AUDIENCES if each != audience)
     own = token(issuer, clients["billing"], audience)
     cases = [
         ("a token of billing", own, BILLING),
-        ("a token of stock", token(issuer, clients["stock"], audience), {name: BILLING[name].replace("billing", "stock") for name in STRANGERS}),
+        ("a token of stock", token(issuer, clients["stock"], audience), {"kubernetes": None, "go-oidc": "stock", "cap": "stock"}),
         ("a token for another audience", token(issuer, clients["billing"], other), None),
         ("a changed signature", tampered(own)[0], None),
         ("another subject", tampered(own)[1], None),
         ("a token of another issuer", token(*others, audience), None),
     ]
     asked = "".join(json.dumps(token) + "\n" for _, token, _ in cases)
-    done = subprocess.run([harness, issuer, audience, chain], input=asked, capture_output=True, text=True, timeout=120)
+    command = [harness, issuer, audience, chain, configuration(folder, audience)]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise Failure(f"the strangers: {done.stderr[-2000:]}")
     for (what, _, subjects), line in zip(cases, done.stdout.splitlines(), strict=True):
@@ -97,7 +111,7 @@ def main():
     found = []
     with serving(program, work / "issuer", key, chain) as (issuer, clients), serving(program, work / "other", key, chain) as (other, theirs):
         for audience in AUDIENCES:
-            found += wi3_faults(issuer, clients, (other, theirs["billing"]), harness, chain, audience)
+            found += wi3_faults(issuer, clients, (other, theirs["billing"]), harness, chain, audience, work / "issuer")
             print(f"federation: {', '.join(STRANGERS)}: {audience}, {AUDIENCES[audience]}", flush=True)
     if found:
         raise Failure("\n".join(found))

@@ -113,6 +113,20 @@ async fn wi3_a_document_is_printed_only_for_a_client_that_gets_such_tokens_from_
         let here = app.run(&["federate", "vault", "--client", "billing", "--issuer", local]);
         here.failed_saying(&[local, "the https URL that others reach"]);
     }
+    app.run(&["client", "update", "billing", "--remove-grant", "client_credentials"]).succeeded();
+    federate(&app, &["vault"]).failed_saying(&["gets no tokens for itself", "--add-grant client_credentials"]);
+    app.run(&["client", "update", "billing", "--add-grant", "client_credentials"]).succeeded();
+    app.run(&["client", "disable", "billing"]).succeeded();
+    federate(&app, &["vault"]).failed_saying(&["the client billing is disabled"]);
+    app.run(&["client", "enable", "billing"]).succeeded();
+    app.run(&["resource", "update", "vault", "--alg", "Ed25519"]).succeeded();
+    federate(&app, &["vault"]).failed_saying(&["signed with Ed25519, which none of these accepts", "resource update vault --alg RS256"]);
+    for audience in ["urn:a,urn:b", "@vault", "-"] {
+        federate(&app, &["vault", &format!("--audience={audience}")]).failed_saying(&["would not reach the other side as one value"]);
+    }
+    allow(&app, &["sts.amazonaws.com"]);
+    let with_port = ["federate", "aws", "--account", "123456789012", "--client", "billing", "--issuer", "https://auth.example:8443"];
+    app.run(&with_port).failed_saying(&["AWS accepts no issuer with a port"]);
     for wrong in [&["aws", "--account", "12"][..], &["aws"], &["gcp", "--project", "my-project", "--service-account", "a@b"]] {
         assert_eq!(federate(&app, wrong).status.code(), Some(2), "{wrong:?}");
     }

@@ -59,7 +59,7 @@ pub(in crate::cli) struct FirstKey {
     public_key: Option<PathBuf>,
 }
 
-/// A key to add. A private key that was just written is removed unless its public half was added.
+/// A key to add. A private key that was just written is removed if its public half was certainly not added.
 pub(super) struct KeyToAdd {
     pub(super) key: ClientKey,
     written: Option<PathBuf>,

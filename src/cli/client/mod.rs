@@ -44,7 +44,7 @@ pub(super) enum Command {
         /// A resource whose tokens it may introspect; repeatable
         #[arg(long, value_name = "RESOURCE")]
         introspects: Vec<Audience>,
-        /// A method by which it may authenticate; without it, all for what it has
+        /// client_secret_basic, client_secret_post or private_key_jwt; repeatable
         #[arg(long = "auth-method", value_name = "METHOD")]
         auth_methods: Vec<AuthMethod>,
         /// Maximum lifetime of its tokens; without it, the server's default

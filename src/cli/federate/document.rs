@@ -17,14 +17,14 @@ type Document = (String, String);
 
 impl Federation {
     /// AWS names a provider by the issuer without its scheme. The conditions compare the whole of both claims.
-    pub(super) fn aws(&self, account: &str) -> Document {
+    pub(super) fn aws(&self, partition: &str, account: &str) -> Document {
         let Self { issuer, client, audience } = self;
         let provider = issuer.as_str().strip_prefix("https://").unwrap_or(issuer.as_str());
         let policy = json!({
             "Version": "2012-10-17",
             "Statement": [{
                 "Effect": "Allow",
-                "Principal": { "Federated": format!("arn:aws:iam::{account}:oidc-provider/{provider}") },
+                "Principal": { "Federated": format!("arn:{partition}:iam::{account}:oidc-provider/{provider}") },
                 "Action": "sts:AssumeRoleWithWebIdentity",
                 "Condition": {
                     "StringEquals": { format!("{provider}:aud"): audience.as_str(), format!("{provider}:sub"): client.as_str() },
@@ -67,16 +67,18 @@ impl Federation {
         (commands.join("\n"), steps)
     }
 
+    /// The name of a credential has no dots.
     pub(super) fn azure(&self) -> Document {
         let Self { issuer, client, audience } = self;
         let credential = json!({
-            "name": format!("sealwright-{client}"),
+            "name": format!("sealwright-{}", client.as_str().replace('.', "-")),
             "issuer": issuer.as_str(),
             "subject": client.as_str(),
             "audiences": [audience.as_str()],
         });
         let steps = format!(
-            "For an app registration: az ad app federated-credential create --id APPLICATION_ID --parameters FILE\n{}",
+            "For an app registration: az ad app federated-credential create --id APPLICATION_ID --parameters FILE\n\
+             For a managed identity, give the members of the document as options: az identity federated-credential create\n{}",
             self.token("AZURE_FEDERATED_TOKEN_FILE")
         );
         (format!("{credential:#}"), steps)

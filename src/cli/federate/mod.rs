@@ -13,7 +13,7 @@ use super::{
     output::{say, warn},
     terminal::report,
 };
-use crate::protocol::{Algorithm, Audience, ClientId, is_loopback};
+use crate::protocol::{Algorithm, Audience, ClientId, GrantType, is_loopback};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -25,6 +25,9 @@ pub(super) enum Command {
         /// The AWS account: 12 digits
         #[arg(long, value_name = "ACCOUNT", value_parser = account)]
         account: String,
+        /// The partition of AWS
+        #[arg(long, value_name = "PARTITION", default_value = "aws", value_parser = ["aws", "aws-cn", "aws-us-gov"])]
+        partition: String,
         /// The audience of the tokens: a resource of this issuer
         #[arg(long, value_name = "AUDIENCE", default_value = "sts.amazonaws.com")]
         audience: Audience,
@@ -83,17 +86,24 @@ impl Command {
     /// Prints the document to paste on standard output, and what to do with it on standard error.
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
         let (text, steps) = match self {
-            Self::Aws { client, account, audience } => open(operator, client, audience).await?.aws(&account),
+            Self::Aws { client, account, partition, audience } => {
+                let federation = open(operator, client, audience).await?;
+                // AWS: "The URL should not contain a port number".
+                if Url::parse(federation.issuer.as_str()).is_ok_and(|url| url.port().is_some()) {
+                    return Err(Error::IssuerWithPort(federation.issuer));
+                }
+                federation.aws(&partition, &account)
+            }
             Self::Gcp { client, project, pool, provider, service_account, audience } => {
                 let pool = format!("projects/{project}/locations/global/workloadIdentityPools/{pool}");
                 let audience = match audience {
                     Some(audience) => audience,
                     None => format!("//iam.googleapis.com/{pool}/providers/{provider}").parse().map_err(Error::Malformed)?,
                 };
-                open(operator, client, audience).await?.gcp(&pool, &provider, &service_account)
+                open(operator, client, one_value(audience)?).await?.gcp(&pool, &provider, &service_account)
             }
             Self::Azure { client, audience } => open(operator, client, audience).await?.azure(),
-            Self::Vault { client, audience } => open(operator, client, audience).await?.vault(),
+            Self::Vault { client, audience } => open(operator, client, one_value(audience)?).await?.vault(),
             Self::Kubernetes { client, audience } => open(operator, client, audience).await?.kubernetes(),
         };
         say(&text)?;
@@ -116,6 +126,16 @@ async fn open(operator: &Operator, client: ClientId, audience: Audience) -> Resu
     if !found.permissions.contains_key(&audience) {
         return Err(Error::NotFederated { client, audience, is_resource: true });
     }
+    // Only of the tokens that it gets for itself is it the subject.
+    if !found.grants.contains(&GrantType::ClientCredentials) {
+        return Err(Error::NotForItself(client));
+    }
+    if found.disabled_at.is_some() {
+        return Err(Error::ClientDisabled(client));
+    }
+    if resource.algorithm == Algorithm::EdDsa {
+        return Err(Error::NotFederatedBy { audience, algorithm: resource.algorithm });
+    }
     if resource.algorithm != Algorithm::Rs256 {
         warn(&format!(
             "the tokens for {audience} are signed with {}: not all clouds accept that; `sealwright resource update --alg RS256` changes it",
@@ -123,6 +143,12 @@ async fn open(operator: &Operator, client: ClientId, audience: Audience) -> Resu
         ));
     }
     Ok(Federation { issuer, client, audience })
+}
+
+/// The tools of Google and Vault read a comma as the end of a value, and Vault a leading `@` or a lone hyphen as the name of a file.
+fn one_value(audience: Audience) -> Result<Audience, Error> {
+    let text = audience.as_str();
+    if text.contains(',') || text.starts_with('@') || text == "-" { Err(Error::AudienceNotOneValue(audience)) } else { Ok(audience) }
 }
 
 fn account(text: &str) -> Result<String, &'static str> {

@@ -64,6 +64,11 @@ impl Store {
 async fn serve(writer: Writer, mut waiting: mpsc::Receiver<Use>) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, UsedAssertions::GROUP).await > 0 {
+        // What no caller waits for any more is not used: its caller got 503, and may send it again.
+        group.retain(|used| !used.answer.is_closed());
+        if group.is_empty() {
+            continue;
+        }
         // In one order on all nodes, so that none waits for a row of another that waits for one of its own. Equal ones are next to each other.
         group.sort_by(|one, other| one.assertion.cmp(&other.assertion));
         let mut rows: Vec<Assertion> = group.iter().map(|used| used.assertion.clone()).collect();

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use moka::future::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::assertion::Once;
 use crate::server::{
@@ -31,7 +31,23 @@ impl FirstUses {
     const WAITING: usize = 1024;
 
     pub(in crate::server::registry) fn new() -> Self {
-        Self { known: Cache::new(Self::KNOWN), turns: FairTurns::new(Self::AT_ONCE, Self::WAITING) }
+        let known = Cache::builder().max_capacity(Self::KNOWN).eviction_policy(EvictionPolicy::lru()).build();
+        Self { known, turns: FairTurns::new(Self::AT_ONCE, Self::WAITING) }
+    }
+}
+
+/// An assertion that may turn out to be used for the first time. Dropped before that, it may be sent again.
+struct Claim<'k> {
+    known: &'k Cache<String, ()>,
+    name: String,
+    is_decided: bool,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.is_decided {
+            self.known.invalidate(&self.name);
+        }
     }
 }
 
@@ -42,19 +58,17 @@ impl Registry {
         let FirstUses { known, turns } = &self.0.first_uses;
         // Of copies that arrive together, the first goes on. The time is part of it, as in the database.
         let name = format!("{} {digest}", expires_at.seconds());
-        if !known.entry(name.clone()).or_insert(()).await.is_fresh() {
+        if !known.entry_by_ref(&name).or_insert(()).is_fresh() {
             return Ok(false);
         }
+        let mut claim = Claim { known, name, is_decided: false };
         let share = QueueShare { client: client.id.to_string(), source: Network::of(source).to_string(), known_user: None };
-        let written = async {
+        let written = within(USE_WITHIN, async {
             let _turn = turns.take(&share).await.map_err(|_| store::Error::Busy)?;
-            within(USE_WITHIN, self.0.store.use_assertion(digest, expires_at)).await
-        };
-        let written = written.await;
-        if written.is_err() {
-            // Its client may send it again.
-            known.invalidate(&name).await;
-        }
-        Ok(written?)
+            self.0.store.use_assertion(digest, expires_at).await
+        });
+        let is_first = written.await?;
+        claim.is_decided = true;
+        Ok(is_first)
     }
 }

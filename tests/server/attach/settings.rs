@@ -26,7 +26,11 @@ fn gd4_the_example_file_names_every_setting_with_its_default_and_loads() {
     }
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("sealwright-attach.toml");
-    let uncommented: Vec<String> = settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
-    write_private(&path, &uncommented.concat());
-    Config::load(Sources { file: Some(path), ..Sources::default() }).unwrap();
+    // A client has a secret or a key.
+    for other in ["secret_file", "key_file"] {
+        let given = settings.iter().filter(|(name, _)| *name != other);
+        let uncommented: Vec<String> = given.map(|(name, value)| format!("{name} = {value}\n")).collect();
+        write_private(&path, &uncommented.concat());
+        Config::load(Sources { file: Some(path.clone()), ..Sources::default() }).unwrap();
+    }
 }

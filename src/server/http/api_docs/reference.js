@@ -150,6 +150,8 @@ async function description() {
   const { username, password, refresh_token } = schemas.TokenRequest.properties
   schemas.ClientId.example = people.client_id
   schemas.ClientSecret.example = people.client_secret
+  // An assertion is signed for one request.
+  schemas.ClientAssertionType.example = schemas.ClientAssertion.example = ''
   username.example = people.username
   password.example = people.password
   if (!demo) schemas.Resource.example = schemas.Scope.example = ''

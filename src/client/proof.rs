@@ -1,7 +1,10 @@
 use zeroize::Zeroizing;
 
 use super::{Error, PrivateKey, Secret, private_key::SigningKey};
-use crate::{clock::Timestamp, protocol::Issuer};
+use crate::{
+    clock::Timestamp,
+    protocol::{AuthMethod, Issuer},
+};
 
 /// What an app proves its identity with. A [`Secret`] and a [`PrivateKey`] become one by `into`.
 #[derive(Debug, Clone)]
@@ -45,7 +48,6 @@ impl Presented {
     pub(super) fn parameters(&self, client_id: &str, issuer: &Issuer, now: Timestamp) -> Result<Vec<(&'static str, String)>, Error> {
         let Self::Key(key) = self else { return Ok(Vec::new()) };
         let assertion = key.assertion(client_id, issuer, now).map_err(Error::PrivateKey)?;
-        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer".to_owned();
-        Ok(vec![("client_assertion_type", kind), ("client_assertion", assertion)])
+        Ok(vec![("client_assertion_type", AuthMethod::ASSERTION_TYPE.to_owned()), ("client_assertion", assertion)])
     }
 }

@@ -24,6 +24,9 @@ impl Algorithm {
     /// All that are supported.
     pub const ALL: &'static [Self] = &[Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Es256, Self::EdDsa];
 
+    /// Those by which the server signs tokens and clients sign assertions.
+    pub(crate) const SIGNED_WITH: [Self; 4] = [Self::Rs256, Self::Ps256, Self::Es256, Self::EdDsa];
+
     /// The registered name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -238,6 +238,8 @@ pub enum AuthMethod {
 impl AuthMethod {
     /// All values.
     pub const ALL: &'static [Self] = Self::VARIANTS;
+    /// The `client_assertion_type` of [`PrivateKeyJwt`](Self::PrivateKeyJwt) (RFC 7523 section 2.2).
+    pub const ASSERTION_TYPE: &'static str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     /// Those by which a client sends a secret.
     pub const BY_SECRET: &'static [Self] = &[Self::ClientSecretBasic, Self::ClientSecretPost];
 

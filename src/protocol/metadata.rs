@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{AuthMethod, GrantType, Issuer};
+use super::{Algorithm, AuthMethod, Ed25519Name, GrantType, Issuer};
 
 /// The document at `/.well-known/oauth-authorization-server`.
 ///
@@ -22,11 +22,11 @@ pub struct ServerMetadata {
     response_types_supported: [&'static str; 1],
     grant_types_supported: Vec<GrantType>,
     token_endpoint_auth_methods_supported: &'static [AuthMethod],
-    token_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
+    token_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
     revocation_endpoint_auth_methods_supported: &'static [AuthMethod],
-    revocation_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
+    revocation_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
     introspection_endpoint_auth_methods_supported: &'static [AuthMethod],
-    introspection_endpoint_auth_signing_alg_values_supported: &'static [&'static str],
+    introspection_endpoint_auth_signing_alg_values_supported: Vec<&'static str>,
     subject_types_supported: [&'static str; 1],
     id_token_signing_alg_values_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,9 +34,6 @@ pub struct ServerMetadata {
 }
 
 impl ServerMetadata {
-    /// The algorithms by which clients may sign their assertions. Ed25519 has two names, and libraries know one or the other.
-    const ASSERTION_ALGORITHMS: &'static [&'static str] = &["RS256", "PS256", "ES256", "Ed25519", "EdDSA"];
-
     /// The path of the authorization endpoint under the issuer, which refuses every request.
     pub const AUTHORIZATION_ROUTE: &'static str = "/oauth/authorize";
     /// The path of the token endpoint under the issuer.
@@ -72,6 +69,9 @@ impl ServerMetadata {
     /// The metadata of the server at `issuer` that offers `grant_types` and signs its tokens by these algorithms, by their published names.
     #[must_use]
     pub fn new(issuer: Issuer, grant_types: Vec<GrantType>, algorithms: Vec<&'static str>) -> Self {
+        // Ed25519 has two names, and libraries know one or the other.
+        let assertions: Vec<_> =
+            Algorithm::SIGNED_WITH.iter().map(|algorithm| algorithm.as_str()).chain([Ed25519Name::EdDsa.as_str()]).collect();
         Self {
             authorization_endpoint: issuer.endpoint(Self::AUTHORIZATION_ROUTE),
             token_endpoint: issuer.endpoint(Self::TOKEN_ROUTE),
@@ -82,11 +82,11 @@ impl ServerMetadata {
             response_types_supported: ["none"],
             grant_types_supported: grant_types,
             token_endpoint_auth_methods_supported: AuthMethod::ALL,
-            token_endpoint_auth_signing_alg_values_supported: Self::ASSERTION_ALGORITHMS,
+            token_endpoint_auth_signing_alg_values_supported: assertions.clone(),
             revocation_endpoint_auth_methods_supported: AuthMethod::ALL,
-            revocation_endpoint_auth_signing_alg_values_supported: Self::ASSERTION_ALGORITHMS,
+            revocation_endpoint_auth_signing_alg_values_supported: assertions.clone(),
             introspection_endpoint_auth_methods_supported: AuthMethod::ALL,
-            introspection_endpoint_auth_signing_alg_values_supported: Self::ASSERTION_ALGORITHMS,
+            introspection_endpoint_auth_signing_alg_values_supported: assertions,
             subject_types_supported: ["public"],
             id_token_signing_alg_values_supported: algorithms,
             status_list_aggregation_endpoint: None,

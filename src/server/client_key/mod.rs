@@ -31,8 +31,8 @@ impl fmt::Debug for ClientKey {
 }
 
 impl ClientKey {
-    /// The algorithms of assertions: those of signing keys.
-    pub(crate) const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+    /// The algorithms of assertions.
+    pub(crate) const ALGORITHMS: [Algorithm; 4] = Algorithm::SIGNED_WITH;
 
     /// The lengths of RSA keys and of their signatures, in bytes: 2,048, 3,072 and 4,096 bits. Few, so that a check of a signature takes as long
     /// whether or not the client exists.

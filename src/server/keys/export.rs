@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The algorithms of signing keys.
-pub(crate) const ALGORITHMS: [Algorithm; 4] = [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa];
+pub(crate) const ALGORITHMS: [Algorithm; 4] = Algorithm::SIGNED_WITH;
 
 /// The public keys that are published.
 #[derive(Debug)]

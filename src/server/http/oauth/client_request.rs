@@ -121,9 +121,6 @@ async fn authenticate_by_form(app: &App, form: &Form, note: &RequestNote) -> Res
     authenticate(app, &form_credentials(form)?, note).await
 }
 
-/// The only type of assertion by which a client may authenticate (RFC 7523 section 2.2).
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
 const NO_CREDENTIALS: &str = "The request has no client credentials. Send id and secret as HTTP Basic, or as client_id and client_secret in the body, or a client_assertion.";
 
 /// The credentials in the form, for a request without any in its header.
@@ -133,7 +130,7 @@ fn form_credentials(form: &Form) -> Result<Credentials, Failure> {
         return Err(Failure::invalid_request("The client authenticates by a secret and by an assertion. Use one of them."));
     }
     match (assertion, form.get("client_assertion_type")) {
-        (Some(assertion), Some(ASSERTION_TYPE)) => return Ok(Credentials::by_assertion(form.get("client_id"), assertion)),
+        (Some(assertion), Some(AuthMethod::ASSERTION_TYPE)) => return Ok(Credentials::by_assertion(form.get("client_id"), assertion)),
         (Some(_), _) => {
             return Err(Failure::no_credentials(
                 "The client_assertion_type must be urn:ietf:params:oauth:client-assertion-type:jwt-bearer.",

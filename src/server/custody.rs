@@ -14,7 +14,11 @@
 //! write it, and others have no access, the group's write permission is removed. Kubernetes gives every file of a volume with `fsGroup` that
 //! mode at each mount. Systems other than Unix have no such modes; there the rule does nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 /// The kind of a file that contains secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display)]
@@ -134,7 +138,7 @@ pub(crate) fn require_private_database(path: &Path) -> Result<(), Exposed> {
 
 /// Refuses an open file that others can read or write, by its own metadata: at `path` there may be another file by now.
 #[cfg(unix)]
-pub(crate) fn require_private_open(kind: SecretFile, path: &Path, file: &std::fs::Metadata) -> Result<(), Exposed> {
+pub(crate) fn require_private_open(kind: SecretFile, path: &Path, file: &fs::Metadata) -> Result<(), Exposed> {
     use std::os::unix::fs::MetadataExt;
 
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -142,7 +146,7 @@ pub(crate) fn require_private_open(kind: SecretFile, path: &Path, file: &std::fs
 }
 
 #[cfg(not(unix))]
-pub(crate) fn require_private_open(_: SecretFile, _: &Path, _: &std::fs::Metadata) -> Result<(), Exposed> {
+pub(crate) fn require_private_open(_: SecretFile, _: &Path, _: &fs::Metadata) -> Result<(), Exposed> {
     Ok(())
 }
 
@@ -176,9 +180,24 @@ pub(crate) fn require_own_folder(path: &Path) -> Result<(), Exposed> {
     Err(Exposed::SocketFolder { folder: folder.to_owned(), path: absolute, owner, mode, user })
 }
 
+/// Writes the new file `path`, which appears under its name complete or not at all, and returns its absolute path. `temporary` gives the prefix of its
+/// name until then, and its mode: 0600 unless it says otherwise.
+pub(crate) fn create(temporary: &tempfile::Builder<'_, '_>, path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+    let target = std::path::absolute(path)?;
+    let folder = target.parent().ok_or(io::ErrorKind::NotFound)?;
+    let opened = File::open(folder)?;
+    let mut file = temporary.tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(&target).map_err(|error| error.error)?;
+    // After an error, there is no file.
+    opened.sync_all().inspect_err(|_| drop(fs::remove_file(&target)))?;
+    Ok(target)
+}
+
 /// Creates a folder for secrets and its parents, accessible only to the user of this process. An existing folder is not changed.
-pub(crate) fn make_folder(path: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(path)

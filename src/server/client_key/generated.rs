@@ -1,32 +1,26 @@
 //! New key pairs for clients.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{io, path::Path};
 
-use openssl::{
-    ec::{EcGroup, EcKey},
-    error::ErrorStack,
-    nid::Nid,
-    pkey::{PKey, Private},
-    rsa::Rsa,
-};
+use rsa::pkcs8::{LineEnding, SecretDocument};
 use zeroize::Zeroizing;
 
-use super::{ClientKey, pem};
-use crate::protocol::Algorithm;
+use super::ClientKey;
+use crate::{
+    protocol::Algorithm,
+    server::custody,
+    signing::{KeyPair, generate_pkcs8},
+};
 
 /// The size of a new RSA key. It signs one assertion per token, so that its signatures may take longer than the server's.
-const RSA_BITS: u32 = 3072;
+const RSA_BITS: usize = 3072;
 
 /// A new key pair: its private half goes to the app, the public one to the database.
 pub struct GeneratedKey {
     /// The public half.
     pub public: ClientKey,
     /// PKCS#8 in PEM.
-    private: Zeroizing<Vec<u8>>,
+    private: Zeroizing<String>,
 }
 
 impl GeneratedKey {
@@ -34,14 +28,19 @@ impl GeneratedKey {
     ///
     /// # Errors
     ///
-    /// If the algorithm is none of RS256, PS256, ES256 and Ed25519, or OpenSSL fails.
+    /// If the algorithm is none of RS256, PS256, ES256 and Ed25519, or the generation fails.
     pub fn new(algorithm: Algorithm) -> Result<Self, String> {
-        let key = generate(algorithm).map_err(|error| error.to_string())?;
-        let key = key.ok_or_else(|| format!("clients do not sign with {algorithm}: use RS256, PS256, ES256 or Ed25519"))?;
-        let private = Zeroizing::new(key.private_key_to_pem_pkcs8().map_err(|error| error.to_string())?);
-        let public = pem::public_key(&key).map_err(|error| error.to_string())?;
-        let (public, _) = public.ok_or("the new key has no usable public half")?;
-        Ok(Self { public: ClientKey::new(None, algorithm, public).map_err(|error| error.to_string())?, private })
+        let pkcs8 = generate_pkcs8(algorithm, RSA_BITS)?;
+        let pair = KeyPair::from_pkcs8(algorithm, &pkcs8)?;
+        let public = pair.public_key().ok_or("the public half of the new key is out of range")?;
+        let public = ClientKey::new(None, algorithm, public).map_err(|error| error.to_string())?;
+        let document = match &pair {
+            // The first version: OpenSSL does not read the second (RFC 5958), which has the public half as well.
+            KeyPair::Ed25519(pair) => pair.to_pkcs8v1().map_err(|error| error.to_string()).and_then(|der| secret(der.as_ref())),
+            _ => secret(&pkcs8),
+        };
+        let private = document?.to_pem("PRIVATE KEY", LineEnding::LF).map_err(|error| error.to_string())?;
+        Ok(Self { public, private })
     }
 
     /// Writes the private key to a new file, as PKCS#8 in PEM, that only this user can read.
@@ -50,24 +49,10 @@ impl GeneratedKey {
     ///
     /// If there is a file at the path already, or it cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let target = std::path::absolute(path)?;
-        let folder = target.parent().ok_or(io::ErrorKind::NotFound)?;
-        let opened = fs::File::open(folder)?;
-        // It appears under its name complete or not at all, and has mode 0600 from the start.
-        let mut file = tempfile::Builder::new().prefix(".sealwright-key-").tempfile_in(folder)?;
-        file.write_all(&self.private)?;
-        file.as_file().sync_all()?;
-        file.persist_noclobber(&target).map_err(|error| error.error)?;
-        // Its public half is not stored yet: without a file that stays, there must be none.
-        opened.sync_all().inspect_err(|_| drop(fs::remove_file(&target)))
+        custody::create(tempfile::Builder::new().prefix(".sealwright-key-"), path, self.private.as_bytes()).map(drop)
     }
 }
 
-fn generate(algorithm: Algorithm) -> Result<Option<PKey<Private>>, ErrorStack> {
-    Ok(Some(match algorithm {
-        Algorithm::Rs256 | Algorithm::Ps256 => PKey::from_rsa(Rsa::generate(RSA_BITS)?)?,
-        Algorithm::Es256 => PKey::from_ec_key(EcKey::generate(&*EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?)?)?,
-        Algorithm::EdDsa => PKey::generate_ed25519()?,
-        _ => return Ok(None),
-    }))
+fn secret(der: &[u8]) -> Result<SecretDocument, String> {
+    SecretDocument::try_from(der).map_err(|error| error.to_string())
 }

@@ -4,13 +4,13 @@ use openssl::{
     bn::{BigNum, BigNumContext},
     error::ErrorStack,
     nid::Nid,
-    pkey::{HasPublic, Id, PKeyRef},
+    pkey::{Id, PKeyRef, Public},
 };
 
 use crate::protocol::{Algorithm, PublicKey};
 
 /// The public key, and the usual algorithm of its type. `None` if its type is not supported.
-pub(super) fn public_key<T: HasPublic>(key: &PKeyRef<T>) -> Result<Option<(PublicKey, Algorithm)>, ErrorStack> {
+pub(super) fn public_key(key: &PKeyRef<Public>) -> Result<Option<(PublicKey, Algorithm)>, ErrorStack> {
     Ok(match key.id() {
         Id::RSA => {
             let rsa = key.rsa()?;

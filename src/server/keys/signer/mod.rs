@@ -1,7 +1,5 @@
 //! A signing key that is ready to sign.
 
-mod generate;
-
 use std::{io, sync::Arc};
 
 use josekit::{
@@ -15,7 +13,7 @@ use super::Error;
 use crate::{
     protocol::{AccessTokenClaims, Algorithm, Ed25519Name, PublicJwk},
     server::model::TokenClaims,
-    signing::{KeyPair, thumbprint},
+    signing::{KeyPair, generate_pkcs8, thumbprint},
 };
 
 /// A key pair whose private half is in the memory of this process. Clones share it.
@@ -42,7 +40,7 @@ pub(super) struct NewKey {
 /// Generates a key pair. An RSA key has `rsa_bits` bits and takes a tenth of a second to several seconds: do not call it on the runtime's
 /// threads.
 pub(super) fn generate(algorithm: Algorithm, rsa_bits: usize) -> Result<NewKey, Error> {
-    read(algorithm, generate::generate_pkcs8(algorithm, rsa_bits)?)
+    read(algorithm, generate_pkcs8(algorithm, rsa_bits).map_err(Error::Generation)?)
 }
 
 /// Reads a key pair from PKCS#8 (DER).

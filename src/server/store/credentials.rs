@@ -85,7 +85,13 @@ impl Store {
             Box::pin(async move {
                 epochs::raise(connection, Kind::Registry).await?;
                 require(connection, &id).await?;
-                let (before, could) = (facts(connection, &id, &credential).await?, can_now(connection, &id, now).await?);
+                let methods = methods(connection, &id).await?;
+                let (mut secrets, mut keys) = (readable_secrets(connection, &id).await?, readable_keys(connection, &id).await?);
+                let could = can_authenticate(&methods, &secrets, &keys, now);
+                let before = match &credential {
+                    CredentialId::Secret(id) => secrets.extract_if(.., |secret| secret.id == *id).next().map(|secret| secret.facts()),
+                    CredentialId::Key(id) => keys.extract_if(.., |key| key.key.id() == id).next().map(|key| key.facts()),
+                };
                 let sql = match &credential {
                     CredentialId::Secret(_) => "DELETE FROM client_secrets WHERE client_id = $1 AND id = $2",
                     CredentialId::Key(_) => "DELETE FROM client_keys WHERE client_id = $1 AND id = $2",
@@ -94,7 +100,7 @@ impl Store {
                 if deleted.rows_affected() == 0 {
                     return Err(Error::Missing(Missing::Credential { client: id, credential }));
                 }
-                if could && !allow_last && !can_now(connection, &id, now).await? {
+                if could && !allow_last && !can_authenticate(&methods, &secrets, &keys, now) {
                     return Err(Error::LastCredential { client: id, credential });
                 }
                 let revoked = compromised && revoke_own_tokens(connection, &id, now).await?;
@@ -140,26 +146,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// The properties of a secret or a key for the change log, if it is there and not damaged.
-async fn facts(connection: &mut AnyConnection, id: &ClientId, credential: &CredentialId) -> Result<Option<Facts>, Error> {
-    Ok(match credential {
-        CredentialId::Secret(id_of_secret) => {
-            let secrets = readable_secrets(connection, id).await?;
-            secrets.iter().find(|secret| secret.id == *id_of_secret).map(StoredSecret::facts)
-        }
-        CredentialId::Key(id_of_key) => {
-            let keys = readable_keys(connection, id).await?;
-            keys.iter().find(|key| key.key.id() == id_of_key).map(StoredKey::facts)
-        }
-    })
-}
-
-/// Whether the client can authenticate now. What is damaged is of no use to an app.
-async fn can_now(connection: &mut AnyConnection, id: &ClientId, now: Timestamp) -> Result<bool, Error> {
-    let methods = methods(connection, id).await?;
-    Ok(can_authenticate(&methods, &readable_secrets(connection, id).await?, &readable_keys(connection, id).await?, now))
 }
 
 /// The methods by which the client may authenticate; none if they are damaged.

@@ -38,7 +38,7 @@ impl Store {
     /// Reads all epochs, in one statement.
     pub(crate) async fn read_epochs(&self) -> Result<Epochs, Error> {
         let outcome = self.select_epochs().await;
-        self.write_health.note_read(&outcome);
+        self.writer.health.note_read(&outcome);
         outcome
     }
 

@@ -51,7 +51,6 @@ use sqlx_core::any::driver::AnyDriver;
 
 use super::custody;
 use used_assertions::UsedAssertions;
-use write_health::WriteHealth;
 
 pub(crate) use canary::{Canary, Successor};
 pub(crate) use epochs::{Epochs, LEAP};
@@ -134,7 +133,6 @@ pub(crate) struct Store {
     /// One connection for reading the epochs, which must not wait behind requests. It is opened at its first use.
     reserved: AnyPool,
     writer: write::Writer,
-    write_health: WriteHealth,
     used_assertions: UsedAssertions,
     /// `None` for PostgreSQL.
     file: Option<url::FileIdentity>,
@@ -185,11 +183,10 @@ impl Store {
         };
         let reserved = pool(1).connect_lazy(&url)?;
         let pool = pool(policy.connections).connect(&url).await?;
-        let write_health = WriteHealth::default();
-        let writer = write::Writer::new(pool.clone(), sqlite, write_health.clone());
+        let writer = write::Writer::new(pool.clone(), sqlite);
         let file = policy.url.sqlite_path().map(url::FileIdentity::of).transpose()?;
         let used_assertions = UsedAssertions::new(writer.clone());
-        let store = Self { pool, reserved, writer, write_health, used_assertions, file };
+        let store = Self { pool, reserved, writer, used_assertions, file };
         match opening {
             Opening::CreateIfMissing => store.migrate().await?,
             Opening::Existing => store.require_schema().await?,

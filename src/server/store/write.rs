@@ -75,7 +75,7 @@ pub(super) struct Writer {
     pool: AnyPool,
     /// `None` for PostgreSQL. The task that serves it stops when the last `Store` is dropped.
     queue: Option<mpsc::Sender<Box<dyn Queued>>>,
-    health: WriteHealth,
+    pub(super) health: WriteHealth,
 }
 
 impl Writer {
@@ -91,13 +91,13 @@ impl Writer {
         self.queue.is_some()
     }
 
-    pub(super) fn new(pool: AnyPool, sqlite: bool, health: WriteHealth) -> Self {
+    pub(super) fn new(pool: AnyPool, sqlite: bool) -> Self {
         let queue = sqlite.then(|| {
             let (queue, waiting) = mpsc::channel(Self::QUEUE);
             tokio::spawn(Self::serve(pool.clone(), waiting));
             queue
         });
-        Self { pool, queue, health }
+        Self { pool, queue, health: WriteHealth::default() }
     }
 
     async fn serve(pool: AnyPool, mut waiting: mpsc::Receiver<Box<dyn Queued>>) {

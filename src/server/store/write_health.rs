@@ -84,7 +84,7 @@ impl WriteHealth {
 impl Store {
     /// Why writes currently fail, if they do.
     pub(crate) fn write_failure(&self) -> Option<WriteFailure> {
-        self.write_health.get()
+        self.writer.health.get()
     }
 
     /// Writes and deletes a row that needs space on the disk.
@@ -103,7 +103,7 @@ impl Store {
         });
         let outcome = probe.await;
         if outcome.is_ok() {
-            self.write_health.set(None, None);
+            self.writer.health.set(None, None);
         }
         outcome
     }

@@ -4,11 +4,17 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Read},
     os::fd::AsFd,
+    path::Path,
 };
 
 use zeroize::Zeroizing;
 
 use super::error::Error;
+
+/// Whether a file is `-`, which stands for standard input.
+pub(super) fn is_standard_input(file: &Path) -> bool {
+    file == Path::new("-")
+}
 
 /// The first line of standard input, without its end. `None` if it has more than `longest` bytes.
 pub(super) fn first_line(longest: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {

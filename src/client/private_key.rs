@@ -83,7 +83,10 @@ impl PrivateKey {
     /// Reads the key. The error says why that failed, without the key.
     pub(super) async fn load(&self) -> Result<SigningKey, String> {
         let pem = self.read().await?;
-        let unusable = |why: &str| format!("{}: {why}", self.place);
+        let unusable = |why: &str| match &self.place {
+            Place::Value(_) => why.to_owned(),
+            place => format!("{place}: {why}"),
+        };
         let pair = key_pair(&pem, self.algorithm).map_err(|why| unusable(&why))?;
         let kid = match &self.kid {
             Some(kid) => kid.clone(),
@@ -106,17 +109,19 @@ fn key_pair(pem: &str, algorithm: Option<Algorithm>) -> Result<KeyPair, String> 
     let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| "it contains no private key in PEM".to_owned())?;
     let der = Zeroizing::new(der);
     let unusable = || "it is not an RSA key of at least 2,048 bits, a key on the curve P-256, or an Ed25519 key".to_owned();
-    let rsa = |pair: RsaKeyPair| if algorithm == Some(Algorithm::Ps256) { KeyPair::Ps256(pair) } else { KeyPair::Rs256(pair) };
     let pair = match &*der {
-        PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).map(rsa).map_err(|_| unusable())?,
+        PrivateKeyDer::Pkcs1(der) => {
+            let pair = RsaKeyPair::from_der(der.secret_pkcs1_der()).map_err(|_| unusable())?;
+            if algorithm == Some(Algorithm::Ps256) { KeyPair::Ps256(pair) } else { KeyPair::Rs256(pair) }
+        }
         PrivateKeyDer::Sec1(der) => {
             let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_sec1_der());
             KeyPair::Es256(pair.map_err(|_| unusable())?)
         }
         PrivateKeyDer::Pkcs8(der) => {
             let der = der.secret_pkcs8_der();
-            let tried =
-                [Algorithm::Es256, Algorithm::EdDsa, algorithm.filter(|named| *named == Algorithm::Ps256).unwrap_or(Algorithm::Rs256)];
+            // The algorithm that is asked for comes first, as one RSA key can be for two.
+            let tried = algorithm.into_iter().chain([Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256]);
             tried.into_iter().find_map(|tried| KeyPair::from_pkcs8(tried, der).ok()).ok_or_else(unusable)?
         }
         _ => return Err("it contains no private key in a known form".to_owned()),

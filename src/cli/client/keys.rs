@@ -15,14 +15,12 @@ use crate::{
         Operator,
         algorithm::algorithm,
         error::Error,
+        first_line::is_standard_input,
         output::{Output, positive_duration},
     },
     protocol::{Algorithm, ClientId, KeyId},
     server::commands::{self, ClientKey, GeneratedKey, view::Viewed},
 };
-
-/// The name of standard input as a file.
-const STANDARD_INPUT: &str = "-";
 
 /// Add a public key to a client, by which it authenticates without a secret (private_key_jwt); its other keys and its secrets stay valid
 ///
@@ -91,7 +89,7 @@ impl FirstKey {
 impl KeyToAdd {
     fn generate(file: &Path, algorithm: Option<Algorithm>) -> Result<Self, Error> {
         let failed = |why| Error::PrivateKeyFile { file: file.to_owned(), why };
-        if file == Path::new(STANDARD_INPUT) {
+        if is_standard_input(file) {
             return Err(failed("- is standard input; name a file".to_owned()));
         }
         let generated = GeneratedKey::new(algorithm.unwrap_or(Algorithm::Es256)).map_err(failed)?;
@@ -127,7 +125,7 @@ impl KeyToAdd {
 fn read(file: &Path) -> io::Result<String> {
     let limit = ClientKey::LONGEST_FILE as u64 + 1;
     let mut text = String::new();
-    if file == Path::new(STANDARD_INPUT) {
+    if is_standard_input(file) {
         io::stdin().lock().take(limit).read_to_string(&mut text)?;
     } else {
         fs::File::open(file)?.take(limit).read_to_string(&mut text)?;

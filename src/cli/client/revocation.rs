@@ -26,16 +26,8 @@ pub(in crate::cli) struct DropSecret {
     /// The secret's id, as `client show` prints it
     #[arg(value_name = "SECRET_ID")]
     secret: SecretId,
-    /// Drop it even if the client cannot authenticate without it
-    #[arg(long)]
-    last: bool,
-    /// Others may know it: also revoke all tokens that the client got for itself; it goes on with its other secrets and keys
-    #[arg(long)]
-    compromised: bool,
     #[command(flatten)]
-    confirmation: Confirmation,
-    #[command(flatten)]
-    output: Output,
+    how: Dropping,
 }
 
 #[derive(Debug, Args)]
@@ -44,10 +36,17 @@ pub(in crate::cli) struct DropKey {
     /// The key's id, as `client show` prints it
     #[arg(value_name = "KID", allow_hyphen_values = true)]
     key: KeyId,
+    #[command(flatten)]
+    how: Dropping,
+}
+
+/// How a secret or a key is dropped.
+#[derive(Debug, Args)]
+struct Dropping {
     /// Drop it even if the client cannot authenticate without it
     #[arg(long)]
     last: bool,
-    /// Others may have the private key: also revoke all tokens that the client got for itself; it goes on with its other keys and secrets
+    /// Others may know the secret or the private key: also revoke all tokens that the client got for itself; it goes on with its other secrets and keys
     #[arg(long)]
     compromised: bool,
     #[command(flatten)]
@@ -79,49 +78,43 @@ fn live_on(credential: &CredentialId) -> String {
 
 impl DropSecret {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
-        let Self { id, secret, last, compromised, confirmation, output } = self;
-        let dropped = CredentialDrop { credential: CredentialId::Secret(secret), allow_last: last, compromised };
-        drop_credential(operator, id, dropped, confirmation, output).await
+        self.how.run(operator, self.id, CredentialId::Secret(self.secret)).await
     }
 }
 
 impl DropKey {
     pub(super) async fn run(self, operator: &Operator) -> Result<(), Error> {
-        let Self { id, key, last, compromised, confirmation, output } = self;
-        let dropped = CredentialDrop { credential: CredentialId::Key(key), allow_last: last, compromised };
-        drop_credential(operator, id, dropped, confirmation, output).await
+        self.how.run(operator, self.id, CredentialId::Key(self.key)).await
     }
 }
 
-async fn drop_credential(
-    operator: &Operator,
-    id: ClientId,
-    dropped: CredentialDrop,
-    confirmation: Confirmation,
-    output: Output,
-) -> Result<(), Error> {
-    let (clients, compromised, live_on) = (operator.commands.clients(), dropped.compromised, live_on(&dropped.credential));
-    let question = async {
-        clients.require_credential(&id, &dropped.credential).await?;
-        let tokens = if compromised { revocation(&id) } else { format!("{live_on} with --compromised.") };
-        let (noun, name) = (dropped.credential.noun(), dropped.credential.as_str());
-        Ok(format!("{tokens}\nDrop {noun} \"{name}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
-    };
-    confirmation.require(question).await?;
-    let act = operator.act_now();
-    let (changed, revoked) = clients.drop_credential(&act, id.clone(), dropped).await.map_err(Error::of_drop)?;
-    output.print_changed(&EntityView::of(id.as_str(), &changed, act.now), view::client_with_credentials)?;
-    if compromised {
-        return output.print_ended(&match revoked {
-            true => format!("revoked all tokens that {id} got for itself; {}", refused_soon("them")),
-            false => revoked_none(&format!("that {id} got for itself")),
-        });
+impl Dropping {
+    async fn run(self, operator: &Operator, id: ClientId, credential: CredentialId) -> Result<(), Error> {
+        let Self { last, compromised, confirmation, output } = self;
+        let (clients, live_on) = (operator.commands.clients(), live_on(&credential));
+        let dropped = CredentialDrop { credential, allow_last: last, compromised };
+        let question = async {
+            clients.require_credential(&id, &dropped.credential).await?;
+            let tokens = if compromised { revocation(&id) } else { format!("{live_on} with --compromised.") };
+            let (noun, name) = (dropped.credential.noun(), dropped.credential.as_str());
+            Ok(format!("{tokens}\nDrop {noun} \"{name}\" of client \"{id}\"? An app that still uses it gets no more tokens."))
+        };
+        confirmation.require(question).await?;
+        let act = operator.act_now();
+        let (changed, revoked) = clients.drop_credential(&act, id.clone(), dropped).await.map_err(Error::of_drop)?;
+        output.print_changed(&EntityView::of(id.as_str(), &changed, act.now), view::client_with_credentials)?;
+        if compromised {
+            return output.print_ended(&match revoked {
+                true => format!("revoked all tokens that {id} got for itself; {}", refused_soon("them")),
+                false => revoked_none(&format!("that {id} got for itself")),
+            });
+        }
+        // The question says so too.
+        if !confirmation.asks() {
+            warn(&format!("{live_on}: `sealwright client revoke-tokens {id}`, or --compromised when it is dropped"));
+        }
+        Ok(())
     }
-    // The question says so too.
-    if !confirmation.asks() {
-        warn(&format!("{live_on}: `sealwright client revoke-tokens {id}`, or --compromised when it is dropped"));
-    }
-    Ok(())
 }
 
 impl RevokeTokens {

@@ -83,19 +83,11 @@ impl Cache {
 mod tests {
     use std::{fs, path::Path};
 
-    use super::{super::wanted::WantedProof, *};
+    use super::{super::wanted::tests::WANTED, *};
     use crate::clock::ManualClock;
 
     fn cache(folder: &Path) -> Cache {
-        let wanted = Wanted {
-            issuer: "https://auth.example",
-            client: "billing",
-            proof: WantedProof::Secret("sw_1"),
-            resource: None,
-            scopes: &[],
-            user: None,
-        };
-        Cache::within(Folder::at(&folder.join("tokens")).unwrap(), &wanted)
+        Cache::within(Folder::at(&folder.join("tokens")).unwrap(), &WANTED)
     }
 
     /// Waits until a caller waits for the lock.

@@ -132,7 +132,7 @@ mod tests {
     use tempfile::TempDir;
     use tokio::task::yield_now;
 
-    use super::{super::wanted::WantedProof, *};
+    use super::{super::wanted::tests::WANTED, *};
     use crate::{
         cli::token::cache_folder::Folder,
         clock::{ManualClock, Timestamp},
@@ -159,14 +159,7 @@ mod tests {
         }
 
         fn wanted(&self) -> Wanted<'_> {
-            Wanted {
-                issuer: &self.issuer,
-                client: "billing",
-                proof: WantedProof::Secret("secret"),
-                resource: None,
-                scopes: &[],
-                user: None,
-            }
+            Wanted { issuer: &self.issuer, ..WANTED }
         }
 
         fn cache(&self) -> Cache {

@@ -9,7 +9,10 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cli::{error::Error, first_line::first_line},
+    cli::{
+        error::Error,
+        first_line::{first_line, is_standard_input},
+    },
     client::{PrivateKey, Secret},
     server::{
         config::{CLIENT_SECRET, USER_PASSWORD},
@@ -17,8 +20,6 @@ use crate::{
     },
 };
 
-/// The name of standard input as a file.
-const STANDARD_INPUT: &str = "-";
 /// Maximum length of a secret in bytes, as in a file.
 const MAX_LEN: usize = 4096;
 
@@ -71,10 +72,6 @@ impl Credential {
             Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         }
     }
-}
-
-pub(super) fn is_standard_input(file: &Path) -> bool {
-    file == Path::new(STANDARD_INPUT)
 }
 
 /// Reads the file of a private key.

@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::{
     cache::Cache,
     call::{Call, REQUEST_LIMIT},
-    credentials::{Credential, is_standard_input, read_key},
+    credentials::{Credential, read_key},
     wanted::{Wanted, WantedProof},
 };
 use crate::{
     cli::{
         error::Error,
+        first_line::is_standard_input,
         output::{Output, say, warn},
     },
     client::StoredToken,
@@ -80,9 +81,9 @@ impl Get {
         if [&self.secret_file, &self.password_file].into_iter().all(|file| file.as_deref().is_some_and(is_standard_input)) {
             return Err(Error::OneInput);
         }
-        let proof = match &self.key_file {
-            Some(file) => read_key(file).await?,
-            None => Credential::OF_CLIENT.read(self.secret_file.as_deref()).await?,
+        let (proof, of): (_, fn(&str) -> WantedProof<'_>) = match &self.key_file {
+            Some(file) => (read_key(file).await?, |text| WantedProof::Key(text)),
+            None => (Credential::OF_CLIENT.read(self.secret_file.as_deref()).await?, |text| WantedProof::Secret(text)),
         };
         let password = match &self.username {
             Some(_) => Some(Credential::OF_USER.read(self.password_file.as_deref()).await?),
@@ -92,7 +93,7 @@ impl Get {
         let wanted = Wanted {
             issuer: &issuer,
             client: &self.client,
-            proof: if self.key_file.is_some() { WantedProof::Key(&proof) } else { WantedProof::Secret(&proof) },
+            proof: of(&proof),
             resource: self.resource.as_deref(),
             scopes: &self.scope,
             user,

@@ -135,10 +135,7 @@ impl Wanted<'_> {
                  and whether it has the public half of this key; and check the clock of this machine"
                     .to_owned()
             }
-            client::Error::PrivateKey(why) => {
-                let why = why.strip_prefix("value: ").unwrap_or(why);
-                format!("the private key of --key-file cannot be used ({why})")
-            }
+            client::Error::PrivateKey(why) => format!("the private key of --key-file cannot be used ({why})"),
             client::Error::WrongPassword => {
                 "the user name or the password is wrong, or the user may not sign in: check --username and the password".to_owned()
             }
@@ -171,12 +168,12 @@ impl Wanted<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::HashSet;
 
     use super::*;
 
-    const WANTED: Wanted<'_> = Wanted {
+    pub(in crate::cli::token) const WANTED: Wanted<'_> = Wanted {
         issuer: "https://auth.example",
         client: "billing",
         proof: WantedProof::Secret("sw_1"),

@@ -8,7 +8,6 @@ private keys are those of `client create --key`, and of `client add-key --genera
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,19 +18,11 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from jwskate import Jwk
 from requests_oauth2client import InvalidClient, OAuth2Client, PrivateKeyJwt
 
+from languages import Failure
+from programs import run
+
 HARNESS = Path(__file__).parent / "harness/openid-client"
 ALGORITHMS = ["ES256", "RS256", "PS256", "Ed25519"]
-
-
-class Failure(Exception):
-    pass
-
-
-def run(*command, cwd=None):
-    done = subprocess.run([str(word) for word in command], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise Failure(f"{' '.join(map(str, command))}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return done.stdout
 
 
 def by_authlib(endpoint, client, pem, algorithm, audience):
@@ -67,10 +58,10 @@ def main(program, issuer, work):
     endpoint = metadata["token_endpoint"]
     files = {"ES256": work / "ES256.pem"}
     create = ["client", "create", "robot", "--grant", "client_credentials", "--allow", "https://orders.example=orders:read"]
-    run(program, *create, "--key", files["ES256"], cwd=work.parent)
+    run(work.parent, program, *create, "--key", files["ES256"])
     for algorithm in ALGORITHMS[1:]:
         files[algorithm] = work / f"{algorithm}.pem"
-        run(program, "client", "add-key", "robot", files[algorithm], "--generate", "--alg", algorithm, cwd=work.parent)
+        run(work.parent, program, "client", "add-key", "robot", files[algorithm], "--generate", "--alg", algorithm)
     count = 0
     for algorithm, file in files.items():
         pem = file.read_text()
@@ -82,9 +73,9 @@ def main(program, issuer, work):
             if not refused(lambda: get(endpoint, "robot", pem, algorithm, endpoint)):
                 raise Failure(f"{get.__name__} got a token by {algorithm} for the audience {endpoint}")
     shutil.copytree(HARNESS, work / "openid-client")
-    run("npm", "ci", "--silent", "--no-audit", "--no-fund", cwd=work / "openid-client")
+    run(work / "openid-client", "npm", "ci", "--silent", "--no-audit", "--no-fund")
     for algorithm, file in files.items():
-        answers = json.loads(run("node", "harness.mjs", issuer, "robot", file, algorithm, cwd=work / "openid-client"))
+        answers = json.loads(run(work / "openid-client", "node", "harness.mjs", issuer, "robot", file, algorithm))
         if answers != ["token", "token", "revoked"]:
             raise Failure(f"openid-client by {algorithm}: {answers}")
         count += 2

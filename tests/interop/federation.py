@@ -16,6 +16,7 @@ from pathlib import Path
 
 from algorithms import Server, tampered, token_with
 from languages import SCOPE, Failure
+from programs import run
 
 HARNESS = Path(__file__).parent / "harness/federation"
 STRANGERS = ["kubernetes", "go-oidc", "cap"]
@@ -24,12 +25,6 @@ BILLING = {"kubernetes": "sealwright:billing", "go-oidc": "billing", "cap": "bil
 AUDIENCES = {"kubernetes": "RS256", "sts.amazonaws.com": "ES256"}
 CLIENTS = ["billing", "stock"]
 ELSEWHERE = "https://auth.example"
-
-
-def run(folder, *command):
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        raise Failure(f"{' '.join(map(str, command))}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def build(work):
